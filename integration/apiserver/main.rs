@@ -1,0 +1,40 @@
+//! The API server of the tests as a program, for `scripts/bench` and for trying things out.
+//!
+//! `apiserver <manifest.yaml>...` serves the objects of the manifests, to a service account that may do
+//! everything. It prints the path of a kubeconfig for it, and after that, for each line on standard
+//! input, how many requests and connections there were since the line before. It ends with its input.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test's tool: it fails loudly, and answers on stdout"
+)]
+#![allow(dead_code, unused_imports, reason = "the tests use the rest")]
+
+#[path = "mod.rs"]
+mod apiserver;
+
+use std::io::BufRead;
+
+use serde_json::Value;
+
+fn main() {
+    let server = apiserver::ApiServer::start();
+    server.objects().rbac.is_off = true;
+    for path in std::env::args().skip(1) {
+        let text = std::fs::read_to_string(path).unwrap();
+        let documents: Vec<Value> = serde_saphyr::from_multiple(&text).unwrap();
+        documents.into_iter().for_each(|object| server.objects().put(object));
+    }
+    println!("{}", server.usual_kubeconfig().display());
+    let (mut requests, mut connections) = (0, 0);
+    for line in std::io::stdin().lock().lines() {
+        line.unwrap();
+        let now = (server.requests().len(), server.connections());
+        println!("{} {}", now.0 - requests, now.1 - connections);
+        (requests, connections) = now;
+    }
+}

@@ -1,0 +1,505 @@
+//! A Kubernetes API server for tests, as it looks from the wire: TLS with an authority of its own, HTTP/2
+//! and HTTP/1.1, tokens and client certificates, RBAC from the manifests in `conf/kubernetes`, and the
+//! objects that Braid deals with. It writes down every request, and misbehaves when it is told to.
+
+mod identity;
+mod objects;
+mod rbac;
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use futures_util::future::select;
+use futures_util::stream;
+use http::{HeaderMap, Request, Response};
+use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
+use hyper::body::{Bytes, Frame, Incoming};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use rustls::ServerConfig;
+use rustls::pki_types::CertificateDer;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::sync::Notify;
+use tokio_rustls::TlsAcceptor;
+
+pub(crate) use identity::User;
+use identity::{Authority, Pair, Users};
+pub(crate) use objects::status;
+use objects::{Call, Objects, Target};
+pub(crate) use rbac::Right;
+
+/// What the server does in place of answering.
+#[derive(Clone, Debug)]
+pub(crate) enum Fault {
+    /// Answers with this status, headers and body.
+    Answer(u16, Vec<(&'static str, String)>, String),
+    /// Answers, but later.
+    Late(Duration),
+    /// Never answers, and keeps the connection.
+    Hang,
+    /// Closes the connection.
+    Close,
+    /// Says that it will send nothing more, and keeps reading.
+    HalfClose,
+    /// Sends half of the answer and closes.
+    Cut,
+    /// Answers with so many bytes of JSON.
+    Flood(usize),
+}
+
+impl Fault {
+    /// A refusal in an API server's words.
+    pub(crate) fn status(code: u16, reason: &str, message: &str) -> Self {
+        Self::Answer(code, Vec::new(), status(code, reason, message, None).1.to_string())
+    }
+
+    /// A refusal that names the time to wait.
+    pub(crate) fn busy(code: u16, seconds: u64) -> Self {
+        let body = status(code, "TooManyRequests", "Too many requests, please try again later.", None).1;
+        Self::Answer(code, vec![("retry-after", seconds.to_string())], body.to_string())
+    }
+}
+
+/// A request as it came, and the status that it got; 0 where there was none.
+#[derive(Clone, Debug)]
+pub(crate) struct Recorded {
+    pub(crate) method: String,
+    pub(crate) path: String,
+    pub(crate) query: String,
+    pub(crate) content_type: String,
+    pub(crate) accept: String,
+    pub(crate) body: Value,
+    pub(crate) user: Option<String>,
+    pub(crate) version: http::Version,
+    pub(crate) status: u16,
+}
+
+impl Recorded {
+    /// `GET /api/v1/...`.
+    pub(crate) fn line(&self) -> String {
+        format!("{} {}", self.method, self.path)
+    }
+}
+
+/// How the server is set up.
+pub(crate) struct Setup {
+    /// What it offers in TLS, the best first.
+    pub(crate) protocols: Vec<&'static str>,
+    /// The names in its certificate.
+    pub(crate) names: Vec<&'static str>,
+    /// What stands before every path.
+    pub(crate) prefix: &'static str,
+    /// The manifests of `conf/kubernetes` that are in force.
+    pub(crate) manifests: Vec<&'static str>,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            protocols: vec!["h2", "http/1.1"],
+            names: vec!["127.0.0.1", "localhost"],
+            prefix: "",
+            manifests: vec!["rbac.yaml"],
+        }
+    }
+}
+
+/// What the server's thread and the test share.
+struct Shared {
+    objects: Mutex<Objects>,
+    users: Mutex<Users>,
+    requests: Mutex<Vec<Recorded>>,
+    faults: Mutex<VecDeque<(String, Fault)>>,
+    connections: AtomicUsize,
+    /// Whether connections are taken, and never spoken on.
+    is_mute: AtomicBool,
+    prefix: String,
+}
+
+/// A running server. It stops when it goes.
+pub(crate) struct ApiServer {
+    shared: Arc<Shared>,
+    authority: Authority,
+    tls: Arc<ServerConfig>,
+    address: SocketAddr,
+    running: Option<(Arc<Notify>, JoinHandle<()>)>,
+    directory: TempDir,
+    files: AtomicUsize,
+}
+
+impl ApiServer {
+    /// A server with what every API server has.
+    pub(crate) fn start() -> Self {
+        Self::with(Setup::default())
+    }
+
+    /// The socket is opened in the caller's network namespace.
+    pub(crate) fn with(setup: Setup) -> Self {
+        let authority = Authority::new();
+        let tls = authority.server_config(&authority.server(&setup.names), &setup.protocols);
+        let mut objects = Objects::default();
+        for manifest in setup.manifests {
+            objects.rbac.apply(manifest);
+        }
+        let shared = Shared {
+            objects: Mutex::new(objects),
+            users: Mutex::default(),
+            requests: Mutex::default(),
+            faults: Mutex::default(),
+            connections: AtomicUsize::new(0),
+            is_mute: AtomicBool::new(false),
+            prefix: setup.prefix.to_owned(),
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let files = AtomicUsize::new(0);
+        let mut server =
+            Self { shared: Arc::new(shared), authority, tls, address, running: None, directory, files };
+        server.serve(listener);
+        server
+    }
+
+    fn serve(&mut self, listener: TcpListener) {
+        let stop = Arc::new(Notify::new());
+        let (shared, tls, stopped) = (self.shared.clone(), self.tls.clone(), stop.clone());
+        let thread = std::thread::spawn(move || serve(listener, shared, tls, &stopped));
+        self.running = Some((stop, thread));
+    }
+
+    /// Closes the socket and every connection; returns when they are closed.
+    pub(crate) fn stop(&mut self) {
+        if let Some((stop, thread)) = self.running.take() {
+            stop.notify_one();
+            thread.join().unwrap();
+        }
+    }
+
+    /// Starts again, at the same address, with the same objects.
+    pub(crate) fn restart(&mut self) {
+        self.stop();
+        self.serve(TcpListener::bind(self.address).unwrap());
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// `127.0.0.1:<port>`.
+    pub(crate) fn name(&self) -> String {
+        self.address.to_string()
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("https://{}{}", self.address, self.shared.prefix)
+    }
+
+    pub(crate) fn objects(&self) -> MutexGuard<'_, Objects> {
+        self.shared.objects.lock().unwrap()
+    }
+
+    /// A definition in a namespace.
+    pub(crate) fn define(&self, namespace: &str, name: &str, config: &str) {
+        self.objects().put(json!({
+            "apiVersion": "k8s.cni.cncf.io/v1",
+            "kind": "NetworkAttachmentDefinition",
+            "metadata": {"namespace": namespace, "name": name},
+            "spec": {"config": config},
+        }));
+    }
+
+    /// A pod that runs on this node.
+    pub(crate) fn add_pod(&self, namespace: &str, name: &str, uid: &str, annotations: Value) {
+        self.objects().put(json!({
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"namespace": namespace, "name": name, "uid": uid, "annotations": annotations},
+            "spec": {"serviceAccountName": "default", "nodeName": "node-1", "containers": [{"name": "c"}]},
+            "status": {"phase": "Pending"},
+        }));
+    }
+
+    /// Everything that was asked so far.
+    pub(crate) fn requests(&self) -> Vec<Recorded> {
+        self.shared.requests.lock().unwrap().clone()
+    }
+
+    /// The requests so far as `METHOD path`.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        self.requests().iter().map(Recorded::line).collect()
+    }
+
+    /// How many connections were accepted so far.
+    pub(crate) fn connections(&self) -> usize {
+        self.shared.connections.load(Ordering::SeqCst)
+    }
+
+    /// The next request whose `METHOD path` contains `part` meets `fault`; faults queue.
+    pub(crate) fn next(&self, part: &str, fault: Fault) {
+        self.shared.faults.lock().unwrap().push_back((part.to_owned(), fault));
+    }
+
+    /// The next `times` requests meet `fault`.
+    pub(crate) fn times(&self, times: usize, fault: &Fault) {
+        for _ in 0..times {
+            self.next("", fault.clone());
+        }
+    }
+
+    /// Takes connections and says nothing on them, not even in TLS.
+    pub(crate) fn be_mute(&self) {
+        self.shared.is_mute.store(true, Ordering::SeqCst);
+    }
+
+    /// A token of `user` that ends so many seconds from now.
+    pub(crate) fn token(&self, user: &User, seconds: i64) -> String {
+        self.shared.users.lock().unwrap().add_token(user, seconds)
+    }
+
+    pub(crate) fn revoke(&self, token: &str) {
+        self.shared.users.lock().unwrap().revoke(token);
+    }
+
+    /// A certificate that the server takes for `user`.
+    pub(crate) fn certificate(&self, user: &User) -> Pair {
+        let pair = self.authority.client(&user.name, false);
+        self.shared.users.lock().unwrap().add_certificate(user, &pair);
+        pair
+    }
+
+    /// A certificate of the right authority that ended in 2020.
+    pub(crate) fn expired_certificate(&self) -> Pair {
+        self.authority.client("late", true)
+    }
+
+    /// The certificate authority, in PEM.
+    pub(crate) fn authority(&self) -> &str {
+        &self.authority.pem
+    }
+
+    /// A file for this test.
+    pub(crate) fn file(&self, contents: &str) -> PathBuf {
+        let number = self.files.fetch_add(1, Ordering::SeqCst);
+        let path = self.directory.path().join(format!("file-{number}"));
+        std::fs::write(&path, contents).unwrap();
+        path
+    }
+
+    /// A program for this test.
+    pub(crate) fn program(&self, script: &str) -> PathBuf {
+        use std::os::unix::fs::PermissionsExt;
+        let path = self.file(&format!("#!/bin/sh\n{script}\n"));
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        path
+    }
+
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// The `cluster` of a kubeconfig.
+    pub(crate) fn cluster_entry(&self) -> Value {
+        json!({"server": self.url(), "certificate-authority-data": STANDARD.encode(self.authority())})
+    }
+
+    /// A kubeconfig with this `user`.
+    pub(crate) fn kubeconfig(&self, user: Value) -> PathBuf {
+        self.kubeconfig_for(self.cluster_entry(), user)
+    }
+
+    /// A kubeconfig with this `cluster` and `user`.
+    pub(crate) fn kubeconfig_for(&self, cluster: Value, user: Value) -> PathBuf {
+        let config = json!({
+            "apiVersion": "v1", "kind": "Config", "preferences": {},
+            "clusters": [{"name": "the-cluster", "cluster": cluster}],
+            "users": [{"name": "braid", "user": user}],
+            "contexts": [{"name": "braid-context", "context": {"cluster": "the-cluster", "user": "braid"}}],
+            "current-context": "braid-context",
+        });
+        self.file(&config.to_string())
+    }
+
+    /// A kubeconfig with a token of Braid's service account: the usual form.
+    pub(crate) fn usual_kubeconfig(&self) -> PathBuf {
+        self.kubeconfig(json!({"token": self.token(&User::braid(), 3600)}))
+    }
+
+    /// What Kubernetes puts into a container for its service account.
+    pub(crate) fn service_account(&self) -> PathBuf {
+        let directory = self.directory.path().join("serviceaccount");
+        std::fs::create_dir(&directory).unwrap();
+        std::fs::write(directory.join("token"), self.token(&User::braid(), 3600)).unwrap();
+        std::fs::write(directory.join("ca.crt"), self.authority()).unwrap();
+        std::fs::write(directory.join("namespace"), "braid").unwrap();
+        directory
+    }
+}
+
+impl Drop for ApiServer {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// The server's thread: everything ends with it.
+fn serve(listener: TcpListener, shared: Arc<Shared>, tls: Arc<ServerConfig>, stop: &Notify) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        listener.set_nonblocking(true).unwrap();
+        let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+        let accepting = async {
+            loop {
+                let (tcp, _) = listener.accept().await.unwrap();
+                shared.connections.fetch_add(1, Ordering::SeqCst);
+                tokio::spawn(converse(tcp, shared.clone(), tls.clone()));
+            }
+        };
+        select(Box::pin(accepting), Box::pin(stop.notified())).await;
+    });
+}
+
+/// One connection to its end.
+async fn converse(tcp: tokio::net::TcpStream, shared: Arc<Shared>, tls: Arc<ServerConfig>) {
+    if shared.is_mute.load(Ordering::SeqCst) {
+        std::future::pending::<()>().await;
+    }
+    // As Go does it: an answer does not wait for the acknowledgement of the one before.
+    tcp.set_nodelay(true).unwrap();
+    let tcp = tcp.into_std().unwrap();
+    let line = Arc::new(Line { tcp: tcp.try_clone().unwrap(), hang_up: Notify::new() });
+    let tcp = tokio::net::TcpStream::from_std(tcp).unwrap();
+    let Ok(stream) = TlsAcceptor::from(tls).accept(tcp).await else { return };
+    let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first()).cloned();
+    let certificate = certificate.map(CertificateDer::into_owned);
+    let (shared, answering) = (shared.clone(), line.clone());
+    let service = service_fn(move |request| {
+        let (shared, line, certificate) = (shared.clone(), answering.clone(), certificate.clone());
+        async move { Ok::<_, Infallible>(answer(request, &shared, &line, certificate.as_ref()).await) }
+    });
+    let server = auto::Builder::new(TokioExecutor::new());
+    let serving = server.serve_connection(TokioIo::new(stream), service);
+    select(Box::pin(serving), Box::pin(line.hang_up.notified())).await;
+}
+
+/// A connection, from below TLS.
+struct Line {
+    tcp: TcpStream,
+    hang_up: Notify,
+}
+
+type Body = UnsyncBoxBody<Bytes, std::io::Error>;
+
+async fn answer(
+    request: Request<Incoming>,
+    shared: &Shared,
+    line: &Line,
+    certificate: Option<&CertificateDer<'static>>,
+) -> Response<Body> {
+    let (parts, body) = request.into_parts();
+    let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+    let user = shared.users.lock().unwrap().of(certificate, header(&parts.headers, "authorization"));
+    let place = record(shared, &parts, &body, user.as_ref());
+    let fault = take_fault(shared, &format!("{} {}", parts.method, parts.uri.path()));
+    match &fault {
+        Some(Fault::Late(wait)) => tokio::time::sleep(*wait).await,
+        Some(Fault::Hang) => std::future::pending().await,
+        Some(Fault::Close) => {
+            line.hang_up.notify_one();
+            std::future::pending().await
+        }
+        Some(Fault::HalfClose) => {
+            line.tcp.shutdown(Shutdown::Write).unwrap();
+            std::future::pending().await
+        }
+        _ => {}
+    }
+    let (status, headers, text) = match &fault {
+        Some(Fault::Answer(status, headers, text)) => (*status, headers.clone(), text.clone()),
+        Some(Fault::Flood(size)) => (200, Vec::new(), format!("[{}]", " ".repeat(*size))),
+        _ => obey(shared, &parts, &body, user.as_ref()),
+    };
+    shared.requests.lock().unwrap()[place].status = status;
+    let mut response = Response::builder().status(status).header("content-type", "application/json");
+    for (name, value) in headers {
+        response = response.header(name, value);
+    }
+    response.body(if matches!(fault, Some(Fault::Cut)) { cut(&text) } else { whole(text) }).unwrap()
+}
+
+fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).map(|value| value.to_str().unwrap())
+}
+
+/// Its place in the list.
+fn record(shared: &Shared, parts: &http::request::Parts, body: &[u8], user: Option<&User>) -> usize {
+    let text = |name| header(&parts.headers, name).unwrap_or_default().to_owned();
+    let mut requests = shared.requests.lock().unwrap();
+    requests.push(Recorded {
+        method: parts.method.to_string(),
+        path: parts.uri.path().to_owned(),
+        query: parts.uri.query().unwrap_or_default().to_owned(),
+        content_type: text("content-type"),
+        accept: text("accept"),
+        body: serde_json::from_slice(body).unwrap_or_default(),
+        user: user.map(|user| user.name.clone()),
+        version: parts.version,
+        status: 0,
+    });
+    requests.len() - 1
+}
+
+fn take_fault(shared: &Shared, line: &str) -> Option<Fault> {
+    let mut faults = shared.faults.lock().unwrap();
+    let place = faults.iter().position(|(part, _)| line.contains(part.as_str()))?;
+    faults.remove(place).map(|(_, fault)| fault)
+}
+
+/// What a server without a fault answers.
+fn obey(
+    shared: &Shared,
+    parts: &http::request::Parts,
+    body: &[u8],
+    user: Option<&User>,
+) -> (u16, Vec<(&'static str, String)>, String) {
+    let Some(user) = user else {
+        return (401, Vec::new(), status(401, "Unauthorized", "Unauthorized", None).1.to_string());
+    };
+    let path = parts.uri.path().strip_prefix(shared.prefix.as_str());
+    let call = Call {
+        method: parts.method.as_str(),
+        target: path.and_then(Target::parse),
+        query: parts.uri.query().unwrap_or_default(),
+        content_type: header(&parts.headers, "content-type").unwrap_or_default(),
+        body,
+    };
+    let wants_metadata =
+        header(&parts.headers, "accept").unwrap_or_default().contains("as=PartialObjectMetadata");
+    match shared.objects.lock().unwrap().answer(user, &call) {
+        Ok((code, value)) if wants_metadata && code < 300 => {
+            (code, Vec::new(), objects::metadata_only(value).to_string())
+        }
+        Ok((code, value)) => (code, Vec::new(), value.to_string()),
+        Err(text) => (404, Vec::new(), text.to_owned()),
+    }
+}
+
+fn whole(text: String) -> Body {
+    Full::from(text).map_err(|never| match never {}).boxed_unsync()
+}
+
+/// Half of `text`, and then the end of the connection.
+fn cut(text: &str) -> Body {
+    let half = Bytes::copy_from_slice(&text.as_bytes()[..text.len() / 2]);
+    let frames = [Ok(Frame::data(half)), Err(std::io::Error::other("cut"))];
+    StreamBody::new(stream::iter(frames)).boxed_unsync()
+}

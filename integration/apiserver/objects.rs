@@ -1,0 +1,379 @@
+//! The objects of the double and what an API server does with them: paths, metadata, merge patches with
+//! preconditions, validation, and `Status` for every refusal.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+
+use super::identity::User;
+use super::rbac::{Rbac, Right};
+
+/// A refusal or an answer: the status and the body.
+pub(crate) type Answer = (u16, Value);
+
+/// What a path names.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) struct Target {
+    pub(crate) group: String,
+    pub(crate) resource: String,
+    pub(crate) namespace: String,
+    pub(crate) name: Option<String>,
+    pub(crate) subresource: Option<String>,
+}
+
+/// Group, version, resource and kind of what the double keeps.
+const RESOURCES: [(&str, &str, &str, &str); 3] = [
+    ("k8s.cni.cncf.io", "v1", "network-attachment-definitions", "NetworkAttachmentDefinition"),
+    ("", "v1", "pods", "Pod"),
+    ("events.k8s.io", "v1", "events", "Event"),
+];
+
+impl Target {
+    /// `/api/v1/namespaces/a/pods/x/status`, `/apis/<group>/v1/namespaces/...`; `None` for all else.
+    pub(crate) fn parse(path: &str) -> Option<Self> {
+        let parts: Vec<_> = path.strip_prefix('/')?.split('/').collect();
+        let (group, version, rest) = match parts.as_slice() {
+            ["api", version, rest @ ..] => ("", *version, rest),
+            ["apis", group, version, rest @ ..] => (*group, *version, rest),
+            _ => return None,
+        };
+        let ["namespaces", namespace, resource, rest @ ..] = rest else { return None };
+        let is_known =
+            |(g, v, r, _): &(&str, &str, &str, &str)| *g == group && *v == version && r == resource;
+        RESOURCES.iter().find(|known| is_known(known))?;
+        let (name, subresource) = match rest {
+            [] => (None, None),
+            [name] => (Some(*name), None),
+            [name, subresource] => (Some(*name), Some(*subresource)),
+            _ => return None,
+        };
+        Some(Self {
+            group: group.to_owned(),
+            resource: (*resource).to_owned(),
+            namespace: (*namespace).to_owned(),
+            name: name.map(str::to_owned),
+            subresource: subresource.map(str::to_owned),
+        })
+    }
+
+    /// `network-attachment-definitions.k8s.cni.cncf.io`, as messages name it.
+    fn qualified(&self) -> String {
+        if self.group.is_empty() {
+            self.resource.clone()
+        } else {
+            format!("{}.{}", self.resource, self.group)
+        }
+    }
+
+    fn key(&self) -> Option<Key> {
+        Some((self.resource.clone(), self.namespace.clone(), self.name.clone()?))
+    }
+
+    fn right(&self, method: &str) -> Right {
+        let verb = match (method, &self.name) {
+            ("GET", Some(_)) => "get",
+            ("GET", None) => "list",
+            ("POST", _) => "create",
+            ("PATCH", _) => "patch",
+            ("PUT", _) => "update",
+            ("DELETE", _) => "delete",
+            (other, _) => other,
+        };
+        let resource = match &self.subresource {
+            Some(subresource) => format!("{}/{subresource}", self.resource),
+            None => self.resource.clone(),
+        };
+        Right { verb: verb.to_owned(), group: self.group.clone(), resource }
+    }
+}
+
+type Key = (String, String, String);
+
+/// A request as the objects see it.
+pub(crate) struct Call<'a> {
+    pub(crate) method: &'a str,
+    pub(crate) target: Option<Target>,
+    pub(crate) query: &'a str,
+    pub(crate) content_type: &'a str,
+    pub(crate) body: &'a [u8],
+}
+
+/// The cluster's state.
+#[derive(Default)]
+pub(crate) struct Objects {
+    kept: BTreeMap<Key, Value>,
+    revision: u64,
+    /// Whether NetworkAttachmentDefinitions are not installed.
+    pub(crate) has_no_definitions: bool,
+    /// Whether a patch with another UID is a conflict (409) or, as in an API server of today, invalid (422).
+    pub(crate) other_uid_is_conflict: bool,
+    pub(crate) rbac: Rbac,
+    /// Every right that was used, granted or not.
+    pub(crate) rights: Vec<(Right, bool)>,
+}
+
+impl Objects {
+    /// Creates or replaces an object, as somebody with every right.
+    pub(crate) fn put(&mut self, mut object: Value) {
+        let kind = object["kind"].as_str().unwrap().to_owned();
+        let (_, _, resource, _) = RESOURCES.iter().find(|(.., known)| *known == kind).unwrap();
+        let name = object["metadata"]["name"].as_str().unwrap().to_owned();
+        let namespace = object["metadata"]["namespace"].as_str().unwrap().to_owned();
+        self.stamp(&mut object);
+        self.kept.insert(((*resource).to_owned(), namespace, name), object);
+    }
+
+    fn stamp(&mut self, object: &mut Value) {
+        self.revision += 1;
+        let metadata = object["metadata"].as_object_mut().unwrap();
+        metadata.insert("resourceVersion".to_owned(), json!(self.revision.to_string()));
+        metadata.entry("uid").or_insert(json!(format!("00000000-0000-4000-8000-{:012}", self.revision)));
+        metadata.entry("creationTimestamp").or_insert(json!("2026-01-01T00:00:00Z"));
+    }
+
+    pub(crate) fn get(&self, resource: &str, namespace: &str, name: &str) -> Option<&Value> {
+        self.kept.get(&(resource.to_owned(), namespace.to_owned(), name.to_owned()))
+    }
+
+    pub(crate) fn all(&self, resource: &str) -> Vec<Value> {
+        self.kept
+            .iter()
+            .filter(|((kind, ..), _)| kind == resource)
+            .map(|(_, object)| object.clone())
+            .collect()
+    }
+
+    /// What an API server answers.
+    pub(crate) fn answer(&mut self, user: &User, call: &Call<'_>) -> Result<Answer, &'static str> {
+        let Some(target) = &call.target else { return Err("404 page not found\n") };
+        if self.has_no_definitions && target.group == "k8s.cni.cncf.io" {
+            return Err("404 page not found\n");
+        }
+        let right = target.right(call.method);
+        let is_allowed = self.rbac.allows(user, &right);
+        self.rights.push((right.clone(), is_allowed));
+        if !is_allowed {
+            return Ok(forbidden(user, target, &right));
+        }
+        Ok(match (call.method, &target.subresource) {
+            ("GET", None) if target.name.is_some() => self.read(target),
+            ("GET", None) => self.list(target, call.query),
+            ("POST", None) => self.create(target, call.body),
+            ("PATCH", _) => self.patch(target, call),
+            _ => status(
+                405,
+                "MethodNotAllowed",
+                "the server does not allow this method on the requested resource",
+                None,
+            ),
+        })
+    }
+
+    fn read(&self, target: &Target) -> Answer {
+        match self.kept.get(&target.key().unwrap()) {
+            Some(object) => (200, object.clone()),
+            None => not_found(target),
+        }
+    }
+
+    fn list(&self, target: &Target, query: &str) -> Answer {
+        let limit = query.split('&').find_map(|pair| pair.strip_prefix("limit=")?.parse().ok());
+        let is_here =
+            |(resource, namespace, _): &Key| *resource == target.resource && *namespace == target.namespace;
+        let items: Vec<_> = self
+            .kept
+            .iter()
+            .filter(|(key, _)| is_here(key))
+            .map(|(_, object)| object.clone())
+            .take(limit.unwrap_or(usize::MAX))
+            .collect();
+        (
+            200,
+            json!({"kind": "List", "apiVersion": "v1", "metadata": {"resourceVersion": "1"}, "items": items}),
+        )
+    }
+
+    fn create(&mut self, target: &Target, body: &[u8]) -> Answer {
+        let Ok(mut object) = serde_json::from_slice::<Value>(body) else { return bad_request("not JSON") };
+        let Some(name) = object["metadata"]["name"].as_str().map(str::to_owned) else {
+            return bad_request("name or generateName is required");
+        };
+        if object["metadata"]["namespace"].as_str().is_some_and(|namespace| namespace != target.namespace) {
+            return bad_request(
+                "the namespace of the provided object does not match the namespace sent on the request",
+            );
+        }
+        let named = Target { name: Some(name), ..target.clone() };
+        if let Some(field) = invalid_event(&object).filter(|_| target.resource == "events") {
+            return invalid(&named, field, "Required value, or too long");
+        }
+        let key = named.key().unwrap();
+        if self.kept.contains_key(&key) {
+            let message = format!("{} \"{}\" already exists", named.qualified(), key.2);
+            return status(
+                409,
+                "AlreadyExists",
+                &message,
+                Some(json!({"name": key.2, "kind": target.resource})),
+            );
+        }
+        self.stamp(&mut object);
+        self.kept.insert(key, object.clone());
+        (201, object)
+    }
+
+    fn patch(&mut self, target: &Target, call: &Call<'_>) -> Answer {
+        if call.content_type != "application/merge-patch+json" {
+            let message = "the body of the request was in an unknown format - accepted media types include: \
+                           application/merge-patch+json";
+            return status(415, "UnsupportedMediaType", message, None);
+        }
+        let Ok(patch) = serde_json::from_slice::<Value>(call.body) else { return bad_request("not JSON") };
+        let key = target.key().unwrap();
+        let Some(old) = self.kept.get(&key).cloned() else { return not_found(target) };
+        let differs =
+            |field: &str| patch["metadata"].get(field).is_some_and(|value| *value != old["metadata"][field]);
+        if differs("uid") {
+            return self.other_uid(target, &patch, &old);
+        }
+        if differs("resourceVersion") {
+            let message = format!(
+                "Operation cannot be fulfilled on {} \"{}\": the object has been modified; please apply your \
+                 changes to the latest version and try again",
+                target.qualified(),
+                key.2
+            );
+            return status(409, "Conflict", &message, Some(json!({"name": key.2, "kind": target.resource})));
+        }
+        let mut new = old.clone();
+        merge(&mut new, &patch);
+        if target.subresource.as_deref() == Some("status") {
+            new["spec"] = old["spec"].clone();
+        }
+        self.stamp(&mut new);
+        self.kept.insert(key, new.clone());
+        (200, new)
+    }
+
+    fn other_uid(&self, target: &Target, patch: &Value, old: &Value) -> Answer {
+        let (theirs, ours) = (&patch["metadata"]["uid"], &old["metadata"]["uid"]);
+        if !self.other_uid_is_conflict {
+            return invalid(target, "metadata.uid", &format!("Invalid value: {theirs}: field is immutable"));
+        }
+        let name = target.name.as_deref().unwrap_or_default();
+        let message = format!(
+            "Operation cannot be fulfilled on {} \"{name}\": Precondition failed: UID in precondition: {theirs}, \
+             UID in object meta: {ours}",
+            target.qualified()
+        );
+        status(409, "Conflict", &message, Some(json!({"name": name, "kind": target.resource})))
+    }
+}
+
+/// RFC 7396.
+fn merge(value: &mut Value, patch: &Value) {
+    let Value::Object(patch) = patch else {
+        *value = patch.clone();
+        return;
+    };
+    if !value.is_object() {
+        *value = Value::Object(Map::new());
+    }
+    let object = value.as_object_mut().unwrap();
+    for (key, change) in patch {
+        if change.is_null() {
+            object.remove(key);
+        } else {
+            merge(object.entry(key).or_insert(Value::Null), change);
+        }
+    }
+}
+
+/// The first field of an `events.k8s.io/v1` event that an API server would refuse.
+fn invalid_event(event: &Value) -> Option<&'static str> {
+    let is_text = |field: &str, limit: usize| {
+        event[field].as_str().is_some_and(|text| !text.is_empty() && text.len() <= limit)
+    };
+    let checks = [
+        ("eventTime", is_text("eventTime", 64)),
+        ("reportingController", is_text("reportingController", 128)),
+        ("reportingInstance", is_text("reportingInstance", 128)),
+        ("action", is_text("action", 128)),
+        ("reason", is_text("reason", 128)),
+        ("type", ["Normal", "Warning"].contains(&event["type"].as_str().unwrap_or_default())),
+        ("note", event["note"].as_str().unwrap_or_default().len() <= 1024),
+        ("regarding.namespace", event["regarding"]["namespace"] == event["metadata"]["namespace"]),
+    ];
+    checks.into_iter().find(|(_, is_valid)| !is_valid).map(|(field, _)| field)
+}
+
+/// Metadata alone, as `Accept: application/json;as=PartialObjectMetadata...` asks for.
+pub(crate) fn metadata_only(value: Value) -> Value {
+    let partial = |object: &Value| json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": object["metadata"]});
+    match value.get("items").and_then(Value::as_array) {
+        Some(items) => json!({
+            "kind": "PartialObjectMetadataList",
+            "apiVersion": "meta.k8s.io/v1",
+            "metadata": value["metadata"],
+            "items": items.iter().map(partial).collect::<Vec<_>>(),
+        }),
+        None => partial(&value),
+    }
+}
+
+/// A `Status` object.
+pub(crate) fn status(code: u16, reason: &str, message: &str, details: Option<Value>) -> Answer {
+    let mut body = json!({
+        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+        "message": message, "reason": reason, "code": code,
+    });
+    if let Some(details) = details {
+        body["details"] = details;
+    }
+    (code, body)
+}
+
+fn bad_request(message: &str) -> Answer {
+    status(400, "BadRequest", message, None)
+}
+
+fn not_found(target: &Target) -> Answer {
+    let name = target.name.as_deref().unwrap_or_default();
+    let message = format!("{} \"{name}\" not found", target.qualified());
+    let details = json!({"name": name, "group": target.group, "kind": target.resource});
+    status(404, "NotFound", &message, Some(details))
+}
+
+fn invalid(target: &Target, field: &str, problem: &str) -> Answer {
+    let name = target.name.as_deref().unwrap_or_default();
+    let details = json!({
+        "name": name, "kind": target.resource,
+        "causes": [{"reason": "FieldValueInvalid", "message": problem, "field": field}],
+    });
+    status(
+        422,
+        "Invalid",
+        &format!("{} \"{name}\" is invalid: {field}: {problem}", target.qualified()),
+        Some(details),
+    )
+}
+
+/// The words of Kubernetes' RBAC authorizer.
+fn forbidden(user: &User, target: &Target, right: &Right) -> Answer {
+    let name = target.name.as_ref().map(|name| format!(" \"{name}\"")).unwrap_or_default();
+    let message = format!(
+        "{}{name} is forbidden: User \"{}\" cannot {} resource \"{}\" in API group \"{}\" in the namespace \"{}\"",
+        target.qualified(),
+        user.name,
+        right.verb,
+        right.resource,
+        right.group,
+        target.namespace
+    );
+    let details = json!({"name": target.name, "group": target.group, "kind": target.resource});
+    let mut details = details;
+    if target.name.is_none() {
+        details.as_object_mut().unwrap().remove("name");
+    }
+    status(403, "Forbidden", &message, Some(details))
+}

@@ -1,0 +1,377 @@
+//! The whole plugin with a cluster behind it: definitions from the API, the network status, events and
+//! devices, each with what it costs in requests.
+
+use braid::netns::Netns;
+use serde_json::{Value, json};
+
+use crate::apiserver::{ApiServer, Fault, Setup};
+use crate::call::Call;
+use crate::kubelet::{Kubelet, pod as allocated};
+use crate::node::Node;
+use crate::pod::Pod;
+
+const STATUS: &str = "k8s.v1.cni.cncf.io/network-status";
+const DEFINITIONS: &str = "/apis/k8s.cni.cncf.io/v1/namespaces";
+const UID: &str = "0f7c8d1e-0000-4000-8000-000000000001";
+
+/// A node with its API server, which listens where braid runs: in the node's namespace.
+struct Cluster {
+    node: Node,
+    server: ApiServer,
+}
+
+impl Cluster {
+    fn new() -> Self {
+        Self::with(Setup::default())
+    }
+
+    fn with(setup: Setup) -> Self {
+        let node = Node::new();
+        node.recorders(["primary", "blue", "red"]);
+        let host = Netns::open(node.host().path().as_ref()).unwrap();
+        let server = host.run(move || ApiServer::with(setup)).unwrap();
+        Self { node, server }
+    }
+
+    /// Definitions `team-a/blue` and `team-a/red`, and the pod `team-a/web`.
+    fn usual() -> Self {
+        let cluster = Self::new();
+        cluster.define("blue", json!({"addresses": ["10.9.0.2/24"]}));
+        cluster.define("red", json!({"addresses": ["10.8.0.2/24", "fd08::2/64"]}));
+        cluster.server.add_pod("team-a", "web", UID, json!({}));
+        cluster
+    }
+
+    fn define(&self, name: &str, more: Value) {
+        let mut config = json!({"cniVersion": "1.0.0", "type": name});
+        config.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap());
+        self.server.define("team-a", name, &config.to_string());
+    }
+
+    fn pod(&self) -> Pod<'_> {
+        self.node.pod("team-a", "web")
+    }
+
+    fn config(&self, more: Value) -> Value {
+        let mut config = json!({
+            "kubeconfig": self.server.usual_kubeconfig(),
+            "delegates": [{"type": "primary", "name": "cluster", "addresses": ["10.1.0.2/24"]}],
+            "apiTimeout": "2s",
+        });
+        config.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap());
+        config
+    }
+
+    /// The status annotation of `team-a/web` as the API has it.
+    fn status(&self) -> Value {
+        let objects = self.server.objects();
+        let pod = objects.get("pods", "team-a", "web").unwrap();
+        pod["metadata"]["annotations"][STATUS]
+            .as_str()
+            .map_or(Value::Null, |text| serde_json::from_str(text).unwrap())
+    }
+
+    fn notes(&self) -> Vec<String> {
+        let events = self.server.objects().all("events");
+        events.iter().map(|event| event["note"].as_str().unwrap_or_default().to_owned()).collect()
+    }
+}
+
+/// With the UID that the API knows.
+fn known<'c>(call: Call<'c>, pod: &Pod<'_>) -> Call<'c> {
+    call.env("CNI_ARGS", &format!("{};K8S_POD_UID={UID}", pod.args()))
+}
+
+fn blue() -> String {
+    format!("GET {DEFINITIONS}/team-a/network-attachment-definitions/blue")
+}
+
+/// NPWG 1.3, sections 3.4.1 and 5: definitions from the API, one request each, and one for the status.
+#[test]
+fn networks_cost_a_request_for_each_definition_and_one_for_the_status() {
+    let cluster = Cluster::usual();
+    let pod = cluster.pod();
+    known(pod.add(cluster.config(json!({}))), &pod).networks("blue,red,blue").run().assert_success();
+    let mut lines = cluster.server.lines();
+    lines.sort();
+    assert_eq!(
+        lines,
+        [
+            blue(),
+            format!("GET {DEFINITIONS}/team-a/network-attachment-definitions/red"),
+            "PATCH /api/v1/namespaces/team-a/pods/web/status".to_owned(),
+        ]
+    );
+    assert_eq!(cluster.server.connections(), 1);
+    pod.check().run().assert_success();
+    pod.del().run().assert_success();
+    pod.del().run().assert_success();
+    assert_eq!(
+        (cluster.server.requests().len(), cluster.server.connections()),
+        (3, 1),
+        "CHECK and DEL ask nothing"
+    );
+}
+
+#[test]
+fn a_pod_that_asks_for_nothing_costs_no_connection() {
+    let cluster = Cluster::usual();
+    let pod = cluster.pod();
+    pod.add(cluster.config(json!({}))).run().assert_success();
+    pod.del().run().assert_success();
+    let chained = cluster.node.pod("team-a", "plain");
+    chained.add_chained(json!({"kubeconfig": cluster.server.usual_kubeconfig()})).run().assert_success();
+    assert_eq!(cluster.server.connections(), 0);
+}
+
+/// NPWG 1.3, section 5.3: every attachment has an entry, the primary's is the default.
+#[test]
+fn the_status_has_an_entry_for_every_attachment() {
+    let cluster = Cluster::usual();
+    cluster.define("blue", json!({"link": true, "addresses": ["10.9.0.2/24"]}));
+    let pod = cluster.pod();
+    let asked = json!([{"name": "blue", "default-route": ["10.9.0.1"]}, {"name": "red"}]);
+    known(pod.add(cluster.config(json!({}))), &pod).networks_json(asked).run().assert_success();
+    let status = cluster.status();
+    let shown: Vec<_> = status
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|entry| {
+            (
+                entry["name"].as_str().unwrap(),
+                entry["interface"].as_str().unwrap(),
+                entry["default"].as_bool().unwrap(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        shown,
+        [("cluster", "eth0", true), ("team-a/blue", "net1", false), ("team-a/red", "net2", false)]
+    );
+    assert_eq!(status[2]["ips"], json!(["10.8.0.2", "fd08::2"]));
+    assert_eq!(status[1]["default-route"], json!(["10.9.0.1"]));
+    assert_eq!(status[1]["gateway"], json!(["10.9.0.1"]));
+    assert!(status[1]["mac"].as_str().unwrap().contains(':'));
+    let patch = cluster.server.requests().pop().unwrap();
+    assert_eq!(patch.body["metadata"]["uid"], UID);
+}
+
+/// NPWG 1.3, section 5.2: behind a primary that is not ours, its entry is there all the same.
+#[test]
+fn the_status_of_a_chained_braid_has_the_primary_too() {
+    let cluster = Cluster::usual();
+    let pod = cluster.pod();
+    let config = json!({"kubeconfig": cluster.server.usual_kubeconfig()});
+    known(pod.add_chained(config), &pod).networks("blue").run().assert_success();
+    let status = cluster.status();
+    assert_eq!((&status[0]["default"], &status[0]["interface"]), (&json!(true), &json!("eth0")));
+    assert_eq!((&status[1]["name"], &status[1]["default"]), (&json!("team-a/blue"), &json!(false)));
+}
+
+#[test]
+fn the_status_policy_decides_who_gets_one() {
+    let cluster = Cluster::usual();
+    let pod = cluster.pod();
+    known(pod.add(cluster.config(json!({"statusPolicy": "always"}))), &pod).run().assert_success();
+    assert_eq!(cluster.status()[0]["name"], "cluster");
+    pod.del().run().assert_success();
+    let quiet = cluster.node.pod("team-a", "quiet");
+    quiet.add(cluster.config(json!({"statusPolicy": "never"}))).networks("blue").run().assert_success();
+    assert!(cluster.server.lines().iter().filter(|line| line.starts_with("PATCH")).count() == 1);
+}
+
+#[test]
+fn a_status_that_is_not_taken_undoes_the_attachment() {
+    let cluster = Cluster::usual();
+    let before = cluster.node.dump();
+    let pod = cluster.pod();
+    cluster.server.next("PATCH", Fault::status(422, "Invalid", "annotation too long"));
+    let call = known(pod.add(cluster.config(json!({}))), &pod).networks("blue");
+    call.run().assert_error(7, ["pod team-a/web", "annotation too long"]);
+    let copy = "file state/definitions/team-a_blue".to_owned();
+    assert_eq!(cluster.node.leftovers(&before), [copy], "the last-known-good copy alone");
+    assert_eq!(cluster.node.state("records"), Vec::<String>::new());
+}
+
+#[test]
+fn a_pod_that_has_gone_meanwhile_needs_no_status() {
+    let cluster = Cluster::usual();
+    let gone = cluster.node.pod("team-a", "gone");
+    gone.add(cluster.config(json!({}))).networks("blue").run().assert_success();
+    let pod = cluster.pod();
+    let other = format!("{};K8S_POD_UID=another", pod.args());
+    pod.add(cluster.config(json!({}))).networks("blue").env("CNI_ARGS", &other).run().assert_success();
+    assert_eq!(cluster.status(), Value::Null, "the namesake's status is not ours to write");
+}
+
+#[test]
+fn a_static_pod_is_known_by_another_uid() {
+    let cluster = Cluster::usual();
+    let pod = cluster.pod();
+    let hashed = format!("{};K8S_POD_UID=5d41402abc4b2a76", pod.args());
+    let call =
+        pod.add(cluster.config(json!({}))).networks("blue").annotation("kubernetes.io/config.source", "file");
+    call.env("CNI_ARGS", &hashed).run().assert_success();
+    assert_eq!(cluster.status()[1]["name"], "team-a/blue");
+}
+
+#[test]
+fn an_unknown_network_names_those_that_there_are() {
+    let cluster =
+        Cluster::with(Setup { manifests: vec!["rbac.yaml", "rbac-names.yaml"], ..Setup::default() });
+    cluster.define("blue", json!({}));
+    let pod = cluster.pod();
+    let call = pod.add(cluster.config(json!({}))).networks("bleu");
+    call.run().assert_error(
+        7,
+        ["network \"team-a/bleu\" is not defined in the cluster or on this node", "team-a has blue"],
+    );
+    assert!(cluster.node.calls().is_empty(), "nothing was attached");
+}
+
+#[test]
+fn a_definition_without_a_configuration_stands_for_a_file_of_the_node() {
+    let cluster = Cluster::usual();
+    cluster.server.objects().put(json!({
+        "kind": "NetworkAttachmentDefinition", "metadata": {"namespace": "team-a", "name": "shared"},
+    }));
+    cluster.node.network("shared", json!({"type": "red"}));
+    let pod = cluster.pod();
+    known(pod.add(cluster.config(json!({}))), &pod).networks("shared").run().assert_success();
+    assert_eq!(cluster.node.calls_in_order(), ["ADD primary eth0", "ADD red net1"]);
+}
+
+#[test]
+fn an_outage_refuses_the_plan_where_a_status_is_due() {
+    let mut cluster = Cluster::usual();
+    let config = cluster.config(json!({}));
+    cluster.server.stop();
+    let pod = cluster.pod();
+    pod.add(config).networks("blue").run().assert_error(11, ["team-a/blue", "cannot be reached"]);
+    assert!(cluster.node.calls().is_empty(), "nothing was attached");
+}
+
+#[test]
+fn a_copy_stands_in_where_no_status_is_due() {
+    let mut cluster = Cluster::usual();
+    let config = cluster.config(json!({"statusPolicy": "never", "logLevel": "warning"}));
+    let first = cluster.pod();
+    first.add(config.clone()).networks("blue").run().assert_success();
+    cluster.server.stop();
+    let second = cluster.node.pod("team-a", "second");
+    let outcome = second.add(config.clone()).networks("blue").run();
+    outcome.assert_success();
+    assert!(outcome.stderr.contains("last-known-good copy of network \"team-a/blue\""), "{}", outcome.stderr);
+    let third = cluster.node.pod("team-a", "third");
+    let call = third.add(config.clone()).networks("red");
+    call.run().assert_error(11, ["team-a/red", "no copy"]);
+    let fourth = cluster.node.pod("team-a", "fourth");
+    let call = fourth.add(config).with(json!({"definitionCacheMaxAge": 0})).networks("blue");
+    call.run().assert_error(11, ["team-a/blue"]);
+}
+
+#[test]
+fn a_clear_no_is_never_overruled_by_a_copy() {
+    let cluster = Cluster::usual();
+    let config = cluster.config(json!({"statusPolicy": "never"}));
+    cluster.pod().add(config.clone()).networks("blue").run().assert_success();
+    let refusals = [
+        (403, "Forbidden", "403"),
+        (401, "Unauthorized", "does not accept"),
+        (404, "NotFound", "has no NetworkAttachmentDefinitions"),
+    ];
+    for (code, reason, text) in refusals {
+        cluster.server.next("network-attachment-definitions/blue", Fault::status(code, reason, "no"));
+        let pod = cluster.node.pod("team-a", "other");
+        pod.add(config.clone()).networks("blue").run().assert_error(7, [text]);
+    }
+}
+
+#[test]
+fn the_pod_is_fetched_only_where_the_runtime_is_silent() {
+    let cluster = Cluster::with(Setup { manifests: vec!["rbac.yaml", "rbac-pods.yaml"], ..Setup::default() });
+    cluster.define("blue", json!({}));
+    cluster.server.add_pod("team-a", "web", UID, json!({"k8s.v1.cni.cncf.io/networks": "blue"}));
+    let pod = cluster.pod();
+    let outcome = known(pod.add(cluster.config(json!({}))), &pod).without_annotations().run();
+    outcome.assert_success();
+    assert!(outcome.stderr.contains("until then every pod costs a request to the API"), "{}", outcome.stderr);
+    assert_eq!(cluster.server.lines().first().unwrap(), "GET /api/v1/namespaces/team-a/pods/web");
+    assert_eq!(cluster.node.calls_in_order(), ["ADD primary eth0", "ADD blue net1"]);
+    pod.del().run().assert_success();
+    let stranger = format!("{};K8S_POD_UID=another", pod.args());
+    let call = pod.add(cluster.config(json!({}))).without_annotations().env("CNI_ARGS", &stranger);
+    call.run().assert_error(11, ["another pod of this name"]);
+    let absent = cluster.node.pod("team-a", "absent");
+    absent.add(cluster.config(json!({}))).without_annotations().run().assert_error(11, ["does not exist"]);
+}
+
+#[test]
+fn a_refusal_is_an_event_with_the_same_sentence() {
+    let cluster = Cluster::usual();
+    let pod = cluster.pod();
+    let call = known(pod.add(cluster.config(json!({}))), &pod).networks("team-b/blue");
+    let error = call.run().assert_error(7, ["is not shared with namespace team-a"]);
+    assert_eq!(cluster.notes(), [error["msg"].as_str().unwrap()]);
+    let plain = cluster.node.pod("team-a", "plain");
+    cluster.node.script("primary", json!({"ADD": {"error": {"code": 99, "msg": "no"}}}));
+    plain.add(cluster.config(json!({}))).run();
+    assert_eq!(cluster.notes().len(), 1, "a pod that asks for nothing costs no request");
+}
+
+#[test]
+fn the_primary_may_be_a_definition_of_the_cluster() {
+    let mut cluster = Cluster::usual();
+    let primary = json!({"cniVersion": "1.0.0", "type": "primary", "addresses": ["10.1.0.2/24"]});
+    cluster.server.define("kube-system", "main", &primary.to_string());
+    let config = json!({"kubeconfig": cluster.server.usual_kubeconfig(), "clusterNetwork": "main", "apiTimeout": "2s"});
+    let pod = cluster.node.pod("team-a", "web");
+    pod.add(config.clone()).run().assert_success();
+    cluster.server.stop();
+    pod.check().run().assert_success();
+    cluster.node.call("STATUS", config).run().assert_success();
+    pod.del().run().assert_success();
+    assert_eq!(cluster.node.calls_in_order(), ["ADD primary eth0", "CHECK primary eth0", "DEL primary eth0"]);
+}
+
+/// Device Information Specification, sections 4 and 5; Multus gives one device to two attachments and
+/// ignores an exhausted pool (peers, fault 19).
+#[test]
+fn each_attachment_has_a_device_of_its_own() {
+    let cluster = Cluster::usual();
+    cluster.server.objects().put(json!({
+        "kind": "NetworkAttachmentDefinition",
+        "metadata": {
+            "namespace": "team-a", "name": "fast",
+            "annotations": {"k8s.v1.cni.cncf.io/resourceName": "nic.example.com/vf"},
+        },
+        "spec": {"config": r#"{"cniVersion": "1.0.0", "type": "blue", "capabilities": {"deviceID": true, "CNIDeviceInfoFile": true}}"#},
+    }));
+    let socket = cluster.node.path("kubelet/kubelet.sock");
+    let vfs = json!([{"resourceName": "nic.example.com/vf", "deviceIds": ["0000:18:02.5", "0000:18:02.6"]}]);
+    let kubelet = Kubelet::start(&socket).get([allocated("team-a", "web", vfs)]);
+    let info = json!({"type": "pci", "version": "1.1.0", "pci": {"pci-address": "0000:18:02.5"}});
+    cluster.node.write("devinfo/dp/nic.example.com-vf-0000:18:02.5-device.json", &info.to_string());
+    let config =
+        cluster.config(json!({"kubeletSocket": socket, "deviceInfoDir": cluster.node.path("devinfo")}));
+    let pod = cluster.pod();
+    known(pod.add(config.clone()), &pod).networks("fast,fast").run().assert_success();
+    assert_eq!(kubelet.requests(), ["Get team-a/web"], "one question for the whole pod");
+    let devices: Vec<_> = cluster
+        .node
+        .calls()
+        .iter()
+        .filter(|call| call.plugin() == "blue")
+        .map(|call| call.stdin()["runtimeConfig"]["deviceID"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(devices, ["0000:18:02.5", "0000:18:02.6"]);
+    assert_eq!(cluster.status()[1]["device-info"], info);
+    pod.del().run().assert_success();
+    let left = std::fs::read_dir(cluster.node.path("devinfo/cni")).map_or(0, Iterator::count);
+    assert_eq!(left, 0, "device-info files of the attachments are gone");
+    cluster.node.forget_calls();
+    let call = known(pod.add(config), &pod).networks("fast,fast,fast");
+    call.run().assert_error(7, ["nic.example.com/vf", "2"]);
+    assert!(cluster.node.calls().is_empty(), "nothing was attached");
+}

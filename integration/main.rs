@@ -1,0 +1,31 @@
+//! Braid from outside: its executable on a node of its own, with real plugins and with the recorder.
+//!
+//! `node` is where to start reading.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "tests may fail by panicking; that is how they say so"
+)]
+
+mod apiserver;
+mod call;
+mod chain;
+mod kubelet;
+mod node;
+mod pod;
+mod wire;
+
+mod chaining;
+mod cluster;
+mod device;
+mod faults;
+mod kubernetes;
+mod load;
+mod protocol;
+mod readme;
+mod scenarios;
+mod teardown;

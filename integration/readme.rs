@@ -1,0 +1,507 @@
+//! README.md and `conf/` do what they say: every block of the page is executed or parsed, every row of its
+//! tables is held against the program, and every file of `conf/` is used.
+//!
+//! A block's comment, `<!-- test: <kind> <about> -->`, names the test that it belongs to; a block without
+//! one, or of a kind that [`every_block_has_a_test`] does not know, fails.
+
+mod conf;
+mod machine;
+mod messages;
+mod page;
+mod reference;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::call::NETWORKS;
+use crate::node::{Node, text};
+use crate::pod::Pod;
+use crate::readme::machine::{Machine, Sandbox};
+use crate::readme::page::{BLOCKS, PAGE, block, blocks};
+
+/// Each kind of block, and the language that it is written in.
+const KINDS: [(&str, &str); 13] = [
+    ("cluster", "sh"),
+    ("flow", "text"),
+    ("scripts", "sh"),
+    ("node", "sh"),
+    ("output", "json"),
+    ("file", "json"),
+    ("entry", "json"),
+    ("config", "json"),
+    ("pod", "yaml"),
+    ("definition", "yaml"),
+    ("result", "json"),
+    ("state", "text"),
+    ("environment", "text"),
+];
+
+/// The blocks that run on a machine, each in the test that is named.
+const NODE_BLOCKS: [&str; 8] =
+    ["install", "delegating", "chained", "extras", "leaving", "left", "version", "definitions"];
+
+const REPOSITORY: &str = env!("CARGO_MANIFEST_DIR");
+
+#[test]
+fn every_block_has_a_test() {
+    for block in BLOCKS.iter() {
+        let known = KINDS.iter().find(|(kind, _)| *kind == block.kind);
+        let (_, language) =
+            known.unwrap_or_else(|| panic!("README.md line {}: no test of kind {}", block.line, block.kind));
+        assert_eq!(block.language, *language, "README.md line {}", block.line);
+        let runs = block.kind != "node" || NODE_BLOCKS.contains(&block.about);
+        assert!(runs, "README.md line {}: no test runs the block {}", block.line, block.about);
+    }
+    let comments = PAGE.matches("<!-- test: ").count();
+    assert_eq!(comments, BLOCKS.len(), "comments and blocks of README.md");
+}
+
+#[test]
+fn the_page_is_plain() {
+    for (at, line) in PAGE.lines().enumerate() {
+        assert!(!line.contains(['\u{2014}', '\u{2013}']), "README.md line {}: a dash", at + 1);
+        assert!(!line.ends_with(' '), "README.md line {}: ends with a space", at + 1);
+    }
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    let anchors: Vec<String> = page::headings().iter().map(|heading| anchor(heading)).collect();
+    let targets: Vec<&str> = PAGE.split("](").skip(1).filter_map(|rest| rest.split(')').next()).collect();
+    assert!(targets.len() > 20, "{targets:?}");
+    for target in targets {
+        match target.strip_prefix('#') {
+            Some(anchor) => assert!(anchors.iter().any(|known| known == anchor), "#{anchor} is no heading"),
+            None => assert!(Path::new(REPOSITORY).join(target).exists(), "{target} is no file"),
+        }
+    }
+}
+
+/// The anchor of a heading, as GitHub makes it.
+fn anchor(heading: &str) -> String {
+    let kept = heading.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-'));
+    kept.collect::<String>().to_lowercase().replace(' ', "-")
+}
+
+/// The modules and files that prose and pictures name are there.
+#[test]
+fn the_flow_is_that_of_the_program() {
+    let flow = block("flow", "");
+    let line = flow.text.lines().find(|line| line.contains(" > ")).expect("the flow");
+    let steps: Vec<&str> = line.trim_matches(['|', ' ']).split(" > ").map(str::trim).collect();
+    assert_eq!(steps.len(), 8, "{steps:?}");
+    for module in steps.into_iter().chain(["ledger"]) {
+        let found =
+            [format!("src/{module}.rs"), format!("src/{module}/mod.rs"), format!("src/cni/{module}.rs")];
+        assert!(found.iter().any(|file| Path::new(REPOSITORY).join(file).exists()), "no module {module}");
+    }
+    for plugin in ["bridge", "macvlan", "ptp", "vlan", "host-local", "static", "portmap"] {
+        assert!(
+            flow.text.contains(plugin) && Path::new(crate::node::PLUGIN_DIR).join(plugin).exists(),
+            "{plugin}"
+        );
+    }
+    for verb in ["ADD", "DEL", "CHECK", "STATUS", "GC", "VERSION"] {
+        assert!(flow.text.contains(verb), "{verb}");
+    }
+}
+
+/// The scripts themselves are run by `.ci/run` and by whoever measures; here they are programs that their
+/// interpreter can read.
+#[test]
+fn the_scripts_are_there() {
+    for block in blocks("scripts") {
+        for line in block.text.lines() {
+            let script = Path::new(REPOSITORY).join(line.split_whitespace().next().unwrap());
+            let metadata =
+                fs::metadata(&script).unwrap_or_else(|error| panic!("{}: {error}", script.display()));
+            assert_eq!(
+                metadata.permissions().mode() & 0o111,
+                0o111,
+                "{} cannot be started",
+                script.display()
+            );
+            let read = reader(&fs::read_to_string(&script).unwrap()).arg(&script).status().unwrap();
+            assert!(read.success(), "{} has a syntax error", script.display());
+        }
+    }
+}
+
+/// The interpreter of a script, told to read and not to run.
+fn reader(script: &str) -> Command {
+    match script.lines().next().unwrap_or_default() {
+        "#!/usr/bin/env bash" => {
+            let mut bash = Command::new("bash");
+            bash.arg("-n");
+            bash
+        }
+        "#!/usr/bin/env python3" => {
+            let mut python = Command::new("python3");
+            python.args(["-c", "import ast, sys; ast.parse(open(sys.argv[1]).read())"]);
+            python
+        }
+        other => panic!("no reader for {other}"),
+    }
+}
+
+#[test]
+fn a_block_that_shows_a_file_is_the_file() {
+    for block in blocks("file") {
+        assert_eq!(block.text, conf::read(block.about), "README.md line {} and {}", block.line, block.about);
+    }
+    for block in blocks("entry") {
+        let file: Value = serde_json::from_str(&conf::read(block.about)).unwrap();
+        let entry = file["plugins"].as_array().unwrap().last();
+        assert_eq!(Some(&block.json()), entry, "README.md line {} and {}", block.line, block.about);
+    }
+}
+
+/// A primary network with a file of its own, as one that Braid delegates to has.
+fn primary(machine: &Machine) {
+    let plugin = json!({
+        "type": "bridge", "bridge": "cni0", "isGateway": true,
+        "ipam": {"type": "host-local", "subnet": "10.1.0.0/24", "routes": [{"dst": "0.0.0.0/0"}]},
+    });
+    let conflist = json!({"cniVersion": "1.0.0", "name": "primary", "plugins": [plugin]});
+    machine.node.write("net.d/10-primary.conflist", &conflist.to_string());
+}
+
+/// The page's definitions, beside those of `conf/` that the installation has copied.
+fn define(machine: &Machine) {
+    for block in blocks("definition") {
+        machine.node.write(&format!("braid.d/readme-{}.yaml", block.line), &block.text);
+    }
+}
+
+fn installed() -> Machine {
+    let machine = Machine::new();
+    machine.sh(&block("node", "install").text);
+    define(&machine);
+    machine
+}
+
+fn manifest(about: &str) -> Value {
+    let documents = block("pod", about).yaml();
+    assert_eq!(documents.len(), 1);
+    documents[0].clone()
+}
+
+#[track_caller]
+fn start<'m>(machine: &'m Machine, about: &str) -> Sandbox<'m> {
+    machine.start_manifest(&manifest(about)).unwrap_or_else(|outcome| panic!("{about}: {}", outcome.stdout))
+}
+
+/// CHECK, both DELs, and nothing left but bridges.
+#[track_caller]
+fn end(machine: &Machine, sandbox: &Sandbox<'_>, before: &BTreeSet<String>) {
+    sandbox.check();
+    end_unchecked(machine, sandbox, before);
+}
+
+#[track_caller]
+fn end_unchecked(machine: &Machine, sandbox: &Sandbox<'_>, before: &BTreeSet<String>) {
+    sandbox.del();
+    // portmap keeps the chains that all its containers share.
+    let shared = |line: &String| line.contains("CNI-HOSTPORT-") && !line.contains("CNI-DN-");
+    let mut left = machine.node.leftovers(before);
+    left.retain(|line| !shared(line));
+    assert_eq!(left, Vec::<String>::new());
+    assert_eq!(sandbox.pod.links(), Vec::<String>::new());
+}
+
+#[test]
+fn installed_by_hand_it_delegates() {
+    let machine = installed();
+    primary(&machine);
+    machine.sh(&block("node", "delegating").text);
+    assert_eq!(machine.sh("ls /etc/cni/net.d"), "00-braid.conflist\n10-primary.conflist\nbraid.d\n");
+    let before = machine.node.dump();
+
+    let web = start(&machine, "short");
+    assert_eq!(web.pod.links(), ["data0", "eth0", "net1"]);
+    assert_eq!(web.pod.addresses("eth0"), ["10.1.0.2/24"]);
+    assert_eq!(web.pod.addresses("net1"), ["10.30.0.2/24", "fd00:30::2/64"]);
+    assert_eq!(web.pod.addresses("data0"), ["10.30.0.3/24", "fd00:30::3/64"]);
+    assert_eq!(machine.sh("ls /var/lib/cni/braid/records").lines().count(), 1);
+    end(&machine, &web, &before);
+
+    let router = start(&machine, "json");
+    assert_eq!(router.pod.links(), ["data0", "eth0", "net2"]);
+    assert_eq!(router.pod.addresses("data0"), ["10.30.0.42/24", "fd00:30::42/64"]);
+    assert_eq!(router.pod.link("data0")["address"], "02:23:45:67:89:01");
+    assert_eq!(router.pod.default_routes(4), ["via 10.30.0.1 dev data0"]);
+    let rules = machine.node.host().command("iptables-save").output().unwrap();
+    assert!(String::from_utf8_lossy(&rules.stdout).contains("--to-destination 10.30.0.42:80"), "{rules:?}");
+    let shaped = machine.node.host().command("tc").args(["qdisc", "show"]).output().unwrap();
+    assert!(String::from_utf8_lossy(&shaped.stdout).contains("rate 10Mbit"), "{shaped:?}");
+    // portmap's CHECK looks for rules of one family in the other's table.
+    router.check_braid(&json!({"checkNetworks": "kernel"}));
+    end_unchecked(&machine, &router, &before);
+
+    let measured = start(&machine, "default-network");
+    assert_eq!(measured.pod.links(), ["eth0"]);
+    assert_eq!(measured.pod.addresses("eth0"), ["10.40.0.2/24"]);
+    end(&machine, &measured, &before);
+}
+
+#[test]
+fn braid_leaves_as_the_page_says() {
+    let machine = installed();
+    primary(&machine);
+    machine.sh(&block("node", "delegating").text);
+    let extras = || machine.sh(&block("node", "extras").text);
+    assert_eq!(extras(), "no pod has an extra network\n");
+    let plain =
+        machine.start("team-a", "plain", &json!({})).unwrap_or_else(|outcome| panic!("{}", outcome.stdout));
+    let web = start(&machine, "short");
+    assert_eq!(extras(), format!("/var/lib/cni/braid/records/{}@eth0\n", web.pod.container));
+    web.del();
+    assert_eq!(extras(), "no pod has an extra network\n");
+
+    machine.sh(&block("node", "leaving").text);
+    let without = machine.start("team-a", "without", &json!({}));
+    let without = without.unwrap_or_else(|outcome| panic!("{}", outcome.stdout));
+    assert_eq!((without.pod.links(), plain.pod.links()), (vec!["eth0".to_owned()], vec!["eth0".to_owned()]));
+    without.del();
+    // What CRI-O does; containerd would call the primary.
+    plain.del();
+    machine.sh(&block("node", "left").text);
+    assert_eq!(machine.sh("ls /etc/cni/net.d /opt/cni/bin /var/lib/cni | grep braid || true"), "");
+}
+
+#[test]
+fn the_result_is_as_shown() {
+    let machine = installed();
+    primary(&machine);
+    machine.sh(&block("node", "delegating").text);
+    let one = machine.start("team-a", "web", &json!({NETWORKS: "lan"}));
+    let one = one.unwrap_or_else(|outcome| panic!("{}", outcome.stdout));
+    assert_eq!(block("result", "").json(), anonymous(&one.result));
+    one.del();
+}
+
+/// A result with names, addresses and paths of its own making numbered, as the page shows them.
+fn anonymous(result: &Value) -> Value {
+    let mut result = result.clone();
+    let mut cables = 0;
+    for (at, interface) in result["interfaces"].as_array_mut().unwrap().iter_mut().enumerate() {
+        if text(&interface["name"]).starts_with("veth") {
+            interface["name"] = json!(format!("veth{cables:04}"));
+            cables += 1;
+        }
+        assert_eq!(text(&interface["mac"]).len(), 17, "{interface}");
+        interface["mac"] = json!(format!("02:00:00:00:00:{:02x}", at + 1));
+        if !interface["sandbox"].is_null() {
+            assert!(text(&interface["sandbox"]).starts_with("/run/netns/"), "{interface}");
+            interface["sandbox"] = json!("/run/netns/web");
+        }
+    }
+    result
+}
+
+#[test]
+fn installed_by_hand_it_stands_in_the_primarys_chain() {
+    let machine = installed();
+    machine.sh(&block("node", "chained").text);
+    assert_eq!(machine.sh("ls /etc/cni/net.d"), "10-primary.conflist\nbraid.d\n");
+    let before = machine.node.dump();
+
+    let web = start(&machine, "short");
+    assert_eq!(web.pod.links(), ["data0", "eth0", "net1"]);
+    assert_eq!(web.pod.addresses("eth0"), ["10.244.0.2/24", "fd00:244::2/64"]);
+    web.check_braid(&json!({}));
+    end_unchecked(&machine, &web, &before);
+
+    let router = start(&machine, "json");
+    assert_eq!(router.pod.default_routes(4), ["via 10.30.0.1 dev data0"]);
+    assert_eq!(router.pod.default_routes(6), ["via fd00:244::1 dev eth0"]);
+    router.check_braid(&json!({"checkNetworks": "kernel"}));
+    end_unchecked(&machine, &router, &before);
+
+    let refused = machine.start_manifest(&manifest("default-network")).err().expect("a refusal");
+    refused.assert_error(7, ["braid stands behind the primary network here and cannot replace it"]);
+}
+
+/// CRI-O runs the whole chain's CHECK, and the reference plugins take every address for their own.
+#[test]
+fn on_crio_a_chained_entry_has_a_scope() {
+    let machine = installed();
+    let mut conflist: Value = serde_json::from_str(&conf::read("conf/10-chained.conflist")).unwrap();
+    conflist["plugins"][2]["resultScope"] = json!("primary");
+    machine.node.write("net.d/10-primary.conflist", &conflist.to_string());
+    let before = machine.node.dump();
+    let web = start(&machine, "short");
+    assert_eq!(web.pod.links(), ["data0", "eth0", "net1"]);
+    assert_eq!(web.result["ips"].as_array().unwrap().len(), 2);
+    end(&machine, &web, &before);
+}
+
+/// Newer runtimes append the files of `<network name>/` to the chain; Braid's entry can be one of them.
+#[test]
+fn the_chained_entry_may_be_a_file_of_its_own() {
+    let machine = installed();
+    primary(&machine);
+    machine.node.write("net.d/primary/braid.conf", &block("entry", "conf/10-chained.conflist").text);
+    let web = start(&machine, "short");
+    assert_eq!(web.pod.links(), ["data0", "eth0", "net1"]);
+    web.del();
+}
+
+#[test]
+fn on_crio_the_result_is_the_primarys() {
+    let machine = installed();
+    primary(&machine);
+    machine.node.write("net.d/00-braid.conflist", &conf::read("conf/crio-delegating.conflist"));
+    let before = machine.node.dump();
+    let web = start(&machine, "short");
+    assert_eq!(web.pod.links(), ["data0", "eth0", "net1"]);
+    let addresses = web.result["ips"].as_array().unwrap();
+    assert_eq!(addresses.iter().map(|ip| text(&ip["address"])).collect::<Vec<_>>(), ["10.1.0.2/24"]);
+    end(&machine, &web, &before);
+
+    // Networks whose plugins fail their CHECK.
+    for networks in [
+        "default/limited-lan",
+        r#"[{"name": "lan", "portMappings": [{"hostPort": 80, "containerPort": 80}]}]"#,
+    ] {
+        let pod = machine.start("team-a", "web", &json!({NETWORKS: networks}));
+        let pod = pod.unwrap_or_else(|outcome| panic!("{networks}: {}", outcome.stdout));
+        pod.check_braid(&json!({"checkNetworks": "kernel"}));
+        end_unchecked(&machine, &pod, &before);
+    }
+}
+
+#[test]
+fn a_multus_configuration_moves() {
+    let machine = Machine::new();
+    let items: Vec<Value> = blocks("definition").iter().flat_map(|block| block.yaml()).collect();
+    machine.node.write("list.yaml", &json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string());
+    let arguments = "get network-attachment-definitions --all-namespaces -o yaml";
+    machine.stand_in("kubectl", arguments, &format!("cat {}", machine.node.path_text("list.yaml")));
+    machine.sh("cargo build --release; install target/release/braid /opt/cni/bin/braid");
+    machine.sh(&block("node", "definitions").text);
+    assert_eq!(machine.sh("ls /etc/cni/net.d/braid.d"), "cluster.yaml\n");
+    primary(&machine);
+    machine.node.write("net.d/00-braid.conf", &conf::without_api(&block("config", "migrated").text));
+    let before = machine.node.dump();
+    let web = start(&machine, "short");
+    assert_eq!(web.pod.links(), ["data0", "eth0", "net1"]);
+    assert_eq!(web.result["cniVersion"], "0.3.1");
+    web.del();
+    assert_eq!(machine.node.leftovers(&before), Vec::<String>::new());
+}
+
+/// What the page has kubectl apply is there, and is a list of objects. That the rights are enough, and no
+/// more than enough, is tested in `cluster.rs`, whose API server enforces these very files.
+#[test]
+fn what_is_applied_to_a_cluster_is_there() {
+    let text = &block("cluster", "").text;
+    let files: Vec<&str> = text.split_whitespace().filter(|word| word.starts_with("conf/")).collect();
+    assert_eq!(files.len(), 4);
+    for file in files {
+        let manifest = std::fs::read_to_string(Path::new(REPOSITORY).join(file)).unwrap();
+        let documents: Vec<Value> = serde_saphyr::from_multiple(&manifest).unwrap();
+        assert!(documents.iter().all(|object| object["kind"].is_string()), "{file}");
+    }
+}
+
+#[test]
+fn version_by_hand() {
+    let machine = installed();
+    let printed = machine.sh(&block("node", "version").text);
+    assert_eq!(serde_json::from_str::<Value>(&printed).unwrap(), block("output", "of version").json());
+    assert!(machine.sh("/opt/cni/bin/braid </dev/null").contains("CNI_COMMAND"));
+}
+
+/// A pod with a primary and one extra network, attached.
+fn recorded<'n>(node: &'n Node, name: &str) -> Pod<'n> {
+    let pod = node.pod("team-a", name);
+    let config = json!({"delegates": [{"type": "blue"}]});
+    pod.add(config).networks("blue").run().assert_success();
+    pod
+}
+
+/// What ADD, a DEL that fails, a record that was damaged and a call under way leave in the state directory
+/// is what the page shows, file by file.
+#[test]
+fn the_state_directory_is_as_shown() {
+    let node = Node::new();
+    node.recorder("blue");
+    node.define("team-a", "blue", json!({"type": "blue"}));
+    let kept = recorded(&node, "kept");
+    let orphaned = recorded(&node, "orphaned");
+    node.script("blue", json!({"DEL net1": {"error": {"code": 17, "msg": "away"}}}));
+    orphaned.del().with(json!({"deleteGiveUp": 0})).run().assert_success();
+    let damaged = recorded(&node, "damaged");
+    node.write(&format!("state/records/{}@eth0", damaged.container), "damage");
+    damaged.del().run();
+    let calling = node.pod("team-a", "calling");
+    node.script("blue", json!({"ADD eth0": {"wait_for": node.path("go")}}));
+    let running = calling.add(json!({"delegates": [{"type": "blue"}]})).networks("blue").start();
+    wait_until(|| node.state("locks").contains(&calling.container));
+
+    let found = [
+        state_file(&node, "records", &kept.container),
+        state_file(&node, "orphans", &orphaned.container),
+        state_file(&node, "aside", &damaged.container),
+        state_file(&node, "locks", &calling.container),
+    ];
+    let shown = block("state", "").text.lines().map(|line| line.split(' ').next().unwrap_or_default());
+    assert_eq!(shown.collect::<Vec<_>>(), found);
+    let directories = fs::read_dir(node.path("state")).unwrap().count();
+    assert_eq!(directories, found.len(), "directories that the page does not show");
+    node.write("go", "");
+    running.wait().assert_success();
+    assert_eq!(node.state("locks"), Vec::<String>::new());
+}
+
+/// The path of a container's file as the page writes it. Root alone may read it.
+fn state_file(node: &Node, directory: &str, container: &str) -> String {
+    let names = node.state(directory);
+    let name = names.iter().find(|name| name.starts_with(container));
+    let name = name.unwrap_or_else(|| panic!("{container} is not in {directory}: {names:?}"));
+    let file = node.path("state").join(directory).join(name);
+    let mode = fs::metadata(&file).unwrap().permissions().mode();
+    assert_eq!(mode & 0o077, 0, "{} can be read by others", file.display());
+    let name = name.replace(container, "<container>").replace("eth0", "<interface>");
+    format!("/var/lib/cni/braid/{directory}/{}", without_time(&name))
+}
+
+/// The number behind the last period, a time or a position, as 1.
+fn without_time(name: &str) -> String {
+    match name.rsplit_once('.') {
+        Some((name, number)) if number.parse::<u128>().is_ok() => format!("{name}.1"),
+        _ => name.to_owned(),
+    }
+}
+
+fn wait_until(ready: impl Fn() -> bool) {
+    for _ in 0..500 {
+        if ready() {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    panic!("nothing happened for 5 s");
+}
+
+#[test]
+fn delegates_get_the_environment_that_is_shown() {
+    let node = Node::new();
+    node.recorder("blue");
+    let pod = node.pod("team-a", "web");
+    let call = pod.add(json!({"delegates": [{"type": "blue"}], "passEnvironment": ["HTTPS_PROXY"]}));
+    call.env("HTTPS_PROXY", "proxy").env("SECRET", "x").run().assert_success();
+    let mut names: Vec<String> =
+        node.only_call("ADD", "blue").environment().into_iter().map(|(name, _)| name).collect();
+    names.sort();
+    let mut shown: Vec<&str> =
+        block("environment", "").text.split_whitespace().chain(["HTTPS_PROXY"]).collect();
+    shown.sort_unstable();
+    assert_eq!(names, shown);
+}

@@ -1,0 +1,172 @@
+//! Moves a sandbox's default routes, and back. What moves where has been decided in [`crate::route`];
+//! this runs inside the sandbox's namespace.
+
+use std::net::IpAddr;
+
+use ipnetwork::IpNetwork;
+
+use crate::family::Family;
+use crate::netlink::{DefaultRoute, Link, Netlink, NetlinkError};
+use crate::route::RouteChange;
+
+/// Why a default route did not move.
+#[derive(Debug, thiserror::Error)]
+pub enum RouteError {
+    /// The attachment has no interface that could carry a route.
+    #[error("the default route cannot move to {0}: the sandbox has no interface of that name")]
+    NoInterface(String),
+    /// The kernel refused.
+    #[error("the {family} default route cannot move to {interface}: {source}")]
+    Netlink {
+        /// The family.
+        family: Family,
+        /// The interface.
+        interface: String,
+        /// What the kernel says.
+        #[source]
+        source: NetlinkError,
+    },
+    /// The kernel accepted everything and shows something else.
+    #[error("the {family} default route was moved to {interface}, but the kernel shows {shown}")]
+    NotThere {
+        /// The family.
+        family: Family,
+        /// The interface.
+        interface: String,
+        /// What the kernel shows.
+        shown: String,
+    },
+}
+
+/// A move of default routes.
+#[derive(Debug)]
+pub struct Move<'a> {
+    /// One change for each family that moves.
+    pub changes: &'a [RouteChange],
+    /// The interface that gets the routes.
+    pub to: &'a str,
+    /// The interface that keeps the cluster's routes.
+    pub primary: &'a str,
+    /// Destinations that stay reachable through the primary (`keepClusterRoutes`).
+    pub keep: &'a [IpNetwork],
+}
+
+/// What a move took away, for its undoing.
+#[derive(Debug, Default)]
+pub struct Moved {
+    removed: Vec<DefaultRoute>,
+    families: Vec<Family>,
+}
+
+impl Move<'_> {
+    /// Carries the move out and looks whether the kernel shows it.
+    ///
+    /// # Errors
+    /// [`RouteError`], after what had been done was undone.
+    pub fn apply(&self, netlink: &mut Netlink) -> Result<Moved, RouteError> {
+        let links = netlink.links().map_err(self.failed(Family::V4))?;
+        let target = links.iter().find(|link| link.name == self.to);
+        let target = target.ok_or_else(|| RouteError::NoInterface(self.to.to_owned()))?;
+        let primary = links.iter().find(|link| link.name == self.primary);
+        let mut moved = Moved::default();
+        for change in self.changes {
+            if let Err(error) = self.apply_one(change, target, primary, &mut moved, netlink) {
+                moved.undo(netlink);
+                return Err(error);
+            }
+        }
+        Ok(moved)
+    }
+
+    fn apply_one(
+        &self,
+        change: &RouteChange,
+        target: &Link,
+        primary: Option<&Link>,
+        moved: &mut Moved,
+        netlink: &mut Netlink,
+    ) -> Result<(), RouteError> {
+        let family = change.family;
+        let old = netlink.default_routes(family).map_err(self.failed(family))?;
+        self.keep_cluster_routes(family, &old, primary, netlink)?;
+        moved.families.push(family);
+        for route in old {
+            netlink.delete_route(&route).map_err(self.failed(family))?;
+            moved.removed.push(route);
+        }
+        for (gateway, metric) in change.gateways.iter().zip(metrics(family)) {
+            netlink
+                .add_default_route(family, target.index, Some(*gateway), metric)
+                .map_err(self.failed(family))?;
+        }
+        self.verify(change, target, netlink)
+    }
+
+    /// The cluster's own networks stay where they were, whoever has the default route.
+    fn keep_cluster_routes(
+        &self,
+        family: Family,
+        old: &[DefaultRoute],
+        primary: Option<&Link>,
+        netlink: &mut Netlink,
+    ) -> Result<(), RouteError> {
+        let Some(primary) = primary else { return Ok(()) };
+        let through = old.iter().find(|route| route.link_index == Some(primary.index));
+        let Some(through) = through else { return Ok(()) };
+        for destination in self.keep.iter().filter(|destination| Family::of(destination.ip()) == family) {
+            let added = netlink.add_route(*destination, primary.index, through.gateway);
+            added.map_err(self.failed(family))?;
+        }
+        Ok(())
+    }
+
+    fn verify(&self, change: &RouteChange, target: &Link, netlink: &mut Netlink) -> Result<(), RouteError> {
+        let shown = netlink.default_routes(change.family).map_err(self.failed(change.family))?;
+        let as_asked = shown.len() == change.gateways.len()
+            && shown.iter().all(|route| {
+                route.link_index == Some(target.index)
+                    && route.gateway.is_some_and(|gateway| change.gateways.contains(&gateway))
+            });
+        if as_asked {
+            return Ok(());
+        }
+        let gateway = |gateway: Option<IpAddr>| {
+            gateway.map_or_else(|| "one without gateway".to_owned(), |ip| ip.to_string())
+        };
+        let list: Vec<_> = shown.iter().map(|route| gateway(route.gateway)).collect();
+        Err(RouteError::NotThere {
+            family: change.family,
+            interface: self.to.to_owned(),
+            shown: if list.is_empty() { "none".to_owned() } else { list.join(", ") },
+        })
+    }
+
+    fn failed(&self, family: Family) -> impl FnOnce(NetlinkError) -> RouteError {
+        let interface = self.to.to_owned();
+        move |source| RouteError::Netlink { family, interface, source }
+    }
+}
+
+/// One metric for each gateway, so that the first is taken while it is there. The first one is the
+/// kernel's own default: 0 for IPv4, 1024 for IPv6.
+fn metrics(family: Family) -> impl Iterator<Item = Option<u32>> {
+    let base = match family {
+        Family::V4 => 0,
+        Family::V6 => 1024,
+    };
+    std::iter::once(None).chain((base + 1..).map(Some))
+}
+
+impl Moved {
+    /// Puts the default routes back. Best effort: the sandbox is on its way out.
+    pub fn undo(&self, netlink: &mut Netlink) {
+        for family in &self.families {
+            for route in netlink.default_routes(*family).unwrap_or_default() {
+                let _ = netlink.delete_route(&route);
+            }
+        }
+        for route in &self.removed {
+            let _ = netlink.restore_route(route);
+        }
+    }
+}

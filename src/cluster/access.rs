@@ -1,0 +1,342 @@
+//! The way to the API server: where it is, how its certificate is checked, who we are to it. From a
+//! kubeconfig, or from what Kubernetes puts into every pod.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use chrono::DateTime;
+use http::Uri;
+use kube::client::ConfigExt;
+use kube::config::{AuthInfo, Cluster, ExecAuthCluster, Kubeconfig, NamedContext};
+use rustls::ClientConfig;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+
+use super::credential::{Credential, Proof};
+use super::error::ClusterError;
+use super::exec;
+use crate::cni::error::one_line;
+use crate::cni::request::Environment;
+
+/// What a kubeconfig offers on one connection first: several requests at once.
+const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
+
+/// Where the way to the API server is written.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum Source {
+    Kubeconfig(PathBuf),
+    InCluster { server: String, directory: PathBuf },
+}
+
+impl Source {
+    /// What Kubernetes gives to the containers of a pod: two variables, and a directory with a token and
+    /// the certificate authority.
+    pub(super) fn in_cluster(environment: &Environment, directory: &Path) -> Option<Self> {
+        let variable =
+            |name: &str| environment.get(name).and_then(OsStr::to_str).filter(|value| !value.is_empty());
+        let (host, port) = (variable("KUBERNETES_SERVICE_HOST")?, variable("KUBERNETES_SERVICE_PORT")?);
+        let files_are_there = ["token", "ca.crt"].iter().all(|name| directory.join(name).exists());
+        let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+        files_are_there.then(|| Self::InCluster {
+            server: format!("https://{host}:{port}"),
+            directory: directory.to_owned(),
+        })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        match self {
+            Self::Kubeconfig(path) => path,
+            Self::InCluster { directory, .. } => directory,
+        }
+    }
+}
+
+/// An API server's address.
+#[derive(Clone, Debug)]
+pub(super) struct Server {
+    /// Without the brackets of an IPv6 address.
+    pub(super) host: String,
+    pub(super) port: u16,
+    /// What stands before every path, without a slash at its end: some servers stand behind a prefix.
+    pub(super) prefix: String,
+}
+
+impl Server {
+    fn parse(url: &str) -> Result<Self, String> {
+        let uri: Uri = url.parse().map_err(|_| format!("server \"{}\" is not a URL", one_line(url, 200)))?;
+        let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+        if uri.scheme_str() != Some("https") || host.is_empty() {
+            return Err(format!("server \"{}\" is not an https URL with a host", one_line(url, 200)));
+        }
+        Ok(Self {
+            host: host.to_owned(),
+            port: uri.port_u16().unwrap_or(443),
+            prefix: uri.path().trim_end_matches('/').to_owned(),
+        })
+    }
+}
+
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { host, port, .. } = self;
+        if host.contains(':') { write!(f, "[{host}]:{port}") } else { write!(f, "{host}:{port}") }
+    }
+}
+
+/// All that a connection needs.
+pub(super) struct Access {
+    pub(super) server: Server,
+    /// The name that the server's certificate must have.
+    pub(super) name: ServerName<'static>,
+    pub(super) tls: Arc<ClientConfig>,
+    pub(super) credential: Credential,
+    /// What the server's certificate is held against, for a message.
+    pub(super) trust: String,
+}
+
+impl Access {
+    /// Reads the files, and runs the exec plugin where there is one. No connection is made.
+    pub(super) async fn open(source: &Source, limit: Duration) -> Result<Self, ClusterError> {
+        let draft = match source {
+            Source::Kubeconfig(path) => Draft::from_kubeconfig(path, limit).await,
+            Source::InCluster { server, directory } => Draft::in_cluster(server, directory),
+        };
+        draft
+            .and_then(|draft| draft.finish(source.path()))
+            .map_err(|problem| ClusterError::Kubeconfig { path: source.path().to_owned(), problem })
+    }
+}
+
+/// What was written, each part still to be checked.
+struct Draft {
+    server: String,
+    server_name: Option<String>,
+    insecure: bool,
+    authority: Authority,
+    identity: AuthInfo,
+    proof: Proof,
+}
+
+/// Certificates in DER; the system's own where there are none.
+type Roots = Option<Vec<Vec<u8>>>;
+
+/// Who vouches for the server's certificate.
+enum Authority {
+    System,
+    Data(Vec<u8>),
+    File(PathBuf),
+}
+
+impl Draft {
+    fn in_cluster(server: &str, directory: &Path) -> Result<Self, String> {
+        Ok(Self {
+            server: server.to_owned(),
+            server_name: None,
+            insecure: false,
+            authority: Authority::File(directory.join("ca.crt")),
+            identity: AuthInfo::default(),
+            proof: Proof::TokenFile { path: directory.join("token"), instead: None },
+        })
+    }
+
+    async fn from_kubeconfig(path: &Path, limit: Duration) -> Result<Self, String> {
+        let config = Kubeconfig::read_from(path).map_err(|error| match error {
+            kube::config::KubeconfigError::ReadConfig(error, _) => format!("cannot read it: {error}"),
+            // The parser quotes the line, and a line of a kubeconfig can be a token.
+            kube::config::KubeconfigError::Parse(error) => format!("is not a kubeconfig{}", place(&error)),
+            other => one_line(&other.to_string(), 300),
+        })?;
+        let (cluster, mut identity) = choose(config)?;
+        let proof = proof(&cluster, &mut identity, limit).await?;
+        Ok(Self {
+            server: cluster.server.clone().ok_or("its cluster has no \"server\"")?,
+            server_name: cluster.tls_server_name.clone().filter(|name| !name.is_empty()),
+            insecure: cluster.insecure_skip_tls_verify == Some(true),
+            authority: authority(&cluster)?,
+            identity,
+            proof,
+        })
+    }
+
+    fn finish(self, source: &Path) -> Result<Access, String> {
+        let server = Server::parse(&self.server)?;
+        let name = self.server_name.as_deref().unwrap_or(&server.host);
+        let name = ServerName::try_from(name.to_owned())
+            .map_err(|_| format!("\"{}\" is not a server's name", one_line(name, 200)))?;
+        let (roots, trust) = self.authority.read(source)?;
+        let tls =
+            tls(&server, if self.insecure { Some(Vec::new()) } else { roots }, self.insecure, self.identity)?;
+        let credential = Credential { proof: self.proof, source: source.to_owned() };
+        Ok(Access { server, name, tls: Arc::new(tls), credential, trust })
+    }
+}
+
+fn place(error: &serde_saphyr::Error) -> String {
+    error.location().map_or_else(String::new, |at| format!(": see line {}", at.line()))
+}
+
+/// The cluster and the user of the current context.
+fn choose(config: Kubeconfig) -> Result<(Cluster, AuthInfo), String> {
+    let wanted =
+        config.current_context.filter(|name| !name.is_empty()).ok_or("has no \"current-context\"")?;
+    let is_wanted = |context: &NamedContext| context.name == wanted;
+    let context = config
+        .contexts
+        .into_iter()
+        .find(is_wanted)
+        .and_then(|context| context.context)
+        .ok_or_else(|| format!("has no context \"{}\", its current-context", one_line(&wanted, 100)))?;
+    let cluster = config
+        .clusters
+        .into_iter()
+        .find(|cluster| cluster.name == context.cluster)
+        .and_then(|cluster| cluster.cluster)
+        .ok_or_else(|| format!("has no cluster \"{}\"", one_line(&context.cluster, 100)))?;
+    let user = context.user.unwrap_or_default();
+    let identity = config.auth_infos.into_iter().find(|identity| identity.name == user);
+    if identity.is_none() && !user.is_empty() {
+        return Err(format!("has no user \"{}\"", one_line(&user, 100)));
+    }
+    Ok((cluster, identity.and_then(|identity| identity.auth_info).unwrap_or_default()))
+}
+
+/// What proves who we are. A certificate that an exec plugin gave is put into `identity`.
+async fn proof(cluster: &Cluster, identity: &mut AuthInfo, limit: Duration) -> Result<Proof, String> {
+    refuse_what_would_be_ignored(cluster, identity)?;
+    let token = identity.token.take().filter(|token| !secrecy::ExposeSecret::expose_secret(token).is_empty());
+    if let Some(path) = identity.token_file.take().filter(|path| !path.is_empty()) {
+        return Ok(Proof::TokenFile { path: path.into(), instead: token });
+    }
+    if let Some(token) = token {
+        return Ok(Proof::Token(token));
+    }
+    if let Some(mut exec) = identity.exec.take() {
+        if exec.provide_cluster_info {
+            exec.cluster = Some(ExecAuthCluster::try_from(cluster).map_err(|error| error.to_string())?);
+        }
+        let issued = exec::run(&exec, limit).await?;
+        if let (Some(certificate), Some(key)) = (issued.client_certificate_data, issued.client_key_data) {
+            identity.client_certificate_data = Some(STANDARD.encode(certificate));
+            identity.client_key_data = Some(STANDARD.encode(key).into());
+        }
+        if let Some(token) = issued.token {
+            let command = one_line(exec.command.as_deref().unwrap_or_default(), 200);
+            let expires = issued.expiration_timestamp.as_deref().map(DateTime::parse_from_rfc3339);
+            let expires = expires.and_then(Result::ok).map(|end| end.to_utc());
+            return Ok(Proof::Exec { command, token: token.into(), expires });
+        }
+    }
+    if let (Some(user), Some(password)) = (identity.username.take(), identity.password.take()) {
+        return Ok(Proof::Password { user, password });
+    }
+    let file = identity.client_certificate.as_ref().filter(|_| identity.client_certificate_data.is_none());
+    let has_certificate = identity.client_certificate_data.is_some() || file.is_some();
+    Ok(if has_certificate { Proof::Certificate(file.map(PathBuf::from)) } else { Proof::Nothing })
+}
+
+/// Keys that change who asks, or the way there: without them the call would be another one.
+fn refuse_what_would_be_ignored(cluster: &Cluster, identity: &AuthInfo) -> Result<(), String> {
+    if cluster.proxy_url.as_ref().is_some_and(|proxy| !proxy.is_empty()) {
+        return Err("\"proxy-url\" is not supported".to_owned());
+    }
+    if identity.impersonate.is_some() || identity.impersonate_groups.is_some() {
+        return Err("acting as somebody else (\"as\", \"as-groups\") is not supported".to_owned());
+    }
+    if identity.auth_provider.is_some() {
+        return Err(
+            "\"auth-provider\" is not supported, as in Kubernetes since 1.26; use \"exec\"".to_owned()
+        );
+    }
+    Ok(())
+}
+
+fn authority(cluster: &Cluster) -> Result<Authority, String> {
+    if let Some(data) = cluster.certificate_authority_data.as_ref().filter(|data| !data.is_empty()) {
+        let pem = STANDARD.decode(data.trim()).map_err(|_| "certificate-authority-data is not base64")?;
+        return Ok(Authority::Data(pem));
+    }
+    let file = cluster.certificate_authority.as_ref().filter(|path| !path.is_empty());
+    Ok(file.map_or(Authority::System, |path| Authority::File(path.into())))
+}
+
+impl Authority {
+    /// The certificates, and how to name them.
+    fn read(&self, source: &Path) -> Result<(Roots, String), String> {
+        match self {
+            Self::System => Ok((None, "the certificate authorities of this node".to_owned())),
+            Self::Data(pem) => {
+                let name = format!("certificate-authority-data in {}", source.display());
+                Ok((Some(certificates(pem, "certificate-authority-data")?), name))
+            }
+            Self::File(path) => {
+                let name = format!("the certificate authority {}", path.display());
+                let pem = std::fs::read(path).map_err(|error| format!("cannot read {name}: {error}"))?;
+                Ok((Some(certificates(&pem, &name)?), name))
+            }
+        }
+    }
+}
+
+fn certificates(pem: &[u8], name: &str) -> Result<Vec<Vec<u8>>, String> {
+    let found: Result<Vec<_>, _> =
+        CertificateDer::pem_slice_iter(pem).map(|der| der.map(|der| der.to_vec())).collect();
+    match found {
+        Ok(found) if !found.is_empty() => Ok(found),
+        _ => Err(format!("{name} holds no certificate in PEM")),
+    }
+}
+
+fn tls(server: &Server, roots: Roots, insecure: bool, identity: AuthInfo) -> Result<ClientConfig, String> {
+    // ring builds for every architecture of ours. That another provider is installed already is no error.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let uri = Uri::try_from(format!("https://{server}")).map_err(|error| error.to_string())?;
+    let mut config = kube::Config::new(uri);
+    config.root_cert = roots;
+    config.accept_invalid_certs = insecure;
+    config.auth_info = identity;
+    let mut tls = config.rustls_client_config().map_err(|error| one_line(&error.to_string(), 500))?;
+    tls.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
+    if insecure {
+        log::warn!("the certificate of the API server at {server} is not checked (insecure-skip-tls-verify)");
+    }
+    Ok(tls)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_are_https_urls() {
+        let shown = |url| Server::parse(url).map(|server| format!("{server} {}", server.prefix));
+        assert_eq!(shown("https://10.0.0.1:6443").unwrap(), "10.0.0.1:6443 ");
+        assert_eq!(shown("https://[fd00::1]").unwrap(), "[fd00::1]:443 ");
+        assert_eq!(shown("https://rancher/k8s/clusters/c-1/").unwrap(), "rancher:443 /k8s/clusters/c-1");
+        for url in ["http://127.0.0.1:8080", "127.0.0.1:6443", "", "https://", "ftp://x", "https://a b"] {
+            assert!(shown(url).is_err(), "{url}");
+        }
+    }
+
+    #[test]
+    fn the_in_cluster_files_and_variables_belong_together() {
+        let dir = tempfile::tempdir().unwrap();
+        let environment =
+            Environment::from([("KUBERNETES_SERVICE_HOST", "fd00::1"), ("KUBERNETES_SERVICE_PORT", "443")]);
+        assert_eq!(Source::in_cluster(&environment, dir.path()), None);
+        std::fs::write(dir.path().join("token"), "t").unwrap();
+        std::fs::write(dir.path().join("ca.crt"), "c").unwrap();
+        assert_eq!(Source::in_cluster(&Environment::default(), dir.path()), None);
+        assert_eq!(
+            Source::in_cluster(&environment, dir.path()),
+            Some(Source::InCluster {
+                server: "https://[fd00::1]:443".to_owned(),
+                directory: dir.path().to_owned()
+            })
+        );
+    }
+}

@@ -1,0 +1,193 @@
+//! Who we are to the API server, and what to say when it does not believe us.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use chrono::{DateTime, Utc};
+use http::HeaderValue;
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+
+use super::error::{ClusterError, Expiry};
+
+/// The largest token that is read; a server refuses headers far below it.
+const MAX_TOKEN_BYTES: u64 = 64 << 10;
+
+/// What proves who we are.
+#[derive(Debug)]
+pub(super) enum Proof {
+    /// Nothing was configured.
+    Nothing,
+    /// A token in the kubeconfig.
+    Token(SecretString),
+    /// A file that holds a token and is rewritten before it ends, so it is read for each request.
+    TokenFile {
+        path: PathBuf,
+        /// The kubeconfig's own token, for when the file cannot be read.
+        instead: Option<SecretString>,
+    },
+    /// A token that a program gave us.
+    Exec { command: String, token: SecretString, expires: Option<DateTime<Utc>> },
+    /// A name and a password.
+    Password { user: String, password: SecretString },
+    /// A client certificate, in a file of its own where it is not in the kubeconfig.
+    Certificate(Option<PathBuf>),
+}
+
+/// A proof and the kubeconfig, or in-cluster directory, that it comes from.
+#[derive(Debug)]
+pub(super) struct Credential {
+    pub(super) proof: Proof,
+    pub(super) source: PathBuf,
+}
+
+impl Credential {
+    /// The value of the `Authorization` header, where the proof travels in one.
+    pub(super) fn authorization(&self) -> Result<Option<HeaderValue>, ClusterError> {
+        let text = match &self.proof {
+            Proof::Nothing | Proof::Certificate(_) => return Ok(None),
+            Proof::Password { user, password } => {
+                let pair = format!("{user}:{}", password.expose_secret());
+                SecretString::from(format!("Basic {}", STANDARD.encode(pair)))
+            }
+            Proof::Token(_) | Proof::TokenFile { .. } | Proof::Exec { .. } => {
+                let token = self.token()?.unwrap_or_default();
+                SecretString::from(format!("Bearer {}", token.expose_secret().trim()))
+            }
+        };
+        let mut value = HeaderValue::from_str(text.expose_secret())
+            .map_err(|_| self.unusable("the credential has characters in it that no credential may have"))?;
+        value.set_sensitive(true);
+        Ok(Some(value))
+    }
+
+    fn token(&self) -> Result<Option<SecretString>, ClusterError> {
+        match &self.proof {
+            Proof::Token(token) | Proof::Exec { token, .. } => Ok(Some(token.clone())),
+            Proof::TokenFile { path, instead } => match read_token(path) {
+                Ok(token) => Ok(Some(token)),
+                Err(problem) => instead
+                    .clone()
+                    .map(Some)
+                    .ok_or_else(|| ClusterError::Kubeconfig { path: path.clone(), problem }),
+            },
+            Proof::Nothing | Proof::Password { .. } | Proof::Certificate(_) => Ok(None),
+        }
+    }
+
+    /// The file to look at when the proof is not good enough.
+    fn file(&self) -> &Path {
+        match &self.proof {
+            Proof::TokenFile { path, .. } | Proof::Certificate(Some(path)) => path,
+            _ => &self.source,
+        }
+    }
+
+    fn unusable(&self, problem: &str) -> ClusterError {
+        ClusterError::Kubeconfig { path: self.file().to_owned(), problem: problem.to_owned() }
+    }
+
+    /// The error for a 401 of `server`, as of `now`.
+    pub(super) fn refused(&self, server: &str, now: DateTime<Utc>) -> ClusterError {
+        let expires = match &self.proof {
+            Proof::Exec { expires: Some(expires), .. } => Some(*expires),
+            _ => self.token().ok().flatten().and_then(|token| end_of(token.expose_secret())),
+        };
+        ClusterError::Unauthorized {
+            server: server.to_owned(),
+            credential: self.describe(),
+            file: Some(self.file().to_owned()),
+            expiry: expires.map(|end| Expiry::at(end, now)),
+        }
+    }
+
+    fn describe(&self) -> String {
+        let file = self.file().display();
+        match &self.proof {
+            Proof::Nothing => format!("a call without a credential, and {file} has none"),
+            Proof::Token(_) => format!("the token in {file}"),
+            Proof::TokenFile { .. } => format!("the token of the file {file}"),
+            Proof::Exec { command, .. } => format!("the token that \"{command}\" gave, named in {file}"),
+            Proof::Password { user, .. } => format!("the password of \"{user}\" in {file}"),
+            Proof::Certificate(_) => format!("the client certificate in {file}"),
+        }
+    }
+}
+
+fn read_token(path: &Path) -> Result<SecretString, String> {
+    let mut token = String::new();
+    let file = File::open(path).map_err(|error| format!("cannot read the token: {error}"))?;
+    file.take(MAX_TOKEN_BYTES)
+        .read_to_string(&mut token)
+        .map_err(|error| format!("cannot read the token: {error}"))?;
+    if token.trim().is_empty() { Err("holds no token".to_owned()) } else { Ok(token.into()) }
+}
+
+/// When a token ends, where it is a JSON web token that says so (RFC 7519, section 4.1.4). The signature
+/// is not looked at: this is for a message alone.
+fn end_of(token: &str) -> Option<DateTime<Utc>> {
+    #[derive(Deserialize)]
+    struct Claims {
+        exp: serde_json::Number,
+    }
+    let mut parts = token.trim().split('.');
+    let (_, payload, _) = (parts.next()?, parts.next()?, parts.next()?);
+    let payload = URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).ok()?;
+    let claims: Claims = serde_json::from_slice(&payload).ok()?;
+    // A number with a fraction is allowed; the second is enough.
+    let whole = claims.exp.to_string();
+    let whole = whole.split('.').next()?;
+    DateTime::from_timestamp(whole.parse().ok()?, 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn token(payload: &str) -> String {
+        format!("{}.{}.c2ln", URL_SAFE_NO_PAD.encode("{}"), URL_SAFE_NO_PAD.encode(payload))
+    }
+
+    #[test]
+    fn the_end_is_read_from_the_claims() {
+        let end = |payload: &str| end_of(&token(payload)).map(|end| end.to_rfc3339());
+        let expected = Some("2026-01-01T00:00:00+00:00".to_owned());
+        assert_eq!(end(r#"{"exp": 1767225600, "sub": "x"}"#), expected);
+        assert_eq!(end(r#"{"exp": 1767225600.75}"#), expected);
+        for payload in ["{}", "[]", "", "x", r#"{"exp": "soon"}"#, r#"{"exp": 1e300}"#] {
+            assert_eq!(end(payload), None, "{payload}");
+        }
+        for token in ["", "opaque", "a.b", "a.%%%.c", "..", "ä.ö.ü"] {
+            assert_eq!(end_of(token), None, "{token}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_names_the_file_and_the_end_and_never_the_token() {
+        let secret = token(r#"{"exp": 1767225600}"#);
+        let credential =
+            Credential { proof: Proof::Token(secret.clone().into()), source: "/etc/braid/kubeconfig".into() };
+        let now = DateTime::from_timestamp(1_767_225_601, 0).unwrap();
+        let error = credential.refused("h:6443", now);
+        assert_eq!(
+            error.to_string(),
+            "the API server at h:6443 does not accept the token in /etc/braid/kubeconfig: \
+             it expired at 2026-01-01T00:00:00Z"
+        );
+        assert!(!format!("{error:?} {credential:?}").contains(&secret));
+        let earlier = DateTime::from_timestamp(1_767_225_599, 0).unwrap();
+        assert!(credential.refused("h:6443", earlier).to_string().ends_with(
+            "it would be valid until 2026-01-01T00:00:00Z, so it was revoked or belongs to another cluster"
+        ));
+    }
+
+    #[test]
+    fn a_token_with_a_line_break_inside_is_no_header() {
+        let credential = Credential { proof: Proof::Token("a\nb".to_owned().into()), source: "/k".into() };
+        let error = credential.authorization().unwrap_err();
+        assert!(error.to_string().starts_with("/k: the credential has characters"), "{error}");
+    }
+}

@@ -1,0 +1,209 @@
+//! Why a question to the API has no answer, in the words of somebody who can do something about it.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+
+/// Why a question to the API has no answer. No variant ever holds a token.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum ClusterError {
+    /// No connection, or one that ended before the answer.
+    #[error("the API server at {server} cannot be reached: {problem}")]
+    Unreachable {
+        /// Host and port.
+        server: String,
+        /// What the system, TLS or HTTP says.
+        problem: String,
+    },
+    /// No answer within the limit.
+    #[error("the API server at {server} did not {step} within {}", seconds(*limit))]
+    TimedOut {
+        /// Host and port.
+        server: String,
+        /// What it did not do.
+        step: &'static str,
+        /// The limit.
+        limit: Duration,
+    },
+    /// An answer of 500 and above, each time.
+    #[error("the API server at {server} cannot answer now: {problem}")]
+    Failing {
+        /// Host and port.
+        server: String,
+        /// The status and the server's words.
+        problem: String,
+    },
+    /// 429: the server has too much to do, or we asked too much.
+    #[error("the API server at {server} is overloaded: {problem}{}", later(*retry_after))]
+    Throttled {
+        /// Host and port.
+        server: String,
+        /// The server's words.
+        problem: String,
+        /// When the server wants to be asked again.
+        retry_after: Option<Duration>,
+    },
+    /// The server's certificate is not one that we trust.
+    #[error("the certificate of the API server at {server} is not accepted: {problem}; check {check}")]
+    Untrusted {
+        /// Host and port.
+        server: String,
+        /// What is wrong with the certificate.
+        problem: String,
+        /// What the certificate was held against.
+        check: String,
+    },
+    /// 401, or a client certificate that the server does not take.
+    #[error("the API server at {server} does not accept {credential}{}", because(expiry.as_ref()))]
+    Unauthorized {
+        /// Host and port.
+        server: String,
+        /// The credential, with the file that it comes from.
+        credential: String,
+        /// The file to renew.
+        file: Option<PathBuf>,
+        /// What the token says about its end.
+        expiry: Option<Expiry>,
+    },
+    /// 403: a right is missing.
+    #[error("{user} may not {verb} {resource} in namespace \"{namespace}\": grant it with: {kubectl}")]
+    Forbidden {
+        /// The user as the server knows us.
+        user: String,
+        /// The verb of the right.
+        verb: &'static str,
+        /// Resource and group, as `kubectl` writes them.
+        resource: String,
+        /// The namespace that was asked about.
+        namespace: String,
+        /// The command that grants the right.
+        kubectl: String,
+    },
+    /// 404: there is no such object.
+    #[error("{what} does not exist in the cluster")]
+    NotFound {
+        /// The object.
+        what: String,
+    },
+    /// 404 for the whole kind.
+    #[error(
+        "the cluster at {server} has no NetworkAttachmentDefinitions: \
+         install the resource definition with: kubectl apply -f conf/kubernetes/crd.yaml"
+    )]
+    NoDefinitions {
+        /// Host and port.
+        server: String,
+    },
+    /// The object of that name is another one now.
+    #[error("{what} is not the one that was asked for: {problem}")]
+    Conflict {
+        /// The object.
+        what: String,
+        /// The server's words.
+        problem: String,
+    },
+    /// The way to the API that was configured cannot be used.
+    #[error("{}: {problem}", path.display())]
+    Kubeconfig {
+        /// The kubeconfig, or the file that it names.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// Any other answer that is of no use.
+    #[error("the API server at {server} gave an answer for {what} that cannot be used: {problem}")]
+    Answer {
+        /// Host and port.
+        server: String,
+        /// What was asked for.
+        what: String,
+        /// The status and the server's words, or what is wrong with the answer.
+        problem: String,
+    },
+}
+
+impl ClusterError {
+    /// Whether the API as a whole cannot answer now. Never true for an answer that was a clear no, nor
+    /// for a credential or certificate that is not accepted: there an older answer must not be used.
+    pub fn is_outage(&self) -> bool {
+        matches!(
+            self,
+            Self::Unreachable { .. } | Self::TimedOut { .. } | Self::Failing { .. } | Self::Throttled { .. }
+        )
+    }
+}
+
+/// What a token says about its end.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Expiry {
+    /// It ended.
+    Expired(DateTime<Utc>),
+    /// It has not ended, by this node's clock.
+    ValidUntil(DateTime<Utc>),
+}
+
+impl Expiry {
+    /// The end of a token, seen from `now`.
+    pub(super) fn at(end: DateTime<Utc>, now: DateTime<Utc>) -> Self {
+        if end <= now { Self::Expired(end) } else { Self::ValidUntil(end) }
+    }
+}
+
+impl fmt::Display for Expiry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let time = |time: &DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::Secs, true);
+        match self {
+            Self::Expired(end) => write!(f, "it expired at {}", time(end)),
+            Self::ValidUntil(end) => write!(
+                f,
+                "it would be valid until {}, so it was revoked or belongs to another cluster",
+                time(end)
+            ),
+        }
+    }
+}
+
+fn because(expiry: Option<&Expiry>) -> String {
+    expiry.map_or_else(String::new, |expiry| format!(": {expiry}"))
+}
+
+fn seconds(limit: Duration) -> String {
+    format!("{} s", limit.as_secs_f64())
+}
+
+fn later(retry_after: Option<Duration>) -> String {
+    retry_after.map_or_else(String::new, |wait| format!(" (it asks to wait {})", seconds(wait)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_silence_and_overload_are_an_outage() {
+        let server = || "10.0.0.1:6443".to_owned();
+        let unauthorized = ClusterError::Unauthorized {
+            server: server(),
+            credential: "the token".to_owned(),
+            file: None,
+            expiry: None,
+        };
+        let throttled =
+            ClusterError::Throttled { server: server(), problem: "busy".to_owned(), retry_after: None };
+        assert!(!unauthorized.is_outage() && throttled.is_outage());
+        assert!(!ClusterError::NotFound { what: "x".to_owned() }.is_outage());
+        assert!(!ClusterError::NoDefinitions { server: server() }.is_outage());
+    }
+
+    #[test]
+    fn limits_are_shown_in_seconds() {
+        let error = ClusterError::TimedOut {
+            server: "h:1".to_owned(),
+            step: "answer",
+            limit: Duration::from_millis(1500),
+        };
+        assert_eq!(error.to_string(), "the API server at h:1 did not answer within 1.5 s");
+    }
+}

@@ -1,0 +1,110 @@
+//! JSON object keys, matched as Go's decoder does: exactly first, else without regard to case.
+//!
+//! Configurations in the field rely on it: `readinessIndicatorFile` beside
+//! `readinessindicatorfile`, `HostPort` from containerd 1.6. Only the keys that Braid reads itself
+//! go through here; everything else passes through as it was written.
+
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+/// A key whose value has the wrong type.
+#[derive(Debug, thiserror::Error)]
+#[error("key \"{key}\": {source}")]
+pub struct KeyError {
+    /// The key, as the specification spells it.
+    pub key: &'static str,
+    /// What the decoder says.
+    #[source]
+    pub source: serde_json::Error,
+}
+
+/// The value of `key`, or `None` where it is missing. `null` counts as missing, as in Go.
+pub fn get<'a>(object: &'a Map<String, Value>, key: &str) -> Option<&'a Value> {
+    let exact = object.get(key);
+    let value = exact
+        .or_else(|| object.iter().find(|(name, _)| name.eq_ignore_ascii_case(key)).map(|(_, value)| value));
+    value.filter(|value| !value.is_null())
+}
+
+/// Removes `key` in every spelling and returns the value that [`get`] would have returned.
+pub fn take(object: &mut Map<String, Value>, key: &str) -> Option<Value> {
+    let value = get(object, key).cloned();
+    object.retain(|name, _| !name.eq_ignore_ascii_case(key));
+    value
+}
+
+/// Sets `key` to `value`; every other spelling of the key goes, so that no decoder can read the old value.
+pub fn set(object: &mut Map<String, Value>, key: &str, value: Value) {
+    object.retain(|name, _| name == key || !name.eq_ignore_ascii_case(key));
+    object.insert(key.to_owned(), value);
+}
+
+/// Decodes the value of `key`.
+///
+/// # Errors
+/// [`KeyError`] where the value has another type than asked for.
+pub fn decode<T: DeserializeOwned>(
+    object: &Map<String, Value>,
+    key: &'static str,
+) -> Result<Option<T>, KeyError> {
+    get(object, key).map(|value| T::deserialize(value)).transpose().map_err(|source| KeyError { key, source })
+}
+
+/// The known key that `word` was probably meant to be, if one is close.
+pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let word: String = word.chars().take(64).collect::<String>().to_ascii_lowercase();
+    known
+        .into_iter()
+        .map(|key| (strsim::damerau_levenshtein(&word, &key.to_ascii_lowercase()), key))
+        .filter(|(distance, key)| *distance <= 2.max(key.len() / 3))
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, key)| key)
+}
+
+/// All of `known`, those first that are most like `word`.
+pub fn by_nearness<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
+    let mut known: Vec<_> = known.into_iter().collect();
+    known.sort_by_key(|key| (strsim::damerau_levenshtein(word, key), *key));
+    known
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn object(value: Value) -> Map<String, Value> {
+        value.as_object().cloned().unwrap()
+    }
+
+    #[test]
+    fn the_exact_spelling_wins() {
+        let map = object(json!({"HostPort": 1, "hostPort": 2}));
+        assert_eq!(get(&map, "hostPort"), Some(&json!(2)));
+        assert_eq!(get(&map, "HOSTPORT"), Some(&json!(1)));
+    }
+
+    #[test]
+    fn null_counts_as_missing() {
+        assert_eq!(get(&object(json!({"a": null})), "a"), None);
+    }
+
+    #[test]
+    fn set_leaves_one_spelling() {
+        let mut map = object(json!({"Name": "old", "x": 1}));
+        set(&mut map, "name", json!("new"));
+        assert_eq!(Value::Object(map), json!({"x": 1, "name": "new"}));
+    }
+
+    #[test]
+    fn a_wrong_type_names_the_key() {
+        let error = decode::<bool>(&object(json!({"a": "yes"})), "a").unwrap_err();
+        assert!(error.to_string().starts_with("key \"a\": invalid type"), "{error}");
+    }
+
+    #[test]
+    fn the_nearest_key_is_near() {
+        assert_eq!(nearest("defaultroute", ["default-route", "ips"]), Some("default-route"));
+        assert_eq!(nearest("entirely-else", ["default-route", "ips"]), None);
+    }
+}

@@ -1,0 +1,407 @@
+//! Definitions in the node's directories: manifests by namespace and name, network files by their
+//! network's name. A file that cannot be read is a warning and breaks nothing else.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{Definition, DefinitionError, Source};
+use crate::cni::error::one_line;
+use crate::cni::keys;
+use crate::cni::netconf::{self, Missing, NetconfError, NetworkConfig};
+use crate::cni::version::Version;
+use crate::name::{DefinitionName, Namespace};
+
+/// The most files of one directory that are read.
+const MAX_FILES: usize = 4096;
+
+/// The most nodes that a YAML file may unfold to: some thousand manifests, and no more work than a call
+/// can spare.
+const MAX_YAML_NODES: usize = 50_000;
+
+/// What stands for a network on the node.
+#[derive(Debug)]
+struct Manifest {
+    namespace: Namespace,
+    name: DefinitionName,
+    config: Option<String>,
+    resource: Option<String>,
+    path: PathBuf,
+}
+
+/// The definitions of the node's directories, read once.
+#[derive(Debug, Default)]
+pub struct NodeDefinitions {
+    directories: Vec<PathBuf>,
+    manifests: Vec<Manifest>,
+    /// Network name and file; conflists before confs.
+    files: Vec<(String, PathBuf)>,
+    /// Files that could not be read, a sentence each.
+    pub warnings: Vec<String>,
+}
+
+impl NodeDefinitions {
+    /// Reads every manifest, conf and conflist of `directories`, in order. A directory that is missing is empty.
+    pub fn read(directories: &[PathBuf]) -> Self {
+        let mut found = Self { directories: directories.to_vec(), ..Self::default() };
+        let (mut lists, mut singles) = (Vec::new(), Vec::new());
+        for directory in directories.iter().filter(|directory| directory.is_dir()) {
+            let files = netconf::list(directory, &["yaml", "yml", "json", "conf", "conflist"]);
+            for path in files.unwrap_or_else(|error| found.warned(&error)).into_iter().take(MAX_FILES) {
+                match read_file(&path) {
+                    Ok(Contents::Manifests(manifests)) => found.add_manifests(manifests),
+                    Ok(Contents::Network { name, is_list: true }) => lists.push((name, path)),
+                    Ok(Contents::Network { name, is_list: false }) => singles.push((name, path)),
+                    Err(problem) => found.warnings.push(format!("{} is ignored: {problem}", path.display())),
+                }
+            }
+        }
+        found.files = lists.into_iter().chain(singles).collect();
+        found
+    }
+
+    fn warned(&mut self, error: &NetconfError) -> Vec<PathBuf> {
+        self.warnings.push(error.to_string());
+        Vec::new()
+    }
+
+    fn add_manifests(&mut self, manifests: Vec<Manifest>) {
+        for manifest in manifests {
+            match self.manifest(&manifest.namespace, manifest.name.as_str()) {
+                Some(first) => self.warnings.push(format!(
+                    "{} is ignored where it defines {}/{}: {} already does",
+                    manifest.path.display(),
+                    manifest.namespace,
+                    manifest.name,
+                    first.path.display()
+                )),
+                None => self.manifests.push(manifest),
+            }
+        }
+    }
+
+    fn manifest(&self, namespace: &Namespace, name: &str) -> Option<&Manifest> {
+        self.manifests
+            .iter()
+            .find(|manifest| manifest.namespace == *namespace && manifest.name.as_str() == name)
+    }
+
+    /// The network that `namespace/name` stands for (NPWG 1.3, section 3.4.1). `version` fills in where
+    /// a configuration has none.
+    ///
+    /// # Errors
+    /// [`DefinitionError`].
+    pub fn find(
+        &self,
+        namespace: &Namespace,
+        name: &str,
+        version: Version,
+    ) -> Result<Definition, DefinitionError> {
+        self.find_manifest(namespace, name, version)
+            .or_else(|| self.find_file_for(namespace, name, version))
+            .unwrap_or_else(|| Err(self.unknown(namespace, name)))
+    }
+
+    /// The file that `namespace/name` stands for. Where a manifest stands for it, the way to the file
+    /// leads through the manifest's namespace, and not past it.
+    ///
+    /// # Errors
+    /// [`DefinitionError::Invalid`] inside, where the file has one.
+    pub fn find_file_for(
+        &self,
+        namespace: &Namespace,
+        name: &str,
+        version: Version,
+    ) -> Option<Result<Definition, DefinitionError>> {
+        let of_name = |manifest: &&Manifest| manifest.config.is_none() && manifest.name.as_str() == name;
+        let mut claims = self.manifests.iter().filter(of_name).peekable();
+        if claims.peek().is_some() && !claims.any(|manifest| manifest.namespace == *namespace) {
+            return None;
+        }
+        self.find_file(name, version)
+    }
+
+    /// The manifest `namespace/name`, where there is one that has a configuration.
+    ///
+    /// # Errors
+    /// [`DefinitionError::Invalid`] inside, where its configuration is not valid.
+    pub fn find_manifest(
+        &self,
+        namespace: &Namespace,
+        name: &str,
+        version: Version,
+    ) -> Option<Result<Definition, DefinitionError>> {
+        let manifest = self.manifest(namespace, name)?;
+        let network = NetworkConfig::parse(manifest.config.as_ref()?, &Missing { name: Some(name), version });
+        let definition = definition(network, &format!("{namespace}/{name}"), &manifest.path);
+        Some(definition.map(|definition| Definition { resource: manifest.resource.clone(), ..definition }))
+    }
+
+    /// The conf or conflist file whose network has `name`, if there is one.
+    ///
+    /// # Errors
+    /// [`DefinitionError::Invalid`] inside, where the file has one.
+    pub fn find_file(&self, name: &str, version: Version) -> Option<Result<Definition, DefinitionError>> {
+        let (_, path) = self.files.iter().find(|(network, _)| network == name)?;
+        Some(definition(netconf::load(path, &Missing { name: None, version }), name, path))
+    }
+
+    /// The error for a name that nothing on the node stands for.
+    pub(super) fn unknown(&self, namespace: &Namespace, name: &str) -> DefinitionError {
+        // Only names that a pod of this namespace could have written itself: others are not its business.
+        let own = self.manifests.iter().filter(|manifest| manifest.namespace == *namespace);
+        let near = keys::nearest(name, own.map(|manifest| manifest.name.as_str()));
+        let directories: Vec<_> = self.directories.iter().map(|path| path.display().to_string()).collect();
+        DefinitionError::Unknown {
+            namespace: namespace.clone(),
+            name: one_line(name, 64),
+            place: "on this node",
+            hint: near.map_or_else(
+                || format!(": put its definition in {}", directories.join(" or ")),
+                |near| format!(": did you mean \"{near}\"?"),
+            ),
+        }
+    }
+}
+
+fn definition(
+    network: Result<NetworkConfig, NetconfError>,
+    name: &str,
+    path: &Path,
+) -> Result<Definition, DefinitionError> {
+    match network {
+        Ok(network) => Ok(Definition { source: Source::File(path.to_owned()), network, resource: None }),
+        Err(source) => Err(DefinitionError::Invalid {
+            network: name.to_owned(),
+            origin: Source::File(path.to_owned()),
+            source,
+        }),
+    }
+}
+
+/// What a file of the directory holds.
+enum Contents {
+    Manifests(Vec<Manifest>),
+    Network { name: String, is_list: bool },
+}
+
+fn read_file(path: &Path) -> Result<Contents, String> {
+    let text = netconf::read_file(path).map_err(|error| error.to_string())?;
+    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+    if matches!(extension, "yaml" | "yml") {
+        return read_yaml(&text, path).map(Contents::Manifests);
+    }
+    let value: Value = serde_json::from_str(&text).map_err(|error| format!("not valid JSON: {error}"))?;
+    if value.get("kind").is_some() {
+        return read_manifests(vec![value], path).map(Contents::Manifests);
+    }
+    // Read as it would be on use, so that a network that cannot work is not offered by its name.
+    let network = NetworkConfig::read(&value, &Missing::default()).map_err(|error| error.to_string())?;
+    Ok(Contents::Network { name: network.name.to_string(), is_list: value.get("plugins").is_some() })
+}
+
+fn read_yaml(text: &str, path: &Path) -> Result<Vec<Manifest>, String> {
+    let options = serde_saphyr::options! {
+        budget: serde_saphyr::budget! {
+            max_nodes: MAX_YAML_NODES, max_events: MAX_YAML_NODES * 4, max_documents: 1024,
+        },
+        alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: MAX_YAML_NODES },
+    };
+    let documents: Vec<Value> = serde_saphyr::from_multiple_with_options(text, options)
+        .map_err(|error| one_line(&error.to_string(), 500))?;
+    read_manifests(documents, path)
+}
+
+/// A Kubernetes object, as far as Braid reads it.
+#[derive(Deserialize)]
+struct Object {
+    kind: String,
+    #[serde(default)]
+    metadata: Metadata,
+    #[serde(default)]
+    spec: Option<Spec>,
+    #[serde(default)]
+    items: Vec<Value>,
+}
+
+#[derive(Default, Deserialize)]
+struct Metadata {
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    namespace: Option<String>,
+    #[serde(default)]
+    annotations: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+struct Spec {
+    #[serde(default)]
+    config: Option<String>,
+}
+
+/// The definitions among `documents`; other kinds of object are none of our business.
+fn read_manifests(documents: Vec<Value>, path: &Path) -> Result<Vec<Manifest>, String> {
+    let mut manifests = Vec::new();
+    for document in documents.into_iter().filter(|document| !document.is_null()) {
+        let Some(kind) = document.get("kind").and_then(Value::as_str) else {
+            return Err("an object in it has no \"kind\"".to_owned());
+        };
+        match kind {
+            "List" | "NetworkAttachmentDefinitionList" => {
+                let list: Object = serde_json::from_value(document).map_err(|error| error.to_string())?;
+                for item in list.items {
+                    if item.get("kind").and_then(Value::as_str) == Some(DEFINITION_KIND) {
+                        manifests.push(read_manifest(item, path)?);
+                    }
+                }
+            }
+            DEFINITION_KIND => manifests.push(read_manifest(document, path)?),
+            _ => {}
+        }
+    }
+    Ok(manifests)
+}
+
+const DEFINITION_KIND: &str = "NetworkAttachmentDefinition";
+
+fn read_manifest(document: Value, path: &Path) -> Result<Manifest, String> {
+    let object: Object = serde_json::from_value(document).map_err(|error| error.to_string())?;
+    debug_assert_eq!(object.kind, DEFINITION_KIND);
+    let namespace = object.metadata.namespace.filter(|namespace| !namespace.is_empty());
+    Ok(Manifest {
+        namespace: namespace
+            .as_deref()
+            .unwrap_or("default")
+            .parse()
+            .map_err(|error| format!("metadata.namespace: {error}"))?,
+        name: object.metadata.name.parse().map_err(|error| format!("metadata.name: {error}"))?,
+        config: object.spec.and_then(|spec| spec.config).filter(|config| !config.trim().is_empty()),
+        resource: super::resource_name(&object.metadata.annotations),
+        path: path.to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn directory(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            std::fs::write(dir.path().join(name), text).unwrap();
+        }
+        dir
+    }
+
+    fn find(dir: &tempfile::TempDir, namespace: &str, name: &str) -> Result<Definition, DefinitionError> {
+        let definitions = NodeDefinitions::read(&[dir.path().into()]);
+        definitions.find(&namespace.parse().unwrap(), name, Version::V1_0_0)
+    }
+
+    const MANIFESTS: &str = "
+apiVersion: k8s.cni.cncf.io/v1
+kind: NetworkAttachmentDefinition
+metadata: {name: blue, namespace: team-a}
+spec:
+  config: |
+    {\"type\": \"bridge\", \"bridge\": \"br-blue\"}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: other}
+---
+apiVersion: k8s.cni.cncf.io/v1
+kind: NetworkAttachmentDefinition
+metadata: {name: node-net}
+---
+kind: NetworkAttachmentDefinition
+metadata: {name: broken}
+spec: {config: '{\"type\": '}
+";
+
+    #[test]
+    fn a_manifest_is_found_by_namespace_and_name() {
+        let dir = directory(&[("all.yaml", MANIFESTS)]);
+        let network = find(&dir, "team-a", "blue").unwrap().network;
+        assert_eq!((network.name.as_str(), network.version), ("blue", Version::V1_0_0));
+        let error = find(&dir, "team-b", "blue").unwrap_err().to_string();
+        assert!(
+            error.starts_with("network \"team-b/blue\" is not defined on this node: put its definition in"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn without_a_config_the_file_of_the_name_counts_conflists_first() {
+        let dir = directory(&[
+            ("all.yaml", MANIFESTS),
+            ("10.conf", r#"{"cniVersion": "0.3.1", "name": "node-net", "type": "single"}"#),
+            (
+                "20.conflist",
+                r#"{"cniVersion": "0.4.0", "name": "node-net", "plugins": [{"type": "listed"}]}"#,
+            ),
+        ]);
+        let network = find(&dir, "default", "node-net").unwrap().network;
+        assert_eq!((network.plugins[0].kind.as_str(), network.version), ("listed", Version::V0_4_0));
+        assert!(find(&dir, "team-a", "node-net").is_err(), "past the namespace of its manifest");
+    }
+
+    #[test]
+    fn one_broken_file_is_a_warning_that_names_it() {
+        let dir = directory(&[
+            ("00-broken.yaml", "a: [b"),
+            ("01-broken.json", "{"),
+            ("02-broken.conf", r#"{"name": "x"}"#),
+            ("03-broken.yaml", "kind: NetworkAttachmentDefinition\nmetadata: {name: 'Not A Name'}"),
+            ("04-broken.yaml", "just text"),
+            ("all.yaml", MANIFESTS),
+        ]);
+        std::fs::create_dir(dir.path().join("05-directory.yaml")).unwrap();
+        let definitions = NodeDefinitions::read(&[dir.path().into()]);
+        assert_eq!(definitions.warnings.len(), 5, "{:#?}", definitions.warnings);
+        assert!(
+            definitions.warnings.iter().all(|warning| warning.contains("0")),
+            "{:#?}",
+            definitions.warnings
+        );
+        assert!(find(&dir, "team-a", "blue").is_ok());
+    }
+
+    #[test]
+    fn a_broken_config_breaks_its_own_definition_alone() {
+        let dir = directory(&[("all.yaml", MANIFESTS)]);
+        let error = find(&dir, "default", "broken").unwrap_err().to_string();
+        assert!(error.starts_with("network \"default/broken\" is not valid"), "{error}");
+    }
+
+    #[test]
+    fn a_near_miss_is_named_in_the_own_namespace_alone() {
+        let dir = directory(&[("all.yaml", MANIFESTS)]);
+        let message = |namespace: &str| find(&dir, namespace, "bleu").unwrap_err().to_string();
+        assert!(message("team-a").ends_with("did you mean \"blue\"?"));
+        assert!(!message("team-b").contains("blue"));
+    }
+
+    #[test]
+    fn a_yaml_bomb_is_a_warning() {
+        let mut bomb = "a0: &a0 [x,x,x,x,x,x,x,x,x]\n".to_owned();
+        for level in 1..12 {
+            let before = format!("*a{}", level - 1);
+            bomb.push_str(&format!("a{level}: &a{level} [{}]\n", vec![before; 9].join(",")));
+        }
+        bomb.push_str("kind: NetworkAttachmentDefinition\n");
+        let dir = directory(&[("bomb.yaml", &bomb), ("all.yaml", MANIFESTS)]);
+        assert_eq!(NodeDefinitions::read(&[dir.path().into()]).warnings.len(), 1);
+        assert!(find(&dir, "team-a", "blue").is_ok());
+    }
+
+    #[test]
+    fn json_lists_count_too() {
+        let item = r#"{"kind": "NetworkAttachmentDefinition", "metadata": {"name": "x"}, "spec": {"config": "{\"type\": \"t\"}"}}"#;
+        let dir = directory(&[("list.json", &format!(r#"{{"kind": "List", "items": [{item}]}}"#))]);
+        assert!(find(&dir, "default", "x").is_ok());
+    }
+}

@@ -1,0 +1,549 @@
+//! The only door to a plugin: finds its executable, runs it, decodes what it says.
+//!
+//! A plugin is trusted to change the network, not to behave: it may hang, flood, print garbage,
+//! leave a child behind or vanish. Each call ends within its limit, with the whole process group
+//! gone where it did not end by itself. Which plugin runs, and with which request, is decided elsewhere.
+
+mod child;
+
+pub(crate) use child::die_with_us;
+
+use std::ffi::OsString;
+use std::fmt;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::cni::error::{Code, Error, one_line};
+use crate::cni::keys;
+use crate::cni::netconf::PluginType;
+use crate::cni::request::{CniArgs, Command, ContainerId, DEPTH_VARIABLE, Environment};
+use crate::deadline::Deadline;
+use crate::name::InterfaceName;
+use crate::signal::Signals;
+
+/// The attachment that a plugin is called for (CNI 1.1.0, section 2, "Parameters").
+#[derive(Clone, Copy, Debug)]
+pub struct Target<'a> {
+    /// `CNI_CONTAINERID`.
+    pub container: &'a ContainerId,
+    /// `CNI_NETNS`; empty on DEL where the namespace is gone.
+    pub netns: &'a str,
+    /// `CNI_IFNAME`.
+    pub interface: &'a InterfaceName,
+    /// `CNI_ARGS`.
+    pub args: &'a CniArgs,
+}
+
+/// One call of one plugin.
+#[derive(Debug)]
+pub struct Call<'a> {
+    /// The verb.
+    pub command: Command,
+    /// The plugin.
+    pub plugin: &'a PluginType,
+    /// The attachment; STATUS and GC have none.
+    pub target: Option<Target<'a>>,
+    /// The request that goes to standard input.
+    pub request: Value,
+}
+
+/// How a call of a plugin failed.
+#[derive(Debug, thiserror::Error)]
+pub enum DelegateError {
+    /// No directory of the plugin path has the executable.
+    #[error("plugin \"{plugin}\" is not installed: no executable of that name in {}", searched(path))]
+    NotInstalled {
+        /// The plugin.
+        plugin: PluginType,
+        /// Where it was looked for.
+        path: Vec<PathBuf>,
+    },
+    /// The executable could not be started.
+    #[error("plugin \"{plugin}\" cannot be started: {source}")]
+    Start {
+        /// The plugin.
+        plugin: PluginType,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// The plugin did not end in time and was killed.
+    #[error("plugin \"{plugin}\" did not end within {limit} s and was killed{quote}")]
+    TimedOut {
+        /// The plugin.
+        plugin: PluginType,
+        /// The limit, in seconds.
+        limit: u64,
+        /// What it said last.
+        quote: Quote,
+    },
+    /// The call's time was over before the plugin's turn came.
+    #[error("plugin \"{plugin}\" was not started: the time of the whole call was over before its turn")]
+    NoTime {
+        /// The plugin.
+        plugin: PluginType,
+    },
+    /// The runtime asked Braid to stop.
+    #[error("braid was asked to stop before plugin \"{plugin}\" had ended")]
+    Stopped {
+        /// The plugin.
+        plugin: PluginType,
+    },
+    /// The plugin says that it failed.
+    #[error("plugin \"{plugin}\": {msg}")]
+    Failed {
+        /// The plugin.
+        plugin: PluginType,
+        /// Its own code.
+        code: u64,
+        /// Its own sentence.
+        msg: String,
+        /// Its own details.
+        details: String,
+    },
+    /// The plugin failed without saying so as the protocol has it.
+    #[error("plugin \"{plugin}\" {end} without an error in the protocol's form{quote}")]
+    Ended {
+        /// The plugin.
+        plugin: PluginType,
+        /// How it ended.
+        end: String,
+        /// The first line that it wrote to standard error, or else to standard output.
+        quote: Quote,
+    },
+    /// The plugin succeeded with output that is none.
+    #[error("plugin \"{plugin}\" {problem}{quote}")]
+    Output {
+        /// The plugin.
+        plugin: PluginType,
+        /// What is wrong with the output.
+        problem: &'static str,
+        /// The first line that it wrote to standard error.
+        quote: Quote,
+    },
+}
+
+impl DelegateError {
+    /// The plugin that failed.
+    pub fn plugin(&self) -> &PluginType {
+        match self {
+            Self::NotInstalled { plugin, .. }
+            | Self::Start { plugin, .. }
+            | Self::TimedOut { plugin, .. }
+            | Self::NoTime { plugin }
+            | Self::Stopped { plugin }
+            | Self::Failed { plugin, .. }
+            | Self::Ended { plugin, .. }
+            | Self::Output { plugin, .. } => plugin,
+        }
+    }
+
+    /// The error as the protocol has it; the plugin's own code and details are kept.
+    pub fn to_protocol(&self) -> Error {
+        let code = match self {
+            Self::Failed { code, .. } => Code(*code),
+            Self::NotInstalled { .. } => Code::CONFIG,
+            Self::Start { .. } => Code::IO,
+            Self::TimedOut { .. } | Self::NoTime { .. } | Self::Stopped { .. } => Code::TRY_AGAIN,
+            Self::Ended { .. } | Self::Output { .. } => Code::DELEGATE,
+        };
+        let error = Error::new(code, self);
+        match self {
+            Self::Failed { details, .. } if !details.is_empty() => error.with_details(details),
+            _ => error,
+        }
+    }
+}
+
+fn searched(path: &[PathBuf]) -> String {
+    let dirs: Vec<_> = path.iter().map(|dir| dir.display().to_string()).collect();
+    if dirs.is_empty() { "CNI_PATH, which is empty: set it or binDir".to_owned() } else { dirs.join(", ") }
+}
+
+/// A line of a plugin's output, quoted in an error; empty where the plugin was silent.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Quote(String);
+
+impl Quote {
+    fn first_line(outputs: &[&[u8]]) -> Self {
+        let lines = outputs.iter().filter_map(|output| {
+            let text = String::from_utf8_lossy(output.get(..4096).unwrap_or(output)).into_owned();
+            text.lines().map(str::trim).find(|line| !line.is_empty()).map(str::to_owned)
+        });
+        Self(lines.map(|line| one_line(&line, 300)).next().unwrap_or_default())
+    }
+}
+
+impl fmt::Display for Quote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() { Ok(()) } else { write!(f, ": \"{}\"", self.0) }
+    }
+}
+
+/// Runs plugins.
+#[derive(Debug)]
+pub struct Delegates<'a> {
+    path: Vec<PathBuf>,
+    environment: Vec<(OsString, OsString)>,
+    limit: Duration,
+    signals: &'a mut Signals,
+}
+
+impl<'a> Delegates<'a> {
+    /// Plugins found in `path`, each call ending within `limit`. Of our own environment they get
+    /// `PATH` and the variables named in `pass`, nothing else.
+    pub fn new(
+        path: Vec<PathBuf>,
+        ours: &Environment,
+        pass: &[String],
+        limit: Duration,
+        signals: &'a mut Signals,
+    ) -> Self {
+        Self { environment: base_environment(&path, ours, pass), path, limit, signals }
+    }
+
+    /// Where plugins are searched.
+    pub fn path(&self) -> &[PathBuf] {
+        &self.path
+    }
+
+    /// The signals that a wait must notice.
+    pub fn signals(&mut self) -> &mut Signals {
+        self.signals
+    }
+
+    /// The executable of a plugin.
+    ///
+    /// # Errors
+    /// [`DelegateError::NotInstalled`], naming the directories.
+    pub fn find(&self, plugin: &PluginType) -> Result<PathBuf, DelegateError> {
+        find(plugin, &self.path)
+    }
+
+    /// Runs a plugin that answers with a result (ADD).
+    ///
+    /// # Errors
+    /// [`DelegateError`]; what the plugin changed before it failed is for the caller to undo.
+    pub fn run_for_result(&mut self, call: &Call<'_>, deadline: Deadline) -> Result<Value, DelegateError> {
+        let output = self.run(call, deadline)?;
+        decode_result(call.plugin, &output)
+    }
+
+    /// Runs a plugin that need not answer (DEL, CHECK, STATUS, GC). What it prints on success is ignored,
+    /// unless it is an error.
+    ///
+    /// # Errors
+    /// [`DelegateError`].
+    pub fn run_for_effect(&mut self, call: &Call<'_>, deadline: Deadline) -> Result<(), DelegateError> {
+        let output = self.run(call, deadline)?;
+        match serde_json::from_slice(&output.stdout)
+            .ok()
+            .and_then(|value| reported_error(call.plugin, &value))
+        {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+
+    fn run(&mut self, call: &Call<'_>, deadline: Deadline) -> Result<child::Output, DelegateError> {
+        let executable = self.find(call.plugin)?;
+        let started = Instant::now();
+        let limit = deadline.within(self.limit);
+        // Rounded up, since a moment of it has passed already.
+        let seconds = limit.remaining().saturating_add(Duration::from_millis(999)).as_secs();
+        // Started now, it would be killed at once, at a point that nobody has chosen.
+        if self.signals.stop_requested() {
+            return Err(DelegateError::Stopped { plugin: call.plugin.clone() });
+        }
+        if limit.remaining().is_zero() {
+            return Err(DelegateError::NoTime { plugin: call.plugin.clone() });
+        }
+        let input = call.request.to_string();
+        let environment = self.environment_of(call);
+        let output = child::run(&executable, environment, input.as_bytes(), limit, self.signals);
+        let target = call.target.map_or("", |target| target.interface.as_str());
+        log::debug!(
+            "{} {} {target} took {:.1} ms",
+            call.plugin,
+            call.command,
+            started.elapsed().as_secs_f64() * 1e3
+        );
+        judge(call.plugin, seconds, output)
+    }
+
+    fn environment_of(&self, call: &Call<'_>) -> Vec<(OsString, OsString)> {
+        let mut environment = self.environment.clone();
+        let mut set = |name: &str, value: &str| environment.push((name.into(), value.into()));
+        set("CNI_COMMAND", call.command.as_str());
+        if let Some(target) = call.target {
+            set("CNI_CONTAINERID", target.container.as_str());
+            set("CNI_NETNS", target.netns);
+            set("CNI_IFNAME", target.interface.as_str());
+            set("CNI_ARGS", target.args.as_str());
+        }
+        environment
+    }
+}
+
+/// The executable of a plugin in the directories of `path`: a regular file that may be executed.
+///
+/// # Errors
+/// [`DelegateError::NotInstalled`], naming the directories.
+pub fn find(plugin: &PluginType, path: &[PathBuf]) -> Result<PathBuf, DelegateError> {
+    path.iter()
+        .map(|dir| dir.join(plugin.as_str()))
+        .find(|file| is_executable(file))
+        .ok_or_else(|| DelegateError::NotInstalled { plugin: plugin.clone(), path: path.to_vec() })
+}
+
+fn is_executable(file: &Path) -> bool {
+    file.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
+}
+
+fn base_environment(path: &[PathBuf], ours: &Environment, pass: &[String]) -> Vec<(OsString, OsString)> {
+    let reserved = |name: &str| name.starts_with("CNI_") || name == DEPTH_VARIABLE || name == "PATH";
+    let passed = pass
+        .iter()
+        .filter(|name| !reserved(name))
+        .filter_map(|name| Some((name.into(), ours.get(name)?.to_owned())));
+    let mut environment: Vec<(OsString, OsString)> = passed.collect();
+    environment.sort();
+    environment.dedup_by(|a, b| a.0 == b.0);
+    let search = ours.get("PATH").map_or_else(|| "/usr/sbin:/usr/bin:/sbin:/bin".into(), ToOwned::to_owned);
+    environment.push(("PATH".into(), search));
+    environment.push((DEPTH_VARIABLE.into(), "1".into()));
+    // A directory with a colon in its name cannot be listed; it stays out rather than split in two.
+    let listable = path.iter().filter(|dir| std::env::join_paths([dir]).is_ok());
+    environment.push(("CNI_PATH".into(), std::env::join_paths(listable).unwrap_or_default()));
+    environment
+}
+
+fn judge(
+    plugin: &PluginType,
+    limit: u64,
+    outcome: Result<child::Output, child::Failure>,
+) -> Result<child::Output, DelegateError> {
+    let plugin = plugin.clone();
+    let output = match outcome {
+        Ok(output) => output,
+        Err(child::Failure::Start(source)) => return Err(DelegateError::Start { plugin, source }),
+        Err(child::Failure::Stopped) => return Err(DelegateError::Stopped { plugin }),
+        Err(child::Failure::TimedOut { stderr }) => {
+            return Err(DelegateError::TimedOut { plugin, limit, quote: Quote::first_line(&[&stderr]) });
+        }
+        Err(child::Failure::Flood { stderr }) => {
+            let problem = "printed more than 1 MiB and was killed";
+            return Err(DelegateError::Output { plugin, problem, quote: Quote::first_line(&[&stderr]) });
+        }
+    };
+    if output.success {
+        return Ok(output);
+    }
+    let value = serde_json::from_slice(&output.stdout).ok();
+    Err(value.and_then(|value| reported_error(&plugin, &value)).unwrap_or_else(|| DelegateError::Ended {
+        plugin,
+        end: output.end.clone(),
+        quote: Quote::first_line(&[&output.stderr, &output.stdout]),
+    }))
+}
+
+fn decode_result(plugin: &PluginType, output: &child::Output) -> Result<Value, DelegateError> {
+    let failed = |problem| DelegateError::Output {
+        plugin: plugin.clone(),
+        problem,
+        quote: Quote::first_line(&[&output.stderr]),
+    };
+    if output.stdout.trim_ascii().is_empty() {
+        return Err(failed("printed no result"));
+    }
+    let value: Value = serde_json::from_slice(&output.stdout)
+        .map_err(|_| failed("printed a result that is not valid JSON"))?;
+    match reported_error(plugin, &value) {
+        Some(error) => Err(error),
+        None if value.is_object() => Ok(value),
+        None => Err(failed("printed a result that is not a JSON object")),
+    }
+}
+
+/// The error in a plugin's output, if it is one (CNI 1.1.0, section 5, "Error").
+fn reported_error(plugin: &PluginType, value: &Value) -> Option<DelegateError> {
+    let object = value.as_object()?;
+    let text = |key: &str| keys::get(object, key).and_then(Value::as_str).map(|text| one_line(text, 800));
+    let code = keys::get(object, "code")?.as_u64()?;
+    Some(DelegateError::Failed {
+        plugin: plugin.clone(),
+        // A failure must not read as success, whatever its code says.
+        code: if code == 0 { Code::DELEGATE.0 } else { code },
+        msg: text("msg")
+            .filter(|msg| !msg.is_empty())
+            .unwrap_or_else(|| "failed without saying why".to_owned()),
+        details: text("details").unwrap_or_default(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::deadline::Deadline;
+    use serde_json::json;
+
+    /// Signal masks and children belong to the process; nextest gives each test its own.
+    fn with_plugin<T>(script: &str, run: impl FnOnce(&mut Delegates<'_>, &PluginType) -> T) -> T {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("fake");
+        std::fs::write(&file, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let mut signals = Signals::block().unwrap();
+        let ours =
+            Environment::from([("PATH", "/usr/bin:/bin"), ("SECRET", "x"), ("KEPT", "y"), ("CNI_ARGS", "z")]);
+        let pass = ["KEPT".to_owned(), "CNI_ARGS".to_owned()];
+        let limit = Duration::from_secs(2);
+        let mut delegates = Delegates::new(vec![dir.path().into()], &ours, &pass, limit, &mut signals);
+        run(&mut delegates, &"fake".parse().unwrap())
+    }
+
+    fn call(plugin: &PluginType) -> Call<'_> {
+        Call { command: Command::Status, plugin, target: None, request: json!({"pad": "x".repeat(200_000)}) }
+    }
+
+    #[test]
+    fn a_plugin_that_would_be_killed_at_once_is_not_started() {
+        let dir = tempfile::tempdir().unwrap();
+        let mark = dir.path().join("mark");
+        let script = format!("touch {}", mark.display());
+        let late = with_plugin(&script, |delegates, plugin| {
+            delegates.run_for_effect(&call(plugin), Deadline::after(Duration::ZERO))
+        });
+        assert!(matches!(late, Err(DelegateError::NoTime { .. })), "{late:?}");
+        let stopped = with_plugin(&script, |delegates, plugin| {
+            nix::sys::signal::raise(nix::sys::signal::Signal::SIGTERM).unwrap();
+            delegates.run_for_effect(&call(plugin), Deadline::after(Duration::from_secs(20)))
+        });
+        assert!(matches!(stopped, Err(DelegateError::Stopped { .. })), "{stopped:?}");
+        assert!(!mark.exists(), "the plugin was started");
+    }
+
+    fn result_of(script: &str) -> Result<Value, DelegateError> {
+        let deadline = Deadline::after(Duration::from_secs(20));
+        with_plugin(script, |delegates, plugin| delegates.run_for_result(&call(plugin), deadline))
+    }
+
+    fn message_of(script: &str) -> String {
+        result_of(script).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_result_comes_back() {
+        assert_eq!(result_of("cat >/dev/null; echo '{\"ips\": []}'").unwrap(), json!({"ips": []}));
+    }
+
+    #[test]
+    fn a_plugin_that_never_reads_its_input_is_no_problem() {
+        assert_eq!(result_of("echo '{}'").unwrap(), json!({}));
+    }
+
+    #[test]
+    fn the_environment_is_built_anew() {
+        let names = "cat >/dev/null; env | grep -v -e ^PWD= -e ^_= -e ^SHLVL= -e ^OLDPWD= | cut -d= -f1 | sort | paste -sd, | sed 's/.*/{\"x\":\"&\"}/'";
+        assert_eq!(result_of(names).unwrap(), json!({"x": "BRAID_DEPTH,CNI_COMMAND,CNI_PATH,KEPT,PATH"}));
+    }
+
+    #[test]
+    fn a_plugins_own_error_is_kept() {
+        let error =
+            result_of("echo '{\"code\": 11, \"msg\": \"busy\", \"details\": \"wait\"}'; exit 1").unwrap_err();
+        let protocol = error.to_protocol();
+        assert_eq!((protocol.code, protocol.details.as_str()), (Code::TRY_AGAIN, "wait"));
+        assert_eq!(protocol.msg, "plugin \"fake\": busy");
+    }
+
+    #[test]
+    fn an_error_with_exit_code_zero_is_an_error() {
+        assert_eq!(message_of("echo '{\"code\": 7, \"msg\": \"no\"}'"), "plugin \"fake\": no");
+    }
+
+    #[test]
+    fn a_result_with_a_failing_exit_code_is_an_error() {
+        let message = message_of("echo '{\"ips\": []}'; echo why >&2; exit 3");
+        assert_eq!(
+            message,
+            "plugin \"fake\" exited with status 3 without an error in the protocol's form: \"why\""
+        );
+    }
+
+    #[test]
+    fn what_is_no_result_is_quoted_from_stderr() {
+        assert_eq!(message_of("echo oops >&2"), "plugin \"fake\" printed no result: \"oops\"");
+        assert_eq!(
+            message_of("echo '{\"ips\": ['"),
+            "plugin \"fake\" printed a result that is not valid JSON"
+        );
+        assert_eq!(message_of("echo 1"), "plugin \"fake\" printed a result that is not a JSON object");
+    }
+
+    #[test]
+    fn a_flood_is_cut_off() {
+        let message = message_of("yes | head -c 100000000");
+        assert_eq!(message, "plugin \"fake\" printed more than 1 MiB and was killed");
+    }
+
+    #[test]
+    fn a_plugin_that_is_killed_says_by_what() {
+        assert!(message_of("kill -9 $$").contains("was killed by signal 9"));
+    }
+
+    fn state_of(pid: &str) -> String {
+        std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default()
+    }
+
+    fn has_ended(state: &str) -> bool {
+        state.is_empty() || state.contains(") Z ")
+    }
+
+    #[test]
+    fn a_plugin_that_hangs_is_killed_with_its_children() {
+        let dir = tempfile::tempdir().unwrap();
+        let pid = dir.path().join("pid");
+        let started = Instant::now();
+        let message = message_of(&format!("sleep 60 & echo $! >{}; echo hung >&2; wait", pid.display()));
+        assert!(message.contains("did not end within") && message.ends_with("\"hung\""), "{message}");
+        assert!(started.elapsed() < Duration::from_secs(15));
+        let pid = std::fs::read_to_string(pid).unwrap();
+        // It is init's to reap, and on a loaded machine the signal takes its time: wait for its end.
+        let patience = Instant::now() + Duration::from_secs(15);
+        let mut state = state_of(pid.trim());
+        while !has_ended(&state) && Instant::now() < patience {
+            std::thread::sleep(Duration::from_millis(20));
+            state = state_of(pid.trim());
+        }
+        assert!(has_ended(&state), "the child lives: {state}");
+    }
+
+    #[test]
+    fn a_child_that_keeps_the_output_open_does_not_hold_us_up() {
+        let started = Instant::now();
+        assert_eq!(result_of("sleep 60 & echo '{}'").unwrap(), json!({}));
+        assert!(started.elapsed() < Duration::from_secs(30));
+    }
+
+    #[test]
+    fn a_plugin_that_is_missing_is_named_with_the_directories() {
+        let error = find(&"absent".parse().unwrap(), &["/nowhere".into(), "/else".into()]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "plugin \"absent\" is not installed: no executable of that name in /nowhere, /else"
+        );
+    }
+
+    #[test]
+    fn effects_need_no_output() {
+        let deadline = Deadline::after(Duration::from_secs(20));
+        with_plugin("cat >/dev/null", |delegates, plugin| {
+            delegates.run_for_effect(&call(plugin), deadline).unwrap();
+        });
+    }
+}

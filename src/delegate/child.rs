@@ -1,0 +1,275 @@
+//! A child process between its start and its end: input and both outputs served at once, a limit, a
+//! bound on what it may say, and an end that leaves nobody behind.
+
+use std::ffi::OsString;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+
+use crate::deadline::Deadline;
+use crate::signal::Signals;
+
+/// The most that a plugin may print: far beyond any result, far below what hurts a node.
+const MAX_OUTPUT_BYTES: usize = 1 << 20;
+/// How much of standard error is kept; the rest is read and dropped.
+const MAX_STDERR_BYTES: usize = 64 << 10;
+/// How long outputs may stay open after the child has ended: its last words are there already.
+const GRACE: Duration = Duration::from_millis(250);
+/// How often and how long a start is tried while the executable is being written ("text file busy").
+const BUSY_TRIES: u32 = 60;
+const BUSY_PAUSE: Duration = Duration::from_millis(50);
+
+/// What a child that ended by itself has left.
+#[derive(Debug)]
+pub(super) struct Output {
+    pub(super) success: bool,
+    /// "exited with status 1", "was killed by signal 9".
+    pub(super) end: String,
+    pub(super) stdout: Vec<u8>,
+    pub(super) stderr: Vec<u8>,
+}
+
+/// Why a child has no output that counts. It is gone, with its process group.
+#[derive(Debug)]
+pub(super) enum Failure {
+    Start(io::Error),
+    TimedOut { stderr: Vec<u8> },
+    Flood { stderr: Vec<u8> },
+    Stopped,
+}
+
+/// Runs `executable` to its end, or to `deadline`.
+pub(super) fn run(
+    executable: &Path,
+    environment: Vec<(OsString, OsString)>,
+    input: &[u8],
+    deadline: Deadline,
+    signals: &mut Signals,
+) -> Result<Output, Failure> {
+    let mut command = command(executable, environment);
+    let child = start(&mut command, deadline).map_err(Failure::Start)?;
+    let mut conversation = Conversation::new(child, input).map_err(Failure::Start)?;
+    let outcome = conversation.hold(deadline, signals);
+    match outcome {
+        Ok(status) => Ok(conversation.output(status)),
+        Err(end) => {
+            conversation.kill();
+            let stderr = std::mem::take(&mut conversation.stderr);
+            Err(match end {
+                End::TimedOut => Failure::TimedOut { stderr },
+                End::Flood => Failure::Flood { stderr },
+                End::Stopped => Failure::Stopped,
+                End::Io(error) => Failure::Start(error),
+            })
+        }
+    }
+}
+
+fn command(executable: &Path, environment: Vec<(OsString, OsString)>) -> Command {
+    let mut command = Command::new(executable);
+    command.env_clear().envs(environment).current_dir("/").process_group(0);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    die_with_us(&mut command);
+    command
+}
+
+/// Runtimes kill with SIGKILL, which nothing can clean up after: the kernel then kills the delegate.
+#[allow(unsafe_code, reason = "std offers no other way to run code between fork and exec")]
+pub(crate) fn die_with_us(command: &mut Command) {
+    let braid = Pid::this();
+    let in_child = move || {
+        nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
+        // We may have died before the line above.
+        if nix::unistd::getppid() == braid { Ok(()) } else { Err(Errno::ESRCH.into()) }
+    };
+    // SAFETY: between fork and exec the closure makes two system calls, and neither allocates nor locks.
+    unsafe { command.pre_exec(in_child) };
+}
+
+fn start(command: &mut Command, deadline: Deadline) -> io::Result<Child> {
+    let mut tries = 0;
+    loop {
+        match command.spawn() {
+            Err(error) if error.raw_os_error() == Some(Errno::ETXTBSY as i32) && tries < BUSY_TRIES => {
+                tries += 1;
+                sleep(BUSY_PAUSE.min(deadline.remaining()));
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+enum End {
+    TimedOut,
+    Flood,
+    Stopped,
+    Io(io::Error),
+}
+
+impl From<io::Error> for End {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+struct Conversation<'a> {
+    child: Child,
+    input: &'a [u8],
+    stdin: Option<ChildStdin>,
+    stdout_pipe: Option<ChildStdout>,
+    stderr_pipe: Option<ChildStderr>,
+    stdout: Vec<u8>,
+    stderr: Vec<u8>,
+}
+
+impl<'a> Conversation<'a> {
+    fn new(mut child: Child, input: &'a [u8]) -> io::Result<Self> {
+        let (stdin, stdout_pipe, stderr_pipe) =
+            (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let pipes = [
+            stdin.as_ref().map(ChildStdin::as_fd),
+            stdout_pipe.as_ref().map(ChildStdout::as_fd),
+            stderr_pipe.as_ref().map(ChildStderr::as_fd),
+        ];
+        for pipe in pipes.into_iter().flatten() {
+            set_nonblocking(pipe)?;
+        }
+        Ok(Self { child, input, stdin, stdout_pipe, stderr_pipe, stdout: Vec::new(), stderr: Vec::new() })
+    }
+
+    /// Serves the pipes until the child has ended and its outputs are closed or have had their grace.
+    fn hold(&mut self, deadline: Deadline, signals: &mut Signals) -> Result<ExitStatus, End> {
+        let mut ended: Option<(ExitStatus, Deadline)> = None;
+        loop {
+            self.serve()?;
+            if ended.is_none() {
+                ended = self.child.try_wait()?.map(|status| (status, deadline.within(GRACE)));
+            }
+            let quiet = self.stdout_pipe.is_none() && self.stderr_pipe.is_none();
+            let limit = match ended {
+                Some((status, _)) if quiet => return Ok(status),
+                Some((status, grace)) if grace.remaining().is_zero() => {
+                    self.kill_group();
+                    return Ok(status);
+                }
+                Some((_, grace)) => grace,
+                None if deadline.remaining().is_zero() => return Err(End::TimedOut),
+                None => deadline,
+            };
+            self.wait(limit, signals)?;
+            if signals.stop_requested() {
+                return Err(End::Stopped);
+            }
+        }
+    }
+
+    /// Sleeps until a pipe or a signal has something, or `limit` has passed.
+    fn wait(&self, limit: Deadline, signals: &Signals) -> io::Result<()> {
+        let mut fds = vec![PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
+        fds.extend(self.stdin.as_ref().map(|pipe| PollFd::new(pipe.as_fd(), PollFlags::POLLOUT)));
+        fds.extend(self.stdout_pipe.as_ref().map(|pipe| PollFd::new(pipe.as_fd(), PollFlags::POLLIN)));
+        fds.extend(self.stderr_pipe.as_ref().map(|pipe| PollFd::new(pipe.as_fd(), PollFlags::POLLIN)));
+        // Rounded up, so that the last millisecond is slept and not spun through.
+        let milliseconds = limit.remaining().as_millis() + 1;
+        let timeout = PollTimeout::try_from(milliseconds).unwrap_or(PollTimeout::MAX);
+        match poll(&mut fds, timeout) {
+            Ok(_) | Err(Errno::EINTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn serve(&mut self) -> Result<(), End> {
+        self.write_input();
+        if read_available(&mut self.stdout_pipe, &mut self.stdout, MAX_OUTPUT_BYTES + 1)?
+            && self.stdout.len() > MAX_OUTPUT_BYTES
+        {
+            return Err(End::Flood);
+        }
+        read_available(&mut self.stderr_pipe, &mut self.stderr, MAX_STDERR_BYTES)?;
+        Ok(())
+    }
+
+    /// A plugin that does not read its input closes the pipe; that is its affair.
+    fn write_input(&mut self) {
+        while let Some(pipe) = self.stdin.as_mut() {
+            match pipe.write(self.input) {
+                Ok(written) if written > 0 && written < self.input.len() => {
+                    self.input = self.input.get(written..).unwrap_or_default();
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Ok(_) | Err(_) => self.stdin = None,
+            }
+        }
+    }
+
+    fn output(&mut self, status: ExitStatus) -> Output {
+        let end = match (status.code(), status.signal()) {
+            (Some(code), _) => format!("exited with status {code}"),
+            (None, Some(signal)) => format!("was killed by signal {signal}"),
+            (None, None) => "ended".to_owned(),
+        };
+        Output {
+            success: status.success(),
+            end,
+            stdout: std::mem::take(&mut self.stdout),
+            stderr: std::mem::take(&mut self.stderr),
+        }
+    }
+
+    fn kill_group(&self) {
+        if let Ok(pid) = i32::try_from(self.child.id()) {
+            let _ = killpg(Pid::from_raw(pid), Signal::SIGKILL);
+        }
+    }
+
+    /// Kills the group and reaps the child. A child that even SIGKILL does not end (stuck in the
+    /// kernel) is not waited for.
+    fn kill(&mut self) {
+        self.kill_group();
+        for _ in 0..100 {
+            if !matches!(self.child.try_wait(), Ok(None)) {
+                return;
+            }
+            sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
+    let flags = OFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFL)?);
+    fcntl(fd, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
+    Ok(())
+}
+
+/// Reads what is there, keeps the first `limit` bytes, closes the pipe at its end. Whether bytes came.
+fn read_available(pipe: &mut Option<impl Read>, kept: &mut Vec<u8>, limit: usize) -> io::Result<bool> {
+    let mut buffer = [0; 16 << 10];
+    let mut came = false;
+    // A bounded number of turns, so that a flood cannot keep us from looking at the clock.
+    for _ in 0..64 {
+        let Some(open) = pipe.as_mut() else { break };
+        match open.read(&mut buffer) {
+            Ok(0) => *pipe = None,
+            Ok(count) => {
+                came = true;
+                let room = limit.saturating_sub(kept.len()).min(count);
+                kept.extend_from_slice(buffer.get(..room).unwrap_or_default());
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(came)
+}

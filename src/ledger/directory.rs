@@ -1,0 +1,114 @@
+//! The ledger's directories: 0700, root's own, never behind a symbolic link.
+
+use std::fs::{DirBuilder, File};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
+
+use super::{LedgerError, is_missing};
+
+/// Temporary files start with it; a container ID never does.
+const TEMPORARY: &str = ".";
+
+/// Makes `directory` in `root` where it is missing, and sees that both can be trusted.
+pub(crate) fn prepare(root: &Path, directory: &Path) -> Result<(), LedgerError> {
+    if is_trusted(root, directory)? {
+        return Ok(());
+    }
+    if let Some(parent) = root.parent() {
+        std::fs::create_dir_all(parent).map_err(LedgerError::io("create", parent))?;
+    }
+    for path in [root, directory] {
+        let made = DirBuilder::new().mode(0o700).create(path);
+        if let Err(source) = made
+            .or_else(|error| if error.kind() == io::ErrorKind::AlreadyExists { Ok(()) } else { Err(error) })
+        {
+            return Err(LedgerError::Io { action: "create", path: path.to_owned(), source });
+        }
+        trusted(path)?;
+    }
+    Ok(())
+}
+
+/// Whether `directory` in `root` is there; an error where one of the two is there and not to be trusted.
+/// What is read is run as root, so reading needs it no less than writing.
+pub(crate) fn is_trusted(root: &Path, directory: &Path) -> Result<bool, LedgerError> {
+    Ok(trusted(root)? && trusted(directory)?)
+}
+
+/// Whether the directory is there; an error where it is there and not to be trusted.
+fn trusted(path: &Path) -> Result<bool, LedgerError> {
+    let metadata = match path.symlink_metadata() {
+        Err(error) if is_missing(&error) => return Ok(false),
+        outcome => outcome.map_err(LedgerError::io("look at", path))?,
+    };
+    let untrusted = |problem| Err(LedgerError::Untrusted { path: path.to_owned(), problem });
+    if metadata.is_symlink() {
+        return untrusted("is a symbolic link");
+    }
+    if !metadata.is_dir() {
+        return untrusted("is no directory");
+    }
+    if metadata.uid() != nix::unistd::geteuid().as_raw() {
+        return untrusted("belongs to another user");
+    }
+    if metadata.mode() & 0o022 != 0 { untrusted("can be written by others") } else { Ok(true) }
+}
+
+/// The ledger's files in a directory of `root`, sorted; none where the directory is missing.
+pub(crate) fn list(root: &Path, directory: &Path) -> Result<Vec<PathBuf>, LedgerError> {
+    if !is_trusted(root, directory)? {
+        return Ok(Vec::new());
+    }
+    let entries = match std::fs::read_dir(directory) {
+        Err(error) if is_missing(&error) => return Ok(Vec::new()),
+        outcome => outcome.map_err(LedgerError::io("list", directory))?,
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(LedgerError::io("list", directory))?;
+        if !entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
+            files.push(entry.path());
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// A temporary file for `name`, with what a killed call left under its name gone.
+pub(crate) fn temporary(directory: &Path, name: &str) -> io::Result<NamedTempFile> {
+    let temporary = format!("{TEMPORARY}{name}");
+    let _ = std::fs::remove_file(directory.join(&temporary));
+    tempfile::Builder::new().prefix(&temporary).rand_bytes(0).make_in(directory, |path| {
+        use std::os::unix::fs::OpenOptionsExt;
+        std::fs::OpenOptions::new().append(true).create_new(true).mode(0o600).open(path)
+    })
+}
+
+/// Writes a file whole or not at all. Its temporary name is fixed, so that a killed call leaves one
+/// at most, and the next takes it away.
+pub(crate) fn write_file(directory: &Path, name: &str, bytes: &[u8]) -> Result<File, LedgerError> {
+    let path = directory.join(name);
+    let temporary = temporary(directory, name).map_err(LedgerError::io("write", &path))?;
+    temporary.as_file().write_all(bytes).map_err(LedgerError::io("write", &path))?;
+    temporary.persist(&path).map_err(|failure| LedgerError::Io {
+        action: "rename",
+        path,
+        source: failure.error,
+    })
+}
+
+/// Removes temporary files older than any call may take.
+pub(crate) fn sweep_temporary(directory: &Path) {
+    let Ok(entries) = std::fs::read_dir(directory) else { return };
+    for entry in entries.flatten() {
+        let old = entry.metadata().and_then(|metadata| metadata.modified()).is_ok_and(|modified| {
+            modified.elapsed().is_ok_and(|age| age > std::time::Duration::from_secs(600))
+        });
+        if old && entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! One call at a time for each container: runtimes promise it (CNI 1.1.0, section 2), and break it
+//! when they restart or time out.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg, OFlag};
+
+use super::LedgerError;
+use crate::cni::request::ContainerId;
+use crate::deadline::Deadline;
+use crate::signal::Signals;
+
+/// The lock of a container; the kernel releases it when the process ends, however it ends.
+#[derive(Debug)]
+pub struct Lock {
+    path: PathBuf,
+    _file: Flock<File>,
+}
+
+impl Lock {
+    pub(super) fn acquire(
+        directory: &Path,
+        container: &ContainerId,
+        deadline: Deadline,
+        signals: &mut Signals,
+    ) -> Result<Self, LedgerError> {
+        let path = directory.join(container.as_str());
+        let mut pause = Duration::from_millis(1);
+        loop {
+            if let Some(lock) = try_lock(&path)? {
+                return Ok(lock);
+            }
+            if signals.stop_requested() {
+                return Err(LedgerError::Stopped);
+            }
+            if deadline.remaining().is_zero() {
+                return Err(LedgerError::Busy(container.clone()));
+            }
+            std::thread::sleep(pause.min(deadline.remaining()));
+            pause = (pause * 2).min(Duration::from_millis(50));
+        }
+    }
+}
+
+fn try_lock(path: &Path) -> Result<Option<Lock>, LedgerError> {
+    let mut options = OpenOptions::new();
+    // Neither through a link, nor waiting for a FIFO's reader.
+    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+    options.write(true).create(true).truncate(false).mode(0o600).custom_flags(flags.bits());
+    let file = options.open(path).map_err(LedgerError::io("open", path))?;
+    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        // Its last holder may have removed the file between our open and our lock.
+        Ok(file) if is_file_at(&file, path) => Ok(Some(Lock { path: path.to_owned(), _file: file })),
+        Ok(_) | Err((_, Errno::EWOULDBLOCK)) => Ok(None),
+        Err((_, errno)) => {
+            Err(LedgerError::Io { action: "lock", path: path.to_owned(), source: errno.into() })
+        }
+    }
+}
+
+fn is_file_at(file: &File, path: &Path) -> bool {
+    let identity = |metadata: std::fs::Metadata| (metadata.dev(), metadata.ino());
+    file.metadata().map(identity).ok() == path.symlink_metadata().map(identity).ok()
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Removed while it is held, so that a lock costs a container nothing once the call is over.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// Removes locks that nobody holds.
+pub(super) fn sweep(directory: &Path) {
+    let Ok(entries) = std::fs::read_dir(directory) else { return };
+    for entry in entries.flatten() {
+        drop(try_lock(&entry.path()));
+    }
+}

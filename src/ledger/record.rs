@@ -1,0 +1,205 @@
+//! A record: the plan of one ADD, and what has happened since.
+
+use std::io;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::cni::netconf::NetworkName;
+use crate::cni::request::{CniArgs, ContainerId};
+use crate::name::InterfaceName;
+use crate::netns::NetnsId;
+use crate::plan::Attachment;
+use crate::snapshot::Snapshot;
+
+/// What a record is found by (CNI 1.1.0, section 2: an attachment is a container and an interface).
+#[derive(Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+pub struct Key {
+    /// The container.
+    pub container: ContainerId,
+    /// The primary's interface.
+    pub interface: InterfaceName,
+}
+
+impl Key {
+    /// The record's file name. `@` is in no container ID, so the two cannot be mixed up.
+    pub(super) fn file_name(&self) -> String {
+        format!("{}@{}", self.container, self.interface)
+    }
+}
+
+/// How Braid stood on the node when the record was made.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// The primary is in the record.
+    Delegating,
+    /// The primary is the runtime's business.
+    Chained,
+}
+
+/// The sandbox's namespace. It is the same one only where boot and identity are.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct RecordedNetns {
+    /// The kernel's boot ID.
+    pub boot: String,
+    /// Device and inode.
+    pub id: NetnsId,
+    /// Where it was; a hint, never an identity.
+    pub path: String,
+}
+
+/// The plan of an ADD, as the first line of a record has it.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct RecordPlan {
+    /// The layout of the record; 1.
+    pub layout: u32,
+    /// Container and interface.
+    pub key: Key,
+    /// The name of the network that the runtime called for.
+    pub network: NetworkName,
+    /// How Braid stood on the node.
+    pub mode: Mode,
+    /// The sandbox.
+    pub netns: RecordedNetns,
+    /// `namespace/name` of the pod, where it is known.
+    pub pod: String,
+    /// `CNI_ARGS` of the ADD.
+    pub args: CniArgs,
+    /// Seconds since 1970.
+    pub created: u64,
+    /// The attachments, in the order of ADD.
+    pub attachments: Vec<Attachment>,
+}
+
+/// Something that has happened to a record's attachments, by their position.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Event {
+    /// ADD of an attachment succeeded with this result, in its network's version.
+    Attached(usize, Value),
+    /// An attachment is torn down, or its undoing is somebody else's now.
+    Gone(usize),
+    /// ADD is complete, and this is what the kernel showed then.
+    Complete(Box<Snapshot>),
+    /// DEL has failed for the first time, in seconds since 1970.
+    Failing(u64),
+}
+
+/// How far one attachment came.
+#[derive(Clone, Debug, PartialEq)]
+pub enum State {
+    /// ADD may have been tried.
+    Planned,
+    /// ADD succeeded.
+    Attached(Value),
+    /// Nothing is left of it.
+    Gone,
+}
+
+/// A record as read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    /// The plan.
+    pub plan: RecordPlan,
+    /// One state for each attachment of the plan.
+    pub states: Vec<State>,
+    /// What the kernel showed when ADD ended; `None` where ADD did not end.
+    pub complete: Option<Snapshot>,
+    /// When DEL failed first.
+    pub failing_since: Option<u64>,
+}
+
+impl Record {
+    /// Reads a record from a file's bytes; `name` is what the file of its key is called.
+    pub(super) fn parse(bytes: &[u8], name: &str) -> Result<Self, String> {
+        let mut lines = bytes.split_inclusive(|byte| *byte == b'\n').map(decode_line);
+        let first = lines.next().ok_or("it is empty")?.ok_or("its first line is not whole")?;
+        let plan: RecordPlan = serde_json::from_slice(first).map_err(|error| error.to_string())?;
+        if plan.layout != LAYOUT {
+            return Err(format!("its layout is {}, and this braid knows {LAYOUT}", plan.layout));
+        }
+        if name != plan.key.file_name() {
+            return Err("it is another container's".to_owned());
+        }
+        let mut record = Self {
+            states: vec![State::Planned; plan.attachments.len()],
+            plan,
+            complete: None,
+            failing_since: None,
+        };
+        // A line that is not whole is an append that was cut short: by a full disk, say. The next one
+        // has begun a line of its own.
+        for line in lines.flatten() {
+            if let Ok(event) = serde_json::from_slice(line) {
+                record.apply(event);
+            }
+        }
+        Ok(record)
+    }
+
+    fn apply(&mut self, event: Event) {
+        match event {
+            Event::Attached(at, result) => self.set(at, State::Attached(result)),
+            Event::Gone(at) => self.set(at, State::Gone),
+            Event::Complete(snapshot) => self.complete = Some(*snapshot),
+            Event::Failing(since) => self.failing_since = self.failing_since.or(Some(since)),
+        }
+    }
+
+    fn set(&mut self, at: usize, state: State) {
+        if let Some(known) = self.states.get_mut(at) {
+            *known = state;
+        }
+    }
+
+    /// The attachments that may still be there, in the order of ADD, with their positions and results.
+    pub fn remaining(&self) -> impl DoubleEndedIterator<Item = (usize, &Attachment, Option<&Value>)> {
+        let pairs = self.plan.attachments.iter().zip(&self.states).enumerate();
+        pairs.filter_map(|(at, (attachment, state))| match state {
+            State::Planned => Some((at, attachment, None)),
+            State::Attached(result) => Some((at, attachment, Some(result))),
+            State::Gone => None,
+        })
+    }
+
+    /// The record's lines with one attachment alone.
+    pub(super) fn orphan_lines(&self, at: usize) -> Option<io::Result<Vec<u8>>> {
+        let attachment = self.plan.attachments.get(at)?.clone();
+        let plan = RecordPlan { attachments: vec![attachment], ..self.plan.clone() };
+        let lines = || {
+            let mut lines = plan_line(&plan)?;
+            if let Some(State::Attached(result)) = self.states.get(at) {
+                lines.extend(event_line(&Event::Attached(0, result.clone()))?);
+            }
+            Ok(lines)
+        };
+        Some(lines())
+    }
+}
+
+/// The layout that this program writes and reads.
+pub(crate) const LAYOUT: u32 = 1;
+
+pub(super) fn plan_line(plan: &RecordPlan) -> io::Result<Vec<u8>> {
+    encode_line(&serde_json::to_vec(plan)?)
+}
+
+pub(super) fn event_line(event: &Event) -> io::Result<Vec<u8>> {
+    encode_line(&serde_json::to_vec(event)?)
+}
+
+fn encode_line(json: &[u8]) -> io::Result<Vec<u8>> {
+    let mut line = format!("{:08x} ", crc32fast::hash(json)).into_bytes();
+    line.extend_from_slice(json);
+    line.push(b'\n');
+    Ok(line)
+}
+
+/// The JSON of a line that is whole.
+fn decode_line(line: &[u8]) -> Option<&[u8]> {
+    let (checksum, rest) = line.strip_suffix(b"\n")?.split_at_checked(8)?;
+    let json = rest.strip_prefix(b" ")?;
+    let checksum = u32::from_str_radix(str::from_utf8(checksum).ok()?, 16).ok()?;
+    (checksum == crc32fast::hash(json)).then_some(json)
+}

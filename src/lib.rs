@@ -1,0 +1,42 @@
+//! Braid: a CNI meta-plugin that gives a pod its primary network, every extra network that it asks
+//! for, and one merged result.
+//!
+//! One way through the program, and one module for each noun on it:
+//!
+//! ```text
+//! request ──> config ──> pod ──> selections ──> definitions ──> policy ──> plan ──> attach ──> result
+//! (env+stdin)            (annotations)                                     (pure)   (effects)  (stdout)
+//!                                                                            │         │
+//!                                                                            └─ ledger ┘
+//! ```
+//!
+//! [`prepare`] walks up to the plan and changes nothing; [`verb`] has the steps of each verb.
+
+pub mod attach;
+pub mod cluster;
+pub mod cni;
+pub mod config;
+pub mod deadline;
+pub mod definition;
+pub mod delegate;
+pub mod device;
+pub mod family;
+pub mod ledger;
+pub mod logging;
+pub mod multus_cache;
+pub mod name;
+pub mod netlink;
+pub mod netns;
+pub mod plan;
+pub mod pod;
+pub mod policy;
+pub mod prepare;
+pub mod primary;
+pub mod quoted;
+pub mod report;
+pub mod route;
+pub mod selection;
+pub mod signal;
+pub mod snapshot;
+pub mod status;
+pub mod verb;

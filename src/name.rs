@@ -1,0 +1,267 @@
+//! Names that Kubernetes and the kernel check: a name that exists is a valid name, and safe in a path.
+//!
+//! The CNI names (container ID, network name) have rules of their own and are not here.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::quoted::Quoted;
+
+/// Longest DNS-1123 label, in bytes.
+const MAX_LABEL: usize = 63;
+/// Longest DNS-1123 subdomain, in bytes.
+const MAX_SUBDOMAIN: usize = 253;
+/// Longest interface name, in bytes: the kernel's `IFNAMSIZ` without the terminating zero.
+const MAX_INTERFACE: usize = 15;
+
+/// What a name must be.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum NameRule {
+    /// Namespaces (RFC 1123, section 2.1).
+    #[error("must be a DNS-1123 label: 1 to 63 of a-z, 0-9 and '-', with a letter or digit at both ends")]
+    Label,
+    /// Object names (RFC 1123, section 2.1).
+    #[error(
+        "must be a DNS-1123 subdomain: at most 253 characters, \
+         labels of a-z, 0-9 and '-' with a letter or digit at both ends, joined by '.'"
+    )]
+    Subdomain,
+    /// The kernel's limit.
+    #[error("must be an interface name of 1 to 15 bytes")]
+    InterfaceLength,
+    /// What the kernel refuses, takes for a pattern, or nobody could type.
+    #[error("must be an interface name: visible ASCII characters without '/', ':' and '%'")]
+    InterfaceCharacters,
+    /// Names that mean something else: the loopback, or a directory in /proc/sys/net/ipv4/conf.
+    #[error("must not be \".\", \"..\", \"lo\", \"all\" or \"default\", which have a meaning of their own")]
+    InterfaceReserved,
+}
+
+/// A newtype around a checked `String`, its error, and the conversions that all names have.
+macro_rules! checked_name {
+    ($(#[$doc:meta])* $name:ident, $error:ident, $what:literal, $check:path) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
+
+        #[doc = concat!("A text that is no ", $what, ".")]
+        #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+        #[error("{what} {value}: {rule}", what = $what)]
+        pub struct $error {
+            /// The text, as far as a message shows it.
+            pub value: Quoted,
+            /// The rule that it breaks.
+            pub rule: NameRule,
+        }
+
+        impl $name {
+            /// The name as it was written.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl AsRef<str> for $name {
+            fn as_ref(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(&self.0)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = $error;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                Self::try_from(text)
+            }
+        }
+
+        impl TryFrom<&str> for $name {
+            type Error = $error;
+
+            fn try_from(text: &str) -> Result<Self, Self::Error> {
+                match $check(text) {
+                    Ok(()) => Ok(Self(text.to_owned())),
+                    Err(rule) => Err($error { value: Quoted::text(text), rule }),
+                }
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = $error;
+
+            fn try_from(text: String) -> Result<Self, Self::Error> {
+                Self::try_from(text.as_str())
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(name: $name) -> Self {
+                name.0
+            }
+        }
+    };
+}
+
+checked_name!(
+    /// A Kubernetes namespace: a DNS-1123 label of at most 63 bytes.
+    Namespace,
+    InvalidNamespace,
+    "namespace",
+    check_label
+);
+
+checked_name!(
+    /// The name of a NetworkAttachmentDefinition: a DNS-1123 subdomain of at most 253 bytes, its labels of any
+    /// length. It holds no `/` and is never `.` or `..`.
+    DefinitionName,
+    InvalidDefinitionName,
+    "network definition",
+    check_subdomain
+);
+
+checked_name!(
+    /// The name of a network interface in the pod (`CNI_IFNAME`): what the kernel takes, less what it would
+    /// take for something else.
+    InterfaceName,
+    InvalidInterfaceName,
+    "interface",
+    check_interface
+);
+
+fn check_label(text: &str) -> Result<(), NameRule> {
+    if text.len() <= MAX_LABEL && is_label(text) { Ok(()) } else { Err(NameRule::Label) }
+}
+
+/// Checks a DNS-1123 subdomain: Kubernetes' rule for most object names.
+///
+/// # Errors
+/// [`NameRule::Subdomain`] where `text` is none.
+pub fn check_subdomain(text: &str) -> Result<(), NameRule> {
+    let valid = text.len() <= MAX_SUBDOMAIN && text.split('.').all(is_label);
+    if valid { Ok(()) } else { Err(NameRule::Subdomain) }
+}
+
+/// A label of any length: Kubernetes bounds the whole of an object's name, and not its parts.
+fn is_label(text: &str) -> bool {
+    let inside = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    !text.is_empty() && text.bytes().all(inside) && !text.starts_with('-') && !text.ends_with('-')
+}
+
+fn check_interface(text: &str) -> Result<(), NameRule> {
+    if text.is_empty() || text.len() > MAX_INTERFACE {
+        return Err(NameRule::InterfaceLength);
+    }
+    // '%' is a pattern to the kernel: "net%d" would come back as "net0".
+    if text.bytes().any(|byte| !byte.is_ascii_graphic() || b"/:%".contains(&byte)) {
+        return Err(NameRule::InterfaceCharacters);
+    }
+    if [".", "..", "lo", "all", "default"].contains(&text) {
+        return Err(NameRule::InterfaceReserved);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn namespaces_are_labels() {
+        for text in ["a", "0", "kube-system", "a--b", &"a".repeat(63)] {
+            assert_eq!(text.parse::<Namespace>().unwrap().as_str(), text);
+        }
+        for text in ["", "-a", "a-", "A", "a.b", "a_b", "a/b", "ä", " a", "a\n", ".", &"a".repeat(64)] {
+            assert_eq!(text.parse::<Namespace>().unwrap_err().rule, NameRule::Label, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn definitions_are_subdomains() {
+        let longest =
+            [("a", 63), ("b", 63), ("c", 63), ("d", 61)].map(|(label, times)| label.repeat(times)).join(".");
+        assert_eq!(longest.len(), 253);
+        let long_label = "a".repeat(253);
+        for text in ["a", "net-a", "a.b-c.0", &longest, &long_label] {
+            assert_eq!(text.parse::<DefinitionName>().unwrap().as_str(), text);
+        }
+        let too_long = format!("{longest}d");
+        for text in ["", ".", "..", "a.", ".a", "a..b", "a.-b", "a-.b", "A", "a/b", "a b", &too_long] {
+            assert_eq!(text.parse::<DefinitionName>().unwrap_err().rule, NameRule::Subdomain, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn interfaces_are_what_the_kernel_takes() {
+        for text in ["a", "net1", "eth0.100", "data-0_x", "lo0", "alls", "a@b", "exactly15bytes_"] {
+            assert_eq!(text.parse::<InterfaceName>().unwrap().as_str(), text);
+        }
+        let cases = [
+            ("", NameRule::InterfaceLength),
+            ("sixteen-bytes-xx", NameRule::InterfaceLength),
+            ("a/b", NameRule::InterfaceCharacters),
+            ("a:b", NameRule::InterfaceCharacters),
+            ("net%d", NameRule::InterfaceCharacters),
+            ("a b", NameRule::InterfaceCharacters),
+            ("a\t", NameRule::InterfaceCharacters),
+            ("a\0", NameRule::InterfaceCharacters),
+            ("a\u{7f}", NameRule::InterfaceCharacters),
+            ("ä", NameRule::InterfaceCharacters),
+            (".", NameRule::InterfaceReserved),
+            ("..", NameRule::InterfaceReserved),
+            ("lo", NameRule::InterfaceReserved),
+            ("all", NameRule::InterfaceReserved),
+            ("default", NameRule::InterfaceReserved),
+        ];
+        for (text, rule) in cases {
+            assert_eq!(text.parse::<InterfaceName>().unwrap_err().rule, rule, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn errors_name_the_value_and_the_rule() {
+        assert_eq!(
+            "Blue\n".parse::<Namespace>().unwrap_err().to_string(),
+            "namespace \"Blue\\n\": must be a DNS-1123 label: 1 to 63 of a-z, 0-9 and '-', \
+             with a letter or digit at both ends"
+        );
+        assert_eq!(
+            "lo".parse::<InterfaceName>().unwrap_err().to_string(),
+            "interface \"lo\": must not be \".\", \"..\", \"lo\", \"all\" or \"default\", \
+             which have a meaning of their own"
+        );
+        assert!(
+            "a_".parse::<DefinitionName>().unwrap_err().to_string().starts_with("network definition \"a_\"")
+        );
+    }
+
+    #[test]
+    fn serde_checks_on_the_way_in() {
+        let name: DefinitionName = serde_json::from_str("\"net-a\"").unwrap();
+        assert_eq!(serde_json::to_string(&name).unwrap(), "\"net-a\"");
+        assert!(serde_json::from_str::<Namespace>("\"a.b\"").is_err());
+        assert!(serde_json::from_str::<InterfaceName>("\"lo\"").is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_accepted_is_safe_in_a_path(text in "\\PC{0,20}|[a-z0-9./-]{0,300}") {
+            if let Ok(name) = text.parse::<DefinitionName>() {
+                prop_assert_eq!(name.as_str(), &text);
+                prop_assert!(!text.contains('/') && !text.contains("..") && text != ".");
+            }
+            if let Ok(name) = text.parse::<InterfaceName>() {
+                prop_assert!(!name.as_str().contains('/') && name.as_str() != "..");
+            }
+        }
+    }
+}

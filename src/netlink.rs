@@ -1,0 +1,212 @@
+//! The few link, address and route calls: what the kernel shows of links, and changes to routes.
+//!
+//! They say what they do to a link, not for whom: which link is whose is the caller's. Each works
+//! in the namespace in which its [`Netlink`] was opened (see [`crate::netns::Netns::run`]).
+
+mod connection;
+mod error;
+mod link;
+mod route;
+
+use std::collections::HashMap;
+use std::io;
+use std::net::IpAddr;
+
+use ipnetwork::IpNetwork;
+use netlink_packet_route::RouteNetlinkMessage as Message;
+use netlink_packet_route::route::RouteMessage;
+use nix::errno::Errno;
+use rtnetlink::packet_core::{NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL};
+
+use crate::family::Family;
+use connection::Connection;
+
+pub use error::{NetlinkError, Object, Operation, RouteLink};
+pub use link::Link;
+pub use route::DefaultRoute;
+use route::NextHop;
+
+/// A route netlink socket, bound to the namespace in which it was opened.
+///
+/// Its calls block, each exchange with the kernel for at most 10 s. They refuse to run on a thread
+/// that drives asynchronous tasks, which they would stall. A value that was opened inside a
+/// namespace may leave the thread that entered it and still works there.
+#[derive(Debug)]
+pub struct Netlink {
+    connection: Connection,
+}
+
+impl Netlink {
+    /// Opens a socket in the namespace of the calling thread.
+    ///
+    /// # Errors
+    /// [`NetlinkError`] where the process has no descriptor left, or a thread drives tasks.
+    pub fn open() -> Result<Self, NetlinkError> {
+        let connection = Connection::open().map_err(|errno| fault(Operation::Open, Object::Socket, errno))?;
+        Ok(Self { connection })
+    }
+
+    /// All links with their addresses, ordered by index: one dump of links, one of addresses.
+    ///
+    /// # Errors
+    /// [`NetlinkError`] where the kernel refuses, or kept changing them while they were read.
+    pub fn links(&mut self) -> Result<Vec<Link>, NetlinkError> {
+        let links = self.dump(link::all(), Object::Links)?;
+        let mut addresses = self.addresses()?;
+        let mut links: Vec<Link> = links.into_iter().filter_map(link::read).collect();
+        for link in &mut links {
+            link.addresses = addresses.remove(&link.index).unwrap_or_default();
+        }
+        links.sort_by_key(|link| link.index);
+        Ok(links)
+    }
+
+    /// The link that has this name or alternative name, with its addresses.
+    ///
+    /// # Errors
+    /// [`NetlinkError`] where the kernel refuses; that no link has the name is none.
+    pub fn find_link(&mut self, name: &str) -> Result<Option<Link>, NetlinkError> {
+        let Some(mut link) = self.link_by_name(name)? else { return Ok(None) };
+        link.addresses = self.addresses()?.remove(&link.index).unwrap_or_default();
+        Ok(Some(link))
+    }
+
+    /// Whether a link has this name or alternative name: a `master` on the host, say.
+    ///
+    /// # Errors
+    /// As [`Netlink::find_link`], at half its cost.
+    pub fn link_exists(&mut self, name: &str) -> Result<bool, NetlinkError> {
+        Ok(self.link_by_name(name)?.is_some())
+    }
+
+    /// The default routes of a family that someone configured: unicast, in the main table, of any
+    /// metric. A multipath route appears once per next hop.
+    ///
+    /// Those that a router advertised are left out: they expire, the next advertisement brings
+    /// them back, and no request restores them as they were.
+    ///
+    /// # Errors
+    /// [`NetlinkError`] where the kernel refuses; that it has no such family is none.
+    pub fn default_routes(&mut self, family: Family) -> Result<Vec<DefaultRoute>, NetlinkError> {
+        let routes = self.dump(route::all(family), Object::Routes(family))?;
+        Ok(routes.into_iter().flat_map(|message| route::read_default(message, family)).collect())
+    }
+
+    /// Deletes a route, all next hops of it; done also where it is gone already.
+    ///
+    /// # Errors
+    /// [`NetlinkError`] where the kernel refuses.
+    pub fn delete_route(&mut self, route: &DefaultRoute) -> Result<(), NetlinkError> {
+        let request = Message::DelRoute(route::request(route.message()));
+        let outcome = unless(Errno::ESRCH, self.connection.act(request, 0));
+        outcome.map_err(|errno| self.route_fault(Operation::Delete, route.message(), errno))
+    }
+
+    /// Puts a deleted route back as it was; done also where it is there already.
+    ///
+    /// Several routes keep their order if they are put back in the order in which they were listed.
+    ///
+    /// # Errors
+    /// [`NetlinkError`] where the kernel refuses: the link or the address that led to the gateway
+    /// is gone, say.
+    pub fn restore_route(&mut self, route: &DefaultRoute) -> Result<(), NetlinkError> {
+        let request = Message::NewRoute(route::request(route.message()));
+        // Appending, since exclusive creation refuses what differs by its next hop alone.
+        let outcome = unless(Errno::EEXIST, self.connection.act(request, NLM_F_CREATE | NLM_F_APPEND));
+        outcome.map_err(|errno| self.route_fault(Operation::Restore, route.message(), errno))
+    }
+
+    /// Adds a default route through a link, by way of a gateway or without one. Without `metric`
+    /// the kernel's default applies: 0 for IPv4, 1024 for IPv6.
+    ///
+    /// # Errors
+    /// [`NetlinkError`] where the kernel refuses; that the family has a default route of this
+    /// metric is one.
+    pub fn add_default_route(
+        &mut self,
+        family: Family,
+        link_index: u32,
+        gateway: Option<IpAddr>,
+        metric: Option<u32>,
+    ) -> Result<(), NetlinkError> {
+        let message = route::new(family, None, NextHop { link_index: Some(link_index), gateway }, metric);
+        let outcome = self.create(&message);
+        outcome.map_err(|errno| self.route_fault(Operation::Add, &message, errno))
+    }
+
+    /// Adds a route to `destination` through a link; done also where there is one already.
+    ///
+    /// # Errors
+    /// [`NetlinkError`] where the kernel refuses.
+    pub fn add_route(
+        &mut self,
+        destination: IpNetwork,
+        link_index: u32,
+        gateway: Option<IpAddr>,
+    ) -> Result<(), NetlinkError> {
+        let family = Family::of(destination.ip());
+        let message =
+            route::new(family, Some(destination), NextHop { link_index: Some(link_index), gateway }, None);
+        let outcome = unless(Errno::EEXIST, self.create(&message));
+        outcome.map_err(|errno| self.route_fault(Operation::Add, &message, errno))
+    }
+
+    fn create(&mut self, message: &RouteMessage) -> io::Result<()> {
+        self.connection.act(Message::NewRoute(message.clone()), NLM_F_CREATE | NLM_F_EXCL)
+    }
+
+    fn dump(&mut self, request: Message, object: Object) -> Result<Vec<Message>, NetlinkError> {
+        self.connection.dump(&request).map_err(|errno| fault(Operation::List, object, errno))
+    }
+
+    /// Every link's addresses by the link's index.
+    fn addresses(&mut self) -> Result<HashMap<u32, Vec<IpNetwork>>, NetlinkError> {
+        Ok(link::read_addresses(self.dump(link::all_addresses(), Object::Addresses)?))
+    }
+
+    fn link_by_name(&mut self, name: &str) -> Result<Option<Link>, NetlinkError> {
+        let Some(request) = link::by_name(name) else { return Ok(None) };
+        match self.connection.get(request) {
+            Ok(replies) => Ok(replies.into_iter().find_map(link::read)),
+            Err(errno) if link::is_absence(&errno, name) => Ok(None),
+            Err(errno) => Err(fault(Operation::Find, Object::Link(name.to_owned()), errno)),
+        }
+    }
+
+    /// An error about a route, with the name of its link where the kernel still knows it.
+    fn route_fault(
+        &mut self,
+        operation: Operation,
+        message: &RouteMessage,
+        errno: io::Error,
+    ) -> NetlinkError {
+        let hop = route::next_hops(message).into_iter().next().unwrap_or_default();
+        let link = hop.link_index.map(|index| self.route_link(index));
+        let (family, destination) = (route::family_of(message), route::destination(message));
+        fault(operation, Object::Route { family, destination, gateway: hop.gateway, link }, errno)
+    }
+
+    fn route_link(&mut self, index: u32) -> RouteLink {
+        let replies = self.connection.get(link::by_index(index)).unwrap_or_default();
+        match replies.into_iter().find_map(link::read) {
+            Some(Link { name, up: true, .. }) => RouteLink::Up(name),
+            Some(Link { name, .. }) => RouteLink::Down(name),
+            None => RouteLink::Gone(index),
+        }
+    }
+}
+
+fn fault(operation: Operation, object: Object, errno: io::Error) -> NetlinkError {
+    NetlinkError { operation, object, errno }
+}
+
+/// Success instead of `done`, the error which says that there is nothing left to do.
+fn unless(done: Errno, outcome: io::Result<()>) -> io::Result<()> {
+    match outcome {
+        Err(errno) if errno.raw_os_error() == Some(done as i32) => Ok(()),
+        outcome => outcome,
+    }
+}
+
+#[cfg(test)]
+mod tests;

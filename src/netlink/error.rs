@@ -1,0 +1,270 @@
+//! What the kernel refused, and what to do about the refusals that people meet.
+
+use std::fmt;
+use std::io;
+use std::net::IpAddr;
+
+use ipnetwork::IpNetwork;
+use nix::errno::Errno;
+
+use crate::family::Family;
+
+/// Most characters of a name that an error quotes.
+const QUOTED: usize = 64;
+
+/// A call that the kernel refused or did not answer.
+///
+/// No sentence says "not found" or "no such file": runtimes take these for a DEL that succeeded.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {operation} {object}: {}", reason(object, errno))]
+pub struct NetlinkError {
+    /// What was to be done.
+    pub operation: Operation,
+    /// To what.
+    pub object: Object,
+    /// The kernel's answer as an OS error, or why there was none.
+    #[source]
+    pub errno: io::Error,
+}
+
+/// What was to be done.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Operation {
+    /// Opening the socket.
+    Open,
+    /// Listing objects of a kind.
+    List,
+    /// Looking one up.
+    Find,
+    /// Adding a route.
+    Add,
+    /// Deleting a route.
+    Delete,
+    /// Putting a deleted route back.
+    Restore,
+}
+
+/// What it was to be done to.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Object {
+    /// The socket itself.
+    Socket,
+    /// All links.
+    Links,
+    /// The addresses of all links.
+    Addresses,
+    /// The routes of a family.
+    Routes(Family),
+    /// The link of this name.
+    Link(String),
+    /// A route.
+    Route {
+        /// Its family.
+        family: Family,
+        /// Where it leads; `None` for a default route.
+        destination: Option<IpNetwork>,
+        /// The next router, if any.
+        gateway: Option<IpAddr>,
+        /// The link that it leaves through, if any.
+        link: Option<RouteLink>,
+    },
+}
+
+/// A route's link, as it was found after the refusal.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum RouteLink {
+    /// The link of this name, which is set up.
+    Up(String),
+    /// The link of this name, which is down.
+    Down(String),
+    /// No link has this index any more.
+    Gone(u32),
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Open => "open",
+            Self::List => "list",
+            Self::Find => "look up",
+            Self::Add => "add",
+            Self::Delete => "delete",
+            Self::Restore => "restore",
+        })
+    }
+}
+
+impl fmt::Display for Object {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Socket => f.write_str("a netlink socket"),
+            Self::Links => f.write_str("the interfaces"),
+            Self::Addresses => f.write_str("the addresses"),
+            Self::Routes(family) => write!(f, "the {family} routes"),
+            Self::Link(name) => write!(f, "interface {}", quoted(name)),
+            Self::Route { family, destination, gateway, link } => {
+                write_route(f, *family, *destination)?;
+                gateway.map_or(Ok(()), |gateway| write!(f, " via {gateway}"))?;
+                link.as_ref().map_or(Ok(()), |link| write!(f, " on interface {link}"))
+            }
+        }
+    }
+}
+
+impl fmt::Display for RouteLink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Up(name) | Self::Down(name) => f.write_str(&quoted(name)),
+            Self::Gone(index) => write!(f, "#{index}"),
+        }
+    }
+}
+
+fn write_route(f: &mut fmt::Formatter<'_>, family: Family, destination: Option<IpNetwork>) -> fmt::Result {
+    match destination {
+        Some(destination) => write!(f, "the route to {destination}"),
+        None => write!(f, "the {family} default route"),
+    }
+}
+
+/// A name, quoted: bounded, control characters escaped.
+fn quoted(name: &str) -> String {
+    format!("{:?}", name.chars().take(QUOTED).collect::<String>())
+}
+
+/// Why, in the user's words where the errno is one that people meet.
+fn reason(object: &Object, error: &io::Error) -> String {
+    let Some(errno) = error.raw_os_error().map(Errno::from_raw) else { return error.to_string() };
+    match advice(object, errno) {
+        Some(advice) => format!("{advice} ({errno:?})"),
+        None => errno.to_string(),
+    }
+}
+
+fn advice(object: &Object, errno: Errno) -> Option<String> {
+    match object {
+        Object::Route { family, gateway, link, .. } => {
+            let link = link.as_ref();
+            gateway_advice(*gateway, link, errno).or_else(|| family_advice(*family, link, errno))
+        }
+        Object::Routes(family) => family_advice(*family, None, errno),
+        _ => None,
+    }
+    .or_else(|| general_advice(errno))
+}
+
+/// The kernel calls a gateway unreachable also where its link is down or gone.
+fn gateway_advice(gateway: Option<IpAddr>, link: Option<&RouteLink>, errno: Errno) -> Option<String> {
+    let gateway = gateway?;
+    match (errno, link) {
+        (Errno::ENETUNREACH | Errno::EHOSTUNREACH, Some(RouteLink::Gone(_))) => general_advice(Errno::ENODEV),
+        (Errno::ENETUNREACH | Errno::EHOSTUNREACH, Some(RouteLink::Down(_))) => {
+            general_advice(Errno::ENETDOWN)
+        }
+        (Errno::ENETUNREACH | Errno::EHOSTUNREACH, _) => {
+            Some(format!("gateway {gateway} is in no subnet of the interface"))
+        }
+        (Errno::EINVAL, _) => Some(format!("is gateway {gateway} one of our own addresses, or no router's?")),
+        _ => None,
+    }
+}
+
+fn family_advice(family: Family, link: Option<&RouteLink>, errno: Errno) -> Option<String> {
+    let refused = matches!(errno, Errno::EACCES | Errno::EOPNOTSUPP | Errno::EAFNOSUPPORT);
+    (family == Family::V6 && refused).then(|| {
+        let conf = sysctl_name(link);
+        format!("is IPv6 enabled in the kernel and not disabled by sysctl net.ipv6.conf.{conf}.disable_ipv6?")
+    })
+}
+
+fn sysctl_name(link: Option<&RouteLink>) -> &str {
+    match link {
+        Some(RouteLink::Up(name) | RouteLink::Down(name)) => name,
+        Some(RouteLink::Gone(_)) | None => "all",
+    }
+}
+
+fn general_advice(errno: Errno) -> Option<String> {
+    let advice = match errno {
+        Errno::EPERM => "needs CAP_NET_ADMIN",
+        Errno::ENODEV | Errno::ENXIO => "the interface is gone",
+        Errno::ENETDOWN => "the interface is down",
+        Errno::EEXIST => "there is one with the same metric already",
+        Errno::ENOENT | Errno::ESRCH => "the kernel does not have it",
+        Errno::EINTR => "they kept changing while they were read, try again",
+        Errno::ENOBUFS => "the kernel's answers did not fit the socket's buffer, try again",
+        _ => return None,
+    };
+    Some(advice.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn default_route(family: Family, gateway: &str) -> Object {
+        let link = Some(RouteLink::Up("net1".to_owned()));
+        Object::Route { family, destination: None, gateway: gateway.parse().ok(), link }
+    }
+
+    fn sentence(operation: Operation, object: Object, errno: Errno) -> String {
+        NetlinkError { operation, object, errno: errno.into() }.to_string()
+    }
+
+    #[test]
+    fn the_refusals_that_people_meet_are_translated() {
+        let v4 = || default_route(Family::V4, "10.9.0.1");
+        let v6 = || default_route(Family::V6, "fd00::1");
+        let disabled = "cannot add the IPv6 default route via fd00::1 on interface \"net1\": is IPv6 enabled in the \
+                        kernel and not disabled by sysctl net.ipv6.conf.net1.disable_ipv6?";
+        let cases = [
+            (
+                sentence(Operation::Add, v4(), Errno::ENETUNREACH),
+                "cannot add the IPv4 default route via 10.9.0.1 on interface \"net1\": gateway 10.9.0.1 is in no \
+                 subnet of the interface (ENETUNREACH)"
+                    .to_owned(),
+            ),
+            (sentence(Operation::Add, v6(), Errno::EACCES), format!("{disabled} (EACCES)")),
+            (sentence(Operation::Add, v6(), Errno::EOPNOTSUPP), format!("{disabled} (EOPNOTSUPP)")),
+            (
+                sentence(Operation::Delete, v4(), Errno::EPERM),
+                "cannot delete the IPv4 default route via 10.9.0.1 on interface \"net1\": needs CAP_NET_ADMIN (EPERM)"
+                    .to_owned(),
+            ),
+            (
+                sentence(Operation::Find, Object::Link("a\n".into()), Errno::ENODEV),
+                "cannot look up interface \"a\\n\": the interface is gone (ENODEV)".to_owned(),
+            ),
+            (
+                sentence(Operation::List, Object::Links, Errno::EBUSY),
+                "cannot list the interfaces: EBUSY: Device or resource busy".to_owned(),
+            ),
+        ];
+        for (sentence, expected) in cases {
+            assert_eq!(sentence, expected);
+        }
+    }
+
+    #[test]
+    fn an_error_without_errno_tells_its_own_reason() {
+        let errno = io::Error::new(io::ErrorKind::TimedOut, "too late");
+        let error = NetlinkError { operation: Operation::Open, object: Object::Socket, errno };
+        assert_eq!(error.to_string(), "cannot open a netlink socket: too late");
+    }
+
+    #[test]
+    fn no_error_reads_like_success_to_a_runtime() {
+        for raw in 1..134 {
+            for object in [Object::Links, default_route(Family::V6, "fd00::1"), default_route(Family::V4, "")]
+            {
+                let text = sentence(Operation::Delete, object, Errno::from_raw(raw)).to_lowercase();
+                assert!(!text.contains("not found") && !text.contains("no such file"), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_long_name_is_cut() {
+        assert!(sentence(Operation::Find, Object::Link("é".repeat(5000)), Errno::EPERM).len() < 250);
+    }
+}

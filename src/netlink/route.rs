@@ -1,0 +1,339 @@
+//! Routes as the kernel shows them, and the requests that change them.
+
+use std::net::IpAddr;
+
+use ipnetwork::IpNetwork;
+use netlink_packet_route::route::{
+    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteNextHop, RouteNextHopFlags,
+    RouteProtocol, RouteScope, RouteType, RouteVia,
+};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage as Message};
+
+use crate::family::Family;
+
+/// What the kernel counts expiry in: `USER_HZ` on every architecture that Kubernetes runs on.
+const TICKS_PER_SECOND: u32 = 100;
+
+/// A default route as it was listed: one next hop of it, and the whole for deleting and restoring.
+///
+/// The next hops of one multipath route are deleted and restored together.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct DefaultRoute {
+    /// Number of the link that it leaves through, if any.
+    pub link_index: Option<u32>,
+    /// Address of the next router, if any; an IPv4 route may have one of IPv6.
+    pub gateway: Option<IpAddr>,
+    /// Metric as listed: where the kernel lists none, it is 0.
+    pub metric: Option<u32>,
+    message: RouteMessage,
+}
+
+/// One way out.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct NextHop {
+    pub(super) link_index: Option<u32>,
+    pub(super) gateway: Option<IpAddr>,
+}
+
+impl DefaultRoute {
+    /// The family of the route; that of its gateway may differ.
+    pub fn family(&self) -> Family {
+        family_of(&self.message)
+    }
+
+    pub(super) fn message(&self) -> &RouteMessage {
+        &self.message
+    }
+}
+
+/// A request for all routes of a family, of all tables: the kernel filters only for those who ask strictly.
+pub(super) fn all(family: Family) -> Message {
+    let mut message = RouteMessage::default();
+    message.header.address_family = address_family(family);
+    Message::GetRoute(message)
+}
+
+/// The default routes in a reply, one per next hop; none where the reply is about another route.
+pub(super) fn read_default(reply: Message, family: Family) -> Vec<DefaultRoute> {
+    match reply {
+        Message::NewRoute(message) if is_default(&message, family) => per_next_hop(&message),
+        _ => vec![],
+    }
+}
+
+/// The family counts too: a kernel without IPv6 answers a request for it with all families.
+fn is_default(message: &RouteMessage, family: Family) -> bool {
+    let header = &message.header;
+    header.address_family == address_family(family)
+        && header.destination_prefix_length == 0
+        && header.kind == RouteType::Unicast
+        && header.protocol != RouteProtocol::Ra
+        && !header.flags.contains(RouteFlags::Cloned)
+        && table(message) == u32::from(RouteHeader::RT_TABLE_MAIN)
+}
+
+fn per_next_hop(message: &RouteMessage) -> Vec<DefaultRoute> {
+    let metric = message.attributes.iter().find_map(as_metric);
+    let route = |hop: NextHop| DefaultRoute {
+        link_index: hop.link_index,
+        gateway: hop.gateway,
+        metric,
+        message: message.clone(),
+    };
+    next_hops(message).into_iter().map(route).collect()
+}
+
+/// The next hops of a route.
+pub(super) fn next_hops(message: &RouteMessage) -> Vec<NextHop> {
+    match message.attributes.iter().find_map(as_multipath) {
+        Some(hops) => hops.iter().map(next_hop).collect(),
+        None => vec![NextHop {
+            link_index: message.attributes.iter().find_map(as_link),
+            gateway: message.attributes.iter().find_map(as_gateway),
+        }],
+    }
+}
+
+fn next_hop(hop: &RouteNextHop) -> NextHop {
+    NextHop { link_index: Some(hop.interface_index), gateway: hop.attributes.iter().find_map(as_gateway) }
+}
+
+/// The table: the header has room for those up to 255 only.
+fn table(message: &RouteMessage) -> u32 {
+    let attribute =
+        |attribute: &RouteAttribute| if let RouteAttribute::Table(id) = attribute { Some(*id) } else { None };
+    message.attributes.iter().find_map(attribute).unwrap_or_else(|| message.header.table.into())
+}
+
+fn as_metric(attribute: &RouteAttribute) -> Option<u32> {
+    if let RouteAttribute::Priority(metric) = attribute { Some(*metric) } else { None }
+}
+
+fn as_link(attribute: &RouteAttribute) -> Option<u32> {
+    if let RouteAttribute::Oif(index) = attribute { Some(*index) } else { None }
+}
+
+fn as_multipath(attribute: &RouteAttribute) -> Option<&[RouteNextHop]> {
+    if let RouteAttribute::MultiPath(hops) = attribute { Some(hops) } else { None }
+}
+
+fn as_gateway(attribute: &RouteAttribute) -> Option<IpAddr> {
+    match attribute {
+        RouteAttribute::Gateway(address) => ip(address),
+        RouteAttribute::Via(RouteVia::Inet(ip)) => Some((*ip).into()),
+        RouteAttribute::Via(RouteVia::Inet6(ip)) => Some((*ip).into()),
+        _ => None,
+    }
+}
+
+fn ip(address: &RouteAddress) -> Option<IpAddr> {
+    match address {
+        RouteAddress::Inet(ip) => Some((*ip).into()),
+        RouteAddress::Inet6(ip) => Some((*ip).into()),
+        _ => None,
+    }
+}
+
+/// Where a route leads; `None` where it is a default route.
+pub(super) fn destination(message: &RouteMessage) -> Option<IpNetwork> {
+    let address = message.attributes.iter().find_map(as_destination)?;
+    IpNetwork::new(address, message.header.destination_prefix_length)
+        .ok()
+        .filter(|network| network.prefix() > 0)
+}
+
+fn as_destination(attribute: &RouteAttribute) -> Option<IpAddr> {
+    if let RouteAttribute::Destination(address) = attribute { ip(address) } else { None }
+}
+
+/// A route of our own: unicast, static, in the main table; a default route without `destination`.
+pub(super) fn new(
+    family: Family,
+    destination: Option<IpNetwork>,
+    hop: NextHop,
+    metric: Option<u32>,
+) -> RouteMessage {
+    let mut message = RouteMessage::default();
+    message.header = header(family, destination.map_or(0, |network| network.prefix()), hop.gateway.is_some());
+    let attributes = [
+        destination.map(|network| RouteAttribute::Destination(network.network().into())),
+        hop.link_index.map(RouteAttribute::Oif),
+        hop.gateway.map(|gateway| gateway_attribute(family, gateway)),
+        metric.map(RouteAttribute::Priority),
+    ];
+    message.attributes.extend(attributes.into_iter().flatten());
+    message
+}
+
+fn header(family: Family, prefix: u8, has_gateway: bool) -> RouteHeader {
+    RouteHeader {
+        address_family: address_family(family),
+        destination_prefix_length: prefix,
+        table: RouteHeader::RT_TABLE_MAIN,
+        protocol: RouteProtocol::Static,
+        scope: scope(family, has_gateway),
+        kind: RouteType::Unicast,
+        ..RouteHeader::default()
+    }
+}
+
+/// IPv4 tells what is behind a router from what is on the link; IPv6 has one scope.
+fn scope(family: Family, has_gateway: bool) -> RouteScope {
+    if family == Family::V4 && !has_gateway { RouteScope::Link } else { RouteScope::Universe }
+}
+
+/// `RTA_GATEWAY` has the family of the route; a gateway of the other one travels as `RTA_VIA`.
+fn gateway_attribute(family: Family, gateway: IpAddr) -> RouteAttribute {
+    if Family::of(gateway) == family {
+        RouteAttribute::Gateway(gateway.into())
+    } else {
+        RouteAttribute::Via(gateway.into())
+    }
+}
+
+/// A listed route as a request: without what the kernel shows but does not take.
+pub(super) fn request(listed: &RouteMessage) -> RouteMessage {
+    let mut message = listed.clone();
+    message.header.flags &= RouteFlags::Onlink | RouteFlags::Pervasive;
+    let by_id = message.attributes.iter().any(|attribute| matches!(attribute, RouteAttribute::NhId(_)));
+    message.attributes.retain(|attribute| !(by_id && is_next_hop(attribute)));
+    message.attributes = message.attributes.into_iter().filter_map(settable).collect();
+    message
+}
+
+/// What the kernel shows of a next hop object beside its ID, and refuses beside it.
+fn is_next_hop(attribute: &RouteAttribute) -> bool {
+    use RouteAttribute::{Encap, EncapType, Gateway, MultiPath, Oif, Via};
+    matches!(attribute, Oif(_) | Gateway(_) | Via(_) | MultiPath(_) | Encap(_) | EncapType(_))
+}
+
+fn settable(attribute: RouteAttribute) -> Option<RouteAttribute> {
+    match attribute {
+        RouteAttribute::CacheInfo(info) => expiry(info.expires),
+        RouteAttribute::MultiPath(hops) => {
+            Some(RouteAttribute::MultiPath(hops.into_iter().map(settable_next_hop).collect()))
+        }
+        attribute => Some(attribute),
+    }
+}
+
+/// State, dead or without carrier say, is shown among a next hop's flags.
+fn settable_next_hop(mut hop: RouteNextHop) -> RouteNextHop {
+    hop.flags &= RouteNextHopFlags::Onlink | RouteNextHopFlags::Pervasive;
+    hop
+}
+
+/// Expiry is shown as a signed number of ticks, 0 for never, and set in seconds.
+fn expiry(ticks: u32) -> Option<RouteAttribute> {
+    let expires = ticks > 0 && i32::try_from(ticks).is_ok();
+    expires.then(|| RouteAttribute::Expires(ticks.div_ceil(TICKS_PER_SECOND)))
+}
+
+fn address_family(family: Family) -> AddressFamily {
+    match family {
+        Family::V4 => AddressFamily::Inet,
+        Family::V6 => AddressFamily::Inet6,
+    }
+}
+
+/// The family of a route.
+pub(super) fn family_of(message: &RouteMessage) -> Family {
+    if message.header.address_family == AddressFamily::Inet6 { Family::V6 } else { Family::V4 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOP: NextHop = NextHop { link_index: Some(7), gateway: None };
+
+    fn via(gateway: &str) -> NextHop {
+        NextHop { gateway: Some(gateway.parse().unwrap()), ..HOP }
+    }
+
+    fn default_route() -> RouteMessage {
+        new(Family::V4, None, via("10.0.0.1"), Some(5))
+    }
+
+    fn changed(change: impl FnOnce(&mut RouteMessage)) -> RouteMessage {
+        let mut message = default_route();
+        change(&mut message);
+        message
+    }
+
+    #[test]
+    fn scope_tells_a_router_from_a_link_in_ipv4_only() {
+        let cases = [
+            (Family::V4, HOP, RouteScope::Link),
+            (Family::V4, via("10.0.0.1"), RouteScope::Universe),
+            (Family::V6, HOP, RouteScope::Universe),
+            (Family::V6, via("fd00::1"), RouteScope::Universe),
+        ];
+        for (family, hop, scope) in cases {
+            assert_eq!(new(family, None, hop, None).header.scope, scope, "{family} {hop:?}");
+        }
+    }
+
+    #[test]
+    fn a_gateway_of_the_other_family_is_read_as_it_was_written() {
+        for gateway in ["10.0.0.1", "fe80::1"] {
+            let message = new(Family::V4, None, via(gateway), None);
+            assert_eq!(next_hops(&message), [via(gateway)]);
+        }
+    }
+
+    #[test]
+    fn a_destination_loses_its_host_bits() {
+        let message = new(Family::V4, Some("10.1.2.3/16".parse().unwrap()), HOP, None);
+        assert_eq!(destination(&message), Some("10.1.0.0/16".parse().unwrap()));
+        assert_eq!(destination(&default_route()), None);
+    }
+
+    #[test]
+    fn only_configured_unicast_defaults_of_the_main_table_count() {
+        let count = |message| read_default(Message::NewRoute(message), Family::V4).len();
+        assert_eq!(count(default_route()), 1);
+        let others = [
+            changed(|message| message.header.address_family = AddressFamily::Inet6),
+            changed(|message| message.header.destination_prefix_length = 1),
+            changed(|message| message.header.kind = RouteType::Unreachable),
+            changed(|message| message.header.protocol = RouteProtocol::Ra),
+            changed(|message| message.header.flags = RouteFlags::Cloned),
+            changed(|message| message.header.table = 255),
+            changed(|message| message.attributes.push(RouteAttribute::Table(1000))),
+        ];
+        for message in others {
+            assert_eq!(count(message.clone()), 0, "{message:?}");
+        }
+        assert_eq!(count(changed(|message| message.attributes.push(RouteAttribute::Table(254)))), 1);
+        assert_eq!(read_default(Message::DelRoute(default_route()), Family::V4), []);
+    }
+
+    #[test]
+    fn a_request_says_nothing_that_only_the_kernel_says() {
+        let listed = changed(|message| {
+            message.header.flags = RouteFlags::Onlink | RouteFlags::Linkdown | RouteFlags::Dead;
+            let mut hop = RouteNextHop::default();
+            hop.flags = RouteNextHopFlags::Onlink | RouteNextHopFlags::Dead;
+            message.attributes.push(RouteAttribute::MultiPath(vec![hop]));
+        });
+        let request = request(&listed);
+        assert_eq!(request.header.flags, RouteFlags::Onlink);
+        let hops = request.attributes.iter().find_map(as_multipath).unwrap();
+        assert_eq!(hops[0].flags, RouteNextHopFlags::Onlink);
+    }
+
+    #[test]
+    fn a_next_hop_object_stands_alone() {
+        let request = request(&changed(|message| message.attributes.push(RouteAttribute::NhId(9))));
+        assert_eq!(request.attributes, [RouteAttribute::Priority(5), RouteAttribute::NhId(9)]);
+    }
+
+    #[test]
+    fn expiry_is_rounded_up_to_seconds() {
+        let cases = [(0, None), (1, Some(1)), (100, Some(1)), (101, Some(2)), (u32::MAX, None)];
+        for (ticks, seconds) in cases {
+            assert_eq!(expiry(ticks), seconds.map(RouteAttribute::Expires), "{ticks}");
+        }
+    }
+}

@@ -1,0 +1,393 @@
+//! Against the kernel, each test in a network namespace of its own.
+
+use super::*;
+use crate::netns::Netns;
+use crate::netns::testing::{ip, sandbox};
+use std::thread;
+
+/// Two veth pairs, `eth0` and `net1`, both dual-stack and up.
+fn pod() -> (Netns, Netlink) {
+    let netns = sandbox();
+    ip(
+        &netns,
+        &[
+            "link set lo up",
+            "link add eth0 type veth peer name peer0",
+            "link add net1 address 02:00:00:00:00:0a mtu 1400 type veth peer name peer1",
+            "link set peer0 up",
+            "link set peer1 up",
+            "addr add 10.0.0.2/24 dev eth0",
+            "addr add fd00:0::2/64 dev eth0 nodad",
+            "addr add 10.1.0.2/24 dev net1",
+            "addr add fd00:1::2/64 dev net1 nodad",
+            "link set eth0 up",
+            "link set net1 up",
+        ],
+    );
+    let netlink = netns.run(Netlink::open).unwrap().unwrap();
+    (netns, netlink)
+}
+
+/// What `ip` lists, in its words.
+fn routes(netns: &Netns) -> String {
+    ip(netns, &["-4 route show table main"]) + &ip(netns, &["-6 route show table main"])
+}
+
+fn index(netlink: &mut Netlink, name: &str) -> u32 {
+    netlink.find_link(name).unwrap().unwrap().index
+}
+
+fn address(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+/// Deletes and restores the default routes of both families, and compares at each step.
+fn assert_restored_exactly(netns: &Netns, netlink: &mut Netlink) {
+    let before = routes(netns);
+    assert!(before.contains("default"), "{before}");
+    let listed: Vec<DefaultRoute> =
+        Family::ALL.into_iter().flat_map(|family| netlink.default_routes(family).unwrap()).collect();
+    for route in &listed {
+        netlink.delete_route(route).unwrap();
+    }
+    assert!(!routes(netns).contains("default"), "{}", routes(netns));
+    for route in &listed {
+        netlink.restore_route(route).unwrap();
+    }
+    assert_eq!(routes(netns), before);
+}
+
+#[test]
+fn links_show_addresses_of_both_families() {
+    let (_netns, mut netlink) = pod();
+    let links = netlink.links().unwrap();
+    let names: Vec<&str> = links.iter().map(|link| link.name.as_str()).collect();
+    assert_eq!(names, ["lo", "peer0", "eth0", "peer1", "net1"]);
+    let expected = Link {
+        index: links[4].index,
+        name: "net1".to_owned(),
+        mac: Some("02:00:00:00:00:0a".to_owned()),
+        mtu: Some(1400),
+        up: true,
+        addresses: vec!["10.1.0.2/24".parse().unwrap(), "fd00:1::2/64".parse().unwrap()],
+    };
+    assert_eq!(links[4], expected);
+    assert_eq!(netlink.find_link("net1").unwrap(), Some(expected));
+    assert_eq!(links[1].addresses, [], "link-local only");
+}
+
+#[test]
+fn addresses_are_sorted_and_local() {
+    let (netns, mut netlink) = pod();
+    ip(
+        &netns,
+        &["addr add 10.0.0.1/24 dev eth0", "addr add 9.9.9.9 peer 8.8.8.8/32 dev eth0", "link set eth0 down"],
+    );
+    let link = netlink.find_link("eth0").unwrap().unwrap();
+    let texts: Vec<String> = link.addresses.iter().map(ToString::to_string).collect();
+    assert_eq!(texts[..3], ["9.9.9.9/32", "10.0.0.1/24", "10.0.0.2/24"]);
+    assert!(!link.up);
+}
+
+#[test]
+fn an_address_with_a_lifetime_is_not_listed() {
+    let (netns, mut netlink) = pod();
+    ip(&netns, &["addr add fd00:0::9/64 dev eth0 nodad valid_lft 300 preferred_lft 300"]);
+    let link = netlink.find_link("eth0").unwrap().unwrap();
+    assert_eq!(link.addresses, ["10.0.0.2/24".parse().unwrap(), "fd00::2/64".parse::<IpNetwork>().unwrap()]);
+}
+
+#[test]
+fn an_empty_namespace_has_lo_alone() {
+    let netns = sandbox();
+    let links = netns.run(|| Netlink::open().unwrap().links().unwrap()).unwrap();
+    assert_eq!(links.len(), 1);
+    assert_eq!((links[0].name.as_str(), links[0].up), ("lo", false));
+    assert_eq!(links[0].addresses, []);
+}
+
+#[test]
+fn a_hundred_links_are_all_listed() {
+    let netns = sandbox();
+    let adds: Vec<String> = (0..100).map(|number| format!("link add b{number} type bridge")).collect();
+    ip(&netns, &adds.iter().map(String::as_str).collect::<Vec<_>>());
+    let links = netns.run(|| Netlink::open().unwrap().links().unwrap()).unwrap();
+    assert_eq!(links.len(), 101);
+}
+
+#[test]
+fn a_link_that_is_not_there_is_none() {
+    let (_netns, mut netlink) = pod();
+    let long = "x".repeat(127);
+    for name in ["eth1", "", "eth0\0", "x".repeat(16).as_str(), &long, &"x".repeat(4000), "\u{1b}[2J"] {
+        assert_eq!(netlink.find_link(name).unwrap(), None, "{name:?}");
+        assert!(!netlink.link_exists(name).unwrap());
+    }
+    assert!(netlink.link_exists("eth0").unwrap());
+}
+
+#[test]
+fn a_link_has_its_alternative_names_too() {
+    let (netns, mut netlink) = pod();
+    ip(&netns, &["link property add dev eth0 altname short altname longer-than-fifteen-bytes"]);
+    for name in ["eth0", "short", "longer-than-fifteen-bytes"] {
+        assert_eq!(netlink.find_link(name).unwrap().unwrap().name, "eth0");
+    }
+}
+
+#[test]
+fn a_socket_stays_in_the_namespace_where_it_was_opened() {
+    let (_netns, mut netlink) = pod();
+    assert!(thread::spawn(move || netlink.link_exists("net1").unwrap()).join().unwrap());
+    assert!(!Netlink::open().unwrap().link_exists("net1").unwrap());
+}
+
+#[test]
+fn default_routes_of_both_families_and_every_metric_are_listed() {
+    let (netns, mut netlink) = pod();
+    ip(
+        &netns,
+        &[
+            "route add default via 10.0.0.1",
+            "route add default via 10.1.0.1 metric 50",
+            "route add default dev net1 metric 70",
+            "-6 route add default via fd00:0::1 metric 20",
+            "-6 route add default dev net1",
+            "route add 172.16.0.0/12 via 10.0.0.1",
+            "route add default via 10.0.0.1 table 100",
+            "route add default via 10.0.0.1 table 1000",
+            "route add unreachable default metric 4000000",
+            "-6 route add unreachable default metric 4000000",
+        ],
+    );
+    let (eth0, net1) = (index(&mut netlink, "eth0"), index(&mut netlink, "net1"));
+    let mut listed = |family| -> Vec<_> {
+        let routes = netlink.default_routes(family).unwrap();
+        routes.into_iter().map(|route| (route.link_index, route.gateway, route.metric)).collect()
+    };
+    let expected = [
+        (Some(eth0), Some(address("10.0.0.1")), None),
+        (Some(net1), Some(address("10.1.0.1")), Some(50)),
+        (Some(net1), None, Some(70)),
+    ];
+    assert_eq!(listed(Family::V4), expected);
+    let expected = [(Some(eth0), Some(address("fd00:0::1")), Some(20)), (Some(net1), None, Some(1024))];
+    assert_eq!(listed(Family::V6), expected);
+}
+
+#[test]
+fn what_a_router_advertised_is_left_alone() {
+    let (netns, mut netlink) = pod();
+    ip(&netns, &["-6 route add default via fd00:0::1 proto ra expires 600"]);
+    assert_eq!(netlink.default_routes(Family::V6).unwrap(), []);
+}
+
+#[test]
+fn deleted_routes_are_restored_exactly() {
+    let cases: [&[&str]; 9] = [
+        &["route add default via 10.0.0.1"],
+        &[
+            "route add default via 10.0.0.1 src 10.0.0.2 mtu 1300 advmss 1200 proto dhcp metric 5",
+            "-6 route add default via fd00:0::1 src fd00:0::2 mtu 1300 hoplimit 7 proto bird metric 5 pref high",
+        ],
+        &["route add default dev eth0", "-6 route add default dev eth0"],
+        &["route add default via 192.0.2.1 dev eth0 onlink", "-6 route add default via fe80::9 dev eth0"],
+        &["-4 route add default via inet6 fe80::9 dev eth0"],
+        &[
+            "route add default via 10.0.0.1",
+            "route append default via 10.1.0.1",
+            "route append default via 10.0.0.9",
+            "route add default via 10.0.0.1 tos 0x10",
+            "-6 route add default dev net1",
+            "-6 route append default dev eth0",
+        ],
+        &[
+            "route add default nexthop via 10.0.0.1 dev eth0 weight 3 nexthop via 10.1.0.1 dev net1",
+            "-6 route add default nexthop via fd00:0::1 dev eth0 nexthop via fd00:1::1 dev net1 weight 2",
+        ],
+        &[
+            "nexthop add id 7 via 10.0.0.1 dev eth0",
+            "route add default nhid 7",
+            "nexthop add id 8 via fd00:0::1 dev eth0",
+            "-6 route add default nhid 8",
+        ],
+        &["route add default via 10.0.0.1 dev eth0", "link set peer0 down"],
+    ];
+    for lines in cases {
+        let (netns, mut netlink) = pod();
+        ip(&netns, lines);
+        assert_restored_exactly(&netns, &mut netlink);
+    }
+}
+
+#[test]
+fn an_expiring_route_expires_after_it_was_restored() {
+    let (netns, mut netlink) = pod();
+    ip(&netns, &["-6 route add default via fd00:0::1 expires 600"]);
+    let route = netlink.default_routes(Family::V6).unwrap().remove(0);
+    netlink.delete_route(&route).unwrap();
+    netlink.restore_route(&route).unwrap();
+    let text = ip(&netns, &["-6 route show default"]);
+    assert!(text.contains("expires 600sec") || text.contains("expires 599sec"), "{text}");
+}
+
+#[test]
+fn a_multipath_route_appears_once_per_next_hop() {
+    let (netns, mut netlink) = pod();
+    ip(
+        &netns,
+        &[
+            "route add default nexthop via 10.0.0.1 dev eth0 nexthop dev net1",
+            "-6 route add default nexthop via fd00:0::1 dev eth0 nexthop via fd00:1::1 dev net1",
+        ],
+    );
+    let (eth0, net1) = (Some(index(&mut netlink, "eth0")), Some(index(&mut netlink, "net1")));
+    let v4: Vec<_> = netlink.default_routes(Family::V4).unwrap();
+    assert_eq!(v4.iter().map(|route| route.link_index).collect::<Vec<_>>(), [eth0, net1]);
+    assert_eq!(v4.iter().map(|route| route.gateway).collect::<Vec<_>>(), [Some(address("10.0.0.1")), None]);
+    let v6: Vec<_> = netlink.default_routes(Family::V6).unwrap();
+    assert_eq!(v6.iter().map(|route| route.link_index).collect::<Vec<_>>(), [eth0, net1]);
+    assert!(v6.iter().all(|route| route.family() == Family::V6));
+}
+
+#[test]
+fn deleting_and_restoring_twice_is_done_twice() {
+    let (netns, mut netlink) = pod();
+    ip(&netns, &["route add default via 10.0.0.1", "-6 route add default via fd00:0::1"]);
+    let before = routes(&netns);
+    for family in Family::ALL {
+        let route = netlink.default_routes(family).unwrap().remove(0);
+        netlink.delete_route(&route).unwrap();
+        netlink.delete_route(&route).unwrap();
+        netlink.restore_route(&route).unwrap();
+        netlink.restore_route(&route).unwrap();
+    }
+    assert_eq!(routes(&netns), before);
+}
+
+#[test]
+fn a_route_of_a_deleted_link_is_gone_and_stays_gone() {
+    let (netns, mut netlink) = pod();
+    ip(&netns, &["route add default via 10.0.0.1", "-6 route add default via fd00:0::1"]);
+    let listed = Family::ALL.map(|family| netlink.default_routes(family).unwrap().remove(0));
+    ip(&netns, &["link del eth0"]);
+    for route in &listed {
+        netlink.delete_route(route).unwrap();
+        let error = netlink.restore_route(route).unwrap_err().to_string();
+        assert!(error.contains(" on interface #") && error.contains(": the interface is gone (E"), "{error}");
+    }
+}
+
+#[test]
+fn added_default_routes_are_what_ip_would_add() {
+    let (netns, mut netlink) = pod();
+    let net1 = index(&mut netlink, "net1");
+    netlink.add_default_route(Family::V4, net1, Some(address("10.1.0.1")), None).unwrap();
+    netlink.add_default_route(Family::V4, net1, None, Some(9)).unwrap();
+    netlink.add_default_route(Family::V4, net1, Some(address("fe80::1")), Some(10)).unwrap();
+    netlink.add_default_route(Family::V6, net1, Some(address("fd00:1::1")), Some(5)).unwrap();
+    netlink.add_default_route(Family::V6, net1, None, None).unwrap();
+    let ours = routes(&netns);
+    ip(
+        &netns,
+        &[
+            "route flush default",
+            "-6 route flush default",
+            "route add default via 10.1.0.1 dev net1 proto static",
+            "route add default dev net1 metric 9 proto static",
+            "-4 route add default via inet6 fe80::1 dev net1 metric 10 proto static",
+            "-6 route add default via fd00:1::1 dev net1 metric 5 proto static",
+            "-6 route add default dev net1 proto static",
+        ],
+    );
+    assert_eq!(ours, routes(&netns));
+    for text in ["default via 10.1.0.1 dev net1", "default dev net1 proto static scope link metric 9"] {
+        assert!(ours.contains(text), "{ours}");
+    }
+}
+
+#[test]
+fn a_gateway_in_no_subnet_is_named() {
+    let (_netns, mut netlink) = pod();
+    let net1 = index(&mut netlink, "net1");
+    let cases = [
+        (Family::V4, "10.0.0.1", "ENETUNREACH"),
+        (Family::V4, "192.0.2.1", "ENETUNREACH"),
+        (Family::V6, "fd00:0::1", "EHOSTUNREACH"),
+        (Family::V6, "2001:db8::1", "EHOSTUNREACH"),
+    ];
+    for (family, gateway, errno) in cases {
+        let gateway = address(gateway);
+        let error = netlink.add_default_route(family, net1, Some(gateway), None).unwrap_err();
+        let expected = format!(
+            "cannot add the {family} default route via {gateway} on interface \"net1\": gateway {gateway} is in no \
+             subnet of the interface ({errno})"
+        );
+        assert_eq!(error.to_string(), expected);
+    }
+}
+
+#[test]
+fn what_the_kernel_refuses_is_explained() {
+    let (netns, mut netlink) = pod();
+    ip(&netns, &["link set peer1 down", "link set net1 down", "route add default via 10.0.0.1"]);
+    let (eth0, net1) = (index(&mut netlink, "eth0"), index(&mut netlink, "net1"));
+    let cases = [
+        (Family::V4, eth0, "10.0.0.1", ": there is one with the same metric already (EEXIST)"),
+        (
+            Family::V6,
+            eth0,
+            "fd00::2",
+            ": is gateway fd00::2 one of our own addresses, or no router's? (EINVAL)",
+        ),
+        (Family::V4, net1, "10.1.0.1", "\"net1\": the interface is down (ENETUNREACH)"),
+        (Family::V4, net1, "", "\"net1\": the interface is down (ENETDOWN)"),
+        (Family::V4, 4321, "10.1.0.1", "#4321: the interface is gone (ENETUNREACH)"),
+        (Family::V4, 4321, "", "#4321: the interface is gone (ENODEV)"),
+    ];
+    for (family, link, gateway, end) in cases {
+        let error = netlink.add_default_route(family, link, gateway.parse().ok(), None).unwrap_err();
+        assert!(error.to_string().ends_with(end), "{error}");
+    }
+}
+
+#[test]
+fn disabled_ipv6_is_asked_about() {
+    let (netns, mut netlink) = pod();
+    netns.run(|| std::fs::write("/proc/sys/net/ipv6/conf/net1/disable_ipv6", "1")).unwrap().unwrap();
+    let net1 = index(&mut netlink, "net1");
+    let error = netlink.add_default_route(Family::V6, net1, None, None).unwrap_err();
+    assert!(error.to_string().contains("net.ipv6.conf.net1.disable_ipv6? (E"), "{error}");
+}
+
+#[test]
+fn a_route_that_is_there_is_added() {
+    let (netns, mut netlink) = pod();
+    let eth0 = index(&mut netlink, "eth0");
+    for _ in 0..2 {
+        netlink.add_route("172.16.5.5/12".parse().unwrap(), eth0, Some(address("10.0.0.1"))).unwrap();
+        netlink.add_route("fd99::/48".parse().unwrap(), eth0, Some(address("fd00:0::1"))).unwrap();
+        netlink.add_route("192.0.2.0/24".parse().unwrap(), eth0, None).unwrap();
+    }
+    let text = routes(&netns);
+    for line in [
+        "172.16.0.0/12 via 10.0.0.1 dev eth0 proto static",
+        "fd99::/48 via fd00::1 dev eth0 proto static",
+        "192.0.2.0/24 dev eth0 proto static scope link",
+    ] {
+        assert!(text.contains(line), "{text}");
+    }
+    let error =
+        netlink.add_route("10.9.0.0/16".parse().unwrap(), eth0, Some(address("10.8.0.1"))).unwrap_err();
+    assert!(error.to_string().starts_with("cannot add the route to 10.9.0.0/16 via 10.8.0.1"), "{error}");
+}
+
+#[test]
+fn an_asynchronous_task_gets_an_error_and_no_panic() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let mut netlink = Netlink::open().unwrap();
+    let errors = runtime.block_on(async { [Netlink::open().unwrap_err(), netlink.links().unwrap_err()] });
+    for error in errors {
+        assert!(error.to_string().ends_with("use a thread of its own"), "{error}");
+    }
+}

@@ -1,0 +1,292 @@
+//! From a request to a plan: all the reading, in the order of the one-way flow (configuration, pod,
+//! selections, definitions, policy), and the plan that is made of it. Changes nothing.
+
+use std::collections::BTreeSet;
+
+use crate::cluster::{Cluster, ClusterPod};
+use crate::cni::error::{Code, Error};
+use crate::cni::netconf::{Missing, NetworkConfig};
+use crate::cni::request::Sandbox;
+use crate::config::{ANNOTATIONS_CAPABILITY, Config, PrimarySource};
+use crate::definition::{Api, Copies, Definition, Finder, NodeDefinitions, OnOutage};
+use crate::delegate;
+use crate::device::{Allocation, KUBELET_LIMIT};
+use crate::netlink::Netlink;
+use crate::netns::Netns;
+use crate::plan::{self, NodeNetwork, Plan, PrimaryNetwork, SelectedNetwork};
+use crate::pod::{Annotations, DEFAULT_NETWORK_ANNOTATION, NETWORKS_ANNOTATION, Pod};
+use crate::policy;
+use crate::primary;
+use crate::selection::{self, Limits, Selection};
+
+/// What a pod's annotations ask for, judged by the policy.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Wishes {
+    /// Extra networks, in the annotation's order.
+    pub networks: Vec<Selection>,
+    /// Another primary.
+    pub default_network: Option<Selection>,
+    /// Whether the pod is a static one, which the API knows by another UID, or not yet.
+    pub is_static: bool,
+    /// What an administrator should know.
+    pub warnings: Vec<String>,
+}
+
+impl Wishes {
+    /// Reads what the pod asks for: from the runtime, else from the API where there is one.
+    ///
+    /// # Errors
+    /// [`Error`] where an annotation is not valid, not allowed, or not to be had from the runtime.
+    pub fn read(config: &Config, pod: &Pod, cluster: Option<&mut Cluster>) -> Result<Self, Error> {
+        let (annotations, warnings) = match Annotations::from_runtime_config(&config.runtime_config)? {
+            Some(annotations) => (annotations, Vec::new()),
+            None => {
+                let cost =
+                    if cluster.is_some() { "; until then every pod costs a request to the API" } else { "" };
+                let warning = undeclared_annotations() + cost;
+                (fetch_annotations(config, pod, cluster)?, vec![warning])
+            }
+        };
+        let Annotations { networks, default_network, is_static } = annotations;
+        Ok(Self {
+            networks: selections(
+                networks.as_deref(),
+                NETWORKS_ANNOTATION,
+                policy::Path::Networks,
+                config,
+                pod,
+            )?,
+            default_network: default_selection(default_network.as_deref(), config, pod)?,
+            is_static,
+            warnings,
+        })
+    }
+
+    /// Whether the pod asks for anything of its own.
+    pub fn is_empty(&self) -> bool {
+        self.networks.is_empty() && self.default_network.is_none()
+    }
+}
+
+fn undeclared_annotations() -> String {
+    format!(
+        "the runtime does not hand over the pod's annotations: add \
+         \"capabilities\": {{\"{ANNOTATIONS_CAPABILITY}\": true}} to braid's configuration \
+         (containerd 1.5, CRI-O 1.29 and later know it)"
+    )
+}
+
+/// The annotations from the API. Without one, a chained Braid has nothing to go by; a delegating one
+/// still has its own configuration.
+fn fetch_annotations(
+    config: &Config,
+    pod: &Pod,
+    cluster: Option<&mut Cluster>,
+) -> Result<Annotations, Error> {
+    match cluster {
+        Some(cluster) => {
+            let object = cluster.pod(&pod.namespace, &pod.name)?;
+            check_identity(pod, &object)?;
+            Ok(Annotations::from_object(&object.annotations))
+        }
+        None if config.is_delegating() => Ok(Annotations::default()),
+        None => Err(Error::new(Code::CONFIG, undeclared_annotations())),
+    }
+}
+
+/// Whether the API's pod is the one that the runtime starts, and not a namesake that came after it.
+fn check_identity(pod: &Pod, object: &ClusterPod) -> Result<(), Error> {
+    let known = pod.uid.as_deref().is_none_or(|uid| uid == object.uid);
+    if known || object.is_static() {
+        return Ok(());
+    }
+    let problem = "the API has another pod of this name by now: the one being started was deleted";
+    Err(Error::new(Code::TRY_AGAIN, problem))
+}
+
+fn selections(
+    annotation: Option<&str>,
+    key: &str,
+    path: policy::Path,
+    config: &Config,
+    pod: &Pod,
+) -> Result<Vec<Selection>, Error> {
+    let Some(annotation) = annotation else { return Ok(Vec::new()) };
+    let namespace = match path {
+        policy::Path::Networks => &pod.namespace,
+        policy::Path::DefaultNetwork => &config.multus_namespace,
+    };
+    let limits = Limits { networks: config.max_networks };
+    let selections = selection::parse(annotation, namespace, limits)
+        .map_err(|error| Error::from(error).about(format!("annotation {key}")))?;
+    for selection in &selections {
+        policy::judge(selection, &pod.namespace, path, config)?;
+    }
+    Ok(selections)
+}
+
+fn default_selection(
+    annotation: Option<&str>,
+    config: &Config,
+    pod: &Pod,
+) -> Result<Option<Selection>, Error> {
+    let about = |problem: &str| {
+        Error::new(Code::CONFIG, format!("annotation {DEFAULT_NETWORK_ANNOTATION}: {problem}"))
+    };
+    if annotation.is_some() && !config.is_delegating() {
+        return Err(about(
+            "braid stands behind the primary network here and cannot replace it; remove the annotation",
+        ));
+    }
+    let selections =
+        selections(annotation, DEFAULT_NETWORK_ANNOTATION, policy::Path::DefaultNetwork, config, pod)?;
+    let mut selections = selections.into_iter();
+    match (selections.next(), selections.next()) {
+        (_, Some(_)) => Err(about("names more than one network; a pod has one primary")),
+        (Some(selection), None) if selection.interface.is_some() => {
+            Err(about("\"interface\" is the runtime's choice for the primary network; leave it out"))
+        }
+        (selection, None) => Ok(selection),
+    }
+}
+
+/// Whether `config` attaches networks of the node's own to the pod, beside its primary.
+pub fn has_node_networks(config: &Config, pod: &Pod) -> bool {
+    let for_pod = !config.default_networks.is_empty() && !is_system_pod(config, pod);
+    for_pod || !config.inline_networks.is_empty() || config.auxiliary_chain.is_some()
+}
+
+fn is_system_pod(config: &Config, pod: &Pod) -> bool {
+    config.system_namespaces.iter().any(|namespace| namespace == pod.namespace.as_str())
+}
+
+/// The places where definitions are, for one call.
+pub fn finder<'a>(config: &Config, node: NodeDefinitions, api: Api<'a>, on_outage: OnOutage) -> Finder<'a> {
+    let copies = Copies::new(&config.state_dir, config.definition_cache_max_age);
+    Finder { node, api, copies, on_outage, version: config.version, warnings: Vec::new() }
+}
+
+/// Makes the plan and holds it against the node and the sandbox.
+///
+/// # Errors
+/// [`Error`] for the first thing that makes the plan impossible.
+pub fn plan(
+    config: &Config,
+    plugin_path: &[std::path::PathBuf],
+    sandbox: &Sandbox,
+    netns: &Netns,
+    pod: &Pod,
+    wishes: Wishes,
+    definitions: &mut Finder<'_>,
+) -> Result<Plan, Error> {
+    if needs_definitions(config, &wishes) {
+        definitions.node = NodeDefinitions::read(&config.conf_dirs);
+    }
+    let mut selections = wishes.networks;
+    let has_default = wishes.default_network.is_some();
+    selections.extend(wishes.default_network);
+    let mut selected = resolve_selections(selections, definitions)?;
+    assign_devices(&mut selected, config, pod)?;
+    let replacement = has_default.then(|| selected.pop()).flatten();
+    let node_networks = node_networks(config, pod, definitions)?;
+    let links =
+        if selected.is_empty() && node_networks.is_empty() { BTreeSet::new() } else { link_names(netns)? };
+    let primary = resolve_primary(config, replacement, definitions)?;
+    let mut plan = plan::make(plan::Inputs { config, sandbox, primary, node_networks, selected, links })?;
+    plan.warnings.extend(wishes.warnings);
+    plan.warnings.append(&mut definitions.warnings);
+    plan.warnings.append(&mut definitions.node.warnings);
+    plan.check_node(|kind| delegate::find(kind, plugin_path).map(|_| ()), host_has)?;
+    Ok(plan)
+}
+
+fn needs_definitions(config: &Config, wishes: &Wishes) -> bool {
+    let named = |source: &PrimarySource| matches!(source, PrimarySource::Named(_));
+    !wishes.networks.is_empty()
+        || wishes.default_network.is_some()
+        || config.primary.iter().chain(&config.default_networks).any(named)
+}
+
+/// The networks that the pod selects, looked up all at once.
+fn resolve_selections(
+    selections: Vec<Selection>,
+    definitions: &mut Finder<'_>,
+) -> Result<Vec<SelectedNetwork>, Error> {
+    let wanted: Vec<_> =
+        selections.iter().map(|selection| (selection.namespace.clone(), selection.name.clone())).collect();
+    let found = definitions.find_all(&wanted)?;
+    let select = |(selection, definition): (Selection, Definition)| {
+        let Definition { network, resource, .. } = definition;
+        SelectedNetwork { selection, network, resource }
+    };
+    Ok(selections.into_iter().zip(found).map(select).collect())
+}
+
+/// Gives each network whose definition names a resource one of the pod's devices: those that a
+/// selection names first, so that they are not given to another. The kubelet is asked once, and only
+/// where there is such a network.
+fn assign_devices(selected: &mut [SelectedNetwork], config: &Config, pod: &Pod) -> Result<(), Error> {
+    if selected.iter().all(|selected| selected.resource.is_none()) {
+        return Ok(());
+    }
+    let socket = &config.kubelet_socket;
+    let mut allocation = Allocation::of_pod(socket, &pod.namespace, &pod.name, KUBELET_LIMIT)?;
+    for SelectedNetwork { selection, resource, .. } in selected.iter() {
+        if let (Some(resource), Some(device)) = (resource, &selection.device_id) {
+            allocation.take_specific(resource, device)?;
+        }
+    }
+    for SelectedNetwork { selection, resource, .. } in selected {
+        if let (Some(resource), None) = (resource, &selection.device_id) {
+            selection.device_id = Some(allocation.take(resource)?);
+        }
+    }
+    Ok(())
+}
+
+/// The primary that the configuration, or the pod, names.
+fn resolve_primary(
+    config: &Config,
+    replacement: Option<SelectedNetwork>,
+    definitions: &mut Finder<'_>,
+) -> Result<Option<PrimaryNetwork>, Error> {
+    let Some(source) = &config.primary else { return Ok(None) };
+    if let Some(replacement) = replacement {
+        return Ok(Some(PrimaryNetwork::OfPod(Box::new(replacement))));
+    }
+    let network = primary::resolve(source, config, definitions)?;
+    Ok(Some(PrimaryNetwork::OfNode(NodeNetwork { label: network.name.to_string(), network })))
+}
+
+/// Networks for every pod: inline delegates, default networks, the auxiliary chain.
+fn node_networks(
+    config: &Config,
+    pod: &Pod,
+    definitions: &mut Finder<'_>,
+) -> Result<Vec<NodeNetwork>, Error> {
+    let missing = Missing { name: Some(config.network.as_str()), version: config.version };
+    let mut networks: Vec<NetworkConfig> = Vec::new();
+    for value in &config.inline_networks {
+        networks.push(primary::inline(value, &missing, "an entry of \"delegates\"")?);
+    }
+    if !is_system_pod(config, pod) {
+        for source in &config.default_networks {
+            networks.push(primary::resolve(source, config, definitions)?);
+        }
+    }
+    if let Some(chain) = &config.auxiliary_chain {
+        networks.extend(primary::auxiliary_chain(chain, config)?);
+    }
+    Ok(networks.into_iter().map(|network| NodeNetwork { label: network.name.to_string(), network }).collect())
+}
+
+fn link_names(netns: &Netns) -> Result<BTreeSet<String>, Error> {
+    let links = netns.run(|| Netlink::open()?.links())??;
+    Ok(links.into_iter().map(|link| link.name).collect())
+}
+
+/// Whether the host has an interface of this name or alternative name. Where the kernel does not say,
+/// the plugin will find out.
+fn host_has(name: &str) -> bool {
+    Netlink::open().and_then(|mut netlink| netlink.link_exists(name)).unwrap_or(true)
+}

@@ -1,0 +1,266 @@
+//! Where the primary network's configuration comes from, resolved anew at each call: a primary that
+//! rewrites its file is followed without a watcher. Networks for every pod are named the same way.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::cni::netconf::{self, Missing, NetconfError, NetworkConfig, NetworkName};
+use crate::config::{Config, PrimarySource};
+use crate::definition::{Api, DefinitionError, Finder, NodeDefinitions};
+use crate::name::DefinitionName;
+
+/// What runtimes take for configurations, in one directory sorted by name.
+const EXTENSIONS: [&str; 3] = ["conf", "conflist", "json"];
+
+/// Why a network of the node's configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PrimaryError {
+    /// A file, or an inline delegate, is not a valid configuration.
+    #[error("{origin} is not a valid network configuration: {source}")]
+    Invalid {
+        /// The file or key.
+        origin: String,
+        /// What is wrong.
+        #[source]
+        source: NetconfError,
+    },
+    /// A directory has no configuration that could be the primary.
+    #[error("no primary network in {} yet: no configuration there without braid or multus in it{problems}", directory.display())]
+    None {
+        /// The directory.
+        directory: PathBuf,
+        /// Files that could not be read.
+        problems: String,
+    },
+    /// No definition and no file has the name.
+    #[error("{0}, and no configuration file there or in {1} has that network name")]
+    Unknown(#[source] DefinitionError, String),
+    /// The definition of the name is not valid.
+    #[error(transparent)]
+    Definition(DefinitionError),
+    /// The primary would be Braid again.
+    #[error("{0} has braid or multus in its chain, which cannot be delegated to")]
+    Recursive(String),
+}
+
+impl PrimaryError {
+    /// Whether waiting may help: the primary has not written its file yet.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::None { .. } | Self::Unknown(..) => true,
+            Self::Definition(error) => error.is_outage(),
+            Self::Invalid { .. } | Self::Recursive(_) => false,
+        }
+    }
+}
+
+/// Resolves the primary.
+///
+/// # Errors
+/// [`PrimaryError`].
+pub fn resolve(
+    source: &PrimarySource,
+    config: &Config,
+    definitions: &mut Finder<'_>,
+) -> Result<NetworkConfig, PrimaryError> {
+    let missing = Missing { name: Some(config.network.as_str()), version: config.version };
+    let network = match source {
+        PrimarySource::Inline(value) => inline(value, &missing, "the first of \"delegates\"")?,
+        PrimarySource::Auto => first_of(&config.primary_conf_dir, &missing)?,
+        PrimarySource::Path(path) if path.is_dir() => first_of(path, &missing)?,
+        PrimarySource::Path(path) => load(path, &missing)?,
+        PrimarySource::Named(name) => named(name, config, definitions)?,
+    };
+    if network.has_meta_plugin() {
+        Err(PrimaryError::Recursive(format!("network \"{}\"", network.name)))
+    } else {
+        Ok(network)
+    }
+}
+
+/// Reads a delegate that stands in Braid's own configuration.
+///
+/// # Errors
+/// [`PrimaryError::Invalid`].
+pub fn inline(value: &Value, missing: &Missing<'_>, origin: &str) -> Result<NetworkConfig, PrimaryError> {
+    NetworkConfig::read(value, missing)
+        .and_then(NetworkConfig::complete)
+        .map_err(|source| PrimaryError::Invalid { origin: origin.to_owned(), source })
+}
+
+fn load(path: &Path, missing: &Missing<'_>) -> Result<NetworkConfig, PrimaryError> {
+    netconf::load(path, missing)
+        .map_err(|source| PrimaryError::Invalid { origin: path.display().to_string(), source })
+}
+
+/// The first configuration of a directory that loads and holds no plugin of Braid's kind.
+fn first_of(directory: &Path, missing: &Missing<'_>) -> Result<NetworkConfig, PrimaryError> {
+    let files = netconf::list(directory, &EXTENSIONS);
+    let mut problems = String::new();
+    for path in files.unwrap_or_default() {
+        match load(&path, missing) {
+            Ok(network) if network.has_meta_plugin() => {}
+            Ok(network) => return Ok(network),
+            Err(error) => problems.push_str(&format!("; {error}")),
+        }
+    }
+    Err(PrimaryError::None { directory: directory.to_owned(), problems })
+}
+
+/// What the node knows comes first, so that a pod that asks for nothing costs no request.
+fn named(name: &str, config: &Config, definitions: &mut Finder<'_>) -> Result<NetworkConfig, PrimaryError> {
+    let unknown = match definitions.node.find(&config.multus_namespace, name, config.version) {
+        Ok(definition) => return Ok(definition.network),
+        Err(error @ DefinitionError::Unknown { .. }) => error,
+        Err(error) => return Err(PrimaryError::Definition(error)),
+    };
+    let primaries = NodeDefinitions::read(std::slice::from_ref(&config.primary_conf_dir));
+    // The administrator's word needs no manifest: where one stands for the file, it is for the pods.
+    let file = definitions.node.find_file(name, config.version);
+    if let Some(definition) = file.or_else(|| primaries.find_file(name, config.version)) {
+        return definition.map(|definition| definition.network).map_err(PrimaryError::Definition);
+    }
+    match (name.parse(), &definitions.api) {
+        (Ok(object), Api::Asked(_) | Api::NotAsked) => of_cluster(object, config, definitions),
+        _ => Err(PrimaryError::Unknown(unknown, config.primary_conf_dir.display().to_string())),
+    }
+}
+
+fn of_cluster(
+    name: DefinitionName,
+    config: &Config,
+    definitions: &mut Finder<'_>,
+) -> Result<NetworkConfig, PrimaryError> {
+    let found = definitions.find_all(&[(config.multus_namespace.clone(), name)]);
+    match found.map(|found| found.into_iter().next()) {
+        Ok(Some(definition)) => Ok(definition.network),
+        Ok(None) => {
+            Err(PrimaryError::None { directory: config.primary_conf_dir.clone(), problems: String::new() })
+        }
+        Err(error @ DefinitionError::Unknown { .. }) => {
+            Err(PrimaryError::Unknown(error, config.primary_conf_dir.display().to_string()))
+        }
+        Err(error) => Err(PrimaryError::Definition(error)),
+    }
+}
+
+/// The chain of files that every pod gets as a network of its own (Multus's `auxiliaryCNIChainName`):
+/// `<directory of the primary's file>/<chain>/*.conf`, or none where there are no files.
+///
+/// # Errors
+/// [`PrimaryError::Invalid`].
+pub fn auxiliary_chain(chain: &NetworkName, config: &Config) -> Result<Option<NetworkConfig>, PrimaryError> {
+    let base = match &config.primary {
+        Some(PrimarySource::Path(path)) if path.is_dir() => path,
+        Some(PrimarySource::Path(path)) => path.parent().unwrap_or(&config.primary_conf_dir),
+        _ => &config.primary_conf_dir,
+    };
+    let directory = base.join(chain.as_str());
+    let invalid = |source| PrimaryError::Invalid { origin: directory.display().to_string(), source };
+    let plugins = netconf::load_plugins(&directory).map_err(invalid)?;
+    if plugins.is_empty() {
+        return Ok(None);
+    }
+    let plugins: Vec<Value> = plugins.iter().map(|plugin| Value::Object(plugin.object().clone())).collect();
+    let value = serde_json::json!({
+        "cniVersion": config.version.as_str(), "name": chain.as_str(), "loadOnlyInlinedPlugins": true, "plugins": plugins,
+    });
+    inline(&value, &Missing::default(), &directory.display().to_string()).map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::definition::OnOutage;
+    use serde_json::json;
+
+    struct Node(tempfile::TempDir);
+
+    impl Node {
+        fn new(files: &[(&str, Value)]) -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            for (name, value) in files {
+                let path = dir.path().join(name);
+                std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+                std::fs::write(path, value.to_string()).unwrap();
+            }
+            Self(dir)
+        }
+
+        fn config(&self, more: Value) -> Config {
+            let text = more.to_string().replace("DIR", self.0.path().to_str().unwrap());
+            let mut value = json!({
+                "cniVersion": "1.0.0", "name": "node", "primaryConfDir": self.0.path().join("net.d"),
+                "confDir": self.0.path().join("braid.d")
+            });
+            value
+                .as_object_mut()
+                .unwrap()
+                .extend(serde_json::from_str::<serde_json::Map<_, _>>(&text).unwrap());
+            Config::parse(value.to_string().as_bytes()).unwrap()
+        }
+
+        fn resolve(&self, more: Value) -> Result<String, String> {
+            let config = self.config(more);
+            let node = NodeDefinitions::read(&config.conf_dirs);
+            let mut definitions = crate::prepare::finder(&config, node, Api::Absent, OnOutage::UseCopies);
+            let network = resolve(config.primary.as_ref().unwrap(), &config, &mut definitions);
+            network.map(|network| network.plugins[0].kind.to_string()).map_err(|error| error.to_string())
+        }
+    }
+
+    fn node() -> Node {
+        let list = |name: &str, kinds: &[&str]| json!({"name": name, "plugins": kinds.iter().map(|kind| json!({"type": kind})).collect::<Vec<_>>()});
+        Node::new(&[
+            ("net.d/00-braid.conflist", list("node", &["braid"])),
+            ("net.d/05-chained.conflist", list("chained", &["ptp", "multus"])),
+            ("net.d/10-calico.conflist", list("k8s-pod-network", &["calico", "portmap"])),
+            ("net.d/99-other.conf", json!({"name": "other", "type": "other"})),
+            ("braid.d/flannel.conf", json!({"name": "flannel", "type": "flannel"})),
+            ("net.d/aux/10.conf", json!({"type": "vendor"})),
+        ])
+    }
+
+    #[test]
+    fn every_way_to_name_the_primary_works() {
+        let table = [
+            (json!({"clusterNetwork": "auto"}), "calico"),
+            (json!({"clusterNetwork": "DIR/net.d"}), "calico"),
+            (json!({"clusterNetwork": "DIR/net.d/99-other.conf"}), "other"),
+            (json!({"clusterNetwork": "flannel"}), "flannel"),
+            (json!({"clusterNetwork": "k8s-pod-network"}), "calico"),
+            (json!({"delegates": [{"type": "weave-net", "hairpinMode": true}]}), "weave-net"),
+        ];
+        for (more, expected) in table {
+            assert_eq!(node().resolve(more.clone()).as_deref(), Ok(expected), "{more}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_the_primary_says_why() {
+        let table = [
+            (json!({"clusterNetwork": "absent"}), "no configuration file there or in"),
+            (json!({"clusterNetwork": "DIR/net.d/00-braid.conflist"}), "cannot be delegated to"),
+            (json!({"clusterNetwork": "DIR/none.conf"}), "none.conf is not a valid network configuration"),
+            (json!({"clusterNetwork": "auto", "primaryConfDir": "DIR/empty"}), "no primary network in"),
+            (json!({"delegates": [{"name": "x"}]}), "the first of \"delegates\" is not a valid"),
+        ];
+        for (more, expected) in table {
+            let message = node().resolve(more.clone()).unwrap_err();
+            assert!(message.contains(expected), "{more}: {message}");
+        }
+    }
+
+    #[test]
+    fn the_auxiliary_chain_is_the_sub_directorys_files() {
+        let node = node();
+        let config = node.config(
+            json!({"clusterNetwork": "DIR/net.d/10-calico.conflist", "auxiliaryCNIChainName": "aux"}),
+        );
+        let network = auxiliary_chain(config.auxiliary_chain.as_ref().unwrap(), &config).unwrap().unwrap();
+        assert_eq!((network.name.as_str(), network.plugins[0].kind.as_str()), ("aux", "vendor"));
+        let absent = "absent".parse().unwrap();
+        assert_eq!(auxiliary_chain(&absent, &config).unwrap(), None);
+    }
+}

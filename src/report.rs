@@ -1,0 +1,123 @@
+//! What each module's error becomes at the edge: the protocol's code and one sentence.
+
+use crate::attach::AttachError;
+use crate::attach::routes::RouteError;
+use crate::cluster::ClusterError;
+use crate::cni::error::{Code, Error};
+use crate::cni::netconf::NetconfError;
+use crate::cni::request::RequestError;
+use crate::cni::result::ResultError;
+use crate::config::ConfigError;
+use crate::definition::DefinitionError;
+use crate::delegate::DelegateError;
+use crate::device::DeviceError;
+use crate::ledger::LedgerError;
+use crate::netlink::NetlinkError;
+use crate::netns::NetnsError;
+use crate::plan::PlanError;
+use crate::pod::PodError;
+use crate::policy::Refusal;
+use crate::primary::PrimaryError;
+use crate::selection::SelectionError;
+
+macro_rules! with_code {
+    ($($error:ty => $code:ident),* $(,)?) => {
+        $(impl From<$error> for Error {
+            fn from(error: $error) -> Self {
+                Self::new(Code::$code, error)
+            }
+        })*
+    };
+}
+
+with_code! {
+    RequestError => ENVIRONMENT,
+    PodError => CONFIG,
+    SelectionError => CONFIG,
+    Refusal => CONFIG,
+    ResultError => DECODE,
+    NetlinkError => IO,
+    NetnsError => ENVIRONMENT,
+    RouteError => ROUTE,
+}
+
+impl From<DeviceError> for Error {
+    fn from(error: DeviceError) -> Self {
+        error.to_protocol()
+    }
+}
+
+impl From<AttachError> for Error {
+    fn from(error: AttachError) -> Self {
+        error.to_protocol()
+    }
+}
+
+impl From<DelegateError> for Error {
+    fn from(error: DelegateError) -> Self {
+        error.to_protocol()
+    }
+}
+
+impl From<ConfigError> for Error {
+    fn from(error: ConfigError) -> Self {
+        let code = match &error {
+            ConfigError::Json(_) | ConfigError::NotAnObject => Code::DECODE,
+            ConfigError::Netconf(source) => netconf_code(source),
+            ConfigError::Key(_) | ConfigError::Value { .. } => Code::CONFIG,
+        };
+        Self::new(code, error)
+    }
+}
+
+impl From<DefinitionError> for Error {
+    fn from(error: DefinitionError) -> Self {
+        let code = match &error {
+            DefinitionError::Invalid { source, .. } => netconf_code(source),
+            outage if outage.is_outage() => Code::TRY_AGAIN,
+            DefinitionError::Unknown { .. } | DefinitionError::Cluster { .. } => Code::CONFIG,
+        };
+        Self::new(code, error)
+    }
+}
+
+impl From<ClusterError> for Error {
+    fn from(error: ClusterError) -> Self {
+        // A pod that the API does not have may be a static one whose mirror is still to come.
+        let transient = error.is_outage() || matches!(error, ClusterError::NotFound { .. });
+        Self::new(if transient { Code::TRY_AGAIN } else { Code::CONFIG }, error)
+    }
+}
+
+impl From<PrimaryError> for Error {
+    fn from(error: PrimaryError) -> Self {
+        let code = match &error {
+            PrimaryError::Invalid { source, .. } => netconf_code(source),
+            transient if transient.is_transient() => Code::TRY_AGAIN,
+            _ => Code::CONFIG,
+        };
+        Self::new(code, error)
+    }
+}
+
+impl From<PlanError> for Error {
+    fn from(error: PlanError) -> Self {
+        Self::new(Code::CONFIG, error)
+    }
+}
+
+impl From<LedgerError> for Error {
+    fn from(error: LedgerError) -> Self {
+        let code = match &error {
+            LedgerError::Busy(_) | LedgerError::Stopped => Code::TRY_AGAIN,
+            LedgerError::Io { .. } | LedgerError::Untrusted { .. } | LedgerError::Unreadable { .. } => {
+                Code::IO
+            }
+        };
+        Self::new(code, error)
+    }
+}
+
+fn netconf_code(error: &NetconfError) -> Code {
+    if error.is_version() { Code::VERSION } else { Code::CONFIG }
+}

@@ -1,0 +1,161 @@
+//! Which default routes a pod is to have, from what it asked for and what its network offers
+//! (NPWG 1.3, section 4.1.2.1.9). Deciding is pure; the kernel is [`crate::attach`]'s business.
+
+use std::net::IpAddr;
+
+use crate::cni::result::AttachmentResult;
+use crate::family::Family;
+
+/// The default route of one family moves to one attachment.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct RouteChange {
+    /// IPv4 or IPv6; the other family stays as it is.
+    pub family: Family,
+    /// The next hops, the most wanted first. Empty: the family is to have no default route at all.
+    pub gateways: Vec<IpAddr>,
+}
+
+/// What changes for an attachment that asked for the default route through `requested`, given its result.
+///
+/// An empty request means the network's own gateways: those of its default routes, else those of its
+/// addresses, in each family that has one. A network without any gateway takes the default route away
+/// in the families it has addresses in: the pod asked to have no way out but through it.
+pub fn changes(requested: &[IpAddr], result: &AttachmentResult) -> Vec<RouteChange> {
+    let of_family = |gateways: &dyn Fn(Family) -> Vec<IpAddr>| -> Vec<RouteChange> {
+        let changes =
+            Family::ALL.into_iter().map(|family| RouteChange { family, gateways: gateways(family) });
+        changes.filter(|change| !change.gateways.is_empty()).collect()
+    };
+    if !requested.is_empty() {
+        return of_family(&|family| {
+            requested.iter().copied().filter(|gateway| Family::of(*gateway) == family).collect()
+        });
+    }
+    let own = of_family(&|family| own_gateways(result, family));
+    if !own.is_empty() {
+        return own;
+    }
+    let has_address = |family: &Family| addresses_of(result, *family).next().is_some();
+    Family::ALL
+        .into_iter()
+        .filter(has_address)
+        .map(|family| RouteChange { family, gateways: Vec::new() })
+        .collect()
+}
+
+fn own_gateways(result: &AttachmentResult, family: Family) -> Vec<IpAddr> {
+    let mut gateways = result.default_gateways(family);
+    if gateways.is_empty() {
+        gateways.extend(addresses_of(result, family));
+        gateways.retain(|gateway| !gateway.is_unspecified());
+    }
+    let mut seen = Vec::new();
+    gateways.retain(|gateway| {
+        !seen.contains(gateway) && {
+            seen.push(*gateway);
+            true
+        }
+    });
+    gateways
+}
+
+/// The gateway of each address of a family, unspecified where the address has none.
+fn addresses_of(result: &AttachmentResult, family: Family) -> impl Iterator<Item = IpAddr> {
+    let unspecified = match family {
+        Family::V4 => IpAddr::from([0; 4]),
+        Family::V6 => IpAddr::from([0; 16]),
+    };
+    result.ips.iter().filter_map(move |address| {
+        let network: ipnetwork::IpNetwork = address.address.parse().ok()?;
+        let gateway = address.gateway.as_ref().and_then(|gateway| gateway.parse().ok());
+        (Family::of(network.ip()) == family).then_some(gateway.unwrap_or(unspecified))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cni::version::Version;
+    use serde_json::{Value, json};
+
+    fn decide(requested: &[&str], result: Value) -> Vec<(Family, Vec<String>)> {
+        let requested: Vec<IpAddr> = requested.iter().map(|gateway| gateway.parse().unwrap()).collect();
+        let result = AttachmentResult::read(&result, Version::V1_0_0).unwrap();
+        let shown =
+            |change: RouteChange| (change.family, change.gateways.iter().map(ToString::to_string).collect());
+        changes(&requested, &result).into_iter().map(shown).collect()
+    }
+
+    #[test]
+    fn each_family_moves_by_itself_in_the_order_asked() {
+        let dual = decide(&["10.0.0.2", "fd00::1", "10.0.0.1"], json!({}));
+        assert_eq!(
+            dual,
+            [
+                (Family::V4, vec!["10.0.0.2".to_owned(), "10.0.0.1".to_owned()]),
+                (Family::V6, vec!["fd00::1".to_owned()])
+            ]
+        );
+        assert_eq!(decide(&["fd00::1"], json!({})).len(), 1);
+    }
+
+    #[test]
+    fn an_empty_list_means_the_networks_own_gateways() {
+        let result = json!({
+            "ips": [{"address": "10.0.0.5/24", "gateway": "10.0.0.1"}, {"address": "fd00::5/64", "gateway": "fd00::1"}],
+            "routes": [{"dst": "0.0.0.0/0", "gw": "10.0.0.254"}, {"dst": "10.9.0.0/16"}]
+        });
+        assert_eq!(
+            decide(&[], result),
+            [(Family::V4, vec!["10.0.0.254".to_owned()]), (Family::V6, vec!["fd00::1".to_owned()])]
+        );
+    }
+
+    #[test]
+    fn a_network_without_gateways_takes_the_way_out() {
+        assert_eq!(decide(&[], json!({"ips": [{"address": "10.0.0.5/24"}]})), [(Family::V4, vec![])]);
+        assert_eq!(decide(&[], json!({})), []);
+    }
+
+    #[test]
+    fn gateways_are_named_once_and_in_order() {
+        let route = |gateway: &str| json!({"dst": "0.0.0.0/0", "gw": gateway});
+        let result = json!({"routes": [route("10.0.0.2"), route("10.0.0.1"), route("10.0.0.2")]});
+        assert_eq!(decide(&[], result), [(Family::V4, vec!["10.0.0.2".to_owned(), "10.0.0.1".to_owned()])]);
+        let address = |address: &str| json!({"address": address, "gateway": "10.0.0.1"});
+        let result = json!({"ips": [address("10.0.0.5/24"), address("10.0.0.6/24")]});
+        assert_eq!(decide(&[], result), [(Family::V4, vec!["10.0.0.1".to_owned()])]);
+    }
+
+    #[test]
+    fn a_default_route_without_gateway_uses_that_of_the_address() {
+        let result = json!({
+            "ips": [{"address": "10.0.0.5/24", "gateway": "10.0.0.1"}, {"address": "fd00::5/64"}],
+            "routes": [{"dst": "0.0.0.0/0"}]
+        });
+        // IPv6 has no way out here, so its default route stays where it is.
+        assert_eq!(decide(&[], result), [(Family::V4, vec!["10.0.0.1".to_owned()])]);
+    }
+
+    #[test]
+    fn each_family_with_addresses_loses_its_way_out_where_nothing_has_a_gateway() {
+        let result = json!({"ips": [{"address": "10.0.0.5/24"}, {"address": "fd00::5/64"}]});
+        assert_eq!(decide(&[], result), [(Family::V4, vec![]), (Family::V6, vec![])]);
+    }
+
+    #[test]
+    fn what_was_requested_counts_whatever_the_result_says() {
+        let result = json!({
+            "ips": [{"address": "fd00::5/64", "gateway": "fd00::1"}],
+            "routes": [{"dst": "::/0", "gw": "fd00::1"}]
+        });
+        assert_eq!(decide(&["10.0.0.9"], result), [(Family::V4, vec!["10.0.0.9".to_owned()])]);
+    }
+
+    #[test]
+    fn addresses_that_are_none_are_passed_over() {
+        let result = json!({"ips": [{"address": "nonsense", "gateway": "x"}, {"address": "10.0.0.5/24", "gateway": "x"}]});
+        let result = AttachmentResult::read_lenient(&result, Version::V1_0_0).unwrap();
+        assert_eq!(changes(&[], &result), [RouteChange { family: Family::V4, gateways: vec![] }]);
+    }
+}

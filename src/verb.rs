@@ -1,0 +1,187 @@
+//! The runtime's verbs, each as the list of its steps.
+
+mod add;
+mod check;
+mod del;
+mod gc;
+mod publish;
+mod status;
+
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use crate::attach::{Attacher, Place};
+use crate::cluster::{Cluster, ClusterConfig};
+use crate::cni::error::{Code, Error};
+use crate::cni::keys;
+use crate::cni::request::{Request, Sandbox, Verb};
+use crate::cni::version::Version;
+use crate::config::Config;
+use crate::definition::{Api, Finder, NodeDefinitions, OnOutage};
+use crate::delegate::Delegates;
+use crate::device::DeviceInfoStore;
+use crate::ledger::{Key, Ledger};
+use crate::logging;
+use crate::netns::{Netns, NetnsError};
+use crate::prepare;
+use crate::signal::Signals;
+
+/// What a call comes to, with the version to print it in.
+#[derive(Debug)]
+pub struct Answer {
+    /// The version of the request, or the newest where it had none that we know.
+    pub version: Version,
+    /// What goes to stdout: a result, nothing, or an error.
+    pub outcome: Result<Option<Value>, Error>,
+}
+
+/// Answers one call of the runtime; `input` is standard input.
+pub fn answer(request: &Request, input: &[u8], signals: &mut Signals) -> Answer {
+    if request.verb == Verb::Version {
+        return Answer { version: Version::NEWEST, outcome: Ok(Some(versions(input))) };
+    }
+    let config = match Config::parse(input) {
+        Ok(config) => config,
+        Err(error) => {
+            let error = Error::from(error);
+            let error = if matches!(request.verb, Verb::Del(_)) { error.for_del() } else { error };
+            return Answer { version: version_of(input), outcome: Err(error) };
+        }
+    };
+    logging::start(&config.log);
+    for warning in &config.warnings {
+        log::warn!("{warning}");
+    }
+    let version = config.version;
+    Answer { version, outcome: Session::new(&config, request, signals).run(&request.verb) }
+}
+
+/// The version of a configuration that is wrong otherwise, so that the error comes in its layout.
+fn version_of(input: &[u8]) -> Version {
+    let value: Value = serde_json::from_slice(input).unwrap_or_default();
+    value
+        .as_object()
+        .and_then(|object| keys::get(object, "cniVersion")?.as_str()?.parse().ok())
+        .unwrap_or(Version::NEWEST)
+}
+
+/// VERSION (CNI 1.1.0, section 5): the version asked in, and every version known.
+fn versions(input: &[u8]) -> Value {
+    json!({
+        "cniVersion": version_of(input).as_str(),
+        "supportedVersions": Version::ALL.map(Version::as_str),
+    })
+}
+
+/// One call: configuration, request, and the doors to plugins and ledger.
+struct Session<'a> {
+    config: &'a Config,
+    request: &'a Request,
+    path: Vec<PathBuf>,
+    delegates: Delegates<'a>,
+    ledger: Ledger,
+    device_infos: DeviceInfoStore,
+    /// The API where one is configured; nothing of it is started before the first question.
+    cluster: Option<Cluster>,
+}
+
+impl<'a> Session<'a> {
+    fn new(config: &'a Config, request: &'a Request, signals: &'a mut Signals) -> Self {
+        let path = config.plugin_path(&request.path);
+        let pass = &config.pass_environment;
+        let delegates =
+            Delegates::new(path.clone(), &request.environment, pass, config.delegate_timeout, signals);
+        let cluster = Cluster::configured(
+            &ClusterConfig {
+                kubeconfig: config.kubeconfig.clone(),
+                timeout: config.api_timeout,
+                ..ClusterConfig::default()
+            },
+            &request.environment,
+        );
+        let device_infos = DeviceInfoStore::new(&config.device_info_dir);
+        Self {
+            config,
+            request,
+            path,
+            delegates,
+            ledger: Ledger::new(&config.state_dir),
+            device_infos,
+            cluster,
+        }
+    }
+
+    fn attacher<'p>(&'p mut self, place: Place<'p>) -> Attacher<'p, 'a> {
+        Attacher { delegates: &mut self.delegates, place, device_infos: &self.device_infos }
+    }
+
+    /// The definitions as a verb sees them that must not ask the API: all but ADD.
+    fn definitions(&self) -> Finder<'static> {
+        let api = if self.cluster.is_some() { Api::NotAsked } else { Api::Absent };
+        let node = NodeDefinitions::read(&self.config.conf_dirs);
+        prepare::finder(self.config, node, api, OnOutage::UseCopies)
+    }
+
+    fn run(&mut self, verb: &Verb) -> Result<Option<Value>, Error> {
+        match verb {
+            Verb::Add(sandbox) => self.refuse_nested().and_then(|()| add::add(self, sandbox)).map(Some),
+            Verb::Check(sandbox) => {
+                self.refuse_nested().and_then(|()| check::check(self, sandbox)).map(|()| None)
+            }
+            // A nested ADD was refused, so there is nothing to tear down, and an error would be retried for ever.
+            Verb::Del(_) | Verb::Gc if self.request.nested => Ok(None),
+            Verb::Del(sandbox) => del::del(self, sandbox).map(|()| None).map_err(Error::for_del),
+            Verb::Gc => gc::gc(self).map(|()| None),
+            Verb::Status => status::status(self).map(|()| None),
+            Verb::Version => Ok(None),
+        }
+    }
+
+    /// Braid in a network that Braid delegates to would start itself without end.
+    fn refuse_nested(&self) -> Result<(), Error> {
+        if !self.request.nested {
+            return Ok(());
+        }
+        let problem = "braid was started by a braid: a network that it delegates to has braid in its chain; take it out there";
+        Err(Error::new(Code::CONFIG, problem))
+    }
+}
+
+fn key_of(sandbox: &Sandbox) -> Key {
+    Key { container: sandbox.container.clone(), interface: sandbox.interface.clone() }
+}
+
+/// The sandbox's namespace, which must be one and not the host's.
+fn open_netns(sandbox: &Sandbox) -> Result<Netns, Error> {
+    let netns = Netns::open(sandbox.netns.as_ref())?;
+    if netns.is_own()? {
+        let problem =
+            format!("CNI_NETNS {} is the host's own network namespace, which no pod may have", sandbox.netns);
+        return Err(Error::new(Code::ENVIRONMENT, problem));
+    }
+    Ok(netns)
+}
+
+/// The namespace at `path` where there is one that is not the host's.
+fn netns_at(path: &str) -> Result<Option<Netns>, NetnsError> {
+    if path.is_empty() {
+        return Ok(None);
+    }
+    let netns = match Netns::open(path.as_ref()) {
+        Ok(netns) => netns,
+        Err(NetnsError::Missing(_) | NetnsError::NotANamespace(_)) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    Ok((!netns.is_own()?).then_some(netns))
+}
+
+/// The kernel's boot ID: a namespace of another boot is gone, whatever its inode.
+fn boot_id() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
+}
+
+/// Seconds since 1970.
+fn now() -> u64 {
+    std::time::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs()
+}

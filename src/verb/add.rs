@@ -1,0 +1,463 @@
+//! ADD (CNI 1.1.0, section 2): plan, then attach in order; on any failure undo in reverse.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::{Session, boot_id, del, key_of, now, open_netns, publish};
+use crate::attach::routes::{Move, Moved};
+use crate::attach::{AttachError, Attacher, Place, verify};
+use crate::cluster::PodReference;
+use crate::cni::error::{Code, Error};
+use crate::cni::request::Sandbox;
+use crate::cni::result::AttachmentResult;
+use crate::config::{Config, ResultScope};
+use crate::deadline::Deadline;
+use crate::definition::{Api, NodeDefinitions, OnOutage};
+use crate::family::Family;
+use crate::ledger::{Event, Journal, LedgerError, Lock, Mode, RecordPlan, RecordedNetns};
+use crate::name::InterfaceName;
+use crate::netlink::{Netlink, NetlinkError};
+use crate::netns::Netns;
+use crate::plan::{Attachment, Plan, Role};
+use crate::pod::Pod;
+use crate::prepare::{self, Wishes};
+use crate::route::{self, RouteChange};
+use crate::snapshot::{SeenRoute, Snapshot};
+
+pub(super) fn add(session: &mut Session<'_>, sandbox: &Sandbox) -> Result<Value, Error> {
+    let pod = Pod::from_args(&sandbox.args)?;
+    let outcome = add_pod(session, sandbox, &pod).map_err(|error| error.about(format!("pod {pod}")));
+    if let Err(error) = &outcome {
+        publish::failure(session, &pod, error);
+    }
+    outcome
+}
+
+fn add_pod(session: &mut Session<'_>, sandbox: &Sandbox, pod: &Pod) -> Result<Value, Error> {
+    let deadline = Deadline::after(Deadline::ADD);
+    let config = session.config;
+    check_mode(config)?;
+    let netns = open_netns(sandbox)?;
+    let wishes = Wishes::read(config, pod, session.cluster.as_mut())?;
+    let asks_nothing = wishes.networks.is_empty() && !prepare::has_node_networks(config, pod);
+    let status_of =
+        publish::status_is_due(session, asks_nothing).then(|| publish::reference(pod, wishes.is_static));
+    let untouched = asks_nothing && status_of.is_none() && !session.ledger.has(&key_of(sandbox));
+    if untouched && let Some(result) = chained_result(config) {
+        return Ok(result.clone());
+    }
+    wait_until_ready(session, deadline)?;
+    let lock = hold_container(session, sandbox, asks_nothing, deadline)?;
+    settle_leftover(session, sandbox, &netns, deadline)?;
+    // While we waited, a DEL may have come and gone, and the sandbox with it.
+    if open_netns(sandbox)?.id() != netns.id() {
+        return Err(Error::new(
+            Code::TRY_AGAIN,
+            format!("network namespace {} was replaced while braid waited", sandbox.netns),
+        ));
+    }
+    let plan = make_plan(session, sandbox, &netns, pod, wishes, status_of.is_some())?;
+    log_plan(&plan, pod);
+    let addition = Addition::start(session, sandbox, &netns, pod, &plan, status_of)?;
+    let result = addition.carry_out(deadline);
+    drop(lock);
+    result
+}
+
+/// The plan, with the API to ask where there is one. Where a status is due, copies of definitions are no
+/// help while the API cannot be reached: it could not take the status either.
+fn make_plan(
+    session: &mut Session<'_>,
+    sandbox: &Sandbox,
+    netns: &Netns,
+    pod: &Pod,
+    wishes: Wishes,
+    status_is_due: bool,
+) -> Result<Plan, Error> {
+    let api = session.cluster.as_mut().map_or(Api::Absent, Api::Asked);
+    let on_outage = if status_is_due { OnOutage::Refuse } else { OnOutage::UseCopies };
+    let mut definitions = prepare::finder(session.config, NodeDefinitions::default(), api, on_outage);
+    prepare::plan(session.config, &session.path, sandbox, netns, pod, wishes, &mut definitions)
+}
+
+/// The mode comes from the configuration; on ADD the runtime's `prevResult` must agree with it.
+fn check_mode(config: &Config) -> Result<(), Error> {
+    let problem = match (config.is_delegating(), config.prev_result.is_some()) {
+        (false, false) => {
+            "braid has no prevResult and no primary network: put it behind the primary in its conflist, or configure \
+             \"clusterNetwork\" or \"delegates\""
+        }
+        (true, true) => {
+            "braid got a prevResult and has a primary network of its own: put it first in its conflist, or remove \
+             \"clusterNetwork\" and \"delegates\""
+        }
+        _ => return Ok(()),
+    };
+    Err(Error::new(Code::CONFIG, problem))
+}
+
+/// What a chained Braid returns for a pod that asks for nothing: what it was given, untouched.
+fn chained_result(config: &Config) -> Option<&Value> {
+    config.prev_result.as_ref().filter(|_| !config.is_delegating())
+}
+
+/// Waits for the primary's readiness file.
+fn wait_until_ready(session: &mut Session<'_>, deadline: Deadline) -> Result<(), Error> {
+    let Some(file) = &session.config.readiness_file else { return Ok(()) };
+    let limit = deadline.within(session.config.readiness_timeout);
+    while !file.exists() {
+        if limit.remaining().is_zero() || session.delegates.signals().stop_requested() {
+            let problem = format!(
+                "the primary network is not ready: {} is missing (readinessindicatorfile)",
+                file.display()
+            );
+            return Err(Error::new(Code::TRY_AGAIN, problem));
+        }
+        std::thread::sleep(std::time::Duration::from_millis(100).min(limit.remaining()));
+    }
+    Ok(())
+}
+
+fn log_plan(plan: &Plan, pod: &Pod) {
+    for warning in &plan.warnings {
+        log::warn!("pod {pod}: {warning}");
+    }
+    for attachment in &plan.attachments {
+        let plugins: Vec<_> = attachment.network.plugins.iter().map(|plugin| plugin.kind.as_str()).collect();
+        log::debug!(
+            "pod {pod}: plan: {} on {} through {} in {}",
+            attachment.label,
+            attachment.interface,
+            plugins.join(", "),
+            attachment.network.version
+        );
+    }
+}
+
+/// Holds the container's lock. A pod that asks for nothing does without where there is no state directory.
+fn hold_container(
+    session: &mut Session<'_>,
+    sandbox: &Sandbox,
+    asks_nothing: bool,
+    deadline: Deadline,
+) -> Result<Option<Lock>, Error> {
+    match session.ledger.lock(&sandbox.container, deadline, session.delegates.signals()) {
+        Ok(lock) => Ok(Some(lock)),
+        Err(error @ (LedgerError::Io { .. } | LedgerError::Untrusted { .. })) if asks_nothing => {
+            log::warn!("{error}; the pod runs unrecorded");
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// A record that is there already is an ADD that was killed, or one of a sandbox that is gone: it is
+/// torn down first. One that is complete, in this very sandbox, is refused.
+fn settle_leftover(
+    session: &mut Session<'_>,
+    sandbox: &Sandbox,
+    netns: &Netns,
+    deadline: Deadline,
+) -> Result<(), Error> {
+    let key = key_of(sandbox);
+    if !session.ledger.has(&key) {
+        return Ok(());
+    }
+    let record = match session.ledger.read(&key) {
+        Ok(Some(record)) => record,
+        Ok(None) => return Ok(()),
+        Err(error) => {
+            log::warn!("{error}");
+            return Ok(());
+        }
+    };
+    let same_sandbox = record.plan.netns.boot == boot_id() && record.plan.netns.id == netns.id();
+    if record.complete.is_some() && same_sandbox {
+        let problem = format!(
+            "container {} has its networks on {} already: call DEL first",
+            key.container, key.interface
+        );
+        return Err(Error::new(Code::CONFIG, problem));
+    }
+    log::warn!("an unfinished ADD of container {} is torn down first", key.container);
+    del::tear_down(session, &record, &sandbox.netns, deadline.within(Deadline::DEL))
+}
+
+/// An ADD under way.
+struct Addition<'s, 'a> {
+    session: &'s mut Session<'a>,
+    sandbox: &'s Sandbox,
+    netns: &'s Netns,
+    plan: &'s Plan,
+    /// The record; none where the pod runs unrecorded.
+    journal: Option<Journal>,
+    /// One result for each attachment that succeeded, in its network's version.
+    results: Vec<Value>,
+    /// How many attachments were tried.
+    tried: usize,
+    moved: Option<Moved>,
+    /// The pod whose status is due.
+    status_of: Option<PodReference>,
+}
+
+/// What a sandbox shows once everything is attached.
+struct Settled {
+    snapshot: Snapshot,
+    moved: Option<Moved>,
+}
+
+impl<'s, 'a> Addition<'s, 'a> {
+    /// Writes the record before the first side effect.
+    fn start(
+        session: &'s mut Session<'a>,
+        sandbox: &'s Sandbox,
+        netns: &'s Netns,
+        pod: &Pod,
+        plan: &'s Plan,
+        status_of: Option<PodReference>,
+    ) -> Result<Self, Error> {
+        let record = RecordPlan {
+            layout: crate::ledger::LAYOUT,
+            key: key_of(sandbox),
+            network: session.config.network.clone(),
+            mode: if session.config.is_delegating() { Mode::Delegating } else { Mode::Chained },
+            netns: RecordedNetns { boot: boot_id(), id: netns.id(), path: sandbox.netns.clone() },
+            pod: pod.to_string(),
+            args: sandbox.args.clone(),
+            created: now(),
+            attachments: plan.attachments.clone(),
+        };
+        let journal = match session.ledger.create(record) {
+            Ok(journal) => Some(journal),
+            Err(error) if plan.has_extras() => return Err(error.into()),
+            Err(error) => {
+                log::warn!("{error}; the pod runs unrecorded");
+                None
+            }
+        };
+        Ok(Self {
+            session,
+            sandbox,
+            netns,
+            plan,
+            journal,
+            results: Vec::new(),
+            tried: 0,
+            moved: None,
+            status_of,
+        })
+    }
+
+    fn carry_out(mut self, deadline: Deadline) -> Result<Value, Error> {
+        match self.attempt(deadline) {
+            Ok(result) => Ok(result),
+            Err(error) => Err(self.undo(error)),
+        }
+    }
+
+    fn attempt(&mut self, deadline: Deadline) -> Result<Value, Error> {
+        for (at, attachment) in self.plan.attachments.iter().enumerate() {
+            self.tried = at + 1;
+            let result = self.attacher().add(attachment, deadline)?;
+            self.note(&Event::Attached(at, result.clone()))?;
+            self.results.push(result);
+        }
+        let results = self.read_results()?;
+        let changes = self.route_changes(&results);
+        let snapshot = self.settle(&changes)?;
+        for (attachment, result) in self.plan.attachments.iter().zip(&results) {
+            verify(attachment, result, snapshot.link(attachment.interface.as_str()))?;
+        }
+        self.publish_status(&results, &snapshot)?;
+        let merged = self.merge(results, &changes, &snapshot)?;
+        self.note(&Event::Complete(Box::new(snapshot)))?;
+        self.finish(deadline)?;
+        Ok(merged)
+    }
+
+    fn attacher(&mut self) -> Attacher<'_, 'a> {
+        let place = Place { container: &self.sandbox.container, netns: &self.sandbox.netns };
+        self.session.attacher(place)
+    }
+
+    /// Appends to the record. Without extra networks a full disk holds up nobody.
+    fn note(&mut self, event: &Event) -> Result<(), Error> {
+        let Some(journal) = &mut self.journal else { return Ok(()) };
+        match journal.append(event) {
+            Err(error) if self.plan.has_extras() => Err(error.into()),
+            Err(error) => {
+                log::warn!("{error}");
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
+    fn finish(&mut self, deadline: Deadline) -> Result<(), Error> {
+        if let Some(Err(error)) = self.journal.as_mut().map(|journal| journal.wait_for_disk(deadline)) {
+            if self.plan.has_extras() {
+                return Err(error.into());
+            }
+            log::warn!("{error}");
+        }
+        if self.session.delegates.signals().stop_requested() {
+            return Err(Error::new(Code::TRY_AGAIN, "braid was asked to stop"));
+        }
+        Ok(())
+    }
+
+    /// The results as values. The primary's is taken as it is; an extra's has passed the strict reading.
+    fn read_results(&self) -> Result<Vec<AttachmentResult>, Error> {
+        let pairs = self.plan.attachments.iter().zip(&self.results);
+        let results = pairs
+            .map(|(attachment, result)| AttachmentResult::read_lenient(result, attachment.network.version));
+        Ok(results.collect::<Result<_, _>>()?)
+    }
+
+    /// The attachment that asked for the default route, and what changes for it.
+    fn route_changes(&self, results: &[AttachmentResult]) -> Option<(&'s InterfaceName, Vec<RouteChange>)> {
+        let pairs = self.plan.attachments.iter().zip(results);
+        pairs
+            .filter_map(|(attachment, result)| Some((attachment, attachment.default_route.as_ref()?, result)))
+            .map(|(attachment, gateways, result)| (&attachment.interface, route::changes(gateways, result)))
+            .next()
+    }
+
+    /// Moves the default routes and looks at the sandbox, in one visit. A pod that runs unrecorded and
+    /// asks for nothing is not visited.
+    fn settle(&mut self, changes: &Option<(&InterfaceName, Vec<RouteChange>)>) -> Result<Snapshot, Error> {
+        if self.journal.is_none() && !self.plan.has_extras() && changes.is_none() {
+            return Ok(Snapshot::default());
+        }
+        let primary = self.sandbox.interface.as_str();
+        let keep = &self.session.config.keep_cluster_routes;
+        let visit = || -> Result<Settled, Error> {
+            let mut netlink = Netlink::open()?;
+            let moved = match changes {
+                Some((to, changes)) => {
+                    Some(Move { changes, to: to.as_str(), primary, keep }.apply(&mut netlink)?)
+                }
+                None => None,
+            };
+            Ok(Settled { snapshot: look(&mut netlink)?, moved })
+        };
+        let settled = self.netns.run(visit)??;
+        self.moved = settled.moved;
+        Ok(settled.snapshot)
+    }
+
+    /// Publishes the network status where it is due. A status that is not taken undoes the ADD: clients
+    /// that wait for it would wait for ever.
+    fn publish_status(&mut self, results: &[AttachmentResult], snapshot: &Snapshot) -> Result<(), Error> {
+        let (Some(pod), Some(cluster)) = (&self.status_of, &mut self.session.cluster) else { return Ok(()) };
+        let config = self.session.config;
+        let primary =
+            chained_result(config).map(|result| AttachmentResult::read_lenient(result, config.version));
+        let primary =
+            primary.transpose()?.map(|result| (config.network.as_str(), &self.sandbox.interface, result));
+        let attachments = self.plan.attachments.iter().zip(results);
+        publish::status(cluster, pod, primary, attachments, snapshot, &self.session.device_infos)
+    }
+
+    /// The result in the request's version (design decision 7).
+    fn merge(
+        &self,
+        results: Vec<AttachmentResult>,
+        changes: &Option<(&InterfaceName, Vec<RouteChange>)>,
+        snapshot: &Snapshot,
+    ) -> Result<Value, Error> {
+        let version = self.session.config.version;
+        let mut results: Vec<_> = self.plan.attachments.iter().zip(results).collect();
+        let is_primary = |attachment: &Attachment| attachment.role == Role::Primary;
+        let mut merged = match (chained_result(self.session.config), results.first()) {
+            (Some(result), _) => AttachmentResult::read_lenient(result, version)?,
+            (None, Some((first, _))) if is_primary(first) => results.remove(0).1,
+            (None, _) => AttachmentResult::default(),
+        };
+        // Before 0.3.0 an address has no interface: an extra's would be taken for the pod's.
+        if self.session.config.result_scope == ResultScope::All && version.has_interfaces() {
+            for (attachment, extra) in results {
+                add_default_routes(&mut merged, attachment, &extra, snapshot);
+                merged.append(extra, attachment.interface.as_str(), &self.sandbox.netns);
+            }
+        }
+        for change in changes.iter().flat_map(|(_, changes)| changes) {
+            merged.replace_default_routes(change.family, &change.gateways);
+        }
+        Ok(merged.write(version))
+    }
+
+    /// Undoes in reverse what was done. What resists stays in the record for DEL.
+    fn undo(&mut self, error: Error) -> Error {
+        let deadline = Deadline::after(Deadline::UNDO);
+        self.session.delegates.signals().ignore_stop();
+        if let Some(moved) = self.moved.take() {
+            let _ = self.netns.run(|| Netlink::open().map(|mut netlink| moved.undo(&mut netlink)));
+        }
+        let mut failures: Vec<AttachError> = Vec::new();
+        for (at, attachment) in self.plan.attachments.iter().enumerate().take(self.tried).rev() {
+            let result = self.results.get(at).cloned();
+            let share = deadline.share(at + 1);
+            let failed = self.attacher().del(attachment, result.as_ref(), share);
+            if failed.is_empty() {
+                let _ = self.note(&Event::Gone(at));
+            }
+            failures.extend(failed);
+        }
+        self.close_record(failures.is_empty(), deadline);
+        if failures.is_empty() {
+            return error;
+        }
+        let left: Vec<_> = failures.iter().map(ToString::to_string).collect();
+        let details = [error.details.clone(), format!("not undone yet, left to DEL: {}", left.join("; "))];
+        error.with_details(details.into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join("; "))
+    }
+
+    /// Removes the record once nothing is left; otherwise marks what was never tried as gone.
+    fn close_record(&mut self, undone: bool, deadline: Deadline) {
+        if self.journal.is_none() {
+            return;
+        }
+        for at in self.tried..self.plan.attachments.len() {
+            let _ = self.note(&Event::Gone(at));
+        }
+        let _ = self.journal.as_mut().map(|journal| journal.wait_for_disk(deadline));
+        if undone && let Err(error) = self.session.ledger.remove(&key_of(self.sandbox)) {
+            log::warn!("{error}");
+        }
+    }
+}
+
+/// A default route that an extra network brought where there was none: the kernel has it, so the
+/// result shows it.
+fn add_default_routes(
+    merged: &mut AttachmentResult,
+    attachment: &Attachment,
+    extra: &AttachmentResult,
+    snapshot: &Snapshot,
+) {
+    for family in Family::ALL {
+        let ours = |route: &SeenRoute| {
+            route.family == family && route.interface.as_deref() == Some(attachment.interface.as_str())
+        };
+        if merged.default_gateways(family).is_empty() && snapshot.default_routes.iter().any(ours) {
+            merged.replace_default_routes(family, &extra.default_gateways(family));
+        }
+    }
+}
+
+/// What the kernel shows in the namespace of the calling thread.
+pub(super) fn look(netlink: &mut Netlink) -> Result<Snapshot, NetlinkError> {
+    let links = netlink.links()?;
+    let names: BTreeMap<u32, String> = links.iter().map(|link| (link.index, link.name.clone())).collect();
+    let mut default_routes = Vec::new();
+    for family in Family::ALL {
+        default_routes.extend(netlink.default_routes(family)?.iter().map(|route| SeenRoute {
+            family,
+            interface: route.link_index.and_then(|index| names.get(&index).cloned()),
+            gateway: route.gateway,
+        }));
+    }
+    Ok(Snapshot { links, default_routes })
+}

@@ -1,0 +1,170 @@
+//! CHECK (CNI 1.1.0, section 2): each delegate's own CHECK with the result of its own ADD, then the
+//! kernel against what it showed when ADD ended.
+
+use std::cell::LazyCell;
+
+use serde_json::Value;
+
+use super::{Session, add, del, key_of, open_netns};
+use crate::attach::{Attacher, Place};
+use crate::cni::error::{Code, Error};
+use crate::cni::request::Sandbox;
+use crate::cni::result::AttachmentResult;
+use crate::config::CheckNetworks;
+use crate::deadline::Deadline;
+use crate::ledger::{Mode, Record};
+use crate::netlink::{Link, Netlink};
+use crate::netns::Netns;
+use crate::plan::{Attachment, Role};
+use crate::pod::Pod;
+use crate::route;
+
+pub(super) fn check(session: &mut Session<'_>, sandbox: &Sandbox) -> Result<(), Error> {
+    let pod = Pod::from_args(&sandbox.args)?;
+    check_pod(session, sandbox).map_err(|error| error.about(format!("pod {pod}")))
+}
+
+fn check_pod(session: &mut Session<'_>, sandbox: &Sandbox) -> Result<(), Error> {
+    let deadline = Deadline::after(Deadline::OTHER);
+    let netns = open_netns(sandbox)?;
+    let Some(record) = session.ledger.read(&key_of(sandbox))? else {
+        return check_unrecorded(session, sandbox, deadline);
+    };
+    if record.plan.netns.id != netns.id() {
+        let problem = format!(
+            "{} is not the network namespace that container {} was attached in",
+            sandbox.netns, sandbox.container
+        );
+        return Err(Error::new(Code::DRIFT, problem));
+    }
+    check_delegates(session, sandbox, &record, deadline)?;
+    check_kernel(session, &record, &netns)
+}
+
+/// A pod that asked for nothing has no record behind a chained Braid, nor may one that ran while the
+/// state directory could not be written: the primary's CHECK is all there is.
+fn check_unrecorded(session: &mut Session<'_>, sandbox: &Sandbox, deadline: Deadline) -> Result<(), Error> {
+    let Some(primary) = del::current_primary(session, sandbox)? else { return Ok(()) };
+    let result = del::requested_result(session, &primary).unwrap_or_default();
+    Ok(attacher(session, sandbox).check(&primary, &result, deadline)?)
+}
+
+fn attacher<'s, 'a>(session: &'s mut Session<'a>, sandbox: &'s Sandbox) -> Attacher<'s, 'a> {
+    let place = Place { container: &sandbox.container, netns: &sandbox.netns };
+    session.attacher(place)
+}
+
+fn check_delegates(
+    session: &mut Session<'_>,
+    sandbox: &Sandbox,
+    record: &Record,
+    deadline: Deadline,
+) -> Result<(), Error> {
+    let scope = session.config.check_networks;
+    let host = LazyCell::new(|| Netlink::open().and_then(|mut netlink| netlink.links()).unwrap_or_default());
+    for (at, attachment, result) in record.remaining() {
+        if attachment.role == Role::Extra && scope != CheckNetworks::All {
+            continue;
+        }
+        let Some(result) = result else {
+            let problem =
+                format!("network \"{}\" on {} was never attached", attachment.label, attachment.interface);
+            return Err(Error::new(Code::DRIFT, problem));
+        };
+        let mut result = expected_result(record, at, attachment, result)?;
+        show_current_host_macs(&mut result, &host);
+        attacher(session, sandbox).check(attachment, &result, deadline)?;
+    }
+    Ok(())
+}
+
+/// The result that an attachment's CHECK is held against: its own, without the default routes that we
+/// moved elsewhere, since reference plugins look for each route of it.
+fn expected_result(
+    record: &Record,
+    at: usize,
+    attachment: &Attachment,
+    result: &Value,
+) -> Result<Value, Error> {
+    let mover = record
+        .remaining()
+        .find_map(|(mover, other, result)| Some((mover, other, other.default_route.as_ref()?, result?)));
+    let Some((mover, other, gateways, moved)) = mover else { return Ok(result.clone()) };
+    let moved = AttachmentResult::read_lenient(moved, other.network.version)?;
+    let mut expected = AttachmentResult::read_lenient(result, attachment.network.version)?;
+    for change in route::changes(gateways, &moved) {
+        let kept = if mover == at { change.gateways.as_slice() } else { &[] };
+        expected.replace_default_routes(change.family, kept);
+    }
+    Ok(expected.write(attachment.network.version))
+}
+
+/// The MAC of a bridge without an address of its own follows its ports: it changes as other pods come
+/// and go, and the bridge plugin's CHECK fails for one that is not as ADD saw it.
+fn show_current_host_macs(result: &mut Value, host: &[Link]) {
+    let text = |interface: &Value, key: &str| interface.get(key).and_then(Value::as_str).map(str::to_owned);
+    let interfaces = result.get_mut("interfaces").and_then(Value::as_array_mut);
+    for interface in interfaces.into_iter().flatten() {
+        if text(interface, "sandbox").is_some_and(|sandbox| !sandbox.is_empty()) {
+            continue;
+        }
+        let link = host.iter().find(|link| text(interface, "name").as_ref() == Some(&link.name));
+        if let (Some(mac), Some(object)) = (link.and_then(|link| link.mac.clone()), interface.as_object_mut())
+        {
+            object.insert("mac".to_owned(), Value::from(mac));
+        }
+    }
+}
+
+fn check_kernel(session: &Session<'_>, record: &Record, netns: &Netns) -> Result<(), Error> {
+    let Some(then) = &record.complete else {
+        return Err(Error::new(Code::DRIFT, "its ADD never ended: delete the pod to have it attached anew"));
+    };
+    let now = netns.run(|| add::look(&mut Netlink::open()?))??;
+    let primary_only = session.config.check_networks == CheckNetworks::Primary;
+    let extras =
+        record.remaining().filter(|(_, attachment, _)| attachment.role == Role::Extra && !primary_only);
+    // Behind a chained Braid others of the primary's chain change its interface: tuning sets the MAC, say.
+    let primary = (record.plan.mode == Mode::Delegating).then_some(&record.plan.key.interface);
+    let interfaces: Vec<_> =
+        primary.into_iter().chain(extras.map(|(_, attachment, _)| &attachment.interface)).collect();
+    let drift = then.drift(&now, &interfaces);
+    if drift.is_empty() {
+        return Ok(());
+    }
+    let problem = format!(
+        "the sandbox is not as it was attached: {}; delete the pod to have it attached anew",
+        drift.join("; ")
+    );
+    Err(Error::new(Code::DRIFT, problem))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn only_the_hosts_interfaces_are_shown_as_they_are_now() {
+        let host = ["br-blue", "eth0"].map(|name| Link {
+            index: 1,
+            name: name.to_owned(),
+            mac: Some("02:00:00:00:00:02".to_owned()),
+            mtu: None,
+            up: true,
+            addresses: Vec::new(),
+        });
+        let mut result = json!({"interfaces": [
+            {"name": "br-blue", "mac": "02:00:00:00:00:01", "note": "kept"},
+            {"name": "gone", "mac": "02:00:00:00:00:01", "sandbox": ""},
+            {"name": "eth0", "mac": "02:00:00:00:00:01", "sandbox": "/run/netns/pod"},
+        ]});
+        show_current_host_macs(&mut result, &host);
+        let expected = json!({"interfaces": [
+            {"name": "br-blue", "mac": "02:00:00:00:00:02", "note": "kept"},
+            {"name": "gone", "mac": "02:00:00:00:00:01", "sandbox": ""},
+            {"name": "eth0", "mac": "02:00:00:00:00:01", "sandbox": "/run/netns/pod"},
+        ]});
+        assert_eq!(result, expected);
+    }
+}

@@ -1,0 +1,229 @@
+//! DEL (CNI 1.1.0, section 2): tear down what the record holds, in reverse, past failures. Neither the
+//! API nor an annotation is asked. What cannot be torn down stays recorded, and is set aside once it
+//! has resisted for too long.
+
+use serde_json::Value;
+
+use super::{Session, boot_id, key_of, netns_at, now};
+use crate::attach::{AttachError, Place};
+use crate::cni::error::{Code, Error};
+use crate::cni::request::Sandbox;
+use crate::cni::result::AttachmentResult;
+use crate::deadline::Deadline;
+use crate::ledger::{Event, LedgerError, Record};
+use crate::multus_cache;
+use crate::plan::{Attachment, Role};
+use crate::pod::{Pod, without_annotations};
+use crate::primary;
+
+pub(super) fn del(session: &mut Session<'_>, sandbox: &Sandbox) -> Result<(), Error> {
+    let about = |error: Error| match Pod::from_args(&sandbox.args) {
+        Ok(pod) => error.about(format!("pod {pod}")),
+        Err(_) => error.about(format!("container {}", sandbox.container)),
+    };
+    let deadline = Deadline::after(Deadline::DEL);
+    // Stopping halfway would leave more behind than going on, which ends within the limit.
+    session.delegates.signals().ignore_stop();
+    // A second DEL of a pod that asked for nothing costs one look.
+    if !session.ledger.has(&key_of(sandbox)) {
+        return without_record(session, sandbox, deadline).map_err(about);
+    }
+    let _lock = lock(session, sandbox, deadline).map_err(about)?;
+    match session.ledger.read(&key_of(sandbox)) {
+        Ok(Some(record)) => tear_down(session, &record, &sandbox.netns, deadline).map_err(about),
+        Ok(None) => without_record(session, sandbox, deadline).map_err(about),
+        Err(error @ LedgerError::Unreadable { .. }) => {
+            log::error!("{error}; what it held is left to GC, and to whoever reads it");
+            without_record(session, sandbox, deadline).map_err(about)
+        }
+        Err(error) => Err(about(error.into())),
+    }
+}
+
+/// Teardown goes on without a lock where the disk is full or read-only.
+fn lock(
+    session: &mut Session<'_>,
+    sandbox: &Sandbox,
+    deadline: Deadline,
+) -> Result<Option<crate::ledger::Lock>, Error> {
+    match session.ledger.lock(&sandbox.container, deadline.share(2), session.delegates.signals()) {
+        Ok(lock) => Ok(Some(lock)),
+        Err(error @ (LedgerError::Busy(_) | LedgerError::Stopped)) => Err(error.into()),
+        Err(error) => {
+            log::warn!("{error}");
+            Ok(None)
+        }
+    }
+}
+
+/// Tears down what a record holds. The lock of the container must be held. The record goes when nothing
+/// of it is left; `netns` is what the runtime says.
+///
+/// # Errors
+/// One [`Error`] that lists what remains.
+pub(super) fn tear_down(
+    session: &mut Session<'_>,
+    record: &Record,
+    netns: &str,
+    deadline: Deadline,
+) -> Result<(), Error> {
+    let netns = living_netns(record, netns);
+    let remaining: Vec<_> =
+        record.remaining().map(|(at, attachment, result)| (at, attachment, result.cloned())).collect();
+    let mut failures: Vec<(usize, &Attachment, Vec<AttachError>)> = Vec::new();
+    for (left, (at, attachment, result)) in remaining.into_iter().enumerate().rev() {
+        let place = Place { container: &record.plan.key.container, netns: &netns };
+        let mut attacher = session.attacher(place);
+        let failed = attacher.del(attachment, result.as_ref(), deadline.share(left + 1));
+        if failed.is_empty() {
+            note(session, record, &Event::Gone(at));
+        } else {
+            failures.push((at, attachment, failed));
+        }
+    }
+    if !failures.is_empty() {
+        give_up(session, record, &mut failures);
+    }
+    finish(session, record, &failures)
+}
+
+fn finish(
+    session: &Session<'_>,
+    record: &Record,
+    failures: &[(usize, &Attachment, Vec<AttachError>)],
+) -> Result<(), Error> {
+    let sentences: Vec<_> =
+        failures.iter().flat_map(|(_, _, failed)| failed).map(ToString::to_string).collect();
+    if failures.is_empty() || !session.config.retry_delete {
+        // On a read-only disk the record stays; GC removes it, and running DEL again is harmless.
+        if let Err(error) = session.ledger.remove(&record.plan.key) {
+            log::warn!("{error}");
+        }
+    }
+    if sentences.is_empty() {
+        return Ok(());
+    }
+    let problem = format!(
+        "{} of {} networks could not be torn down: {}",
+        failures.len(),
+        record.plan.attachments.len(),
+        sentences.join("; ")
+    );
+    let code = if let [(_, _, failed)] = failures { code_of(failed) } else { Code::TEARDOWN };
+    Err(Error::new(code, problem))
+}
+
+/// The code of the one plugin that failed, or our own for several.
+fn code_of(failed: &[AttachError]) -> Code {
+    match failed {
+        [only] => only.to_protocol().code,
+        _ => Code::TEARDOWN,
+    }
+}
+
+/// Extra networks that have resisted for too long become orphans, so that the pod can go. The primary
+/// never does: its addresses are the cluster's.
+fn give_up(
+    session: &Session<'_>,
+    record: &Record,
+    failures: &mut Vec<(usize, &Attachment, Vec<AttachError>)>,
+) {
+    let since = record.failing_since.unwrap_or_else(now);
+    if record.failing_since.is_none() {
+        note(session, record, &Event::Failing(since));
+    }
+    let resisted = now().saturating_sub(since) >= session.config.delete_give_up.as_secs();
+    let drops_at_once = !session.config.retry_delete;
+    failures.retain(|(at, attachment, failed)| {
+        if attachment.role == Role::Primary || !(resisted || drops_at_once) {
+            return true;
+        }
+        let reason = failed.first().map(ToString::to_string).unwrap_or_default();
+        match session.ledger.orphan(record, *at) {
+            Ok(()) => log::error!("given up, and kept as an orphan for GC to try again: {reason}"),
+            Err(error) => {
+                log::warn!("{error}");
+                return true;
+            }
+        }
+        note(session, record, &Event::Gone(*at));
+        // With retryDeleteOnError off, the runtime still hears of it once, as from Multus.
+        !resisted
+    });
+}
+
+fn note(session: &Session<'_>, record: &Record, event: &Event) {
+    let noted = session.ledger.journal(&record.plan.key).and_then(|mut journal| journal.append(event));
+    if let Err(error) = noted {
+        log::warn!("{error}");
+    }
+}
+
+/// The path of the record's namespace, or nothing once it is gone. A path alone proves nothing: it may
+/// belong to another sandbox by now.
+pub(super) fn living_netns(record: &Record, given: &str) -> String {
+    let recorded = &record.plan.netns;
+    if recorded.boot != boot_id() {
+        return String::new();
+    }
+    let same = |path: &&str| netns_at(path).ok().flatten().is_some_and(|netns| netns.id() == recorded.id);
+    [given, &recorded.path].into_iter().find(same).unwrap_or_default().to_owned()
+}
+
+/// A pod without a record: it asked for nothing, its ADD failed, it is gone already, or it is older than
+/// Braid's installation. The primary's DEL is harmless in each case; networks that Multus attached are
+/// in Multus's cache.
+fn without_record(session: &mut Session<'_>, sandbox: &Sandbox, deadline: Deadline) -> Result<(), Error> {
+    let cache = multus_cache::find(&session.config.state_dir, &sandbox.container);
+    let mut attachments: Vec<Attachment> = Vec::new();
+    attachments.extend(current_primary(session, sandbox)?);
+    if let Some(cache) = &cache {
+        match cache.extras(&sandbox.args, session.config.version) {
+            Ok(extras) => attachments.extend(extras),
+            Err(problem) => {
+                log::error!("multus's record {} {problem}; it is set aside", cache.path().display());
+                cache.set_aside();
+            }
+        }
+    }
+    let netns = netns_at(&sandbox.netns).ok().flatten().map(|_| sandbox.netns.as_str()).unwrap_or_default();
+    let mut failures = Vec::new();
+    for (left, attachment) in attachments.iter().enumerate().rev() {
+        let result = requested_result(session, attachment).filter(|_| attachment.role == Role::Primary);
+        let place = Place { container: &sandbox.container, netns };
+        let mut attacher = session.attacher(place);
+        failures.extend(attacher.del(attachment, result.as_ref(), deadline.share(left + 1)));
+    }
+    if failures.is_empty() {
+        cache.as_ref().map(multus_cache::MultusCache::remove);
+        return Ok(());
+    }
+    let sentences: Vec<_> = failures.iter().map(ToString::to_string).collect();
+    Err(Error::new(code_of(&failures), sentences.join("; ")))
+}
+
+/// The primary of a delegating Braid as it is configured now. Where there is none yet, nothing can have
+/// been attached through it.
+pub(super) fn current_primary(session: &Session<'_>, sandbox: &Sandbox) -> Result<Option<Attachment>, Error> {
+    let config = session.config;
+    let Some(source) = &config.primary else { return Ok(None) };
+    let mut definitions = session.definitions();
+    let network = match primary::resolve(source, config, &mut definitions) {
+        Ok(network) => network,
+        Err(error) if error.is_transient() => {
+            log::warn!("{error}");
+            return Ok(None);
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let (interface, args) = (sandbox.interface.clone(), sandbox.args.clone());
+    let attachment = Attachment::new(network.name.to_string(), Role::Primary, interface, network, args);
+    Ok(Some(Attachment { runtime_config: without_annotations(&config.runtime_config), ..attachment }))
+}
+
+/// The result that an attachment's plugins get as `prevResult` where only the request has one, in their
+/// version: plugins refuse every other. One that cannot be read is none.
+pub(super) fn requested_result(session: &Session<'_>, attachment: &Attachment) -> Option<Value> {
+    let result = AttachmentResult::read_lenient(session.config.prev_result.as_ref()?, session.config.version);
+    result.ok().map(|result| result.write(attachment.network.version))
+}

@@ -1,0 +1,215 @@
+//! GC (CNI 1.1.0, section 2): tears down recorded attachments that the runtime no longer has, then lets
+//! the networks clean up behind them.
+//!
+//! Only records of the request's own network are touched: a node may have several conflists, and each
+//! is collected with a list of its own.
+
+use std::collections::{BTreeMap, HashSet};
+
+use serde_json::{Value, json};
+
+use super::{Session, del};
+use crate::attach;
+use crate::cni::error::{Code, Error};
+use crate::cni::netconf::{NetworkConfig, NetworkName};
+use crate::config::ValidAttachment;
+use crate::deadline::Deadline;
+use crate::ledger::{LedgerError, Record};
+use crate::multus_cache;
+use crate::plan::Role;
+use crate::primary;
+
+pub(super) fn gc(session: &mut Session<'_>) -> Result<(), Error> {
+    let Some(valid) = session.config.valid_attachments.clone() else {
+        let problem = "GC without \"cni.dev/valid-attachments\" would take every attachment for a stale one; nothing was done";
+        return Err(Error::new(Code::CONFIG, problem));
+    };
+    let deadline = Deadline::after(Deadline::OTHER);
+    let mut failures: Vec<Error> = Vec::new();
+    let (records, unreadable) = read_records(session)?;
+    failures.extend(unreadable);
+    failures.extend(tear_down_stale(session, &records, &valid, deadline));
+    failures.extend(retry_orphans(session, deadline));
+    failures.extend(collect_networks(session, &records, &valid, deadline));
+    session.ledger.sweep();
+    session.definitions().copies.sweep();
+    if failures.is_empty() {
+        return Ok(());
+    }
+    let sentences: Vec<_> = failures.iter().map(ToString::to_string).collect();
+    let code = if let [only] = failures.as_slice() { only.code } else { Code::TEARDOWN };
+    Err(Error::new(code, sentences.join("; ")))
+}
+
+fn read_records(session: &Session<'_>) -> Result<(Vec<Record>, Vec<Error>), Error> {
+    let mut records = Vec::new();
+    let mut unreadable = Vec::new();
+    for record in session.ledger.all()? {
+        match record {
+            Ok(record) => records.push(record),
+            Err(error) => unreadable.push(Error::from(error)),
+        }
+    }
+    Ok((records, unreadable))
+}
+
+fn tear_down_stale(
+    session: &mut Session<'_>,
+    records: &[Record],
+    valid: &[ValidAttachment],
+    deadline: Deadline,
+) -> Vec<Error> {
+    let valid: HashSet<(&str, &str)> = valid
+        .iter()
+        .map(|attachment| (attachment.container.as_str(), attachment.interface.as_str()))
+        .collect();
+    let is_stale = |record: &&Record| {
+        let key = &record.plan.key;
+        record.plan.network == session.config.network
+            && !valid.contains(&(key.container.as_str(), key.interface.as_str()))
+    };
+    let stale: Vec<&Record> = records.iter().filter(is_stale).collect();
+    let count = stale.len();
+    let outcomes = stale
+        .into_iter()
+        .enumerate()
+        .map(|(done, record)| tear_down_one(session, record, deadline.share(count - done)));
+    outcomes.filter_map(Result::err).collect()
+}
+
+/// A container whose lock is held is being added or deleted right now, and none of GC's business.
+fn tear_down_one(session: &mut Session<'_>, record: &Record, deadline: Deadline) -> Result<(), Error> {
+    let key = &record.plan.key;
+    let now = Deadline::after(std::time::Duration::ZERO);
+    let _lock = match session.ledger.lock(&key.container, now, session.delegates.signals()) {
+        Ok(lock) => lock,
+        Err(LedgerError::Busy(_)) => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    // Read again: it may have gone, or come anew, since the list was read.
+    match session.ledger.read(key)? {
+        Some(current) if current == *record => {
+            log::info!("container {} is gone: its networks are torn down", key.container);
+            del::tear_down(session, &current, "", deadline)
+                .map_err(|error| error.about(format!("pod {}", record.plan.pod)))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn retry_orphans(session: &mut Session<'_>, deadline: Deadline) -> Vec<Error> {
+    let orphans = session.ledger.all_orphans().unwrap_or_default();
+    let ours: Vec<_> =
+        orphans.into_iter().filter(|(_, record)| record.plan.network == session.config.network).collect();
+    let mut failures = Vec::new();
+    for (path, record) in ours {
+        let place =
+            attach::Place { container: &record.plan.key.container, netns: &del::living_netns(&record, "") };
+        let mut attacher = session.attacher(place);
+        let failed: Vec<_> = record
+            .remaining()
+            .flat_map(|(_, attachment, result)| attacher.del(attachment, result, deadline.share(4)))
+            .collect();
+        if failed.is_empty() {
+            failures.extend(session.ledger.remove_orphan(&path).err().map(Error::from));
+        }
+        failures.extend(failed.into_iter().map(Error::from));
+    }
+    failures
+}
+
+/// GC of the primary with the runtime's list, and of each extra network with the whole list that the
+/// ledger holds for it.
+fn collect_networks(
+    session: &mut Session<'_>,
+    torn_down: &[Record],
+    valid: &[ValidAttachment],
+    deadline: Deadline,
+) -> Vec<Error> {
+    let mut failures = Vec::new();
+    let (live, unreadable) = match read_records(session) {
+        Ok(records) => records,
+        Err(error) => return vec![error],
+    };
+    let mut primary_name = None;
+    match primary_network(session) {
+        Ok(Some(network)) => {
+            let list =
+                valid.iter().map(|attachment| (attachment.container.clone(), attachment.interface.clone()));
+            let list = list.chain(attachments_of(&network.name, &live));
+            let failed =
+                attach::gc(&mut session.delegates, &network, &to_value(list.collect()), deadline.share(2));
+            failures.extend(failed.into_iter().map(Error::from));
+            primary_name = Some(network.name);
+        }
+        Ok(None) => {}
+        Err(error) => failures.push(error),
+    }
+    let extras = extra_networks(torn_down, &session.config.network);
+    let extras: Vec<_> = extras.into_iter().filter(|(name, _)| Some(name) != primary_name.as_ref()).collect();
+    if !extras.is_empty()
+        && let Some(problem) = unknown_attachments(session, !unreadable.is_empty())
+    {
+        log::warn!("extra networks are not collected: {problem}");
+        return failures;
+    }
+    for (name, network) in extras {
+        let mut list: Vec<_> = attachments_of(&name, &live).collect();
+        // Behind a chained Braid, a definition may bear the name of the runtime's own network.
+        if name == session.config.network {
+            list.extend(valid.iter().map(|valid| (valid.container.clone(), valid.interface.clone())));
+        }
+        let failed = attach::gc(&mut session.delegates, &network, &to_value(list), deadline.share(4));
+        failures.extend(failed.into_iter().map(Error::from));
+    }
+    failures
+}
+
+/// Why the list of an extra network's attachments may lack living ones, whose addresses would be freed.
+fn unknown_attachments(session: &Session<'_>, unreadable: bool) -> Option<String> {
+    if unreadable {
+        return Some("a record cannot be read".to_owned());
+    }
+    if session.ledger.has_set_aside() {
+        return Some("a record was set aside: look at it, then remove it from \"aside\"".to_owned());
+    }
+    let directory = multus_cache::any(&session.config.state_dir)?;
+    Some(format!("multus remembers containers in {}, which may be on them still", directory.display()))
+}
+
+fn primary_network(session: &Session<'_>) -> Result<Option<NetworkConfig>, Error> {
+    let config = session.config;
+    let Some(source) = &config.primary else { return Ok(None) };
+    match primary::resolve(source, config, &mut session.definitions()) {
+        Ok(network) => Ok(Some(network)),
+        Err(error) if error.is_transient() => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The extra networks of the request's records, the newest configuration of each.
+fn extra_networks(records: &[Record], network: &NetworkName) -> BTreeMap<NetworkName, NetworkConfig> {
+    let mut ours: Vec<&Record> = records.iter().filter(|record| record.plan.network == *network).collect();
+    ours.sort_by_key(|record| record.plan.created);
+    let attachments = ours.into_iter().flat_map(|record| &record.plan.attachments);
+    let extras = attachments.filter(|attachment| attachment.role == Role::Extra);
+    extras.map(|attachment| (attachment.network.name.clone(), attachment.network.clone())).collect()
+}
+
+/// What the ledger holds for a network, whoever's record it is in.
+fn attachments_of(name: &NetworkName, records: &[Record]) -> impl Iterator<Item = (String, String)> {
+    let remaining = records
+        .iter()
+        .flat_map(|record| record.remaining().map(move |(_, attachment, _)| (record, attachment)));
+    let of_network = remaining.filter(move |(_, attachment)| attachment.network.name == *name);
+    of_network
+        .map(|(record, attachment)| (record.plan.key.container.to_string(), attachment.interface.to_string()))
+}
+
+fn to_value(mut list: Vec<(String, String)>) -> Value {
+    list.sort();
+    list.dedup();
+    list.into_iter()
+        .map(|(container, interface)| json!({"containerID": container, "ifname": interface}))
+        .collect()
+}

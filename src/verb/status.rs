@@ -1,0 +1,36 @@
+//! STATUS (CNI 1.1.0, section 2): answers at once, from the configuration and the primary's own STATUS.
+//! A STATUS that fails makes the node NotReady, so neither the API nor an extra network has a say.
+
+use super::Session;
+use crate::attach;
+use crate::cni::error::{Code, Error};
+use crate::deadline::Deadline;
+use crate::primary;
+
+pub(super) fn status(session: &mut Session<'_>) -> Result<(), Error> {
+    session.refuse_nested().map_err(not_available)?;
+    let config = session.config;
+    let Some(source) = &config.primary else { return Ok(()) };
+    if let Some(file) = config.readiness_file.as_ref().filter(|file| !file.exists()) {
+        let problem = format!(
+            "the primary network is not ready: {} is missing (readinessindicatorfile)",
+            file.display()
+        );
+        return Err(Error::new(Code::NOT_AVAILABLE, problem));
+    }
+    let mut definitions = session.definitions();
+    let network =
+        primary::resolve(source, config, &mut definitions).map_err(|error| not_available(error.into()))?;
+    for plugin in &network.plugins {
+        session.delegates.find(&plugin.kind).map_err(|error| not_available(error.to_protocol()))?;
+    }
+    let about = format!("primary network \"{}\"", network.name);
+    attach::status(&mut session.delegates, &network, Deadline::after(Deadline::STATUS))
+        .map_err(|error| not_available(error.to_protocol()).about(about))
+}
+
+/// 50, unless the primary itself says 51.
+fn not_available(error: Error) -> Error {
+    let code = if error.code == Code(51) { error.code } else { Code::NOT_AVAILABLE };
+    Error { code, ..error }
+}

@@ -21,6 +21,7 @@ mod wire;
 
 mod chaining;
 mod cluster;
+mod containerd;
 mod device;
 mod faults;
 mod kubernetes;

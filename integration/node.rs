@@ -28,7 +28,6 @@
 //! Everything goes when `Node` and `Pod` are dropped, on panic too; what a killed test has left, the
 //! next one takes away.
 
-use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -41,6 +40,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::call::Call;
+use crate::containerd::machine::remove_cgroups;
 use crate::pod::Pod;
 
 /// Where Debian's `containernetworking-plugins` are.
@@ -136,7 +136,7 @@ impl Drop for Namespace {
 pub(crate) struct Node {
     root: PathBuf,
     host: Namespace,
-    containers: Cell<u32>,
+    containers: AtomicU32,
 }
 
 impl Node {
@@ -147,7 +147,7 @@ impl Node {
         for directory in ["net.d", "braid.d", "ipam", "bin/.recorder"] {
             fs::create_dir_all(root.join(directory)).unwrap();
         }
-        Self { root, host, containers: Cell::new(0) }
+        Self { root, host, containers: AtomicU32::new(0) }
     }
 
     /// A path on the node: `net.d`, `braid.d`, `state`, `ipam`, `bin` are there, or will be.
@@ -172,8 +172,7 @@ impl Node {
 
     /// A pod with its namespace; deleted with it, not through braid, when dropped.
     pub(crate) fn pod(&self, namespace: &str, name: &str) -> Pod<'_> {
-        let number = self.containers.get();
-        self.containers.set(number + 1);
+        let number = self.containers.fetch_add(1, Ordering::Relaxed);
         Pod::new(self, namespace, name, format!("container{number}-{name}"))
     }
 
@@ -459,6 +458,7 @@ fn sweep() {
     }
     for name in names_in(&std::env::temp_dir()).iter().filter(|name| gone(name)) {
         remove_directory(&std::env::temp_dir().join(name));
+        remove_cgroups(name);
     }
 }
 

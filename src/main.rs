@@ -17,25 +17,34 @@ const MAX_INPUT_BYTES: u64 = 16 << 20;
 fn main() -> ExitCode {
     match Request::read(Environment::of_process()) {
         None => help(),
-        Some(Ok(request)) => print(&answer(&request)),
+        Some(Ok(request)) => serve(&request),
         // It quotes what it was given, which must not read as the success of a DEL.
-        Some(Err(error)) => print(&failed(Error::from(error).for_del())),
+        Some(Err(error)) => fail(Error::from(error).for_del()),
     }
 }
 
-fn answer(request: &Request) -> Answer {
+fn serve(request: &Request) -> ExitCode {
     // Until the input is there nothing has been done, and a signal may end the process as usual.
     let input = match read_input() {
         Ok(input) => input,
         Err(error) => {
             let problem = format!("cannot read the configuration on standard input: {error}");
-            return failed(Error::new(Code::IO, problem));
+            return fail(Error::new(Code::IO, problem));
         }
     };
-    match Signals::block() {
-        Ok(mut signals) => verb::answer(request, &input, &mut signals),
-        Err(errno) => failed(Error::new(Code::IO, format!("cannot receive signals: {errno}"))),
-    }
+    let mut signals = match Signals::block() {
+        Ok(signals) => signals,
+        Err(errno) => return fail(Error::new(Code::IO, format!("cannot receive signals: {errno}"))),
+    };
+    let answer = verb::answer(request, &input, &mut signals);
+    print(&answer).unwrap_or_else(|error| {
+        // The runtime has gone away: it will not see this result, so the call has failed.
+        if answer.outcome.is_ok() {
+            log::error!("nobody takes the result: {error}");
+            verb::withdraw(request, &input, &mut signals);
+        }
+        ExitCode::FAILURE
+    })
 }
 
 fn read_input() -> io::Result<Vec<u8>> {
@@ -48,12 +57,13 @@ fn read_input() -> io::Result<Vec<u8>> {
     }
 }
 
-/// An error that came before the request's version was known.
-fn failed(error: Error) -> Answer {
-    Answer { version: Version::NEWEST, outcome: Err(error) }
+/// Says an error that came before the request's version was known.
+fn fail(error: Error) -> ExitCode {
+    let answer = Answer { version: Version::NEWEST, outcome: Err(error) };
+    print(&answer).unwrap_or(ExitCode::FAILURE)
 }
 
-fn print(answer: &Answer) -> ExitCode {
+fn print(answer: &Answer) -> io::Result<ExitCode> {
     let (value, code) = match &answer.outcome {
         Ok(value) => (value.clone(), ExitCode::SUCCESS),
         Err(error) => {
@@ -61,11 +71,7 @@ fn print(answer: &Answer) -> ExitCode {
             (Some(error.to_value(answer.version)), ExitCode::FAILURE)
         }
     };
-    match value.map_or(Ok(()), |value| write_line(&value)) {
-        Ok(()) => code,
-        // The runtime has gone away: it will not see this result, so the call has failed.
-        Err(_) => ExitCode::FAILURE,
-    }
+    value.map_or(Ok(()), |value| write_line(&value)).map(|()| code)
 }
 
 fn write_line(value: &Value) -> io::Result<()> {

@@ -57,6 +57,16 @@ pub fn answer(request: &Request, input: &[u8], signals: &mut Signals) -> Answer 
     Answer { version, outcome: Session::new(&config, request, signals).run(&request.verb) }
 }
 
+/// Takes back an ADD whose result nobody could be told: a runtime that was killed meanwhile knows of no
+/// attachment, and may never call DEL for it. What resists stays recorded.
+pub fn withdraw(request: &Request, input: &[u8], signals: &mut Signals) {
+    let Verb::Add(sandbox) = &request.verb else { return };
+    let request = Request { verb: Verb::Del(sandbox.clone()), ..request.clone() };
+    if let Err(error) = answer(&request, input, signals).outcome {
+        log::error!("{error}");
+    }
+}
+
 /// The version of a configuration that is wrong otherwise, so that the error comes in its layout.
 fn version_of(input: &[u8]) -> Version {
     let value: Value = serde_json::from_slice(input).unwrap_or_default();

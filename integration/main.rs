@@ -26,6 +26,7 @@ mod device;
 mod faults;
 mod kubernetes;
 mod load;
+mod operator;
 mod protocol;
 mod readme;
 mod scenarios;

@@ -96,6 +96,15 @@ fn is_missing(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
+/// A file of the ledger, looked at and left as it is.
+#[derive(Debug)]
+pub struct Seen {
+    /// The file.
+    pub path: PathBuf,
+    /// What it holds, or why that cannot be read.
+    pub record: Result<Record, String>,
+}
+
 /// The ledger in its directory. Nothing is created before the first record.
 #[derive(Clone, Debug)]
 pub struct Ledger {
@@ -245,6 +254,48 @@ impl Ledger {
             Some((path, record))
         };
         Ok(files.into_iter().filter_map(read).collect())
+    }
+
+    /// Every record as it is, and what is wrong with those that cannot be read: nothing is moved.
+    ///
+    /// # Errors
+    /// As [`Ledger::all`].
+    pub fn look(&self) -> Result<Vec<Seen>, LedgerError> {
+        self.look_in(&self.records(), |name| Some(name))
+    }
+
+    /// Every orphan as it is: see [`Ledger::look`].
+    ///
+    /// # Errors
+    /// As [`Ledger::all`].
+    pub fn look_at_orphans(&self) -> Result<Vec<Seen>, LedgerError> {
+        self.look_in(&self.orphans(), |name| Some(name.rsplit_once('.')?.0))
+    }
+
+    fn look_in(
+        &self,
+        directory: &Path,
+        record_name: impl Fn(&str) -> Option<&str>,
+    ) -> Result<Vec<Seen>, LedgerError> {
+        let files = directory::list(&self.root, directory)?;
+        let see = |path: PathBuf| {
+            let bytes = match read_bounded(&path) {
+                Err(error) if is_missing(&error) => return None,
+                outcome => outcome.map_err(|error| error.to_string()),
+            };
+            let name = name_of(&path);
+            let record = bytes.and_then(|bytes| Record::parse(&bytes, record_name(&name).unwrap_or(&name)));
+            Some(Seen { path, record })
+        };
+        Ok(files.into_iter().filter_map(see).collect())
+    }
+
+    /// The files of records that were set aside.
+    ///
+    /// # Errors
+    /// As [`Ledger::all`].
+    pub fn set_aside_files(&self) -> Result<Vec<PathBuf>, LedgerError> {
+        directory::list(&self.root, &self.aside())
     }
 
     /// Whether a record was ever set aside and still waits for somebody to look at it.

@@ -10,7 +10,8 @@
 //!                                                                            └─ ledger ┘
 //! ```
 //!
-//! [`prepare`] walks up to the plan and changes nothing; [`verb`] has the steps of each verb.
+//! [`prepare`] walks up to the plan and changes nothing; [`verb`] has the steps of each verb. [`operator`] is
+//! the tool for people, beside that way.
 
 pub mod attach;
 pub mod cluster;
@@ -27,6 +28,7 @@ pub mod multus_cache;
 pub mod name;
 pub mod netlink;
 pub mod netns;
+pub mod operator;
 pub mod plan;
 pub mod pod;
 pub mod policy;

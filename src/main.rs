@@ -1,12 +1,14 @@
-//! The executable: a plugin where a runtime starts it, a page of help where a person does. The only
+//! The executable: a plugin where a runtime starts it, a tool where a person does. The only
 //! place that writes to stdout and that exits.
 
-use std::io::{self, Read, Write};
+use std::io::{self, IsTerminal, Read, Write};
 use std::process::ExitCode;
 
 use braid::cni::error::{Code, Error};
 use braid::cni::request::{Environment, Request};
 use braid::cni::version::Version;
+use braid::operator::console::Look;
+use braid::operator::{self, Console};
 use braid::signal::Signals;
 use braid::verb::{self, Answer};
 use serde_json::Value;
@@ -16,7 +18,7 @@ const MAX_INPUT_BYTES: u64 = 16 << 20;
 
 fn main() -> ExitCode {
     match Request::read(Environment::of_process()) {
-        None => help(),
+        None => operate(),
         Some(Ok(request)) => serve(&request),
         // It quotes what it was given, which must not read as the success of a DEL.
         Some(Err(error)) => fail(Error::from(error).for_del()),
@@ -80,21 +82,12 @@ fn write_line(value: &Value) -> io::Result<()> {
     stdout.flush()
 }
 
-fn help() -> ExitCode {
-    let command = clap::Command::new("braid")
-        .version(env!("CARGO_PKG_VERSION"))
-        .about("A CNI meta-plugin: gives a pod its primary network and every extra network it asks for")
-        .long_about(include_str!("help/about.txt"))
-        .after_long_help(include_str!("help/example.txt"))
-        .arg_required_else_help(false);
-    match command.clone().try_get_matches() {
-        Ok(_) => {
-            let shown = command.clone().print_long_help();
-            if shown.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-        }
-        Err(error) => {
-            let _ = error.print();
-            u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
-        }
-    }
+fn operate() -> ExitCode {
+    let terminal = io::stdout().is_terminal();
+    let colourless = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let width = terminal.then(terminal_size::terminal_size).flatten();
+    let look = Look { colour: terminal && !colourless, width: width.map(|(width, _)| width.0) };
+    let (mut out, mut error) = (io::stdout().lock(), io::stderr().lock());
+    let exit = operator::run(std::env::args_os(), &mut Console::new(&mut out, &mut error, look));
+    ExitCode::from(exit.status())
 }

@@ -5,6 +5,7 @@ mod check;
 mod del;
 mod gc;
 mod publish;
+pub mod repair;
 mod status;
 
 use std::path::PathBuf;
@@ -85,6 +86,7 @@ fn versions(input: &[u8]) -> Value {
 }
 
 /// One call: configuration, request, and the doors to plugins and ledger.
+#[derive(Debug)]
 struct Session<'a> {
     config: &'a Config,
     request: &'a Request,

@@ -152,7 +152,7 @@ fn give_up(
     });
 }
 
-fn note(session: &Session<'_>, record: &Record, event: &Event) {
+pub(super) fn note(session: &Session<'_>, record: &Record, event: &Event) {
     let noted = session.ledger.journal(&record.plan.key).and_then(|mut journal| journal.append(event));
     if let Err(error) = noted {
         log::warn!("{error}");

@@ -1,0 +1,145 @@
+//! `list`, `show`, `gc`, `repair`: what a runtime has attached through the plugin, seen by a person.
+
+use insta::assert_snapshot;
+use serde_json::{Value, json};
+
+use super::{Said, Tool};
+use crate::node::Node;
+use crate::pod::Pod;
+
+/// A node whose configuration is where a person's commands find it, with a primary and network `blue`.
+fn node() -> Node {
+    let node = Node::new();
+    let entry = json!({
+        "type": "braid", "confDir": node.path("braid.d"), "cniDir": node.path("state"),
+        "primaryConfDir": node.path("net.d"), "binDir": node.path("bin"), "delegates": [primary()],
+    });
+    let conflist = json!({"cniVersion": "1.0.0", "name": "node", "plugins": [entry]});
+    node.write("net.d/00-braid.conflist", &conflist.to_string());
+    node.recorder("primary");
+    node.network("blue", json!({"link": true, "addresses": ["10.9.0.2/24"]}));
+    node
+}
+
+fn primary() -> Value {
+    json!({"name": "cluster", "type": "primary", "link": true, "addresses": ["10.1.0.2/24"]})
+}
+
+fn braid(node: &Node, arguments: &[&str]) -> Said {
+    let conf_dir = node.path_text("net.d");
+    let arguments = [arguments, &["--conf-dir", &conf_dir]].concat();
+    Tool::new(node, &arguments).run()
+}
+
+fn attached<'n>(node: &'n Node, name: &str, networks: &str) -> Pod<'n> {
+    let pod = node.pod("team-a", name);
+    pod.add(json!({"delegates": [primary()]})).networks(networks).run().assert_success();
+    pod
+}
+
+#[test]
+fn nothing_is_attached() {
+    let node = node();
+    assert_snapshot!(braid(&node, &["list"]).snapshot());
+    assert_snapshot!(braid(&node, &["show", "team-a/web"]).snapshot());
+    assert_snapshot!(braid(&node, &["gc"]).snapshot());
+}
+
+#[test]
+fn a_node_without_braid_says_so() {
+    let node = Node::new();
+    assert_snapshot!(braid(&node, &["list"]).snapshot());
+}
+
+#[test]
+fn what_is_attached_is_listed_and_shown() {
+    let node = node();
+    let _web = attached(&node, "web", "blue, blue@data0");
+    let _plain = attached(&node, "plain", "");
+    assert_snapshot!(braid(&node, &["list"]).snapshot());
+    assert_snapshot!(braid(&node, &["show", "team-a/web"]).snapshot());
+    let list = braid(&node, &["list", "-n", "team-a", "-o", "json"]).assert_status(0).json();
+    assert_eq!(list["records"].as_array().unwrap().len(), 2);
+    assert_eq!(list["records"][1]["attachments"][1]["addresses"], json!(["10.9.0.2/24"]));
+    assert_eq!(list["records"][1]["kernel"], "agrees");
+    let other = braid(&node, &["list", "-n", "team-b"]).assert_status(0);
+    assert_eq!(other.stdout, "nothing is attached\n");
+}
+
+#[test]
+fn drift_is_shown_and_mended() {
+    let node = node();
+    let web = attached(&node, "web", "blue, blue@data0");
+    web.ip("link del net1");
+    web.ip("addr flush dev data0");
+    let list = braid(&node, &["list"]);
+    assert_snapshot!(list.snapshot());
+    let dry = braid(&node, &["repair", "--dry-run", "team-a/web"]);
+    assert_snapshot!(dry.snapshot());
+    node.forget_calls();
+    assert_snapshot!(braid(&node, &["repair", "team-a/web"]).snapshot());
+    assert_eq!(node.calls_in_order(), ["DEL blue net1"]);
+    let shown = braid(&node, &["show", "team-a/web", "-o", "json"]).json();
+    assert_eq!(shown["records"][0]["attachments"][1]["state"], "gone");
+    node.forget_calls();
+    web.del().run().assert_success();
+    assert_eq!(node.calls_in_order(), ["DEL blue data0", "DEL primary eth0"]);
+}
+
+#[test]
+fn a_sandbox_that_is_gone_is_collected() {
+    let node = node();
+    let web = attached(&node, "web", "blue");
+    let live = attached(&node, "live", "blue");
+    web.lose_netns();
+    assert_snapshot!(braid(&node, &["gc", "--dry-run"]).snapshot());
+    assert_eq!(node.state("records").len(), 2);
+    node.forget_calls();
+    assert_snapshot!(braid(&node, &["gc"]).snapshot());
+    assert_eq!(node.calls_in_order(), ["DEL blue net1", "DEL primary eth0"]);
+    assert_eq!(node.state("records"), [format!("{}@eth0", live.container)]);
+}
+
+/// A namespace that a process still lives in is not gone, wherever its path leads.
+#[test]
+fn a_sandbox_that_lives_elsewhere_is_left_alone() {
+    let node = node();
+    let web = attached(&node, "web", "blue");
+    let mut sleeper = web.command("sleep").arg("60").spawn().unwrap();
+    // `ip netns exec` has become the sleeper once it is in the namespace.
+    let inside = || std::fs::read_link(format!("/proc/{}/ns/net", sleeper.id())).unwrap();
+    let own = std::fs::read_link("/proc/self/ns/net").unwrap();
+    while inside() == own {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    web.lose_netns();
+    let said = braid(&node, &["gc", "--dry-run"]);
+    let list = braid(&node, &["list"]);
+    sleeper.kill().unwrap();
+    sleeper.wait().unwrap();
+    assert_eq!(said.stdout, "nothing is stale\n");
+    assert!(list.stdout.contains("unknown"), "{}", list.stdout);
+}
+
+#[test]
+fn what_del_gave_up_is_tried_again() {
+    let node = node();
+    let web = attached(&node, "web", "blue");
+    node.script("blue", json!({"DEL net1": {"error": {"code": 17, "msg": "the switch is away"}}}));
+    web.del().with(json!({"deleteGiveUp": 0})).run().assert_success();
+    assert_snapshot!(braid(&node, &["list"]).snapshot());
+    assert_snapshot!(braid(&node, &["repair", "team-a/web"]).snapshot());
+    node.script("blue", json!({}));
+    assert_snapshot!(braid(&node, &["repair", "team-a/web"]).snapshot());
+    assert_eq!(node.state("orphans"), Vec::<String>::new());
+}
+
+#[test]
+fn a_record_that_cannot_be_read_is_named_and_left_where_it_is() {
+    let node = node();
+    let web = attached(&node, "web", "blue");
+    let record = format!("state/records/{}@eth0", web.container);
+    node.write(&record, "damage");
+    assert_snapshot!(braid(&node, &["list"]).snapshot());
+    assert_eq!(std::fs::read_to_string(node.path(&record)).unwrap(), "damage");
+}

@@ -1,0 +1,87 @@
+//! What can be said on the command line. Meaning is given to it elsewhere, by each command's module.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+
+use super::console::Format;
+use super::list::{List, Show};
+use super::repair::{Gc, Repair};
+
+/// A CNI meta-plugin: gives a pod its primary network and every extra network it asks for.
+#[derive(Debug, Parser)]
+#[command(
+    name = "braid",
+    version,
+    long_about = include_str!("../help/about.txt"),
+    after_long_help = include_str!("../help/example.txt"),
+    max_term_width = 100
+)]
+pub(super) struct Cli {
+    #[command(flatten)]
+    pub(super) options: Options,
+    #[command(subcommand)]
+    pub(super) command: Option<Command>,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Options {
+    /// The form of the output
+    #[arg(long, short, global = true, value_enum, default_value_t, value_name = "FORMAT")]
+    pub(super) output: Format,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// List what is attached on this node, and whether the kernel agrees
+    #[command(
+        long_about = "Lists every attachment that Braid has recorded on this node, with the pod, the addresses, the age, \
+                      and whether the kernel still shows what it showed when the pod was attached. Ends with 1 where it \
+                      does not, where a network could not be torn down, or where a record cannot be read.",
+        after_help = "Examples:\n  braid list\n  braid list -n team-a\n  braid list --output json | jq '.records[].pod'"
+    )]
+    List(List),
+    /// Show all that is recorded of a container or pod
+    #[command(
+        after_help = "Examples:\n  braid show 3f1c9a\n  braid show team-a/web\n  braid show team-a/web -o json"
+    )]
+    Show(Show),
+    /// Tear down what is left of sandboxes that are gone
+    #[command(
+        long_about = "Tears down what is recorded of sandboxes that are gone, and what DEL had to give up, as DEL would: \
+                      with the recorded configurations and results. A sandbox is gone where no process and no mount \
+                      of this machine holds its network namespace, so run it on the node itself and not in a container.",
+        after_help = "Examples:\n  braid gc --dry-run\n  braid gc"
+    )]
+    Gc(Gc),
+    /// Show how a sandbox differs from its record, and tear down what is stale
+    #[command(
+        long_about = "Compares the sandbox of a container, or of a pod, with its record. A sandbox that is gone is torn \
+                      down, and so are extra networks whose interface is gone, and those that DEL had to give up: their \
+                      addresses are free again. What else differs needs a new pod, and is said.",
+        after_help = "Examples:\n  braid repair --dry-run team-a/web\n  braid repair 3f1c9a"
+    )]
+    Repair(Repair),
+    /// Print a shell's completions
+    #[command(
+        after_help = "Example:\n  braid completions bash >/usr/share/bash-completion/completions/braid"
+    )]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Write the man pages, or print this tool's reference
+    #[command(
+        long_about = "Writes a man page for each command into DIR. Without DIR, prints the reference of all \
+                      commands as Markdown.",
+        after_help = "Example:\n  braid man /usr/local/share/man/man1"
+    )]
+    Man {
+        /// Where the pages go; made where it is missing
+        #[arg(value_name = "DIR")]
+        directory: Option<PathBuf>,
+    },
+    /// Print the version, and those of the protocol
+    Version,
+}

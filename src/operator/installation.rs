@@ -1,0 +1,157 @@
+//! Braid's place in a node's configuration directory: which file it stands in, and how.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::cni::keys;
+use crate::cni::netconf;
+use crate::cni::version::Version;
+use crate::config::{Config, ConfigError};
+
+/// What runtimes take for configurations, in one directory sorted by name.
+pub(super) const EXTENSIONS: [&str; 3] = ["conf", "conflist", "json"];
+
+/// How Braid stands on a node.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Stance {
+    /// In a file of its own, running the primary.
+    Delegating,
+    /// In the primary's conflist.
+    Chained,
+    /// In a file of its own that newer runtimes append to the primary's chain.
+    ChainedFile,
+}
+
+/// A file that Braid stands in.
+#[derive(Clone, Debug)]
+pub(super) struct Installation {
+    /// The file.
+    pub(super) file: PathBuf,
+    /// How Braid stands there.
+    pub(super) stance: Stance,
+    /// The whole file.
+    pub(super) document: Value,
+    /// Braid's own entry in it.
+    pub(super) entry: Map<String, Value>,
+    /// What a runtime would send of it: the entry, with name and version of the network.
+    pub(super) request: Value,
+}
+
+impl Installation {
+    /// Every file of `conf_dir` in which a plugin of type `kind` stands, in the order in which a runtime looks.
+    pub(super) fn all(conf_dir: &Path, kind: &[&str]) -> Vec<Self> {
+        let files = netconf::list(conf_dir, &EXTENSIONS).unwrap_or_default();
+        files.iter().flat_map(|file| Self::in_file(file, kind)).collect()
+    }
+
+    /// The places in a file, and in the sub-directory of its network.
+    pub(super) fn in_file(file: &Path, kind: &[&str]) -> Vec<Self> {
+        let Some(document) = read(file) else { return Vec::new() };
+        let Some(object) = document.as_object() else { return Vec::new() };
+        let mut found: Vec<Self> = Vec::new();
+        let plugins = keys::get(object, "plugins").and_then(Value::as_array);
+        let entries = plugins.map_or_else(|| vec![&document], |plugins| plugins.iter().collect());
+        for (at, entry) in entries.iter().enumerate() {
+            found.extend(Self::of_entry(file, &document, entry, at == 0, kind));
+        }
+        let name = keys::get(object, "name").and_then(Value::as_str).unwrap_or_default();
+        // The name becomes a path; one that is no name is not the runtime's either.
+        if let (Some(directory), Ok(name)) = (file.parent(), name.parse::<netconf::NetworkName>()) {
+            let files = netconf::list(&directory.join(name.as_str()), &["conf"]).unwrap_or_default();
+            found.extend(files.iter().filter_map(|file| {
+                let entry = read(file)?;
+                let place = Self::of_entry(file, &document, &entry, false, kind)?;
+                Some(Self { stance: Stance::ChainedFile, document: entry, ..place })
+            }));
+        }
+        found
+    }
+
+    fn of_entry(file: &Path, document: &Value, entry: &Value, is_first: bool, kind: &[&str]) -> Option<Self> {
+        let (list, entry) = (document.as_object()?, entry.as_object()?);
+        let named = keys::get(entry, "type").and_then(Value::as_str)?;
+        kind.contains(&named).then(|| Self {
+            file: file.to_owned(),
+            stance: if is_first { Stance::Delegating } else { Stance::Chained },
+            document: document.clone(),
+            entry: entry.clone(),
+            request: request(list, entry),
+        })
+    }
+
+    /// Braid's configuration as a runtime would send it.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub(super) fn config(&self) -> Result<Config, ConfigError> {
+        Config::parse(self.request.to_string().as_bytes())
+    }
+}
+
+/// The entry as libcni sends it: with the network's name, and its version.
+fn request(list: &Map<String, Value>, entry: &Map<String, Value>) -> Value {
+    let mut request = entry.clone();
+    if let Some(name) = keys::get(list, "name") {
+        keys::set(&mut request, "name", name.clone());
+    }
+    // A version that is not known stays, so that the error about it comes from the configuration's reader.
+    let version = netconf::read_version(list, Version::V0_1_0).map(|version| Value::from(version.as_str()));
+    let version = version.ok().or_else(|| keys::get(list, "cniVersion").cloned());
+    keys::set(&mut request, "cniVersion", version.unwrap_or_default());
+    Value::Object(request)
+}
+
+fn read(file: &Path) -> Option<Value> {
+    serde_json::from_str(&netconf::read_file(file).ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn directory(files: &[(&str, Value)]) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, value) in files {
+            let path = dir.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, value.to_string()).unwrap();
+        }
+        dir
+    }
+
+    #[test]
+    fn every_way_to_stand_is_found_in_the_runtimes_order() {
+        let dir = directory(&[
+            ("20-single.conf", json!({"name": "s", "type": "braid", "clusterNetwork": "auto"})),
+            (
+                "00-list.conflist",
+                json!({"cniVersion": "1.0.0", "cniVersions": ["1.1.0"], "name": "l", "plugins": [{"type": "braid"}]}),
+            ),
+            ("10-chain.conflist", json!({"name": "c", "plugins": [{"type": "ptp"}, {"type": "braid"}]})),
+            ("30-other.conflist", json!({"name": "o", "plugins": [{"type": "ptp"}]})),
+            ("o/braid.conf", json!({"type": "braid"})),
+            ("40-broken.conf", json!(["braid"])),
+        ]);
+        let found = Installation::all(dir.path(), &["braid"]);
+        let shown: Vec<_> = found
+            .iter()
+            .map(|place| (place.file.strip_prefix(dir.path()).unwrap().to_str().unwrap(), place.stance))
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                ("00-list.conflist", Stance::Delegating),
+                ("10-chain.conflist", Stance::Chained),
+                ("20-single.conf", Stance::Delegating),
+                ("o/braid.conf", Stance::ChainedFile),
+            ]
+        );
+        let config = found[0].config().unwrap();
+        assert_eq!((config.network.as_str(), config.version), ("l", Version::V1_1_0));
+        assert_eq!(found[3].config().unwrap().network.as_str(), "o");
+    }
+}

@@ -1,0 +1,234 @@
+//! `braid list` and `braid show`: what is attached, and whether the kernel agrees.
+
+use clap::Args;
+use serde::Serialize;
+
+use super::CommandError;
+use super::console::{Exit, Look, Tone, View};
+use super::node::{Node, NodeOptions};
+use super::records::{self, Attached, Entry, Kernel, Records, Unreadable};
+use crate::ledger::Record;
+
+/// What `braid list` is told.
+#[derive(Args, Debug)]
+pub(super) struct List {
+    /// Only the pods of this namespace
+    #[arg(long, short, value_name = "NAMESPACE")]
+    namespace: Option<String>,
+    #[command(flatten)]
+    node: NodeOptions,
+}
+
+/// What `braid show` is told.
+#[derive(Args, Debug)]
+pub(super) struct Show {
+    /// The container's ID, or enough of its beginning; or a pod, as namespace/name
+    container: String,
+    #[command(flatten)]
+    node: NodeOptions,
+}
+
+/// Why there is nothing to show.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NoRecord {
+    /// No record is of that container.
+    #[error(
+        "no record of \"{0}\": it asked for nothing, is gone, or runs on another node; braid list shows what there is"
+    )]
+    Unknown(String),
+    /// Several begin so.
+    #[error("\"{0}\" is the beginning of several: {1}")]
+    Several(String, String),
+}
+
+/// The whole ledger.
+#[derive(Debug, Serialize)]
+pub(super) struct Listing {
+    records: Vec<Entry>,
+    orphans: Vec<Entry>,
+    unreadable: Vec<Unreadable>,
+}
+
+impl List {
+    pub(super) fn run(&self) -> Result<Listing, CommandError> {
+        let node = Node::find(&self.node)?;
+        let records = Records::look(&node.ledger())?;
+        let wanted = |record: &&Record| {
+            let namespace = record.plan.pod.split('/').next();
+            self.namespace.is_none() || namespace == self.namespace.as_deref()
+        };
+        let orphans = records.orphans.iter().map(|(_, record)| record);
+        Ok(Listing {
+            records: records.live.iter().filter(wanted).map(Entry::of).collect(),
+            orphans: orphans.filter(wanted).map(Entry::of).collect(),
+            unreadable: records.unreadable,
+        })
+    }
+}
+
+impl View for Listing {
+    fn text(&self, look: &Look) -> String {
+        let rows = self.records.iter().flat_map(|entry| rows(entry, entry.kernel.word()));
+        let orphans = self.orphans.iter().flat_map(rows_of_orphan);
+        let rows: Vec<_> = rows.chain(orphans).collect();
+        let mut text = if rows.is_empty() {
+            "nothing is attached\n".to_owned()
+        } else {
+            look.table(["POD", "CONTAINER", "INTERFACE", "NETWORK", "ADDRESSES", "AGE", "KERNEL"], rows)
+        };
+        text.push_str(&drift(&self.records, look));
+        for Unreadable { file, problem } in &self.unreadable {
+            text.push_str(&format!(
+                "{}: {}: {problem}\n",
+                look.paint(Tone::Bad, "unreadable"),
+                file.display()
+            ));
+        }
+        text
+    }
+
+    fn exit(&self) -> Exit {
+        let agrees =
+            self.records.iter().all(|entry| matches!(entry.kernel, Kernel::Agrees | Kernel::Unfinished));
+        if agrees && self.orphans.is_empty() && self.unreadable.is_empty() {
+            Exit::Done
+        } else {
+            Exit::Failed
+        }
+    }
+}
+
+fn rows(entry: &Entry, kernel: &str) -> Vec<[String; 7]> {
+    let left = entry.attachments.iter().filter(|attachment| attachment.state != "gone");
+    left.map(|attachment| {
+        [
+            entry.pod.clone(),
+            entry.short_container(),
+            attachment.interface.clone(),
+            attachment.name.clone(),
+            attachment.address_list(),
+            entry.age(),
+            kernel.to_owned(),
+        ]
+    })
+    .collect()
+}
+
+fn rows_of_orphan(entry: &Entry) -> Vec<[String; 7]> {
+    rows(entry, "orphan")
+}
+
+/// What differs, below the table.
+fn drift(entries: &[Entry], look: &Look) -> String {
+    let odd = entries.iter().filter(|entry| entry.kernel != Kernel::Agrees);
+    odd.map(|entry| {
+        format!(
+            "{}: {} ({}): {}\n",
+            entry.kernel.painted(look),
+            entry.pod,
+            entry.short_container(),
+            entry.drift.join("; ")
+        )
+    })
+    .collect()
+}
+
+/// The records of one container or pod.
+#[derive(Debug, Serialize)]
+pub(super) struct Shown {
+    records: Vec<Entry>,
+    orphans: Vec<Entry>,
+}
+
+impl Show {
+    pub(super) fn run(&self) -> Result<Shown, CommandError> {
+        let node = Node::find(&self.node)?;
+        let found = Selected::of(&self.container, Records::look(&node.ledger())?)?;
+        Ok(Shown {
+            records: found.live.iter().map(Entry::of).collect(),
+            orphans: found.orphans.iter().map(|(_, record)| Entry::of(record)).collect(),
+        })
+    }
+}
+
+/// The records that a person means.
+pub(super) struct Selected;
+
+impl Selected {
+    /// Those of one container, or of one pod.
+    ///
+    /// # Errors
+    /// [`NoRecord`].
+    pub(super) fn of(wanted: &str, records: Records) -> Result<Records, NoRecord> {
+        let meant = |record: &Record| {
+            let container = record.plan.key.container.as_str();
+            record.plan.pod == wanted || (!wanted.is_empty() && container.starts_with(wanted))
+        };
+        let Records { mut live, mut orphans, .. } = records;
+        live.retain(meant);
+        orphans.retain(|(_, record)| meant(record));
+        let all = live.iter().chain(orphans.iter().map(|(_, record)| record));
+        let mut containers: Vec<&str> = all.map(|record| record.plan.key.container.as_str()).collect();
+        containers.sort_unstable();
+        containers.dedup();
+        match containers.as_slice() {
+            [] => Err(NoRecord::Unknown(wanted.to_owned())),
+            [_] => Ok(Records { live, orphans, unreadable: Vec::new() }),
+            // A pod may have had several sandboxes; a beginning must not mean several pods.
+            _ if wanted.contains('/') => Ok(Records { live, orphans, unreadable: Vec::new() }),
+            several => Err(NoRecord::Several(wanted.to_owned(), several.join(", "))),
+        }
+    }
+}
+
+impl View for Shown {
+    fn text(&self, look: &Look) -> String {
+        let records = self.records.iter().map(|entry| page(entry, look, "record"));
+        let orphans = self.orphans.iter().map(|entry| page(entry, look, "orphan"));
+        records.chain(orphans).collect::<Vec<_>>().join("\n")
+    }
+
+    fn exit(&self) -> Exit {
+        let agrees =
+            self.records.iter().all(|entry| matches!(entry.kernel, Kernel::Agrees | Kernel::Unfinished));
+        if agrees && self.orphans.is_empty() { Exit::Done } else { Exit::Failed }
+    }
+}
+
+fn page(entry: &Entry, look: &Look, kind: &str) -> String {
+    let mode = match entry.mode {
+        crate::ledger::Mode::Delegating => "delegating",
+        crate::ledger::Mode::Chained => "chained",
+    };
+    let mut lines = vec![
+        ("pod", entry.pod.clone()),
+        ("container", entry.container.clone()),
+        ("network", format!("{} on {}, {mode} ({kind})", entry.network, entry.interface)),
+        ("attached", format!("{} ({} ago)", records::time(entry.created), entry.age())),
+        ("namespace", entry.netns.clone()),
+        ("kernel", entry.kernel.painted(look)),
+    ];
+    lines.extend(entry.drift.iter().map(|sentence| ("", sentence.clone())));
+    lines.extend(entry.failing_since.map(|since| ("DEL fails", format!("since {}", records::time(since)))));
+    let mut text: String = lines.iter().map(|(name, value)| format!("{name:<11}{value}\n")).collect();
+    text.push('\n');
+    let rows = entry.attachments.iter().map(attachment_row).collect();
+    text + &look.table(["INTERFACE", "NETWORK", "ROLE", "STATE", "PLUGINS", "CNI", "ADDRESSES", "MAC"], rows)
+}
+
+fn attachment_row(attachment: &Attached) -> [String; 8] {
+    let role = match attachment.role {
+        crate::plan::Role::Primary => "primary",
+        crate::plan::Role::Extra => "extra",
+    };
+    [
+        attachment.interface.clone(),
+        attachment.name.clone(),
+        role.to_owned(),
+        attachment.state.to_owned(),
+        attachment.plugins(),
+        attachment.config.version.as_str().to_owned(),
+        attachment.address_list(),
+        attachment.mac.clone().unwrap_or_else(|| "-".to_owned()),
+    ]
+}

@@ -1,0 +1,115 @@
+//! The node that a command is about: its runtime's directories, Braid's configuration there, and the ledger
+//! that this configuration names.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use super::installation::Installation;
+use super::runtime::{Kind, Runtime, RuntimeError};
+use crate::cni::request::Environment;
+use crate::config::{Config, ConfigError};
+use crate::ledger::Ledger;
+
+/// Where things are on this node, for those who have them elsewhere.
+#[derive(Args, Debug, Default)]
+pub(super) struct NodeOptions {
+    /// The runtime's directory of configurations [default: what the runtime's own configuration says]
+    #[arg(long, value_name = "DIR")]
+    pub(super) conf_dir: Option<PathBuf>,
+    /// A directory of plugins; may be given several times [default: as for --conf-dir]
+    #[arg(long, value_name = "DIR")]
+    pub(super) bin_dir: Vec<PathBuf>,
+    /// The file that Braid's configuration is in [default: the first of the directory]
+    #[arg(long, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+    /// The runtime, where it cannot be told from its files
+    #[arg(long, value_enum, value_name = "NAME")]
+    pub(super) runtime: Option<Kind>,
+}
+
+/// Why nothing can be said about the node.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NodeError {
+    /// The runtime's configuration cannot be read.
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+    /// Braid stands nowhere.
+    #[error("no configuration in {} has braid in it: install it, or name its file with --config", .0.display())]
+    NotInstalled(PathBuf),
+    /// The file that was named has no entry of Braid's.
+    #[error("{} has no entry of braid's in it, or cannot be read", .0.display())]
+    NotInFile(PathBuf),
+    /// Braid's configuration is not valid.
+    #[error("{}: {source}", file.display())]
+    Config {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong.
+        #[source]
+        source: Box<ConfigError>,
+    },
+}
+
+/// The node with Braid's configuration.
+#[derive(Debug)]
+pub(super) struct Node {
+    /// Its runtime, with the directories that were named on the command line.
+    pub(super) runtime: Runtime,
+    /// Where Braid stands.
+    pub(super) installation: Installation,
+    /// Its configuration there.
+    pub(super) config: Config,
+}
+
+impl Node {
+    /// Finds Braid on this node.
+    ///
+    /// # Errors
+    /// [`NodeError`].
+    pub(super) fn find(options: &NodeOptions) -> Result<Self, NodeError> {
+        let runtime = runtime(options, Path::new("/"))?;
+        let installation = match &options.config {
+            Some(file) => Installation::in_file(file, &["braid"])
+                .into_iter()
+                .next()
+                .ok_or_else(|| NodeError::NotInFile(file.clone()))?,
+            None => Installation::all(&runtime.conf_dir, &["braid"])
+                .into_iter()
+                .next()
+                .ok_or_else(|| NodeError::NotInstalled(runtime.conf_dir.clone()))?,
+        };
+        let config = installation.config().map_err(|source| NodeError::Config {
+            file: installation.file.clone(),
+            source: Box::new(source),
+        })?;
+        Ok(Self { runtime, installation, config })
+    }
+
+    /// Where plugins are, as a runtime would have it.
+    pub(super) fn plugin_path(&self) -> Vec<PathBuf> {
+        self.config.plugin_path(&self.runtime.bin_dirs)
+    }
+
+    /// The ledger.
+    pub(super) fn ledger(&self) -> Ledger {
+        Ledger::new(&self.config.state_dir)
+    }
+
+    /// What a person's call of a plugin stands in for.
+    pub(super) fn request(&self) -> crate::cni::request::Request {
+        crate::verb::repair::request(self.plugin_path(), Environment::of_process())
+    }
+}
+
+/// The runtime of the node below `root`; what was said on the command line counts first.
+pub(super) fn runtime(options: &NodeOptions, root: &Path) -> Result<Runtime, RuntimeError> {
+    // A configuration that cannot be read matters only where it is needed.
+    let all_said = options.conf_dir.is_some() && !options.bin_dir.is_empty();
+    let found = match Runtime::detect(root, options.runtime) {
+        Err(_) if all_said => Runtime::unknown(options.runtime),
+        found => found?,
+    };
+    let bin_dirs = if options.bin_dir.is_empty() { found.bin_dirs } else { options.bin_dir.clone() };
+    Ok(Runtime { conf_dir: options.conf_dir.clone().unwrap_or(found.conf_dir), bin_dirs, ..found })
+}

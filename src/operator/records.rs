@@ -1,0 +1,305 @@
+//! Records of the ledger as commands show them: who is attached to what, and whether the kernel agrees.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::console::{Look, Tone};
+use crate::cni::error::Error;
+use crate::cni::netconf::NetworkConfig;
+use crate::cni::result::AttachmentResult;
+use crate::ledger::{Ledger, LedgerError, Mode, Record, Seen, State};
+use crate::plan::{Attachment, Role};
+use crate::verb::repair::Standing;
+
+/// How much of a container's ID a table shows, as crictl does.
+const SHORT_ID: usize = 13;
+
+/// What the kernel says of a record.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Kernel {
+    /// As it was attached.
+    Agrees,
+    /// Something has changed.
+    Drifted,
+    /// ADD has not ended.
+    Unfinished,
+    /// The sandbox is gone.
+    Gone,
+    /// It could not be looked at.
+    Unknown,
+}
+
+impl Kernel {
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Agrees => "agrees",
+            Self::Drifted => "drifted",
+            Self::Unfinished => "unfinished",
+            Self::Gone => "gone",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    pub(super) fn painted(self, look: &Look) -> String {
+        let tone = match self {
+            Self::Agrees => Tone::Good,
+            Self::Drifted | Self::Gone => Tone::Bad,
+            Self::Unfinished | Self::Unknown => Tone::Odd,
+        };
+        look.paint(tone, self.word())
+    }
+}
+
+/// One record, as shown.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Entry {
+    /// `namespace/name` of the pod.
+    pub(super) pod: String,
+    /// The container's whole ID.
+    pub(super) container: String,
+    /// The primary's interface.
+    pub(super) interface: String,
+    /// The network that the runtime called for.
+    pub(super) network: String,
+    /// How Braid stood on the node.
+    pub(super) mode: Mode,
+    /// When, in seconds since 1970.
+    pub(super) created: u64,
+    /// The namespace's path then.
+    pub(super) netns: String,
+    /// What the kernel says.
+    pub(super) kernel: Kernel,
+    /// What differs, or why it could not be looked at.
+    pub(super) drift: Vec<String>,
+    /// Since when DEL has failed, in seconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) failing_since: Option<u64>,
+    /// What is attached.
+    pub(super) attachments: Vec<Attached>,
+}
+
+/// One attachment of a record.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Attached {
+    /// `namespace/name` of its definition, or the network's name.
+    pub(super) name: String,
+    /// The cluster's network, or an extra one.
+    pub(super) role: Role,
+    /// Its interface in the pod.
+    pub(super) interface: String,
+    /// How far ADD, or DEL, came with it.
+    pub(super) state: &'static str,
+    /// Its addresses with prefix lengths.
+    pub(super) addresses: Vec<String>,
+    /// Its hardware address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) mac: Option<String>,
+    /// The configuration that its plugins got.
+    pub(super) config: NetworkConfig,
+    /// The capability arguments that they were offered.
+    #[serde(skip_serializing_if = "serde_json::Map::is_empty")]
+    pub(super) runtime_config: serde_json::Map<String, Value>,
+    /// The device that they have for the pod.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) device: Option<String>,
+    /// What ADD returned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) result: Option<Value>,
+}
+
+impl Entry {
+    pub(super) fn of(record: &Record) -> Self {
+        Self::with(record, Standing::of(record))
+    }
+
+    /// An entry for a record about which this much is known.
+    pub(super) fn with(record: &Record, standing: Result<Standing, Error>) -> Self {
+        let plan = &record.plan;
+        let (kernel, drift) = kernel(standing);
+        let pairs = plan.attachments.iter().zip(&record.states);
+        Self {
+            pod: plan.pod.clone(),
+            container: plan.key.container.to_string(),
+            interface: plan.key.interface.to_string(),
+            network: plan.network.to_string(),
+            mode: plan.mode,
+            created: plan.created,
+            netns: plan.netns.path.clone(),
+            kernel,
+            drift,
+            failing_since: record.failing_since,
+            attachments: pairs.map(|(attachment, state)| Attached::of(attachment, state)).collect(),
+        }
+    }
+
+    /// The container's ID as tables show it.
+    pub(super) fn short_container(&self) -> String {
+        self.container.chars().take(SHORT_ID).collect()
+    }
+
+    /// How old it is.
+    pub(super) fn age(&self) -> String {
+        age(now().saturating_sub(self.created))
+    }
+}
+
+fn kernel(standing: Result<Standing, Error>) -> (Kernel, Vec<String>) {
+    match standing {
+        Ok(Standing::AsAttached) => (Kernel::Agrees, Vec::new()),
+        Ok(Standing::Drifted(drift)) => {
+            (Kernel::Drifted, drift.into_iter().map(|(_, sentence)| sentence).collect())
+        }
+        Ok(Standing::Unfinished) => {
+            (Kernel::Unfinished, vec!["its ADD is under way, or was killed".to_owned()])
+        }
+        Ok(Standing::Elsewhere) => {
+            (Kernel::Unknown, vec!["its network namespace is alive, and not at that path".to_owned()])
+        }
+        Ok(Standing::Gone) => (Kernel::Gone, vec!["its network namespace is gone".to_owned()]),
+        Err(error) => (Kernel::Unknown, vec![error.to_string()]),
+    }
+}
+
+impl Attached {
+    fn of(attachment: &Attachment, state: &State) -> Self {
+        let result = match state {
+            State::Attached(result) => Some(result.clone()),
+            State::Planned | State::Gone => None,
+        };
+        let read = result
+            .as_ref()
+            .and_then(|result| AttachmentResult::read_lenient(result, attachment.network.version).ok());
+        let mac = read.as_ref().and_then(|read| {
+            let mut ours = read.sandbox_interfaces();
+            ours.find(|(_, interface)| interface.name == attachment.interface.as_str())?.1.mac.clone()
+        });
+        let addresses = read.iter().flat_map(|read| read.attachment_addresses());
+        Self {
+            name: attachment.label.clone(),
+            role: attachment.role,
+            interface: attachment.interface.to_string(),
+            state: match state {
+                State::Planned => "planned",
+                State::Attached(_) => "attached",
+                State::Gone => "gone",
+            },
+            addresses: addresses.map(|address| address.address.clone()).collect(),
+            mac,
+            config: attachment.network.clone(),
+            runtime_config: attachment.runtime_config.clone(),
+            device: attachment.device.as_ref().map(|device| device.id.clone()),
+            result,
+        }
+    }
+
+    /// The plugins of the chain.
+    pub(super) fn plugins(&self) -> String {
+        let kinds: Vec<&str> = self.config.plugins.iter().map(|plugin| plugin.kind.as_str()).collect();
+        kinds.join(", ")
+    }
+
+    /// The addresses in a cell.
+    pub(super) fn address_list(&self) -> String {
+        if self.addresses.is_empty() { "-".to_owned() } else { self.addresses.join(", ") }
+    }
+}
+
+/// A record that cannot be read.
+#[derive(Debug, Serialize)]
+pub(super) struct Unreadable {
+    /// Its file.
+    pub(super) file: PathBuf,
+    /// What is wrong with it.
+    pub(super) problem: String,
+}
+
+/// The whole ledger, looked at and left as it is.
+#[derive(Debug, Default)]
+pub(super) struct Records {
+    /// Every record that can be read.
+    pub(super) live: Vec<Record>,
+    /// Every orphan, with its file.
+    pub(super) orphans: Vec<(PathBuf, Record)>,
+    /// What cannot be read, or was set aside.
+    pub(super) unreadable: Vec<Unreadable>,
+}
+
+impl Records {
+    /// # Errors
+    /// [`LedgerError`] where the state directory cannot be used.
+    pub(super) fn look(ledger: &Ledger) -> Result<Self, LedgerError> {
+        let mut records = Self::default();
+        for Seen { path: file, record } in ledger.look()? {
+            match record {
+                Ok(record) => records.live.push(record),
+                Err(problem) => records.unreadable.push(Unreadable { file, problem }),
+            }
+        }
+        for Seen { path: file, record } in ledger.look_at_orphans()? {
+            match record {
+                Ok(record) => records.orphans.push((file, record)),
+                Err(problem) => records.unreadable.push(Unreadable { file, problem }),
+            }
+        }
+        let aside = ledger.set_aside_files()?.into_iter();
+        let problem = "it was set aside: look at it, then remove it";
+        records.unreadable.extend(aside.map(|file| Unreadable { file, problem: problem.to_owned() }));
+        records.live.sort_by(|a, b| (&a.plan.pod, a.plan.created).cmp(&(&b.plan.pod, b.plan.created)));
+        Ok(records)
+    }
+
+    /// The records that still hold an extra network.
+    pub(super) fn with_extras(&self) -> impl Iterator<Item = &Record> {
+        let has_extra =
+            |record: &&Record| record.remaining().any(|(_, attachment, _)| attachment.role == Role::Extra);
+        self.live.iter().filter(has_extra)
+    }
+}
+
+/// Seconds as people say them.
+pub(super) fn age(seconds: u64) -> String {
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m", seconds / 60),
+        3600..86_400 => format!("{}h", seconds / 3600),
+        _ => format!("{}d", seconds / 86_400),
+    }
+}
+
+/// Seconds since 1970.
+pub(super) fn now() -> u64 {
+    std::time::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs()
+}
+
+/// A time as people write it.
+pub(super) fn time(seconds: u64) -> String {
+    let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
+    chrono::DateTime::from_timestamp(seconds, 0)
+        .map_or_else(|| "?".to_owned(), |time| time.format("%Y-%m-%d %H:%M:%S UTC").to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_have_one_unit() {
+        let table = [
+            (0, "0s"),
+            (59, "59s"),
+            (60, "1m"),
+            (3599, "59m"),
+            (3600, "1h"),
+            (86_399, "23h"),
+            (200_000, "2d"),
+        ];
+        for (seconds, shown) in table {
+            assert_eq!(age(seconds), shown);
+        }
+    }
+}

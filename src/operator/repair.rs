@@ -1,0 +1,245 @@
+//! `braid gc` and `braid repair`: what is stale is torn down as DEL would do it.
+
+use clap::Args;
+use serde::Serialize;
+
+use super::CommandError;
+use super::console::{Exit, Look, Tone, View};
+use super::list::Selected;
+use super::node::{Node, NodeOptions};
+use super::records::Records;
+use crate::cni::error::Error;
+use crate::ledger::Record;
+use crate::signal::Signals;
+use crate::verb::repair::{Mender, Standing};
+
+/// What `braid gc` is told.
+#[derive(Args, Debug)]
+pub(super) struct Gc {
+    /// Say what is stale, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    node: NodeOptions,
+}
+
+/// What `braid repair` is told.
+#[derive(Args, Debug)]
+pub(super) struct Repair {
+    /// The container's ID, or enough of its beginning; or a pod, as namespace/name
+    container: String,
+    /// Say what differs and what would be done, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    node: NodeOptions,
+}
+
+/// What became of one thing that is stale.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Step {
+    pod: String,
+    container: String,
+    /// The networks and their interfaces.
+    networks: Vec<String>,
+    /// Why they are stale.
+    reason: String,
+    /// What was done, or would be.
+    outcome: Outcome,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum Outcome {
+    /// It would be torn down.
+    Stale,
+    /// It is torn down.
+    TornDown,
+    /// It could not be torn down.
+    Failed,
+    /// Nothing but a new pod mends it.
+    NeedsNewPod,
+}
+
+/// All that was stale.
+#[derive(Debug, Serialize)]
+pub(super) struct Mended {
+    steps: Vec<Step>,
+}
+
+/// Something stale, and how it is torn down.
+enum Stale<'r> {
+    Whole(&'r Record),
+    Networks(&'r Record, Vec<usize>),
+    Orphan(&'r std::path::Path, &'r Record),
+}
+
+impl Stale<'_> {
+    fn tear_down(&self, mender: &mut Mender<'_>) -> Result<(), Error> {
+        match self {
+            Self::Whole(record) => mender.tear_down(record),
+            Self::Networks(record, positions) => mender.tear_down_networks(record, positions),
+            Self::Orphan(file, record) => mender.tear_down_orphan(file, record),
+        }
+    }
+
+    fn record(&self) -> &Record {
+        match self {
+            Self::Whole(record) | Self::Networks(record, _) | Self::Orphan(_, record) => record,
+        }
+    }
+
+    fn networks(&self) -> Vec<String> {
+        let chosen = |at: &usize| match self {
+            Self::Networks(_, positions) => positions.contains(at),
+            Self::Whole(_) | Self::Orphan(..) => true,
+        };
+        let remaining = self.record().remaining().filter(|(at, _, _)| chosen(at));
+        remaining
+            .map(|(_, attachment, _)| format!("{} on {}", attachment.label, attachment.interface))
+            .collect()
+    }
+
+    fn step(&self, reason: String, outcome: Outcome, error: Option<String>) -> Step {
+        let plan = &self.record().plan;
+        Step {
+            pod: plan.pod.clone(),
+            container: plan.key.container.to_string(),
+            networks: self.networks(),
+            reason,
+            outcome,
+            error,
+        }
+    }
+}
+
+impl Gc {
+    pub(super) fn run(&self) -> Result<Mended, CommandError> {
+        let node = Node::find(&self.node)?;
+        let records = Records::look(&node.ledger())?;
+        let gone = |record: &&Record| Standing::of(record).is_ok_and(|standing| standing.is_stale());
+        let mut stale: Vec<(Stale<'_>, String)> = records
+            .live
+            .iter()
+            .filter(gone)
+            .map(|record| (Stale::Whole(record), "its network namespace is gone".to_owned()))
+            .collect();
+        stale.extend(orphans(&records));
+        let mended = mend(&node, stale, Vec::new(), self.dry_run)?;
+        if !self.dry_run {
+            node.ledger().sweep();
+        }
+        Ok(mended)
+    }
+}
+
+impl Repair {
+    pub(super) fn run(&self) -> Result<Mended, CommandError> {
+        let node = Node::find(&self.node)?;
+        let records = Selected::of(&self.container, Records::look(&node.ledger())?)?;
+        let (mut stale, mut beyond) = (Vec::new(), Vec::new());
+        for record in &records.live {
+            match Standing::of(record)? {
+                Standing::Gone => {
+                    stale.push((Stale::Whole(record), "its network namespace is gone".to_owned()))
+                }
+                Standing::Drifted(drift) => sort(record, drift, &mut stale, &mut beyond),
+                Standing::AsAttached | Standing::Elsewhere | Standing::Unfinished => {}
+            }
+        }
+        stale.extend(orphans(&records));
+        mend(&node, stale, beyond, self.dry_run)
+    }
+}
+
+fn orphans(records: &Records) -> impl Iterator<Item = (Stale<'_>, String)> {
+    records.orphans.iter().map(|(file, record)| {
+        (Stale::Orphan(file, record), "DEL could not tear it down, and the pod has gone".to_owned())
+    })
+}
+
+/// Extra networks whose interface is gone are torn down: what is left of them are addresses that nobody
+/// else gets. All else needs a pod that is attached anew.
+fn sort<'r>(
+    record: &'r Record,
+    drift: Vec<(usize, String)>,
+    stale: &mut Vec<(Stale<'r>, String)>,
+    beyond: &mut Vec<Step>,
+) {
+    for (at, sentence) in drift {
+        let is_extra = record.plan.attachments.get(at).is_some_and(|it| it.role == crate::plan::Role::Extra);
+        let networks = Stale::Networks(record, vec![at]);
+        if is_extra && sentence.ends_with(" is gone") && sentence.starts_with("interface ") {
+            stale.push((networks, sentence));
+        } else if !beyond.iter().any(|step| step.reason == sentence) {
+            beyond.push(networks.step(sentence, Outcome::NeedsNewPod, None));
+        }
+    }
+}
+
+fn mend(
+    node: &Node,
+    stale: Vec<(Stale<'_>, String)>,
+    beyond: Vec<Step>,
+    dry_run: bool,
+) -> Result<Mended, CommandError> {
+    let mut steps = Vec::new();
+    if dry_run || stale.is_empty() {
+        steps.extend(stale.into_iter().map(|(stale, reason)| stale.step(reason, Outcome::Stale, None)));
+    } else {
+        let request = node.request();
+        let mut signals = Signals::block().map_err(|errno| CommandError::Signals(errno.into()))?;
+        let mut mender = Mender::new(&node.config, &request, &mut signals);
+        for (stale, reason) in stale {
+            // Said before: a part that was torn down is no longer in the record.
+            let planned = stale.step(reason, Outcome::TornDown, None);
+            steps.push(match stale.tear_down(&mut mender) {
+                Ok(()) => planned,
+                Err(error) => Step { outcome: Outcome::Failed, error: Some(error.to_string()), ..planned },
+            });
+        }
+    }
+    steps.extend(beyond);
+    Ok(Mended { steps })
+}
+
+impl View for Mended {
+    fn text(&self, look: &Look) -> String {
+        if self.steps.is_empty() {
+            return "nothing is stale\n".to_owned();
+        }
+        self.steps.iter().map(|step| step_text(step, look)).collect()
+    }
+
+    fn exit(&self) -> Exit {
+        let failed = |step: &Step| matches!(step.outcome, Outcome::Failed | Outcome::NeedsNewPod);
+        if self.steps.iter().any(failed) { Exit::Failed } else { Exit::Done }
+    }
+}
+
+fn step_text(step: &Step, look: &Look) -> String {
+    let (tone, word) = match step.outcome {
+        Outcome::Stale => (Tone::Odd, "stale"),
+        Outcome::TornDown => (Tone::Good, "torn down"),
+        Outcome::Failed => (Tone::Bad, "failed"),
+        Outcome::NeedsNewPod => (Tone::Bad, "cannot be mended"),
+    };
+    let container: String = step.container.chars().take(13).collect();
+    let mut text = format!(
+        "{}: {} ({container}): {}: {}",
+        look.paint(tone, word),
+        step.pod,
+        step.networks.join(", "),
+        step.reason
+    );
+    if step.outcome == Outcome::NeedsNewPod {
+        text.push_str("; delete the pod to have it attached anew");
+    }
+    if let Some(error) = &step.error {
+        text.push_str(&format!("\n  {error}"));
+    }
+    text + "\n"
+}

@@ -1,0 +1,177 @@
+//! What a person may do with records, beside the runtime: look whether they are true, and tear down what is
+//! stale. The ways are DEL's and GC's own.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::{Session, add, boot_id, del};
+use crate::attach::Place;
+use crate::cni::error::{Code, Error};
+use crate::cni::request::{Environment, Request, Verb};
+use crate::config::Config;
+use crate::deadline::Deadline;
+use crate::ledger::{Event, Key, Record};
+use crate::netlink::Netlink;
+use crate::netns::{Netns, NetnsId};
+use crate::signal::Signals;
+use crate::snapshot::Snapshot;
+
+/// How long a person waits for a call that holds the container.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What is left of a record's sandbox.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Standing {
+    /// The kernel shows what it showed when ADD ended.
+    AsAttached,
+    /// The kernel shows something else: the sentences, each with its attachment's position.
+    Drifted(Vec<(usize, String)>),
+    /// Its ADD has not ended: it is under way, or was killed.
+    Unfinished,
+    /// The namespace is alive, and not where it was: nobody can say how it looks.
+    Elsewhere,
+    /// The namespace is gone, and everything in it.
+    Gone,
+}
+
+impl Standing {
+    /// What the kernel says about a record.
+    ///
+    /// # Errors
+    /// [`Error`] where the kernel does not let us look.
+    pub fn of(record: &Record) -> Result<Self, Error> {
+        let path = del::living_netns(record, "");
+        if path.is_empty() {
+            let gone = record.plan.netns.boot != boot_id() || !may_be_alive(record.plan.netns.id);
+            return Ok(if gone { Self::Gone } else { Self::Elsewhere });
+        }
+        let Some(then) = &record.complete else { return Ok(Self::Unfinished) };
+        let now = Netns::open(path.as_ref())?.run(|| add::look(&mut Netlink::open()?))??;
+        let drift = drift(record, then, &now);
+        Ok(if drift.is_empty() { Self::AsAttached } else { Self::Drifted(drift) })
+    }
+
+    /// Whether nothing of the record can be in use any more.
+    pub fn is_stale(&self) -> bool {
+        *self == Self::Gone
+    }
+}
+
+fn drift(record: &Record, then: &Snapshot, now: &Snapshot) -> Vec<(usize, String)> {
+    let of_attachment = |(at, interface): (usize, _)| {
+        then.drift(now, &[interface]).into_iter().map(move |sentence| (at, sentence)).collect::<Vec<_>>()
+    };
+    let interfaces = record.remaining().map(|(at, attachment, _)| (at, &attachment.interface));
+    interfaces.flat_map(of_attachment).collect()
+}
+
+/// Whether a process or a mount still holds the namespace, or we are not told.
+fn may_be_alive(id: NetnsId) -> bool {
+    let name = format!("net:[{}]", id.inode);
+    let Ok(mounts) = std::fs::read_to_string("/proc/self/mountinfo") else { return true };
+    if mounts.lines().any(|line| line.split(' ').nth(3) == Some(name.as_str())) {
+        return true;
+    }
+    let Ok(processes) = std::fs::read_dir("/proc") else { return true };
+    let mut numbered = processes
+        .flatten()
+        .filter(|entry| entry.file_name().to_string_lossy().bytes().all(|byte| byte.is_ascii_digit()));
+    // Where root is denied, the process has more rights than root here: no pod's has.
+    let is_root = nix::unistd::geteuid().is_root();
+    numbered.any(|process| match std::fs::read_link(process.path().join("ns/net")) {
+        Ok(link) => link == Path::new(&name),
+        Err(error) => !is_root && error.kind() == std::io::ErrorKind::PermissionDenied,
+    })
+}
+
+/// The request that stands for a person's: no sandbox, plugins from `plugin_path`.
+pub fn request(plugin_path: Vec<PathBuf>, environment: Environment) -> Request {
+    Request { verb: Verb::Gc, path: plugin_path, nested: false, environment }
+}
+
+/// Tears down by hand.
+#[derive(Debug)]
+pub struct Mender<'a>(Session<'a>);
+
+impl<'a> Mender<'a> {
+    /// One with the plugins and the state directory of `config`.
+    pub fn new(config: &'a Config, request: &'a Request, signals: &'a mut Signals) -> Self {
+        Self(Session::new(config, request, signals))
+    }
+
+    /// Tears down all that is left of a record that looked like `record` a moment ago.
+    ///
+    /// # Errors
+    /// One [`Error`] that lists what remains, or says that a call for the container is at work.
+    pub fn tear_down(&mut self, record: &Record) -> Result<(), Error> {
+        self.held(record, |session, record, deadline| del::tear_down(session, record, "", deadline))
+    }
+
+    /// Tears down some attachments of a record, by their positions, and leaves the others.
+    ///
+    /// # Errors
+    /// As [`Mender::tear_down`].
+    pub fn tear_down_networks(&mut self, record: &Record, positions: &[usize]) -> Result<(), Error> {
+        self.held(record, |session, record, deadline| {
+            let failures = undo(session, record, positions, deadline);
+            match failures.is_empty() {
+                true => Ok(()),
+                false => Err(Error::new(Code::TEARDOWN, failures.join("; "))),
+            }
+        })
+    }
+
+    /// Tears down an orphan; its file goes with it.
+    ///
+    /// # Errors
+    /// As [`Mender::tear_down`].
+    pub fn tear_down_orphan(&mut self, file: &Path, record: &Record) -> Result<(), Error> {
+        let deadline = Deadline::after(Deadline::OTHER);
+        let netns = del::living_netns(record, "");
+        let mut attacher = self.0.attacher(Place { container: &record.plan.key.container, netns: &netns });
+        let failures: Vec<String> = record
+            .remaining()
+            .flat_map(|(_, attachment, result)| attacher.del(attachment, result, deadline))
+            .map(|error| error.to_string())
+            .collect();
+        match failures.is_empty() {
+            true => Ok(self.0.ledger.remove_orphan(file)?),
+            false => Err(Error::new(Code::TEARDOWN, failures.join("; "))),
+        }
+    }
+
+    /// Does something with the record while no call for its container is at work; nothing where it has
+    /// changed or gone meanwhile.
+    fn held(
+        &mut self,
+        record: &Record,
+        work: impl FnOnce(&mut Session<'a>, &Record, Deadline) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let key: &Key = &record.plan.key;
+        let session = &mut self.0;
+        let patience = Deadline::after(PATIENCE);
+        let _lock = session.ledger.lock(&key.container, patience, session.delegates.signals())?;
+        match session.ledger.read(key)? {
+            Some(current) if current == *record => work(session, record, Deadline::after(Deadline::OTHER)),
+            _ => {
+                Err(Error::new(Code::TRY_AGAIN, format!("container {} has changed meanwhile", key.container)))
+            }
+        }
+    }
+}
+
+/// DEL of some attachments in reverse, past failures; the sentences of what failed.
+fn undo(session: &mut Session<'_>, record: &Record, positions: &[usize], deadline: Deadline) -> Vec<String> {
+    let netns = del::living_netns(record, "");
+    let chosen = record.remaining().filter(|(at, _, _)| positions.contains(at));
+    let mut failures = Vec::new();
+    for (at, attachment, result) in chosen.rev() {
+        let place = Place { container: &record.plan.key.container, netns: &netns };
+        let failed = session.attacher(place).del(attachment, result, deadline.share(positions.len()));
+        if failed.is_empty() {
+            del::note(session, record, &Event::Gone(at));
+        }
+        failures.extend(failed.iter().map(ToString::to_string));
+    }
+    failures
+}

@@ -1,17 +1,22 @@
 //! The whole plugin with a cluster behind it: definitions from the API, the network status, events and
 //! devices, each with what it costs in requests.
 
+use std::time::{Duration, Instant};
+
 use braid::netns::Netns;
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::apiserver::{ApiServer, Fault, Setup};
 use crate::call::Call;
 use crate::kubelet::{Kubelet, pod as allocated};
-use crate::node::Node;
+use crate::node::{Node, Recorded};
 use crate::pod::Pod;
 
 const STATUS: &str = "k8s.v1.cni.cncf.io/network-status";
 const DEFINITIONS: &str = "/apis/k8s.cni.cncf.io/v1/namespaces";
+const RESOURCE: &str = "k8s.v1.cni.cncf.io/resourceName";
+const VF: &str = "nic.example.com/vf";
 const UID: &str = "0f7c8d1e-0000-4000-8000-000000000001";
 
 /// A node with its API server, which listens where braid runs: in the node's namespace.
@@ -74,6 +79,38 @@ impl Cluster {
     fn notes(&self) -> Vec<String> {
         let events = self.server.objects().all("events");
         events.iter().map(|event| event["note"].as_str().unwrap_or_default().to_owned()).collect()
+    }
+
+    /// Reason and the pod's UID of each event.
+    fn reasons(&self) -> Vec<(String, String)> {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let events = self.server.objects().all("events");
+        events.iter().map(|event| (text(&event["reason"]), text(&event["regarding"]["uid"]))).collect()
+    }
+
+    /// A definition whose devices come from [`VF`]; its plugin is told the device in every way.
+    fn define_with_devices(&self, name: &str, kind: &str) {
+        let config = json!({
+            "cniVersion": "1.0.0", "type": kind, "capabilities": {"deviceID": true, "CNIDeviceInfoFile": true},
+        });
+        self.server.objects().put(json!({
+            "kind": "NetworkAttachmentDefinition",
+            "metadata": {"namespace": "team-a", "name": name, "annotations": {RESOURCE: VF}},
+            "spec": {"config": config.to_string()},
+        }));
+    }
+
+    /// The devices that plugins were given with ADD, in order.
+    fn devices(&self) -> Vec<(String, String)> {
+        let calls = self.node.calls().into_iter().filter(|call| call.verb() == "ADD");
+        let device = |call: Recorded| {
+            let stdin = call.stdin();
+            let [argument, key, legacy] =
+                [&stdin["runtimeConfig"]["deviceID"], &stdin["deviceID"], &stdin["pciBusID"]];
+            assert!(argument == key && key == legacy, "{stdin}");
+            Some((call.plugin().to_owned(), argument.as_str()?.to_owned()))
+        };
+        calls.filter_map(device).collect()
     }
 }
 
@@ -340,16 +377,9 @@ fn the_primary_may_be_a_definition_of_the_cluster() {
 #[test]
 fn each_attachment_has_a_device_of_its_own() {
     let cluster = Cluster::usual();
-    cluster.server.objects().put(json!({
-        "kind": "NetworkAttachmentDefinition",
-        "metadata": {
-            "namespace": "team-a", "name": "fast",
-            "annotations": {"k8s.v1.cni.cncf.io/resourceName": "nic.example.com/vf"},
-        },
-        "spec": {"config": r#"{"cniVersion": "1.0.0", "type": "blue", "capabilities": {"deviceID": true, "CNIDeviceInfoFile": true}}"#},
-    }));
+    cluster.define_with_devices("fast", "blue");
     let socket = cluster.node.path("kubelet/kubelet.sock");
-    let vfs = json!([{"resourceName": "nic.example.com/vf", "deviceIds": ["0000:18:02.5", "0000:18:02.6"]}]);
+    let vfs = json!([{"resourceName": VF, "deviceIds": ["0000:18:02.5", "0000:18:02.6"]}]);
     let kubelet = Kubelet::start(&socket).get([allocated("team-a", "web", vfs)]);
     let info = json!({"type": "pci", "version": "1.1.0", "pci": {"pci-address": "0000:18:02.5"}});
     cluster.node.write("devinfo/dp/nic.example.com-vf-0000:18:02.5-device.json", &info.to_string());
@@ -358,20 +388,161 @@ fn each_attachment_has_a_device_of_its_own() {
     let pod = cluster.pod();
     known(pod.add(config.clone()), &pod).networks("fast,fast").run().assert_success();
     assert_eq!(kubelet.requests(), ["Get team-a/web"], "one question for the whole pod");
-    let devices: Vec<_> = cluster
-        .node
-        .calls()
-        .iter()
-        .filter(|call| call.plugin() == "blue")
-        .map(|call| call.stdin()["runtimeConfig"]["deviceID"].as_str().unwrap().to_owned())
-        .collect();
-    assert_eq!(devices, ["0000:18:02.5", "0000:18:02.6"]);
+    let blue = |id: &str| ("blue".to_owned(), id.to_owned());
+    assert_eq!(cluster.devices(), [blue("0000:18:02.5"), blue("0000:18:02.6")]);
     assert_eq!(cluster.status()[1]["device-info"], info);
     pod.del().run().assert_success();
     let left = std::fs::read_dir(cluster.node.path("devinfo/cni")).map_or(0, Iterator::count);
     assert_eq!(left, 0, "device-info files of the attachments are gone");
     cluster.node.forget_calls();
     let call = known(pod.add(config), &pod).networks("fast,fast,fast");
-    call.run().assert_error(7, ["nic.example.com/vf", "2"]);
+    call.run().assert_error(7, [VF, "2"]);
     assert!(cluster.node.calls().is_empty(), "nothing was attached");
+}
+
+/// Networks that the node's configuration names take part in the pod's bookkeeping.
+#[test]
+fn networks_of_the_node_have_devices_too() {
+    let cluster = Cluster::usual();
+    cluster.define_with_devices("main", "primary");
+    cluster.define_with_devices("always", "red");
+    cluster.define_with_devices("fast", "blue");
+    let socket = cluster.node.path("kubelet/kubelet.sock");
+    let vfs = json!([{"resourceName": VF, "deviceIds": ["0000:18:02.1", "0000:18:02.2", "0000:18:02.3"]}]);
+    let kubelet = Kubelet::start(&socket).get([allocated("team-a", "web", vfs)]);
+    let config = cluster.config(json!({
+        "delegates": [], "clusterNetwork": "main", "defaultNetworks": ["always"], "multusNamespace": "team-a",
+        "kubeletSocket": socket, "deviceInfoDir": cluster.node.path("devinfo"),
+    }));
+    let pod = cluster.pod();
+    known(pod.add(config), &pod).networks("fast").run().assert_success();
+    let given = [("primary", "0000:18:02.1"), ("red", "0000:18:02.2"), ("blue", "0000:18:02.3")];
+    assert_eq!(cluster.devices(), given.map(|(kind, id)| (kind.to_owned(), id.to_owned())));
+    assert_eq!(kubelet.requests().len(), 1);
+    let gets = cluster.server.lines().iter().filter(|line| line.starts_with("GET")).count();
+    assert_eq!((gets, cluster.server.connections()), (3, 1));
+}
+
+/// A definition that is named in several ways is asked for once.
+#[test]
+fn a_definition_named_twice_costs_one_request() {
+    let cluster = Cluster::usual();
+    let config = cluster.config(json!({"defaultNetworks": ["blue"], "multusNamespace": "team-a"}));
+    let pod = cluster.pod();
+    known(pod.add(config), &pod).networks("blue").run().assert_success();
+    assert_eq!(cluster.node.calls_in_order(), ["ADD primary eth0", "ADD blue net1", "ADD blue net2"]);
+    assert_eq!(cluster.server.lines().iter().filter(|line| **line == blue()).count(), 1);
+}
+
+/// A node that is NotReady would never see the ADD that fetches the definition.
+#[test]
+fn status_does_not_wait_for_the_first_add_to_fetch_the_primary() {
+    let cluster = Cluster::usual();
+    let config = json!({"kubeconfig": cluster.server.usual_kubeconfig(), "clusterNetwork": "main"});
+    cluster.node.call("STATUS", config).run().assert_success();
+    assert_eq!(cluster.server.connections(), 0);
+    let alone = json!({"clusterNetwork": "main"});
+    cluster.node.call("STATUS", alone).run().assert_error(50, ["main"]);
+}
+
+/// The reconciler of whereabouts takes back every address that it finds in no pod's status.
+#[test]
+fn whereabouts_without_a_status_is_a_warning() {
+    let cluster = Cluster::usual();
+    cluster.node.recorder("whereabouts");
+    cluster.define("blue", json!({"ipam": {"type": "whereabouts"}, "addresses": ["10.9.0.2/24"]}));
+    let warns = |policy: &str| {
+        let pod = cluster.node.pod("team-a", policy);
+        let outcome = pod.add(cluster.config(json!({"statusPolicy": policy}))).networks("blue").run();
+        outcome.assert_success();
+        outcome.stderr.contains("has its addresses from whereabouts")
+    };
+    assert!(warns("never") && !warns("attached"));
+}
+
+#[test]
+fn a_pod_that_asks_for_nothing_does_not_wait_for_its_status() {
+    let mut cluster = Cluster::usual();
+    let config = cluster.config(json!({"statusPolicy": "always", "apiTimeout": "1s"}));
+    cluster.server.stop();
+    let outcome = cluster.pod().add(config).run();
+    outcome.assert_success();
+    assert!(outcome.stderr.contains("the network status is not published"), "{}", outcome.stderr);
+}
+
+#[test]
+fn a_status_is_tried_for_as_long_as_it_may_take() {
+    let cluster = Cluster::usual();
+    let fault = Fault::status(503, "ServiceUnavailable", "the server is restarting");
+    (0..7).for_each(|_| cluster.server.next("PATCH", fault.clone()));
+    let pod = cluster.pod();
+    let config = cluster.config(json!({"apiTimeout": "60s"}));
+    known(pod.add(config), &pod).networks("blue").run().assert_success();
+    assert_eq!(cluster.status()[1]["name"], "team-a/blue");
+}
+
+#[test]
+fn the_event_tells_a_refusal_from_a_failure_and_a_delay() {
+    let cluster = Cluster::usual();
+    let reason_of = |outcome: crate::call::Outcome| {
+        assert!(!outcome.status.success(), "{outcome:?}");
+        cluster.reasons().into_iter().map(|(reason, _)| reason).collect::<Vec<_>>()
+    };
+    let pod = cluster.pod();
+    let add = |networks| known(pod.add(cluster.config(json!({}))), &pod).networks(networks);
+    assert_eq!(reason_of(add("team-b/blue").run()), ["NetworkRefused"]);
+    cluster.node.script("blue", json!({"ADD": {"error": {"code": 7, "msg": "no"}}}));
+    let mut reasons = reason_of(add("blue").run());
+    reasons.sort();
+    assert_eq!(reasons, ["FailedNetworkAttachment", "NetworkRefused"]);
+    let waits = add("blue").with(json!({"readinessindicatorfile": "/nowhere", "readinessTimeout": "0s"}));
+    assert!(reason_of(waits.run()).contains(&"NetworkDelayed".to_owned()));
+}
+
+/// `kubectl describe pod` shows a static pod's events by the UID that the kubelet knows.
+#[test]
+fn the_event_of_a_static_pod_has_the_kubelets_uid() {
+    let cluster = Cluster::usual();
+    let pod = cluster.pod();
+    let call = pod.add(cluster.config(json!({}))).networks("team-b/blue");
+    let call = call.annotation("kubernetes.io/config.source", "file");
+    call.env("CNI_ARGS", &format!("{};K8S_POD_UID=5d41402abc4b2a76", pod.args())).run().assert_error(7, []);
+    assert_eq!(cluster.reasons(), [("NetworkRefused".to_owned(), "5d41402abc4b2a76".to_owned())]);
+}
+
+#[test]
+fn a_pod_that_was_fetched_has_its_event_too() {
+    let cluster = Cluster::with(Setup { manifests: vec!["rbac.yaml", "rbac-pods.yaml"], ..Setup::default() });
+    cluster.server.add_pod("team-a", "web", UID, json!({"k8s.v1.cni.cncf.io/networks": "team-b/blue"}));
+    let pod = cluster.pod();
+    let call = known(pod.add(cluster.config(json!({}))), &pod).without_annotations();
+    let error = call.run().assert_error(7, ["is not shared"]);
+    assert_eq!(cluster.notes(), [error["msg"].as_str().unwrap()]);
+}
+
+#[test]
+fn sigterm_ends_a_question() {
+    let cluster = Cluster::usual();
+    for part in ["GET", "PATCH"] {
+        let before = cluster.node.dump();
+        cluster.server.next(part, Fault::Hang);
+        let pod = cluster.node.pod("team-a", "stopped");
+        let call = pod.add(cluster.config(json!({"apiTimeout": "100s"}))).networks("red").start();
+        let asked = |line: &String| line.starts_with(part);
+        wait_until(|| cluster.server.lines().iter().any(asked));
+        call.signal(Signal::SIGTERM);
+        let outcome = call.wait();
+        outcome.assert_error(11, ["braid was asked to stop"]);
+        assert!(outcome.took < Duration::from_secs(50), "{:?}", outcome.took);
+        let left = cluster.node.leftovers(&before);
+        assert!(left.iter().all(|line| line == "file state/definitions/team-a_red"), "{left:?}");
+    }
+}
+
+fn wait_until(condition: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < Duration::from_secs(30), "it did not come to pass");
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }

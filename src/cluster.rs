@@ -42,6 +42,7 @@ use retry::Retries;
 use crate::cni::error::one_line;
 use crate::cni::request::Environment;
 use crate::name::{DefinitionName, Namespace};
+use crate::signal::unless_stopped;
 
 /// The resource of definitions, as `kubectl` and RBAC name it.
 const DEFINITIONS: &str = "network-attachment-definitions.k8s.cni.cncf.io";
@@ -69,6 +70,8 @@ pub struct ClusterConfig {
     pub timeout: Duration,
     /// Where Kubernetes puts the in-cluster files.
     pub service_account: PathBuf,
+    /// Variables of our environment that an exec plugin of the kubeconfig gets beside the usual ones.
+    pub pass_environment: Vec<String>,
 }
 
 impl Default for ClusterConfig {
@@ -77,6 +80,7 @@ impl Default for ClusterConfig {
             kubeconfig: None,
             timeout: Duration::from_secs(10),
             service_account: "/var/run/secrets/kubernetes.io/serviceaccount".into(),
+            pass_environment: Vec::new(),
         }
     }
 }
@@ -135,6 +139,8 @@ pub struct PodReference {
 pub struct Cluster {
     source: Source,
     timeout: Duration,
+    /// What an exec plugin of the kubeconfig gets.
+    variables: exec::Variables,
     open: Option<Open>,
     /// Whether the last question found the API silent.
     is_silent: bool,
@@ -168,7 +174,13 @@ impl Cluster {
             Some(path) => Source::Kubeconfig(path.clone()),
             None => Source::in_cluster(environment, &config.service_account)?,
         };
-        Some(Self { source, timeout: config.timeout, open: None, is_silent: false })
+        let variables = exec::variables(environment, &config.pass_environment);
+        Some(Self { source, timeout: config.timeout, variables, open: None, is_silent: false })
+    }
+
+    /// Whether anything has been asked so far.
+    pub fn was_asked(&self) -> bool {
+        self.open.is_some()
     }
 
     /// The definitions, in the order of `wanted`; each is asked for once, all at the same time.
@@ -185,7 +197,8 @@ impl Cluster {
         wanted.iter().filter_map(|wanted| found.get(wanted).cloned()).collect()
     }
 
-    /// The names of the definitions in `namespace`, up to 500. Needs the optional right to list them.
+    /// The names of the definitions in `namespace`, up to 500, asked for once and not for long: they are for
+    /// a message. Needs the optional right to list them.
     ///
     /// # Errors
     /// [`ClusterError`].
@@ -194,12 +207,13 @@ impl Cluster {
             verb: "list",
             resource: DEFINITIONS,
             namespace: namespace.to_string(),
+            name: String::new(),
             what: format!("the definitions in namespace {namespace}"),
             request: definitions_path(namespace)
                 .list_metadata(&ListParams::default().limit(MAX_NAMES))
                 .map_err(|error| error.to_string()),
         };
-        let list: List = self.ask(&question, Patience::Usual, read)?;
+        let list: List = self.ask(&question, Patience::Little, |_, body| read(body))?;
         Ok(list.items.into_iter().map(|item| item.metadata.name).collect())
     }
 
@@ -213,10 +227,11 @@ impl Cluster {
             verb: "get",
             resource: "pods",
             namespace: namespace.to_string(),
+            name: name.to_owned(),
             what,
             request: pods_path(namespace).get(name, &GetParams::default()).map_err(|error| error.to_string()),
         };
-        let pod: Object<PodSpec> = self.ask(&question, Patience::Usual, read)?;
+        let pod: Object<PodSpec> = self.ask(&question, Patience::Usual, read_pod)?;
         let spec = pod.spec.unwrap_or_default();
         Ok(ClusterPod {
             uid: pod.metadata.uid,
@@ -248,10 +263,11 @@ impl Cluster {
             verb: "patch",
             resource: "pods/status",
             namespace: pod.namespace.to_string(),
+            name: pod.name.clone(),
             what,
             request: request.map(metadata_only).map_err(|error| error.to_string()),
         };
-        self.ask(&question, Patience::Usual, |_| Ok(()))
+        self.ask(&question, Patience::Great, |_, _| Ok(()))
     }
 
     /// Publishes a warning about a pod: once, within 3 seconds, and not at all where the API was silent a
@@ -278,10 +294,11 @@ impl Cluster {
             verb: "create",
             resource: "events.events.k8s.io",
             namespace: pod.namespace.to_string(),
+            name: String::new(),
             what,
             request: body.and_then(|body| path.create(&parameters, body).map_err(|error| error.to_string())),
         };
-        match self.ask(&question, Patience::Little, |_| Ok(())) {
+        match self.ask(&question, Patience::Little, |_, _| Ok(())) {
             // It is there already.
             Err(ClusterError::Conflict { .. }) => Ok(()),
             outcome => outcome,
@@ -292,7 +309,7 @@ impl Cluster {
         &mut self,
         question: &Question,
         patience: Patience,
-        read: impl Fn(&[u8]) -> Result<T, String>,
+        read: impl Fn(&Question, &[u8]) -> Result<T, String>,
     ) -> Result<T, ClusterError> {
         let mut answers = self.ask_all(std::slice::from_ref(question), patience, read);
         answers.pop().unwrap_or_else(|| Err(self.cannot_start("the question was lost")))
@@ -303,7 +320,7 @@ impl Cluster {
         &mut self,
         questions: &[Question],
         patience: Patience,
-        read: impl Fn(&[u8]) -> Result<T, String>,
+        read: impl Fn(&Question, &[u8]) -> Result<T, String>,
     ) -> Vec<Result<T, ClusterError>> {
         let limit = patience.limit(self.timeout);
         let (runtime, session) = match self.open() {
@@ -311,12 +328,16 @@ impl Cluster {
             Err(error) => return questions.iter().map(|_| Err(error.clone())).collect(),
         };
         let asked = questions.iter().map(|question| session.ask(question, limit, patience.retries()));
-        let bodies = runtime.block_on(join_all(asked));
+        let Some(bodies) = runtime.block_on(unless_stopped(join_all(asked))) else {
+            return questions.iter().map(|question| Err(stopped(question))).collect();
+        };
         let answers: Vec<_> = questions
             .iter()
             .zip(bodies)
             .map(|(question, body)| {
-                body.and_then(|body| read(&body).map_err(|problem| session.useless(question, &problem)))
+                body.and_then(|body| {
+                    read(question, &body).map_err(|problem| session.useless(question, &problem))
+                })
             })
             .collect();
         self.is_silent = answers.iter().any(|answer| answer.as_ref().is_err_and(ClusterError::is_outage));
@@ -330,7 +351,10 @@ impl Cluster {
                 .enable_time()
                 .build()
                 .map_err(|error| self.cannot_start(&error.to_string()))?;
-            let access = runtime.block_on(Access::open(&self.source, self.timeout))?;
+            let opening = Access::open(&self.source, &self.variables, self.timeout);
+            let access = runtime
+                .block_on(unless_stopped(opening))
+                .unwrap_or_else(|| Err(ClusterError::Stopped { what: "a credential".to_owned() }))?;
             let session = Session::new(access, self.timeout);
             self.open = Some(Open { runtime: Some(runtime), session });
         }
@@ -351,20 +375,24 @@ impl Cluster {
 /// How much trouble a question is worth.
 #[derive(Clone, Copy, Debug)]
 enum Patience {
+    /// The whole limit, however often it takes.
+    Great,
     Usual,
+    /// Once, and not for long.
     Little,
 }
 
 impl Patience {
     fn limit(self, usual: Duration) -> Duration {
         match self {
-            Self::Usual => usual,
+            Self::Great | Self::Usual => usual,
             Self::Little => usual.min(EVENT_LIMIT),
         }
     }
 
     fn retries(self) -> Retries {
         match self {
+            Self::Great => Retries::until_the_limit(),
             Self::Usual => Retries::usual(),
             Self::Little => Retries::none(),
         }
@@ -376,6 +404,7 @@ fn definition_question(namespace: &Namespace, name: &DefinitionName) -> Question
         verb: "get",
         resource: DEFINITIONS,
         namespace: namespace.to_string(),
+        name: name.to_string(),
         what: format!("network \"{namespace}/{name}\""),
         request: definitions_path(namespace)
             .get(name.as_str(), &GetParams::default())
@@ -461,11 +490,31 @@ fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
     serde_json::from_slice(body).map_err(|error| one_line(&error.to_string(), 300))
 }
 
-fn read_definition(body: &[u8]) -> Result<ClusterDefinition, String> {
+/// Whether the answer is the object that was asked for: whatever stands between us and the API may mix
+/// answers up, and one tenant's network must never become the other's.
+fn check_answer(question: &Question, answer: &Metadata) -> Result<(), String> {
+    if answer.namespace == question.namespace && answer.name == question.name {
+        return Ok(());
+    }
+    Err(one_line(&format!("it is \"{}/{}\"", answer.namespace, answer.name), 400))
+}
+
+fn stopped(question: &Question) -> ClusterError {
+    ClusterError::Stopped { what: question.what.clone() }
+}
+
+fn read_pod(question: &Question, body: &[u8]) -> Result<Object<PodSpec>, String> {
+    let pod: Object<PodSpec> = read(body)?;
+    check_answer(question, &pod.metadata)?;
+    Ok(pod)
+}
+
+fn read_definition(question: &Question, body: &[u8]) -> Result<ClusterDefinition, String> {
     if body.len() > MAX_DEFINITION_BYTES {
         return Err("a definition is at most 1 MiB".to_owned());
     }
     let object: Object<DefinitionSpec> = read(body)?;
+    check_answer(question, &object.metadata)?;
     let config = object.spec.and_then(|spec| spec.config);
     Ok(ClusterDefinition {
         namespace: object
@@ -484,9 +533,15 @@ fn read_definition(body: &[u8]) -> Result<ClusterDefinition, String> {
 mod tests {
     use super::*;
 
+    fn read(namespace: &str, name: &str, body: &[u8]) -> Result<ClusterDefinition, String> {
+        read_definition(&definition_question(&namespace.parse().unwrap(), &name.parse().unwrap()), body)
+    }
+
     #[test]
     fn a_definition_is_read_with_and_without_a_spec() {
-        let definition = read_definition(
+        let definition = read(
+            "team-a",
+            "blue",
             br#"{"apiVersion": "k8s.cni.cncf.io/v1", "kind": "NetworkAttachmentDefinition",
                 "metadata": {"name": "blue", "namespace": "team-a", "resourceVersion": "7",
                              "annotations": {"k8s.v1.cni.cncf.io/resourceName": "example.com/nic"},
@@ -498,7 +553,7 @@ mod tests {
         assert_eq!(definition.annotations.len(), 1);
         for spec in ["", r#", "spec": null"#, r#", "spec": {}"#, r#", "spec": {"config": " "}"#] {
             let text = format!(r#"{{"metadata": {{"name": "a", "namespace": "b"}}{spec}}}"#);
-            assert_eq!(read_definition(text.as_bytes()).unwrap().config, None, "{spec}");
+            assert_eq!(read("b", "a", text.as_bytes()).unwrap().config, None, "{spec}");
         }
     }
 
@@ -513,8 +568,16 @@ mod tests {
             r#"{"metadata": {"name": "a", "namespace": ""}}"#,
             r#"{"metadata": {"name": "a", "namespace": "b"}, "spec": {"config": {"type": "x"}}}"#,
         ] {
-            assert!(read_definition(text.as_bytes()).is_err(), "{text}");
+            assert!(read("b", "a", text.as_bytes()).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn another_object_is_not_the_one_that_was_asked_for() {
+        let answer = br#"{"metadata": {"name": "red", "namespace": "team-b"}, "spec": {"config": "{}"}}"#;
+        assert_eq!(read("team-a", "red", answer), Err("it is \"team-b/red\"".to_owned()));
+        assert_eq!(read("team-b", "blue", answer), Err("it is \"team-b/red\"".to_owned()));
+        assert!(read("team-b", "red", answer).is_ok());
     }
 
     #[test]

@@ -97,9 +97,9 @@ pub enum DefinitionError {
 }
 
 impl DefinitionError {
-    /// Whether trying again may help: the API cannot be reached.
-    pub fn is_outage(&self) -> bool {
-        matches!(self, Self::Cluster { source, .. } if source.is_outage())
+    /// Whether trying again may help: the API cannot be reached, say.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Cluster { source, .. } if source.is_transient())
     }
 }
 
@@ -143,11 +143,32 @@ pub struct Finder<'a> {
     pub version: Version,
     /// What an administrator should know.
     pub warnings: Vec<String>,
+    /// What the API has said in this call: nothing is asked twice.
+    pub answers: Answers,
 }
 
+/// What the API said of each definition.
+pub type Answers = BTreeMap<(Namespace, DefinitionName), Result<ClusterDefinition, ClusterError>>;
+
 impl Finder<'_> {
-    /// The definition of each of `wanted`, in their order. The API is asked once for each that the node
-    /// does not define, all at the same time.
+    /// Asks the API for all of `wanted` that the node does not define, at the same time, for the calls
+    /// to [`Finder::find_all`] that follow.
+    pub fn fetch(&mut self, wanted: &[(Namespace, DefinitionName)]) {
+        let Api::Asked(cluster) = &mut self.api else { return };
+        let is_missing = |(namespace, name): &&(Namespace, DefinitionName)| {
+            self.node.find_manifest(namespace, name.as_str(), self.version).is_none()
+        };
+        let is_new = |wanted: &&(Namespace, DefinitionName)| !self.answers.contains_key(wanted);
+        let mut missing: Vec<_> = wanted.iter().filter(is_new).filter(is_missing).cloned().collect();
+        missing.sort();
+        missing.dedup();
+        if !missing.is_empty() {
+            let answers = cluster.definitions(&missing);
+            self.answers.extend(missing.into_iter().zip(answers));
+        }
+    }
+
+    /// The definition of each of `wanted`, in their order, fetched where that is still to be done.
     ///
     /// # Errors
     /// The first [`DefinitionError`].
@@ -155,33 +176,15 @@ impl Finder<'_> {
         &mut self,
         wanted: &[(Namespace, DefinitionName)],
     ) -> Result<Vec<Definition>, DefinitionError> {
-        let node = &self.node;
-        let on_node: Vec<_> = wanted
-            .iter()
-            .map(|(namespace, name)| node.find_manifest(namespace, name.as_str(), self.version))
-            .collect();
-        let missing = wanted.iter().zip(&on_node).filter(|(_, found)| found.is_none());
-        let missing: Vec<_> = missing.map(|(wanted, _)| wanted.clone()).collect();
-        let mut from_cluster = self.ask_cluster(&missing).into_iter();
-        let pairs = wanted.iter().zip(on_node);
-        pairs
-            .map(|((namespace, name), found)| match found {
-                Some(definition) => definition,
-                None => self.resolve(namespace, name, from_cluster.next().flatten()),
-            })
-            .collect()
+        self.fetch(wanted);
+        wanted.iter().map(|wanted| self.find(wanted)).collect()
     }
 
-    /// What the API says of each; nothing where there is no API to ask.
-    fn ask_cluster(
-        &mut self,
-        wanted: &[(Namespace, DefinitionName)],
-    ) -> Vec<Option<Result<ClusterDefinition, ClusterError>>> {
-        match &mut self.api {
-            Api::Asked(cluster) if !wanted.is_empty() => {
-                cluster.definitions(wanted).into_iter().map(Some).collect()
-            }
-            _ => wanted.iter().map(|_| None).collect(),
+    fn find(&mut self, wanted: &(Namespace, DefinitionName)) -> Result<Definition, DefinitionError> {
+        let (namespace, name) = wanted;
+        match self.node.find_manifest(namespace, name.as_str(), self.version) {
+            Some(definition) => definition,
+            None => self.resolve(namespace, name, self.answers.get(wanted).cloned()),
         }
     }
 
@@ -251,7 +254,13 @@ impl Finder<'_> {
     fn unknown(&mut self, namespace: &Namespace, name: &DefinitionName) -> DefinitionError {
         let on_node = self.node.unknown(namespace, name.as_str());
         let Api::Asked(cluster) = &mut self.api else { return on_node };
-        let names = cluster.definition_names(namespace).unwrap_or_default();
+        let mut names = cluster.definition_names(namespace).unwrap_or_else(|error| {
+            log::debug!("the names of definitions are not known: {error}");
+            Vec::new()
+        });
+        names.extend(self.node.names(namespace));
+        names.sort();
+        names.dedup();
         let hint = match keys::by_nearness(name.as_str(), names.iter().map(String::as_str))
             .get(..5.min(names.len()))
         {

@@ -175,6 +175,17 @@ pub struct NodeNetwork {
     pub label: String,
     /// The chain.
     pub network: NetworkConfig,
+    /// The device resource that its definition names.
+    pub resource: Option<String>,
+    /// The device of that resource which it gets in this pod.
+    pub device_id: Option<String>,
+}
+
+impl NodeNetwork {
+    /// A network by its own name, whose definition names `resource`, without a device so far.
+    pub fn new(network: NetworkConfig, resource: Option<String>) -> Self {
+        Self { label: network.name.to_string(), network, resource, device_id: None }
+    }
 }
 
 /// A network that the pod has selected, with what it asks of it.
@@ -228,9 +239,7 @@ pub fn make(inputs: Inputs<'_>) -> Result<Plan, PlanError> {
         .extend(inputs.primary.clone().map(|primary| primary_attachment(primary, &inputs)).transpose()?);
     let (node_names, pod_names) = names.split_at_checked(inputs.node_networks.len()).unwrap_or((&names, &[]));
     for (node, interface) in inputs.node_networks.iter().zip(node_names) {
-        let NodeNetwork { label, network } = node.clone();
-        let args = inputs.sandbox.args.clone();
-        plan.attachments.push(Attachment::new(label, Role::Extra, interface.clone(), network, args));
+        plan.attachments.push(node_attachment(node.clone(), Role::Extra, interface.clone(), &inputs));
     }
     for (selected, interface) in inputs.selected.iter().zip(pod_names) {
         let attachment = selected_attachment(selected.clone(), interface.clone(), &inputs)?;
@@ -297,9 +306,7 @@ fn label(selection: &Selection) -> String {
 fn primary_attachment(primary: PrimaryNetwork, inputs: &Inputs<'_>) -> Result<Attachment, PlanError> {
     let interface = inputs.sandbox.interface.clone();
     let mut attachment = match primary {
-        PrimaryNetwork::OfNode(node) => {
-            Attachment::new(node.label, Role::Primary, interface, node.network, inputs.sandbox.args.clone())
-        }
+        PrimaryNetwork::OfNode(node) => node_attachment(node, Role::Primary, interface, inputs),
         PrimaryNetwork::OfPod(selected) => {
             Attachment { role: Role::Primary, ..selected_attachment(*selected, interface, inputs)? }
         }
@@ -311,6 +318,22 @@ fn primary_attachment(primary: PrimaryNetwork, inputs: &Inputs<'_>) -> Result<At
     Ok(attachment)
 }
 
+/// A network of the node's own; of devices, it may need one as a pod's networks do.
+fn node_attachment(
+    node: NodeNetwork,
+    role: Role,
+    interface: InterfaceName,
+    inputs: &Inputs<'_>,
+) -> Attachment {
+    let NodeNetwork { label, mut network, resource, device_id } = node;
+    let device = device_id.map(|id| Device { resource, id });
+    add_device(device.as_ref(), &mut network);
+    let device_info_file = device_info_file(&network, device.as_ref(), &interface, inputs);
+    let attachment = Attachment::new(label, role, interface, network, inputs.sandbox.args.clone());
+    let runtime_config = device_arguments(device.as_ref(), device_info_file.as_deref());
+    Attachment { runtime_config, device, device_info_file, ..attachment }
+}
+
 fn selected_attachment(
     selected: SelectedNetwork,
     interface: InterfaceName,
@@ -319,13 +342,13 @@ fn selected_attachment(
     let SelectedNetwork { selection, mut network, resource } = selected;
     check_capabilities(&selection, resource.as_ref(), &network, inputs.config.capability_policy)?;
     add_cni_args(&selection, &mut network)?;
-    add_device(&selection, resource.as_ref(), &mut network);
-    let args = cni_args(&selection, &network, &inputs.sandbox.args);
     let device = selection.device_id.clone().map(|id| Device { resource, id });
+    add_device(device.as_ref(), &mut network);
+    let args = cni_args(&selection, &network, &inputs.sandbox.args);
     let device_info_file = device_info_file(&network, device.as_ref(), &interface, inputs);
     let attachment = Attachment::new(label(&selection), Role::Extra, interface, network, args);
     Ok(Attachment {
-        runtime_config: runtime_config(&selection, device_info_file.as_deref()),
+        runtime_config: runtime_config(&selection, device.as_ref(), device_info_file.as_deref()),
         asked_ips: selection.ips.iter().map(|address| address.ip()).collect(),
         asked_mac: selection.mac.map(|mac| mac.to_string()),
         default_route: selection.default_route,
@@ -375,7 +398,11 @@ fn check_capabilities(
     }
 }
 
-fn runtime_config(selection: &Selection, device_info_file: Option<&Path>) -> Map<String, Value> {
+fn runtime_config(
+    selection: &Selection,
+    device: Option<&Device>,
+    device_info_file: Option<&Path>,
+) -> Map<String, Value> {
     let mut arguments = Map::new();
     let mut set = |capability: &str, value: Option<Value>| {
         if let Some(value) = value {
@@ -388,12 +415,14 @@ fn runtime_config(selection: &Selection, device_info_file: Option<&Path>) -> Map
     set("infinibandGUID", selection.infiniband_guid.map(|guid| guid.to_value()));
     set("portMappings", list(selection.port_mappings.iter().map(|mapping| mapping.to_value()).collect()));
     set("bandwidth", selection.bandwidth.as_ref().map(|bandwidth| bandwidth.to_value()));
-    set(DEVICE_ID_CAPABILITY, selection.device_id.clone().map(Value::from));
-    set(
-        DEVICE_INFO_CAPABILITY,
-        device_info_file.map(|file| Value::from(file.to_string_lossy().into_owned())),
-    );
+    arguments.extend(device_arguments(device, device_info_file));
     arguments
+}
+
+fn device_arguments(device: Option<&Device>, device_info_file: Option<&Path>) -> Map<String, Value> {
+    let id = device.map(|device| (DEVICE_ID_CAPABILITY, device.id.clone()));
+    let file = device_info_file.map(|file| (DEVICE_INFO_CAPABILITY, file.to_string_lossy().into_owned()));
+    id.into_iter().chain(file).map(|(name, value)| (name.to_owned(), Value::from(value))).collect()
 }
 
 /// `IP=` and `MAC=`, which Multus's users rely on for plugins that declare no capability.
@@ -426,11 +455,11 @@ fn add_cni_args(selection: &Selection, network: &mut NetworkConfig) -> Result<()
 
 /// Every plugin gets a device of a resource under the keys that Multus uses. A device that the pod itself
 /// names is a capability argument alone: it must not replace one that the definition has fixed.
-fn add_device(selection: &Selection, resource: Option<&String>, network: &mut NetworkConfig) {
-    let (Some(device), Some(_)) = (&selection.device_id, resource) else { return };
+fn add_device(device: Option<&Device>, network: &mut NetworkConfig) {
+    let Some(device) = device.filter(|device| device.resource.is_some()) else { return };
     for plugin in &mut network.plugins {
-        plugin.set("deviceID", Value::from(device.clone()));
-        plugin.set("pciBusID", Value::from(device.clone()));
+        plugin.set("deviceID", Value::from(device.id.clone()));
+        plugin.set("pciBusID", Value::from(device.id.clone()));
     }
 }
 

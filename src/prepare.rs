@@ -1,11 +1,11 @@
 //! From a request to a plan: all the reading, in the order of the one-way flow (configuration, pod,
 //! selections, definitions, policy), and the plan that is made of it. Changes nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::cluster::{Cluster, ClusterPod};
 use crate::cni::error::{Code, Error};
-use crate::cni::netconf::{Missing, NetworkConfig};
+use crate::cni::netconf::Missing;
 use crate::cni::request::Sandbox;
 use crate::config::{ANNOTATIONS_CAPABILITY, Config, PrimarySource};
 use crate::definition::{Api, Copies, Definition, Finder, NodeDefinitions, OnOutage};
@@ -16,7 +16,7 @@ use crate::netns::Netns;
 use crate::plan::{self, NodeNetwork, Plan, PrimaryNetwork, SelectedNetwork};
 use crate::pod::{Annotations, DEFAULT_NETWORK_ANNOTATION, NETWORKS_ANNOTATION, Pod};
 use crate::policy;
-use crate::primary;
+use crate::primary::{self, Resolved};
 use crate::selection::{self, Limits, Selection};
 
 /// What a pod's annotations ask for, judged by the policy.
@@ -163,7 +163,8 @@ fn is_system_pod(config: &Config, pod: &Pod) -> bool {
 /// The places where definitions are, for one call.
 pub fn finder<'a>(config: &Config, node: NodeDefinitions, api: Api<'a>, on_outage: OnOutage) -> Finder<'a> {
     let copies = Copies::new(&config.state_dir, config.definition_cache_max_age);
-    Finder { node, api, copies, on_outage, version: config.version, warnings: Vec::new() }
+    let (version, warnings) = (config.version, Vec::new());
+    Finder { node, api, copies, on_outage, version, warnings, answers: BTreeMap::new() }
 }
 
 /// Makes the plan and holds it against the node and the sandbox.
@@ -185,13 +186,16 @@ pub fn plan(
     let mut selections = wishes.networks;
     let has_default = wishes.default_network.is_some();
     selections.extend(wishes.default_network);
+    fetch_definitions(config, pod, &selections, has_default, definitions);
     let mut selected = resolve_selections(selections, definitions)?;
-    assign_devices(&mut selected, config, pod)?;
+    let mut node_networks = node_networks(config, pod, definitions)?;
+    let mut primary = resolve_primary(config, has_default, definitions)?;
+    assign_devices(&mut selected, primary.iter_mut().chain(&mut node_networks), config, pod)?;
     let replacement = has_default.then(|| selected.pop()).flatten();
-    let node_networks = node_networks(config, pod, definitions)?;
     let links =
         if selected.is_empty() && node_networks.is_empty() { BTreeSet::new() } else { link_names(netns)? };
-    let primary = resolve_primary(config, replacement, definitions)?;
+    let of_pod = replacement.map(|replacement| PrimaryNetwork::OfPod(Box::new(replacement)));
+    let primary = of_pod.or(primary.map(PrimaryNetwork::OfNode));
     let mut plan = plan::make(plan::Inputs { config, sandbox, primary, node_networks, selected, links })?;
     plan.warnings.extend(wishes.warnings);
     plan.warnings.append(&mut definitions.warnings);
@@ -205,6 +209,27 @@ fn needs_definitions(config: &Config, wishes: &Wishes) -> bool {
     !wishes.networks.is_empty()
         || wishes.default_network.is_some()
         || config.primary.iter().chain(&config.default_networks).any(named)
+}
+
+/// Asks the API for all that the plan needs of it, at the same time.
+fn fetch_definitions(
+    config: &Config,
+    pod: &Pod,
+    selections: &[Selection],
+    has_default: bool,
+    definitions: &mut Finder<'_>,
+) {
+    if !matches!(definitions.api, Api::Asked(_)) {
+        return;
+    }
+    let primary = config.primary.iter().filter(|_| !has_default);
+    let defaults = config.default_networks.iter().filter(|_| !is_system_pod(config, pod));
+    let of_node = primary
+        .chain(defaults)
+        .filter_map(|source| primary::wanted_of_cluster(source, config, &definitions.node));
+    let of_pod = selections.iter().map(|selection| (selection.namespace.clone(), selection.name.clone()));
+    let wanted: Vec<_> = of_pod.chain(of_node).collect();
+    definitions.fetch(&wanted);
 }
 
 /// The networks that the pod selects, looked up all at once.
@@ -225,8 +250,14 @@ fn resolve_selections(
 /// Gives each network whose definition names a resource one of the pod's devices: those that a
 /// selection names first, so that they are not given to another. The kubelet is asked once, and only
 /// where there is such a network.
-fn assign_devices(selected: &mut [SelectedNetwork], config: &Config, pod: &Pod) -> Result<(), Error> {
-    if selected.iter().all(|selected| selected.resource.is_none()) {
+fn assign_devices<'n>(
+    selected: &mut [SelectedNetwork],
+    of_node: impl Iterator<Item = &'n mut NodeNetwork>,
+    config: &Config,
+    pod: &Pod,
+) -> Result<(), Error> {
+    let mut of_node: Vec<_> = of_node.filter(|network| network.resource.is_some()).collect();
+    if of_node.is_empty() && selected.iter().all(|selected| selected.resource.is_none()) {
         return Ok(());
     }
     let socket = &config.kubelet_socket;
@@ -236,6 +267,9 @@ fn assign_devices(selected: &mut [SelectedNetwork], config: &Config, pod: &Pod) 
             allocation.take_specific(resource, device)?;
         }
     }
+    for NodeNetwork { resource, device_id, .. } in &mut of_node {
+        *device_id = resource.as_ref().map(|resource| allocation.take(resource)).transpose()?;
+    }
     for SelectedNetwork { selection, resource, .. } in selected {
         if let (Some(resource), None) = (resource, &selection.device_id) {
             selection.device_id = Some(allocation.take(resource)?);
@@ -244,18 +278,15 @@ fn assign_devices(selected: &mut [SelectedNetwork], config: &Config, pod: &Pod) 
     Ok(())
 }
 
-/// The primary that the configuration, or the pod, names.
+/// The primary that the configuration names, unless the pod has chosen another.
 fn resolve_primary(
     config: &Config,
-    replacement: Option<SelectedNetwork>,
+    is_replaced: bool,
     definitions: &mut Finder<'_>,
-) -> Result<Option<PrimaryNetwork>, Error> {
-    let Some(source) = &config.primary else { return Ok(None) };
-    if let Some(replacement) = replacement {
-        return Ok(Some(PrimaryNetwork::OfPod(Box::new(replacement))));
-    }
-    let network = primary::resolve(source, config, definitions)?;
-    Ok(Some(PrimaryNetwork::OfNode(NodeNetwork { label: network.name.to_string(), network })))
+) -> Result<Option<NodeNetwork>, Error> {
+    let Some(source) = config.primary.as_ref().filter(|_| !is_replaced) else { return Ok(None) };
+    let Resolved { network, resource } = primary::resolve(source, config, definitions)?;
+    Ok(Some(NodeNetwork::new(network, resource)))
 }
 
 /// Networks for every pod: inline delegates, default networks, the auxiliary chain.
@@ -265,9 +296,9 @@ fn node_networks(
     definitions: &mut Finder<'_>,
 ) -> Result<Vec<NodeNetwork>, Error> {
     let missing = Missing { name: Some(config.network.as_str()), version: config.version };
-    let mut networks: Vec<NetworkConfig> = Vec::new();
+    let mut networks: Vec<Resolved> = Vec::new();
     for value in &config.inline_networks {
-        networks.push(primary::inline(value, &missing, "an entry of \"delegates\"")?);
+        networks.push(primary::inline(value, &missing, "an entry of \"delegates\"")?.into());
     }
     if !is_system_pod(config, pod) {
         for source in &config.default_networks {
@@ -275,9 +306,10 @@ fn node_networks(
         }
     }
     if let Some(chain) = &config.auxiliary_chain {
-        networks.extend(primary::auxiliary_chain(chain, config)?);
+        networks.extend(primary::auxiliary_chain(chain, config)?.map(Resolved::from));
     }
-    Ok(networks.into_iter().map(|network| NodeNetwork { label: network.name.to_string(), network }).collect())
+    let network = |Resolved { network, resource }| NodeNetwork::new(network, resource);
+    Ok(networks.into_iter().map(network).collect())
 }
 
 fn link_names(netns: &Netns) -> Result<BTreeSet<String>, Error> {

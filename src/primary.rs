@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use crate::cni::netconf::{self, Missing, NetconfError, NetworkConfig, NetworkName};
 use crate::config::{Config, PrimarySource};
-use crate::definition::{Api, DefinitionError, Finder, NodeDefinitions};
-use crate::name::DefinitionName;
+use crate::definition::{Api, Definition, DefinitionError, Finder, NodeDefinitions};
+use crate::name::{DefinitionName, Namespace};
 
 /// What runtimes take for configurations, in one directory sorted by name.
 const EXTENSIONS: [&str; 3] = ["conf", "conflist", "json"];
@@ -49,9 +49,30 @@ impl PrimaryError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::None { .. } | Self::Unknown(..) => true,
-            Self::Definition(error) => error.is_outage(),
+            Self::Definition(error) => error.is_transient(),
             Self::Invalid { .. } | Self::Recursive(_) => false,
         }
+    }
+}
+
+/// A network that the node's configuration names, resolved.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Resolved {
+    /// The chain.
+    pub network: NetworkConfig,
+    /// The device resource that its definition names; a file and an inline delegate have none.
+    pub resource: Option<String>,
+}
+
+impl From<NetworkConfig> for Resolved {
+    fn from(network: NetworkConfig) -> Self {
+        Self { network, resource: None }
+    }
+}
+
+impl From<Definition> for Resolved {
+    fn from(definition: Definition) -> Self {
+        Self { network: definition.network, resource: definition.resource }
     }
 }
 
@@ -63,19 +84,19 @@ pub fn resolve(
     source: &PrimarySource,
     config: &Config,
     definitions: &mut Finder<'_>,
-) -> Result<NetworkConfig, PrimaryError> {
+) -> Result<Resolved, PrimaryError> {
     let missing = Missing { name: Some(config.network.as_str()), version: config.version };
-    let network = match source {
-        PrimarySource::Inline(value) => inline(value, &missing, "the first of \"delegates\"")?,
-        PrimarySource::Auto => first_of(&config.primary_conf_dir, &missing)?,
-        PrimarySource::Path(path) if path.is_dir() => first_of(path, &missing)?,
-        PrimarySource::Path(path) => load(path, &missing)?,
-        PrimarySource::Named(name) => named(name, config, definitions)?,
+    let resolved: Resolved = match source {
+        PrimarySource::Inline(value) => inline(value, &missing, "the first of \"delegates\"")?.into(),
+        PrimarySource::Auto => first_of(&config.primary_conf_dir, &missing)?.into(),
+        PrimarySource::Path(path) if path.is_dir() => first_of(path, &missing)?.into(),
+        PrimarySource::Path(path) => load(path, &missing)?.into(),
+        PrimarySource::Named(name) => named(name, config, definitions)?.into(),
     };
-    if network.has_meta_plugin() {
-        Err(PrimaryError::Recursive(format!("network \"{}\"", network.name)))
+    if resolved.network.has_meta_plugin() {
+        Err(PrimaryError::Recursive(format!("network \"{}\"", resolved.network.name)))
     } else {
-        Ok(network)
+        Ok(resolved)
     }
 }
 
@@ -108,33 +129,49 @@ fn first_of(directory: &Path, missing: &Missing<'_>) -> Result<NetworkConfig, Pr
     Err(PrimaryError::None { directory: directory.to_owned(), problems })
 }
 
-/// What the node knows comes first, so that a pod that asks for nothing costs no request.
-fn named(name: &str, config: &Config, definitions: &mut Finder<'_>) -> Result<NetworkConfig, PrimaryError> {
-    let unknown = match definitions.node.find(&config.multus_namespace, name, config.version) {
-        Ok(definition) => return Ok(definition.network),
+fn named(name: &str, config: &Config, definitions: &mut Finder<'_>) -> Result<Definition, PrimaryError> {
+    let unknown = match on_node(name, config, &definitions.node) {
         Err(error @ DefinitionError::Unknown { .. }) => error,
-        Err(error) => return Err(PrimaryError::Definition(error)),
+        found => return found.map_err(PrimaryError::Definition),
     };
-    let primaries = NodeDefinitions::read(std::slice::from_ref(&config.primary_conf_dir));
-    // The administrator's word needs no manifest: where one stands for the file, it is for the pods.
-    let file = definitions.node.find_file(name, config.version);
-    if let Some(definition) = file.or_else(|| primaries.find_file(name, config.version)) {
-        return definition.map(|definition| definition.network).map_err(PrimaryError::Definition);
-    }
     match (name.parse(), &definitions.api) {
         (Ok(object), Api::Asked(_) | Api::NotAsked) => of_cluster(object, config, definitions),
         _ => Err(PrimaryError::Unknown(unknown, config.primary_conf_dir.display().to_string())),
     }
 }
 
+/// What the node knows comes first, so that a pod that asks for nothing costs no request.
+fn on_node(name: &str, config: &Config, node: &NodeDefinitions) -> Result<Definition, DefinitionError> {
+    let unknown = match node.find(&config.multus_namespace, name, config.version) {
+        Err(error @ DefinitionError::Unknown { .. }) => error,
+        found => return found,
+    };
+    let primaries = NodeDefinitions::read(std::slice::from_ref(&config.primary_conf_dir));
+    // The administrator's word needs no manifest: where one stands for the file, it is for the pods.
+    let file = node.find_file(name, config.version);
+    file.or_else(|| primaries.find_file(name, config.version)).unwrap_or(Err(unknown))
+}
+
+/// The definition that the API will be asked for to resolve `source`, so that it can be asked for
+/// together with others; none where the node knows the network.
+pub fn wanted_of_cluster(
+    source: &PrimarySource,
+    config: &Config,
+    node: &NodeDefinitions,
+) -> Option<(Namespace, DefinitionName)> {
+    let PrimarySource::Named(name) = source else { return None };
+    let is_unknown = matches!(on_node(name, config, node), Err(DefinitionError::Unknown { .. }));
+    is_unknown.then(|| Some((config.multus_namespace.clone(), name.parse().ok()?)))?
+}
+
 fn of_cluster(
     name: DefinitionName,
     config: &Config,
     definitions: &mut Finder<'_>,
-) -> Result<NetworkConfig, PrimaryError> {
+) -> Result<Definition, PrimaryError> {
     let found = definitions.find_all(&[(config.multus_namespace.clone(), name)]);
     match found.map(|found| found.into_iter().next()) {
-        Ok(Some(definition)) => Ok(definition.network),
+        Ok(Some(definition)) => Ok(definition),
         Ok(None) => {
             Err(PrimaryError::None { directory: config.primary_conf_dir.clone(), problems: String::new() })
         }
@@ -205,8 +242,10 @@ mod tests {
             let config = self.config(more);
             let node = NodeDefinitions::read(&config.conf_dirs);
             let mut definitions = crate::prepare::finder(&config, node, Api::Absent, OnOutage::UseCopies);
-            let network = resolve(config.primary.as_ref().unwrap(), &config, &mut definitions);
-            network.map(|network| network.plugins[0].kind.to_string()).map_err(|error| error.to_string())
+            let resolved = resolve(config.primary.as_ref().unwrap(), &config, &mut definitions);
+            resolved
+                .map(|resolved| resolved.network.plugins[0].kind.to_string())
+                .map_err(|error| error.to_string())
         }
     }
 

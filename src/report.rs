@@ -74,7 +74,7 @@ impl From<DefinitionError> for Error {
     fn from(error: DefinitionError) -> Self {
         let code = match &error {
             DefinitionError::Invalid { source, .. } => netconf_code(source),
-            outage if outage.is_outage() => Code::TRY_AGAIN,
+            error if error.is_transient() => Code::TRY_AGAIN,
             DefinitionError::Unknown { .. } | DefinitionError::Cluster { .. } => Code::CONFIG,
         };
         Self::new(code, error)
@@ -84,7 +84,7 @@ impl From<DefinitionError> for Error {
 impl From<ClusterError> for Error {
     fn from(error: ClusterError) -> Self {
         // A pod that the API does not have may be a static one whose mirror is still to come.
-        let transient = error.is_outage() || matches!(error, ClusterError::NotFound { .. });
+        let transient = error.is_transient() || matches!(error, ClusterError::NotFound { .. });
         Self::new(if transient { Code::TRY_AGAIN } else { Code::CONFIG }, error)
     }
 }

@@ -5,9 +5,37 @@
 //! runs in a handler. Delegates start with an empty mask; the standard library sees to that.
 
 use std::os::fd::{AsFd, BorrowedFd};
+use std::pin::pin;
 
+use futures_util::future::{Either, pending, select};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+/// What `work` comes to; `None` where SIGTERM or SIGINT has come first and `work` was given up. The signal
+/// stays for [`Signals::stop_requested`] to be read.
+pub async fn unless_stopped<T>(work: impl Future<Output = T>) -> Option<T> {
+    match select(pin!(work), pin!(stop())).await {
+        Either::Left((outcome, _)) => Some(outcome),
+        Either::Right(_) => None,
+    }
+}
+
+/// Ends when one of the two signals waits to be read. A descriptor of its own, never read from, shows that
+/// and takes nothing away.
+#[allow(deprecated, reason = "sound for a descriptor that AsyncFd owns; its successor needs unsafe code")]
+async fn stop() {
+    let set = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT]);
+    let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
+    let descriptor = SignalFd::with_flags(&set, flags).ok();
+    let descriptor = descriptor.and_then(|fd| AsyncFd::with_interest(fd, Interest::READABLE).ok());
+    match descriptor {
+        Some(descriptor) if descriptor.readable().await.is_ok() => {}
+        // Without it the work goes on to its own limit.
+        _ => pending().await,
+    }
+}
 
 /// The descriptor that signals arrive on, and whether the runtime has asked us to stop.
 #[derive(Debug)]

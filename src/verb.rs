@@ -108,6 +108,7 @@ impl<'a> Session<'a> {
             &ClusterConfig {
                 kubeconfig: config.kubeconfig.clone(),
                 timeout: config.api_timeout,
+                pass_environment: pass.clone(),
                 ..ClusterConfig::default()
             },
             &request.environment,

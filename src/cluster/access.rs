@@ -101,9 +101,13 @@ pub(super) struct Access {
 
 impl Access {
     /// Reads the files, and runs the exec plugin where there is one. No connection is made.
-    pub(super) async fn open(source: &Source, limit: Duration) -> Result<Self, ClusterError> {
+    pub(super) async fn open(
+        source: &Source,
+        variables: &exec::Variables,
+        limit: Duration,
+    ) -> Result<Self, ClusterError> {
         let draft = match source {
-            Source::Kubeconfig(path) => Draft::from_kubeconfig(path, limit).await,
+            Source::Kubeconfig(path) => Draft::from_kubeconfig(path, variables, limit).await,
             Source::InCluster { server, directory } => Draft::in_cluster(server, directory),
         };
         draft
@@ -144,7 +148,11 @@ impl Draft {
         })
     }
 
-    async fn from_kubeconfig(path: &Path, limit: Duration) -> Result<Self, String> {
+    async fn from_kubeconfig(
+        path: &Path,
+        variables: &exec::Variables,
+        limit: Duration,
+    ) -> Result<Self, String> {
         let config = Kubeconfig::read_from(path).map_err(|error| match error {
             kube::config::KubeconfigError::ReadConfig(error, _) => format!("cannot read it: {error}"),
             // The parser quotes the line, and a line of a kubeconfig can be a token.
@@ -152,7 +160,7 @@ impl Draft {
             other => one_line(&other.to_string(), 300),
         })?;
         let (cluster, mut identity) = choose(config)?;
-        let proof = proof(&cluster, &mut identity, limit).await?;
+        let proof = proof(&cluster, &mut identity, variables, limit).await?;
         Ok(Self {
             server: cluster.server.clone().ok_or("its cluster has no \"server\"")?,
             server_name: cluster.tls_server_name.clone().filter(|name| !name.is_empty()),
@@ -206,7 +214,12 @@ fn choose(config: Kubeconfig) -> Result<(Cluster, AuthInfo), String> {
 }
 
 /// What proves who we are. A certificate that an exec plugin gave is put into `identity`.
-async fn proof(cluster: &Cluster, identity: &mut AuthInfo, limit: Duration) -> Result<Proof, String> {
+async fn proof(
+    cluster: &Cluster,
+    identity: &mut AuthInfo,
+    variables: &exec::Variables,
+    limit: Duration,
+) -> Result<Proof, String> {
     refuse_what_would_be_ignored(cluster, identity)?;
     let token = identity.token.take().filter(|token| !secrecy::ExposeSecret::expose_secret(token).is_empty());
     if let Some(path) = identity.token_file.take().filter(|path| !path.is_empty()) {
@@ -219,7 +232,7 @@ async fn proof(cluster: &Cluster, identity: &mut AuthInfo, limit: Duration) -> R
         if exec.provide_cluster_info {
             exec.cluster = Some(ExecAuthCluster::try_from(cluster).map_err(|error| error.to_string())?);
         }
-        let issued = exec::run(&exec, limit).await?;
+        let issued = exec::run(&exec, variables, limit).await?;
         if let (Some(certificate), Some(key)) = (issued.client_certificate_data, issued.client_key_data) {
             identity.client_certificate_data = Some(STANDARD.encode(certificate));
             identity.client_key_data = Some(STANDARD.encode(key).into());

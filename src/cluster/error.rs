@@ -104,6 +104,20 @@ pub enum ClusterError {
         /// The server's words.
         problem: String,
     },
+    /// Others changed the object each time before our change was in.
+    #[error("{what} is being changed by others at the same time: {problem}")]
+    Contended {
+        /// The object.
+        what: String,
+        /// The server's words.
+        problem: String,
+    },
+    /// The runtime wants us to end.
+    #[error("braid was asked to stop while it asked the API for {what}")]
+    Stopped {
+        /// What was asked for.
+        what: String,
+    },
     /// The way to the API that was configured cannot be used.
     #[error("{}: {problem}", path.display())]
     Kubeconfig {
@@ -132,6 +146,13 @@ impl ClusterError {
             self,
             Self::Unreachable { .. } | Self::TimedOut { .. } | Self::Failing { .. } | Self::Throttled { .. }
         )
+    }
+}
+
+impl ClusterError {
+    /// Whether the same question may have another answer soon, though nobody repairs anything.
+    pub fn is_transient(&self) -> bool {
+        self.is_outage() || matches!(self, Self::Contended { .. } | Self::Stopped { .. })
     }
 }
 
@@ -192,7 +213,9 @@ mod tests {
         };
         let throttled =
             ClusterError::Throttled { server: server(), problem: "busy".to_owned(), retry_after: None };
-        assert!(!unauthorized.is_outage() && throttled.is_outage());
+        assert!(!unauthorized.is_outage() && throttled.is_outage() && throttled.is_transient());
+        let contended = ClusterError::Contended { what: "x".to_owned(), problem: "y".to_owned() };
+        assert!(!contended.is_outage() && contended.is_transient() && !unauthorized.is_transient());
         assert!(!ClusterError::NotFound { what: "x".to_owned() }.is_outage());
         assert!(!ClusterError::NoDefinitions { server: server() }.is_outage());
     }

@@ -21,7 +21,7 @@ const MAX_NAME_BYTES: usize = 253 - 17;
 /// A warning about `pod`. Its name follows from what it says, so that a sandbox that fails again and
 /// again in the same way makes one event, for as long as the server keeps it.
 pub(super) fn warning(pod: &PodReference, reason: &str, message: &str, node: &str) -> Event {
-    let note = cut(message, MAX_NOTE_BYTES);
+    let note = &shortened(message, MAX_NOTE_BYTES);
     Event {
         metadata: ObjectMeta {
             name: Some(name(pod, reason, note)),
@@ -53,6 +53,12 @@ fn name(pod: &PodReference, reason: &str, note: &str) -> String {
     // A name may not have a dot or a dash before the next dot.
     let prefix = cut(&pod.name, MAX_NAME_BYTES).trim_end_matches(['.', '-']);
     format!("{prefix}.{:016x}", digest.finish())
+}
+
+/// `text`, or its beginning and a sign that there is more.
+fn shortened(text: &str, limit: usize) -> String {
+    const MORE: &str = "…";
+    if text.len() <= limit { text.to_owned() } else { cut(text, limit - MORE.len()).to_owned() + MORE }
 }
 
 /// The longest beginning of `text` with at most `limit` bytes.
@@ -87,7 +93,8 @@ mod tests {
         let mut pod = pod("u");
         pod.name = format!("{}-{}", "a".repeat(235), "b".repeat(17));
         let event = warning(&pod, &"r".repeat(200), &"ä".repeat(1000), &"n".repeat(200));
-        assert_eq!(event.note.unwrap().len(), 1024);
+        let note = event.note.unwrap();
+        assert!((1022..=1024).contains(&note.len()) && note.ends_with("ä…"), "{note}");
         assert_eq!(event.reason.unwrap().len(), 128);
         assert_eq!(event.reporting_instance.unwrap().len(), 128);
         let name = event.metadata.name.unwrap();

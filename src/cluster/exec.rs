@@ -1,6 +1,7 @@
 //! A kubeconfig's `exec` plugin: a program that prints a credential (client-go credential plugins,
 //! `client.authentication.k8s.io`). It may take no longer and print no more than anything else here.
 
+use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
@@ -18,12 +19,41 @@ use tokio::net::unix::pipe;
 use tokio::time::{sleep, timeout};
 
 use crate::cni::error::one_line;
+use crate::cni::request::Environment;
 use crate::delegate::die_with_us;
 
 /// The most that a plugin may print on either output.
 const MAX_OUTPUT_BYTES: u64 = 1 << 20;
 /// How often the end of a plugin that has closed its outputs is looked for.
 const PAUSE: Duration = Duration::from_millis(5);
+
+/// What a plugin gets of our environment: where programs and its own files are, and how to reach the world.
+/// The rest is the runtime's (CNI's variables, its own secrets); what a plugin needs beside this stands in
+/// the kubeconfig's `env`, or in `passEnvironment`.
+const PASSED: [&str; 13] = [
+    "PATH",
+    "HOME",
+    "USER",
+    "TMPDIR",
+    "LANG",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+];
+
+/// Variables for a plugin.
+pub(super) type Variables = Vec<(String, OsString)>;
+
+/// What a plugin gets of `environment`; `more` are names that the administrator passes on.
+pub(super) fn variables(environment: &Environment, more: &[String]) -> Variables {
+    let names = PASSED.into_iter().map(str::to_owned).chain(more.iter().cloned());
+    names.filter_map(|name| environment.get(&name).map(|value| (name.clone(), value.to_owned()))).collect()
+}
 
 /// What a plugin printed.
 #[derive(Debug, Default, Deserialize)]
@@ -36,14 +66,20 @@ pub(super) struct Issued {
 }
 
 /// Runs the plugin. An error is one sentence that names the program.
-pub(super) async fn run(config: &ExecConfig, limit: Duration) -> Result<Issued, String> {
+pub(super) async fn run(
+    config: &ExecConfig,
+    variables: &Variables,
+    limit: Duration,
+) -> Result<Issued, String> {
     let Some(program) = config.command.as_deref().filter(|command| !command.is_empty()) else {
         return Err("\"exec\" has no \"command\"".to_owned());
     };
     if config.interactive_mode == Some(ExecInteractiveMode::Always) {
         return Err(format!("\"{program}\" wants to talk to a person, and there is none here"));
     }
-    let child = command(program, config)?.spawn().map_err(|error| cannot_start(program, config, &error))?;
+    let child = command(program, config, variables)?
+        .spawn()
+        .map_err(|error| cannot_start(program, config, &error))?;
     let mut plugin = Plugin(child);
     let output = match timeout(limit, plugin.outputs()).await {
         Ok(output) => output.map_err(|error| format!("\"{program}\": {error}"))?,
@@ -54,8 +90,9 @@ pub(super) async fn run(config: &ExecConfig, limit: Duration) -> Result<Issued, 
     issued(&output).map_err(|problem| format!("\"{program}\" gave no credential: {problem}"))
 }
 
-fn command(program: &str, config: &ExecConfig) -> Result<Command, String> {
+fn command(program: &str, config: &ExecConfig, variables: &Variables) -> Result<Command, String> {
     let mut command = Command::new(program);
+    command.env_clear().envs(variables.iter().map(|(name, value)| (name, value)));
     command.args(config.args.iter().flatten()).process_group(0);
     for variable in config.env.iter().flatten() {
         if let (Some(name), Some(value)) = (variable.get("name"), variable.get("value")) {

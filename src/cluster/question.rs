@@ -29,6 +29,8 @@ pub(super) struct Question {
     pub(super) resource: &'static str,
     /// The namespace that it is about.
     pub(super) namespace: String,
+    /// The object that it is about; empty for one that has no name yet, and for a list.
+    pub(super) name: String,
     /// The object, for a message.
     pub(super) what: String,
     /// The request, whose target is a path; or why there is none.
@@ -177,7 +179,7 @@ impl Session {
             StatusCode::FORBIDDEN => Failure::Final(self.forbidden(question, &said, &shown)),
             StatusCode::NOT_FOUND => Failure::Final(self.not_found(question, &said)),
             StatusCode::CONFLICT if said.is_race() => {
-                passing(ClusterError::Failing { server, problem: shown }, None)
+                passing(ClusterError::Contended { what: question.what.clone(), problem: shown }, None)
             }
             StatusCode::CONFLICT => Failure::Final(conflict(question, &said)),
             StatusCode::UNPROCESSABLE_ENTITY if said.is_about("metadata.uid") => {
@@ -324,6 +326,7 @@ mod tests {
             verb,
             resource,
             namespace: "team-a".to_owned(),
+            name: String::new(),
             what: "x".to_owned(),
             request: Ok(Request::default()),
         }

@@ -7,8 +7,12 @@ use std::time::Duration;
 
 /// How often a question is put at most.
 const ATTEMPTS: u32 = 5;
+/// How often one is put that must not fail: more often than fits into any limit.
+const ATTEMPTS_WITHOUT_END: u32 = 1000;
 /// The longest wait before the first repetition; it doubles from there.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
+/// The longest wait of all.
+const LONGEST_WAIT: Duration = Duration::from_millis(1600);
 
 /// The waits between the attempts at one question.
 #[derive(Debug)]
@@ -23,6 +27,11 @@ impl Retries {
         Self { made: 0, allowed: ATTEMPTS }
     }
 
+    /// As many as the limit has room for, for what would undo everything else.
+    pub(super) fn until_the_limit() -> Self {
+        Self { made: 0, allowed: ATTEMPTS_WITHOUT_END }
+    }
+
     /// One attempt, for what is not worth a second one.
     pub(super) fn none() -> Self {
         Self { made: 0, allowed: 1 }
@@ -35,7 +44,7 @@ impl Retries {
         if self.made >= self.allowed {
             return None;
         }
-        let full = FIRST_WAIT * 2_u32.saturating_pow(self.made - 1);
+        let full = FIRST_WAIT.saturating_mul(2_u32.saturating_pow(self.made - 1)).min(LONGEST_WAIT);
         Some(retry_after.unwrap_or_default() + jittered(full))
     }
 }
@@ -62,6 +71,9 @@ mod tests {
             assert!(*wait >= full / 2 && *wait <= full, "{wait:?}");
         }
         assert_eq!(Retries::none().next(None), None);
+        let mut stubborn = Retries::until_the_limit();
+        let waits: Vec<_> = std::iter::from_fn(|| stubborn.next(None)).take(100).collect();
+        assert!(waits.len() == 100 && waits.iter().all(|wait| *wait <= LONGEST_WAIT));
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Last-known-good copies of definitions from the API: `<cniDir>/definitions/<namespace>_<name>`, JSON.
+//! Last-known-good copies of definitions from the API: `<cniDir>/definitions/<namespace>_<name>`, JSON; a
+//! name that no file could have is cut, and ends in its checksum.
 //!
 //! Used only while the API cannot be reached, and by verbs that must not ask it. A copy that cannot be
 //! read or written is as good as none; it never holds anything up.
@@ -16,12 +17,25 @@ use crate::name::{DefinitionName, Namespace};
 
 /// A copy is written again when it is older than this share of its greatest age, or has changed.
 const RENEWALS: u32 = 8;
+/// The longest name of a file, less the dot in front of it while it is written.
+const MAX_FILE_NAME: usize = 254;
 
 /// The copies in the state directory.
 #[derive(Clone, Debug)]
 pub struct Copies {
     root: PathBuf,
     max_age: Duration,
+}
+
+/// Neither a namespace nor a definition's name has an underscore, so two never share a file; of those that
+/// are cut, two may in theory, and then each is read as none by the other.
+fn file_name(namespace: &Namespace, name: &DefinitionName) -> String {
+    let whole = format!("{namespace}_{name}");
+    if whole.len() <= MAX_FILE_NAME {
+        return whole;
+    }
+    let start: String = whole.chars().take(MAX_FILE_NAME - 9).collect();
+    format!("{start}_{:08x}", crc32fast::hash(whole.as_bytes()))
 }
 
 #[derive(Deserialize, Serialize)]
@@ -45,9 +59,8 @@ impl Copies {
         self.root.join("definitions")
     }
 
-    /// Neither a namespace nor a definition's name has an underscore, so two never share a file.
     fn path(&self, namespace: &Namespace, name: &DefinitionName) -> PathBuf {
-        self.directory().join(format!("{namespace}_{name}"))
+        self.directory().join(file_name(namespace, name))
     }
 
     /// Keeps what the API said.
@@ -165,6 +178,22 @@ mod tests {
         assert_eq!(stale.any(&blue.namespace, &blue.name), Some(blue.clone()));
         stale.sweep();
         assert_eq!(copies.any(&blue.namespace, &blue.name), None);
+    }
+
+    /// A namespace has up to 63 bytes and a name up to 253, a file's name up to 255.
+    #[test]
+    fn the_longest_name_has_a_copy_too() {
+        let (_dir, copies) = copies(100);
+        let long = |last: &str| {
+            let name = format!("{}{last}", "a".repeat(252)).parse().unwrap();
+            ClusterDefinition { namespace: "n".repeat(63).parse().unwrap(), name, ..definition("x") }
+        };
+        for definition in [long("b"), long("c")] {
+            copies.keep(&definition);
+            assert_eq!(copies.fresh(&definition.namespace, &definition.name), Some(definition));
+        }
+        let first = long("b");
+        assert_eq!(copies.any(&first.namespace, &first.name), Some(first));
     }
 
     #[test]

@@ -148,6 +148,12 @@ impl NodeDefinitions {
         Some(definition(netconf::load(path, &Missing { name: None, version }), name, path))
     }
 
+    /// The names that manifests of the node define in `namespace`.
+    pub(super) fn names(&self, namespace: &Namespace) -> impl Iterator<Item = String> {
+        let own = self.manifests.iter().filter(move |manifest| manifest.namespace == *namespace);
+        own.map(|manifest| manifest.name.to_string())
+    }
+
     /// The error for a name that nothing on the node stands for.
     pub(super) fn unknown(&self, namespace: &Namespace, name: &str) -> DefinitionError {
         // Only names that a pod of this namespace could have written itself: others are not its business.

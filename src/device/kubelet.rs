@@ -26,6 +26,7 @@ use super::message::{
 };
 use crate::name::Namespace;
 use crate::quoted::Quoted;
+use crate::signal::unless_stopped;
 
 /// The largest answer that is read, the bound that the kubelet's own client and Multus have. An answer
 /// to `List` covers every pod of the node with the NUMA nodes of each device.
@@ -104,6 +105,9 @@ pub enum KubeletError {
     /// It knows several pods of the name.
     #[error("it lists {0} pods of that name with devices; an earlier one is still going away")]
     SeveralPods(usize),
+    /// The runtime wants us to end.
+    #[error("braid was asked to stop")]
+    Stopped,
     /// The system has no event loop to give.
     #[error("cannot start: {0}")]
     Runtime(#[source] io::Error),
@@ -121,6 +125,7 @@ impl KubeletError {
             | Self::Refused { .. }
             | Self::UnknownPod
             | Self::SeveralPods(_)
+            | Self::Stopped
             | Self::Runtime(_) => true,
         }
     }
@@ -140,9 +145,10 @@ pub(super) fn containers_of(
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(KubeletError::Runtime)?;
     let answer = runtime.block_on(async {
-        tokio::time::timeout(limit, async { Kubelet::connect(socket).await?.ask(namespace, pod).await }).await
+        let asking = async { Kubelet::connect(socket).await?.ask(namespace, pod).await };
+        unless_stopped(tokio::time::timeout(limit, asking)).await
     });
-    answer.map_err(|_| KubeletError::Slow { path: socket.to_owned(), limit })?
+    answer.ok_or(KubeletError::Stopped)?.map_err(|_| KubeletError::Slow { path: socket.to_owned(), limit })?
 }
 
 fn check_socket(path: &Path) -> Result<(), KubeletError> {

@@ -12,8 +12,7 @@ fn network(value: &Value) -> NetworkConfig {
 }
 
 fn node_network(value: &Value) -> NodeNetwork {
-    let network = network(value);
-    NodeNetwork { label: network.name.to_string(), network }
+    NodeNetwork::new(network(value), None)
 }
 
 /// One element of the annotation, of a network with this configuration.

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::{Session, boot_id, del, key_of, now, open_netns, publish};
+use super::publish::{self, Stage};
+use super::{Session, boot_id, del, key_of, now, open_netns};
 use crate::attach::routes::{Move, Moved};
 use crate::attach::{AttachError, Attacher, Place, verify};
 use crate::cluster::PodReference;
@@ -27,14 +28,21 @@ use crate::snapshot::{SeenRoute, Snapshot};
 
 pub(super) fn add(session: &mut Session<'_>, sandbox: &Sandbox) -> Result<Value, Error> {
     let pod = Pod::from_args(&sandbox.args)?;
-    let outcome = add_pod(session, sandbox, &pod).map_err(|error| error.about(format!("pod {pod}")));
+    let mut stage = Stage::Plan;
+    let outcome = add_pod(session, sandbox, &pod, &mut stage);
+    let outcome = outcome.map_err(|error| error.about(format!("pod {pod}")));
     if let Err(error) = &outcome {
-        publish::failure(session, &pod, error);
+        publish::failure(session, &pod, stage, error);
     }
     outcome
 }
 
-fn add_pod(session: &mut Session<'_>, sandbox: &Sandbox, pod: &Pod) -> Result<Value, Error> {
+fn add_pod(
+    session: &mut Session<'_>,
+    sandbox: &Sandbox,
+    pod: &Pod,
+    stage: &mut Stage,
+) -> Result<Value, Error> {
     let deadline = Deadline::after(Deadline::ADD);
     let config = session.config;
     check_mode(config)?;
@@ -57,15 +65,18 @@ fn add_pod(session: &mut Session<'_>, sandbox: &Sandbox, pod: &Pod) -> Result<Va
             format!("network namespace {} was replaced while braid waited", sandbox.netns),
         ));
     }
-    let plan = make_plan(session, sandbox, &netns, pod, wishes, status_of.is_some())?;
+    let must_publish = status_of.is_some() && !asks_nothing;
+    let mut plan = make_plan(session, sandbox, &netns, pod, wishes, must_publish)?;
+    plan.warnings.extend(publish::unnamed_addresses(&plan, status_of.is_some()));
     log_plan(&plan, pod);
+    *stage = Stage::Attach;
     let addition = Addition::start(session, sandbox, &netns, pod, &plan, status_of)?;
     let result = addition.carry_out(deadline);
     drop(lock);
     result
 }
 
-/// The plan, with the API to ask where there is one. Where a status is due, copies of definitions are no
+/// The plan, with the API to ask where there is one. Where a status must be published, copies of definitions are no
 /// help while the API cannot be reached: it could not take the status either.
 fn make_plan(
     session: &mut Session<'_>,
@@ -73,10 +84,10 @@ fn make_plan(
     netns: &Netns,
     pod: &Pod,
     wishes: Wishes,
-    status_is_due: bool,
+    must_publish: bool,
 ) -> Result<Plan, Error> {
     let api = session.cluster.as_mut().map_or(Api::Absent, Api::Asked);
-    let on_outage = if status_is_due { OnOutage::Refuse } else { OnOutage::UseCopies };
+    let on_outage = if must_publish { OnOutage::Refuse } else { OnOutage::UseCopies };
     let mut definitions = prepare::finder(session.config, NodeDefinitions::default(), api, on_outage);
     prepare::plan(session.config, &session.path, sandbox, netns, pod, wishes, &mut definitions)
 }
@@ -348,7 +359,7 @@ impl<'s, 'a> Addition<'s, 'a> {
     }
 
     /// Publishes the network status where it is due. A status that is not taken undoes the ADD: clients
-    /// that wait for it would wait for ever.
+    /// that wait for it would wait for ever. A pod that asks for nothing is not held up.
     fn publish_status(&mut self, results: &[AttachmentResult], snapshot: &Snapshot) -> Result<(), Error> {
         let (Some(pod), Some(cluster)) = (&self.status_of, &mut self.session.cluster) else { return Ok(()) };
         let config = self.session.config;
@@ -357,7 +368,13 @@ impl<'s, 'a> Addition<'s, 'a> {
         let primary =
             primary.transpose()?.map(|result| (config.network.as_str(), &self.sandbox.interface, result));
         let attachments = self.plan.attachments.iter().zip(results);
-        publish::status(cluster, pod, primary, attachments, snapshot, &self.session.device_infos)
+        match publish::status(cluster, pod, primary, attachments, snapshot, &self.session.device_infos) {
+            Err(error) if !self.plan.has_extras() => {
+                log::warn!("the network status is not published: {error}");
+                Ok(())
+            }
+            outcome => outcome,
+        }
     }
 
     /// The result in the request's version (design decision 7).

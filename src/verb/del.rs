@@ -209,7 +209,7 @@ pub(super) fn current_primary(session: &Session<'_>, sandbox: &Sandbox) -> Resul
     let Some(source) = &config.primary else { return Ok(None) };
     let mut definitions = session.definitions();
     let network = match primary::resolve(source, config, &mut definitions) {
-        Ok(network) => network,
+        Ok(resolved) => resolved.network,
         Err(error) if error.is_transient() => {
             log::warn!("{error}");
             return Ok(None);

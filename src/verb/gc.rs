@@ -181,7 +181,7 @@ fn primary_network(session: &Session<'_>) -> Result<Option<NetworkConfig>, Error
     let config = session.config;
     let Some(source) = &config.primary else { return Ok(None) };
     match primary::resolve(source, config, &mut session.definitions()) {
-        Ok(network) => Ok(Some(network)),
+        Ok(resolved) => Ok(Some(resolved.network)),
         Err(error) if error.is_transient() => Ok(None),
         Err(error) => Err(error.into()),
     }

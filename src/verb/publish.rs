@@ -5,19 +5,35 @@ use serde_json::Value;
 
 use super::Session;
 use crate::cluster::{Cluster, ClusterError, PodReference};
-use crate::cni::error::Error;
+use crate::cni::error::{Code, Error};
 use crate::cni::result::AttachmentResult;
 use crate::config::StatusPolicy;
 use crate::device::DeviceInfoStore;
 use crate::name::InterfaceName;
-use crate::plan::{Attachment, Role};
+use crate::plan::{Attachment, Plan, Role};
 use crate::pod::{Annotations, Pod};
 use crate::prepare;
 use crate::snapshot::Snapshot;
 use crate::status::{self, StatusSource};
 
-/// Why an event says that a pod has not got its networks.
-const EVENT_REASON: &str = "FailedNetworkAttachment";
+/// How far an ADD had come when it failed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Stage {
+    /// Nothing had been changed.
+    Plan,
+    /// Plugins had been started; what they did was undone.
+    Attach,
+}
+
+/// The reason of the event: one word for those who only count events.
+fn reason(stage: Stage, error: &Error) -> &'static str {
+    match (stage, error.code) {
+        // The runtime tries again, and nobody has to do anything yet.
+        (_, Code::TRY_AGAIN) => "NetworkDelayed",
+        (Stage::Plan, _) => "NetworkRefused",
+        (Stage::Attach, _) => "FailedNetworkAttachment",
+    }
+}
 
 /// Whether the pod's status is to be published once it is attached.
 pub(super) fn status_is_due(session: &Session<'_>, asks_nothing: bool) -> bool {
@@ -27,6 +43,21 @@ pub(super) fn status_is_due(session: &Session<'_>, asks_nothing: bool) -> bool {
         StatusPolicy::Never => false,
     };
     wanted && session.cluster.is_some()
+}
+
+/// A warning for networks whose addresses whereabouts gives, where no status is going to name them: it
+/// takes addresses back that it finds in no pod's status.
+pub(super) fn unnamed_addresses(plan: &Plan, is_due: bool) -> Option<String> {
+    let by_whereabouts = |attachment: &&Attachment| {
+        let mut plugins = attachment.network.plugins.iter();
+        attachment.role == Role::Extra && plugins.any(|plugin| plugin.ipam() == Some("whereabouts"))
+    };
+    let network = plan.attachments.iter().filter(|_| !is_due).find(by_whereabouts)?;
+    Some(format!(
+        "network \"{}\" has its addresses from whereabouts, which takes back those that no pod's status names, and \
+         no status is published: configure \"kubeconfig\", and \"statusPolicy\" other than \"never\"",
+        network.label
+    ))
 }
 
 /// The pod as the API knows it. The UID of a static pod is a hash that the API does not know.
@@ -86,21 +117,18 @@ fn device_info(attachment: &Attachment, device_infos: &DeviceInfoStore) -> Optio
 }
 
 /// Publishes a refusal or failure as an event on the pod, with the sentence that the runtime gets. Only
-/// for pods that ask for something, and never a second failure.
-pub(super) fn failure(session: &mut Session<'_>, pod: &Pod, error: &Error) {
-    let annotations = Annotations::from_runtime_config(&session.config.runtime_config);
-    let (asks, is_static) = match annotations {
-        Ok(Some(annotations)) => {
-            (annotations.networks.is_some() || annotations.default_network.is_some(), annotations.is_static)
-        }
-        Ok(None) | Err(_) => (false, false),
-    };
-    if !asks && !prepare::has_node_networks(session.config, pod) {
+/// for pods that ask for something, or have cost a request already; never a second failure.
+pub(super) fn failure(session: &mut Session<'_>, pod: &Pod, stage: Stage, error: &Error) {
+    let annotations = Annotations::from_runtime_config(&session.config.runtime_config).ok().flatten();
+    let asks = annotations
+        .is_some_and(|annotations| annotations.networks.is_some() || annotations.default_network.is_some());
+    let asks = asks || prepare::has_node_networks(session.config, pod);
+    let Some(cluster) = session.cluster.as_mut().filter(|cluster| asks || cluster.was_asked()) else {
         return;
-    }
-    let Some(cluster) = &mut session.cluster else { return };
-    if let Err(problem) = cluster.publish_event(&reference(pod, is_static), EVENT_REASON, &error.to_string())
-    {
+    };
+    // With the UID as the kubelet has it, of a static pod too: `kubectl describe` looks for that one.
+    let regarding = reference(pod, false);
+    if let Err(problem) = cluster.publish_event(&regarding, reason(stage, error), &error.to_string()) {
         log::debug!("no event was published: {problem}");
     }
 }

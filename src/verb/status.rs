@@ -5,7 +5,7 @@ use super::Session;
 use crate::attach;
 use crate::cni::error::{Code, Error};
 use crate::deadline::Deadline;
-use crate::primary;
+use crate::primary::{self, PrimaryError};
 
 pub(super) fn status(session: &mut Session<'_>) -> Result<(), Error> {
     session.refuse_nested().map_err(not_available)?;
@@ -19,8 +19,13 @@ pub(super) fn status(session: &mut Session<'_>) -> Result<(), Error> {
         return Err(Error::new(Code::NOT_AVAILABLE, problem));
     }
     let mut definitions = session.definitions();
-    let network =
-        primary::resolve(source, config, &mut definitions).map_err(|error| not_available(error.into()))?;
+    let network = match primary::resolve(source, config, &mut definitions) {
+        Ok(resolved) => resolved.network,
+        // The cluster may well have it. Without a copy from an earlier ADD nothing more is known here, and a
+        // NotReady node would never see that ADD.
+        Err(PrimaryError::Unknown(..)) if session.cluster.is_some() => return Ok(()),
+        Err(error) => return Err(not_available(error.into())),
+    };
     for plugin in &network.plugins {
         session.delegates.find(&plugin.kind).map_err(|error| not_available(error.to_protocol()))?;
     }

@@ -29,7 +29,7 @@ pub const DEFAULT_CONF_DIR: &str = "/etc/cni/net.d/braid.d";
 pub const MULTUS_CONF_DIR: &str = "/etc/cni/multus/net.d";
 
 /// Keys that mean something to Braid or to the protocol.
-pub const KNOWN_KEYS: [&str; 43] = [
+pub const KNOWN_KEYS: [&str; 44] = [
     "cniVersion",
     "cniVersions",
     "name",
@@ -73,6 +73,7 @@ pub const KNOWN_KEYS: [&str; 43] = [
     "definitionCacheMaxAge",
     "kubeletSocket",
     "deviceInfoDir",
+    "drain",
 ];
 
 /// Keys of Multus's that have no meaning without its daemon; accepted, so that a configuration moves as it is.
@@ -244,6 +245,8 @@ pub struct Config {
     pub kubelet_socket: PathBuf,
     /// Where device-info files are.
     pub device_info_dir: PathBuf,
+    /// Whether Braid is leaving this node: no new extra network is attached.
+    pub drain: bool,
     /// How to log.
     pub log: LogConfig,
     /// Capability arguments from the runtime.
@@ -325,6 +328,7 @@ impl Config {
                 .unwrap_or(Duration::from_hours(24)),
             kubelet_socket: path(object, "kubeletSocket")?.unwrap_or_else(|| KUBELET_SOCKET.into()),
             device_info_dir: path(object, "deviceInfoDir")?.unwrap_or_else(|| DEVICE_INFO_DIR.into()),
+            drain: decode(object, "drain")?.unwrap_or(false),
             log: log_config(object, &mut warnings)?,
             runtime_config: decode(object, "runtimeConfig")?.unwrap_or_default(),
             declared_capabilities: decode(object, "capabilities")?,

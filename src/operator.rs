@@ -9,8 +9,10 @@
 //! decided once, by [`console`]. Nothing here runs where `CNI_COMMAND` is set.
 #![allow(dead_code, reason = "commands that are still to come use it")]
 
+mod change;
 mod cli;
 pub mod console;
+mod install;
 mod installation;
 mod list;
 mod manual;
@@ -18,6 +20,7 @@ mod node;
 mod records;
 mod repair;
 mod runtime;
+mod uninstall;
 mod version;
 
 use std::ffi::OsString;
@@ -44,6 +47,12 @@ enum CommandError {
     /// The node cannot be looked at.
     #[error(transparent)]
     Node(#[from] node::NodeError),
+    /// The runtime's configuration cannot be read.
+    #[error(transparent)]
+    Runtime(#[from] runtime::RuntimeError),
+    /// Braid cannot be installed, or taken away.
+    #[error(transparent)]
+    Install(#[from] install::InstallError),
     /// The ledger cannot be looked at.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
@@ -62,6 +71,7 @@ impl CommandError {
     fn exit(&self) -> Exit {
         match self {
             Self::Protocol(error) if error.code == Code::TRY_AGAIN => Exit::NotYet,
+            Self::Install(install::InstallError::Busy(_)) => Exit::NotYet,
             _ => Exit::Failed,
         }
     }
@@ -85,6 +95,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, console: &mut Console<
 fn carry_out(cli: Cli, console: &mut Console<'_>) -> Result<Exit, CommandError> {
     match cli.command {
         None => Ok(console.help(Cli::command())?),
+        Some(Command::Install(install)) => Ok(console.show(&install.run()?)?),
+        Some(Command::Uninstall(uninstall)) => {
+            let left = uninstall.run(console)?;
+            Ok(console.show(&left)?)
+        }
         Some(Command::List(list)) => Ok(console.show(&list.run()?)?),
         Some(Command::Show(show)) => Ok(console.show(&show.run()?)?),
         Some(Command::Gc(gc)) => Ok(console.show(&gc.run()?)?),

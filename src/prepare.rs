@@ -180,6 +180,7 @@ pub fn plan(
     wishes: Wishes,
     definitions: &mut Finder<'_>,
 ) -> Result<Plan, Error> {
+    refuse_while_draining(config, pod, &wishes)?;
     if needs_definitions(config, &wishes) {
         definitions.node = NodeDefinitions::read(&config.conf_dirs);
     }
@@ -202,6 +203,17 @@ pub fn plan(
     plan.warnings.append(&mut definitions.node.warnings);
     plan.check_node(|kind| delegate::find(kind, plugin_path).map(|_| ()), host_has)?;
     Ok(plan)
+}
+
+/// While Braid leaves the node (`braid uninstall`), a pod that would have an extra network is to start on
+/// another one: here nobody would tear it down.
+fn refuse_while_draining(config: &Config, pod: &Pod, wishes: &Wishes) -> Result<(), Error> {
+    if !config.drain || (wishes.networks.is_empty() && !has_node_networks(config, pod)) {
+        return Ok(());
+    }
+    let problem = "braid is leaving this node (drain), and attaches no extra network any more; start the pod on \
+                   another node, or run braid install to stay";
+    Err(Error::new(Code::TRY_AGAIN, problem))
 }
 
 fn needs_definitions(config: &Config, wishes: &Wishes) -> bool {

@@ -6,8 +6,10 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
 use super::console::Format;
+use super::install::Install;
 use super::list::{List, Show};
 use super::repair::{Gc, Repair};
+use super::uninstall::Uninstall;
 
 /// A CNI meta-plugin: gives a pod its primary network and every extra network it asks for.
 #[derive(Debug, Parser)]
@@ -34,6 +36,23 @@ pub(super) struct Options {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
+    /// Put binary and configuration onto a node
+    #[command(
+        long_about = "Puts this program beside the other plugins, then its configuration where the runtime reads it. \
+                      The directories are those of the runtime's own configuration (containerd, CRI-O, K3s, RKE2, \
+                      MicroK8s, kind). Each file is written beside its place and renamed. Run again, it changes what \
+                      is not as it should be, keeps keys that it does not know, and ends a drain.",
+        after_help = "Examples:\n  braid install --dry-run\n  braid install --kubeconfig /etc/cni/net.d/braid.d/braid.kubeconfig\n  braid install --mode chained\n  braid install --root /host"
+    )]
+    Install(Install),
+    /// Take Braid off a node, once no pod needs it
+    #[command(
+        long_about = "First refuses new extra networks (drain), while everything else works. Once no record holds an \
+                      extra network, gives the runtime the primary's own configuration back, then removes state and \
+                      binary. Until then it says which pods it waits for, and ends with 3. Definitions stay.",
+        after_help = "Examples:\n  braid uninstall --dry-run\n  kubectl drain node1 --ignore-daemonsets & braid uninstall --wait"
+    )]
+    Uninstall(Uninstall),
     /// List what is attached on this node, and whether the kernel agrees
     #[command(
         long_about = "Lists every attachment that Braid has recorded on this node, with the pod, the addresses, the age, \

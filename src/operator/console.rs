@@ -138,6 +138,11 @@ impl<'a> Console<'a> {
         Ok(view.exit())
     }
 
+    /// Says how far a long command has come, beside its output.
+    pub(crate) fn progress(&mut self, line: &str) -> io::Result<()> {
+        writeln!(self.error, "{line}")
+    }
+
     /// Writes text as it is, whatever the format.
     pub(crate) fn text(&mut self, text: &str) -> io::Result<Exit> {
         self.out.write_all(text.as_bytes())?;

@@ -11,21 +11,28 @@ use crate::cni::request::Environment;
 use crate::config::{Config, ConfigError};
 use crate::ledger::Ledger;
 
-/// Where things are on this node, for those who have them elsewhere.
-#[derive(Args, Debug, Default)]
-pub(super) struct NodeOptions {
+/// The runtime's directories, for those who have them elsewhere.
+#[derive(Args, Clone, Debug, Default)]
+pub(super) struct Directories {
     /// The runtime's directory of configurations [default: what the runtime's own configuration says]
     #[arg(long, value_name = "DIR")]
     pub(super) conf_dir: Option<PathBuf>,
     /// A directory of plugins; may be given several times [default: as for --conf-dir]
     #[arg(long, value_name = "DIR")]
     pub(super) bin_dir: Vec<PathBuf>,
-    /// The file that Braid's configuration is in [default: the first of the directory]
-    #[arg(long, value_name = "FILE")]
-    pub(super) config: Option<PathBuf>,
     /// The runtime, where it cannot be told from its files
     #[arg(long, value_enum, value_name = "NAME")]
     pub(super) runtime: Option<Kind>,
+}
+
+/// Where things are on this node.
+#[derive(Args, Debug, Default)]
+pub(super) struct NodeOptions {
+    #[command(flatten)]
+    pub(super) directories: Directories,
+    /// The file that Braid's configuration is in [default: the first of the directory]
+    #[arg(long, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
 }
 
 /// Why nothing can be said about the node.
@@ -68,7 +75,7 @@ impl Node {
     /// # Errors
     /// [`NodeError`].
     pub(super) fn find(options: &NodeOptions) -> Result<Self, NodeError> {
-        let runtime = runtime(options, Path::new("/"))?;
+        let runtime = runtime(&options.directories, Path::new("/"))?;
         let installation = match &options.config {
             Some(file) => Installation::in_file(file, &["braid"])
                 .into_iter()
@@ -103,7 +110,7 @@ impl Node {
 }
 
 /// The runtime of the node below `root`; what was said on the command line counts first.
-pub(super) fn runtime(options: &NodeOptions, root: &Path) -> Result<Runtime, RuntimeError> {
+pub(super) fn runtime(options: &Directories, root: &Path) -> Result<Runtime, RuntimeError> {
     // A configuration that cannot be read matters only where it is needed.
     let all_said = options.conf_dir.is_some() && !options.bin_dir.is_empty();
     let found = match Runtime::detect(root, options.runtime) {

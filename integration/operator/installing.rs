@@ -1,0 +1,192 @@
+//! `install` and `uninstall`, on roots in directories of their own.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use insta::assert_snapshot;
+use serde_json::{Value, json};
+
+use super::{Said, Tool};
+use crate::node::{BRAID, Node};
+
+const PRIMARY: &str = "{\"cniVersion\": \"1.0.0\", \"name\": \"primary\",\n \"plugins\": [{\"type\": \"ptp\", \"capabilities\": {\"ips\": true}}]}\n";
+
+/// A root with a primary network, and the configuration of a runtime.
+fn root(runtime: &str, text: &str) -> Node {
+    let node = Node::new();
+    node.write(&format!("root{runtime}"), text);
+    node.write("root/etc/cni/net.d/10-primary.conflist", PRIMARY);
+    node
+}
+
+fn containerd() -> Node {
+    root("/etc/containerd/config.toml", "version = 2\n")
+}
+
+fn run(node: &Node, arguments: &[&str]) -> Said {
+    let root = node.path_text("root");
+    let (command, rest) = arguments.split_first().unwrap();
+    Tool::new(node, &[&[*command, "--root", &root], rest].concat()).run()
+}
+
+fn read(node: &Node, path: &str) -> String {
+    fs::read_to_string(node.path(&format!("root{path}"))).unwrap()
+}
+
+fn conf(node: &Node, path: &str) -> Value {
+    serde_json::from_str(&read(node, path)).unwrap()
+}
+
+/// Every file below the root with its contents, the binary apart.
+fn files(node: &Node) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut directories = vec![node.path("root")];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(directory).unwrap().flatten() {
+            match entry.path() {
+                path if path.is_dir() => directories.push(path),
+                path if path.ends_with("bin/braid") => {}
+                path => found.push((path.display().to_string(), fs::read_to_string(&path).unwrap())),
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn a_dry_run_shows_a_diff_and_changes_nothing() {
+    let node = containerd();
+    let before = files(&node);
+    // The size of the binary changes with every build.
+    let said = run(&node, &["install", "--dry-run"]).assert_status(0);
+    let kept: Vec<&str> = said.stdout.lines().filter(|line| !line.contains("bytes become")).collect();
+    assert_snapshot!(kept.join("\n"));
+    assert_eq!(files(&node), before);
+}
+
+#[test]
+fn it_installs_once_and_again_changes_nothing() {
+    let node = containerd();
+    assert_snapshot!(run(&node, &["install"]).snapshot());
+    assert_eq!(fs::read(node.path("root/opt/cni/bin/braid")).unwrap(), fs::read(BRAID).unwrap());
+    let mode = fs::metadata(node.path("root/opt/cni/bin/braid")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o755);
+    assert_eq!(read(&node, "/etc/cni/net.d/10-primary.conflist"), PRIMARY);
+    let entry = conf(&node, "/etc/cni/net.d/00-braid.conflist")["plugins"][0].clone();
+    let capabilities: Vec<&String> = entry["capabilities"].as_object().unwrap().keys().collect();
+    let expected =
+        ["io.kubernetes.cri.pod-annotations", "portMappings", "bandwidth", "cgroupPath", "dns", "ips"];
+    assert_eq!(capabilities, expected);
+    let before = files(&node);
+    assert_snapshot!(run(&node, &["install"]).snapshot());
+    assert_eq!(files(&node), before);
+}
+
+#[test]
+fn what_an_administrator_wrote_stays() {
+    let node = containerd();
+    run(&node, &["install"]).assert_status(0);
+    let file = "/etc/cni/net.d/00-braid.conflist";
+    let mut document = conf(&node, file);
+    document["plugins"][0]["maxNetworks"] = json!(4);
+    document["plugins"][0]["capabilities"]["dns"] = json!(false);
+    document["plugins"][0]["drain"] = json!(true);
+    node.write(&format!("root{file}"), &document.to_string());
+    run(&node, &["install", "--kubeconfig", "/etc/braid.kubeconfig"]).assert_status(0);
+    let entry = conf(&node, file)["plugins"][0].clone();
+    assert_eq!((&entry["maxNetworks"], &entry["capabilities"]["dns"]), (&json!(4), &json!(false)));
+    assert_eq!((&entry["drain"], &entry["kubeconfig"]), (&Value::Null, &json!("/etc/braid.kubeconfig")));
+}
+
+#[test]
+fn each_runtime_gets_what_it_needs() {
+    let crio = root("/etc/crio/crio.conf", "[crio.network]\nplugin_dirs = ['/usr/libexec/cni']\n");
+    run(&crio, &["install"]).assert_status(0);
+    let entry = conf(&crio, "/etc/cni/net.d/00-braid.conflist")["plugins"][0].clone();
+    assert_eq!((&entry["resultScope"], &entry["binDir"]), (&json!("primary"), &json!("/usr/libexec/cni")));
+    assert!(crio.path("root/usr/libexec/cni/braid").exists());
+
+    let k3s = root("/var/lib/rancher/k3s/agent/etc/containerd/config.toml", "version = 2\n");
+    run(&k3s, &["install"]).assert_status(0);
+    let directory = "/var/lib/rancher/k3s/agent/etc/cni/net.d";
+    let entry = conf(&k3s, &format!("{directory}/00-braid.conflist"))["plugins"][0].clone();
+    assert_eq!(entry["primaryConfDir"], directory);
+    assert_eq!(entry["confDir"], format!("{directory}/braid.d"));
+}
+
+#[test]
+fn chained_it_is_the_last_of_the_chain_and_leaves_no_trace() {
+    let node = containerd();
+    let before = files(&node);
+    assert_snapshot!(run(&node, &["install", "--mode", "chained"]).snapshot());
+    let plugins = conf(&node, "/etc/cni/net.d/10-primary.conflist")["plugins"].clone();
+    assert_eq!((&plugins[0]["type"], &plugins[1]["type"]), (&json!("ptp"), &json!("braid")));
+    assert_eq!(run(&node, &["install"]).assert_status(0).stdout, "everything is as it should be\n");
+    assert_snapshot!(run(&node, &["uninstall"]).snapshot());
+    assert_eq!(files(&node), before);
+    assert_eq!(run(&node, &["uninstall"]).assert_status(0).stdout, "braid is not installed here\n");
+}
+
+#[test]
+fn where_the_primary_removes_other_files_it_is_a_file_of_the_chain() {
+    let node = containerd();
+    node.write("root/etc/cni/net.d/05-old.conflist.cilium_bak", "{}");
+    let before = files(&node);
+    run(&node, &["install"]).assert_status(0);
+    assert_eq!(conf(&node, "/etc/cni/net.d/primary/braid.conf")["type"], "braid");
+    run(&node, &["uninstall"]).assert_status(0);
+    assert_eq!(files(&node), before);
+    assert!(!node.path("root/etc/cni/net.d/primary").exists());
+}
+
+#[test]
+fn two_that_would_fight_are_refused() {
+    let node = containerd();
+    run(&node, &["install"]).assert_status(0);
+    assert_snapshot!(run(&node, &["install", "--mode", "chained"]).snapshot());
+    let held = fs::File::open(node.path("root/etc/cni/net.d")).unwrap();
+    let _held = nix::fcntl::Flock::lock(held, nix::fcntl::FlockArg::LockExclusive).unwrap();
+    assert_snapshot!(run(&node, &["install"]).snapshot());
+
+    let multus = containerd();
+    multus.write("root/etc/cni/net.d/00-multus.conf", "{\"name\": \"m\", \"type\": \"multus\"}");
+    assert_snapshot!(run(&multus, &["install"]).snapshot());
+}
+
+/// A pod with an extra network holds the configuration up, new ones are refused, all else works.
+#[test]
+fn it_leaves_once_no_pod_has_an_extra_network() {
+    let node = Node::new();
+    node.network("blue", json!({"addresses": ["10.9.0.2/24"]}));
+    node.write("etc/containerd/config.toml", "version = 2\n");
+    let more = node.delegating();
+    let mut entry = json!({
+        "type": "braid", "cniDir": "/state", "confDir": node.path("braid.d"), "capabilities": {},
+    });
+    entry["delegates"] = more["delegates"].clone();
+    let conflist = json!({"cniVersion": "1.0.0", "name": "node", "plugins": [entry]});
+    node.write("etc/cni/net.d/00-braid.conflist", &conflist.to_string());
+    let root = node.path_text("");
+    let root = root.trim_end_matches('/');
+    let uninstall = |more: &[&str]| Tool::new(&node, &[&["uninstall", "--root", root], more].concat()).run();
+
+    let web = node.pod("team-a", "web");
+    web.add(more.clone()).networks("blue").run().assert_success();
+    assert_snapshot!(uninstall(&["--dry-run"]).snapshot());
+    assert_snapshot!(uninstall(&[]).snapshot());
+    let drained: Value =
+        serde_json::from_str(&fs::read_to_string(node.path("etc/cni/net.d/00-braid.conflist")).unwrap())
+            .unwrap();
+    assert_eq!(drained["plugins"][0]["drain"], true);
+
+    let drains = json!({"drain": true, "delegates": more["delegates"]});
+    let refused = node.pod("team-a", "late");
+    refused.add(drains.clone()).networks("blue").run().assert_error(11, ["leaving this node (drain)"]);
+    let plain = node.pod("team-a", "plain");
+    plain.add(drains).run().assert_success();
+
+    web.del().run().assert_success();
+    assert_snapshot!(uninstall(&["--wait"]).snapshot());
+    assert!(!node.path("etc/cni/net.d/00-braid.conflist").exists() && !node.path("state").exists());
+}

@@ -1,0 +1,129 @@
+//! Changes to a node's files: planned, shown as a diff, then made, each file whole or not at all.
+
+use std::fs::Permissions;
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use similar::TextDiff;
+
+use super::console::{Look, Tone};
+use super::runtime::below;
+
+/// One change. Paths are the node's own.
+#[derive(Clone, Debug)]
+pub(super) enum Change {
+    /// A directory is there.
+    Directory(PathBuf),
+    /// A file has these contents.
+    File { path: PathBuf, contents: Vec<u8>, mode: u32 },
+    /// A file or an empty directory is gone.
+    Gone(PathBuf),
+    /// A directory is gone with all that is in it.
+    AllGone(PathBuf),
+}
+
+/// A change that could not be made.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {action} {}: {source}", path.display())]
+pub(super) struct ChangeError {
+    action: &'static str,
+    path: PathBuf,
+    #[source]
+    source: io::Error,
+}
+
+/// A change as shown.
+#[derive(Debug, Serialize)]
+pub(super) struct Shown {
+    action: &'static str,
+    path: PathBuf,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    diff: String,
+}
+
+impl Change {
+    fn path(&self) -> &Path {
+        match self {
+            Self::Directory(path) | Self::File { path, .. } | Self::Gone(path) | Self::AllGone(path) => path,
+        }
+    }
+
+    /// Whether the node differs from it.
+    pub(super) fn is_due(&self, root: &Path) -> bool {
+        let path = below(root, self.path());
+        match self {
+            Self::Directory(_) => !path.is_dir(),
+            Self::Gone(_) | Self::AllGone(_) => path.symlink_metadata().is_ok(),
+            Self::File { contents, mode, .. } => {
+                let same_mode = path.metadata().is_ok_and(|it| it.permissions().mode() & 0o7777 == *mode);
+                !same_mode || std::fs::read(&path).ok().as_ref() != Some(contents)
+            }
+        }
+    }
+
+    /// Makes it.
+    ///
+    /// # Errors
+    /// [`ChangeError`]; the file is then as it was.
+    pub(super) fn make(&self, root: &Path) -> Result<(), ChangeError> {
+        let path = below(root, self.path());
+        let (action, made) = match self {
+            Self::Directory(_) => ("make", std::fs::create_dir_all(&path)),
+            Self::Gone(_) if path.is_dir() => ("remove", std::fs::remove_dir(&path)),
+            Self::Gone(_) => ("remove", std::fs::remove_file(&path)),
+            Self::AllGone(_) => ("remove", std::fs::remove_dir_all(&path)),
+            Self::File { contents, mode, .. } => ("write", write(&path, contents, *mode)),
+        };
+        made.map_err(|source| ChangeError { action, path, source })
+    }
+
+    /// How the node differs from it.
+    pub(super) fn shown(&self, root: &Path) -> Shown {
+        let path = self.path().to_owned();
+        let before = std::fs::read(below(root, &path)).unwrap_or_default();
+        let (action, diff) = match self {
+            Self::Directory(_) => ("make", String::new()),
+            Self::Gone(_) => ("remove", diff(&before, b"")),
+            Self::AllGone(_) => ("remove", String::new()),
+            Self::File { contents, .. } => ("write", diff(&before, contents)),
+        };
+        Shown { action, path, diff }
+    }
+}
+
+/// Runtimes look at any time, and a binary that runs cannot be written: so a new file takes its place.
+fn write(path: &Path, contents: &[u8], mode: u32) -> io::Result<()> {
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    std::fs::create_dir_all(directory)?;
+    let mut file = tempfile::Builder::new().prefix(".braid-").suffix(".new").tempfile_in(directory)?;
+    file.write_all(contents)?;
+    file.as_file().set_permissions(Permissions::from_mode(mode))?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|failure| failure.error)?;
+    std::fs::File::open(directory)?.sync_all()
+}
+
+fn diff(before: &[u8], after: &[u8]) -> String {
+    match (str::from_utf8(before), str::from_utf8(after)) {
+        (Ok(before), Ok(after)) => TextDiff::from_lines(before, after).unified_diff().to_string(),
+        _ => format!("{} bytes become {}\n", before.len(), after.len()),
+    }
+}
+
+impl Shown {
+    pub(super) fn text(&self, look: &Look, with_diff: bool) -> String {
+        let mut text = format!("{} {}\n", look.paint(Tone::Strong, self.action), self.path.display());
+        for line in self.diff.lines().filter(|_| with_diff) {
+            let tone = match line.bytes().next() {
+                Some(b'+') => Some(Tone::Good),
+                Some(b'-') => Some(Tone::Bad),
+                _ => None,
+            };
+            let line = tone.map_or_else(|| line.to_owned(), |tone| look.paint(tone, line));
+            text.push_str(&format!("  {line}\n"));
+        }
+        text
+    }
+}

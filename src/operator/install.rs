@@ -1,0 +1,379 @@
+//! `braid install`: binary and configuration onto a node, or into the root of an image.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+use nix::fcntl::{Flock, FlockArg};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use super::CommandError;
+use super::change::{Change, ChangeError, Shown};
+use super::console::{Look, View};
+use super::installation::{EXTENSIONS, Installation, Stance};
+use super::node::{self, Directories};
+use super::runtime::{Kind, Runtime, below};
+use crate::cni::keys;
+use crate::cni::netconf::{self, Missing, NetconfError, NetworkConfig};
+use crate::config::{ANNOTATIONS_CAPABILITY, DEFAULT_CONF_DIR};
+
+/// The name of Braid's own file: it sorts first.
+const FILE: &str = "00-braid.conflist";
+/// What a primary's file is kept under while Braid is in its chain. No runtime reads files of this ending.
+const BACKUP: &str = "before-braid";
+/// Plugins that delegate as Braid does.
+const MULTUS: [&str; 2] = ["multus", "multus-shim"];
+
+/// How Braid is to stand on the node.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
+enum Mode {
+    /// As it stands already; else delegating, or chained-file where the primary removes other files
+    #[default]
+    Auto,
+    /// In a file of its own, running the primary, whose file stays untouched
+    Delegating,
+    /// As the last plugin of the primary's conflist
+    Chained,
+    /// In a file that containerd 2.1, CRI-O 1.33 and later append to the primary's chain
+    ChainedFile,
+}
+
+/// What `braid install` is told.
+#[derive(Args, Debug)]
+pub(super) struct Install {
+    /// How Braid stands on the node
+    #[arg(long, value_enum, default_value_t)]
+    mode: Mode,
+    /// The kubeconfig that Braid reaches the API with, as the node sees it
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// Show what would change, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// The root of the node's files, for an image or a mounted host
+    #[arg(long, value_name = "DIR", default_value = "/")]
+    root: PathBuf,
+    #[command(flatten)]
+    directories: Directories,
+}
+
+/// Why Braid is not installed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum InstallError {
+    /// Another installation is under way.
+    #[error("another installation is at work in {}: try again when it has ended", .0.display())]
+    Busy(PathBuf),
+    /// The directory cannot be locked.
+    #[error("cannot lock {}: {source}", path.display())]
+    Lock {
+        /// The directory.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Braid stands in several files.
+    #[error("braid stands in several files, {0}: keep one of them, and remove it from the others")]
+    Several(String),
+    /// Braid stands otherwise already.
+    #[error("braid stands in {} already, in another way than --mode asks for: run braid uninstall first", .0.display())]
+    Otherwise(PathBuf),
+    /// Multus is there.
+    #[error("multus stands in {}: move its configuration as the README says under \"Moving from Multus\"", .0.display())]
+    Multus(PathBuf),
+    /// There is no network to be chained to.
+    #[error("no primary network in {} to stand behind: install it first, or use --mode delegating", .0.display())]
+    NoPrimary(PathBuf),
+    /// The primary's file has no room for Braid.
+    #[error("{} is a single plugin and no conflist, so that braid cannot be chained: use --mode delegating", .0.display())]
+    NotAList(PathBuf),
+    /// Another file would be read before ours.
+    #[error("{} sorts before {FILE}, so that the runtime would not read braid's: rename it, or use --mode chained", .0.display())]
+    NotFirst(PathBuf),
+    /// Our own executable cannot be read.
+    #[error("cannot read this program: {0}")]
+    Program(#[source] std::io::Error),
+    /// A file cannot be changed.
+    #[error(transparent)]
+    Change(#[from] ChangeError),
+    /// The directory cannot be listed.
+    #[error(transparent)]
+    Directory(#[from] NetconfError),
+}
+
+/// What was changed, or would be.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Installed {
+    dry_run: bool,
+    mode: Stance,
+    runtime: Runtime,
+    changes: Vec<Shown>,
+}
+
+impl View for Installed {
+    fn text(&self, look: &Look) -> String {
+        if self.changes.is_empty() {
+            return "everything is as it should be\n".to_owned();
+        }
+        self.changes.iter().map(|change| change.text(look, self.dry_run)).collect()
+    }
+}
+
+/// The primary network of the node.
+struct Primary {
+    file: PathBuf,
+    network: NetworkConfig,
+}
+
+impl Install {
+    pub(super) fn run(&self) -> Result<Installed, CommandError> {
+        let runtime = node::runtime(&self.directories, &self.root)?;
+        let directory = below(&self.root, &runtime.conf_dir);
+        let _lock = if self.dry_run { None } else { Some(lock(&directory)?) };
+        let (mode, changes) = self.plan(&runtime, &directory)?;
+        let due: Vec<&Change> = changes.iter().filter(|change| change.is_due(&self.root)).collect();
+        let shown = due.iter().map(|change| change.shown(&self.root)).collect();
+        if !self.dry_run {
+            due.iter().try_for_each(|change| change.make(&self.root)).map_err(InstallError::from)?;
+        }
+        Ok(Installed { dry_run: self.dry_run, mode, runtime, changes: shown })
+    }
+
+    /// The binary first: a configuration without its plugin stops every pod of the node.
+    fn plan(&self, runtime: &Runtime, directory: &Path) -> Result<(Stance, Vec<Change>), InstallError> {
+        let existing = existing(directory)?;
+        let mode = self.stance(existing.as_ref(), directory)?;
+        let mut changes = vec![
+            Change::File { path: binary(runtime), contents: program()?, mode: 0o755 },
+            Change::Directory(definitions(runtime)),
+        ];
+        let primary = primary(directory);
+        changes.extend(match mode {
+            Stance::Delegating => self.delegating(runtime, existing, primary.as_ref(), directory)?,
+            Stance::Chained => self.chained(runtime, existing, primary, directory)?,
+            Stance::ChainedFile => self.chained_file(runtime, existing, primary, directory)?,
+        });
+        Ok((mode, changes))
+    }
+
+    fn stance(&self, existing: Option<&Installation>, directory: &Path) -> Result<Stance, InstallError> {
+        let asked = match self.mode {
+            Mode::Auto => None,
+            Mode::Delegating => Some(Stance::Delegating),
+            Mode::Chained => Some(Stance::Chained),
+            Mode::ChainedFile => Some(Stance::ChainedFile),
+        };
+        match (asked, existing) {
+            (Some(asked), Some(there)) if asked != there.stance => {
+                Err(InstallError::Otherwise(there.file.clone()))
+            }
+            (Some(asked), _) => Ok(asked),
+            (None, Some(there)) => Ok(there.stance),
+            (None, None) if removes_others(directory) => Ok(Stance::ChainedFile),
+            (None, None) => Ok(Stance::Delegating),
+        }
+    }
+
+    fn delegating(
+        &self,
+        runtime: &Runtime,
+        existing: Option<Installation>,
+        primary: Option<&Primary>,
+        directory: &Path,
+    ) -> Result<Vec<Change>, InstallError> {
+        let template = json!({
+            "cniVersion": "1.0.0", "cniVersions": ["1.0.0", "1.1.0"], "name": "braid",
+            "plugins": [{"type": "braid", "clusterNetwork": "auto"}],
+        });
+        let file = match &existing {
+            Some(there) => there.file.clone(),
+            None => first_place(directory)?,
+        };
+        let mut document = existing.map_or(template, |there| there.document);
+        if let Some(entry) = entry_of(&mut document) {
+            self.settle(entry, runtime);
+            declare(entry, runtime, primary);
+        }
+        Ok(vec![self.write(&file, &document)])
+    }
+
+    fn chained(
+        &self,
+        runtime: &Runtime,
+        existing: Option<Installation>,
+        primary: Option<Primary>,
+        directory: &Path,
+    ) -> Result<Vec<Change>, InstallError> {
+        if let Some(there) = existing {
+            let mut document = there.document;
+            if let Some(entry) = entry_of(&mut document) {
+                self.settle(entry, runtime);
+            }
+            return Ok(vec![self.write(&there.file, &document)]);
+        }
+        let primary = primary.ok_or_else(|| InstallError::NoPrimary(directory.to_owned()))?;
+        let text = netconf::read_file(&primary.file)?;
+        let mut document: Value = serde_json::from_str(&text).map_err(NetconfError::Json)?;
+        let Some(Value::Array(plugins)) = document.get_mut("plugins") else {
+            return Err(InstallError::NotAList(primary.file));
+        };
+        plugins.push(Value::Object(self.chained_entry(runtime)));
+        let backup = self.on_node(&backup(&primary.file));
+        Ok(vec![
+            Change::File { path: backup, contents: text.into_bytes(), mode: 0o644 },
+            self.write(&primary.file, &document),
+        ])
+    }
+
+    fn chained_file(
+        &self,
+        runtime: &Runtime,
+        existing: Option<Installation>,
+        primary: Option<Primary>,
+        directory: &Path,
+    ) -> Result<Vec<Change>, InstallError> {
+        if let Some(Installation { file, mut document, .. }) = existing {
+            if let Some(entry) = document.as_object_mut() {
+                self.settle(entry, runtime);
+            }
+            return Ok(vec![self.write(&file, &document)]);
+        }
+        let primary = primary.ok_or_else(|| InstallError::NoPrimary(directory.to_owned()))?;
+        let file = directory.join(primary.network.name.as_str()).join("braid.conf");
+        Ok(vec![self.write(&file, &Value::Object(self.chained_entry(runtime)))])
+    }
+
+    fn chained_entry(&self, runtime: &Runtime) -> Map<String, Value> {
+        let mut entry = Map::new();
+        entry.insert("type".to_owned(), json!("braid"));
+        entry.insert("capabilities".to_owned(), json!({ANNOTATIONS_CAPABILITY: true}));
+        self.settle(&mut entry, runtime);
+        entry
+    }
+
+    /// What this node needs said, on top of what is said already.
+    fn settle(&self, entry: &mut Map<String, Value>, runtime: &Runtime) {
+        keys::take(entry, "drain");
+        let mut set = |key: &str, value: Value, due: bool| {
+            if due && keys::get(entry, key).is_none() {
+                keys::set(entry, key, value);
+            }
+        };
+        let definitions = definitions(runtime);
+        let bin_dir = runtime.bin_dirs.first().filter(|dir| **dir != Path::new("/opt/cni/bin"));
+        set("primaryConfDir", json!(runtime.conf_dir), runtime.conf_dir != Path::new("/etc/cni/net.d"));
+        set("confDir", json!(definitions), definitions != Path::new(DEFAULT_CONF_DIR));
+        set("binDir", json!(bin_dir), bin_dir.is_some());
+        // CRI-O reports every address of a result as the pod's.
+        set("resultScope", json!("primary"), runtime.kind == Some(Kind::Crio));
+        if let Some(kubeconfig) = &self.kubeconfig {
+            keys::set(entry, "kubeconfig", json!(kubeconfig));
+        }
+    }
+
+    fn write(&self, file: &Path, document: &Value) -> Change {
+        let text = serde_json::to_string_pretty(document).unwrap_or_default() + "\n";
+        Change::File { path: self.on_node(file), contents: text.into_bytes(), mode: 0o644 }
+    }
+
+    /// A file below our root, as the node sees it.
+    fn on_node(&self, file: &Path) -> PathBuf {
+        on_node(&self.root, file)
+    }
+}
+
+/// A file below `root`, as the node sees it.
+pub(super) fn on_node(root: &Path, file: &Path) -> PathBuf {
+    file.strip_prefix(root).map_or_else(|_| file.to_owned(), |rest| Path::new("/").join(rest))
+}
+
+/// Held while the directory's files are changed; gone with the process.
+pub(super) fn lock(directory: &Path) -> Result<Flock<std::fs::File>, InstallError> {
+    let failed = |source: std::io::Error| InstallError::Lock { path: directory.to_owned(), source };
+    std::fs::create_dir_all(directory).map_err(failed)?;
+    let file = std::fs::File::open(directory).map_err(failed)?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
+        nix::errno::Errno::EWOULDBLOCK => InstallError::Busy(directory.to_owned()),
+        errno => failed(errno.into()),
+    })
+}
+
+/// Where the binary is.
+pub(super) fn binary(runtime: &Runtime) -> PathBuf {
+    runtime.bin_dirs.first().map_or_else(|| "/opt/cni/bin".into(), Clone::clone).join("braid")
+}
+
+fn definitions(runtime: &Runtime) -> PathBuf {
+    runtime.conf_dir.join("braid.d")
+}
+
+/// Where a primary's file is kept as it was.
+pub(super) fn backup(file: &Path) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(format!(".{BACKUP}"));
+    name.into()
+}
+
+/// The one place where Braid stands.
+fn existing(directory: &Path) -> Result<Option<Installation>, InstallError> {
+    let mut found = Installation::all(directory, &["braid"]);
+    if let [_, _, ..] = found.as_slice() {
+        let files: Vec<_> = found.iter().map(|place| place.file.display().to_string()).collect();
+        return Err(InstallError::Several(files.join(", ")));
+    }
+    match (found.pop(), Installation::all(directory, &MULTUS).pop()) {
+        (None, Some(multus)) => Err(InstallError::Multus(multus.file)),
+        (found, _) => Ok(found),
+    }
+}
+
+fn primary(directory: &Path) -> Option<Primary> {
+    let files = netconf::list(directory, &EXTENSIONS).unwrap_or_default();
+    files.into_iter().find_map(|file| {
+        let network = netconf::load(&file, &Missing::default()).ok()?;
+        (!network.has_meta_plugin()).then_some(Primary { file, network })
+    })
+}
+
+/// Cilium, unless its `cni.exclusive` is off, renames every other file of the directory.
+fn removes_others(directory: &Path) -> bool {
+    netconf::list(directory, &["cilium_bak"]).is_ok_and(|files| !files.is_empty())
+}
+
+fn first_place(directory: &Path) -> Result<PathBuf, InstallError> {
+    let ours = directory.join(FILE);
+    let files = netconf::list(directory, &EXTENSIONS).unwrap_or_default();
+    match files.into_iter().next().filter(|first| *first < ours) {
+        Some(first) => Err(InstallError::NotFirst(first)),
+        None => Ok(ours),
+    }
+}
+
+/// Braid's entry in a file of any form.
+pub(super) fn entry_of(document: &mut Value) -> Option<&mut Map<String, Value>> {
+    let is_ours = |entry: &Value| entry.get("type").is_some_and(|kind| kind == "braid");
+    if is_ours(document) {
+        return document.as_object_mut();
+    }
+    document.get_mut("plugins")?.as_array_mut()?.iter_mut().find(|entry| is_ours(entry))?.as_object_mut()
+}
+
+/// Declares the union of what runtimes offer and what the primary takes; what was switched off stays so.
+fn declare(entry: &mut Map<String, Value>, runtime: &Runtime, primary: Option<&Primary>) {
+    let mut declared =
+        keys::get(entry, "capabilities").and_then(Value::as_object).cloned().unwrap_or_default();
+    let mut offered = vec![ANNOTATIONS_CAPABILITY, "portMappings", "bandwidth", "cgroupPath"];
+    offered.extend((runtime.kind != Some(Kind::Crio)).then_some("dns"));
+    let plugins = primary.iter().flat_map(|primary| &primary.network.plugins);
+    let taken = plugins.flat_map(|plugin| plugin.capabilities()).filter(|(_, on)| *on);
+    offered.extend(taken.map(|(name, _)| name));
+    for name in offered {
+        declared.entry(name).or_insert(Value::Bool(true));
+    }
+    keys::set(entry, "capabilities", Value::Object(declared));
+}
+
+fn program() -> Result<Vec<u8>, InstallError> {
+    std::fs::read("/proc/self/exe").map_err(InstallError::Program)
+}

@@ -1,0 +1,226 @@
+//! `braid uninstall`: no new extra networks, then a node as it was before.
+//!
+//! A runtime tears pods down with the configuration that is loaded then, so Braid's stays until no record
+//! holds an extra network. CRI-O keeps each pod's configuration, so the binary stays there.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::CommandError;
+use super::change::{Change, Shown};
+use super::console::{Console, Exit, Look, Tone, View};
+use super::install::{self, InstallError};
+use super::installation::{Installation, Stance};
+use super::node::{self, Directories};
+use super::records::Records;
+use super::runtime::{Kind, Runtime, below};
+use crate::cni::keys;
+use crate::ledger::Ledger;
+
+/// How often the ledger is looked at while waiting.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// What `braid uninstall` is told.
+#[derive(Args, Debug)]
+pub(super) struct Uninstall {
+    /// Wait until no pod has an extra network
+    #[arg(long)]
+    wait: bool,
+    /// Show what would change, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// The root of the node's files
+    #[arg(long, value_name = "DIR", default_value = "/")]
+    root: PathBuf,
+    #[command(flatten)]
+    directories: Directories,
+}
+
+/// How far it came.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Left {
+    dry_run: bool,
+    /// Whether nothing of Braid is left in the runtime's way.
+    done: bool,
+    changes: Vec<Shown>,
+    /// The pods that still have extra networks.
+    waiting_for: Vec<String>,
+    /// What was left on purpose, and what to do with it.
+    notes: Vec<String>,
+}
+
+impl Uninstall {
+    pub(super) fn run(&self, console: &mut Console<'_>) -> Result<Left, CommandError> {
+        let runtime = node::runtime(&self.directories, &self.root)?;
+        let directory = below(&self.root, &runtime.conf_dir);
+        let _lock = if self.dry_run { None } else { Some(install::lock(&directory)?) };
+        let places = Installation::all(&directory, &["braid"]);
+        let mut left = Left {
+            dry_run: self.dry_run,
+            done: false,
+            changes: Vec::new(),
+            waiting_for: Vec::new(),
+            notes: Vec::new(),
+        };
+        // From here on nothing new is attached, so that what is counted only becomes less.
+        self.make(places.iter().filter_map(|place| self.drain(place)).collect(), &mut left)?;
+        let held = self.held(&places)?;
+        left.waiting_for = self.wait_for_pods(&places, held, console)?;
+        if !left.waiting_for.is_empty() {
+            return Ok(left);
+        }
+        let mut changes: Vec<Change> = places.iter().flat_map(|place| restore(&self.root, place)).collect();
+        self.add_rest(&runtime, &places, &mut changes, &mut left.notes)?;
+        self.make(changes, &mut left)?;
+        left.done = true;
+        Ok(left)
+    }
+
+    fn make(&self, changes: Vec<Change>, left: &mut Left) -> Result<(), InstallError> {
+        for change in changes.iter().filter(|change| change.is_due(&self.root)) {
+            left.changes.push(change.shown(&self.root));
+            if !self.dry_run {
+                change.make(&self.root)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn drain(&self, place: &Installation) -> Option<Change> {
+        let mut document = place.document.clone();
+        keys::set(install::entry_of(&mut document)?, "drain", json!(true));
+        Some(file(&self.root, &place.file, &document))
+    }
+
+    /// The pods whose records hold an extra network.
+    fn held(&self, places: &[Installation]) -> Result<Vec<String>, CommandError> {
+        let mut pods = Vec::new();
+        for directory in self.state_dirs(places) {
+            let records = Records::look(&Ledger::new(&directory))?;
+            pods.extend(records.with_extras().map(|record| record.plan.pod.clone()));
+        }
+        pods.sort();
+        Ok(pods)
+    }
+
+    fn state_dirs(&self, places: &[Installation]) -> Vec<PathBuf> {
+        let mut directories: Vec<PathBuf> = places
+            .iter()
+            .filter_map(|place| Some(below(&self.root, &place.config().ok()?.state_dir)))
+            .collect();
+        directories.dedup();
+        directories
+    }
+
+    fn wait_for_pods(
+        &self,
+        places: &[Installation],
+        mut held: Vec<String>,
+        console: &mut Console<'_>,
+    ) -> Result<Vec<String>, CommandError> {
+        let mut said = 0;
+        while self.wait && !self.dry_run && !held.is_empty() {
+            if said != held.len() {
+                said = held.len();
+                console.progress(&format!("waiting for {said} with extra networks: {}", held.join(", ")))?;
+            }
+            std::thread::sleep(PAUSE);
+            held = self.held(places)?;
+        }
+        Ok(held)
+    }
+
+    /// State and binary, after the configuration: a runtime that still has ours loaded finds its plugin.
+    fn add_rest(
+        &self,
+        runtime: &Runtime,
+        places: &[Installation],
+        changes: &mut Vec<Change>,
+        notes: &mut Vec<String>,
+    ) -> Result<(), CommandError> {
+        let binary = install::binary(runtime);
+        if runtime.kind == Some(Kind::Crio) {
+            let binary = binary.display();
+            notes.push(format!(
+                "{binary} stays: CRI-O tears down the pods of before with it; restart them, then remove it"
+            ));
+            return Ok(());
+        }
+        for directory in self.state_dirs(places) {
+            let records = Records::look(&Ledger::new(&directory))?;
+            if records.orphans.is_empty() && records.unreadable.is_empty() {
+                changes.push(Change::AllGone(install::on_node(&self.root, &directory)));
+            } else {
+                notes.push(format!(
+                    "{} stays: it holds networks that could not be torn down, or records that cannot be read",
+                    directory.display()
+                ));
+            }
+        }
+        changes.push(Change::Gone(binary));
+        Ok(())
+    }
+}
+
+/// The primary's file as it was, or as it is now without our entry.
+fn restore(root: &Path, place: &Installation) -> Vec<Change> {
+    let ours = install::on_node(root, &place.file);
+    let backup = install::backup(&place.file);
+    match place.stance {
+        Stance::Delegating => vec![Change::Gone(ours)],
+        Stance::ChainedFile => {
+            let alone = place
+                .file
+                .parent()
+                .and_then(|dir| std::fs::read_dir(dir).ok())
+                .is_some_and(|files| files.count() == 1);
+            let directory = ours.parent().map(Path::to_owned).filter(|_| alone);
+            std::iter::once(Change::Gone(ours)).chain(directory.map(Change::Gone)).collect()
+        }
+        Stance::Chained => {
+            let mut document = place.document.clone();
+            if let Some(Value::Array(plugins)) = document.get_mut("plugins") {
+                plugins.retain(|entry| entry.get("type").is_none_or(|kind| kind != "braid"));
+            }
+            let kept = std::fs::read_to_string(&backup).ok();
+            let same =
+                kept.as_ref().is_some_and(|text| serde_json::from_str(text).ok().as_ref() == Some(&document));
+            let restored = match kept.filter(|_| same) {
+                // Byte for byte, comments of a generator and all.
+                Some(text) => Change::File { path: ours, contents: text.into_bytes(), mode: 0o644 },
+                None => file(root, &place.file, &document),
+            };
+            vec![restored, Change::Gone(install::on_node(root, &backup))]
+        }
+    }
+}
+
+fn file(root: &Path, path: &Path, document: &Value) -> Change {
+    let text = serde_json::to_string_pretty(document).unwrap_or_default() + "\n";
+    Change::File { path: install::on_node(root, path), contents: text.into_bytes(), mode: 0o644 }
+}
+
+impl View for Left {
+    fn text(&self, look: &Look) -> String {
+        let mut text: String = self.changes.iter().map(|change| change.text(look, self.dry_run)).collect();
+        for pod in &self.waiting_for {
+            text.push_str(&format!("{}: {pod} has extra networks\n", look.paint(Tone::Odd, "waiting")));
+        }
+        if !self.waiting_for.is_empty() {
+            text.push_str(
+                "move these pods to other nodes (kubectl drain), then run this again, or with --wait\n",
+            );
+        }
+        text.extend(self.notes.iter().map(|note| format!("{note}\n")));
+        if text.is_empty() { "braid is not installed here\n".to_owned() } else { text }
+    }
+
+    fn exit(&self) -> Exit {
+        if self.waiting_for.is_empty() { Exit::Done } else { Exit::NotYet }
+    }
+}

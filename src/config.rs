@@ -19,6 +19,7 @@ use crate::cni::version::Version;
 use crate::device::{DEVICE_INFO_DIR, KUBELET_SOCKET};
 use crate::logging::{Level, LogConfig, Rotation};
 use crate::name::Namespace;
+use crate::policy::{Namespaces, Policy, PolicyError};
 
 /// The capability through which a runtime hands over a pod's annotations.
 pub const ANNOTATIONS_CAPABILITY: &str = "io.kubernetes.cri.pod-annotations";
@@ -29,7 +30,7 @@ pub const DEFAULT_CONF_DIR: &str = "/etc/cni/net.d/braid.d";
 pub const MULTUS_CONF_DIR: &str = "/etc/cni/multus/net.d";
 
 /// Keys that mean something to Braid or to the protocol.
-pub const KNOWN_KEYS: [&str; 44] = [
+pub const KNOWN_KEYS: [&str; 46] = [
     "cniVersion",
     "cniVersions",
     "name",
@@ -74,6 +75,8 @@ pub const KNOWN_KEYS: [&str; 44] = [
     "kubeletSocket",
     "deviceInfoDir",
     "drain",
+    "policy",
+    "auditLog",
 ];
 
 /// Keys of Multus's that have no meaning without its daemon; accepted, so that a configuration moves as it is.
@@ -207,6 +210,9 @@ pub struct Config {
     pub global_namespaces: Vec<String>,
     /// Namespaces whose pods get no default networks.
     pub system_namespaces: Vec<String>,
+    /// The rules for what tenants ask for and define, or why nobody can tell them. An unclear policy holds up
+    /// what pods ask for, and nothing else.
+    pub policy: Result<Option<Policy>, PolicyError>,
     /// Where the definitions of `clusterNetwork`, `defaultNetworks` and the default-network annotation are.
     pub multus_namespace: Namespace,
     /// ADD waits for this file; STATUS reports its absence.
@@ -288,6 +294,11 @@ impl Config {
             warnings.push("\"delegates\" is ignored because \"clusterNetwork\" is set".to_owned());
             delegates.clear();
         }
+        let policy = read_policy(object)?;
+        match &policy {
+            Ok(policy) => warnings.extend(policy.iter().flat_map(|policy| policy.warnings.clone())),
+            Err(problem) => warnings.push(problem.to_string()),
+        }
         Ok(Self {
             network: name(object)?,
             version: netconf::read_version(object, Version::V0_1_0)?,
@@ -306,8 +317,8 @@ impl Config {
             namespace_isolation: decode(object, "namespaceIsolation")?.unwrap_or(true),
             global_namespaces: texts(object, "globalNamespaces")?
                 .unwrap_or_else(|| vec!["default".to_owned()]),
-            system_namespaces: texts(object, "systemNamespaces")?
-                .unwrap_or_else(|| vec!["kube-system".to_owned()]),
+            system_namespaces: system_namespaces(object)?,
+            policy,
             multus_namespace: multus_namespace(object)?,
             readiness_file: path(object, "readinessindicatorfile")?,
             readiness_timeout: duration(object, "readinessTimeout")?.unwrap_or(Duration::from_secs(45)),
@@ -421,6 +432,20 @@ fn multus_namespace(object: &Map<String, Value>) -> Result<Namespace, ConfigErro
     name.parse().map_err(|_| wrong(KEY, &name, "must be the name of a namespace"))
 }
 
+fn system_namespaces(object: &Map<String, Value>) -> Result<Vec<String>, ConfigError> {
+    Ok(texts(object, "systemNamespaces")?.unwrap_or_else(|| vec!["kube-system".to_owned()]))
+}
+
+/// The policy, none without the key. A policy that cannot be understood is no error yet: teardown, and pods
+/// that ask for nothing, have no need of it.
+fn read_policy(object: &Map<String, Value>) -> Result<Result<Option<Policy>, PolicyError>, ConfigError> {
+    let system = system_namespaces(object)?;
+    let offered = multus_namespace(object)?;
+    let trusted = system.iter().map(String::as_str).filter(|name| name.parse::<Namespace>().is_ok());
+    let trusted = Namespaces::from_words(trusted.chain([offered.as_str()])).unwrap_or_default();
+    Ok(keys::get(object, "policy").map(|value| Policy::read(value, trusted)).transpose())
+}
+
 /// How `clusterNetwork` and `defaultNetworks` name a network.
 fn source(name: &str, key: &'static str) -> Result<PrimarySource, ConfigError> {
     match name {
@@ -441,6 +466,7 @@ fn log_config(object: &Map<String, Value>, warnings: &mut Vec<String>) -> Result
     Ok(LogConfig {
         level: known.and_then(Result::ok).unwrap_or_default(),
         file: path(object, "logFile")?,
+        audit: path(object, "auditLog")?,
         to_stderr: decode(object, "logToStderr")?.unwrap_or(true),
         rotation: Rotation {
             max_size_mib: decode(&options, "maxSize")?,

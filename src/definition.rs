@@ -28,12 +28,73 @@ use crate::name::{DefinitionName, Namespace};
 /// A definition, resolved to the network that it stands for.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Definition {
-    /// Where it comes from.
+    /// Where its configuration comes from.
     pub source: Source,
+    /// What stands for the name.
+    pub standing: Standing,
+    /// Its owner's annotations; none where nothing but a network file has the name.
+    pub annotations: Annotations,
+    /// How many bytes its configuration was written in; 0 for a network file of the node.
+    pub bytes: usize,
     /// The network, with name and version filled in where they were missing.
     pub network: NetworkConfig,
+}
+
+impl Definition {
     /// The device resource that the network needs.
-    pub resource: Option<String>,
+    pub fn resource(&self) -> Option<&String> {
+        self.annotations.get(RESOURCE_ANNOTATION).filter(|name| !name.is_empty())
+    }
+}
+
+/// `metadata.annotations` of a definition.
+pub type Annotations = BTreeMap<String, String>;
+
+/// What stands for the name that was asked for, and so whose word the network is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Standing {
+    /// Nothing but a network file of the node: the administrator's network, asked for past any definition.
+    NodeNetwork,
+    /// A manifest of the node, with a configuration or with a network file of the node for one.
+    Manifest,
+    /// An object of the API without a configuration, for which a network file of the node counts.
+    EmptyObject,
+    /// An object of the API with its own configuration.
+    Object,
+}
+
+/// Somebody for whom definitions are looked up. Asked before anything that was found is told of.
+pub trait Viewer {
+    /// Whether they may know of a definition in `namespace` with these annotations.
+    fn sees(&self, namespace: &Namespace, annotations: &Annotations) -> bool;
+
+    /// Whether they may know of the network file `name` of the node, which `standing` in `namespace` leads to.
+    fn sees_node_network(&self, namespace: &Namespace, name: &DefinitionName, standing: Standing) -> bool;
+}
+
+/// The node's administrator, who sees everything.
+#[derive(Clone, Copy, Debug)]
+pub struct Administrator;
+
+impl Viewer for Administrator {
+    fn sees(&self, _: &Namespace, _: &Annotations) -> bool {
+        true
+    }
+
+    fn sees_node_network(&self, _: &Namespace, _: &DefinitionName, _: Standing) -> bool {
+        true
+    }
+}
+
+/// A name to look up, and for whom.
+#[derive(Clone, Copy)]
+pub struct Wanted<'v> {
+    /// The definition's namespace.
+    pub namespace: &'v Namespace,
+    /// Its name.
+    pub name: &'v DefinitionName,
+    /// Who is going to hear of it.
+    pub viewer: &'v dyn Viewer,
 }
 
 /// Where a definition comes from.
@@ -72,6 +133,14 @@ pub enum DefinitionError {
         /// The nearest name that a pod of the namespace may see, or where to look.
         hint: String,
     },
+    /// There may be one or not: whoever asked is not to know.
+    #[error("network \"{namespace}/{name}\" is not shared")]
+    NotShared {
+        /// The namespace that was asked for.
+        namespace: Namespace,
+        /// The name that was asked for.
+        name: DefinitionName,
+    },
     /// There is one, and its configuration is not valid.
     #[error("network \"{network}\" is not valid ({origin}): {source}")]
     Invalid {
@@ -101,11 +170,6 @@ impl DefinitionError {
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Cluster { source, .. } if source.is_transient())
     }
-}
-
-/// The device resource that a definition's annotations name.
-fn resource_name(annotations: &BTreeMap<String, String>) -> Option<String> {
-    annotations.get(RESOURCE_ANNOTATION).filter(|name| !name.is_empty()).cloned()
 }
 
 /// Whether copies may stand in for an API that cannot be reached.
@@ -168,69 +232,78 @@ impl Finder<'_> {
         }
     }
 
-    /// The definition of each of `wanted`, in their order, fetched where that is still to be done.
-    ///
-    /// # Errors
-    /// The first [`DefinitionError`].
-    pub fn find_all(
-        &mut self,
-        wanted: &[(Namespace, DefinitionName)],
-    ) -> Result<Vec<Definition>, DefinitionError> {
-        self.fetch(wanted);
-        wanted.iter().map(|wanted| self.find(wanted)).collect()
+    /// The definition of each of `wanted`, in their order, fetched where that is still to be done. What a
+    /// viewer is not to know of is [`DefinitionError::NotShared`], whether it is there or not.
+    pub fn find_all(&mut self, wanted: &[Wanted<'_>]) -> Vec<Result<Definition, DefinitionError>> {
+        let names: Vec<_> =
+            wanted.iter().map(|wanted| (wanted.namespace.clone(), wanted.name.clone())).collect();
+        self.fetch(&names);
+        let pairs = wanted.iter().zip(names);
+        pairs
+            .map(|(wanted, name)| match self.on_node(wanted) {
+                Some(definition) => definition,
+                None => self.resolve(wanted, self.answers.get(&name).cloned()),
+            })
+            .collect()
     }
 
-    fn find(&mut self, wanted: &(Namespace, DefinitionName)) -> Result<Definition, DefinitionError> {
-        let (namespace, name) = wanted;
-        match self.node.find_manifest(namespace, name.as_str(), self.version) {
-            Some(definition) => definition,
-            None => self.resolve(namespace, name, self.answers.get(wanted).cloned()),
-        }
+    /// The manifest of the node, where it has a configuration.
+    fn on_node(&self, wanted: &Wanted<'_>) -> Option<Result<Definition, DefinitionError>> {
+        let Wanted { namespace, name, viewer } = wanted;
+        let found = self.node.find_manifest(namespace, name.as_str(), self.version)?;
+        let sees = viewer.sees(namespace, self.node.annotations(namespace, name.as_str())?);
+        Some(if sees { found } else { Err(not_shared(wanted)) })
     }
 
     fn resolve(
         &mut self,
-        namespace: &Namespace,
-        name: &DefinitionName,
+        wanted: &Wanted<'_>,
         answer: Option<Result<ClusterDefinition, ClusterError>>,
     ) -> Result<Definition, DefinitionError> {
+        let Wanted { namespace, name, viewer } = wanted;
         match answer {
+            Some(Ok(object)) if !viewer.sees(namespace, &object.annotations) => Err(not_shared(wanted)),
             Some(Ok(object)) => {
                 self.copies.keep(&object);
-                self.of_object(&object, Source::Api)
+                self.of_object(object, Source::Api, wanted)
             }
-            Some(Err(error)) if error.is_outage() => self.without_api(namespace, name, error),
+            Some(Err(error)) if error.is_outage() => self.without_api(wanted, error),
             Some(Err(ClusterError::NotFound { .. })) => {
                 self.copies.forget(namespace, name);
-                self.of_file(namespace, name)
+                self.of_file(wanted, Standing::NodeNetwork, Annotations::new())
             }
-            Some(Err(error)) => Err(cannot_look_up(namespace, name, error, String::new())),
-            None => match self.copy_without_asking(namespace, name) {
-                Some(object) => self.of_object(&object, Source::Copy),
-                None => self.of_file(namespace, name),
+            Some(Err(error)) => Err(cannot_look_up(wanted, error, String::new())),
+            None => match self.copy_without_asking(wanted) {
+                Some(object) => self.of_object(object, Source::Copy, wanted),
+                None => self.of_file(wanted, Standing::NodeNetwork, Annotations::new()),
             },
         }
     }
 
     /// A verb that must not ask the API still knows what it said once.
-    fn copy_without_asking(&self, namespace: &Namespace, name: &DefinitionName) -> Option<ClusterDefinition> {
-        matches!(self.api, Api::NotAsked).then(|| self.copies.any(namespace, name)).flatten()
+    fn copy_without_asking(&self, wanted: &Wanted<'_>) -> Option<ClusterDefinition> {
+        let copy = || self.copies.any(wanted.namespace, wanted.name);
+        let copy = matches!(self.api, Api::NotAsked).then(copy).flatten();
+        copy.filter(|object| wanted.viewer.sees(wanted.namespace, &object.annotations))
     }
 
     /// The network of an object; one without `spec.config` stands for a file of the node (section 3.4.1).
     fn of_object(
         &mut self,
-        object: &ClusterDefinition,
+        object: ClusterDefinition,
         source: Source,
+        wanted: &Wanted<'_>,
     ) -> Result<Definition, DefinitionError> {
-        let resource = resource_name(&object.annotations);
-        let Some(config) = object.config.as_ref().filter(|config| !config.trim().is_empty()) else {
-            let file = self.of_file(&object.namespace, &object.name)?;
-            return Ok(Definition { resource, ..file });
+        let annotations = object.annotations;
+        let Some(config) = object.config.filter(|config| !config.trim().is_empty()) else {
+            return self.of_file(wanted, Standing::EmptyObject, annotations);
         };
         let missing = Missing { name: Some(object.name.as_str()), version: self.version };
-        match NetworkConfig::parse(config, &missing) {
-            Ok(network) => Ok(Definition { source, network, resource }),
+        match NetworkConfig::parse(&config, &missing) {
+            Ok(network) => {
+                let (standing, bytes) = (Standing::Object, config.len());
+                Ok(Definition { source, standing, annotations, bytes, network })
+            }
             Err(error) => Err(DefinitionError::Invalid {
                 network: format!("{}/{}", object.namespace, object.name),
                 origin: source,
@@ -239,13 +312,28 @@ impl Finder<'_> {
         }
     }
 
+    /// The network file that the name stands for. A manifest of the node that leads there comes before
+    /// what the API says.
     fn of_file(
         &mut self,
-        namespace: &Namespace,
-        name: &DefinitionName,
+        wanted: &Wanted<'_>,
+        standing: Standing,
+        annotations: Annotations,
     ) -> Result<Definition, DefinitionError> {
-        match self.node.find_file_for(namespace, name.as_str(), self.version) {
-            Some(definition) => definition,
+        let Wanted { namespace, name, viewer } = wanted;
+        let (standing, annotations) = match self.node.annotations(namespace, name.as_str()) {
+            Some(annotations) => (Standing::Manifest, annotations.clone()),
+            None => (standing, annotations),
+        };
+        if !viewer.sees(namespace, &annotations) {
+            return Err(not_shared(wanted));
+        }
+        let found = viewer
+            .sees_node_network(namespace, name, standing)
+            .then(|| self.node.find_file_for(namespace, name.as_str(), self.version))
+            .flatten();
+        match found {
+            Some(definition) => definition.map(|found| Definition { standing, annotations, ..found }),
             None => Err(self.unknown(namespace, name)),
         }
     }
@@ -271,37 +359,39 @@ impl Finder<'_> {
         DefinitionError::Unknown { namespace, name, place: "in the cluster or on this node", hint }
     }
 
-    /// While the API cannot be reached, the last copy stands in, unless a status is due.
+    /// While the API cannot be reached, the last copy stands in, unless a status is due. A copy that the
+    /// viewer is not to know of is as good as none.
     fn without_api(
         &mut self,
-        namespace: &Namespace,
-        name: &DefinitionName,
+        wanted: &Wanted<'_>,
         error: ClusterError,
     ) -> Result<Definition, DefinitionError> {
         if self.on_outage == OnOutage::Refuse {
-            return Err(cannot_look_up(namespace, name, error, String::new()));
+            return Err(cannot_look_up(wanted, error, String::new()));
         }
-        match self.copies.fresh(namespace, name) {
+        let Wanted { namespace, name, viewer } = wanted;
+        let copy = self.copies.fresh(namespace, name);
+        match copy.filter(|object| viewer.sees(namespace, &object.annotations)) {
             Some(object) => {
                 self.warnings.push(format!(
                     "{error}: the last-known-good copy of network \"{namespace}/{name}\" is used"
                 ));
-                self.of_object(&object, Source::Copy)
+                self.of_object(object, Source::Copy, wanted)
             }
             None => {
                 let more =
                     ", and there is no copy of it that is young enough (definitionCacheMaxAge)".to_owned();
-                Err(cannot_look_up(namespace, name, error, more))
+                Err(cannot_look_up(wanted, error, more))
             }
         }
     }
 }
 
-fn cannot_look_up(
-    namespace: &Namespace,
-    name: &DefinitionName,
-    source: ClusterError,
-    more: String,
-) -> DefinitionError {
-    DefinitionError::Cluster { network: format!("{namespace}/{name}"), source: Box::new(source), more }
+fn not_shared(wanted: &Wanted<'_>) -> DefinitionError {
+    DefinitionError::NotShared { namespace: wanted.namespace.clone(), name: wanted.name.clone() }
+}
+
+fn cannot_look_up(wanted: &Wanted<'_>, source: ClusterError, more: String) -> DefinitionError {
+    let network = format!("{}/{}", wanted.namespace, wanted.name);
+    DefinitionError::Cluster { network, source: Box::new(source), more }
 }

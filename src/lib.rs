@@ -14,6 +14,7 @@
 //! the tool for people, beside that way.
 
 pub mod attach;
+pub mod audit;
 pub mod cluster;
 pub mod cni;
 pub mod config;

@@ -73,6 +73,8 @@ pub struct LogConfig {
     pub level: Level,
     /// The log file (`logFile`).
     pub file: Option<PathBuf>,
+    /// The file for decisions about tenants (`auditLog`); rotated as the log file is.
+    pub audit: Option<PathBuf>,
     /// Whether stderr gets the lines too (`logToStderr`).
     pub to_stderr: bool,
     /// When the file is set aside (`logOptions`).
@@ -106,12 +108,16 @@ impl Rotation {
     }
 }
 
+/// The target of records that go to the audit log alone, as they are and whatever the level.
+pub const AUDIT_TARGET: &str = "braid::audit";
+
 /// Starts logging. Called once; a second call changes nothing.
 pub fn start(config: &LogConfig) {
     let level = LevelFilter::from(config.level);
     let logger = Logger {
         to_stderr: config.to_stderr,
         file: config.file.as_deref().and_then(|path| open(path, &config.rotation)),
+        audit: config.audit.as_deref().and_then(|path| open(path, &config.rotation)),
     };
     if log::set_boxed_logger(Box::new(logger)).is_ok() {
         log::set_max_level(level);
@@ -121,6 +127,7 @@ pub fn start(config: &LogConfig) {
 struct Logger {
     to_stderr: bool,
     file: Option<File>,
+    audit: Option<File>,
 }
 
 impl Log for Logger {
@@ -129,6 +136,12 @@ impl Log for Logger {
     }
 
     fn log(&self, record: &Record<'_>) {
+        if record.target() == AUDIT_TARGET {
+            if let Some(mut audit) = self.audit.as_ref() {
+                let _ = audit.write_all(format!("{}\n", record.args()).as_bytes());
+            }
+            return;
+        }
         // Ours alone: what a library logs about its own work is nobody's concern here.
         if !record.target().starts_with("braid") {
             return;

@@ -1,28 +1,31 @@
-//! May this pod have this network? A refusal names the rule and who can change it.
+//! May this pod have this network, with what it asks of it? A refusal names the rule and who can change it.
 //!
-//! Judged is what a pod adds; what the node's own configuration names passes (design decision 16).
+//! Pure: it judges what was read before, and every path that a pod has comes through here: both annotations,
+//! devices, definitions of the API, copies of them, the node's own. What the node's configuration names
+//! passes (design decision 16); judged is what a pod adds.
+//!
+//! Rules come from two sides. A definition's owner says who may use it and what may be asked of it; that
+//! holds always. The node's administrator says more with the `policy` key; `policy.mode` decides whether
+//! that is enforced, or logged alone.
+
+mod fence;
+mod plugins;
+mod refusal;
+mod request;
+mod rules;
+mod scope;
+mod sharing;
+
+pub use fence::{FenceError, MAX_BYTES};
+pub use refusal::Refusal;
+pub use request::{IPS_ANNOTATION, MACS_ANNOTATION, REQUESTS_ANNOTATION, Request};
+pub use rules::{KEYS, Mode, Policy, PolicyError};
+pub use scope::{Namespaces, Scoped};
+pub use sharing::{ACCOUNTS_ANNOTATION, Account, NAMESPACES_ANNOTATION, View, names_accounts};
 
 use crate::config::Config;
-use crate::name::Namespace;
+use crate::definition::{Definition, Standing};
 use crate::selection::Selection;
-
-/// Why a pod may not have a network.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum Refusal {
-    /// The definition is another namespace's.
-    #[error(
-        "network \"{network}\" is not shared with namespace {namespace}: use a definition of the pod's own \
-         namespace, or ask the node's administrator to add \"{owner}\" to globalNamespaces"
-    )]
-    OtherNamespace {
-        /// `namespace/name` as the pod wrote it.
-        network: String,
-        /// The definition's namespace.
-        owner: Namespace,
-        /// The pod's namespace.
-        namespace: Namespace,
-    },
-}
 
 /// How a pod names a network.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -33,70 +36,101 @@ pub enum Path {
     DefaultNetwork,
 }
 
-/// Judges one selection of a pod in `namespace`.
+/// What is judged: one selection of a pod, and the definition that was found for it.
+#[derive(Clone, Copy, Debug)]
+pub struct Case<'a> {
+    /// The pod, as far as it matters: its namespace, and how it names its networks.
+    pub view: View<'a>,
+    /// The pod's service account; looked at only where the definition names some.
+    pub account: &'a Account,
+    /// What the pod asks for.
+    pub selection: &'a Selection,
+    /// The definition.
+    pub definition: &'a Definition,
+}
+
+impl Case<'_> {
+    fn network(&self) -> String {
+        format!("{}/{}", self.selection.namespace, self.selection.name)
+    }
+}
+
+/// What the rules say of a case.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Verdict {
+    /// Why the pod does not get the network.
+    pub refusal: Option<Refusal>,
+    /// Why it would not, were the policy enforced.
+    pub would_refuse: Vec<Refusal>,
+}
+
+/// The node's policy, which must be understood before any pod gets what it asks for.
 ///
 /// # Errors
-/// [`Refusal`].
-pub fn judge(
-    selection: &Selection,
-    namespace: &Namespace,
-    path: Path,
-    config: &Config,
-) -> Result<(), Refusal> {
-    let owner = &selection.namespace;
-    let shared = config.global_namespaces.iter().any(|global| global == owner.as_str());
-    let offered = path == Path::DefaultNetwork && *owner == config.multus_namespace;
-    if !config.namespace_isolation || owner == namespace || shared || offered {
+/// [`Refusal::Unclear`].
+pub fn readable(config: &Config) -> Result<Option<&Policy>, Refusal> {
+    match &config.policy {
+        Ok(policy) => Ok(policy.as_ref()),
+        Err(error) => Err(error.clone().into()),
+    }
+}
+
+/// Judges one selection of a pod.
+pub fn judge(case: &Case<'_>) -> Verdict {
+    let policy = match readable(case.view.config).and_then(|policy| check_owner(case).map(|()| policy)) {
+        Ok(policy) => policy,
+        Err(refusal) => return Verdict { refusal: Some(refusal), would_refuse: Vec::new() },
+    };
+    let Some(policy) = policy else { return Verdict::default() };
+    let broken = check_node(case, policy);
+    if policy.is_enforced() {
+        Verdict { refusal: broken.into_iter().next(), would_refuse: Vec::new() }
+    } else {
+        Verdict { refusal: None, would_refuse: broken }
+    }
+}
+
+/// The rules that hold always: whom the owner shares with, and what for.
+fn check_owner(case: &Case<'_>) -> Result<(), Refusal> {
+    sharing::check_namespace(case)?;
+    sharing::check_account(case)?;
+    request::check_owner(case)
+}
+
+/// The rules of the node's policy that the case breaks, one refusal for each.
+fn check_node(case: &Case<'_>, policy: &Policy) -> Vec<Refusal> {
+    let rules = [
+        check_primary(case, policy),
+        check_node_network(case, policy),
+        check_fence(case, policy),
+        request::check_node(case, policy),
+    ];
+    rules.into_iter().filter_map(Result::err).collect()
+}
+
+fn check_primary(case: &Case<'_>, policy: &Policy) -> Result<(), Refusal> {
+    let (network, namespace) = (case.network(), case.view.namespace);
+    if case.view.path != Path::DefaultNetwork || policy.allows_primary(namespace, &network) {
         return Ok(());
     }
-    Err(Refusal::OtherNamespace {
-        network: format!("{owner}/{}", selection.name),
-        owner: owner.clone(),
-        namespace: namespace.clone(),
-    })
+    Err(Refusal::Primary { network, namespace: namespace.clone() })
+}
+
+fn check_node_network(case: &Case<'_>, policy: &Policy) -> Result<(), Refusal> {
+    let Selection { namespace, name, .. } = case.selection;
+    if policy.shares_node_network(&case.view, namespace, name, case.definition.standing) {
+        return Ok(());
+    }
+    let namespace = case.view.namespace.clone();
+    Err(Refusal::NodeNetwork { network: case.network(), namespace, hint: String::new() })
+}
+
+/// Only what a tenant can have written is fenced in.
+fn check_fence(case: &Case<'_>, policy: &Policy) -> Result<(), Refusal> {
+    let is_tenants =
+        case.definition.standing == Standing::Object && !policy.trusts(&case.selection.namespace);
+    if is_tenants { fence::check(case, policy) } else { Ok(()) }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::{Value, json};
-
-    fn allowed(owner: &str, path: Path, more: Value) -> bool {
-        let mut value = json!({"cniVersion": "1.0.0", "name": "n"});
-        value.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap());
-        let config = Config::parse(value.to_string().as_bytes()).unwrap();
-        let selection = Selection::new(owner.parse().unwrap(), "blue".parse().unwrap(), 0);
-        judge(&selection, &"team-a".parse().unwrap(), path, &config).is_ok()
-    }
-
-    #[test]
-    fn isolation_is_on_unless_it_is_turned_off() {
-        let table = [
-            ("team-a", Path::Networks, json!({}), true),
-            ("team-b", Path::Networks, json!({}), false),
-            ("default", Path::Networks, json!({}), true),
-            ("default", Path::Networks, json!({"globalNamespaces": "ops"}), false),
-            ("ops", Path::Networks, json!({"globalNamespaces": ["ops"]}), true),
-            ("team-b", Path::Networks, json!({"namespaceIsolation": false}), true),
-            ("kube-system", Path::Networks, json!({}), false),
-            ("kube-system", Path::DefaultNetwork, json!({}), true),
-            ("team-b", Path::DefaultNetwork, json!({}), false),
-            ("infra", Path::DefaultNetwork, json!({"multusNamespace": "infra"}), true),
-        ];
-        for (owner, path, more, expected) in table {
-            assert_eq!(allowed(owner, path, more.clone()), expected, "{owner} {path:?} {more}");
-        }
-    }
-
-    #[test]
-    fn a_refusal_says_the_rule_and_who_can_change_it() {
-        let config = Config::parse(br#"{"name": "n"}"#).unwrap();
-        let selection = Selection::new("team-b".parse().unwrap(), "blue".parse().unwrap(), 0);
-        let refusal = judge(&selection, &"team-a".parse().unwrap(), Path::Networks, &config).unwrap_err();
-        assert_eq!(
-            refusal.to_string(),
-            "network \"team-b/blue\" is not shared with namespace team-a: use a definition of the pod's own \
-             namespace, or ask the node's administrator to add \"team-b\" to globalNamespaces"
-        );
-    }
-}
+mod tests;

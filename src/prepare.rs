@@ -1,6 +1,8 @@
 //! From a request to a plan: all the reading, in the order of the one-way flow (configuration, pod,
 //! selections, definitions, policy), and the plan that is made of it. Changes nothing.
 
+mod admission;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::cluster::{Cluster, ClusterPod};
@@ -8,18 +10,18 @@ use crate::cni::error::{Code, Error};
 use crate::cni::netconf::Missing;
 use crate::cni::request::Sandbox;
 use crate::config::{ANNOTATIONS_CAPABILITY, Config, PrimarySource};
-use crate::definition::{Api, Copies, Definition, Finder, NodeDefinitions, OnOutage};
+use crate::definition::{Api, Copies, Finder, NodeDefinitions, OnOutage};
 use crate::delegate;
 use crate::device::{Allocation, KUBELET_LIMIT};
 use crate::netlink::Netlink;
 use crate::netns::Netns;
 use crate::plan::{self, NodeNetwork, Plan, PrimaryNetwork, SelectedNetwork};
 use crate::pod::{Annotations, DEFAULT_NETWORK_ANNOTATION, NETWORKS_ANNOTATION, Pod};
-use crate::policy;
+use crate::policy::Path;
 use crate::primary::{self, Resolved};
 use crate::selection::{self, Limits, Selection};
 
-/// What a pod's annotations ask for, judged by the policy.
+/// What a pod's annotations ask for.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Wishes {
     /// Extra networks, in the annotation's order.
@@ -28,6 +30,8 @@ pub struct Wishes {
     pub default_network: Option<Selection>,
     /// Whether the pod is a static one, which the API knows by another UID, or not yet.
     pub is_static: bool,
+    /// The pod as the API has it, where it had to be asked.
+    pub object: Option<ClusterPod>,
     /// What an administrator should know.
     pub warnings: Vec<String>,
 }
@@ -36,27 +40,29 @@ impl Wishes {
     /// Reads what the pod asks for: from the runtime, else from the API where there is one.
     ///
     /// # Errors
-    /// [`Error`] where an annotation is not valid, not allowed, or not to be had from the runtime.
+    /// [`Error`] where an annotation is not valid, or not to be had from the runtime.
     pub fn read(config: &Config, pod: &Pod, cluster: Option<&mut Cluster>) -> Result<Self, Error> {
-        let (annotations, warnings) = match Annotations::from_runtime_config(&config.runtime_config)? {
-            Some(annotations) => (annotations, Vec::new()),
+        let (annotations, object, warnings) = match Annotations::from_runtime_config(&config.runtime_config)?
+        {
+            Some(annotations) => (annotations, None, Vec::new()),
             None => {
                 let cost =
                     if cluster.is_some() { "; until then every pod costs a request to the API" } else { "" };
                 let warning = undeclared_annotations() + cost;
-                (fetch_annotations(config, pod, cluster)?, vec![warning])
+                let object = fetch_pod(config, pod, cluster)?;
+                let annotations = object.as_ref().map(|object| Annotations::from_object(&object.annotations));
+                (annotations.unwrap_or_default(), object, vec![warning])
             }
         };
         let Annotations { networks, default_network, is_static } = annotations;
+        let read = |annotation: Option<&str>, path| {
+            selections(annotation, path, config, pod)
+                .inspect_err(|error| admission::refuse_annotation(path, pod, error))
+        };
         Ok(Self {
-            networks: selections(
-                networks.as_deref(),
-                NETWORKS_ANNOTATION,
-                policy::Path::Networks,
-                config,
-                pod,
-            )?,
-            default_network: default_selection(default_network.as_deref(), config, pod)?,
+            networks: read(networks.as_deref(), Path::Networks)?,
+            default_network: read(default_network.as_deref(), Path::DefaultNetwork)?.pop(),
+            object,
             is_static,
             warnings,
         })
@@ -76,20 +82,16 @@ fn undeclared_annotations() -> String {
     )
 }
 
-/// The annotations from the API. Without one, a chained Braid has nothing to go by; a delegating one
-/// still has its own configuration.
-fn fetch_annotations(
-    config: &Config,
-    pod: &Pod,
-    cluster: Option<&mut Cluster>,
-) -> Result<Annotations, Error> {
+/// The pod from the API. Without one, a chained Braid has nothing to go by; a delegating one still has its
+/// own configuration.
+fn fetch_pod(config: &Config, pod: &Pod, cluster: Option<&mut Cluster>) -> Result<Option<ClusterPod>, Error> {
     match cluster {
         Some(cluster) => {
             let object = cluster.pod(&pod.namespace, &pod.name)?;
             check_identity(pod, &object)?;
-            Ok(Annotations::from_object(&object.annotations))
+            Ok(Some(object))
         }
-        None if config.is_delegating() => Ok(Annotations::default()),
+        None if config.is_delegating() => Ok(None),
         None => Err(Error::new(Code::CONFIG, undeclared_annotations())),
     }
 }
@@ -104,50 +106,47 @@ fn check_identity(pod: &Pod, object: &ClusterPod) -> Result<(), Error> {
     Err(Error::new(Code::TRY_AGAIN, problem))
 }
 
+/// The key of the annotation that takes this path.
+fn annotation_key(path: Path) -> &'static str {
+    match path {
+        Path::Networks => NETWORKS_ANNOTATION,
+        Path::DefaultNetwork => DEFAULT_NETWORK_ANNOTATION,
+    }
+}
+
 fn selections(
     annotation: Option<&str>,
-    key: &str,
-    path: policy::Path,
+    path: Path,
     config: &Config,
     pod: &Pod,
 ) -> Result<Vec<Selection>, Error> {
     let Some(annotation) = annotation else { return Ok(Vec::new()) };
     let namespace = match path {
-        policy::Path::Networks => &pod.namespace,
-        policy::Path::DefaultNetwork => &config.multus_namespace,
+        Path::Networks => &pod.namespace,
+        Path::DefaultNetwork => &config.multus_namespace,
     };
     let limits = Limits { networks: config.max_networks };
-    let selections = selection::parse(annotation, namespace, limits)
-        .map_err(|error| Error::from(error).about(format!("annotation {key}")))?;
-    for selection in &selections {
-        policy::judge(selection, &pod.namespace, path, config)?;
-    }
-    Ok(selections)
+    let selections = selection::parse(annotation, namespace, limits).map_err(Error::from);
+    let checked = selections.and_then(|selections| match path {
+        Path::Networks => Ok(selections),
+        Path::DefaultNetwork => check_default(selections, config),
+    });
+    checked.map_err(|error| error.about(format!("annotation {}", annotation_key(path))))
 }
 
-fn default_selection(
-    annotation: Option<&str>,
-    config: &Config,
-    pod: &Pod,
-) -> Result<Option<Selection>, Error> {
-    let about = |problem: &str| {
-        Error::new(Code::CONFIG, format!("annotation {DEFAULT_NETWORK_ANNOTATION}: {problem}"))
-    };
-    if annotation.is_some() && !config.is_delegating() {
-        return Err(about(
-            "braid stands behind the primary network here and cannot replace it; remove the annotation",
-        ));
-    }
-    let selections =
-        selections(annotation, DEFAULT_NETWORK_ANNOTATION, policy::Path::DefaultNetwork, config, pod)?;
-    let mut selections = selections.into_iter();
-    match (selections.next(), selections.next()) {
-        (_, Some(_)) => Err(about("names more than one network; a pod has one primary")),
-        (Some(selection), None) if selection.interface.is_some() => {
-            Err(about("\"interface\" is the runtime's choice for the primary network; leave it out"))
+/// A pod has one primary, on the runtime's interface.
+fn check_default(selections: Vec<Selection>, config: &Config) -> Result<Vec<Selection>, Error> {
+    let problem = match selections.as_slice() {
+        _ if !config.is_delegating() => {
+            "braid stands behind the primary network here and cannot replace it; remove the annotation"
         }
-        (selection, None) => Ok(selection),
-    }
+        [_, _, ..] => "names more than one network; a pod has one primary",
+        [Selection { interface: Some(_), .. }] => {
+            "\"interface\" is the runtime's choice for the primary network; leave it out"
+        }
+        _ => return Ok(selections),
+    };
+    Err(Error::new(Code::CONFIG, problem))
 }
 
 /// Whether `config` attaches networks of the node's own to the pod, beside its primary.
@@ -184,11 +183,10 @@ pub fn plan(
     if needs_definitions(config, &wishes) {
         definitions.node = NodeDefinitions::read(&config.conf_dirs);
     }
-    let mut selections = wishes.networks;
     let has_default = wishes.default_network.is_some();
-    selections.extend(wishes.default_network);
-    fetch_definitions(config, pod, &selections, has_default, definitions);
-    let mut selected = resolve_selections(selections, definitions)?;
+    fetch_definitions(config, pod, &wishes, definitions);
+    let admitted = admission::admit(config, pod, &wishes, definitions)?;
+    let mut selected = admitted.networks;
     let mut node_networks = node_networks(config, pod, definitions)?;
     let mut primary = resolve_primary(config, has_default, definitions)?;
     assign_devices(&mut selected, primary.iter_mut().chain(&mut node_networks), config, pod)?;
@@ -199,6 +197,7 @@ pub fn plan(
     let primary = of_pod.or(primary.map(PrimaryNetwork::OfNode));
     let mut plan = plan::make(plan::Inputs { config, sandbox, primary, node_networks, selected, links })?;
     plan.warnings.extend(wishes.warnings);
+    plan.warnings.extend(admitted.warnings);
     plan.warnings.append(&mut definitions.warnings);
     plan.warnings.append(&mut definitions.node.warnings);
     plan.check_node(|kind| delegate::find(kind, plugin_path).map(|_| ()), host_has)?;
@@ -224,39 +223,22 @@ fn needs_definitions(config: &Config, wishes: &Wishes) -> bool {
 }
 
 /// Asks the API for all that the plan needs of it, at the same time.
-fn fetch_definitions(
-    config: &Config,
-    pod: &Pod,
-    selections: &[Selection],
-    has_default: bool,
-    definitions: &mut Finder<'_>,
-) {
+fn fetch_definitions(config: &Config, pod: &Pod, wishes: &Wishes, definitions: &mut Finder<'_>) {
     if !matches!(definitions.api, Api::Asked(_)) {
         return;
     }
-    let primary = config.primary.iter().filter(|_| !has_default);
+    let primary = config.primary.iter().filter(|_| wishes.default_network.is_none());
     let defaults = config.default_networks.iter().filter(|_| !is_system_pod(config, pod));
     let of_node = primary
         .chain(defaults)
         .filter_map(|source| primary::wanted_of_cluster(source, config, &definitions.node));
-    let of_pod = selections.iter().map(|selection| (selection.namespace.clone(), selection.name.clone()));
+    let of_pod = wishes
+        .networks
+        .iter()
+        .chain(&wishes.default_network)
+        .map(|selection| (selection.namespace.clone(), selection.name.clone()));
     let wanted: Vec<_> = of_pod.chain(of_node).collect();
     definitions.fetch(&wanted);
-}
-
-/// The networks that the pod selects, looked up all at once.
-fn resolve_selections(
-    selections: Vec<Selection>,
-    definitions: &mut Finder<'_>,
-) -> Result<Vec<SelectedNetwork>, Error> {
-    let wanted: Vec<_> =
-        selections.iter().map(|selection| (selection.namespace.clone(), selection.name.clone())).collect();
-    let found = definitions.find_all(&wanted)?;
-    let select = |(selection, definition): (Selection, Definition)| {
-        let Definition { network, resource, .. } = definition;
-        SelectedNetwork { selection, network, resource }
-    };
-    Ok(selections.into_iter().zip(found).map(select).collect())
 }
 
 /// Gives each network whose definition names a resource one of the pod's devices: those that a

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::cni::netconf::{self, Missing, NetconfError, NetworkConfig, NetworkName};
 use crate::config::{Config, PrimarySource};
-use crate::definition::{Api, Definition, DefinitionError, Finder, NodeDefinitions};
+use crate::definition::{Administrator, Api, Definition, DefinitionError, Finder, NodeDefinitions, Wanted};
 use crate::name::{DefinitionName, Namespace};
 
 /// What runtimes take for configurations, in one directory sorted by name.
@@ -72,7 +72,7 @@ impl From<NetworkConfig> for Resolved {
 
 impl From<Definition> for Resolved {
     fn from(definition: Definition) -> Self {
-        Self { network: definition.network, resource: definition.resource }
+        Self { resource: definition.resource().cloned(), network: definition.network }
     }
 }
 
@@ -169,16 +169,16 @@ fn of_cluster(
     config: &Config,
     definitions: &mut Finder<'_>,
 ) -> Result<Definition, PrimaryError> {
-    let found = definitions.find_all(&[(config.multus_namespace.clone(), name)]);
-    match found.map(|found| found.into_iter().next()) {
-        Ok(Some(definition)) => Ok(definition),
-        Ok(None) => {
+    let wanted = Wanted { namespace: &config.multus_namespace, name: &name, viewer: &Administrator };
+    match definitions.find_all(&[wanted]).pop() {
+        Some(Ok(definition)) => Ok(definition),
+        None => {
             Err(PrimaryError::None { directory: config.primary_conf_dir.clone(), problems: String::new() })
         }
-        Err(error @ DefinitionError::Unknown { .. }) => {
+        Some(Err(error @ DefinitionError::Unknown { .. })) => {
             Err(PrimaryError::Unknown(error, config.primary_conf_dir.display().to_string()))
         }
-        Err(error) => Err(PrimaryError::Definition(error)),
+        Some(Err(error)) => Err(PrimaryError::Definition(error)),
     }
 }
 

@@ -34,11 +34,16 @@ with_code! {
     RequestError => ENVIRONMENT,
     PodError => CONFIG,
     SelectionError => CONFIG,
-    Refusal => CONFIG,
     ResultError => DECODE,
     NetlinkError => IO,
     NetnsError => ENVIRONMENT,
     RouteError => ROUTE,
+}
+
+impl From<Refusal> for Error {
+    fn from(error: Refusal) -> Self {
+        Self::new(if error.is_outage() { Code::TRY_AGAIN } else { Code::CONFIG }, error)
+    }
 }
 
 impl From<DeviceError> for Error {
@@ -75,7 +80,9 @@ impl From<DefinitionError> for Error {
         let code = match &error {
             DefinitionError::Invalid { source, .. } => netconf_code(source),
             error if error.is_transient() => Code::TRY_AGAIN,
-            DefinitionError::Unknown { .. } | DefinitionError::Cluster { .. } => Code::CONFIG,
+            DefinitionError::Unknown { .. }
+            | DefinitionError::NotShared { .. }
+            | DefinitionError::Cluster { .. } => Code::CONFIG,
         };
         Self::new(code, error)
     }

@@ -1,13 +1,12 @@
 //! Definitions in the node's directories: manifests by namespace and name, network files by their
 //! network's name. A file that cannot be read is a warning and breaks nothing else.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Definition, DefinitionError, Source};
+use super::{Annotations, Definition, DefinitionError, Source, Standing};
 use crate::cni::error::one_line;
 use crate::cni::keys;
 use crate::cni::netconf::{self, Missing, NetconfError, NetworkConfig};
@@ -27,7 +26,7 @@ struct Manifest {
     namespace: Namespace,
     name: DefinitionName,
     config: Option<String>,
-    resource: Option<String>,
+    annotations: Annotations,
     path: PathBuf,
 }
 
@@ -134,9 +133,20 @@ impl NodeDefinitions {
         version: Version,
     ) -> Option<Result<Definition, DefinitionError>> {
         let manifest = self.manifest(namespace, name)?;
-        let network = NetworkConfig::parse(manifest.config.as_ref()?, &Missing { name: Some(name), version });
+        let config = manifest.config.as_ref()?;
+        let network = NetworkConfig::parse(config, &Missing { name: Some(name), version });
         let definition = definition(network, &format!("{namespace}/{name}"), &manifest.path);
-        Some(definition.map(|definition| Definition { resource: manifest.resource.clone(), ..definition }))
+        Some(definition.map(|definition| Definition {
+            standing: Standing::Manifest,
+            annotations: manifest.annotations.clone(),
+            bytes: config.len(),
+            ..definition
+        }))
+    }
+
+    /// The annotations of the manifest `namespace/name`, where there is one.
+    pub fn annotations(&self, namespace: &Namespace, name: &str) -> Option<&Annotations> {
+        Some(&self.manifest(namespace, name)?.annotations)
     }
 
     /// The conf or conflist file whose network has `name`, if there is one.
@@ -178,7 +188,13 @@ fn definition(
     path: &Path,
 ) -> Result<Definition, DefinitionError> {
     match network {
-        Ok(network) => Ok(Definition { source: Source::File(path.to_owned()), network, resource: None }),
+        Ok(network) => Ok(Definition {
+            source: Source::File(path.to_owned()),
+            standing: Standing::NodeNetwork,
+            annotations: Annotations::new(),
+            bytes: 0,
+            network,
+        }),
         Err(source) => Err(DefinitionError::Invalid {
             network: name.to_owned(),
             origin: Source::File(path.to_owned()),
@@ -239,7 +255,7 @@ struct Metadata {
     #[serde(default)]
     namespace: Option<String>,
     #[serde(default)]
-    annotations: BTreeMap<String, String>,
+    annotations: Annotations,
 }
 
 #[derive(Deserialize)]
@@ -285,7 +301,7 @@ fn read_manifest(document: Value, path: &Path) -> Result<Manifest, String> {
             .map_err(|error| format!("metadata.namespace: {error}"))?,
         name: object.metadata.name.parse().map_err(|error| format!("metadata.name: {error}"))?,
         config: object.spec.and_then(|spec| spec.config).filter(|config| !config.trim().is_empty()),
-        resource: super::resource_name(&object.metadata.annotations),
+        annotations: object.metadata.annotations,
         path: path.to_owned(),
     })
 }

@@ -1,0 +1,68 @@
+//! The audit log: one line of JSON for every decision about what a pod asks for, allowed or not.
+//!
+//! It goes where `auditLog` says, through the log's own file, and never holds a pod up: a line that cannot be
+//! written is lost.
+
+use log::{Level, Record};
+use serde::Serialize;
+
+use crate::cni::error::one_line;
+use crate::logging::AUDIT_TARGET;
+
+/// What was decided.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// The pod may have it.
+    Allowed,
+    /// The pod may have it, and would not if the policy were enforced.
+    Audited,
+    /// The pod does not get it.
+    Refused,
+}
+
+/// One decision.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub struct Decision<'a> {
+    /// What was decided.
+    pub decision: Outcome,
+    /// The rule that decided, where one was broken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rule: Option<&'static str>,
+    /// `namespace/name` of the pod.
+    pub pod: &'a str,
+    /// The pod's UID, where the runtime says it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uid: Option<&'a str>,
+    /// The annotation that asks.
+    pub annotation: &'a str,
+    /// The network as the pod named it, where it got so far.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network: Option<&'a str>,
+    /// Where its definition comes from, where the pod may know of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub definition: Option<String>,
+    /// Why, in the words that the pod's owner reads.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// A decision with its time.
+#[derive(Serialize)]
+struct Line<'a> {
+    time: String,
+    #[serde(flatten)]
+    decision: &'a Decision<'a>,
+}
+
+/// Appends a decision to the audit log, where there is one.
+pub fn record(decision: &Decision<'_>) {
+    let time = chrono::Utc::now().format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string();
+    let reason = decision.reason.as_deref().map(|reason| one_line(reason, 1000));
+    let decision = Decision { reason, ..decision.clone() };
+    if let Ok(line) = serde_json::to_string(&Line { time, decision: &decision }) {
+        let arguments = format_args!("{line}");
+        // Past the log's level, which is about something else.
+        log::logger().log(&Record::builder().target(AUDIT_TARGET).level(Level::Info).args(arguments).build());
+    }
+}

@@ -1,0 +1,346 @@
+//! The fence around a tenant's definition: what the configuration of a network may say that nobody but its
+//! tenant has looked at.
+//!
+//! It is made of allow-lists, not of a search for bad words: plugin types, their keys at every depth, host
+//! interfaces, subnets. What was judged is what runs, because Braid hands plugins the configuration that it
+//! has read, without the second of two equal keys or a spelling that only a plugin would understand.
+
+use ipnetwork::IpNetwork;
+use serde_json::{Map, Value};
+
+use super::plugins::{Position, Table, is_delegating};
+use super::request::{self, Request};
+use super::rules::Policy;
+use super::{Case, Refusal};
+use crate::cni::netconf::NetworkConfig;
+use crate::definition::Definition;
+use crate::name::{InterfaceName, Namespace};
+use crate::quoted::Quoted;
+
+/// The largest configuration of a tenant's, in bytes.
+pub const MAX_BYTES: usize = 64 * 1024;
+
+/// Keys that name an interface of the host.
+const HOST_INTERFACE_KEYS: [&str; 3] = ["master", "bridge", "device"];
+
+/// Keys of an IPAM plugin whose value must be an address, a network or a range.
+const ADDRESS_KEYS: [&str; 11] = [
+    "subnet",
+    "rangeStart",
+    "rangeEnd",
+    "gateway",
+    "range",
+    "range_start",
+    "range_end",
+    "address",
+    "dst",
+    "gw",
+    "exclude",
+];
+
+/// What a tenant's definition must not say, and who can change it.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum FenceError {
+    /// It is too large.
+    #[error("and has {0} bytes: such a one may have {MAX_BYTES}, so its owner has to shorten it")]
+    Size(usize),
+    /// Plugins keep state under the network's name, for all namespaces together.
+    #[error(
+        "and its \"name\" is {name}, which a network of another namespace may have too: its owner can write \
+         \"name\": \"{namespace}.{example}\""
+    )]
+    Name {
+        /// The network's name.
+        name: Quoted,
+        /// The definition's namespace.
+        namespace: Namespace,
+        /// The rest of a name that could be.
+        example: String,
+    },
+    /// The type is not allowed.
+    #[error("and may not use plugin {0}: the node's administrator can add it to policy.allowedPlugins")]
+    Plugin(Quoted),
+    /// The type is never allowed.
+    #[error("and may not use plugin {0}, which delegates to others: its owner can name the plugin itself")]
+    Delegating(Quoted),
+    /// A nested object has a type that is no text, or is spelt so that only some would see it.
+    #[error("and has a \"type\" in plugin {0} that is none: its owner has to correct it")]
+    Type(Quoted),
+    /// The plugin may not carry the key.
+    #[error(
+        "and its plugin {plugin} may not carry {key}: its owner can leave it out, or the node's administrator \
+         add it to policy.allowedPlugins"
+    )]
+    Key {
+        /// The plugin.
+        plugin: Quoted,
+        /// The key.
+        key: Quoted,
+    },
+    /// A key is missing whose default would reach the host.
+    #[error(
+        "and its plugin {plugin} must carry \"{key}\", whose default reaches the host: its owner can add it"
+    )]
+    Missing {
+        /// The plugin.
+        plugin: Quoted,
+        /// The key.
+        key: &'static str,
+    },
+    /// The interface of the host is not allowed.
+    #[error(
+        "and its plugin {plugin} may not reach the host's interface {value} (\"{key}\"): the node's \
+         administrator can add it to policy.allowedHostInterfaces"
+    )]
+    HostInterface {
+        /// The plugin.
+        plugin: Quoted,
+        /// The key.
+        key: String,
+        /// The interface.
+        value: Quoted,
+    },
+    /// The address, network or route is not allowed.
+    #[error(
+        "and {value} in its plugin {plugin} is in no subnet of namespace {namespace}: the node's administrator \
+         can add it to policy.allowedSubnets"
+    )]
+    Subnet {
+        /// The plugin.
+        plugin: Quoted,
+        /// What was written.
+        value: Quoted,
+        /// The definition's namespace.
+        namespace: Namespace,
+    },
+    /// The value is not what the key must have.
+    #[error(
+        "and its plugin {plugin} may not have {value} for {key}, which must be {rule}: its owner can correct it"
+    )]
+    Value {
+        /// The plugin.
+        plugin: Quoted,
+        /// The key.
+        key: Quoted,
+        /// The value.
+        value: Quoted,
+        /// What it must be.
+        rule: &'static str,
+    },
+}
+
+/// Holds a tenant's definition, and the addresses that a pod asks of it, against the fence.
+///
+/// # Errors
+/// [`Refusal::Definition`], [`Refusal::Address`].
+pub(super) fn check(case: &Case<'_>, policy: &Policy) -> Result<(), Refusal> {
+    let owner = &case.selection.namespace;
+    let fence = Fence { policy, owner };
+    fence
+        .check(case.definition, case.selection.name.as_str())
+        .map_err(|problem| Refusal::Definition { network: case.network(), problem })?;
+    let values = request::values_of(Request::Ips, case.selection);
+    let allowed = |value: &String| {
+        request::network_of(value).is_some_and(|network| policy.allows_subnet(owner, network))
+    };
+    match values.iter().find(|value| !allowed(value)) {
+        Some(value) => {
+            let (owner, value) = (owner.clone(), Quoted::text(value));
+            Err(Refusal::Address { network: case.network(), owner, value })
+        }
+        None => Ok(()),
+    }
+}
+
+/// The fence for the definitions of one namespace.
+struct Fence<'a> {
+    policy: &'a Policy,
+    owner: &'a Namespace,
+}
+
+/// The plugin whose configuration is being walked.
+#[derive(Clone, Copy)]
+struct Plugin<'p> {
+    kind: &'p str,
+    table: Table<'p>,
+    position: Position,
+}
+
+impl Plugin<'_> {
+    fn quoted(&self) -> Quoted {
+        Quoted::text(self.kind)
+    }
+
+    fn wrong(&self, key: &str, value: &Value, rule: &'static str) -> FenceError {
+        FenceError::Value { plugin: self.quoted(), key: Quoted::text(key), value: Quoted::value(value), rule }
+    }
+}
+
+impl Fence<'_> {
+    fn check(&self, definition: &Definition, name: &str) -> Result<(), FenceError> {
+        if definition.bytes > MAX_BYTES {
+            return Err(FenceError::Size(definition.bytes));
+        }
+        self.check_name(&definition.network, name)?;
+        let mut plugins = definition.network.plugins.iter();
+        plugins.try_for_each(|plugin| self.check_plugin(plugin.object(), Position::Chain))
+    }
+
+    /// A namespace has no period in its name, so that what starts with it and a period is its own.
+    fn check_name(&self, network: &NetworkConfig, definition: &str) -> Result<(), FenceError> {
+        let prefix = format!("{}.", self.owner);
+        match network.name.as_str().strip_prefix(&prefix) {
+            Some(rest) if !rest.is_empty() => Ok(()),
+            _ => Err(FenceError::Name {
+                name: Quoted::text(network.name.as_str()),
+                namespace: self.owner.clone(),
+                example: definition.to_owned(),
+            }),
+        }
+    }
+
+    fn check_plugin(&self, object: &Map<String, Value>, position: Position) -> Result<(), FenceError> {
+        let kind = object.get("type").and_then(Value::as_str);
+        let kind = kind.ok_or_else(|| FenceError::Type(Quoted::text("")))?;
+        let Some(table) = self.policy.plugins().table(kind, position) else {
+            let kind_shown = Quoted::text(kind);
+            return Err(if is_delegating(kind) {
+                FenceError::Delegating(kind_shown)
+            } else {
+                FenceError::Plugin(kind_shown)
+            });
+        };
+        let plugin = Plugin { kind, table, position };
+        if let Some(key) = required_key(kind).filter(|key| !names_something(object, key)) {
+            return Err(FenceError::Missing { plugin: plugin.quoted(), key });
+        }
+        object.iter().try_for_each(|(key, value)| self.check_member(plugin, key, value))
+    }
+
+    fn check_member(&self, plugin: Plugin<'_>, key: &str, value: &Value) -> Result<(), FenceError> {
+        if !plugin.table.allows(key) {
+            return Err(FenceError::Key { plugin: plugin.quoted(), key: Quoted::text(key) });
+        }
+        match (key, value) {
+            ("ipam", Value::Object(ipam)) if ipam.is_empty() => Ok(()),
+            ("ipam", Value::Object(ipam)) => self.check_plugin(ipam, Position::Ipam),
+            ("ipam", _) => Err(plugin.wrong(key, value, "an object")),
+            ("capabilities", _) => check_capabilities(plugin, value),
+            ("sysctl", _) if plugin.kind == "tuning" => check_sysctls(plugin, value),
+            ("mode", Value::String(mode)) if plugin.kind == "macvlan" && mode == "passthru" => {
+                Err(plugin.wrong(key, value, "a mode that shares the interface"))
+            }
+            _ => self.check_value(plugin, key, value),
+        }
+    }
+
+    fn check_value(&self, plugin: Plugin<'_>, key: &str, value: &Value) -> Result<(), FenceError> {
+        match value {
+            Value::Object(object) if object.keys().any(|key| key.eq_ignore_ascii_case("type")) => {
+                self.check_plugin(object, Position::Chain)
+            }
+            Value::Object(object) => {
+                object.iter().try_for_each(|(key, value)| self.check_member(plugin, key, value))
+            }
+            Value::Array(list) => list.iter().try_for_each(|value| self.check_value(plugin, key, value)),
+            _ if HOST_INTERFACE_KEYS.contains(&key) => self.check_host_interface(plugin, key, value),
+            _ if plugin.position == Position::Ipam && ADDRESS_KEYS.contains(&key) => {
+                self.check_address(plugin, key, value)
+            }
+            Value::String(text) => self.check_text(plugin, text),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_host_interface(&self, plugin: Plugin<'_>, key: &str, value: &Value) -> Result<(), FenceError> {
+        let name = value.as_str().unwrap_or_default();
+        if name.parse::<InterfaceName>().is_ok() && self.policy.allows_host_interface(self.owner, name) {
+            return Ok(());
+        }
+        let (plugin, value) = (plugin.quoted(), Quoted::value(value));
+        Err(FenceError::HostInterface { plugin, key: key.to_owned(), value })
+    }
+
+    /// A value that must be an address, a network, or a range of addresses.
+    fn check_address(&self, plugin: Plugin<'_>, key: &str, value: &Value) -> Result<(), FenceError> {
+        let networks = value.as_str().and_then(networks);
+        let networks = networks.ok_or_else(|| plugin.wrong(key, value, "an address or a network"))?;
+        self.check_networks(plugin, value.as_str().unwrap_or_default(), &networks)
+    }
+
+    /// Any other text: where it is an address after all, it must be an allowed one.
+    fn check_text(&self, plugin: Plugin<'_>, text: &str) -> Result<(), FenceError> {
+        networks(text.trim()).map_or(Ok(()), |networks| self.check_networks(plugin, text, &networks))
+    }
+
+    fn check_networks(
+        &self,
+        plugin: Plugin<'_>,
+        text: &str,
+        networks: &[IpNetwork],
+    ) -> Result<(), FenceError> {
+        if networks.iter().all(|network| self.policy.allows_subnet(self.owner, *network)) {
+            return Ok(());
+        }
+        let (plugin, value) = (plugin.quoted(), Quoted::text(text));
+        Err(FenceError::Subnet { plugin, value, namespace: self.owner.clone() })
+    }
+}
+
+/// The key without which a plugin would choose an interface of the host by itself.
+fn required_key(kind: &str) -> Option<&'static str> {
+    match kind {
+        "bridge" => Some("bridge"),
+        "macvlan" | "ipvlan" | "vlan" | "macvtap" => Some("master"),
+        "host-device" => Some("device"),
+        _ => None,
+    }
+}
+
+fn names_something(object: &Map<String, Value>, key: &str) -> bool {
+    object.get(key).and_then(Value::as_str).is_some_and(|name| !name.is_empty())
+}
+
+/// The networks that an address, a network or a range such as `10.0.0.5-10.0.0.9/24` is in; `None` for
+/// all else, addresses included that Go and Rust read differently.
+fn networks(text: &str) -> Option<Vec<IpNetwork>> {
+    let parts = text.split('-').map(|part| part.trim().parse::<IpNetwork>().ok().filter(is_plain));
+    parts.take(3).collect::<Option<Vec<_>>>().filter(|networks| networks.len() < 3)
+}
+
+fn is_plain(network: &IpNetwork) -> bool {
+    !matches!(network, IpNetwork::V6(network) if network.ip().to_ipv4_mapped().is_some())
+}
+
+fn check_capabilities(plugin: Plugin<'_>, value: &Value) -> Result<(), FenceError> {
+    match value {
+        Value::Object(declared) if declared.values().all(Value::is_boolean) => Ok(()),
+        _ => Err(plugin.wrong("capabilities", value, "an object of true and false")),
+    }
+}
+
+/// `tuning` writes below /proc/sys in the pod's namespace, where much is the kernel's alone or belongs to
+/// the pod's other interfaces.
+fn check_sysctls(plugin: Plugin<'_>, value: &Value) -> Result<(), FenceError> {
+    const RULE: &str = "texts under names like \"net.ipv4.conf.IFNAME.arp_filter\"";
+    let Value::Object(sysctls) = value else { return Err(plugin.wrong("sysctl", value, RULE)) };
+    match sysctls.iter().find(|(name, value)| !is_own_sysctl(name) || !value.is_string()) {
+        Some((name, value)) => Err(plugin.wrong(name, value, RULE)),
+        None => Ok(()),
+    }
+}
+
+/// Whether a sysctl is of the attachment's own interface, which `tuning` calls `IFNAME`.
+fn is_own_sysctl(name: &str) -> bool {
+    let is_leaf = |leaf: &str| {
+        !leaf.is_empty()
+            && leaf.bytes().all(|byte| byte.is_ascii_lowercase() || b"_0123456789".contains(&byte))
+    };
+    match name.split('.').collect::<Vec<_>>().as_slice() {
+        ["net", "ipv4" | "ipv6" | "mpls", "conf" | "neigh", "IFNAME", leaf] => is_leaf(leaf),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,163 @@
+use serde_json::{Value, json};
+
+use crate::policy::tests::Scene;
+
+fn policy() -> Value {
+    json!({"policy": {
+        "allowedHostInterfaces": {"br-a*": ["team-a"], "trunk0": "*", "br-b*": ["team-b"]},
+        "allowedSubnets": {"10.20.0.0/16": ["team-a"], "fd00:20::/48": ["team-a"], "10.21.0.0/16": ["team-b"]},
+    }})
+}
+
+/// What is said of a definition in team-a: empty where it is allowed.
+fn said(mut definition: Value) -> String {
+    if definition.get("name").is_none() {
+        definition["name"] = json!("team-a.blue");
+    }
+    Scene::new(policy()).defined(definition).refusal()
+}
+
+fn local(ipam: Value) -> Value {
+    let mut whole = json!({"type": "host-local"});
+    whole.as_object_mut().unwrap().extend(ipam.as_object().cloned().unwrap());
+    json!({"type": "bridge", "bridge": "br-a0", "ipam": whole})
+}
+
+#[test]
+fn ordinary_networks_pass() {
+    let table = [
+        json!({"type": "bridge", "bridge": "br-a0", "vlan": 7, "vlanTrunk": [{"id": 5}], "capabilities": {"ips": true}}),
+        json!({"type": "macvlan", "master": "trunk0", "mode": "bridge", "ipam": {}}),
+        json!({"type": "vlan", "master": "trunk0", "vlanId": 5}),
+        json!({"type": "ptp", "ipam": {"type": "static", "addresses": [{"address": "10.20.0.9/24", "gateway": "10.20.0.1"}]}}),
+        local(
+            json!({"ranges": [[{"subnet": "10.20.1.0/24", "rangeStart": "10.20.1.9"}], [{"subnet": "fd00:20::/64"}]]}),
+        ),
+        local(json!({"subnet": "10.20.1.0/24", "routes": [{"dst": "10.20.0.0/16", "gw": "10.20.1.1"}]})),
+        json!({"type": "ptp", "ipam": {"type": "whereabouts", "range": "10.20.1.5-10.20.1.9/24", "exclude": ["10.20.1.6/32"]}}),
+        json!({"cniVersion": "1.0.0", "plugins": [
+            {"type": "ptp"}, {"type": "bandwidth", "ingressRate": 1, "ingressBurst": 1},
+            {"type": "tuning", "sysctl": {"net.ipv4.conf.IFNAME.arp_filter": "1"}},
+        ]}),
+    ];
+    for definition in table {
+        assert_eq!(said(definition.clone()), "", "{definition}");
+    }
+}
+
+#[test]
+fn what_reaches_for_the_host_is_refused() {
+    let table = [
+        (json!({"type": "bridge"}), "must carry \"bridge\""),
+        (json!({"type": "bridge", "bridge": ""}), "must carry \"bridge\""),
+        (json!({"type": "bridge", "Bridge": "br-a0"}), "must carry \"bridge\""),
+        (json!({"type": "bridge", "bridge": "br-a0", "BRIDGE": "cni0"}), "may not carry \"BRIDGE\""),
+        (json!({"type": "bridge", "bridge": "cni0"}), "interface \"cni0\""),
+        (json!({"type": "bridge", "bridge": "br-b0"}), "interface \"br-b0\""),
+        (json!({"type": "bridge", "bridge": "br-a/../x"}), "interface \"br-a/../x\""),
+        (json!({"type": "bridge", "bridge": "br-a0", "ipMasq": true}), "may not carry \"ipMasq\""),
+        (json!({"type": "bridge", "bridge": "br-a0", "isDefaultGateway": true}), "may not carry"),
+        (json!({"type": "macvlan"}), "must carry \"master\""),
+        (json!({"type": "ipvlan", "mode": "l2"}), "must carry \"master\""),
+        (json!({"type": "macvlan", "master": "eth0"}), "interface \"eth0\""),
+        (json!({"type": "macvlan", "master": 7}), "must carry \"master\""),
+        (json!({"type": "macvlan", "master": "trunk0", "mode": "passthru"}), "shares the interface"),
+        (json!({"type": "macvlan", "master": "trunk0", "linkInContainer": true}), "may not carry"),
+        (json!({"type": "host-device", "device": "eth0"}), "may not use plugin \"host-device\""),
+        (json!({"type": "portmap"}), "may not use plugin \"portmap\""),
+        (json!({"type": "flannel", "delegate": {"type": "bridge"}}), "delegates to others"),
+        (json!({"type": "multus", "delegates": []}), "delegates to others"),
+        (json!({"type": "ptp", "ipam": {"type": "dhcp"}}), "may not use plugin \"dhcp\""),
+        (
+            json!({"type": "ptp", "ipam": {"type": "bridge", "bridge": "br-a0"}}),
+            "may not use plugin \"bridge\"",
+        ),
+        (json!({"type": "ptp", "ipam": {"dataDir": "/etc"}}), "\"type\""),
+        (json!({"type": "ptp", "ipam": {"Type": "host-local"}}), "\"type\""),
+        (json!({"type": "ptp", "ipam": ["host-local"]}), "must be an object"),
+        (local(json!({"subnet": "10.20.1.0/24", "dataDir": "/var/lib/cni/networks/../../x"})), "\"dataDir\""),
+        (local(json!({"subnet": "10.20.1.0/24", "dataDir": "x"})), "\"dataDir\""),
+        (local(json!({"subnet": "10.20.1.0/24", "resolvConf": "/etc/shadow"})), "\"resolvConf\""),
+        (local(json!({"ranges": [[{"subnet": "10.20.1.0/24", "dataDir": "/x"}]]})), "\"dataDir\""),
+        (local(json!({"ranges": [[{"type": "flannel"}]]})), "delegates to others"),
+        (
+            json!({"type": "bridge", "bridge": "br-a0", "vlanTrunk": [{"type": "host-device"}]}),
+            "\"host-device\"",
+        ),
+        (json!({"type": "ptp", "runtimeConfig": {"ips": ["10.96.0.1"]}}), "\"runtimeConfig\""),
+        (json!({"type": "ptp", "args": {"cni": {"ips": ["10.96.0.1"]}}}), "\"args\""),
+        (json!({"type": "ptp", "prevResult": {}}), "\"prevResult\""),
+        (json!({"type": "ptp", "capabilities": {"ips": "10.96.0.1"}}), "object of true and false"),
+    ];
+    for (definition, expected) in table {
+        let refusal = said(definition.clone());
+        assert!(refusal.contains(expected), "{definition}: {refusal}");
+    }
+}
+
+#[test]
+fn addresses_stay_in_the_namespaces_subnets() {
+    let table = [
+        local(json!({"subnet": "10.96.0.0/12"})),
+        local(json!({"subnet": "10.21.0.0/24"})),
+        local(json!({"subnet": "10.20.0.0/15"})),
+        local(json!({"subnet": "10.20.1.0/24", "gateway": "10.96.0.1"})),
+        local(json!({"subnet": "10.20.1.0/24", "routes": [{"dst": "0.0.0.0/0"}]})),
+        local(json!({"subnet": "10.20.1.0/24", "routes": [{"dst": "10.20.0.0/16", "gw": "10.1.0.1"}]})),
+        json!({"type": "ptp", "ipam": {"type": "static", "addresses": [{"address": "10.244.0.9/16"}]}}),
+        json!({"type": "ptp", "ipam": {"type": "whereabouts", "range": "10.20.1.5-10.22.1.9/24"}}),
+        json!({"type": "ptp", "ipam": {"type": "whereabouts", "range": "fd00:20::/32"}}),
+    ];
+    for definition in table {
+        let refusal = said(definition.clone());
+        assert!(refusal.contains("is in no subnet of namespace team-a"), "{definition}: {refusal}");
+    }
+    for address in [json!("010.20.1.0/24"), json!("::ffff:10.96.0.0/112"), json!("x"), json!(7), json!("")] {
+        let refusal = said(local(json!({"subnet": address})));
+        assert!(!refusal.is_empty(), "{address}");
+    }
+}
+
+#[test]
+fn sysctls_are_the_interfaces_own() {
+    let set = |name: &str| said(json!({"type": "tuning", "sysctl": {name: "1"}}));
+    assert_eq!(set("net.ipv6.conf.IFNAME.accept_ra"), "");
+    for name in [
+        "net.ipv4.ip_forward",
+        "net.core.somaxconn",
+        "kernel.core_pattern",
+        "net.ipv4.conf.all.rp_filter",
+        "net.ipv4.conf.eth0.rp_filter",
+        "net/ipv4/conf/IFNAME/../../x",
+        "net.ipv4.conf.IFNAME.a/../../b",
+        "net.ipv4.conf.IFNAME.",
+    ] {
+        assert!(set(name).contains("which must be texts under names like"), "{name}: {}", set(name));
+    }
+}
+
+#[test]
+fn a_name_is_the_namespaces_own() {
+    for name in ["blue", "team-a", "team-a.", "team-a-blue", "team-b.blue", "Team-a.blue"] {
+        let refusal = said(json!({"type": "ptp", "name": name}));
+        assert!(refusal.contains("its owner can write \"name\": \"team-a.blue\""), "{name}: {refusal}");
+    }
+}
+
+#[test]
+fn a_definition_has_a_size() {
+    let vlans: Vec<Value> = (0..20_000).map(|id| json!({"id": id})).collect();
+    let refusal = said(json!({"type": "bridge", "bridge": "br-a0", "vlanTrunk": vlans}));
+    assert!(refusal.contains("such a one may have 65536"), "{refusal}");
+}
+
+#[test]
+fn manifests_of_the_node_and_trusted_namespaces_are_not_fenced() {
+    use crate::definition::Standing;
+    let definition = json!({"name": "team-a.blue", "type": "host-device", "device": "eth0"});
+    let scene = Scene::new(policy()).defined(definition.clone());
+    assert_eq!(scene.clone().standing(Standing::Manifest).refusal(), "");
+    assert!(scene.refusal().contains("host-device"));
+    let trusted = Scene::new(json!({"policy": {"trustedNamespaces": ["team-a"]}})).defined(definition);
+    assert_eq!(trusted.refusal(), "");
+}

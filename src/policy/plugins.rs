@@ -1,0 +1,283 @@
+//! What a plugin in a tenant's definition may carry: an allow-list of keys for each type.
+//!
+//! The tables hold what shapes the attachment itself. What they leave out reaches for the node: files
+//! (`dataDir`, `resolvConf`, `log_file`), credentials, sockets, masquerading, promiscuous bridges, interfaces
+//! of other namespaces. A key that is not in a table is not allowed, whatever it means.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use super::rules::{PolicyError, wrong};
+use crate::cni::netconf::PluginType;
+
+/// Keys of every plugin: the protocol's own.
+const PLUGIN_KEYS: [&str; 6] = ["type", "name", "cniVersion", "cniVersions", "capabilities", "ipam"];
+
+/// Plugins that start others, which no fence around their own keys could hold.
+const DELEGATING: [&str; 10] = [
+    "braid",
+    "multus",
+    "multus-shim",
+    "flannel",
+    "genie",
+    "cni-genie",
+    "danm",
+    "canal",
+    "knitter",
+    "contiv-vpp",
+];
+
+/// The plugins that make or change an interface.
+const INTERFACE_PLUGINS: [(&str, &[&str]); 7] = [
+    (
+        "bridge",
+        &[
+            "bridge",
+            "isGateway",
+            "hairpinMode",
+            "mtu",
+            "vlan",
+            "vlanTrunk",
+            "id",
+            "minID",
+            "maxID",
+            "preserveDefaultVlan",
+            "macspoofchk",
+            "enabledad",
+            "portIsolation",
+            "disableContainerInterface",
+        ],
+    ),
+    ("macvlan", &["master", "mode", "mtu"]),
+    ("ipvlan", &["master", "mode", "mtu"]),
+    ("vlan", &["master", "vlanId", "mtu"]),
+    ("ptp", &["mtu"]),
+    ("tuning", &["sysctl", "mac", "mtu"]),
+    ("bandwidth", &["ingressRate", "ingressBurst", "egressRate", "egressBurst"]),
+];
+
+/// The plugins that give addresses.
+const IPAM_PLUGINS: [(&str, &[&str]); 3] = [
+    (
+        "host-local",
+        &[
+            "type",
+            "ranges",
+            "subnet",
+            "rangeStart",
+            "rangeEnd",
+            "gateway",
+            "routes",
+            "dst",
+            "gw",
+            "mtu",
+            "advmss",
+            "priority",
+        ],
+    ),
+    (
+        "static",
+        &[
+            "type",
+            "addresses",
+            "address",
+            "gateway",
+            "version",
+            "routes",
+            "dst",
+            "gw",
+            "mtu",
+            "advmss",
+            "priority",
+        ],
+    ),
+    (
+        "whereabouts",
+        &[
+            "type",
+            "range",
+            "ipRanges",
+            "range_start",
+            "range_end",
+            "exclude",
+            "gateway",
+            "routes",
+            "dst",
+            "gw",
+            "enable_overlapping_ranges",
+        ],
+    ),
+];
+
+/// Where a plugin stands in a configuration.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Position {
+    /// In the chain, or anywhere else that is not `ipam`.
+    Chain,
+    /// As the `ipam` of a plugin.
+    Ipam,
+}
+
+/// What `policy.allowedPlugins` says of a type.
+#[derive(Clone, Debug, Eq, PartialEq)]
+enum Entry {
+    /// `true`: the built-in table.
+    BuiltIn,
+    /// `false`: not allowed.
+    Never,
+    /// These keys.
+    Keys(BTreeSet<String>),
+}
+
+/// What tenants' plugins may carry: the built-in tables, and what the administrator says in their place.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plugins(BTreeMap<String, Entry>);
+
+/// The keys of one plugin.
+#[derive(Clone, Copy, Debug)]
+pub enum Table<'p> {
+    /// A built-in table, with or without the protocol's own keys.
+    BuiltIn(&'static [&'static str], Position),
+    /// The administrator's list, with the protocol's own keys.
+    Listed(&'p BTreeSet<String>),
+}
+
+impl Table<'_> {
+    /// Whether the plugin may carry `key`, spelt exactly so.
+    pub fn allows(&self, key: &str) -> bool {
+        match self {
+            Self::BuiltIn(keys, Position::Chain) => keys.contains(&key) || PLUGIN_KEYS.contains(&key),
+            Self::BuiltIn(keys, Position::Ipam) => keys.contains(&key),
+            Self::Listed(keys) => keys.contains(key) || PLUGIN_KEYS.contains(&key),
+        }
+    }
+}
+
+impl Plugins {
+    /// What a plugin of type `kind` may carry at `position`; `None` where it is not allowed.
+    pub fn table(&self, kind: &str, position: Position) -> Option<Table<'_>> {
+        match self.0.get(kind) {
+            _ if is_delegating(kind) => None,
+            Some(Entry::Never) => None,
+            Some(Entry::Keys(keys)) => Some(Table::Listed(keys)),
+            Some(Entry::BuiltIn) | None => built_in(kind, position),
+        }
+    }
+
+    /// The listed types that are never allowed all the same.
+    pub(super) fn delegating_types(&self) -> impl Iterator<Item = &str> {
+        let listed = self.0.iter().filter(|(kind, entry)| is_delegating(kind) && **entry != Entry::Never);
+        listed.map(|(kind, _)| kind.as_str())
+    }
+}
+
+/// Whether a plugin of this type starts others by what its configuration says.
+pub(super) fn is_delegating(kind: &str) -> bool {
+    DELEGATING.contains(&kind)
+}
+
+fn built_in(kind: &str, position: Position) -> Option<Table<'static>> {
+    let tables: &[(&str, &'static [&'static str])] = match position {
+        Position::Chain => &INTERFACE_PLUGINS,
+        Position::Ipam => &IPAM_PLUGINS,
+    };
+    tables.iter().find(|(name, _)| *name == kind).map(|(_, keys)| Table::BuiltIn(keys, position))
+}
+
+/// Reads `policy.allowedPlugins`: for each type a list of keys, `true` for the built-in table, or `false`.
+///
+/// # Errors
+/// [`PolicyError::Value`].
+pub(super) fn read(value: &Value) -> Result<Plugins, PolicyError> {
+    const RULE: &str = "must be an object of plugin types, each with a list of keys, true for its built-in \
+                        table, or false";
+    let entries = || value.as_object()?.iter().map(read_entry).collect::<Option<BTreeMap<_, _>>>();
+    entries().map(Plugins).ok_or_else(|| wrong("allowedPlugins", value, RULE))
+}
+
+fn read_entry((kind, value): (&String, &Value)) -> Option<(String, Entry)> {
+    kind.parse::<PluginType>().ok()?;
+    let has_table = [Position::Chain, Position::Ipam].into_iter().any(|at| built_in(kind, at).is_some());
+    let entry = match value {
+        Value::Bool(true) if has_table => Entry::BuiltIn,
+        Value::Bool(false) => Entry::Never,
+        Value::Array(keys) => {
+            Entry::Keys(keys.iter().map(|key| key.as_str().map(str::to_owned)).collect::<Option<_>>()?)
+        }
+        _ => return None,
+    };
+    Some((kind.clone(), entry))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn allows(plugins: &Plugins, kind: &str, position: Position, key: &str) -> bool {
+        plugins.table(kind, position).is_some_and(|table| table.allows(key))
+    }
+
+    #[test]
+    fn the_tables_leave_out_what_reaches_the_node() {
+        let plugins = Plugins::default();
+        let (chain, ipam) = (Position::Chain, Position::Ipam);
+        let table = [
+            ("bridge", chain, "bridge", true),
+            ("bridge", chain, "ipam", true),
+            ("bridge", chain, "ipMasq", false),
+            ("bridge", chain, "ipmasq", false),
+            ("bridge", chain, "promiscMode", false),
+            ("bridge", chain, "forceAddress", false),
+            ("bridge", chain, "isDefaultGateway", false),
+            ("bridge", chain, "args", false),
+            ("bridge", chain, "runtimeConfig", false),
+            ("macvlan", chain, "linkInContainer", false),
+            ("tuning", chain, "dataDir", false),
+            ("host-local", ipam, "subnet", true),
+            ("host-local", ipam, "dataDir", false),
+            ("host-local", ipam, "DataDir", false),
+            ("host-local", ipam, "resolvConf", false),
+            ("host-local", ipam, "name", false),
+            ("host-local", chain, "type", false),
+            ("bridge", ipam, "bridge", false),
+            ("whereabouts", ipam, "kubernetes", false),
+            ("whereabouts", ipam, "log_file", false),
+            ("whereabouts", ipam, "network_name", false),
+            ("host-device", chain, "device", false),
+            ("flannel", chain, "type", false),
+        ];
+        for (kind, position, key, expected) in table {
+            assert_eq!(allows(&plugins, kind, position, key), expected, "{kind} {key}");
+        }
+    }
+
+    #[test]
+    fn the_administrator_takes_and_gives() {
+        let plugins = read(&json!({
+            "bridge": false, "ptp": true, "macvlan": ["master"], "sriov": ["vlan"], "multus": ["delegates"],
+        }))
+        .unwrap();
+        let table = [
+            ("bridge", "bridge", false),
+            ("ptp", "mtu", true),
+            ("macvlan", "master", true),
+            ("macvlan", "mode", false),
+            ("macvlan", "ipam", true),
+            ("sriov", "vlan", true),
+            ("sriov", "spoofchk", false),
+            ("vlan", "vlanId", true),
+            ("multus", "delegates", false),
+        ];
+        for (kind, key, expected) in table {
+            assert_eq!(allows(&plugins, kind, Position::Chain, key), expected, "{kind} {key}");
+        }
+        assert_eq!(plugins.delegating_types().collect::<Vec<_>>(), ["multus"]);
+    }
+
+    #[test]
+    fn true_needs_a_table() {
+        assert!(read(&json!({"sriov": true})).is_err());
+    }
+}

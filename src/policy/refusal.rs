@@ -1,0 +1,148 @@
+//! Why a pod may not have what it asks for: the rule, the object, and who can change it.
+
+use super::fence::FenceError;
+use super::request::Request;
+use super::rules::PolicyError;
+use super::sharing::{ACCOUNTS_ANNOTATION, NAMESPACES_ANNOTATION};
+use crate::name::Namespace;
+use crate::quoted::Quoted;
+
+/// Why a pod may not have a network, or not with what it asks of it.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Refusal {
+    /// The definition is another namespace's, or there is none: the pod is not to know which.
+    #[error(
+        "network \"{network}\" is not shared with namespace {namespace}: its owner can add \
+         {NAMESPACES_ANNOTATION}: {namespace}"
+    )]
+    OtherNamespace {
+        /// `namespace/name` as the pod wrote it.
+        network: String,
+        /// The pod's namespace.
+        namespace: Namespace,
+    },
+    /// The definition is for other service accounts.
+    #[error(
+        "network \"{network}\" is not shared with service account {account}: its owner can add it to \
+         {ACCOUNTS_ANNOTATION}"
+    )]
+    OtherAccount {
+        /// `namespace/name`.
+        network: String,
+        /// `namespace/name` of the pod's account.
+        account: String,
+    },
+    /// The definition is for some service accounts, and the pod's is not known.
+    #[error(
+        "network \"{network}\" is for some service accounts only ({ACCOUNTS_ANNOTATION}), and the pod's cannot \
+         be learnt: {problem}"
+    )]
+    UnknownAccount {
+        /// `namespace/name`.
+        network: String,
+        /// Why.
+        problem: String,
+        /// Whether the API cannot be reached, so that trying again may help.
+        is_outage: bool,
+    },
+    /// The network does not take what the pod asks of it.
+    #[error("network \"{network}\" takes no \"{request}\" from pods: {}", who_allows(*request))]
+    Request {
+        /// `namespace/name`.
+        network: String,
+        /// What was asked.
+        request: Request,
+    },
+    /// The owner of the definition limits the value.
+    #[error(
+        "network \"{network}\" takes no \"{request}\" {value} from pods: its owner can add it to {annotation}"
+    )]
+    Value {
+        /// `namespace/name`.
+        network: String,
+        /// What was asked.
+        request: Request,
+        /// The value, as it was written.
+        value: Quoted,
+        /// The annotation that limits it.
+        annotation: &'static str,
+    },
+    /// An address that a tenant's network must not give.
+    #[error(
+        "network \"{network}\" cannot have address {value}, which is in no subnet of namespace {owner}: the \
+         node's administrator can add it to policy.allowedSubnets"
+    )]
+    Address {
+        /// `namespace/name`.
+        network: String,
+        /// The definition's namespace.
+        owner: Namespace,
+        /// The address, as it was written.
+        value: Quoted,
+    },
+    /// The pod must not choose this primary.
+    #[error(
+        "network \"{network}\" may not be the primary of pods of namespace {namespace}: the node's administrator \
+         can add it to policy.primaryOverride"
+    )]
+    Primary {
+        /// `namespace/name`, or the name of a network of the node.
+        network: String,
+        /// The pod's namespace.
+        namespace: Namespace,
+    },
+    /// A network of the node that is not for this namespace, or there is none: the pod is not to know which.
+    #[error(
+        "network \"{network}\" is not defined, and the node shares no network of that name with namespace \
+         {namespace}: define it, or ask the node's administrator to add it to policy.sharedNodeNetworks{hint}"
+    )]
+    NodeNetwork {
+        /// `namespace/name`.
+        network: String,
+        /// The pod's namespace.
+        namespace: Namespace,
+        /// The nearest name that the pod may see.
+        hint: String,
+    },
+    /// A tenant's definition that reaches for more than its fence allows.
+    #[error("network \"{network}\" is a tenant's definition, {problem}")]
+    Definition {
+        /// `namespace/name`.
+        network: String,
+        /// What it reaches for, and who can change it.
+        problem: FenceError,
+    },
+    /// Nobody can tell what the policy allows.
+    #[error("{0}; until then no pod gets a network that it asks for")]
+    Unclear(#[from] PolicyError),
+}
+
+impl Refusal {
+    /// The rule's name, for the audit log.
+    pub fn rule(&self) -> &'static str {
+        match self {
+            Self::OtherNamespace { .. } => "namespace",
+            Self::OtherAccount { .. } | Self::UnknownAccount { .. } => "service-account",
+            Self::Request { .. } => "request",
+            Self::Value { .. } | Self::Address { .. } => "value",
+            Self::Primary { .. } => "primary-override",
+            Self::NodeNetwork { .. } => "node-network",
+            Self::Definition { .. } => "definition",
+            Self::Unclear(_) => "policy",
+        }
+    }
+
+    /// Whether trying again may help.
+    pub fn is_outage(&self) -> bool {
+        matches!(self, Self::UnknownAccount { is_outage: true, .. })
+    }
+}
+
+/// What only the owner's word allows is not the administrator's to grant for everybody.
+fn who_allows(request: Request) -> &'static str {
+    if request.needs_owners_word() {
+        "its owner can add it to braid.io/allowed-requests"
+    } else {
+        "its owner can add it to braid.io/allowed-requests, or the node's administrator to policy.allowedRequests"
+    }
+}

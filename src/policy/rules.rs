@@ -1,0 +1,420 @@
+//! The node's policy: the `policy` key of Braid's configuration.
+//!
+//! Elsewhere in the configuration an unknown key is a warning. Here it is not: a rule that cannot be
+//! understood would be a rule that is not kept, so the policy as a whole is unclear, and pods get no network
+//! that they ask for until it is corrected. Pods that ask for nothing, and teardown, are not held up.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use glob::Pattern;
+use ipnetwork::IpNetwork;
+use serde_json::{Map, Value};
+
+use super::plugins::Plugins;
+use super::request::Request;
+use super::scope::{Namespaces, Scoped};
+use super::sharing::View;
+use super::{Path, plugins};
+use crate::cni::error::one_line;
+use crate::cni::keys;
+use crate::cni::netconf::NetworkName;
+use crate::definition::Standing;
+use crate::name::{DefinitionName, Namespace};
+
+/// The keys of a policy.
+pub const KEYS: [&str; 8] = [
+    "mode",
+    "trustedNamespaces",
+    "allowedRequests",
+    "allowedPlugins",
+    "allowedHostInterfaces",
+    "allowedSubnets",
+    "primaryOverride",
+    "sharedNodeNetworks",
+];
+
+/// What becomes of a pod that breaks a rule of the policy.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Mode {
+    /// It is refused.
+    #[default]
+    Enforce,
+    /// It runs, and what would be refused is logged.
+    Audit,
+}
+
+/// Why nobody can tell what a policy allows.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum PolicyError {
+    /// It is no object.
+    #[error("braid's configuration, key \"policy\": must be an object")]
+    NotAnObject,
+    /// It has a key that nobody knows.
+    #[error("braid's configuration, key \"policy\": unknown key \"{key}\"{hint}")]
+    UnknownKey {
+        /// The key, shortened.
+        key: String,
+        /// The nearest known one.
+        hint: String,
+    },
+    /// A key has a value that it cannot have.
+    #[error("braid's configuration, key \"policy.{key}\": {value} {rule}")]
+    Value {
+        /// The key.
+        key: &'static str,
+        /// The value, shortened.
+        value: String,
+        /// What it must be.
+        rule: &'static str,
+    },
+}
+
+/// The rules of the node's administrator for what tenants ask for and define.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Policy {
+    mode: Mode,
+    trusted: Namespaces,
+    requests: BTreeSet<Request>,
+    plugins: Plugins,
+    host_interfaces: Scoped<Pattern>,
+    subnets: Scoped<IpNetwork>,
+    primaries: Vec<PrimaryOverride>,
+    node_networks: BTreeMap<String, Namespaces>,
+    /// What the administrator should know.
+    pub warnings: Vec<String>,
+}
+
+/// Which pods may have which primaries.
+#[derive(Clone, Debug, PartialEq)]
+struct PrimaryOverride {
+    pods: Namespaces,
+    /// `namespace/name` of a definition, or the name of a network of the node.
+    networks: Vec<String>,
+}
+
+impl Policy {
+    /// Reads a policy; `trusted` are the namespaces whose definitions are trusted unless it says otherwise.
+    ///
+    /// # Errors
+    /// [`PolicyError`] where anything in it is not understood.
+    pub fn read(value: &Value, trusted: Namespaces) -> Result<Self, PolicyError> {
+        let object = value.as_object().ok_or(PolicyError::NotAnObject)?;
+        check_keys(object, &KEYS)?;
+        let requests = allowed_requests(object)?;
+        let plugins = keys::get(object, "allowedPlugins").map(plugins::read).transpose()?.unwrap_or_default();
+        Ok(Self {
+            mode: mode(object)?,
+            trusted: namespaces(object, "trustedNamespaces")?.unwrap_or(trusted),
+            warnings: warnings(&requests, &plugins),
+            requests,
+            plugins,
+            host_interfaces: scoped(object, "allowedHostInterfaces", |text| Pattern::new(text).ok())?,
+            subnets: scoped(object, "allowedSubnets", |text| text.parse().ok())?,
+            primaries: primaries(object)?,
+            node_networks: node_networks(object)?,
+        })
+    }
+
+    /// Whether what breaks a rule is refused.
+    pub fn is_enforced(&self) -> bool {
+        self.mode == Mode::Enforce
+    }
+
+    /// Whether definitions of `namespace` are taken as they are.
+    pub fn trusts(&self, namespace: &Namespace) -> bool {
+        self.trusted.contains(namespace)
+    }
+
+    /// Whether pods may ask this of a network whose owner says nothing.
+    pub fn allows_request(&self, request: Request) -> bool {
+        !request.needs_owners_word() && self.requests.contains(&request)
+    }
+
+    /// What tenants' plugins may carry.
+    pub fn plugins(&self) -> &Plugins {
+        &self.plugins
+    }
+
+    /// Whether definitions of `namespace` may name this interface of the host.
+    pub fn allows_host_interface(&self, namespace: &Namespace, interface: &str) -> bool {
+        self.host_interfaces.of(namespace).any(|pattern| pattern.matches(interface))
+    }
+
+    /// Whether networks of definitions in `namespace` may have addresses of all of `network`.
+    pub fn allows_subnet(&self, namespace: &Namespace, network: IpNetwork) -> bool {
+        self.subnets.of(namespace).any(|subnet| {
+            subnet.contains(network.network())
+                && subnet.contains(network.broadcast())
+                && subnet.prefix() <= network.prefix()
+        })
+    }
+
+    /// Whether pods of `namespace` may have `network` for their primary: `namespace/name` of a definition,
+    /// or the name of a network of the node.
+    pub fn allows_primary(&self, namespace: &Namespace, network: &str) -> bool {
+        let mut rules = self.primaries.iter().filter(|rule| rule.pods.contains(namespace));
+        rules.any(|rule| rule.networks.iter().any(|name| name == network))
+    }
+
+    /// Whether the pod may use the network file `name` of the node, which `standing` in `owner` leads to. A
+    /// tenant that was given a network cannot hand it on: it must be shared with the pod's namespace too.
+    pub fn shares_node_network(
+        &self,
+        view: &View<'_>,
+        owner: &Namespace,
+        name: &DefinitionName,
+        standing: Standing,
+    ) -> bool {
+        let shared =
+            |with| self.node_networks.get(name.as_str()).is_some_and(|namespaces| namespaces.contains(with));
+        let is_listed_primary = view.path == Path::DefaultNetwork
+            && self.allows_primary(view.namespace, &format!("{owner}/{name}"));
+        match standing {
+            Standing::Manifest | Standing::Object => true,
+            Standing::EmptyObject if self.trusts(owner) => true,
+            _ if is_listed_primary => true,
+            Standing::EmptyObject => shared(owner) && shared(view.namespace),
+            Standing::NodeNetwork => shared(view.namespace),
+        }
+    }
+}
+
+pub(super) fn wrong(key: &'static str, value: &Value, rule: &'static str) -> PolicyError {
+    PolicyError::Value { key, value: one_line(&value.to_string(), 80), rule }
+}
+
+/// Each key is known and there once, in whatever case. Notes have a period or a slash in their name.
+fn check_keys(object: &Map<String, Value>, known: &[&'static str]) -> Result<(), PolicyError> {
+    let mut seen = BTreeSet::new();
+    for key in object.keys().filter(|key| !key.contains(['.', '/'])) {
+        let is_new = seen.insert(key.to_ascii_lowercase());
+        if !is_new || !known.iter().any(|name| name.eq_ignore_ascii_case(key)) {
+            let near = keys::nearest(key, known.iter().copied());
+            let hint = near.map(|near| format!(": did you mean \"{near}\"?")).unwrap_or_default();
+            let hint = if is_new { hint } else { ", which is there twice".to_owned() };
+            return Err(PolicyError::UnknownKey { key: one_line(key, 64), hint });
+        }
+    }
+    Ok(())
+}
+
+fn mode(object: &Map<String, Value>) -> Result<Mode, PolicyError> {
+    match keys::get(object, "mode").map(|value| (value, value.as_str())) {
+        None => Ok(Mode::default()),
+        Some((_, Some("enforce"))) => Ok(Mode::Enforce),
+        Some((_, Some("audit"))) => Ok(Mode::Audit),
+        Some((value, _)) => Err(wrong("mode", value, "must be \"enforce\" or \"audit\"")),
+    }
+}
+
+/// A list of texts, or one text with commas.
+fn texts(value: &Value) -> Option<Vec<&str>> {
+    match value {
+        Value::String(joined) => {
+            Some(joined.split(',').map(str::trim).filter(|word| !word.is_empty()).collect())
+        }
+        Value::Array(list) => list.iter().map(Value::as_str).collect(),
+        _ => None,
+    }
+}
+
+const NAMESPACES_RULE: &str = "must be a list of namespaces, or of \"*\" for all";
+
+fn namespaces(object: &Map<String, Value>, key: &'static str) -> Result<Option<Namespaces>, PolicyError> {
+    let read = |value: &Value| read_namespaces(value).ok_or_else(|| wrong(key, value, NAMESPACES_RULE));
+    keys::get(object, key).map(read).transpose()
+}
+
+fn read_namespaces(value: &Value) -> Option<Namespaces> {
+    Namespaces::from_words(texts(value)?)
+}
+
+fn allowed_requests(object: &Map<String, Value>) -> Result<BTreeSet<Request>, PolicyError> {
+    const KEY: &str = "allowedRequests";
+    let Some(value) = keys::get(object, KEY) else {
+        return Ok(Request::ALL.into_iter().filter(|request| !request.needs_owners_word()).collect());
+    };
+    let read = || texts(value)?.into_iter().map(|word| word.parse().ok()).collect::<Option<BTreeSet<_>>>();
+    read().ok_or_else(|| {
+        wrong(KEY, value, "must be a list of keys of the networks annotation, \"ips\" for one")
+    })
+}
+
+/// Things for all namespaces as a list, or as an object with the namespaces of each.
+fn scoped<T>(
+    object: &Map<String, Value>,
+    key: &'static str,
+    read: impl Fn(&str) -> Option<T>,
+) -> Result<Scoped<T>, PolicyError> {
+    let Some(value) = keys::get(object, key) else { return Ok(Scoped::default()) };
+    let entries: Option<Vec<_>> = match value {
+        Value::Object(entries) => {
+            entries.iter().map(|(text, list)| Some((read(text)?, read_namespaces(list)?))).collect()
+        }
+        list => texts(list)
+            .and_then(|texts| texts.into_iter().map(|text| Some((read(text)?, Namespaces::all()))).collect()),
+    };
+    let rule = match key {
+        "allowedSubnets" => {
+            "must be a list of networks in CIDR form, or an object of them with the namespaces of each"
+        }
+        _ => "must be a list of patterns, or an object of them with the namespaces of each",
+    };
+    entries.map(Scoped::new).ok_or_else(|| wrong(key, value, rule))
+}
+
+fn primaries(object: &Map<String, Value>) -> Result<Vec<PrimaryOverride>, PolicyError> {
+    const KEY: &str = "primaryOverride";
+    let Some(value) = keys::get(object, KEY) else { return Ok(Vec::new()) };
+    let read = || value.as_array()?.iter().map(read_primary).collect::<Option<Vec<_>>>();
+    read().ok_or_else(|| {
+        wrong(
+            KEY,
+            value,
+            "must be a list of objects with \"podNamespaces\" and \"definitions\" (\"namespace/name\", or the \
+             name of a network of the node)",
+        )
+    })
+}
+
+fn read_primary(value: &Value) -> Option<PrimaryOverride> {
+    let object = value.as_object()?;
+    check_keys(object, &["podNamespaces", "definitions"]).ok()?;
+    let networks = texts(keys::get(object, "definitions")?)?;
+    Some(PrimaryOverride {
+        pods: read_namespaces(keys::get(object, "podNamespaces")?)?,
+        networks: networks.into_iter().map(read_network).collect::<Option<_>>()?,
+    })
+}
+
+fn read_network(text: &str) -> Option<String> {
+    let is_valid = match text.split_once('/') {
+        Some((namespace, name)) => {
+            namespace.parse::<Namespace>().is_ok() && name.parse::<DefinitionName>().is_ok()
+        }
+        None => text.parse::<NetworkName>().is_ok(),
+    };
+    is_valid.then(|| text.to_owned())
+}
+
+fn node_networks(object: &Map<String, Value>) -> Result<BTreeMap<String, Namespaces>, PolicyError> {
+    const KEY: &str = "sharedNodeNetworks";
+    let Some(value) = keys::get(object, KEY) else { return Ok(BTreeMap::new()) };
+    let read_entry = |(name, list): (&String, &Value)| {
+        let name = name.parse::<NetworkName>().ok()?;
+        Some((name.to_string(), read_namespaces(list)?))
+    };
+    let read = || value.as_object()?.iter().map(read_entry).collect::<Option<BTreeMap<_, _>>>();
+    read().ok_or_else(|| wrong(KEY, value, "must be an object of networks' names, each with its namespaces"))
+}
+
+/// What stands in the policy and has no effect.
+fn warnings(requests: &BTreeSet<Request>, plugins: &Plugins) -> Vec<String> {
+    let of_owners = requests.iter().filter(|request| request.needs_owners_word());
+    let of_owners = of_owners.map(|request| {
+        format!(
+            "\"{request}\" in policy.allowedRequests has no effect: only a network's owner can allow it, with \
+             braid.io/allowed-requests"
+        )
+    });
+    let delegating = plugins.delegating_types().map(|kind| {
+        format!("\"{kind}\" in policy.allowedPlugins has no effect: a plugin that delegates is never allowed")
+    });
+    of_owners.chain(delegating).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn read(value: Value) -> Result<Policy, PolicyError> {
+        Policy::read(&value, Namespaces::from_words(["kube-system"]).unwrap())
+    }
+
+    #[test]
+    fn an_empty_policy_is_the_strictest() {
+        let policy = read(json!({})).unwrap();
+        let team: Namespace = "team-a".parse().unwrap();
+        assert!(policy.is_enforced() && policy.trusts(&"kube-system".parse().unwrap()));
+        assert!(!policy.trusts(&team) && !policy.allows_host_interface(&team, "eth0"));
+        assert!(!policy.allows_subnet(&team, "10.0.0.0/24".parse().unwrap()));
+        assert!(!policy.allows_primary(&team, "kube-system/x"));
+        assert!(policy.allows_request(Request::Ips) && !policy.allows_request(Request::PortMappings));
+    }
+
+    #[test]
+    fn what_is_not_understood_makes_it_unclear() {
+        let table = [
+            (json!([]), "must be an object"),
+            (json!({"allowedSubnet": []}), "unknown key \"allowedSubnet\": did you mean \"allowedSubnets\"?"),
+            (json!({"mode": "audit", "Mode": "enforce"}), "unknown key \"Mode\", which is there twice"),
+            (json!({"mode": "log"}), "\"policy.mode\": \"log\" must be \"enforce\" or \"audit\""),
+            (json!({"trustedNamespaces": ["Team"]}), "policy.trustedNamespaces"),
+            (json!({"trustedNamespaces": {}}), "policy.trustedNamespaces"),
+            (json!({"allowedRequests": ["ip"]}), "policy.allowedRequests"),
+            (json!({"allowedPlugins": {"bridge": "all"}}), "policy.allowedPlugins"),
+            (json!({"allowedPlugins": {"../bridge": true}}), "policy.allowedPlugins"),
+            (json!({"allowedPlugins": ["bridge"]}), "policy.allowedPlugins"),
+            (json!({"allowedHostInterfaces": ["["]}), "policy.allowedHostInterfaces"),
+            (json!({"allowedSubnets": ["10.0.0.0/33"]}), "policy.allowedSubnets"),
+            (json!({"allowedSubnets": {"10.0.0.0/8": 1}}), "policy.allowedSubnets"),
+            (json!({"primaryOverride": [{"podNamespaces": ["*"]}]}), "policy.primaryOverride"),
+            (
+                json!({"primaryOverride": [{"podNamespaces": ["*"], "definitions": ["a/b/c"]}]}),
+                "policy.primaryOverride",
+            ),
+            (
+                json!({"primaryOverride": [{"podNamespaces": ["*"], "definitions": ["a/b"], "x": 1}]}),
+                "policy.primaryOverride",
+            ),
+            (json!({"sharedNodeNetworks": {"blue": [1]}}), "policy.sharedNodeNetworks"),
+            (json!({"sharedNodeNetworks": ["blue"]}), "policy.sharedNodeNetworks"),
+        ];
+        for (value, expected) in table {
+            let message = read(value.clone()).unwrap_err().to_string();
+            assert!(message.contains(expected), "{value}: {message}");
+        }
+        assert!(read(json!({"org.example/note": "ours", "MODE": "audit"})).is_ok());
+    }
+
+    #[test]
+    fn what_has_no_effect_is_a_warning() {
+        let policy =
+            read(json!({"allowedRequests": ["portMappings"], "allowedPlugins": {"flannel": ["subnetFile"]}}))
+                .unwrap();
+        assert!(!policy.allows_request(Request::PortMappings) && !policy.allows_request(Request::Ips));
+        assert_eq!(policy.warnings.len(), 2, "{:?}", policy.warnings);
+    }
+
+    #[test]
+    fn a_subnet_is_allowed_as_a_whole_or_not() {
+        let policy = read(json!({"allowedSubnets": {"10.0.0.0/16": ["team-a"], "fd00::/48": "*"}})).unwrap();
+        let allows = |namespace: &str, network: &str| {
+            policy.allows_subnet(&namespace.parse().unwrap(), network.parse().unwrap())
+        };
+        let table = [
+            ("team-a", "10.0.3.0/24", true),
+            ("team-a", "10.0.3.7/24", true),
+            ("team-a", "10.0.0.0/16", true),
+            ("team-a", "10.0.0.0/15", false),
+            ("team-a", "10.1.0.0/24", false),
+            ("team-a", "0.0.0.0/0", false),
+            ("team-b", "10.0.3.0/24", false),
+            ("team-b", "fd00:0:0:1::/64", true),
+            ("team-b", "fd00::/32", false),
+        ];
+        for (namespace, network, expected) in table {
+            assert_eq!(allows(namespace, network), expected, "{namespace} {network}");
+        }
+    }
+
+    #[test]
+    fn host_interfaces_are_patterns() {
+        let policy = read(json!({"allowedHostInterfaces": {"br-a?": ["team-a"], "trunk*": ["*"]}})).unwrap();
+        let allows =
+            |namespace: &str, name: &str| policy.allows_host_interface(&namespace.parse().unwrap(), name);
+        assert!(allows("team-a", "br-a1") && allows("team-b", "trunk0.7"));
+        assert!(!allows("team-b", "br-a1") && !allows("team-a", "br-a12") && !allows("team-a", "xtrunk0"));
+    }
+}

@@ -1,0 +1,113 @@
+//! With whom the owner of a definition shares it: the annotations `braid.io/allowed-namespaces` and
+//! `braid.io/allowed-service-accounts`.
+//!
+//! A word that is no name matches nobody, so that a slip of the pen shares with fewer, never with more.
+
+use super::scope::words;
+use super::{Case, Path, Refusal};
+use crate::config::Config;
+use crate::definition::{Annotations, Standing, Viewer};
+use crate::name::{DefinitionName, Namespace};
+
+/// The namespaces whose pods may use a definition, beside its own: names, or `*`.
+pub const NAMESPACES_ANNOTATION: &str = "braid.io/allowed-namespaces";
+
+/// The service accounts whose pods may use a definition, and no others: `namespace/name`, `namespace/*`, or
+/// the name of an account in the definition's namespace.
+pub const ACCOUNTS_ANNOTATION: &str = "braid.io/allowed-service-accounts";
+
+/// The service account of a pod, as far as it is known.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Account {
+    /// Its name, in the pod's namespace.
+    Known(String),
+    /// Why it cannot be learnt.
+    Unknown(String),
+    /// The API cannot be reached, so that trying again may help.
+    Unreachable(String),
+}
+
+/// A pod that looks for definitions: it hears of what is shared with it, and of nothing else.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    /// The node's configuration.
+    pub config: &'a Config,
+    /// The pod's namespace.
+    pub namespace: &'a Namespace,
+    /// How the pod names its networks.
+    pub path: Path,
+}
+
+impl Viewer for View<'_> {
+    fn sees(&self, namespace: &Namespace, annotations: &Annotations) -> bool {
+        self.reaches_all_of(namespace) || is_shared_with(self.namespace, annotations)
+    }
+
+    fn sees_node_network(&self, namespace: &Namespace, name: &DefinitionName, standing: Standing) -> bool {
+        match &self.config.policy {
+            Ok(None) => true,
+            Ok(Some(policy)) => {
+                !policy.is_enforced() || policy.shares_node_network(self, namespace, name, standing)
+            }
+            Err(_) => false,
+        }
+    }
+}
+
+impl View<'_> {
+    /// Whether the pod may use what is in `owner` without its owner's word.
+    fn reaches_all_of(&self, owner: &Namespace) -> bool {
+        let is_global = self.config.global_namespaces.iter().any(|global| global == owner.as_str());
+        let is_offered = self.path == Path::DefaultNetwork && *owner == self.config.multus_namespace;
+        !self.config.namespace_isolation || owner == self.namespace || is_global || is_offered
+    }
+}
+
+fn is_shared_with(namespace: &Namespace, annotations: &Annotations) -> bool {
+    let list = annotations.get(NAMESPACES_ANNOTATION).map(String::as_str).unwrap_or_default();
+    words(list).any(|word| word == "*" || word == namespace.as_str())
+}
+
+/// The namespace rule.
+///
+/// # Errors
+/// [`Refusal::OtherNamespace`].
+pub(super) fn check_namespace(case: &Case<'_>) -> Result<(), Refusal> {
+    if case.view.sees(&case.selection.namespace, &case.definition.annotations) {
+        return Ok(());
+    }
+    Err(Refusal::OtherNamespace { network: case.network(), namespace: case.view.namespace.clone() })
+}
+
+/// Whether the definition is for some service accounts only, so that the pod's must be known.
+pub fn names_accounts(annotations: &Annotations) -> bool {
+    annotations.contains_key(ACCOUNTS_ANNOTATION)
+}
+
+/// The service-account rule.
+///
+/// # Errors
+/// [`Refusal::OtherAccount`], [`Refusal::UnknownAccount`].
+pub(super) fn check_account(case: &Case<'_>) -> Result<(), Refusal> {
+    let Some(list) = case.definition.annotations.get(ACCOUNTS_ANNOTATION) else { return Ok(()) };
+    let unknown = |problem: &str, is_outage: bool| {
+        Err(Refusal::UnknownAccount { network: case.network(), problem: problem.to_owned(), is_outage })
+    };
+    let account = match case.account {
+        Account::Known(name) => name,
+        Account::Unknown(problem) => return unknown(problem, false),
+        Account::Unreachable(problem) => return unknown(problem, true),
+    };
+    if words(list).any(|word| is_account(word, case, account)) {
+        return Ok(());
+    }
+    let account = format!("{}/{account}", case.view.namespace);
+    Err(Refusal::OtherAccount { network: case.network(), account })
+}
+
+/// Whether `word` names the pod's account; without a namespace, one of the definition's own is meant.
+fn is_account(word: &str, case: &Case<'_>, account: &str) -> bool {
+    let (namespace, name) = word.split_once('/').unwrap_or((case.selection.namespace.as_str(), word));
+    let is_any = name == "*" && word.contains('/');
+    namespace == case.view.namespace.as_str() && (is_any || name == account)
+}

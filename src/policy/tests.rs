@@ -1,0 +1,362 @@
+use std::path::PathBuf;
+
+use proptest::prelude::*;
+use serde_json::{Map, Value, json};
+
+use super::*;
+use crate::cni::netconf::{Missing, NetworkConfig};
+use crate::definition::{Annotations, Source, Viewer};
+
+/// A case as data: what a test changes stands in it, the rest is a harmless pod of team-a.
+#[derive(Clone, Debug)]
+pub(super) struct Scene {
+    pub(super) config: Value,
+    pub(super) owner: &'static str,
+    pub(super) element: Value,
+    pub(super) definition: Value,
+    pub(super) annotations: Value,
+    pub(super) standing: Standing,
+    pub(super) path: Path,
+    pub(super) account: Account,
+}
+
+impl Scene {
+    pub(super) fn new(config: Value) -> Self {
+        Self {
+            config,
+            owner: "team-a",
+            element: json!({}),
+            definition: json!({"name": "team-a.blue", "type": "ptp"}),
+            annotations: json!({}),
+            standing: Standing::Object,
+            path: Path::Networks,
+            account: Account::Unknown("nobody asked".to_owned()),
+        }
+    }
+
+    pub(super) fn of(mut self, owner: &'static str) -> Self {
+        self.owner = owner;
+        self
+    }
+
+    pub(super) fn asks(mut self, element: Value) -> Self {
+        self.element = element;
+        self
+    }
+
+    pub(super) fn annotated(mut self, annotations: Value) -> Self {
+        self.annotations = annotations;
+        self
+    }
+
+    pub(super) fn standing(mut self, standing: Standing) -> Self {
+        self.standing = standing;
+        self
+    }
+
+    pub(super) fn defined(mut self, definition: Value) -> Self {
+        self.definition = definition;
+        self
+    }
+
+    pub(super) fn verdict(&self) -> Verdict {
+        let mut value = json!({"cniVersion": "1.0.0", "name": "n"});
+        extend(&mut value, &self.config);
+        let config = Config::parse(value.to_string().as_bytes()).unwrap();
+        let mut element = json!({"name": "blue", "namespace": self.owner});
+        extend(&mut element, &self.element);
+        let namespace = "team-a".parse().unwrap();
+        let text = json!([element]).to_string();
+        let selection = crate::selection::parse(&text, &namespace, Default::default()).unwrap().remove(0);
+        let annotations: Annotations = serde_json::from_value(self.annotations.clone()).unwrap();
+        let text = self.definition.to_string();
+        let definition = Definition {
+            source: Source::File(PathBuf::from("/x")),
+            standing: self.standing,
+            annotations,
+            bytes: text.len(),
+            network: NetworkConfig::parse(&text, &Missing { name: Some("blue"), ..Missing::default() })
+                .unwrap(),
+        };
+        let view = View { config: &config, namespace: &namespace, path: self.path };
+        judge(&Case { view, account: &self.account, selection: &selection, definition: &definition })
+    }
+
+    /// The refusal; empty where there is none.
+    pub(super) fn refusal(&self) -> String {
+        self.verdict().refusal.map(|refusal| refusal.to_string()).unwrap_or_default()
+    }
+}
+
+fn extend(value: &mut Value, more: &Value) {
+    value.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap());
+}
+
+#[test]
+fn isolation_is_on_unless_it_is_turned_off() {
+    let table = [
+        ("team-a", Path::Networks, json!({}), true),
+        ("team-b", Path::Networks, json!({}), false),
+        ("default", Path::Networks, json!({}), true),
+        ("default", Path::Networks, json!({"globalNamespaces": "ops"}), false),
+        ("ops", Path::Networks, json!({"globalNamespaces": ["ops"]}), true),
+        ("team-b", Path::Networks, json!({"namespaceIsolation": false}), true),
+        ("kube-system", Path::Networks, json!({}), false),
+        ("kube-system", Path::DefaultNetwork, json!({}), true),
+        ("team-b", Path::DefaultNetwork, json!({}), false),
+        ("infra", Path::DefaultNetwork, json!({"multusNamespace": "infra"}), true),
+    ];
+    for (owner, path, config, expected) in table {
+        let scene = Scene { path, ..Scene::new(config.clone()).of(owner) };
+        assert_eq!(scene.refusal().is_empty(), expected, "{owner} {path:?} {config}");
+    }
+}
+
+#[test]
+fn an_owner_shares_with_the_namespaces_it_names() {
+    let shared = |list: &str| {
+        let scene = Scene::new(json!({})).of("team-b").annotated(json!({NAMESPACES_ANNOTATION: list}));
+        scene.refusal()
+    };
+    for list in ["team-a", "team-c,team-a", "team-c\n team-a", "*"] {
+        assert_eq!(shared(list), "", "{list}");
+    }
+    for list in ["", "team-ab", "team-*", "Team-A", "[\"team-a\"]"] {
+        assert_eq!(
+            shared(list),
+            "network \"team-b/blue\" is not shared with namespace team-a: its owner can add \
+             braid.io/allowed-namespaces: team-a",
+            "{list}"
+        );
+    }
+}
+
+#[test]
+fn service_accounts_narrow_further_in_every_namespace() {
+    let scene = |owner, list: &str, account: &str| Scene {
+        account: Account::Known(account.to_owned()),
+        ..Scene::new(json!({"namespaceIsolation": false}))
+            .of(owner)
+            .annotated(json!({ACCOUNTS_ANNOTATION: list}))
+    };
+    let table = [
+        ("team-b", "team-a/builder", "builder", true),
+        ("team-b", "team-a/*", "builder", true),
+        ("team-b", "builder", "builder", false),
+        ("team-a", "builder", "builder", true),
+        ("team-a", "*", "builder", false),
+        ("team-a", "", "builder", false),
+        ("team-b", "team-b/builder", "builder", false),
+        ("team-a", "builder", "default", false),
+    ];
+    for (owner, list, account, expected) in table {
+        assert_eq!(scene(owner, list, account).refusal().is_empty(), expected, "{owner} {list} {account}");
+    }
+    let unknown = Scene { account: Account::Unknown("silence".to_owned()), ..scene("team-a", "builder", "") };
+    assert!(unknown.refusal().ends_with("the pod's cannot be learnt: silence"), "{}", unknown.refusal());
+}
+
+#[test]
+fn what_may_be_asked_is_the_owners_word_before_the_nodes() {
+    let ports = json!({"portMappings": [{"hostPort": 80, "containerPort": 80}]});
+    let ips = json!({"ips": ["10.1.0.9/24"]});
+    let hidden = json!({"cni-args": {"IPS": ["10.1.0.9/24"]}});
+    let (none, policy) = (json!({}), json!({"policy": {"allowedSubnets": ["10.1.0.0/16"]}}));
+    let no_ips = json!({"policy": {"allowedSubnets": ["10.1.0.0/16"], "allowedRequests": ["mac"]}});
+    let owner = |list: &str| json!({REQUESTS_ANNOTATION: list});
+    let table = [
+        (&none, json!({}), &ports, ""),
+        (&policy, json!({}), &ports, "\"portMappings\" from pods: its owner"),
+        (&policy, owner("portMappings"), &ports, ""),
+        (&none, owner("ips"), &ports, "\"portMappings\""),
+        (&policy, json!({}), &ips, ""),
+        (
+            &no_ips,
+            json!({}),
+            &ips,
+            "\"ips\" from pods: its owner can add it to braid.io/allowed-requests, or the",
+        ),
+        (&no_ips, owner("ips"), &ips, ""),
+        (&none, owner("cni-args"), &hidden, "\"ips\""),
+        (&policy, owner("cni-args ips"), &hidden, ""),
+        (&none, json!({IPS_ANNOTATION: "10.1.0.0/24"}), &hidden, ""),
+        (&none, json!({IPS_ANNOTATION: "10.2.0.0/24"}), &hidden, "braid.io/allowed-ips"),
+        (&none, json!({IPS_ANNOTATION: ""}), &ips, "braid.io/allowed-ips"),
+    ];
+    for (config, annotations, element, expected) in table {
+        let refusal =
+            Scene::new(config.clone()).annotated(annotations.clone()).asks(element.clone()).refusal();
+        let fits = if expected.is_empty() { refusal.is_empty() } else { refusal.contains(expected) };
+        assert!(fits, "{config} {annotations} {element}: {refusal}");
+    }
+}
+
+#[test]
+fn a_tenants_network_gives_no_address_outside_its_subnets() {
+    let config = json!({"policy": {"allowedSubnets": ["10.20.0.0/16"]}});
+    let asks = |address: &str| Scene::new(config.clone()).asks(json!({"ips": [address]})).refusal();
+    assert_eq!(asks("10.20.0.9/24"), "");
+    for address in ["10.96.0.1", "10.20.0.9/8", "fd00::1"] {
+        assert!(asks(address).contains("policy.allowedSubnets"), "{address}: {}", asks(address));
+    }
+}
+
+#[test]
+fn the_primary_is_the_administrators_to_give() {
+    let scene = |policy: Value| Scene {
+        path: Path::DefaultNetwork,
+        ..Scene::new(json!({"policy": policy})).of("kube-system")
+    };
+    let rule = |pods: &str, name: &str| json!({"primaryOverride": [{"podNamespaces": [pods], "definitions": [name]}]});
+    assert!(scene(json!({})).refusal().contains("policy.primaryOverride"));
+    assert_eq!(scene(rule("team-a", "kube-system/blue")).refusal(), "");
+    assert_eq!(scene(rule("*", "kube-system/blue")).refusal(), "");
+    assert!(scene(rule("team-b", "kube-system/blue")).refusal().contains("primaryOverride"));
+    assert!(scene(rule("team-a", "kube-system/red")).refusal().contains("primaryOverride"));
+    let foreign = scene(rule("team-a", "team-b/blue")).of("team-b");
+    assert!(foreign.refusal().contains("is not shared"), "isolation holds all the same");
+}
+
+#[test]
+fn a_network_of_the_node_is_for_whom_the_policy_names() {
+    let scene =
+        |policy: Value, standing, owner| Scene::new(json!({"policy": policy})).of(owner).standing(standing);
+    let shared = |namespaces: Value| json!({"sharedNodeNetworks": {"blue": namespaces}});
+    let (file, empty) = (Standing::NodeNetwork, Standing::EmptyObject);
+    let table = [
+        (scene(json!({}), file, "team-a"), false),
+        (scene(shared(json!(["team-a"])), file, "team-a"), true),
+        (scene(shared(json!(["*"])), file, "team-a"), true),
+        (scene(shared(json!(["team-b"])), file, "team-a"), false),
+        (scene(shared(json!(["team-b"])), empty, "team-a"), false),
+        (scene(shared(json!(["team-a"])), empty, "team-a"), true),
+        (scene(json!({}), empty, "team-a"), false),
+        (scene(json!({}), Standing::Manifest, "team-a"), true),
+        (scene(shared(json!(["default"])), empty, "default"), false),
+        (scene(json!({"trustedNamespaces": ["default"]}), empty, "default"), true),
+    ];
+    for (scene, expected) in table {
+        assert_eq!(scene.refusal().is_empty(), expected, "{scene:?}: {}", scene.refusal());
+    }
+    let handed_on =
+        scene(shared(json!(["team-b"])), empty, "team-b").annotated(json!({NAMESPACES_ANNOTATION: "*"}));
+    assert!(handed_on.refusal().contains("sharedNodeNetworks"), "nobody hands it on");
+    assert_eq!(Scene::new(json!({})).standing(file).refusal(), "", "without a policy, as in Multus");
+}
+
+#[test]
+fn an_unclear_policy_refuses_everything() {
+    let scene = Scene::new(json!({"policy": {"mod": "audit"}}));
+    assert!(scene.refusal().contains("unknown key \"mod\": did you mean \"mode\"?"), "{}", scene.refusal());
+}
+
+#[test]
+fn audit_says_what_would_be_refused() {
+    let scene = Scene::new(json!({"policy": {"mode": "audit"}})).defined(json!({"type": "host-device"}));
+    let verdict = scene.verdict();
+    assert_eq!((verdict.refusal, verdict.would_refuse.len()), (None, 1));
+    let foreign = Scene::new(json!({"policy": {"mode": "audit"}})).of("team-b");
+    assert!(foreign.refusal().contains("is not shared"), "audit turns isolation off for nobody");
+}
+
+#[test]
+fn a_pod_does_not_hear_of_what_is_not_shared_with_it() {
+    let config = Config::parse(br#"{"name": "n", "policy": {}}"#).unwrap();
+    let namespace = "team-a".parse().unwrap();
+    let view = View { config: &config, namespace: &namespace, path: Path::Networks };
+    assert!(!view.sees(&"team-b".parse().unwrap(), &Annotations::new()));
+    assert!(!view.sees_node_network(&namespace, &"blue".parse().unwrap(), Standing::NodeNetwork));
+}
+
+/// One rule more, as a key of the policy that takes something away.
+fn rules() -> impl Strategy<Value = Map<String, Value>> {
+    let rule = prop_oneof![
+        Just(("allowedRequests", json!([]))),
+        Just(("allowedRequests", json!(["ips"]))),
+        Just(("allowedPlugins", json!({"ptp": false}))),
+        Just(("allowedPlugins", json!({"bridge": ["bridge"]}))),
+        Just(("trustedNamespaces", json!([]))),
+    ];
+    proptest::collection::vec(rule, 0..4)
+        .prop_map(|rules| rules.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
+}
+
+fn scenes() -> impl Strategy<Value = Scene> {
+    let owners = prop_oneof![Just("team-a"), Just("team-b"), Just("default"), Just("kube-system")];
+    let elements = prop_oneof![
+        Just(json!({})),
+        Just(json!({"ips": ["10.20.0.9/24"]})),
+        Just(json!({"mac": "02:00:00:00:00:01"})),
+        Just(json!({"cni-args": {"mac": "02:00:00:00:00:01"}})),
+        Just(json!({"portMappings": [{"hostPort": 80, "containerPort": 80}]})),
+    ];
+    let definitions = prop_oneof![
+        Just(json!({"name": "team-a.blue", "type": "ptp"})),
+        Just(json!({"name": "team-b.blue", "type": "bridge", "bridge": "br-b"})),
+        Just(json!({"type": "host-device", "device": "eth0"})),
+    ];
+    let annotations = prop_oneof![
+        Just(json!({})),
+        Just(json!({NAMESPACES_ANNOTATION: "*"})),
+        Just(json!({REQUESTS_ANNOTATION: "ips, portMappings"})),
+        Just(json!({MACS_ANNOTATION: "02:00"})),
+        Just(json!({NAMESPACES_ANNOTATION: "team-a", ACCOUNTS_ANNOTATION: "team-a/x"})),
+    ];
+    let standings = prop_oneof![
+        Just(Standing::NodeNetwork),
+        Just(Standing::Manifest),
+        Just(Standing::EmptyObject),
+        Just(Standing::Object)
+    ];
+    let paths = prop_oneof![Just(Path::Networks), Just(Path::DefaultNetwork)];
+    (owners, elements, definitions, annotations, standings, paths).prop_map(
+        |(owner, element, definition, annotations, standing, path)| Scene {
+            element,
+            definition,
+            annotations,
+            path,
+            ..Scene::new(json!({})).of(owner).standing(standing)
+        },
+    )
+}
+
+/// A policy that grants much, so that there is something to take away.
+fn generous() -> Map<String, Value> {
+    let policy = json!({
+        "allowedHostInterfaces": ["*"], "allowedSubnets": ["0.0.0.0/0", "::/0"],
+        "sharedNodeNetworks": {"blue": "*"},
+        "primaryOverride": [{"podNamespaces": "*", "definitions": ["kube-system/blue", "team-a/blue"]}],
+    });
+    policy.as_object().cloned().unwrap()
+}
+
+proptest! {
+    /// What a policy refuses, the same policy with more rules refuses too; and what is refused without one
+    /// is refused with one.
+    #[test]
+    fn a_policy_only_gets_stricter(scene in scenes(), rules in rules(), generous_one: bool) {
+        let base = if generous_one { generous() } else { Map::new() };
+        let with = |config: Value| Scene { config, ..scene.clone() }.verdict().refusal.is_some();
+        let mut more = base.clone();
+        more.extend(rules);
+        let (none, some, all) = (with(json!({})), with(json!({"policy": base})), with(json!({"policy": more})));
+        prop_assert!(!none || some, "a policy lets in what isolation keeps out");
+        prop_assert!(!some || all, "a rule lets in what the policy keeps out");
+    }
+
+    /// A pod that is allowed is allowed in audit mode, and one that isolation refuses stays refused.
+    #[test]
+    fn audit_never_changes_the_outcome_of_an_allowed_pod(scene in scenes(), rules in rules()) {
+        let with = |mode: Option<&str>| {
+            let mut policy = generous();
+            policy.extend(rules.clone());
+            policy.insert("mode".to_owned(), json!(mode.unwrap_or("enforce")));
+            let config = if mode.is_some() { json!({"policy": policy}) } else { json!({}) };
+            Scene { config, ..scene.clone() }.verdict()
+        };
+        let (none, audit, enforced) = (with(None), with(Some("audit")), with(Some("enforce")));
+        prop_assert_eq!(none.refusal, audit.refusal.clone());
+        let first = audit.refusal.clone().or_else(|| audit.would_refuse.first().cloned());
+        prop_assert_eq!(first, enforced.refusal);
+    }
+}

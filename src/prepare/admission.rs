@@ -1,0 +1,180 @@
+//! From what a pod asks for to what it gets: every selection is looked up as the pod may see it, judged, and
+//! written to the audit log, whatever path it came by.
+
+use super::{Wishes, annotation_key, check_identity};
+use crate::audit::{self, Decision, Outcome};
+use crate::cluster::ClusterPod;
+use crate::cni::error::Error;
+use crate::config::Config;
+use crate::definition::{Api, Definition, DefinitionError, Finder, Wanted};
+use crate::plan::SelectedNetwork;
+use crate::pod::Pod;
+use crate::policy::{self, Account, Case, Path, Refusal, View};
+use crate::selection::Selection;
+
+/// What a pod gets of what it asks for.
+pub(super) struct Admitted {
+    /// The networks annotation's in its order, then the default-network annotation's.
+    pub(super) networks: Vec<SelectedNetwork>,
+    /// What an administrator should know.
+    pub(super) warnings: Vec<String>,
+}
+
+/// Looks up what the pod selects, all at once, and judges each.
+///
+/// # Errors
+/// [`Error`] for the first that it does not get.
+pub(super) fn admit(
+    config: &Config,
+    pod: &Pod,
+    wishes: &Wishes,
+    definitions: &mut Finder<'_>,
+) -> Result<Admitted, Error> {
+    let view = |path| View { config, namespace: &pod.namespace, path };
+    let (networks, default) = (view(Path::Networks), view(Path::DefaultNetwork));
+    let asked: Vec<(&Selection, &View<'_>)> = wishes
+        .networks
+        .iter()
+        .map(|selection| (selection, &networks))
+        .chain(wishes.default_network.iter().map(|selection| (selection, &default)))
+        .collect();
+    let mut admitted = Admitted { networks: Vec::new(), warnings: Vec::new() };
+    if let (Some((selection, view)), Err(refusal)) = (asked.first(), policy::readable(config)) {
+        return Err(Desk { pod, view, selection }.refuse(&refusal));
+    }
+    let looked_up: Vec<Wanted<'_>> = asked
+        .iter()
+        .map(|(selection, view)| {
+            let Selection { namespace, name, .. } = *selection;
+            Wanted { namespace, name, viewer: *view }
+        })
+        .collect();
+    let found = definitions.find_all(&looked_up);
+    let mut account = None;
+    for ((selection, view), found) in asked.into_iter().zip(found) {
+        let desk = Desk { pod, view, selection };
+        let definition = found.map_err(|error| desk.refuse_lookup(error))?;
+        if account.is_none() && policy::names_accounts(&definition.annotations) {
+            account = Some(service_account(pod, wishes.object.as_ref(), &mut definitions.api));
+        }
+        let known = account.clone().unwrap_or_else(|| Account::Unknown("nobody asked".to_owned()));
+        let network = desk.judge(definition, &known, &mut admitted.warnings)?;
+        admitted.networks.push(network);
+    }
+    Ok(admitted)
+}
+
+/// Where one selection is decided on.
+struct Desk<'a> {
+    pod: &'a Pod,
+    view: &'a View<'a>,
+    selection: &'a Selection,
+}
+
+impl Desk<'_> {
+    fn judge(
+        &self,
+        definition: Definition,
+        account: &Account,
+        warnings: &mut Vec<String>,
+    ) -> Result<SelectedNetwork, Error> {
+        let case = Case { view: *self.view, account, selection: self.selection, definition: &definition };
+        let verdict = policy::judge(&case);
+        if let Some(refusal) = verdict.refusal {
+            return Err(self.refuse(&refusal));
+        }
+        for refusal in &verdict.would_refuse {
+            let reason = refusal.to_string();
+            warnings.push(format!("policy.mode is \"audit\", or the pod would be refused: {reason}"));
+            self.record(Outcome::Audited, Some(refusal.rule()), Some(&definition), Some(reason));
+        }
+        if verdict.would_refuse.is_empty() {
+            self.record(Outcome::Allowed, None, Some(&definition), None);
+        }
+        let resource = definition.resource().cloned();
+        Ok(SelectedNetwork { selection: self.selection.clone(), network: definition.network, resource })
+    }
+
+    fn refuse(&self, refusal: &Refusal) -> Error {
+        self.record(Outcome::Refused, Some(refusal.rule()), None, Some(refusal.to_string()));
+        refusal.clone().into()
+    }
+
+    /// A definition that is not to be had. Where the pod may not know whether there is one, the words are
+    /// the same in both cases.
+    fn refuse_lookup(&self, error: DefinitionError) -> Error {
+        let network = format!("{}/{}", self.selection.namespace, self.selection.name);
+        let namespace = self.view.namespace.clone();
+        let is_enforced =
+            policy::readable(self.view.config).is_ok_and(|policy| policy.is_some_and(|p| p.is_enforced()));
+        match error {
+            DefinitionError::NotShared { .. } => self.refuse(&Refusal::OtherNamespace { network, namespace }),
+            DefinitionError::Unknown { hint, .. } if is_enforced => {
+                self.refuse(&Refusal::NodeNetwork { network, namespace, hint })
+            }
+            other => {
+                self.record(Outcome::Refused, Some("definition"), None, Some(other.to_string()));
+                other.into()
+            }
+        }
+    }
+
+    fn record(
+        &self,
+        decision: Outcome,
+        rule: Option<&'static str>,
+        definition: Option<&Definition>,
+        reason: Option<String>,
+    ) {
+        audit::record(&Decision {
+            decision,
+            rule,
+            pod: &self.pod.to_string(),
+            uid: self.pod.uid.as_deref(),
+            annotation: annotation_key(self.view.path),
+            network: Some(&format!("{}/{}", self.selection.namespace, self.selection.name)),
+            definition: definition.map(|definition| definition.source.to_string()),
+            reason,
+        });
+    }
+}
+
+/// Writes down that an annotation was refused as a whole.
+pub(super) fn refuse_annotation(path: Path, pod: &Pod, error: &Error) {
+    audit::record(&Decision {
+        decision: Outcome::Refused,
+        rule: Some("annotation"),
+        pod: &pod.to_string(),
+        uid: pod.uid.as_deref(),
+        annotation: annotation_key(path),
+        network: None,
+        definition: None,
+        reason: Some(error.to_string()),
+    });
+}
+
+/// The pod's service account as the API knows it: of this very pod, not of a namesake, and not of a static
+/// pod, whose mirror anybody could have written.
+fn service_account(pod: &Pod, object: Option<&ClusterPod>, api: &mut Api<'_>) -> Account {
+    let fetched;
+    let object = match (object, api) {
+        (Some(object), _) => object,
+        (None, Api::Asked(cluster)) => match cluster.pod(&pod.namespace, &pod.name) {
+            Ok(object) => {
+                fetched = object;
+                &fetched
+            }
+            Err(error) if error.is_outage() => return Account::Unreachable(error.to_string()),
+            Err(error) => return Account::Unknown(error.to_string()),
+        },
+        _ => return Account::Unknown("no API is configured (kubeconfig)".to_owned()),
+    };
+    let unknown = |problem: &str| Account::Unknown(problem.to_owned());
+    match &object.service_account {
+        _ if object.is_static() => unknown("it is a static pod"),
+        _ if pod.uid.is_none() => unknown("the runtime does not say K8S_POD_UID"),
+        _ if check_identity(pod, object).is_err() => unknown("the API has another pod of this name"),
+        Some(name) if !name.is_empty() => Account::Known(name.clone()),
+        _ => unknown("the API's pod names none"),
+    }
+}

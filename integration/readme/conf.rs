@@ -56,6 +56,7 @@ fn every_configuration_has_a_test() {
         [
             "00-delegating.conflist",
             "00-multus-migrated.conf",
+            "00-shared-cluster.conflist",
             "10-chained.conflist",
             "crio-delegating.conflist"
         ]
@@ -272,4 +273,25 @@ fn the_tenants_are_kept_apart() {
     for sandbox in [web, db, red] {
         sandbox.del();
     }
+}
+
+/// The strict policy for shared clusters: understood, and the examples' tenants get their own networks.
+#[test]
+fn the_shared_cluster_configuration_works() {
+    let entry: Value = serde_json::from_str(&read("conf/00-shared-cluster.conflist")).unwrap();
+    let mut plugin = entry["plugins"][0].clone();
+    plugin["name"] = entry["name"].clone();
+    let config = braid::config::Config::parse(plugin.to_string().as_bytes()).unwrap();
+    assert_eq!(config.warnings, Vec::<String>::new());
+    let machine = delegating();
+    machine.node.write("net.d/00-braid.conflist", &read("conf/00-shared-cluster.conflist"));
+    attach(&machine, "blue", "private").del();
+    for networks in ["red/private", "default/bridge-lan", "limited-lan"] {
+        let refused = machine.start("blue", "spy", &json!({NETWORKS: networks})).err().expect("a refusal");
+        refused.assert_error(7, ["pod blue/spy: network"]);
+    }
+    let log = fs::read_to_string(machine.node.path("var/log/braid-audit.log")).unwrap();
+    let decisions: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let shown: Vec<&str> = decisions.iter().map(|line| text(&line["decision"])).collect();
+    assert_eq!(shown, ["allowed", "refused", "refused", "refused"]);
 }

@@ -5,8 +5,9 @@
 //! gone where it did not end by itself. Which plugin runs, and with which request, is decided elsewhere.
 
 mod child;
+mod spawn;
 
-pub(crate) use child::die_with_us;
+pub(crate) use spawn::die_with_us;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -264,7 +265,7 @@ impl<'a> Delegates<'a> {
         }
         let input = call.request.to_string();
         let environment = self.environment_of(call);
-        let output = child::run(&executable, environment, input.as_bytes(), limit, self.signals);
+        let output = child::run(&executable, &environment, input.as_bytes(), limit, self.signals);
         let target = call.target.map_or("", |target| target.interface.as_str());
         log::debug!(
             "{} {} {target} took {:.1} ms",
@@ -340,13 +341,13 @@ fn judge(
             return Err(DelegateError::Output { plugin, problem, quote: Quote::first_line(&[&stderr]) });
         }
     };
-    if output.success {
+    if output.ended.is_success() {
         return Ok(output);
     }
     let value = serde_json::from_slice(&output.stdout).ok();
     Err(value.and_then(|value| reported_error(&plugin, &value)).unwrap_or_else(|| DelegateError::Ended {
         plugin,
-        end: output.end.clone(),
+        end: output.ended.to_string(),
         quote: Quote::first_line(&[&output.stderr, &output.stdout]),
     }))
 }

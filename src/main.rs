@@ -16,6 +16,11 @@ use serde_json::Value;
 /// The largest configuration that is read from standard input.
 const MAX_INPUT_BYTES: u64 = 16 << 20;
 
+/// musl's allocator asks the kernel for nearly every page by itself: a tenth of a call's time.
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static GLOBAL: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+
 fn main() -> ExitCode {
     match Request::read(Environment::of_process()) {
         None => operate(),

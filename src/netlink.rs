@@ -5,6 +5,7 @@
 
 mod connection;
 mod error;
+mod inside;
 mod link;
 mod route;
 
@@ -22,6 +23,7 @@ use crate::family::Family;
 use connection::Connection;
 
 pub use error::{NetlinkError, Object, Operation, RouteLink};
+pub use inside::{Inside, InsideError};
 pub use link::Link;
 pub use route::DefaultRoute;
 use route::NextHop;

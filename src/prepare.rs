@@ -13,8 +13,7 @@ use crate::config::{ANNOTATIONS_CAPABILITY, Config, PrimarySource};
 use crate::definition::{Api, Copies, Finder, NodeDefinitions, OnOutage};
 use crate::delegate;
 use crate::device::{Allocation, KUBELET_LIMIT};
-use crate::netlink::Netlink;
-use crate::netns::Netns;
+use crate::netlink::{Inside, Netlink};
 use crate::plan::{self, NodeNetwork, Plan, PrimaryNetwork, SelectedNetwork};
 use crate::pod::{Annotations, DEFAULT_NETWORK_ANNOTATION, NETWORKS_ANNOTATION, Pod};
 use crate::policy::Path;
@@ -174,7 +173,7 @@ pub fn plan(
     config: &Config,
     plugin_path: &[std::path::PathBuf],
     sandbox: &Sandbox,
-    netns: &Netns,
+    inside: &mut Inside<'_>,
     pod: &Pod,
     wishes: Wishes,
     definitions: &mut Finder<'_>,
@@ -192,7 +191,7 @@ pub fn plan(
     assign_devices(&mut selected, primary.iter_mut().chain(&mut node_networks), config, pod)?;
     let replacement = has_default.then(|| selected.pop()).flatten();
     let links =
-        if selected.is_empty() && node_networks.is_empty() { BTreeSet::new() } else { link_names(netns)? };
+        if selected.is_empty() && node_networks.is_empty() { BTreeSet::new() } else { link_names(inside)? };
     let of_pod = replacement.map(|replacement| PrimaryNetwork::OfPod(Box::new(replacement)));
     let primary = of_pod.or(primary.map(PrimaryNetwork::OfNode));
     let mut plan = plan::make(plan::Inputs { config, sandbox, primary, node_networks, selected, links })?;
@@ -306,8 +305,8 @@ fn node_networks(
     Ok(networks.into_iter().map(network).collect())
 }
 
-fn link_names(netns: &Netns) -> Result<BTreeSet<String>, Error> {
-    let links = netns.run(|| Netlink::open()?.links())??;
+fn link_names(inside: &mut Inside<'_>) -> Result<BTreeSet<String>, Error> {
+    let links = inside.netlink()?.links()?;
     Ok(links.into_iter().map(|link| link.name).collect())
 }
 

@@ -12,7 +12,7 @@ use crate::definition::DefinitionError;
 use crate::delegate::DelegateError;
 use crate::device::DeviceError;
 use crate::ledger::LedgerError;
-use crate::netlink::NetlinkError;
+use crate::netlink::{InsideError, NetlinkError};
 use crate::netns::NetnsError;
 use crate::plan::PlanError;
 use crate::pod::PodError;
@@ -43,6 +43,15 @@ with_code! {
 impl From<Refusal> for Error {
     fn from(error: Refusal) -> Self {
         Self::new(if error.is_outage() { Code::TRY_AGAIN } else { Code::CONFIG }, error)
+    }
+}
+
+impl From<InsideError> for Error {
+    fn from(error: InsideError) -> Self {
+        match error {
+            InsideError::Netns(error) => error.into(),
+            InsideError::Netlink(error) => error.into(),
+        }
     }
 }
 

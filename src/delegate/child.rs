@@ -2,20 +2,17 @@
 //! bound on what it may say, and an end that leaves nobody behind.
 
 use std::ffi::OsString;
-use std::io::{self, Read, Write};
+use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
-use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
 
+use super::spawn::{Child, Ended, Spawned, spawn};
 use crate::deadline::Deadline;
 use crate::signal::Signals;
 
@@ -32,9 +29,7 @@ const BUSY_PAUSE: Duration = Duration::from_millis(50);
 /// What a child that ended by itself has left.
 #[derive(Debug)]
 pub(super) struct Output {
-    pub(super) success: bool,
-    /// "exited with status 1", "was killed by signal 9".
-    pub(super) end: String,
+    pub(super) ended: Ended,
     pub(super) stdout: Vec<u8>,
     pub(super) stderr: Vec<u8>,
 }
@@ -51,14 +46,13 @@ pub(super) enum Failure {
 /// Runs `executable` to its end, or to `deadline`.
 pub(super) fn run(
     executable: &Path,
-    environment: Vec<(OsString, OsString)>,
+    environment: &[(OsString, OsString)],
     input: &[u8],
     deadline: Deadline,
     signals: &mut Signals,
 ) -> Result<Output, Failure> {
-    let mut command = command(executable, environment);
-    let child = start(&mut command, deadline).map_err(Failure::Start)?;
-    let mut conversation = Conversation::new(child, input).map_err(Failure::Start)?;
+    let spawned = start(executable, environment, deadline).map_err(Failure::Start)?;
+    let mut conversation = Conversation::new(spawned, input).map_err(Failure::Start)?;
     let outcome = conversation.hold(deadline, signals);
     match outcome {
         Ok(status) => Ok(conversation.output(status)),
@@ -75,31 +69,10 @@ pub(super) fn run(
     }
 }
 
-fn command(executable: &Path, environment: Vec<(OsString, OsString)>) -> Command {
-    let mut command = Command::new(executable);
-    command.env_clear().envs(environment).current_dir("/").process_group(0);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    die_with_us(&mut command);
-    command
-}
-
-/// Runtimes kill with SIGKILL, which nothing can clean up after: the kernel then kills the delegate.
-#[allow(unsafe_code, reason = "std offers no other way to run code between fork and exec")]
-pub(crate) fn die_with_us(command: &mut Command) {
-    let braid = Pid::this();
-    let in_child = move || {
-        nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
-        // We may have died before the line above.
-        if nix::unistd::getppid() == braid { Ok(()) } else { Err(Errno::ESRCH.into()) }
-    };
-    // SAFETY: between fork and exec the closure makes two system calls, and neither allocates nor locks.
-    unsafe { command.pre_exec(in_child) };
-}
-
-fn start(command: &mut Command, deadline: Deadline) -> io::Result<Child> {
+fn start(executable: &Path, environment: &[(OsString, OsString)], deadline: Deadline) -> io::Result<Spawned> {
     let mut tries = 0;
     loop {
-        match command.spawn() {
+        match spawn(executable, environment) {
             Err(error) if error.raw_os_error() == Some(Errno::ETXTBSY as i32) && tries < BUSY_TRIES => {
                 tries += 1;
                 sleep(BUSY_PAUSE.min(deadline.remaining()));
@@ -125,31 +98,33 @@ impl From<io::Error> for End {
 struct Conversation<'a> {
     child: Child,
     input: &'a [u8],
-    stdin: Option<ChildStdin>,
-    stdout_pipe: Option<ChildStdout>,
-    stderr_pipe: Option<ChildStderr>,
+    stdin: Option<PipeWriter>,
+    stdout_pipe: Option<PipeReader>,
+    stderr_pipe: Option<PipeReader>,
     stdout: Vec<u8>,
     stderr: Vec<u8>,
 }
 
 impl<'a> Conversation<'a> {
-    fn new(mut child: Child, input: &'a [u8]) -> io::Result<Self> {
-        let (stdin, stdout_pipe, stderr_pipe) =
-            (child.stdin.take(), child.stdout.take(), child.stderr.take());
-        let pipes = [
-            stdin.as_ref().map(ChildStdin::as_fd),
-            stdout_pipe.as_ref().map(ChildStdout::as_fd),
-            stderr_pipe.as_ref().map(ChildStderr::as_fd),
-        ];
-        for pipe in pipes.into_iter().flatten() {
+    fn new(spawned: Spawned, input: &'a [u8]) -> io::Result<Self> {
+        let Spawned { child, stdin, stdout, stderr } = spawned;
+        for pipe in [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()] {
             set_nonblocking(pipe)?;
         }
-        Ok(Self { child, input, stdin, stdout_pipe, stderr_pipe, stdout: Vec::new(), stderr: Vec::new() })
+        Ok(Self {
+            child,
+            input,
+            stdin: Some(stdin),
+            stdout_pipe: Some(stdout),
+            stderr_pipe: Some(stderr),
+            stdout: Vec::new(),
+            stderr: Vec::new(),
+        })
     }
 
     /// Serves the pipes until the child has ended and its outputs are closed or have had their grace.
-    fn hold(&mut self, deadline: Deadline, signals: &mut Signals) -> Result<ExitStatus, End> {
-        let mut ended: Option<(ExitStatus, Deadline)> = None;
+    fn hold(&mut self, deadline: Deadline, signals: &mut Signals) -> Result<Ended, End> {
+        let mut ended: Option<(Ended, Deadline)> = None;
         loop {
             self.serve()?;
             if ended.is_none() {
@@ -159,7 +134,7 @@ impl<'a> Conversation<'a> {
             let limit = match ended {
                 Some((status, _)) if quiet => return Ok(status),
                 Some((status, grace)) if grace.remaining().is_zero() => {
-                    self.kill_group();
+                    self.child.kill_group();
                     return Ok(status);
                 }
                 Some((_, grace)) => grace,
@@ -213,30 +188,14 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    fn output(&mut self, status: ExitStatus) -> Output {
-        let end = match (status.code(), status.signal()) {
-            (Some(code), _) => format!("exited with status {code}"),
-            (None, Some(signal)) => format!("was killed by signal {signal}"),
-            (None, None) => "ended".to_owned(),
-        };
-        Output {
-            success: status.success(),
-            end,
-            stdout: std::mem::take(&mut self.stdout),
-            stderr: std::mem::take(&mut self.stderr),
-        }
-    }
-
-    fn kill_group(&self) {
-        if let Ok(pid) = i32::try_from(self.child.id()) {
-            let _ = killpg(Pid::from_raw(pid), Signal::SIGKILL);
-        }
+    fn output(&mut self, ended: Ended) -> Output {
+        Output { ended, stdout: std::mem::take(&mut self.stdout), stderr: std::mem::take(&mut self.stderr) }
     }
 
     /// Kills the group and reaps the child. A child that even SIGKILL does not end (stuck in the
     /// kernel) is not waited for.
     fn kill(&mut self) {
-        self.kill_group();
+        self.child.kill_group();
         for _ in 0..100 {
             if !matches!(self.child.try_wait(), Ok(None)) {
                 return;

@@ -18,7 +18,7 @@ use crate::definition::{Api, NodeDefinitions, OnOutage};
 use crate::family::Family;
 use crate::ledger::{Event, Journal, LedgerError, Lock, Mode, RecordPlan, RecordedNetns};
 use crate::name::InterfaceName;
-use crate::netlink::{Netlink, NetlinkError};
+use crate::netlink::{Inside, Netlink, NetlinkError};
 use crate::netns::Netns;
 use crate::plan::{Attachment, Plan, Role};
 use crate::pod::Pod;
@@ -66,11 +66,12 @@ fn add_pod(
         ));
     }
     let must_publish = status_of.is_some() && !asks_nothing;
-    let mut plan = make_plan(session, sandbox, &netns, pod, wishes, must_publish)?;
+    let mut inside = Inside::new(&netns);
+    let mut plan = make_plan(session, sandbox, &mut inside, pod, wishes, must_publish)?;
     plan.warnings.extend(publish::unnamed_addresses(&plan, status_of.is_some()));
     log_plan(&plan, pod);
     *stage = Stage::Attach;
-    let addition = Addition::start(session, sandbox, &netns, pod, &plan, status_of)?;
+    let addition = Addition::start(session, sandbox, inside, pod, &plan, status_of)?;
     let result = addition.carry_out(deadline);
     drop(lock);
     result
@@ -81,7 +82,7 @@ fn add_pod(
 fn make_plan(
     session: &mut Session<'_>,
     sandbox: &Sandbox,
-    netns: &Netns,
+    inside: &mut Inside<'_>,
     pod: &Pod,
     wishes: Wishes,
     must_publish: bool,
@@ -89,7 +90,7 @@ fn make_plan(
     let api = session.cluster.as_mut().map_or(Api::Absent, Api::Asked);
     let on_outage = if must_publish { OnOutage::Refuse } else { OnOutage::UseCopies };
     let mut definitions = prepare::finder(session.config, NodeDefinitions::default(), api, on_outage);
-    prepare::plan(session.config, &session.path, sandbox, netns, pod, wishes, &mut definitions)
+    prepare::plan(session.config, &session.path, sandbox, inside, pod, wishes, &mut definitions)
 }
 
 /// The mode comes from the configuration; on ADD the runtime's `prevResult` must agree with it.
@@ -199,7 +200,7 @@ fn settle_leftover(
 struct Addition<'s, 'a> {
     session: &'s mut Session<'a>,
     sandbox: &'s Sandbox,
-    netns: &'s Netns,
+    inside: Inside<'s>,
     plan: &'s Plan,
     /// The record; none where the pod runs unrecorded.
     journal: Option<Journal>,
@@ -212,18 +213,12 @@ struct Addition<'s, 'a> {
     status_of: Option<PodReference>,
 }
 
-/// What a sandbox shows once everything is attached.
-struct Settled {
-    snapshot: Snapshot,
-    moved: Option<Moved>,
-}
-
 impl<'s, 'a> Addition<'s, 'a> {
     /// Writes the record before the first side effect.
     fn start(
         session: &'s mut Session<'a>,
         sandbox: &'s Sandbox,
-        netns: &'s Netns,
+        inside: Inside<'s>,
         pod: &Pod,
         plan: &'s Plan,
         status_of: Option<PodReference>,
@@ -233,7 +228,7 @@ impl<'s, 'a> Addition<'s, 'a> {
             key: key_of(sandbox),
             network: session.config.network.clone(),
             mode: if session.config.is_delegating() { Mode::Delegating } else { Mode::Chained },
-            netns: RecordedNetns { boot: boot_id(), id: netns.id(), path: sandbox.netns.clone() },
+            netns: RecordedNetns { boot: boot_id(), id: inside.netns().id(), path: sandbox.netns.clone() },
             pod: pod.to_string(),
             args: sandbox.args.clone(),
             created: now(),
@@ -250,7 +245,7 @@ impl<'s, 'a> Addition<'s, 'a> {
         Ok(Self {
             session,
             sandbox,
-            netns,
+            inside,
             plan,
             journal,
             results: Vec::new(),
@@ -335,7 +330,7 @@ impl<'s, 'a> Addition<'s, 'a> {
             .next()
     }
 
-    /// Moves the default routes and looks at the sandbox, in one visit. A pod that runs unrecorded and
+    /// Moves the default routes and looks at the sandbox. A pod that runs unrecorded and
     /// asks for nothing is not visited.
     fn settle(&mut self, changes: &Option<(&InterfaceName, Vec<RouteChange>)>) -> Result<Snapshot, Error> {
         if self.journal.is_none() && !self.plan.has_extras() && changes.is_none() {
@@ -343,19 +338,11 @@ impl<'s, 'a> Addition<'s, 'a> {
         }
         let primary = self.sandbox.interface.as_str();
         let keep = &self.session.config.keep_cluster_routes;
-        let visit = || -> Result<Settled, Error> {
-            let mut netlink = Netlink::open()?;
-            let moved = match changes {
-                Some((to, changes)) => {
-                    Some(Move { changes, to: to.as_str(), primary, keep }.apply(&mut netlink)?)
-                }
-                None => None,
-            };
-            Ok(Settled { snapshot: look(&mut netlink)?, moved })
-        };
-        let settled = self.netns.run(visit)??;
-        self.moved = settled.moved;
-        Ok(settled.snapshot)
+        let netlink = self.inside.netlink()?;
+        if let Some((to, changes)) = changes {
+            self.moved = Some(Move { changes, to: to.as_str(), primary, keep }.apply(netlink)?);
+        }
+        Ok(look(netlink)?)
     }
 
     /// Publishes the network status where it is due. A status that is not taken undoes the ADD: clients
@@ -410,7 +397,8 @@ impl<'s, 'a> Addition<'s, 'a> {
         let deadline = Deadline::after(Deadline::UNDO);
         self.session.delegates.signals().ignore_stop();
         if let Some(moved) = self.moved.take() {
-            let _ = self.netns.run(|| Netlink::open().map(|mut netlink| moved.undo(&mut netlink)));
+            // A sandbox that cannot be asked any more has no routes to put back.
+            let _ = self.inside.netlink().map(|netlink| moved.undo(netlink));
         }
         let mut failures: Vec<AttachError> = Vec::new();
         for (at, attachment) in self.plan.attachments.iter().enumerate().take(self.tried).rev() {

@@ -13,7 +13,7 @@ use crate::cni::result::AttachmentResult;
 use crate::config::CheckNetworks;
 use crate::deadline::Deadline;
 use crate::ledger::{Mode, Record};
-use crate::netlink::{Link, Netlink};
+use crate::netlink::{Inside, Link, Netlink};
 use crate::netns::Netns;
 use crate::plan::{Attachment, Role};
 use crate::pod::Pod;
@@ -120,7 +120,7 @@ fn check_kernel(session: &Session<'_>, record: &Record, netns: &Netns) -> Result
     let Some(then) = &record.complete else {
         return Err(Error::new(Code::DRIFT, "its ADD never ended: delete the pod to have it attached anew"));
     };
-    let now = netns.run(|| add::look(&mut Netlink::open()?))??;
+    let now = add::look(Inside::new(netns).netlink()?)?;
     let primary_only = session.config.check_networks == CheckNetworks::Primary;
     let extras =
         record.remaining().filter(|(_, attachment, _)| attachment.role == Role::Extra && !primary_only);

@@ -1,0 +1,309 @@
+//! Starting a plugin as posix_spawn(3) does, with the one thing that it has no word for: the plugin dies
+//! with us. Runtimes kill with SIGKILL, after which nothing of ours could end it.
+//!
+//! fork(2) would copy our page tables for a child that throws them away at once; that costs more than all
+//! else that Braid does for a plugin. So the child borrows our memory until it executes (`CLONE_VM`,
+//! `CLONE_VFORK`), while this thread is suspended. What it runs by then is a list of system calls over
+//! what was prepared before: nothing allocates, locks or panics.
+
+use std::cell::Cell;
+use std::ffi::{CString, OsString};
+use std::fmt;
+use std::io::{self, PipeReader, PipeWriter, pipe};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+use std::ptr;
+
+use nix::errno::Errno;
+use nix::libc;
+use nix::sched::{CloneFlags, clone};
+use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+
+/// The child's stack until it executes: it makes a dozen system calls, one call deep.
+const STACK_BYTES: usize = 16 << 10;
+
+/// A child in a process group of its own, with our ends of its pipes.
+#[derive(Debug)]
+pub(super) struct Spawned {
+    pub(super) child: Child,
+    pub(super) stdin: PipeWriter,
+    pub(super) stdout: PipeReader,
+    pub(super) stderr: PipeReader,
+}
+
+/// A child that has not been waited for, or how it ended.
+#[derive(Debug)]
+pub(super) struct Child {
+    pid: Pid,
+    ended: Option<Ended>,
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Ended {
+    /// With this status.
+    Exited(i32),
+    /// By this signal.
+    Killed(i32),
+}
+
+impl Ended {
+    /// Whether it ended by itself, with status 0.
+    pub(super) fn is_success(self) -> bool {
+        self == Self::Exited(0)
+    }
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exited(status) => write!(f, "exited with status {status}"),
+            Self::Killed(signal) => write!(f, "was killed by signal {signal}"),
+        }
+    }
+}
+
+/// Starts `executable` in `/` with these variables and no others, no signal blocked or ignored.
+///
+/// # Errors
+/// What the system says: that the executable is being written, for example (`ETXTBSY`).
+pub(super) fn spawn(executable: &Path, environment: &[(OsString, OsString)]) -> io::Result<Spawned> {
+    let program = CString::new(executable.as_os_str().as_bytes())?;
+    let variables = environment.iter().map(|(name, value)| variable(name, value));
+    let variables: Vec<CString> = variables.collect::<io::Result<_>>()?;
+    let (stdin_end, stdin) = pipe()?;
+    let (stdout, stdout_end) = pipe()?;
+    let (stderr, stderr_end) = pipe()?;
+    let ends: [OwnedFd; 3] = [stdin_end.into(), stdout_end.into(), stderr_end.into()];
+    let pid = start(&program, &variables, ends.each_ref().map(AsRawFd::as_raw_fd))?;
+    Ok(Spawned { child: Child { pid, ended: None }, stdin, stdout, stderr })
+}
+
+fn variable(name: &OsString, value: &OsString) -> io::Result<CString> {
+    let mut text = name.clone();
+    text.push("=");
+    text.push(value);
+    Ok(CString::new(text.into_vec())?)
+}
+
+/// What the child needs, as the kernel takes it.
+struct Execution<'a> {
+    program: &'a CString,
+    arguments: [*const libc::c_char; 2],
+    variables: Vec<*const libc::c_char>,
+    streams: [RawFd; 3],
+    parent: libc::pid_t,
+    /// Set by the child where it could not execute.
+    errno: Cell<i32>,
+}
+
+#[allow(unsafe_code, reason = "no safe wrapper starts a child that dies with us without copying page tables")]
+fn start(program: &CString, variables: &[CString], streams: [RawFd; 3]) -> io::Result<Pid> {
+    let pointers = variables.iter().map(|variable| variable.as_ptr());
+    let execution = Execution {
+        program,
+        arguments: [program.as_ptr(), ptr::null()],
+        variables: pointers.chain([ptr::null()]).collect(),
+        streams,
+        parent: Pid::this().as_raw(),
+        errno: Cell::new(0),
+    };
+    let child = || {
+        execution.errno.set(execute(&execution));
+        // SAFETY: ends the child alone: without exit handlers, which are ours.
+        unsafe { libc::_exit(127) }
+    };
+    let mut stack = [0_u8; STACK_BYTES];
+    let flags = CloneFlags::CLONE_VM | CloneFlags::CLONE_VFORK;
+    let before = block_signals()?;
+    // SAFETY: this thread is suspended until the child has executed or ended, so that the stack and all
+    // that `child` borrows outlive its use. No handler can run in the child: signals are blocked, and the
+    // mask is lifted only once every handler of ours is reset.
+    let started = unsafe { clone(Box::new(child), &mut stack, flags, Some(libc::SIGCHLD)) };
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&before), None)?;
+    let pid = started?;
+    match execution.errno.get() {
+        0 => Ok(pid),
+        errno => {
+            let _ = wait(pid, 0);
+            Err(io::Error::from_raw_os_error(errno))
+        }
+    }
+}
+
+fn block_signals() -> nix::Result<SigSet> {
+    let mut before = SigSet::empty();
+    sigprocmask(SigmaskHow::SIG_BLOCK, Some(&SigSet::all()), Some(&mut before))?;
+    Ok(before)
+}
+
+/// Runs in the child: returns the error number where it could not execute.
+#[allow(unsafe_code, reason = "system calls between clone and exec, for which nothing may allocate")]
+fn execute(execution: &Execution<'_>) -> i32 {
+    let [stdin, stdout, stderr] = execution.streams;
+    // SAFETY: system calls on values and on memory that `execution` keeps alive; the pointer lists end
+    // with null. None of the descriptors is below 3, since the standard library has opened those.
+    unsafe {
+        let prepared = libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) == 0
+            // We may have died before the line above.
+            && libc::getppid() == execution.parent
+            && libc::setpgid(0, 0) == 0
+            && libc::chdir(c"/".as_ptr()) == 0
+            && libc::dup2(stdin, 0) >= 0
+            && libc::dup2(stdout, 1) >= 0
+            && libc::dup2(stderr, 2) >= 0
+            && reset_signals();
+        if prepared {
+            libc::execve(
+                execution.program.as_ptr(),
+                execution.arguments.as_ptr(),
+                execution.variables.as_ptr(),
+            );
+        }
+        match *libc::__errno_location() {
+            0 => libc::ESRCH,
+            errno => errno,
+        }
+    }
+}
+
+/// Undoes what the standard library and [`crate::signal`] have set: SIGPIPE ignored, signals blocked.
+#[allow(unsafe_code, reason = "system calls between clone and exec, for which nothing may allocate")]
+fn reset_signals() -> bool {
+    // SAFETY: both sets are initialised before they are read, and only the child's own disposition and
+    // mask change, since neither CLONE_SIGHAND nor CLONE_THREAD is set.
+    unsafe {
+        let mut none = std::mem::MaybeUninit::uninit();
+        libc::signal(libc::SIGPIPE, libc::SIG_DFL) != libc::SIG_ERR
+            && libc::sigemptyset(none.as_mut_ptr()) == 0
+            && libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), ptr::null_mut()) == 0
+    }
+}
+
+impl Child {
+    /// How it ended, where it has; reaps it then.
+    pub(super) fn try_wait(&mut self) -> io::Result<Option<Ended>> {
+        if self.ended.is_none() {
+            self.ended = wait(self.pid, libc::WNOHANG)?;
+        }
+        Ok(self.ended)
+    }
+
+    /// Kills the process group, which lives on where the child has left others in it.
+    pub(super) fn kill_group(&self) {
+        let _ = killpg(self.pid, Signal::SIGKILL);
+    }
+}
+
+/// nix's wait has no word for real-time signals, and would lose how the child ended.
+#[allow(unsafe_code, reason = "the raw status is needed")]
+fn wait(pid: Pid, flags: i32) -> io::Result<Option<Ended>> {
+    let mut status = 0;
+    // SAFETY: the kernel writes one integer, which lives on our stack.
+    match unsafe { libc::waitpid(pid.as_raw(), &raw mut status, flags) } {
+        -1 => Err(Errno::last().into()),
+        0 => Ok(None),
+        _ if libc::WIFSIGNALED(status) => Ok(Some(Ended::Killed(libc::WTERMSIG(status)))),
+        _ => Ok(Some(Ended::Exited(libc::WEXITSTATUS(status)))),
+    }
+}
+
+/// The same bond for a child that the standard library starts.
+#[allow(unsafe_code, reason = "std offers no other way to run code between fork and exec")]
+pub(crate) fn die_with_us(command: &mut Command) {
+    let braid = Pid::this();
+    let in_child = move || {
+        nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
+        // We may have died before the line above.
+        if nix::unistd::getppid() == braid { Ok(()) } else { Err(Errno::ESRCH.into()) }
+    };
+    // SAFETY: between fork and exec the closure makes two system calls, and neither allocates nor locks.
+    unsafe { command.pre_exec(in_child) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+
+    fn shell(script: &str) -> (String, Ended) {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("script");
+        std::fs::write(&file, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let environment = [("PATH".into(), "/usr/bin:/bin".into()), ("A".into(), "x=y z".into())];
+        let mut spawned = spawn(&file, &environment).unwrap();
+        drop(spawned.stdin);
+        let mut text = String::new();
+        spawned.stdout.read_to_string(&mut text).unwrap();
+        let ended = wait(spawned.child.pid, 0).unwrap().unwrap();
+        (text, ended)
+    }
+
+    #[test]
+    fn a_child_gets_what_it_was_given_and_nothing_else() {
+        let (text, ended) = shell("pwd; env | sort; cat; exit 3");
+        assert_eq!(text, "/\nA=x=y z\nPATH=/usr/bin:/bin\nPWD=/\n");
+        assert_eq!(ended, Ended::Exited(3));
+    }
+
+    #[test]
+    fn a_child_has_no_descriptor_of_ours() {
+        let kept = tempfile::NamedTempFile::new().unwrap();
+        let (text, _) = shell("ls -l /proc/$$/fd");
+        assert!(!text.contains(&*kept.path().to_string_lossy()), "{text}");
+    }
+
+    #[test]
+    fn a_child_is_in_a_group_of_its_own_and_dies_with_us() {
+        let (text, _) = shell("cut -d' ' -f5 /proc/$$/stat; echo $$");
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines[0], lines[1], "process group and process");
+    }
+
+    #[test]
+    fn signals_are_as_a_process_expects_them() {
+        let mut all = SigSet::empty();
+        all.add(Signal::SIGTERM);
+        all.thread_block().unwrap();
+        let (text, _) = shell("sed -n 's/^Sig[BI][lg][kn]:.//p' /proc/self/status");
+        all.thread_unblock().unwrap();
+        let masks: Vec<_> = text.lines().map(|mask| u64::from_str_radix(mask, 16).unwrap()).collect();
+        let pipe = 1 << (Signal::SIGPIPE as u32 - 1);
+        assert_eq!((masks[0], masks[1] & pipe), (0, 0), "blocked, and SIGPIPE ignored");
+    }
+
+    #[test]
+    fn our_own_mask_is_as_before() {
+        let before = SigSet::thread_get_mask().unwrap();
+        shell("true");
+        assert_eq!(SigSet::thread_get_mask().unwrap(), before);
+    }
+
+    #[test]
+    fn real_time_signals_are_told_too() {
+        assert_eq!(shell("kill -40 $$").1, Ended::Killed(40));
+    }
+
+    #[test]
+    fn what_cannot_be_executed_says_why_and_is_reaped() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = spawn(&dir.path().join("absent"), &[]).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::ENOENT));
+        let file = dir.path().join("plain");
+        std::fs::write(&file, "text").unwrap();
+        assert_eq!(spawn(&file, &[]).unwrap_err().raw_os_error(), Some(libc::EACCES));
+        assert_eq!(wait(Pid::from_raw(-1), libc::WNOHANG).unwrap_err().raw_os_error(), Some(libc::ECHILD));
+    }
+
+    #[test]
+    fn a_variable_with_a_nul_is_refused() {
+        let error = spawn(Path::new("/bin/true"), &[("A".into(), "b\0c".into())]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+    }
+}

@@ -383,7 +383,7 @@ fn a_multus_configuration_moves() {
     machine.node.write("list.yaml", &json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string());
     let arguments = "get network-attachment-definitions --all-namespaces -o yaml";
     machine.stand_in("kubectl", arguments, &format!("cat {}", machine.node.path_text("list.yaml")));
-    machine.sh("cargo build --release; install target/release/braid /opt/cni/bin/braid");
+    machine.sh("scripts/build; install target/dist/braid /opt/cni/bin/braid");
     machine.sh(&block("node", "definitions").text);
     assert_eq!(machine.sh("ls /etc/cni/net.d/braid.d"), "cluster.yaml\n");
     primary(&machine);

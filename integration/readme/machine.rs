@@ -91,17 +91,16 @@ impl Machine {
         );
     }
 
-    /// The repository, with a `target` of its own and a cargo that knows one command.
+    /// The repository, with a `target` of its own and a `scripts/build` that has built before.
     fn check_out_repository(&self) {
         for entry in fs::read_dir(env!("CARGO_MANIFEST_DIR")).unwrap().flatten() {
-            if entry.file_name() != "target" {
+            if entry.file_name() != "target" && entry.file_name() != "scripts" {
                 symlink(entry.path(), self.node.path("repo").join(entry.file_name())).unwrap();
             }
         }
-        self.stand_in(
-            "cargo",
-            "build --release",
-            &format!("mkdir -p target/release && cp {BRAID} target/release/braid"),
+        self.executable(
+            "repo/scripts/build",
+            &format!("mkdir -p target/dist && cp {BRAID} target/dist/braid"),
         );
     }
 

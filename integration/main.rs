@@ -31,3 +31,4 @@ mod protocol;
 mod readme;
 mod scenarios;
 mod teardown;
+mod tenancy;

@@ -5,8 +5,10 @@
 //! snapshots anew: `INSTA_UPDATE=always cargo nextest run --test integration operator`.
 
 mod installing;
+mod looking;
 mod pages;
 mod records;
+mod validating;
 
 use std::process::{Command, Output};
 
@@ -38,14 +40,7 @@ impl<'n> Tool<'n> {
         Self { node, command, input: None }
     }
 
-    #[allow(dead_code, reason = "commands that are still to come use it")]
-    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
-        self.command.env(name, value);
-        self
-    }
-
     /// What standard input has.
-    #[allow(dead_code, reason = "commands that are still to come use it")]
     pub(crate) fn input(mut self, text: &str) -> Self {
         self.input = Some(text.to_owned());
         self

@@ -33,6 +33,7 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::runtime::{Builder, Runtime};
 
+pub(crate) use credential::end_of as token_end;
 pub use error::{ClusterError, Expiry};
 
 use access::{Access, Source};

@@ -7,11 +7,12 @@
 //!
 //! A command looks at a node, or changes one, and returns what came of it as data; how that is shown is
 //! decided once, by [`console`]. Nothing here runs where `CNI_COMMAND` is set.
-#![allow(dead_code, reason = "commands that are still to come use it")]
 
 mod change;
 mod cli;
 pub mod console;
+mod doctor;
+mod explain;
 mod install;
 mod installation;
 mod list;
@@ -20,7 +21,9 @@ mod node;
 mod records;
 mod repair;
 mod runtime;
+mod source;
 mod uninstall;
+mod validate;
 mod version;
 
 use std::ffi::OsString;
@@ -53,6 +56,9 @@ enum CommandError {
     /// Braid cannot be installed, or taken away.
     #[error(transparent)]
     Install(#[from] install::InstallError),
+    /// There is no pod to explain.
+    #[error(transparent)]
+    Explain(#[from] explain::ExplainError),
     /// The ledger cannot be looked at.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
@@ -100,6 +106,9 @@ fn carry_out(cli: Cli, console: &mut Console<'_>) -> Result<Exit, CommandError> 
             let left = uninstall.run(console)?;
             Ok(console.show(&left)?)
         }
+        Some(Command::Doctor(doctor)) => Ok(console.show(&doctor.run()?)?),
+        Some(Command::Explain(explain)) => Ok(console.show(&explain.run()?)?),
+        Some(Command::Validate(validate)) => Ok(console.show(&validate.run()?)?),
         Some(Command::List(list)) => Ok(console.show(&list.run()?)?),
         Some(Command::Show(show)) => Ok(console.show(&show.run()?)?),
         Some(Command::Gc(gc)) => Ok(console.show(&gc.run()?)?),

@@ -165,7 +165,7 @@ pub fn finder<'a>(config: &Config, node: NodeDefinitions, api: Api<'a>, on_outag
     Finder { node, api, copies, on_outage, version, warnings, answers: BTreeMap::new() }
 }
 
-/// Makes the plan and holds it against the node and the sandbox.
+/// Makes the plan and holds it against the node and the sandbox, where there is one already.
 ///
 /// # Errors
 /// [`Error`] for the first thing that makes the plan impossible.
@@ -173,7 +173,7 @@ pub fn plan(
     config: &Config,
     plugin_path: &[std::path::PathBuf],
     sandbox: &Sandbox,
-    inside: &mut Inside<'_>,
+    inside: Option<&mut Inside<'_>>,
     pod: &Pod,
     wishes: Wishes,
     definitions: &mut Finder<'_>,
@@ -190,8 +190,11 @@ pub fn plan(
     let mut primary = resolve_primary(config, has_default, definitions)?;
     assign_devices(&mut selected, primary.iter_mut().chain(&mut node_networks), config, pod)?;
     let replacement = has_default.then(|| selected.pop()).flatten();
-    let links =
-        if selected.is_empty() && node_networks.is_empty() { BTreeSet::new() } else { link_names(inside)? };
+    let links = if selected.is_empty() && node_networks.is_empty() {
+        BTreeSet::new()
+    } else {
+        inside.map_or_else(|| Ok(BTreeSet::new()), link_names)?
+    };
     let of_pod = replacement.map(|replacement| PrimaryNetwork::OfPod(Box::new(replacement)));
     let primary = of_pod.or(primary.map(PrimaryNetwork::OfNode));
     let mut plan = plan::make(plan::Inputs { config, sandbox, primary, node_networks, selected, links })?;

@@ -128,7 +128,7 @@ fn read_token(path: &Path) -> Result<SecretString, String> {
 
 /// When a token ends, where it is a JSON web token that says so (RFC 7519, section 4.1.4). The signature
 /// is not looked at: this is for a message alone.
-fn end_of(token: &str) -> Option<DateTime<Utc>> {
+pub(crate) fn end_of(token: &str) -> Option<DateTime<Utc>> {
     #[derive(Deserialize)]
     struct Claims {
         exp: serde_json::Number,

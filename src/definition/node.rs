@@ -61,6 +61,17 @@ impl NodeDefinitions {
         found
     }
 
+    /// Every network that can be used, manifests first; `version` fills in where one has none.
+    pub fn networks(&self, version: Version) -> Vec<NetworkConfig> {
+        let manifests = self.manifests.iter().filter_map(|manifest| {
+            let missing = Missing { name: Some(manifest.name.as_str()), version };
+            NetworkConfig::parse(manifest.config.as_ref()?, &missing).ok()
+        });
+        let files = self.files.iter();
+        let files = files.filter_map(|(_, path)| netconf::load(path, &Missing { name: None, version }).ok());
+        manifests.chain(files).collect()
+    }
+
     fn warned(&mut self, error: &NetconfError) -> Vec<PathBuf> {
         self.warnings.push(error.to_string());
         Vec::new()

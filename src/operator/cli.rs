@@ -6,10 +6,13 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
 use super::console::Format;
+use super::doctor::Doctor;
+use super::explain::Explain;
 use super::install::Install;
 use super::list::{List, Show};
 use super::repair::{Gc, Repair};
 use super::uninstall::Uninstall;
+use super::validate::Validate;
 
 /// A CNI meta-plugin: gives a pod its primary network and every extra network it asks for.
 #[derive(Debug, Parser)]
@@ -53,6 +56,32 @@ pub(super) enum Command {
         after_help = "Examples:\n  braid uninstall --dry-run\n  kubectl drain node1 --ignore-daemonsets & braid uninstall --wait"
     )]
     Uninstall(Uninstall),
+    /// Check configurations, definitions and pods' annotations
+    #[command(
+        long_about = "Holds files against the rules that the plugin has for them: configurations and conflists, \
+                      NetworkAttachmentDefinitions, and the networks annotations of pods and of what makes pods. All \
+                      problems at once, as FILE:LINE:COLUMN. Needs no node and no cluster. Ends with 1 where something \
+                      is wrong.",
+        after_help = "Examples:\n  braid validate conf/*.conflist conf/pods/*.yaml\n  kubectl get pod web -o yaml | braid validate -"
+    )]
+    Validate(Validate),
+    /// Check whether this node is fit for pods with several networks
+    #[command(
+        long_about = "Looks at the runtime, Braid's place and configuration, the primary network, plugins, capabilities, \
+                      kernel, state, records and API, and changes nothing. Each line is ok, warn or fail, with what was \
+                      found, and below it what to do. Ends with 1 where something fails.",
+        after_help = "Examples:\n  braid doctor\n  braid doctor --strict -o json"
+    )]
+    Doctor(Doctor),
+    /// Show what would be attached to a pod on this node, and why
+    #[command(
+        long_about = "Makes the plan that ADD would carry out for a pod on this node, and shows it: networks in order, \
+                      interfaces, where each definition is, the rule that allows it, plugins, capabilities, default \
+                      routes, and requests to the API. Ends with 1 where the pod would be refused, with the reason. \
+                      Nothing is changed.",
+        after_help = "Examples:\n  braid explain pod.yaml\n  kubectl get pod web -o yaml | braid explain -\n  braid explain --pod team-a/web"
+    )]
+    Explain(Explain),
     /// List what is attached on this node, and whether the kernel agrees
     #[command(
         long_about = "Lists every attachment that Braid has recorded on this node, with the pod, the addresses, the age, \

@@ -34,8 +34,6 @@ pub(super) struct Installation {
     pub(super) stance: Stance,
     /// The whole file.
     pub(super) document: Value,
-    /// Braid's own entry in it.
-    pub(super) entry: Map<String, Value>,
     /// What a runtime would send of it: the entry, with name and version of the network.
     pub(super) request: Value,
 }
@@ -77,7 +75,6 @@ impl Installation {
             file: file.to_owned(),
             stance: if is_first { Stance::Delegating } else { Stance::Chained },
             document: document.clone(),
-            entry: entry.clone(),
             request: request(list, entry),
         })
     }

@@ -63,8 +63,6 @@ pub(super) enum NodeError {
 pub(super) struct Node {
     /// Its runtime, with the directories that were named on the command line.
     pub(super) runtime: Runtime,
-    /// Where Braid stands.
-    pub(super) installation: Installation,
     /// Its configuration there.
     pub(super) config: Config,
 }
@@ -90,7 +88,7 @@ impl Node {
             file: installation.file.clone(),
             source: Box::new(source),
         })?;
-        Ok(Self { runtime, installation, config })
+        Ok(Self { runtime, config })
     }
 
     /// Where plugins are, as a runtime would have it.

@@ -90,7 +90,7 @@ fn make_plan(
     let api = session.cluster.as_mut().map_or(Api::Absent, Api::Asked);
     let on_outage = if must_publish { OnOutage::Refuse } else { OnOutage::UseCopies };
     let mut definitions = prepare::finder(session.config, NodeDefinitions::default(), api, on_outage);
-    prepare::plan(session.config, &session.path, sandbox, inside, pod, wishes, &mut definitions)
+    prepare::plan(session.config, &session.path, sandbox, Some(inside), pod, wishes, &mut definitions)
 }
 
 /// The mode comes from the configuration; on ADD the runtime's `prevResult` must agree with it.

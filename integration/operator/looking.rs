@@ -1,0 +1,124 @@
+//! `explain` and `doctor`: what would happen on a node, and whether it is fit.
+
+use insta::assert_snapshot;
+use serde_json::{Value, json};
+
+use super::{Said, Tool};
+use crate::node::Node;
+
+/// A node with a primary and the networks `team-a/blue`, `default/shared` and `team-b/red`.
+fn node(more: Value) -> Node {
+    let node = Node::new();
+    let mut entry = json!({
+        "type": "braid", "confDir": node.path("braid.d"), "cniDir": node.path("state"),
+        "primaryConfDir": node.path("net.d"), "binDir": node.path("bin"), "clusterNetwork": "auto",
+        "capabilities": {"io.kubernetes.cri.pod-annotations": true},
+    });
+    entry.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap());
+    let conflist = json!({"cniVersion": "1.0.0", "name": "node", "plugins": [entry]});
+    node.write("net.d/00-braid.conflist", &conflist.to_string());
+    let primary = json!({"cniVersion": "1.0.0", "name": "cluster", "plugins": [{"type": "primary"}]});
+    node.write("net.d/10-primary.conflist", &primary.to_string());
+    node.recorders(["primary", "shared", "red", "braid"]);
+    node.network("blue", json!({"capabilities": {"ips": true}}));
+    node.define("default", "shared", json!({"type": "shared"}));
+    node.define("team-b", "red", json!({"type": "red"}));
+    node
+}
+
+fn braid<'n>(node: &'n Node, arguments: &[&str]) -> Tool<'n> {
+    let conf_dir = node.path_text("net.d");
+    let bin_dir = node.path_text("bin");
+    let (command, rest) = arguments.split_first().unwrap();
+    let place = [*command, "--conf-dir", &conf_dir, "--bin-dir", &bin_dir, "--runtime", "containerd"];
+    Tool::new(node, &[place.as_slice(), rest].concat())
+}
+
+fn explain(node: &Node, networks: &str) -> Said {
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": "web", "namespace": "team-a", "annotations": {"k8s.v1.cni.cncf.io/networks": networks}},
+    });
+    braid(node, &["explain", "-"]).input(&pod.to_string()).run()
+}
+
+#[test]
+fn a_plan_is_shown_and_nothing_is_done() {
+    let node = node(json!({}));
+    let before = node.dump();
+    let networks = r#"[{"name": "blue", "ips": ["10.9.0.2/24"], "default-route": ["10.9.0.1"]}, {"name": "shared", "namespace": "default", "interface": "data0"}]"#;
+    assert_snapshot!(explain(&node, networks).snapshot());
+    assert_eq!((node.calls_in_order().len(), node.dump()), (0, before));
+}
+
+#[test]
+fn a_refusal_is_the_one_that_add_would_give() {
+    let node = node(json!({}));
+    let said = explain(&node, "team-b/red");
+    assert_snapshot!(said.snapshot());
+    let pod = node.pod("team-a", "web");
+    let error = pod.add(json!({"clusterNetwork": "auto"})).networks("team-b/red").run();
+    let sentence = error.json()["msg"].as_str().unwrap().trim_start_matches("pod team-a/web: ").to_owned();
+    assert!(said.stdout.contains(&sentence), "{sentence}: {}", said.stdout);
+    assert_snapshot!(explain(&node, "bleu").snapshot());
+    assert_snapshot!(explain(&node, "blue@eth0").snapshot());
+}
+
+#[test]
+fn what_cannot_be_explained_says_why() {
+    let node = node(json!({}));
+    assert_snapshot!(braid(&node, &["explain", "-"]).input("kind: Service\n").run().snapshot());
+    assert_snapshot!(braid(&node, &["explain", "--pod", "team-a/web"]).run().snapshot());
+    assert_snapshot!(braid(&node, &["explain"]).run().snapshot());
+}
+
+/// The kernel's line is the machine's own.
+fn diagnosis(node: &Node, more: &[&str]) -> String {
+    let said = braid(node, &[&["doctor"], more].concat()).run();
+    let lines: Vec<&str> = said.stdout.lines().collect();
+    let at = lines.iter().position(|line| line.contains("  kernel  ")).unwrap_or(lines.len());
+    let advice = lines.get(at).is_some_and(|line| line.starts_with("warn"));
+    let kept = lines.iter().enumerate().filter(|(line, _)| *line != at && !(advice && *line == at + 1));
+    let kept: Vec<&str> = kept.map(|(_, line)| *line).collect();
+    let text = format!("status {}\n{}\n{}", said.status, kept.join("\n"), said.stderr);
+    // Whether the machine that runs the tests has a containerd is its own business.
+    text.replace(" (/etc/containerd/config.toml)", "")
+}
+
+#[test]
+fn a_node_that_is_fit() {
+    let node = node(json!({}));
+    let before = node.dump();
+    assert_snapshot!(diagnosis(&node, &[]));
+    assert_eq!(node.dump(), before);
+    let json = braid(&node, &["doctor", "-o", "json"]).run().json();
+    assert_eq!(json["findings"][0]["check"], "runtime");
+}
+
+#[test]
+fn a_node_that_is_not() {
+    let node = node(
+        json!({"drain": true, "clusterNetwrk": "x", "capabilities": {}, "kubeconfig": "/none/kubeconfig"}),
+    );
+    node.write(
+        "net.d/00-a.conf",
+        "{\"name\": \"first\", \"type\": \"absent\", \"capabilities\": {\"portMappings\": true}}",
+    );
+    node.write("braid.d/torn.json", "{");
+    node.write("state/records/x@eth0", "damage");
+    std::fs::remove_file(node.path("bin/braid")).unwrap();
+    for directory in ["state", "state/records"] {
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::set_permissions(node.path(directory), std::fs::Permissions::from_mode(0o700)).unwrap();
+    }
+    assert_snapshot!(diagnosis(&node, &[]));
+}
+
+#[test]
+fn a_node_without_braid() {
+    let node = Node::new();
+    assert_snapshot!(diagnosis(&node, &[]));
+    node.write("net.d/10-primary.conflist", "{\"name\": \"p\", \"plugins\": [{\"type\": \"ptp\"}]}");
+    node.write("net.d/10-primary.conflist.before-braid", "{}");
+    assert!(diagnosis(&node, &[]).contains("--mode chained-file"));
+}

@@ -1,0 +1,109 @@
+//! `validate`: all problems of a file at once, each at its place.
+
+use insta::assert_snapshot;
+
+use super::Tool;
+use crate::node::Node;
+
+fn validate(name: &str, text: &str) -> String {
+    let node = Node::new();
+    node.write(name, text);
+    Tool::new(&node, &["validate", &node.path_text(name)]).run().snapshot()
+}
+
+#[test]
+fn a_conflist_with_several_mistakes() {
+    let text = r#"{
+  "cniVersion": "9.9.9",
+  "name": "not a name",
+  "plugins": [
+    {"type": "bridge", "capabilities": []},
+    {"bridge": "br0"},
+    {
+      "type": "braid",
+      "clusterNetwrk": "auto",
+      "confDir": "relative",
+      "delegateTimeout": "soon"
+    }
+  ]
+}
+"#;
+    assert_snapshot!(validate("x.conflist", text));
+}
+
+#[test]
+fn json_that_ends_early() {
+    assert_snapshot!(validate("x.conf", "{\n  \"name\": \"x\",\n"));
+}
+
+#[test]
+fn manifests_with_a_configuration_inside() {
+    let text = r#"apiVersion: k8s.cni.cncf.io/v1
+kind: NetworkAttachmentDefinition
+metadata:
+  name: Blue
+  namespace: team-a
+spec:
+  config: |
+    {
+      "cniVersion": "1.0.0",
+      "type": "a/b"
+    }
+---
+kind: NetworkAttachmentDefinition
+metadata: {name: red}
+spec:
+  config: '{"type": }'
+"#;
+    assert_snapshot!(validate("x.yaml", text));
+}
+
+#[test]
+fn annotations_of_pods_and_of_what_makes_pods() {
+    let text = r#"apiVersion: v1
+kind: Pod
+metadata:
+  name: web
+  annotations:
+    k8s.v1.cni.cncf.io/networks: |
+      [
+        {"name": "lan", "ip": ["10.0.0.1"], "mac": "03:00:00:00:00:01"},
+        {"name": "lan", "interface": "lo"}
+      ]
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec:
+  template:
+    metadata:
+      annotations:
+        k8s.v1.cni.cncf.io/networks: lan, Lan@data0, lan@eth0%
+"#;
+    assert_snapshot!(validate("pod.yaml", text));
+}
+
+#[test]
+fn standard_input_is_a_file_too() {
+    let node = Node::new();
+    let said = Tool::new(&node, &["validate", "-"]).input("kind: Pod\nmetadata: {namespace: A}\n").run();
+    assert_snapshot!(said.snapshot());
+    let json = Tool::new(&node, &["validate", "-", "-o", "json"]).input("{\"name\": 1}").run().json();
+    assert_eq!(json["problems"][0]["line"], 1);
+}
+
+/// Everything to copy is valid.
+#[test]
+fn the_repositorys_own_files_are_valid() {
+    let node = Node::new();
+    let mut files = Vec::new();
+    for directory in ["conf", "conf/definitions", "conf/pods", "conf/kubernetes"] {
+        let entries =
+            std::fs::read_dir(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(directory)).unwrap();
+        files.extend(entries.flatten().map(|entry| entry.path()).filter(|path| path.is_file()));
+    }
+    assert!(files.len() > 15);
+    let files: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
+    let arguments: Vec<&str> = ["validate"].into_iter().chain(files.iter().map(String::as_str)).collect();
+    Tool::new(&node, &arguments).run().assert_status(0);
+}

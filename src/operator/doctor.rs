@@ -1,0 +1,421 @@
+//! `braid doctor`: whether a node is fit for pods with several networks. It looks, and changes nothing.
+
+use std::path::{Path, PathBuf};
+
+use chrono::{TimeDelta, Utc};
+use clap::Args;
+use serde::Serialize;
+
+use super::CommandError;
+use super::console::{Exit, Look, Tone, View};
+use super::installation::{EXTENSIONS, Installation, Stance};
+use super::node::{self, NodeOptions};
+use super::records::{Entry, Kernel, Records};
+use super::runtime::{Kind, Runtime};
+use crate::cluster::{Cluster, ClusterConfig, ClusterError};
+use crate::cni::netconf::{self, Missing, NetworkConfig};
+use crate::cni::request::Environment;
+use crate::config::{ANNOTATIONS_CAPABILITY, CheckNetworks, Config, ResultScope};
+use crate::definition::{Api, NodeDefinitions, OnOutage};
+use crate::delegate;
+use crate::ledger::Ledger;
+use crate::{prepare, primary};
+
+/// How long before its end a token is worth a warning.
+const TOKEN_MARGIN: TimeDelta = TimeDelta::minutes(10);
+
+/// What `braid doctor` is told.
+#[derive(Args, Debug)]
+pub(super) struct Doctor {
+    /// End with 1 for warnings, too
+    #[arg(long)]
+    strict: bool,
+    #[command(flatten)]
+    node: NodeOptions,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Level {
+    Ok,
+    Warn,
+    Fail,
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Serialize)]
+struct Finding {
+    check: &'static str,
+    level: Level,
+    /// What was found.
+    message: String,
+    /// What to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    advice: Option<String>,
+}
+
+fn ok(check: &'static str, message: impl Into<String>) -> Finding {
+    Finding { check, level: Level::Ok, message: message.into(), advice: None }
+}
+
+fn warn(check: &'static str, message: impl Into<String>, advice: impl Into<String>) -> Finding {
+    Finding { check, level: Level::Warn, message: message.into(), advice: Some(advice.into()) }
+}
+
+fn fail(check: &'static str, message: impl Into<String>, advice: impl Into<String>) -> Finding {
+    Finding { check, level: Level::Fail, message: message.into(), advice: Some(advice.into()) }
+}
+
+/// All that was found.
+#[derive(Debug, Serialize)]
+pub(super) struct Diagnosis {
+    #[serde(skip)]
+    strict: bool,
+    findings: Vec<Finding>,
+}
+
+impl Doctor {
+    pub(super) fn run(&self) -> Result<Diagnosis, CommandError> {
+        let runtime = node::runtime(&self.node.directories, Path::new("/"))?;
+        let mut findings = vec![found_runtime(&runtime)];
+        let place = match &self.node.config {
+            Some(file) => Installation::in_file(file, &["braid"]).into_iter().next(),
+            None => Installation::all(&runtime.conf_dir, &["braid"]).into_iter().next(),
+        };
+        match place {
+            None => findings.push(not_installed(&runtime)),
+            Some(place) => findings.extend(installed(&runtime, &place)),
+        }
+        Ok(Diagnosis { strict: self.strict, findings })
+    }
+}
+
+fn found_runtime(runtime: &Runtime) -> Finding {
+    let directories = format!("configurations in {}", runtime.conf_dir.display());
+    match (runtime.kind, &runtime.file) {
+        (Some(kind), Some(file)) => ok("runtime", format!("{kind} ({}), {directories}", file.display())),
+        (Some(kind), None) => ok("runtime", format!("{kind}, {directories}")),
+        (None, _) => warn(
+            "runtime",
+            format!("no configuration of a known runtime is here; taken for granted: {directories}"),
+            "name the directories with --conf-dir and --bin-dir if they are others",
+        ),
+    }
+}
+
+fn not_installed(runtime: &Runtime) -> Finding {
+    let advice = if Installation::all(&runtime.conf_dir, &[]).is_empty() && lost_entry(runtime).is_some() {
+        "the primary's daemon has rewritten its file and dropped braid's entry: run braid install --mode chained-file"
+    } else {
+        "run braid install"
+    };
+    fail(
+        "installation",
+        format!("no configuration in {} has braid in it", runtime.conf_dir.display()),
+        advice,
+    )
+}
+
+/// The file that Braid was chained in, and that has lost its entry.
+fn lost_entry(runtime: &Runtime) -> Option<PathBuf> {
+    netconf::list(&runtime.conf_dir, &["before-braid"]).ok()?.into_iter().next()
+}
+
+fn installed(runtime: &Runtime, place: &Installation) -> Vec<Finding> {
+    let config = match place.config() {
+        Ok(config) => config,
+        Err(error) => {
+            let message = format!("{}: {error}", place.file.display());
+            return vec![fail("configuration", message, "correct it; until then no pod starts")];
+        }
+    };
+    let mut findings = vec![configuration(place, &config)];
+    findings.extend(is_picked(runtime, place));
+    findings.extend(binary(runtime));
+    let (network, finding) = primary_network(&config, place, runtime);
+    findings.push(finding);
+    let path = config.plugin_path(&runtime.bin_dirs);
+    findings.extend(network.as_ref().map(|network| plugins(network, &path)));
+    findings.push(capabilities(&config, network.as_ref(), place.stance));
+    findings.extend(crio(runtime, &config));
+    findings.extend(definitions(&config));
+    findings.push(kernel());
+    findings.extend(state(&config));
+    findings.extend(api(&config));
+    findings
+}
+
+fn configuration(place: &Installation, config: &Config) -> Finding {
+    let stance = match place.stance {
+        Stance::Delegating => "delegating",
+        Stance::Chained => "chained",
+        Stance::ChainedFile => "chained by a file of its own",
+    };
+    let message = format!("{} ({stance})", place.file.display());
+    match config.warnings.as_slice() {
+        _ if config.drain => {
+            let message = message + ": draining, no new extra network is attached";
+            warn("configuration", message, "run braid uninstall to go on, or braid install to stay")
+        }
+        [] => ok("configuration", message),
+        warnings => {
+            warn("configuration", format!("{message}: {}", warnings.join("; ")), "correct these keys")
+        }
+    }
+}
+
+/// A runtime takes the first file of the directory.
+fn is_picked(runtime: &Runtime, place: &Installation) -> Option<Finding> {
+    if place.stance == Stance::ChainedFile {
+        let message = "the entry is a file of its own, which containerd 2.1, CRI-O 1.33 and later read";
+        return Some(warn(
+            "order",
+            message,
+            "see that the runtime is new enough: older ones ignore it silently",
+        ));
+    }
+    let first = netconf::list(&runtime.conf_dir, &EXTENSIONS).ok()?.into_iter().next()?;
+    Some(if first == place.file {
+        ok("order", "the runtime reads braid's file first")
+    } else {
+        let message = format!("the runtime reads {} first, and not braid's file", first.display());
+        fail("order", message, "rename one of the two, so that braid's sorts first")
+    })
+}
+
+fn binary(runtime: &Runtime) -> Option<Finding> {
+    let kind = "braid".parse().ok()?;
+    Some(match delegate::find(&kind, &runtime.bin_dirs) {
+        Ok(file) => ok("binary", file.display().to_string()),
+        Err(error) => fail("binary", error.to_string(), "run braid install"),
+    })
+}
+
+fn primary_network(
+    config: &Config,
+    place: &Installation,
+    runtime: &Runtime,
+) -> (Option<NetworkConfig>, Finding) {
+    if let Some(source) = &config.primary {
+        let mut finder =
+            prepare::finder(config, NodeDefinitions::read(&config.conf_dirs), Api::Absent, OnOutage::Refuse);
+        return match primary::resolve(source, config, &mut finder) {
+            Ok(resolved) => {
+                let network = resolved.network;
+                let finding = ready(config, &network);
+                (Some(network), finding)
+            }
+            Err(error) => {
+                (None, fail("primary", error.to_string(), "see why the primary has written no file"))
+            }
+        };
+    }
+    let own = netconf::list(&runtime.conf_dir, &EXTENSIONS).unwrap_or_default();
+    let file = if place.stance == Stance::ChainedFile { own.first() } else { Some(&place.file) };
+    let network = file.and_then(|file| netconf::load(file, &Missing::default()).ok());
+    let finding = ok("primary", "the runtime runs it: braid stands in its chain");
+    (network, finding)
+}
+
+fn ready(config: &Config, network: &NetworkConfig) -> Finding {
+    match config.readiness_file.as_ref().filter(|file| !file.exists()) {
+        Some(file) => {
+            let message = format!("{} is not ready: {} is missing", network.name, file.display());
+            fail("primary", message, "see why the primary does not come up")
+        }
+        None => ok("primary", format!("network \"{}\"", network.name)),
+    }
+}
+
+fn plugins(network: &NetworkConfig, path: &[PathBuf]) -> Finding {
+    let ipam = network.plugins.iter().filter_map(|plugin| plugin.ipam()?.parse().ok());
+    let kinds = network.plugins.iter().map(|plugin| plugin.kind.clone()).chain(ipam);
+    let missing: Vec<String> =
+        kinds.filter_map(|kind| delegate::find(&kind, path).err()).map(|error| error.to_string()).collect();
+    if missing.is_empty() {
+        ok("plugins", "every plugin of the primary is installed")
+    } else {
+        fail("plugins", missing.join("; "), "install them, or set binDir to where they are")
+    }
+}
+
+/// A runtime hands over only what our own entry declares.
+fn capabilities(config: &Config, network: Option<&NetworkConfig>, stance: Stance) -> Finding {
+    let declared = config.declared_capabilities.clone().unwrap_or_default();
+    let mut wanted = vec![ANNOTATIONS_CAPABILITY];
+    if let (Stance::Delegating, Some(network)) = (stance, network) {
+        let taken = network.plugins.iter().flat_map(|plugin| plugin.capabilities()).filter(|(_, on)| *on);
+        wanted.extend(taken.map(|(name, _)| name));
+    }
+    let missing: Vec<&str> = wanted.into_iter().filter(|name| !declared.contains_key(*name)).collect();
+    if missing.is_empty() {
+        return ok("capabilities", "what the primary takes is declared");
+    }
+    let message = format!("the runtime does not hand over {}", missing.join(", "));
+    fail("capabilities", message, "declare them in \"capabilities\" of braid's entry: braid install does")
+}
+
+fn crio(runtime: &Runtime, config: &Config) -> Vec<Finding> {
+    if runtime.kind != Some(Kind::Crio) {
+        return Vec::new();
+    }
+    let mut findings = Vec::new();
+    if config.result_scope == ResultScope::All {
+        let message = "CRI-O reports every address of a result as the pod's";
+        findings.push(fail("crio", message, "set \"resultScope\": \"primary\""));
+    }
+    let uses_whereabouts = NodeDefinitions::read(&config.conf_dirs)
+        .networks(config.version)
+        .iter()
+        .any(|network| network.plugins.iter().any(|plugin| plugin.ipam() == Some("whereabouts")));
+    if uses_whereabouts && config.check_networks == CheckNetworks::All {
+        let message = "CRI-O runs CHECK after every ADD, and whereabouts' always fails";
+        findings.push(fail("crio", message, "set \"checkNetworks\": \"kernel\""));
+    }
+    findings
+}
+
+fn definitions(config: &Config) -> Vec<Finding> {
+    let node = NodeDefinitions::read(&config.conf_dirs);
+    let mut findings: Vec<Finding> = node
+        .warnings
+        .iter()
+        .map(|warning| warn("definitions", warning.clone(), "repair or remove the file"))
+        .collect();
+    let networks = node.networks(config.version);
+    if findings.is_empty() {
+        findings.push(ok("definitions", format!("{} on this node", networks.len())));
+    }
+    findings
+}
+
+/// Kinds of link that plugins make, and the modules that have them.
+fn kernel() -> Finding {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let modules = Path::new("/lib/modules").join(release.trim());
+    let built_in = std::fs::read_to_string(modules.join("modules.builtin")).unwrap_or_default();
+    let loadable = std::fs::read_to_string(modules.join("modules.dep")).unwrap_or_default();
+    let has = |name: &&str| {
+        let file = format!("/{}.ko", if **name == *"vlan" { "8021q" } else { name });
+        let module = if **name == *"vlan" { "8021q" } else { name };
+        built_in.contains(&file) || loadable.contains(&file) || Path::new("/sys/module").join(module).exists()
+    };
+    let kinds = ["bridge", "macvlan", "ipvlan", "vlan", "veth"];
+    let missing: Vec<&str> = kinds.into_iter().filter(|kind| !has(kind)).collect();
+    if missing.is_empty() {
+        return ok("kernel", format!("{} has {}", release.trim(), kinds.join(", ")));
+    }
+    let message = format!("{}: no module is seen for {}", release.trim(), missing.join(", "));
+    warn("kernel", message, "harmless where no network needs them, or where they are built in and not listed")
+}
+
+fn state(config: &Config) -> Vec<Finding> {
+    let directory = config.state_dir.display();
+    let records = match Records::look(&Ledger::new(&config.state_dir)) {
+        Ok(records) => records,
+        Err(error) => {
+            return vec![fail(
+                "state",
+                error.to_string(),
+                "repair it: without it no pod gets an extra network",
+            )];
+        }
+    };
+    let mut findings = Vec::new();
+    let parent = config.state_dir.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
+    match nix::unistd::access(parent, nix::unistd::AccessFlags::W_OK) {
+        Ok(()) => findings.push(ok("state", format!("{directory}: {} records", records.live.len()))),
+        Err(errno) => findings.push(fail(
+            "state",
+            format!("{directory} cannot be written: {errno}"),
+            "make it writable: without it no pod gets an extra network",
+        )),
+    }
+    let stale = records.live.iter().map(Entry::of).filter(|entry| entry.kernel == Kernel::Gone).count();
+    if stale > 0 {
+        findings.push(warn("records", format!("{stale} of sandboxes that are gone"), "run braid gc"));
+    }
+    if !records.orphans.is_empty() {
+        let message = format!("{} networks could not be torn down", records.orphans.len());
+        findings.push(warn("records", message, "see to their plugins, then run braid gc"));
+    }
+    for unreadable in &records.unreadable {
+        let message = format!("{}: {}", unreadable.file.display(), unreadable.problem);
+        findings.push(warn("records", message, "look at it, then remove it"));
+    }
+    findings
+}
+
+fn api(config: &Config) -> Vec<Finding> {
+    let settings = ClusterConfig {
+        kubeconfig: config.kubeconfig.clone(),
+        timeout: config.api_timeout,
+        ..ClusterConfig::default()
+    };
+    let Some(mut cluster) = Cluster::configured(&settings, &Environment::of_process()) else {
+        return vec![ok("api", "none is configured: definitions are the node's")];
+    };
+    let mut findings: Vec<Finding> = config.kubeconfig.iter().filter_map(|file| token(file)).collect();
+    let Ok(probe) = "braid-doctor".parse() else { return findings };
+    let answer = cluster.definitions(&[(config.multus_namespace.clone(), probe)]).pop();
+    findings.push(match answer {
+        // That it is not there is an answer to a question that we may ask.
+        Some(Ok(_) | Err(ClusterError::NotFound { .. })) => {
+            ok("api", "it answers, and lets braid read definitions")
+        }
+        Some(Err(error)) => {
+            fail("api", error.to_string(), "without it, pods with networks of the cluster do not start")
+        }
+        None => fail("api", "it was not asked", "look at the kubeconfig"),
+    });
+    findings
+}
+
+/// A token that ends soon, and that nobody renews.
+fn token(kubeconfig: &Path) -> Option<Finding> {
+    use secrecy::ExposeSecret;
+    let read = kube::config::Kubeconfig::read_from(kubeconfig).ok()?;
+    let users = read.auth_infos.into_iter().filter_map(|user| user.auth_info);
+    let text = users.into_iter().find_map(|user| match (user.token_file, user.token) {
+        (Some(file), _) => std::fs::read_to_string(file).ok(),
+        (None, token) => token.map(|token| token.expose_secret().to_owned()),
+    })?;
+    let end = crate::cluster::token_end(&text)?;
+    let shown = end.format("%Y-%m-%d %H:%M:%S UTC");
+    Some(if end < Utc::now() {
+        fail(
+            "token",
+            format!("it ended at {shown}"),
+            "renew it: braid install, or the DaemonSet, writes a new one",
+        )
+    } else if end < Utc::now() + TOKEN_MARGIN {
+        warn("token", format!("it ends at {shown}"), "see that somebody renews it")
+    } else {
+        ok("token", format!("good until {shown}"))
+    })
+}
+
+impl View for Diagnosis {
+    fn text(&self, look: &Look) -> String {
+        self.findings.iter().map(|finding| line(finding, look)).collect()
+    }
+
+    fn exit(&self) -> Exit {
+        let bad =
+            |finding: &Finding| finding.level == Level::Fail || (self.strict && finding.level == Level::Warn);
+        if self.findings.iter().any(bad) { Exit::Failed } else { Exit::Done }
+    }
+}
+
+fn line(finding: &Finding, look: &Look) -> String {
+    let level = match finding.level {
+        Level::Ok => look.paint(Tone::Good, "ok  "),
+        Level::Warn => look.paint(Tone::Odd, "warn"),
+        Level::Fail => look.paint(Tone::Bad, "fail"),
+    };
+    let mut text = format!("{level}  {:<14}{}\n", finding.check, finding.message);
+    if let Some(advice) = &finding.advice {
+        text.push_str(&format!("      {:<14}{advice}\n", ""));
+    }
+    text
+}

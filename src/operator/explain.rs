@@ -1,0 +1,339 @@
+//! `braid explain`: the plan of a pod as ADD would carry it out, without carrying it out. The steps are
+//! ADD's own; the API is asked where one is configured, and told nothing.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::CommandError;
+use super::console::{Exit, Look, Tone, View};
+use super::node::{Node, NodeOptions};
+use crate::cluster::{Cluster, ClusterConfig};
+use crate::cni::error::Error;
+use crate::cni::netconf::{self, NetconfError};
+use crate::cni::request::{Environment, Sandbox};
+use crate::config::{ANNOTATIONS_CAPABILITY, Config};
+use crate::definition::{Api, Copies, NodeDefinitions, OnOutage, Wanted};
+use crate::name::Namespace;
+use crate::plan::{Attachment, Plan, Role};
+use crate::pod::Pod;
+use crate::prepare::{self, Wishes};
+use crate::selection::Selection;
+
+/// What `braid explain` is told.
+#[derive(Args, Debug)]
+pub(super) struct Explain {
+    /// A pod's manifest, in YAML or JSON; - reads standard input
+    #[arg(required_unless_present = "pod", conflicts_with = "pod", value_name = "FILE")]
+    manifest: Option<PathBuf>,
+    /// A pod that the API has, as namespace/name
+    #[arg(long, value_name = "POD")]
+    pod: Option<String>,
+    #[command(flatten)]
+    node: NodeOptions,
+}
+
+/// Why there is nothing to explain.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ExplainError {
+    /// The manifest cannot be read.
+    #[error(transparent)]
+    File(#[from] NetconfError),
+    /// The manifest is no pod's.
+    #[error("the manifest is not valid: {0}")]
+    Manifest(String),
+    /// The pod is not named as it must be.
+    #[error("\"{0}\" is no pod: name it as namespace/name")]
+    Pod(String),
+    /// No API is configured.
+    #[error("no API is configured on this node: give a manifest, or set \"kubeconfig\"")]
+    NoApi,
+}
+
+/// A pod's plan.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Explained {
+    pod: String,
+    /// Why ADD would fail.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refused: Option<String>,
+    attachments: Vec<Planned>,
+    requests: Vec<String>,
+    warnings: Vec<String>,
+}
+
+/// One attachment of the plan.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Planned {
+    interface: String,
+    network: String,
+    role: Role,
+    /// Where its definition is.
+    source: String,
+    /// Why the pod may have it.
+    allowed: String,
+    plugins: Vec<String>,
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    capabilities: Map<String, Value>,
+    /// The gateways of the default route that it takes; empty for the network's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    default_route: Option<Vec<std::net::IpAddr>>,
+}
+
+#[derive(Deserialize)]
+struct Manifest {
+    kind: String,
+    #[serde(default)]
+    metadata: Metadata,
+}
+
+#[derive(Default, Deserialize)]
+struct Metadata {
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    namespace: Option<String>,
+    #[serde(default)]
+    annotations: Map<String, Value>,
+}
+
+/// Who is explained, and what it asks for.
+struct Subject {
+    namespace: String,
+    name: String,
+    annotations: Map<String, Value>,
+}
+
+impl Explain {
+    pub(super) fn run(&self) -> Result<Explained, CommandError> {
+        let node = Node::find(&self.node)?;
+        let mut cluster = cluster(&node.config);
+        let subject = self.subject(cluster.as_mut())?;
+        let mut config = node.config.clone();
+        config.runtime_config.insert(ANNOTATIONS_CAPABILITY.to_owned(), Value::Object(subject.annotations));
+        let sandbox = sandbox(&subject.namespace, &subject.name);
+        let pod = Pod::from_args(&sandbox.args).map_err(Error::from)?;
+        let mut explained = Explained {
+            pod: pod.to_string(),
+            refused: None,
+            attachments: Vec::new(),
+            requests: Vec::new(),
+            warnings: Vec::new(),
+        };
+        if let Err(error) = fill(&mut explained, &node, &config, &sandbox, &pod, cluster) {
+            explained.refused = Some(error.to_string());
+        }
+        Ok(explained)
+    }
+
+    fn subject(&self, cluster: Option<&mut Cluster>) -> Result<Subject, CommandError> {
+        let Some(pod) = &self.pod else { return Ok(self.read_manifest()?) };
+        let named = pod
+            .split_once('/')
+            .and_then(|(namespace, name)| Some((namespace.parse::<Namespace>().ok()?, name.to_owned())));
+        let (namespace, name) = named.ok_or_else(|| ExplainError::Pod(pod.clone()))?;
+        let object = cluster.ok_or(ExplainError::NoApi)?.pod(&namespace, &name).map_err(Error::from)?;
+        let annotations = object.annotations.into_iter().map(|(key, value)| (key, json!(value))).collect();
+        Ok(Subject { namespace: namespace.to_string(), name, annotations })
+    }
+
+    fn read_manifest(&self) -> Result<Subject, ExplainError> {
+        let text = read_text(self.manifest.as_deref().unwrap_or(Path::new("-")))?;
+        let manifests: Vec<Value> = serde_saphyr::from_multiple(&text)
+            .map_err(|error| ExplainError::Manifest(crate::cni::error::one_line(&error.to_string(), 300)))?;
+        let pods = manifests.into_iter().filter_map(|value| serde_json::from_value::<Manifest>(value).ok());
+        let pod = pods.into_iter().find(|manifest| manifest.kind == "Pod");
+        let Metadata { name, namespace, annotations } =
+            pod.ok_or_else(|| ExplainError::Manifest("no object of kind Pod is in it".to_owned()))?.metadata;
+        Ok(Subject { namespace: namespace.unwrap_or_else(|| "default".to_owned()), name, annotations })
+    }
+}
+
+/// A file's text, or standard input's where its name is `-`.
+pub(super) fn read_text(file: &Path) -> Result<String, NetconfError> {
+    if file != Path::new("-") {
+        return netconf::read_file(file);
+    }
+    let failed = |source| NetconfError::File { path: "standard input".into(), source };
+    let mut text = String::new();
+    std::io::stdin().lock().take(netconf::MAX_FILE_BYTES).read_to_string(&mut text).map_err(failed)?;
+    Ok(text)
+}
+
+fn cluster(config: &Config) -> Option<Cluster> {
+    let cluster = ClusterConfig {
+        kubeconfig: config.kubeconfig.clone(),
+        timeout: config.api_timeout,
+        ..ClusterConfig::default()
+    };
+    Cluster::configured(&cluster, &Environment::of_process())
+}
+
+fn sandbox(namespace: &str, name: &str) -> Sandbox {
+    let args = format!("IgnoreUnknown=1;K8S_POD_NAMESPACE={namespace};K8S_POD_NAME={name}");
+    let request = Environment::from([
+        ("CNI_COMMAND", "ADD"),
+        ("CNI_CONTAINERID", "explained"),
+        ("CNI_NETNS", "/none"),
+        ("CNI_IFNAME", "eth0"),
+        ("CNI_ARGS", args.as_str()),
+    ]);
+    match crate::cni::request::Request::read(request) {
+        Some(Ok(crate::cni::request::Request { verb: crate::cni::request::Verb::Add(sandbox), .. })) => {
+            sandbox
+        }
+        _ => sandbox("default", ""),
+    }
+}
+
+fn fill(
+    explained: &mut Explained,
+    node: &Node,
+    config: &Config,
+    sandbox: &Sandbox,
+    pod: &Pod,
+    mut cluster: Option<Cluster>,
+) -> Result<(), Error> {
+    let wishes = Wishes::read(config, pod, cluster.as_mut())?;
+    let selections: Vec<Selection> = wishes.networks.iter().chain(&wishes.default_network).cloned().collect();
+    explained.requests = requests(config, &selections, cluster.is_some());
+    let api = cluster.as_mut().map_or(Api::Absent, Api::Asked);
+    let mut definitions = prepare::finder(config, NodeDefinitions::default(), api, OnOutage::Refuse);
+    // Nothing is kept of what the API says: this is no ADD.
+    definitions.copies = Copies::new(Path::new("/dev/null"), Duration::ZERO);
+    let plan = prepare::plan(config, &node.plugin_path(), sandbox, None, pod, wishes, &mut definitions)?;
+    let sources = sources(&selections, &mut definitions);
+    explained.attachments = attachments(&plan, &sources, config, pod);
+    explained.warnings = plan.warnings;
+    Ok(())
+}
+
+/// What the API would be asked, and told.
+fn requests(config: &Config, selections: &[Selection], has_api: bool) -> Vec<String> {
+    if !has_api || selections.is_empty() {
+        return Vec::new();
+    }
+    let node = NodeDefinitions::read(&config.conf_dirs);
+    let unknown = selections.iter().filter(|selection| {
+        node.find_manifest(&selection.namespace, selection.name.as_str(), config.version).is_none()
+    });
+    let mut requests: Vec<String> = unknown
+        .map(|selection| {
+            format!("GET network-attachment-definition {}/{}", selection.namespace, selection.name)
+        })
+        .collect();
+    requests.sort();
+    requests.dedup();
+    if config.status_policy != crate::config::StatusPolicy::Never {
+        requests.push("PATCH the pod's network-status".to_owned());
+    }
+    requests
+}
+
+/// Where each selected definition is, by the name that its attachment has.
+fn sources(
+    selections: &[Selection],
+    definitions: &mut crate::definition::Finder<'_>,
+) -> Vec<(String, String)> {
+    // The policy has let the pod have them by now.
+    let viewer = &crate::definition::Administrator;
+    let wanted: Vec<Wanted<'_>> = selections
+        .iter()
+        .map(|selection| Wanted { namespace: &selection.namespace, name: &selection.name, viewer })
+        .collect();
+    let found = definitions.find_all(&wanted);
+    let label = |selection: &Selection| format!("{}/{}", selection.namespace, selection.name);
+    let pairs = selections.iter().zip(found);
+    pairs.filter_map(|(selection, it)| Some((label(selection), it.ok()?.source.to_string()))).collect()
+}
+
+fn attachments(plan: &Plan, sources: &[(String, String)], config: &Config, pod: &Pod) -> Vec<Planned> {
+    let planned = |attachment: &Attachment| {
+        let source = sources.iter().find(|(label, _)| *label == attachment.label);
+        Planned {
+            interface: attachment.interface.to_string(),
+            network: attachment.label.clone(),
+            role: attachment.role,
+            source: source
+                .map_or_else(|| "the node's configuration".to_owned(), |(_, source)| source.clone()),
+            allowed: allowed(&attachment.label, source.is_some(), config, pod),
+            plugins: attachment.network.plugins.iter().map(|plugin| plugin.kind.to_string()).collect(),
+            capabilities: crate::pod::without_annotations(&attachment.runtime_config),
+            default_route: attachment.default_route.clone(),
+        }
+    };
+    plan.attachments.iter().map(planned).collect()
+}
+
+/// The rule that lets the pod have a network, once the policy has let it.
+fn allowed(label: &str, is_selected: bool, config: &Config, pod: &Pod) -> String {
+    let owner = label.split('/').next().unwrap_or_default();
+    if !is_selected {
+        "the administrator's word".to_owned()
+    } else if owner == pod.namespace.as_str() {
+        "the pod's own namespace".to_owned()
+    } else if config.global_namespaces.iter().any(|global| global == owner) {
+        format!("{owner} is in globalNamespaces")
+    } else if !config.namespace_isolation {
+        "namespaceIsolation is off".to_owned()
+    } else {
+        format!("shared by {owner}")
+    }
+}
+
+impl View for Explained {
+    fn text(&self, look: &Look) -> String {
+        let mut text = match &self.refused {
+            Some(problem) => format!("pod {}: {}: {problem}\n", self.pod, look.paint(Tone::Bad, "refused")),
+            None => format!("pod {}: {}\n", self.pod, look.paint(Tone::Good, "would be attached")),
+        };
+        if !self.attachments.is_empty() {
+            let rows = self.attachments.iter().map(row).collect();
+            text.push('\n');
+            text.push_str(&look.table(["INTERFACE", "NETWORK", "PLUGINS", "ALLOWED BY", "DEFINITION"], rows));
+            text.push('\n');
+        }
+        for planned in &self.attachments {
+            text.push_str(&details(planned));
+        }
+        text.extend(self.requests.iter().map(|request| format!("asks the API: {request}\n")));
+        text.extend(self.warnings.iter().map(|it| format!("{}: {it}\n", look.paint(Tone::Odd, "warning"))));
+        text
+    }
+
+    fn exit(&self) -> Exit {
+        if self.refused.is_some() { Exit::Failed } else { Exit::Done }
+    }
+}
+
+fn row(planned: &Planned) -> [String; 5] {
+    [
+        planned.interface.clone(),
+        planned.network.clone(),
+        planned.plugins.join(", "),
+        planned.allowed.clone(),
+        planned.source.clone(),
+    ]
+}
+
+fn details(planned: &Planned) -> String {
+    let interface = &planned.interface;
+    let mut text: String = planned
+        .capabilities
+        .iter()
+        .map(|(name, value)| format!("{interface} asks for {name}: {value}\n"))
+        .collect();
+    if let Some(gateways) = &planned.default_route {
+        let gateways: Vec<String> = gateways.iter().map(ToString::to_string).collect();
+        let through =
+            if gateways.is_empty() { "the network's own gateways".to_owned() } else { gateways.join(", ") };
+        text.push_str(&format!("{interface} gets the default route, through {through}\n"));
+    }
+    text
+}

@@ -1,0 +1,185 @@
+//! A JSON or YAML text with the place of each value in it. JSON is read as YAML, whose subset it is.
+
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Value};
+use serde_saphyr::Spanned;
+
+/// A place in a text, both counted from 1.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(super) struct Spot {
+    pub(super) line: u64,
+    pub(super) column: u64,
+}
+
+/// A value and where it stands.
+#[derive(Clone, Debug)]
+pub(super) struct Node {
+    pub(super) spot: Spot,
+    pub(super) tree: Tree,
+}
+
+/// What stands there.
+#[derive(Clone, Debug)]
+pub(super) enum Tree {
+    /// A text, number, boolean or nothing.
+    Scalar(Value),
+    /// A list.
+    List(Vec<Node>),
+    /// An object: key, where it stands, value.
+    Map(Vec<(String, Spot, Node)>),
+}
+
+impl Node {
+    fn new(spanned: Spanned<Tree>) -> Self {
+        Self { spot: spot(&spanned), tree: spanned.value }
+    }
+
+    /// The value of a key, however it is written.
+    pub(super) fn get(&self, key: &str) -> Option<&Self> {
+        self.entry(key).map(|(_, value)| value)
+    }
+
+    /// A key's own place, and its value.
+    pub(super) fn entry(&self, key: &str) -> Option<(Spot, &Self)> {
+        let Tree::Map(entries) = &self.tree else { return None };
+        let found = entries.iter().find(|(name, _, _)| name.eq_ignore_ascii_case(key));
+        found.map(|(_, spot, value)| (*spot, value))
+    }
+
+    /// The elements of a list.
+    pub(super) fn elements(&self) -> &[Self] {
+        match &self.tree {
+            Tree::List(elements) => elements,
+            _ => &[],
+        }
+    }
+
+    /// The text of a scalar.
+    pub(super) fn text(&self) -> Option<&str> {
+        match &self.tree {
+            Tree::Scalar(value) => value.as_str(),
+            _ => None,
+        }
+    }
+
+    /// The value without places.
+    pub(super) fn to_value(&self) -> Value {
+        match &self.tree {
+            Tree::Scalar(value) => value.clone(),
+            Tree::List(elements) => elements.iter().map(Self::to_value).collect(),
+            Tree::Map(entries) => {
+                let pairs = entries.iter().map(|(key, _, value)| (key.clone(), value.to_value()));
+                Value::Object(pairs.collect::<Map<_, _>>())
+            }
+        }
+    }
+}
+
+fn spot<T>(spanned: &Spanned<T>) -> Spot {
+    Spot { line: spanned.referenced.line(), column: spanned.referenced.column() }
+}
+
+/// The documents of a text.
+///
+/// # Errors
+/// What is wrong, and where it is known.
+pub(super) fn documents(text: &str) -> Result<Vec<Node>, (Option<Spot>, String)> {
+    let options = serde_saphyr::options! {
+        budget: serde_saphyr::budget! { max_nodes: 50_000, max_events: 200_000, max_documents: 1024, },
+        alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: 50_000 },
+    };
+    serde_saphyr::from_multiple_with_options::<Spanned<Tree>>(text, options)
+        .map(|documents| documents.into_iter().map(Node::new).collect())
+        .map_err(|error| {
+            let place = error.location().map(|it| Spot { line: it.line(), column: it.column() });
+            let text = error.to_string();
+            (place, crate::cni::error::one_line(text.lines().next().unwrap_or_default(), 300))
+        })
+}
+
+/// Where a place inside a text stands, when that text is itself a scalar of `source` at `outer`: below the
+/// mark of a block, or behind the quote.
+pub(super) fn inside(source: &str, outer: Spot, inner: Spot) -> Spot {
+    let index = |number: u64| usize::try_from(number.saturating_sub(1)).unwrap_or(usize::MAX);
+    let line = source.lines().nth(index(outer.line)).unwrap_or_default();
+    let rest: String = line.chars().skip(index(outer.column)).collect();
+    let starts_block = rest.starts_with(['|', '>']);
+    if !starts_block && !rest.starts_with(['"', '\'']) && inner.line > 1 {
+        return Spot { line: outer.line + inner.line - 1, column: inner.column + outer.column - 1 };
+    }
+    if !starts_block {
+        let quote = u64::from(rest.starts_with(['"', '\'']));
+        return Spot { line: outer.line, column: outer.column + quote + inner.column - 1 };
+    }
+    let number = outer.line + inner.line;
+    let first = source.lines().nth(index(outer.line + 1)).unwrap_or_default();
+    let indent = first.chars().take_while(|c| *c == ' ').count();
+    Spot { line: number, column: inner.column + u64::try_from(indent).unwrap_or_default() }
+}
+
+impl<'de> Deserialize<'de> for Tree {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(TreeVisitor)
+    }
+}
+
+struct TreeVisitor;
+
+impl<'de> Visitor<'de> for TreeVisitor {
+    type Value = Tree;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any value")
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Tree, E> {
+        Ok(Tree::Scalar(value.into()))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Tree, E> {
+        Ok(Tree::Scalar(value.into()))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Tree, E> {
+        Ok(Tree::Scalar(value.into()))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Tree, E> {
+        Ok(Tree::Scalar(value.into()))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Tree, E> {
+        Ok(Tree::Scalar(value.into()))
+    }
+
+    fn visit_unit<E>(self) -> Result<Tree, E> {
+        Ok(Tree::Scalar(Value::Null))
+    }
+
+    fn visit_none<E>(self) -> Result<Tree, E> {
+        Ok(Tree::Scalar(Value::Null))
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Tree, D::Error> {
+        Tree::deserialize(deserializer)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Tree, A::Error> {
+        let mut elements = Vec::new();
+        while let Some(element) = list.next_element::<Spanned<Tree>>()? {
+            elements.push(Node::new(element));
+        }
+        Ok(Tree::List(elements))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Tree, A::Error> {
+        let mut entries = Vec::new();
+        while let Some(key) = map.next_key::<Spanned<String>>()? {
+            let at = spot(&key);
+            entries.push((key.value, at, Node::new(map.next_value()?)));
+        }
+        Ok(Tree::Map(entries))
+    }
+}

@@ -9,6 +9,7 @@ mod machine;
 mod messages;
 mod page;
 mod reference;
+mod reliability;
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -14,16 +14,20 @@
 mod apiserver;
 mod call;
 mod chain;
+mod chroot;
 mod kubelet;
+mod nameserver;
 mod node;
 mod pod;
 mod wire;
 
+mod anywhere;
 mod chaining;
 mod cluster;
 mod containerd;
 mod device;
 mod faults;
+mod image;
 mod kubernetes;
 mod load;
 mod operator;

@@ -15,7 +15,7 @@ use tonic::Status;
 
 use super::cri::{self, LinuxConfig, Metadata, SandboxConfig, Seen};
 use super::image;
-use crate::node::{BRAID, Node, PLUGIN_DIR, succeed};
+use crate::node::{BRAID, Node, PLUGIN_DIR};
 
 /// How long anything may take on a shared machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -43,8 +43,7 @@ impl<'n> Machine<'n> {
         let init = wait_for("the first process", || child_of(keeper.id()));
         let mut machine = Self { node, root, keeper, init, daemon: None };
         machine.start_daemon();
-        let image = image::build(&machine.root);
-        succeed("ctr", &["--address", &machine.socket_text(), "-n", "k8s.io", "images", "import", &image]);
+        machine.ctr(&["images", "import", &image::build(&machine.root)]);
         machine
     }
 
@@ -104,6 +103,16 @@ impl<'n> Machine<'n> {
         let log = fs::read_to_string(self.root.join("log")).unwrap_or_default();
         let starts = |line: &&str| line.contains("plugin") && !line.contains("level=error");
         log.lines().filter(|line| !starts(line)).collect::<Vec<_>>().join("\n")
+    }
+
+    /// containerd's own client; it must succeed. Returns what it printed.
+    pub(super) fn ctr(&self, arguments: &[&str]) -> String {
+        let mut command = self.inside("ctr");
+        command.args(["--address", &self.socket_text(), "-n", "k8s.io"]).args(arguments);
+        let output = command.output().unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "ctr {}: {errors}", arguments.join(" "));
+        String::from_utf8(output.stdout).unwrap()
     }
 
     // The kubelet's part.

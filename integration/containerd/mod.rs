@@ -280,3 +280,16 @@ fn containerd_is_killed_in_the_middle_of_an_add() {
     machine.list().iter().for_each(|id| machine.remove(id));
     assert_nothing_left(&machine, &before);
 }
+
+/// The image that `scripts/image` makes, as the node of `conf/kubernetes` gets it.
+#[test]
+fn the_image_runs_in_a_container() {
+    let node = node();
+    delegating(&node, json!({}));
+    let machine = Machine::start(&node);
+    let archive = crate::image::archive(&node);
+    machine.ctr(&["images", "import", archive.to_str().unwrap()]);
+    let group = format!("/{}/braid", node.host().name());
+    let run = ["run", "--rm", "--cgroup", &group, crate::image::NAME, "braid", "/braid", "version"];
+    assert!(machine.ctr(&run).contains(env!("CARGO_PKG_VERSION")));
+}

@@ -34,5 +34,6 @@ mod operator;
 mod protocol;
 mod readme;
 mod scenarios;
+mod soak;
 mod teardown;
 mod tenancy;

@@ -1,0 +1,41 @@
+//! A random walk of ADD, CHECK, DEL and GC with kills and faults, held against what must be true throughout.
+//!
+//! A short one runs with the other tests; `scripts/soak MINUTES [SEED]` runs the same for as long as one
+//! likes. The seed decides what is done; when a kill meets a call is up to the machine.
+//!
+//! - [`walk`]: the rounds, each a few calls at once and a look at the node afterwards;
+//! - [`sandbox`]: a pod as its runtime knows it;
+//! - [`weather`]: what is broken on the node for a while;
+//! - [`invariant`]: what must be true between two rounds.
+
+mod invariant;
+mod sandbox;
+mod walk;
+mod weather;
+
+use std::time::Duration;
+
+use crate::node::Node;
+use walk::Walk;
+
+/// The seed of the short walk.
+const SEED: u64 = 20_260_725;
+/// How long the short walk takes, its last tidying apart.
+const SECONDS: u64 = 25;
+
+fn number(variable: &str, otherwise: u64) -> u64 {
+    let said = std::env::var(variable).ok();
+    said.map_or(otherwise, |text| text.parse().unwrap_or_else(|_| panic!("{variable} is no number: {text}")))
+}
+
+#[test]
+fn a_random_walk_loses_nothing_and_leaks_nothing() {
+    let seed = number("BRAID_SOAK_SEED", SEED);
+    let seconds = number("BRAID_SOAK_SECONDS", SECONDS);
+    eprintln!("soak: seed {seed}, {seconds} s");
+    let node = Node::new();
+    walk::equip(&node);
+    let tally = Walk::new(&node, seed).run(Duration::from_secs(seconds));
+    eprintln!("soak: seed {seed}: {tally}, and nothing was lost or left");
+    tally.assert_busy(seconds);
+}

@@ -29,7 +29,20 @@ impl User {
 
     /// The one that the manifests in `conf/kubernetes` know.
     pub(crate) fn braid() -> Self {
-        Self::named("system:serviceaccount:braid:braid")
+        Self::service_account("braid", "braid")
+    }
+
+    pub(crate) fn service_account(namespace: &str, name: &str) -> Self {
+        Self::named(&format!("system:serviceaccount:{namespace}:{name}"))
+    }
+
+    /// Whoever set the cluster up, and may do everything.
+    pub(crate) fn administrator() -> Self {
+        Self { groups: vec!["system:masters".to_owned()], ..Self::named("kubernetes-admin") }
+    }
+
+    pub(crate) fn is_master(&self) -> bool {
+        self.groups.iter().any(|group| group == "system:masters")
     }
 }
 

@@ -1,8 +1,9 @@
 //! The API server of the tests as a program, for `scripts/bench` and for trying things out.
 //!
-//! `apiserver <manifest.yaml>...` serves the objects of the manifests, to a service account that may do
-//! everything. It prints the path of a kubeconfig for it, and after that, for each line on standard
-//! input, how many requests and connections there were since the line before. It ends with its input.
+//! `apiserver <manifest.yaml>...` serves the objects of the manifests; without any it is a cluster that has
+//! no NetworkAttachmentDefinitions yet. It prints the path of an administrator's kubeconfig, and after that,
+//! for each line on standard input, how many requests and connections there were since the line before, or
+//! what it holds where the line is `objects`. It ends with its input.
 
 #![allow(
     clippy::unwrap_used,
@@ -22,17 +23,19 @@ use std::io::BufRead;
 use serde_json::Value;
 
 fn main() {
-    let server = apiserver::ApiServer::start();
-    server.objects().rbac.is_off = true;
+    let server = apiserver::ApiServer::bare();
     for path in std::env::args().skip(1) {
         let text = std::fs::read_to_string(path).unwrap();
         let documents: Vec<Value> = serde_saphyr::from_multiple(&text).unwrap();
         documents.into_iter().for_each(|object| server.objects().put(object));
     }
-    println!("{}", server.usual_kubeconfig().display());
+    println!("{}", server.administrators_kubeconfig().display());
     let (mut requests, mut connections) = (0, 0);
     for line in std::io::stdin().lock().lines() {
-        line.unwrap();
+        if line.unwrap() == "objects" {
+            println!("{}", server.objects().names().join(" "));
+            continue;
+        }
         let now = (server.requests().len(), server.connections());
         println!("{} {}", now.0 - requests, now.1 - connections);
         (requests, connections) = now;

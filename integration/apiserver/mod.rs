@@ -143,6 +143,13 @@ impl ApiServer {
         Self::with(Setup::default())
     }
 
+    /// A server of which nothing but its own is there: no definitions, no rights of Braid's.
+    pub(crate) fn bare() -> Self {
+        let server = Self::with(Setup { manifests: Vec::new(), ..Setup::default() });
+        server.objects().has_no_definitions = true;
+        server
+    }
+
     /// The socket is opened in the caller's network namespace.
     pub(crate) fn with(setup: Setup) -> Self {
         let authority = Authority::new();
@@ -334,6 +341,11 @@ impl ApiServer {
         self.kubeconfig(json!({"token": self.token(&User::braid(), 3600)}))
     }
 
+    /// A kubeconfig with which everything is allowed.
+    pub(crate) fn administrators_kubeconfig(&self) -> PathBuf {
+        self.kubeconfig(json!({"token": self.token(&User::administrator(), 3600)}))
+    }
+
     /// What Kubernetes puts into a container for its service account.
     pub(crate) fn service_account(&self) -> PathBuf {
         let directory = self.directory.path().join("serviceaccount");
@@ -474,23 +486,36 @@ fn obey(
     let Some(user) = user else {
         return (401, Vec::new(), status(401, "Unauthorized", "Unauthorized", None).1.to_string());
     };
-    let path = parts.uri.path().strip_prefix(shared.prefix.as_str());
+    let target = parts.uri.path().strip_prefix(shared.prefix.as_str()).and_then(Target::parse);
     let call = Call {
         method: parts.method.as_str(),
-        target: path.and_then(Target::parse),
+        target: target.clone(),
         query: parts.uri.query().unwrap_or_default(),
         content_type: header(&parts.headers, "content-type").unwrap_or_default(),
         body,
     };
     let wants_metadata =
         header(&parts.headers, "accept").unwrap_or_default().contains("as=PartialObjectMetadata");
-    match shared.objects.lock().unwrap().answer(user, &call) {
+    let answer = shared.objects.lock().unwrap().answer(user, &call);
+    match answer {
+        Ok((201, value)) if value["kind"] == "TokenRequest" => {
+            (201, Vec::new(), with_token(shared, target.as_ref(), value).to_string())
+        }
         Ok((code, value)) if wants_metadata && code < 300 => {
             (code, Vec::new(), objects::metadata_only(value).to_string())
         }
         Ok((code, value)) => (code, Vec::new(), value.to_string()),
         Err(text) => (404, Vec::new(), text.to_owned()),
     }
+}
+
+/// A token of the service account, as it was asked for.
+fn with_token(shared: &Shared, target: Option<&Target>, mut request: Value) -> Value {
+    let Some(Target { namespace, name: Some(name), .. }) = target else { return request };
+    let user = User::service_account(namespace, name);
+    let token = shared.users.lock().unwrap().add_token(&user, 3600);
+    request["status"] = json!({"token": token});
+    request
 }
 
 fn whole(text: String) -> Body {

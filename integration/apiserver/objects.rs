@@ -21,15 +21,26 @@ pub(crate) struct Target {
     pub(crate) subresource: Option<String>,
 }
 
-/// Group, version, resource and kind of what the double keeps.
-const RESOURCES: [(&str, &str, &str, &str); 3] = [
-    ("k8s.cni.cncf.io", "v1", "network-attachment-definitions", "NetworkAttachmentDefinition"),
+/// Group, version, resource and kind of what the double keeps in namespaces.
+const NAMESPACED: [(&str, &str, &str, &str); 4] = [
+    ("k8s.cni.cncf.io", "v1", DEFINITIONS, "NetworkAttachmentDefinition"),
     ("", "v1", "pods", "Pod"),
+    ("", "v1", "serviceaccounts", "ServiceAccount"),
     ("events.k8s.io", "v1", "events", "Event"),
 ];
 
+/// The same of what is in none.
+const CLUSTER_WIDE: [(&str, &str, &str, &str); 4] = [
+    ("", "v1", "namespaces", "Namespace"),
+    ("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition"),
+    ("rbac.authorization.k8s.io", "v1", "clusterroles", "ClusterRole"),
+    ("rbac.authorization.k8s.io", "v1", "clusterrolebindings", "ClusterRoleBinding"),
+];
+
+const DEFINITIONS: &str = "network-attachment-definitions";
+
 impl Target {
-    /// `/api/v1/namespaces/a/pods/x/status`, `/apis/<group>/v1/namespaces/...`; `None` for all else.
+    /// `/api/v1/namespaces/a/pods/x/status`, `/apis/<group>/v1/clusterroles/...`; `None` for all else.
     pub(crate) fn parse(path: &str) -> Option<Self> {
         let parts: Vec<_> = path.strip_prefix('/')?.split('/').collect();
         let (group, version, rest) = match parts.as_slice() {
@@ -37,10 +48,12 @@ impl Target {
             ["apis", group, version, rest @ ..] => (*group, *version, rest),
             _ => return None,
         };
-        let ["namespaces", namespace, resource, rest @ ..] = rest else { return None };
-        let is_known =
-            |(g, v, r, _): &(&str, &str, &str, &str)| *g == group && *v == version && r == resource;
-        RESOURCES.iter().find(|known| is_known(known))?;
+        let (known, namespace, resource, rest) = match rest {
+            ["namespaces", namespace, resource, rest @ ..] => (NAMESPACED, *namespace, *resource, rest),
+            [resource, rest @ ..] => (CLUSTER_WIDE, "", *resource, rest),
+            [] => return None,
+        };
+        known.iter().find(|(g, v, r, _)| *g == group && *v == version && *r == resource)?;
         let (name, subresource) = match rest {
             [] => (None, None),
             [name] => (Some(*name), None),
@@ -49,8 +62,8 @@ impl Target {
         };
         Some(Self {
             group: group.to_owned(),
-            resource: (*resource).to_owned(),
-            namespace: (*namespace).to_owned(),
+            resource: resource.to_owned(),
+            namespace: namespace.to_owned(),
             name: name.map(str::to_owned),
             subresource: subresource.map(str::to_owned),
         })
@@ -116,11 +129,22 @@ impl Objects {
     /// Creates or replaces an object, as somebody with every right.
     pub(crate) fn put(&mut self, mut object: Value) {
         let kind = object["kind"].as_str().unwrap().to_owned();
-        let (_, _, resource, _) = RESOURCES.iter().find(|(.., known)| *known == kind).unwrap();
+        let mut known = NAMESPACED.iter().chain(&CLUSTER_WIDE);
+        let (_, _, resource, _) = known.find(|(.., known)| *known == kind).unwrap();
         let name = object["metadata"]["name"].as_str().unwrap().to_owned();
-        let namespace = object["metadata"]["namespace"].as_str().unwrap().to_owned();
+        let namespace = object["metadata"]["namespace"].as_str().unwrap_or_default().to_owned();
         self.stamp(&mut object);
-        self.kept.insert(((*resource).to_owned(), namespace, name), object);
+        self.keep(((*resource).to_owned(), namespace, name), object);
+    }
+
+    /// Keeps an object, and does what follows from it.
+    fn keep(&mut self, key: Key, object: Value) {
+        match key.0.as_str() {
+            "clusterroles" | "clusterrolebindings" => self.rbac.add(object.clone()),
+            "customresourcedefinitions" | DEFINITIONS => self.has_no_definitions = false,
+            _ => {}
+        }
+        self.kept.insert(key, object);
     }
 
     fn stamp(&mut self, object: &mut Value) {
@@ -143,6 +167,12 @@ impl Objects {
             .collect()
     }
 
+    /// Everything, as `resource/namespace/name`.
+    #[allow(dead_code, reason = "for the program")]
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.kept.keys().map(|(resource, namespace, name)| format!("{resource}/{namespace}/{name}")).collect()
+    }
+
     /// What an API server answers.
     pub(crate) fn answer(&mut self, user: &User, call: &Call<'_>) -> Result<Answer, &'static str> {
         let Some(target) = &call.target else { return Err("404 page not found\n") };
@@ -159,7 +189,13 @@ impl Objects {
             ("GET", None) if target.name.is_some() => self.read(target),
             ("GET", None) => self.list(target, call.query),
             ("POST", None) => self.create(target, call.body),
+            // The token itself is made where the tokens are.
+            ("POST", Some(subresource)) if subresource == "token" => match self.read(target) {
+                (200, _) => (201, json!({"kind": "TokenRequest", "apiVersion": "authentication.k8s.io/v1"})),
+                refused => refused,
+            },
             ("PATCH", _) => self.patch(target, call),
+            ("DELETE", None) if target.name.is_some() => self.delete(target),
             _ => status(
                 405,
                 "MethodNotAllowed",
@@ -217,9 +253,28 @@ impl Objects {
                 Some(json!({"name": key.2, "kind": target.resource})),
             );
         }
+        if !target.namespace.is_empty() {
+            object["metadata"]["namespace"] = json!(target.namespace);
+        }
         self.stamp(&mut object);
-        self.kept.insert(key, object.clone());
+        self.keep(key, object.clone());
         (201, object)
+    }
+
+    /// What is in a namespace goes with it, and definitions with the resource that they are.
+    fn delete(&mut self, target: &Target) -> Answer {
+        let key = target.key().unwrap();
+        let Some(object) = self.kept.remove(&key) else { return not_found(target) };
+        match target.resource.as_str() {
+            "namespaces" => self.kept.retain(|(_, namespace, _), _| *namespace != key.2),
+            "clusterroles" | "clusterrolebindings" => self.rbac.remove(&object),
+            "customresourcedefinitions" => {
+                self.has_no_definitions = true;
+                self.kept.retain(|(resource, ..), _| resource != DEFINITIONS);
+            }
+            _ => {}
+        }
+        (200, object)
     }
 
     fn patch(&mut self, target: &Target, call: &Call<'_>) -> Answer {
@@ -251,7 +306,7 @@ impl Objects {
             new["spec"] = old["spec"].clone();
         }
         self.stamp(&mut new);
-        self.kept.insert(key, new.clone());
+        self.keep(key, new.clone());
         (200, new)
     }
 

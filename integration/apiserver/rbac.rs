@@ -47,6 +47,7 @@ struct Rule {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Binding {
+    metadata: Named,
     role_ref: Named,
     subjects: Vec<Subject>,
 }
@@ -79,16 +80,32 @@ impl Rbac {
         let text = std::fs::read_to_string(&path).unwrap();
         let documents: Vec<Value> = serde_saphyr::from_multiple(&text).unwrap();
         for document in documents {
-            match document["kind"].as_str().unwrap() {
-                "ClusterRole" => self.roles.push(serde_json::from_value(document).unwrap()),
-                "ClusterRoleBinding" => self.bindings.push(serde_json::from_value(document).unwrap()),
-                other => panic!("{manifest} holds a {other}"),
-            }
+            self.add(document);
+        }
+    }
+
+    /// Adds a role or a binding; one of that name is replaced.
+    pub(crate) fn add(&mut self, document: Value) {
+        self.remove(&document);
+        match document["kind"].as_str().unwrap() {
+            "ClusterRole" => self.roles.push(serde_json::from_value(document).unwrap()),
+            "ClusterRoleBinding" => self.bindings.push(serde_json::from_value(document).unwrap()),
+            other => panic!("a {other} grants nothing"),
+        }
+    }
+
+    /// Takes a role or a binding away.
+    pub(crate) fn remove(&mut self, document: &Value) {
+        let name = document["metadata"]["name"].as_str().unwrap();
+        match document["kind"].as_str().unwrap() {
+            "ClusterRole" => self.roles.retain(|role| role.metadata.name != name),
+            _ => self.bindings.retain(|binding| binding.metadata.name != name),
         }
     }
 
     pub(crate) fn allows(&self, user: &User, right: &Right) -> bool {
         self.is_off
+            || user.is_master()
             || self
                 .bindings
                 .iter()

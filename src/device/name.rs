@@ -93,7 +93,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn resources_are_called_as_kubernetes_calls_them() {
+    fn resources_are_called_as_the_kubelet_calls_them() {
         for text in
             ["intel.com/sriov_vf", "openshift.io/sriovnic.1", "a/b", "gpu.nvidia.com", "a/B-_.9", "cpu"]
         {

@@ -1,0 +1,230 @@
+//! The whole plugin against the double of the API server alone: what a call asks, request for request, and
+//! what it does about answers that no API server gives when it is told to. What holds for every API server is
+//! in `kubernetes.rs`.
+
+use std::time::{Duration, Instant};
+
+use braid::netns::Netns;
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+
+use crate::apiserver::{ApiServer, Fault, Setup};
+use crate::call::Call;
+use crate::node::Node;
+use crate::pod::Pod;
+
+const STATUS: &str = "k8s.v1.cni.cncf.io/network-status";
+const DEFINITIONS: &str = "/apis/k8s.cni.cncf.io/v1/namespaces";
+const STATUS_OF_WEB: &str = "PATCH /api/v1/namespaces/team-a/pods/web/status";
+const UID: &str = "0f7c8d1e-0000-4000-8000-000000000001";
+
+/// A node with its API server, which listens where braid runs: in the node's namespace.
+struct Cluster {
+    node: Node,
+    server: ApiServer,
+}
+
+impl Cluster {
+    fn new() -> Self {
+        Self::with(Setup::default())
+    }
+
+    fn with(setup: Setup) -> Self {
+        let node = Node::new();
+        node.recorders(["primary", "blue", "red"]);
+        let host = Netns::open(node.host().path().as_ref()).unwrap();
+        let server = host.run(move || ApiServer::with(setup)).unwrap();
+        Self { node, server }
+    }
+
+    /// Definitions `team-a/blue` and `team-a/red`, and the pod `team-a/web`.
+    fn usual() -> Self {
+        let cluster = Self::new();
+        cluster.define("blue", json!({"addresses": ["10.9.0.2/24"]}));
+        cluster.define("red", json!({"addresses": ["10.8.0.2/24", "fd08::2/64"]}));
+        cluster.server.add_pod("team-a", "web", UID, json!({}));
+        cluster
+    }
+
+    fn define(&self, name: &str, more: Value) {
+        let mut config = json!({"cniVersion": "1.0.0", "type": name});
+        config.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap());
+        self.server.define("team-a", name, &config.to_string());
+    }
+
+    fn pod(&self) -> Pod<'_> {
+        self.node.pod("team-a", "web")
+    }
+
+    fn config(&self, more: Value) -> Value {
+        let mut config = json!({
+            "kubeconfig": self.server.usual_kubeconfig(),
+            "delegates": [{"type": "primary", "name": "cluster", "addresses": ["10.1.0.2/24"]}],
+            "apiTimeout": "2s",
+        });
+        config.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap());
+        config
+    }
+
+    /// The status annotation of `team-a/web` as the API has it.
+    fn status(&self) -> Value {
+        let objects = self.server.objects();
+        let pod = objects.get("pods", "team-a", "web").unwrap();
+        pod["metadata"]["annotations"][STATUS]
+            .as_str()
+            .map_or(Value::Null, |text| serde_json::from_str(text).unwrap())
+    }
+}
+
+/// With the UID that the API knows.
+fn known<'c>(call: Call<'c>, pod: &Pod<'_>) -> Call<'c> {
+    call.env("CNI_ARGS", &format!("{};K8S_POD_UID={UID}", pod.args()))
+}
+
+fn blue() -> String {
+    format!("GET {DEFINITIONS}/team-a/network-attachment-definitions/blue")
+}
+
+/// NPWG 1.3, sections 3.4.1 and 5: definitions from the API, one request each, and one for the status.
+#[test]
+fn networks_cost_a_request_for_each_definition_and_one_for_the_status() {
+    let cluster = Cluster::usual();
+    let pod = cluster.pod();
+    known(pod.add(cluster.config(json!({}))), &pod).networks("blue,red,blue").run().assert_success();
+    let mut lines = cluster.server.lines();
+    lines.sort();
+    assert_eq!(
+        lines,
+        [
+            blue(),
+            format!("GET {DEFINITIONS}/team-a/network-attachment-definitions/red"),
+            STATUS_OF_WEB.to_owned(),
+        ]
+    );
+    assert_eq!(cluster.server.connections(), 1);
+    pod.check().run().assert_success();
+    pod.del().run().assert_success();
+    pod.del().run().assert_success();
+    assert_eq!(
+        (cluster.server.requests().len(), cluster.server.connections()),
+        (3, 1),
+        "CHECK and DEL ask nothing"
+    );
+}
+
+#[test]
+fn a_status_that_is_not_taken_undoes_the_attachment() {
+    let cluster = Cluster::usual();
+    let before = cluster.node.dump();
+    let pod = cluster.pod();
+    cluster.server.next("PATCH", Fault::status(422, "Invalid", "annotation too long"));
+    let call = known(pod.add(cluster.config(json!({}))), &pod).networks("blue");
+    call.run().assert_error(7, ["pod team-a/web", "annotation too long"]);
+    let copy = "file state/definitions/team-a_blue".to_owned();
+    assert_eq!(cluster.node.leftovers(&before), [copy], "the last-known-good copy alone");
+    assert_eq!(cluster.node.state("records"), Vec::<String>::new());
+}
+
+#[test]
+fn a_clear_no_is_never_overruled_by_a_copy() {
+    let cluster = Cluster::usual();
+    let config = cluster.config(json!({"statusPolicy": "never"}));
+    cluster.pod().add(config.clone()).networks("blue").run().assert_success();
+    let refusals = [
+        (403, "Forbidden", "403"),
+        (401, "Unauthorized", "does not accept"),
+        (404, "NotFound", "has no NetworkAttachmentDefinitions"),
+    ];
+    for (code, reason, text) in refusals {
+        cluster.server.next("network-attachment-definitions/blue", Fault::status(code, reason, "no"));
+        let pod = cluster.node.pod("team-a", "other");
+        pod.add(config.clone()).networks("blue").run().assert_error(7, [text]);
+    }
+}
+
+#[test]
+fn the_pod_is_fetched_only_where_the_runtime_is_silent() {
+    let cluster = Cluster::with(Setup { manifests: vec!["rbac.yaml", "rbac-pods.yaml"], ..Setup::default() });
+    cluster.define("blue", json!({}));
+    cluster.server.add_pod("team-a", "web", UID, json!({"k8s.v1.cni.cncf.io/networks": "blue"}));
+    let pod = cluster.pod();
+    known(pod.add(cluster.config(json!({}))), &pod).without_annotations().run().assert_success();
+    let lines = ["GET /api/v1/namespaces/team-a/pods/web".to_owned(), blue(), STATUS_OF_WEB.to_owned()];
+    assert_eq!(cluster.server.lines(), lines);
+}
+
+/// What cannot be told is told to the runtime alone: no second failure, and the first one's words.
+#[test]
+fn an_event_that_is_not_taken_changes_nothing() {
+    let cluster = Cluster::usual();
+    let faults = [
+        Fault::status(
+            403,
+            "Forbidden",
+            "events.events.k8s.io is forbidden: User \"x\" cannot create resource",
+        ),
+        Fault::status(500, "InternalError", "etcdserver: request timed out"),
+        Fault::Close,
+        Fault::Hang,
+    ];
+    for fault in faults {
+        cluster.server.next("POST", fault.clone());
+        let pod = cluster.pod();
+        let call = known(pod.add(cluster.config(json!({}))), &pod).networks("team-b/blue");
+        let outcome = call.run();
+        let error = outcome.assert_error(7, ["is not shared with namespace team-a"]);
+        assert!(!error["msg"].as_str().unwrap().contains("event"), "{fault:?}: {error:?}");
+        assert!(outcome.took < Duration::from_secs(10), "{fault:?}: {:?}", outcome.took);
+    }
+    let told = cluster.server.lines().iter().filter(|line| line.starts_with("POST")).count();
+    assert!(told >= 4, "each met its fault: {told}");
+}
+
+/// A definition that is named in several ways is asked for once.
+#[test]
+fn a_definition_named_twice_costs_one_request() {
+    let cluster = Cluster::usual();
+    let config = cluster.config(json!({"defaultNetworks": ["blue"], "multusNamespace": "team-a"}));
+    let pod = cluster.pod();
+    known(pod.add(config), &pod).networks("blue").run().assert_success();
+    assert_eq!(cluster.node.calls_in_order(), ["ADD primary eth0", "ADD blue net1", "ADD blue net2"]);
+    assert_eq!(cluster.server.lines().iter().filter(|line| **line == blue()).count(), 1);
+}
+
+#[test]
+fn a_status_is_tried_for_as_long_as_it_may_take() {
+    let cluster = Cluster::usual();
+    let fault = Fault::status(503, "ServiceUnavailable", "the server is restarting");
+    (0..7).for_each(|_| cluster.server.next("PATCH", fault.clone()));
+    let pod = cluster.pod();
+    let config = cluster.config(json!({"apiTimeout": "60s"}));
+    known(pod.add(config), &pod).networks("blue").run().assert_success();
+    assert_eq!(cluster.status()[1]["name"], "team-a/blue");
+}
+
+#[test]
+fn sigterm_ends_a_question() {
+    let cluster = Cluster::usual();
+    for part in ["GET", "PATCH"] {
+        let before = cluster.node.dump();
+        cluster.server.next(part, Fault::Hang);
+        let pod = cluster.node.pod("team-a", "stopped");
+        let call = pod.add(cluster.config(json!({"apiTimeout": "100s"}))).networks("red").start();
+        let asked = |line: &String| line.starts_with(part);
+        wait_until(|| cluster.server.lines().iter().any(asked));
+        call.signal(Signal::SIGTERM);
+        let outcome = call.wait();
+        outcome.assert_error(11, ["braid was asked to stop"]);
+        assert!(outcome.took < Duration::from_secs(50), "{:?}", outcome.took);
+        let left = cluster.node.leftovers(&before);
+        assert!(left.iter().all(|line| line == "file state/definitions/team-a_red"), "{left:?}");
+    }
+}
+
+fn wait_until(condition: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < Duration::from_secs(30), "it did not come to pass");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}

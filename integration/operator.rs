@@ -6,6 +6,7 @@
 
 mod installing;
 mod looking;
+mod migrating;
 mod pages;
 mod records;
 mod validating;

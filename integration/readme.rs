@@ -43,8 +43,8 @@ const KINDS: [(&str, &str); 13] = [
 ];
 
 /// The blocks that run on a machine, each in the test that is named.
-const NODE_BLOCKS: [&str; 8] =
-    ["install", "delegating", "chained", "extras", "leaving", "left", "version", "definitions"];
+const NODE_BLOCKS: [&str; 9] =
+    ["install", "delegating", "chained", "extras", "leaving", "left", "version", "definitions", "migrate"];
 
 const REPOSITORY: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -388,11 +388,32 @@ fn a_multus_configuration_moves() {
     machine.sh(&block("node", "definitions").text);
     assert_eq!(machine.sh("ls /etc/cni/net.d/braid.d"), "cluster.yaml\n");
     primary(&machine);
+    by_command(&machine);
+    machine.sh("rm /etc/cni/net.d/00-braid.conflist");
     machine.node.write("net.d/00-braid.conf", &conf::without_api(&block("config", "migrated").text));
     let before = machine.node.dump();
     let web = start(&machine, "short");
     assert_eq!(web.pod.links(), ["data0", "eth0", "net1"]);
     assert_eq!(web.result["cniVersion"], "0.3.1");
+    web.del();
+    assert_eq!(machine.node.leftovers(&before), Vec::<String>::new());
+}
+
+/// As the command does it, from a file as Multus's thin image writes it.
+fn by_command(machine: &Machine) {
+    let of_primary = std::fs::read_to_string(machine.node.path("net.d/10-primary.conflist")).unwrap();
+    let of_primary: Value = serde_json::from_str(&of_primary).unwrap();
+    let multus = json!({
+        "cniVersion": of_primary["cniVersion"], "name": "multus-cni-network", "type": "multus",
+        "delegates": [of_primary],
+    });
+    machine.node.write("net.d/00-multus.conf", &multus.to_string());
+    let said = machine.sh(&block("node", "migrate").text);
+    assert!(said.contains("+      \"clusterNetwork\": \"auto\""), "{said}");
+    assert!(said.contains("rename /etc/cni/net.d/00-multus.conf to "), "{said}");
+    let before = machine.node.dump();
+    let web = start(machine, "short");
+    assert_eq!(web.pod.links(), ["data0", "eth0", "net1"]);
     web.del();
     assert_eq!(machine.node.leftovers(&before), Vec::<String>::new());
 }

@@ -341,6 +341,37 @@ fn del_of_a_pod_that_multus_started() {
     assert!(!node.path("state").join(&pod.container).exists());
 }
 
+/// The node's primary may be another by now, and libcni has kept what the plugins need.
+#[test]
+fn del_of_a_pod_that_multus_started_runs_the_primary_that_multus_ran() {
+    let node = node();
+    node.recorder("before");
+    let pod = node.pod("team-a", "web");
+    let before = json!({
+        "cniVersion": "1.0.0", "name": "before", "plugins": [{"type": "before", "capabilities": {"portMappings": true}}],
+    });
+    let encoded = base64::engine::general_purpose::STANDARD.encode(before.to_string());
+    node.write(&format!("state/{}", pod.container), &json!([{"Name": "", "Bytes": encoded}]).to_string());
+    let ports = json!([{"hostPort": 80, "containerPort": 8080, "protocol": "tcp"}]);
+    let result = json!({"cniVersion": "1.0.0", "ips": [{"address": "10.7.0.2/24"}]});
+    let cached = json!({
+        "kind": "cniCacheV1", "containerId": pod.container, "config": "", "ifName": "eth0", "networkName": "before",
+        "cniArgs": [["IgnoreUnknown", "1"], ["MAC", "02:00:00:00:00:0a"]],
+        "capabilityArgs": {"portMappings": ports}, "result": result,
+    });
+    let results = format!("state/results/before-{}-eth0", pod.container);
+    node.write(&results, &cached.to_string());
+    node.call("DEL", node.delegating()).of_pod(&pod).run().assert_success();
+    assert_eq!(node.calls_in_order(), ["DEL before eth0"]);
+    let call = node.only_call("DEL", "before");
+    assert_eq!(
+        (&call.stdin()["prevResult"], &call.stdin()["runtimeConfig"]["portMappings"]),
+        (&result, &ports)
+    );
+    assert_eq!(call.variable("CNI_ARGS"), "IgnoreUnknown=1;MAC=02:00:00:00:00:0a");
+    assert!(!node.path(&results).exists());
+}
+
 #[test]
 fn a_record_of_multus_that_is_broken_is_set_aside_and_the_pod_can_go() {
     let node = node();

@@ -1,26 +1,45 @@
-//! What Multus remembers of the pods it started: read once, when such a pod is deleted under Braid.
+//! What Multus remembers of the pods it started: read once, when such a pod is deleted under Braid, and
+//! written where a node goes back to Multus.
 //!
-//! `<cniDir>/<container ID>` is a JSON list of delegates, the primary first; each carries its
-//! configuration in `Bytes`, base64 of the JSON that Multus ran.
+//! ```text
+//! <cniDir>/<container>                                  a JSON list of delegates, the primary first; each
+//!                                                       has its configuration in `Bytes`, base64 of JSON
+//!         /results/<network>-<container>-<interface>    libcni's own: see [`results`]
+//! ```
+
+mod results;
+mod write;
 
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
+
+pub use write::write;
 
 use crate::cni::keys;
 use crate::cni::netconf::{self, Missing, NetworkConfig};
-use crate::cni::request::{CniArgs, ContainerId};
+use crate::cni::request::{ContainerId, Sandbox};
 use crate::cni::version::Version;
 use crate::plan::{Attachment, Role};
 
 /// Where Multus keeps its records unless its `cniDir` says otherwise.
-const MULTUS_STATE_DIR: &str = "/var/lib/cni/multus";
+pub const MULTUS_STATE_DIR: &str = "/var/lib/cni/multus";
 
 /// Multus's record of one container.
 #[derive(Debug)]
 pub struct MultusCache {
     path: PathBuf,
+}
+
+/// An attachment that Multus made, with the result that its plugins get on DEL.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Remembered {
+    /// The attachment.
+    pub attachment: Attachment,
+    /// Its result in its network's version, where libcni has kept it.
+    pub result: Option<Value>,
 }
 
 /// Multus's record of `container`, in the directory that a migrated configuration names or in Multus's own.
@@ -32,11 +51,13 @@ pub fn find(state_dir: &Path, container: &ContainerId) -> Option<MultusCache> {
 
 /// A directory in which Multus still remembers containers, if there is one.
 pub fn any(state_dir: &Path) -> Option<PathBuf> {
-    let remembers = |dir: &PathBuf| {
-        let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-        entries.into_iter().any(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()))
-    };
-    [state_dir.to_owned(), PathBuf::from(MULTUS_STATE_DIR)].into_iter().find(remembers)
+    [state_dir.to_owned(), PathBuf::from(MULTUS_STATE_DIR)].into_iter().find(|dir| count(dir) > 0)
+}
+
+/// How many containers Multus remembers in a directory of its.
+pub fn count(directory: &Path) -> usize {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file())).count()
 }
 
 impl MultusCache {
@@ -45,16 +66,28 @@ impl MultusCache {
         &self.path
     }
 
-    /// The networks beside the primary, as attachments to be torn down.
+    /// The networks of the sandbox, the primary first, as attachments to be torn down. A primary that cannot
+    /// be read is left out, since the configuration knows one, too.
     ///
     /// # Errors
     /// What is wrong with the record, to follow its path in a sentence.
-    pub fn extras(&self, args: &CniArgs, version: Version) -> Result<Vec<Attachment>, String> {
+    pub fn attachments(&self, sandbox: &Sandbox, version: Version) -> Result<Vec<Remembered>, String> {
         let text = netconf::read_file(&self.path).map_err(|error| format!("cannot be read: {error}"))?;
         let delegates: Vec<Map<String, Value>> = serde_json::from_str(&text)
             .map_err(|error| format!("is not valid: {error}; look at it and remove it"))?;
-        let extras = delegates.iter().enumerate().skip(1);
-        extras.map(|(at, delegate)| read_delegate(at, delegate, args, version)).collect()
+        let mut found = Vec::new();
+        for (at, delegate) in delegates.iter().enumerate() {
+            match read_delegate(at, delegate, sandbox, version) {
+                Ok(attachment) => found.push(results::complete(self.directory(), sandbox, attachment)),
+                Err(problem) if at == 0 => log::warn!("multus's record {} {problem}", self.path.display()),
+                Err(problem) => return Err(problem),
+            }
+        }
+        Ok(found)
+    }
+
+    fn directory(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new("/"))
     }
 
     /// Moves a record that cannot be read out of the way: nobody can tear down by it, and the pod must go.
@@ -66,8 +99,11 @@ impl MultusCache {
         }
     }
 
-    /// Removes the record, once nothing of it is left.
-    pub fn remove(&self) {
+    /// Removes the record and the results, once nothing of `attachments` is left.
+    pub fn remove(&self, container: &ContainerId, attachments: &[Remembered]) {
+        for Remembered { attachment, .. } in attachments {
+            results::remove(self.directory(), container, attachment);
+        }
         if let Err(error) = std::fs::remove_file(&self.path) {
             log::warn!("cannot remove multus's record {}: {error}", self.path.display());
         }
@@ -77,7 +113,7 @@ impl MultusCache {
 fn read_delegate(
     at: usize,
     delegate: &Map<String, Value>,
-    args: &CniArgs,
+    sandbox: &Sandbox,
     version: Version,
 ) -> Result<Attachment, String> {
     let invalid =
@@ -85,64 +121,20 @@ fn read_delegate(
     let text =
         |key: &'static str| keys::decode::<String>(delegate, key).map_err(|error| invalid(error.to_string()));
     let bytes = text("Bytes")?.ok_or_else(|| invalid("\"Bytes\" is missing".to_owned()))?;
-    let bytes = base64::engine::general_purpose::STANDARD
-        .decode(bytes)
-        .map_err(|error| invalid(error.to_string()))?;
+    let bytes = STANDARD.decode(bytes).map_err(|error| invalid(error.to_string()))?;
     let name = text("Name")?;
     let missing = Missing { name: name.as_deref(), version };
     let network = NetworkConfig::parse(&String::from_utf8_lossy(&bytes), &missing)
         .map_err(|error| invalid(error.to_string()))?;
-    let interface =
-        text("ifnameRequest")?.filter(|name| !name.is_empty()).unwrap_or_else(|| format!("net{at}"));
+    let (role, interface) = match (at, text("ifnameRequest")?.filter(|name| !name.is_empty())) {
+        (0, _) => (Role::Primary, sandbox.interface.to_string()),
+        (_, Some(asked)) => (Role::Extra, asked),
+        (at, None) => (Role::Extra, format!("net{at}")),
+    };
     let interface =
         interface.parse().map_err(|error: crate::name::InvalidInterfaceName| invalid(error.to_string()))?;
-    Ok(Attachment::new(network.name.to_string(), Role::Extra, interface, network, args.clone()))
+    Ok(Attachment::new(network.name.to_string(), role, interface, network, sandbox.args.clone()))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn cache(content: &str) -> (tempfile::TempDir, MultusCache) {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("c1"), content).unwrap();
-        let found = find(dir.path(), &"c1".parse().unwrap()).unwrap();
-        (dir, found)
-    }
-
-    #[test]
-    fn extras_are_read_with_their_interfaces() {
-        let encode = |value: Value| base64::engine::general_purpose::STANDARD.encode(value.to_string());
-        let content = json!([
-            {"Name": "primary", "Bytes": encode(json!({"type": "ptp", "name": "primary"}))},
-            {"Name": "blue", "Bytes": encode(json!({"type": "bridge"}))},
-            {"Name": "red", "ifnameRequest": "data0", "Bytes": encode(json!({"name": "r", "plugins": [{"type": "a"}]}))},
-        ]);
-        let (_dir, cache) = cache(&content.to_string());
-        let extras = cache.extras(&"".into(), Version::V0_3_1).unwrap();
-        let shown: Vec<_> =
-            extras.iter().map(|extra| (extra.label.as_str(), extra.interface.as_str())).collect();
-        assert_eq!(shown, [("blue", "net1"), ("r", "data0")]);
-    }
-
-    #[test]
-    fn braids_own_directories_are_no_memory_of_multus() {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::create_dir(dir.path().join("records")).unwrap();
-        std::fs::write(dir.path().join("records/c1@eth0"), "").unwrap();
-        let here = || any(dir.path()).filter(|found| found == dir.path());
-        assert_eq!(here(), None);
-        std::fs::write(dir.path().join("c1"), "[]").unwrap();
-        assert_eq!(here(), Some(dir.path().to_owned()));
-    }
-
-    #[test]
-    fn a_record_that_is_broken_says_so() {
-        for content in ["", "{", "[1]", "[{}, {}]", "[{}, {\"Bytes\": \"!\"}]", "[{}, {\"Bytes\": \"e30=\"}]"]
-        {
-            let (_dir, cache) = cache(content);
-            assert!(cache.extras(&"".into(), Version::V0_3_1).is_err(), "{content}");
-        }
-    }
-}
+mod tests;

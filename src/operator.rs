@@ -17,6 +17,7 @@ mod install;
 mod installation;
 mod list;
 mod manual;
+mod migrate;
 mod node;
 mod records;
 mod repair;
@@ -56,6 +57,9 @@ enum CommandError {
     /// Braid cannot be installed, or taken away.
     #[error(transparent)]
     Install(#[from] install::InstallError),
+    /// The node cannot change hands.
+    #[error(transparent)]
+    Migrate(#[from] migrate::MigrateError),
     /// There is no pod to explain.
     #[error(transparent)]
     Explain(#[from] explain::ExplainError),
@@ -106,6 +110,7 @@ fn carry_out(cli: Cli, console: &mut Console<'_>) -> Result<Exit, CommandError> 
             let left = uninstall.run(console)?;
             Ok(console.show(&left)?)
         }
+        Some(Command::Migrate(migrate)) => Ok(console.show(&migrate.run()?)?),
         Some(Command::Doctor(doctor)) => Ok(console.show(&doctor.run()?)?),
         Some(Command::Explain(explain)) => Ok(console.show(&explain.run()?)?),
         Some(Command::Validate(validate)) => Ok(console.show(&validate.run()?)?),

@@ -26,6 +26,11 @@ pub fn get<'a>(object: &'a Map<String, Value>, key: &str) -> Option<&'a Value> {
     value.filter(|value| !value.is_null())
 }
 
+/// The text at `key` of an object; `None` where it is something else, or empty.
+pub fn get_text<'a>(value: &'a Value, key: &str) -> Option<&'a str> {
+    get(value.as_object()?, key)?.as_str().filter(|text| !text.is_empty())
+}
+
 /// Removes `key` in every spelling and returns the value that [`get`] would have returned.
 pub fn take(object: &mut Map<String, Value>, key: &str) -> Option<Value> {
     let value = get(object, key).cloned();

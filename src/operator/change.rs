@@ -18,6 +18,8 @@ pub(super) enum Change {
     Directory(PathBuf),
     /// A file has these contents.
     File { path: PathBuf, contents: Vec<u8>, mode: u32 },
+    /// A file has another name; what bore it before is gone.
+    Moved { from: PathBuf, to: PathBuf },
     /// A file or an empty directory is gone.
     Gone(PathBuf),
     /// A directory is gone with all that is in it.
@@ -39,6 +41,9 @@ pub(super) struct ChangeError {
 pub(super) struct Shown {
     action: &'static str,
     path: PathBuf,
+    /// The new name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    to: Option<PathBuf>,
     #[serde(skip_serializing_if = "String::is_empty")]
     diff: String,
 }
@@ -46,7 +51,11 @@ pub(super) struct Shown {
 impl Change {
     fn path(&self) -> &Path {
         match self {
-            Self::Directory(path) | Self::File { path, .. } | Self::Gone(path) | Self::AllGone(path) => path,
+            Self::Directory(path)
+            | Self::File { path, .. }
+            | Self::Moved { from: path, .. }
+            | Self::Gone(path)
+            | Self::AllGone(path) => path,
         }
     }
 
@@ -55,7 +64,7 @@ impl Change {
         let path = below(root, self.path());
         match self {
             Self::Directory(_) => !path.is_dir(),
-            Self::Gone(_) | Self::AllGone(_) => path.symlink_metadata().is_ok(),
+            Self::Moved { .. } | Self::Gone(_) | Self::AllGone(_) => path.symlink_metadata().is_ok(),
             Self::File { contents, mode, .. } => {
                 let same_mode = path.metadata().is_ok_and(|it| it.permissions().mode() & 0o7777 == *mode);
                 !same_mode || std::fs::read(&path).ok().as_ref() != Some(contents)
@@ -71,6 +80,7 @@ impl Change {
         let path = below(root, self.path());
         let (action, made) = match self {
             Self::Directory(_) => ("make", std::fs::create_dir_all(&path)),
+            Self::Moved { to, .. } => ("rename", rename(&path, &below(root, to))),
             Self::Gone(_) if path.is_dir() => ("remove", std::fs::remove_dir(&path)),
             Self::Gone(_) => ("remove", std::fs::remove_file(&path)),
             Self::AllGone(_) => ("remove", std::fs::remove_dir_all(&path)),
@@ -85,11 +95,13 @@ impl Change {
         let before = std::fs::read(below(root, &path)).unwrap_or_default();
         let (action, diff) = match self {
             Self::Directory(_) => ("make", String::new()),
+            Self::Moved { .. } => ("rename", String::new()),
             Self::Gone(_) => ("remove", diff(&before, b"")),
             Self::AllGone(_) => ("remove", String::new()),
             Self::File { contents, .. } => ("write", diff(&before, contents)),
         };
-        Shown { action, path, diff }
+        let to = if let Self::Moved { to, .. } = self { Some(to.clone()) } else { None };
+        Shown { action, path, to, diff }
     }
 }
 
@@ -105,6 +117,11 @@ fn write(path: &Path, contents: &[u8], mode: u32) -> io::Result<()> {
     std::fs::File::open(directory)?.sync_all()
 }
 
+fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    std::fs::rename(from, to)?;
+    std::fs::File::open(to.parent().unwrap_or(Path::new("/")))?.sync_all()
+}
+
 fn diff(before: &[u8], after: &[u8]) -> String {
     match (str::from_utf8(before), str::from_utf8(after)) {
         (Ok(before), Ok(after)) => TextDiff::from_lines(before, after).unified_diff().to_string(),
@@ -114,7 +131,8 @@ fn diff(before: &[u8], after: &[u8]) -> String {
 
 impl Shown {
     pub(super) fn text(&self, look: &Look, with_diff: bool) -> String {
-        let mut text = format!("{} {}\n", look.paint(Tone::Strong, self.action), self.path.display());
+        let to = self.to.as_ref().map(|to| format!(" to {}", to.display())).unwrap_or_default();
+        let mut text = format!("{} {}{to}\n", look.paint(Tone::Strong, self.action), self.path.display());
         for line in self.diff.lines().filter(|_| with_diff) {
             let tone = match line.bytes().next() {
                 Some(b'+') => Some(Tone::Good),

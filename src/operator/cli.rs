@@ -10,6 +10,7 @@ use super::doctor::Doctor;
 use super::explain::Explain;
 use super::install::Install;
 use super::list::{List, Show};
+use super::migrate::Migrate;
 use super::repair::{Gc, Repair};
 use super::uninstall::Uninstall;
 use super::validate::Validate;
@@ -56,6 +57,15 @@ pub(super) enum Command {
         after_help = "Examples:\n  braid uninstall --dry-run\n  kubectl drain node1 --ignore-daemonsets & braid uninstall --wait"
     )]
     Uninstall(Uninstall),
+    /// Take a node over from Multus, or give it back
+    #[command(
+        long_about = "Translates Multus's configuration, thin or thick, into Braid's, puts it with this program where the \
+                      runtime reads it, and takes Multus's file out of the runtime's sight. Running pods run on: those \
+                      that Multus started are torn down by what Multus remembers of them. With --back, Multus's file \
+                      comes back, and Multus gets Braid's records in its own form. Run again, it changes nothing.",
+        after_help = "Examples:\n  braid migrate multus --dry-run\n  braid migrate multus --kubeconfig /etc/cni/net.d/braid.d/braid.kubeconfig\n  braid migrate multus --back"
+    )]
+    Migrate(Migrate),
     /// Check configurations, definitions and pods' annotations
     #[command(
         long_about = "Holds files against the rules that the plugin has for them: configurations and conflists, \

@@ -18,11 +18,11 @@ use crate::cni::netconf::{self, Missing, NetconfError, NetworkConfig};
 use crate::config::{ANNOTATIONS_CAPABILITY, DEFAULT_CONF_DIR};
 
 /// The name of Braid's own file: it sorts first.
-const FILE: &str = "00-braid.conflist";
+pub(super) const FILE: &str = "00-braid.conflist";
 /// What a primary's file is kept under while Braid is in its chain. No runtime reads files of this ending.
 const BACKUP: &str = "before-braid";
 /// Plugins that delegate as Braid does.
-const MULTUS: [&str; 2] = ["multus", "multus-shim"];
+pub(super) const MULTUS: [&str; 2] = ["multus", "multus-shim"];
 
 /// How Braid is to stand on the node.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
@@ -79,7 +79,7 @@ pub(super) enum InstallError {
     #[error("braid stands in {} already, in another way than --mode asks for: run braid uninstall first", .0.display())]
     Otherwise(PathBuf),
     /// Multus is there.
-    #[error("multus stands in {}: move its configuration as the README says under \"Moving from Multus\"", .0.display())]
+    #[error("multus stands in {}: run braid migrate multus, which translates its configuration", .0.display())]
     Multus(PathBuf),
     /// There is no network to be chained to.
     #[error("no primary network in {} to stand behind: install it first, or use --mode delegating", .0.display())]
@@ -121,9 +121,9 @@ impl View for Installed {
 }
 
 /// The primary network of the node.
-struct Primary {
-    file: PathBuf,
-    network: NetworkConfig,
+pub(super) struct Primary {
+    pub(super) file: PathBuf,
+    pub(super) network: NetworkConfig,
 }
 
 impl Install {
@@ -192,7 +192,7 @@ impl Install {
         };
         let mut document = existing.map_or(template, |there| there.document);
         if let Some(entry) = entry_of(&mut document) {
-            self.settle(entry, runtime);
+            settle(entry, runtime, self.kubeconfig.as_deref());
             declare(entry, runtime, primary);
         }
         Ok(vec![self.write(&file, &document)])
@@ -208,7 +208,7 @@ impl Install {
         if let Some(there) = existing {
             let mut document = there.document;
             if let Some(entry) = entry_of(&mut document) {
-                self.settle(entry, runtime);
+                settle(entry, runtime, self.kubeconfig.as_deref());
             }
             return Ok(vec![self.write(&there.file, &document)]);
         }
@@ -235,7 +235,7 @@ impl Install {
     ) -> Result<Vec<Change>, InstallError> {
         if let Some(Installation { file, mut document, .. }) = existing {
             if let Some(entry) = document.as_object_mut() {
-                self.settle(entry, runtime);
+                settle(entry, runtime, self.kubeconfig.as_deref());
             }
             return Ok(vec![self.write(&file, &document)]);
         }
@@ -248,28 +248,8 @@ impl Install {
         let mut entry = Map::new();
         entry.insert("type".to_owned(), json!("braid"));
         entry.insert("capabilities".to_owned(), json!({ANNOTATIONS_CAPABILITY: true}));
-        self.settle(&mut entry, runtime);
+        settle(&mut entry, runtime, self.kubeconfig.as_deref());
         entry
-    }
-
-    /// What this node needs said, on top of what is said already.
-    fn settle(&self, entry: &mut Map<String, Value>, runtime: &Runtime) {
-        keys::take(entry, "drain");
-        let mut set = |key: &str, value: Value, due: bool| {
-            if due && keys::get(entry, key).is_none() {
-                keys::set(entry, key, value);
-            }
-        };
-        let definitions = definitions(runtime);
-        let bin_dir = runtime.bin_dirs.first().filter(|dir| **dir != Path::new("/opt/cni/bin"));
-        set("primaryConfDir", json!(runtime.conf_dir), runtime.conf_dir != Path::new("/etc/cni/net.d"));
-        set("confDir", json!(definitions), definitions != Path::new(DEFAULT_CONF_DIR));
-        set("binDir", json!(bin_dir), bin_dir.is_some());
-        // CRI-O reports every address of a result as the pod's.
-        set("resultScope", json!("primary"), runtime.kind == Some(Kind::Crio));
-        if let Some(kubeconfig) = &self.kubeconfig {
-            keys::set(entry, "kubeconfig", json!(kubeconfig));
-        }
     }
 
     fn write(&self, file: &Path, document: &Value) -> Change {
@@ -280,6 +260,26 @@ impl Install {
     /// A file below our root, as the node sees it.
     fn on_node(&self, file: &Path) -> PathBuf {
         on_node(&self.root, file)
+    }
+}
+
+/// What this node needs said, on top of what is said already.
+pub(super) fn settle(entry: &mut Map<String, Value>, runtime: &Runtime, kubeconfig: Option<&Path>) {
+    keys::take(entry, "drain");
+    let mut set = |key: &str, value: Value, due: bool| {
+        if due && keys::get(entry, key).is_none() {
+            keys::set(entry, key, value);
+        }
+    };
+    let definitions = definitions(runtime);
+    let bin_dir = runtime.bin_dirs.first().filter(|dir| **dir != Path::new("/opt/cni/bin"));
+    set("primaryConfDir", json!(runtime.conf_dir), runtime.conf_dir != Path::new("/etc/cni/net.d"));
+    set("confDir", json!(definitions), definitions != Path::new(DEFAULT_CONF_DIR));
+    set("binDir", json!(bin_dir), bin_dir.is_some());
+    // CRI-O reports every address of a result as the pod's.
+    set("resultScope", json!("primary"), runtime.kind == Some(Kind::Crio));
+    if let Some(kubeconfig) = kubeconfig {
+        keys::set(entry, "kubeconfig", json!(kubeconfig));
     }
 }
 
@@ -304,7 +304,7 @@ pub(super) fn binary(runtime: &Runtime) -> PathBuf {
     runtime.bin_dirs.first().map_or_else(|| "/opt/cni/bin".into(), Clone::clone).join("braid")
 }
 
-fn definitions(runtime: &Runtime) -> PathBuf {
+pub(super) fn definitions(runtime: &Runtime) -> PathBuf {
     runtime.conf_dir.join("braid.d")
 }
 
@@ -329,8 +329,13 @@ fn existing(directory: &Path) -> Result<Option<Installation>, InstallError> {
 }
 
 fn primary(directory: &Path) -> Option<Primary> {
+    primaries(directory).next()
+}
+
+/// What can be the primary, in the order in which a runtime looks.
+pub(super) fn primaries(directory: &Path) -> impl Iterator<Item = Primary> {
     let files = netconf::list(directory, &EXTENSIONS).unwrap_or_default();
-    files.into_iter().find_map(|file| {
+    files.into_iter().filter_map(|file| {
         let network = netconf::load(&file, &Missing::default()).ok()?;
         (!network.has_meta_plugin()).then_some(Primary { file, network })
     })
@@ -360,7 +365,7 @@ pub(super) fn entry_of(document: &mut Value) -> Option<&mut Map<String, Value>> 
 }
 
 /// Declares the union of what runtimes offer and what the primary takes; what was switched off stays so.
-fn declare(entry: &mut Map<String, Value>, runtime: &Runtime, primary: Option<&Primary>) {
+pub(super) fn declare(entry: &mut Map<String, Value>, runtime: &Runtime, primary: Option<&Primary>) {
     let mut declared =
         keys::get(entry, "capabilities").and_then(Value::as_object).cloned().unwrap_or_default();
     let mut offered = vec![ANNOTATIONS_CAPABILITY, "portMappings", "bandwidth", "cgroupPath"];
@@ -374,6 +379,6 @@ fn declare(entry: &mut Map<String, Value>, runtime: &Runtime, primary: Option<&P
     keys::set(entry, "capabilities", Value::Object(declared));
 }
 
-fn program() -> Result<Vec<u8>, InstallError> {
+pub(super) fn program() -> Result<Vec<u8>, InstallError> {
     std::fs::read("/proc/self/exe").map_err(InstallError::Program)
 }

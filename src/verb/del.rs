@@ -11,7 +11,7 @@ use crate::cni::request::Sandbox;
 use crate::cni::result::AttachmentResult;
 use crate::deadline::Deadline;
 use crate::ledger::{Event, LedgerError, Record};
-use crate::multus_cache;
+use crate::multus_cache::{self, MultusCache, Remembered};
 use crate::plan::{Attachment, Role};
 use crate::pod::{Pod, without_annotations};
 use crate::primary;
@@ -171,35 +171,57 @@ pub(super) fn living_netns(record: &Record, given: &str) -> String {
 }
 
 /// A pod without a record: it asked for nothing, its ADD failed, it is gone already, or it is older than
-/// Braid's installation. The primary's DEL is harmless in each case; networks that Multus attached are
-/// in Multus's cache.
+/// Braid's installation. The primary's DEL is harmless in each case; what Multus attached is in Multus's cache.
 fn without_record(session: &mut Session<'_>, sandbox: &Sandbox, deadline: Deadline) -> Result<(), Error> {
     let cache = multus_cache::find(&session.config.state_dir, &sandbox.container);
-    let mut attachments: Vec<Attachment> = Vec::new();
-    attachments.extend(current_primary(session, sandbox)?);
-    if let Some(cache) = &cache {
-        match cache.extras(&sandbox.args, session.config.version) {
-            Ok(extras) => attachments.extend(extras),
-            Err(problem) => {
-                log::error!("multus's record {} {problem}; it is set aside", cache.path().display());
-                cache.set_aside();
-            }
-        }
-    }
+    let remembered = unrecorded(session, sandbox, cache.as_ref())?;
     let netns = netns_at(&sandbox.netns).ok().flatten().map(|_| sandbox.netns.as_str()).unwrap_or_default();
     let mut failures = Vec::new();
-    for (left, attachment) in attachments.iter().enumerate().rev() {
-        let result = requested_result(session, attachment).filter(|_| attachment.role == Role::Primary);
+    for (left, Remembered { attachment, result }) in remembered.iter().enumerate().rev() {
         let place = Place { container: &sandbox.container, netns };
         let mut attacher = session.attacher(place);
         failures.extend(attacher.del(attachment, result.as_ref(), deadline.share(left + 1)));
     }
     if failures.is_empty() {
-        cache.as_ref().map(multus_cache::MultusCache::remove);
+        if let Some(cache) = &cache {
+            cache.remove(&sandbox.container, &remembered);
+        }
         return Ok(());
     }
     let sentences: Vec<_> = failures.iter().map(ToString::to_string).collect();
     Err(Error::new(code_of(&failures), sentences.join("; ")))
+}
+
+/// What may be attached to a sandbox that no record is of, the primary first. Multus may have run another
+/// primary than the one that is configured now, so its word counts first.
+fn unrecorded(
+    session: &Session<'_>,
+    sandbox: &Sandbox,
+    cache: Option<&MultusCache>,
+) -> Result<Vec<Remembered>, Error> {
+    let mut found = cache.map(|cache| recall(session, sandbox, cache)).unwrap_or_default();
+    if !session.config.is_delegating() {
+        found.retain(|remembered| remembered.attachment.role == Role::Extra);
+        return Ok(found);
+    }
+    if found.first().is_none_or(|first| first.attachment.role == Role::Extra) {
+        let primary = current_primary(session, sandbox)?.into_iter();
+        found.splice(0..0, primary.map(|attachment| Remembered { attachment, result: None }));
+    }
+    for Remembered { attachment, result } in
+        found.iter_mut().filter(|remembered| remembered.attachment.role == Role::Primary)
+    {
+        *result = result.take().or_else(|| requested_result(session, attachment));
+    }
+    Ok(found)
+}
+
+fn recall(session: &Session<'_>, sandbox: &Sandbox, cache: &MultusCache) -> Vec<Remembered> {
+    cache.attachments(sandbox, session.config.version).unwrap_or_else(|problem| {
+        log::error!("multus's record {} {problem}; it is set aside", cache.path().display());
+        cache.set_aside();
+        Vec::new()
+    })
 }
 
 /// The primary of a delegating Braid as it is configured now. Where there is none yet, nothing can have

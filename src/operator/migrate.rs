@@ -1,0 +1,443 @@
+//! `braid migrate multus`: a node of Multus's becomes one of Braid's, and back, while its pods run on.
+//!
+//! Braid's file is in place before Multus's goes, and the other way round, so that the runtime has one of the
+//! two at any time. Pods that Multus started are torn down by Multus's own records; on the way back, Braid's
+//! records are handed over in Multus's form.
+
+mod translation;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::CommandError;
+use super::change::{Change, Shown};
+use super::console::{Exit, Look, Tone, View};
+use super::install::{self, InstallError, MULTUS};
+use super::installation::{EXTENSIONS, Installation, Stance};
+use super::node::{self, Directories};
+use super::records::Records;
+use super::runtime::{Kind, Runtime, below};
+use crate::cni::keys;
+use crate::cni::netconf::{self, NetconfError};
+use crate::deadline::Deadline;
+use crate::delegate::{self, DelegateError};
+use crate::ledger::{Ledger, LedgerError, Record};
+use crate::multus_cache::{self, MULTUS_STATE_DIR};
+use crate::plan::Role;
+use crate::signal::Signals;
+
+/// What Multus's files are kept under. No runtime reads files of this ending.
+const RETIRED: &str = "before-migration";
+/// Where the thick plugin's daemon has its configuration, beside the runtime's.
+const DAEMON_CONFIG: &str = "multus.d/daemon-config.json";
+/// How long a call that holds a container is waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Whom Braid takes a node over from.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+enum Peer {
+    /// Multus, thin or thick
+    Multus,
+}
+
+/// What `braid migrate` is told.
+#[derive(Args, Debug)]
+pub(super) struct Migrate {
+    /// Whose node it is
+    #[arg(value_enum)]
+    peer: Peer,
+    /// Give the node back
+    #[arg(long)]
+    back: bool,
+    /// The kubeconfig that Braid reaches the API with, as the node sees it
+    #[arg(long, value_name = "FILE", conflicts_with = "back")]
+    kubeconfig: Option<PathBuf>,
+    /// What the thick plugin's daemon is told [default: multus.d/daemon-config.json beside the runtime's files]
+    #[arg(long, value_name = "FILE", conflicts_with = "back")]
+    daemon_config: Option<PathBuf>,
+    /// Show what would change, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// The root of the node's files
+    #[arg(long, value_name = "DIR", default_value = "/")]
+    root: PathBuf,
+    #[command(flatten)]
+    directories: Directories,
+}
+
+/// Why a node does not change hands.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum MigrateError {
+    /// Multus is not there.
+    #[error("no configuration in {} has multus in it, and none was retired there: there is nothing to migrate", .0.display())]
+    NoMultus(PathBuf),
+    /// Multus is not the first plugin.
+    #[error("{} has multus behind other plugins, which no translation fits: put it first, or write braid's configuration by hand", .0.display())]
+    Behind(PathBuf),
+    /// Another file would be read before ours.
+    #[error("{} sorts before {}, so that the runtime would not read braid's: rename it", .0.display(), install::FILE)]
+    NotFirst(PathBuf),
+    /// The daemon's configuration cannot be used.
+    #[error("the configuration of multus's daemon cannot be used: {0}")]
+    Daemon(#[source] NetconfError),
+    /// The daemon's configuration is no object.
+    #[error("the configuration of multus's daemon, {}, must be a JSON object", .0.display())]
+    DaemonForm(PathBuf),
+    /// Multus's plugin is not there any more.
+    #[error("{0}: install multus again before the node goes back to it, or no pod would start")]
+    Plugin(#[source] DelegateError),
+}
+
+/// What was changed, or would be.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Migrated {
+    dry_run: bool,
+    changes: Vec<Shown>,
+    /// The pods whose records Multus has got.
+    handed_over: Vec<String>,
+    /// The pods that Multus could not tear down.
+    waiting_for: Vec<String>,
+    /// What else there is to do.
+    notes: Vec<String>,
+}
+
+/// Who stands where in the runtime's directory.
+struct Found {
+    ours: Option<Installation>,
+    theirs: Vec<Installation>,
+    /// Files of Multus's that were taken out of the runtime's sight, with their names of before.
+    retired: Vec<(PathBuf, PathBuf)>,
+}
+
+impl Found {
+    fn in_directory(directory: &Path) -> Self {
+        let retired = netconf::list(directory, &[RETIRED]).unwrap_or_default();
+        Self {
+            ours: Installation::all(directory, &["braid"]).into_iter().next(),
+            theirs: Installation::all(directory, &MULTUS),
+            retired: retired.into_iter().map(|file| (file.clone(), file.with_extension(""))).collect(),
+        }
+    }
+
+    /// Multus's place, before the migration or now.
+    fn multus(&self) -> Option<Installation> {
+        let before = self.retired.iter().flat_map(|(file, _)| Installation::in_file(file, &MULTUS));
+        self.theirs.iter().cloned().chain(before).next()
+    }
+}
+
+impl Migrate {
+    pub(super) fn run(&self) -> Result<Migrated, CommandError> {
+        let runtime = node::runtime(&self.directories, &self.root)?;
+        let directory = below(&self.root, &runtime.conf_dir);
+        let _lock = if self.dry_run { None } else { Some(install::lock(&directory)?) };
+        let found = Found::in_directory(&directory);
+        let Some(multus) = found.multus() else { return Err(MigrateError::NoMultus(directory).into()) };
+        let mut migrated = Migrated {
+            dry_run: self.dry_run,
+            changes: Vec::new(),
+            handed_over: Vec::new(),
+            waiting_for: Vec::new(),
+            notes: Vec::new(),
+        };
+        match self.peer {
+            Peer::Multus if self.back => self.back(&runtime, &found, &multus, &mut migrated)?,
+            Peer::Multus => self.forth(&runtime, &directory, &found, &mut migrated)?,
+        }
+        Ok(migrated)
+    }
+
+    /// The binary first, then the configuration, and Multus's file last.
+    fn forth(
+        &self,
+        runtime: &Runtime,
+        directory: &Path,
+        found: &Found,
+        migrated: &mut Migrated,
+    ) -> Result<(), CommandError> {
+        let mut changes = vec![
+            Change::File { path: install::binary(runtime), contents: install::program()?, mode: 0o755 },
+            Change::Directory(install::definitions(runtime)),
+        ];
+        match (&found.ours, found.theirs.first()) {
+            (Some(ours), _) => changes.push(self.keep(runtime, ours)),
+            (None, Some(multus)) => {
+                let place = place(directory, multus, &found.theirs)?;
+                let document = self.translate(runtime, directory, multus, &mut migrated.notes)?;
+                changes.push(file(&self.on_node(&place), &document));
+            }
+            // Gone back to Multus, which has lost its file since.
+            (None, None) => return Err(MigrateError::NoMultus(directory.to_owned()).into()),
+        }
+        changes.extend(found.theirs.iter().map(|theirs| self.retire(&theirs.file)));
+        self.make(changes, migrated)?;
+        if !migrated.changes.is_empty() {
+            self.note_what_follows(runtime, found, &mut migrated.notes);
+        }
+        Ok(())
+    }
+
+    /// Braid's file as it is, with a kubeconfig that is named now.
+    fn keep(&self, runtime: &Runtime, ours: &Installation) -> Change {
+        let mut document = ours.document.clone();
+        if let (Some(kubeconfig), Some(entry)) = (&self.kubeconfig, install::entry_of(&mut document)) {
+            install::settle(entry, runtime, Some(kubeconfig));
+        }
+        file(&self.on_node(&ours.file), &document)
+    }
+
+    fn translate(
+        &self,
+        runtime: &Runtime,
+        directory: &Path,
+        multus: &Installation,
+        notes: &mut Vec<String>,
+    ) -> Result<Value, MigrateError> {
+        let primaries: Vec<_> = install::primaries(directory).collect();
+        let site = translation::Site {
+            root: &self.root,
+            runtime,
+            primaries: &primaries,
+            kubeconfig: self.kubeconfig.as_deref(),
+        };
+        let translated = translation::translate(&multus.document, &self.daemon(directory)?, &site);
+        notes.extend(translated.notes);
+        Ok(translated.document)
+    }
+
+    /// What the daemon of the thick plugin is told; nothing where there is none.
+    fn daemon(&self, directory: &Path) -> Result<Map<String, Value>, MigrateError> {
+        let path = match &self.daemon_config {
+            Some(path) => path.clone(),
+            None => directory.join(DAEMON_CONFIG),
+        };
+        if self.daemon_config.is_none() && !path.exists() {
+            return Ok(Map::new());
+        }
+        let text = netconf::read_file(&path).map_err(MigrateError::Daemon)?;
+        let in_file = |source| {
+            let source = std::io::Error::other(source);
+            MigrateError::Daemon(NetconfError::File { path: path.clone(), source })
+        };
+        match serde_json::from_str(&text).map_err(in_file)? {
+            Value::Object(object) => Ok(object),
+            _ => Err(MigrateError::DaemonForm(path)),
+        }
+    }
+
+    fn note_what_follows(&self, runtime: &Runtime, found: &Found, notes: &mut Vec<String>) {
+        let cache = self.multus_state(found.theirs.first());
+        let count = multus_cache::count(&cache);
+        if count > 0 {
+            let cache = self.on_node(&cache);
+            notes.push(format!(
+                "{count} containers are remembered in {}: braid tears them down by what multus wrote there",
+                cache.display()
+            ));
+        }
+        if runtime.kind == Some(Kind::Crio) {
+            notes.push(
+                "CRI-O tears a pod down with the configuration that it was started with: leave multus's plugin, and \
+                 the thick plugin's daemon, until the pods of before are gone"
+                    .to_owned(),
+            );
+        }
+        notes.push("stop multus's DaemonSet when all this is done: it writes its file again".to_owned());
+    }
+
+    /// Multus's file first, then Braid's goes. Records are handed over before, so that Multus finds them, and
+    /// once more after, for the pods that came meanwhile.
+    fn back(
+        &self,
+        runtime: &Runtime,
+        found: &Found,
+        multus: &Installation,
+        migrated: &mut Migrated,
+    ) -> Result<(), CommandError> {
+        self.multus_can_run(runtime, multus)?;
+        let ledger = found.ours.as_ref().map(|ours| self.ledger(ours)).transpose()?;
+        // CRI-O calls Braid for the pods that Braid has started.
+        let ledger = ledger.filter(|_| runtime.kind != Some(Kind::Crio));
+        let cache = self.multus_state(Some(multus));
+        if let Some(ledger) = &ledger {
+            migrated.waiting_for = unspeakable(ledger)?;
+            if !migrated.waiting_for.is_empty() {
+                return Ok(());
+            }
+            migrated.handed_over = self.tell_multus(ledger, &cache)?;
+        }
+        let mut changes: Vec<Change> = found.retired.iter().map(|pair| self.restore(pair)).collect();
+        changes.extend(found.ours.iter().map(|ours| Change::Gone(self.on_node(&ours.file))));
+        self.make(changes, migrated)?;
+        if let (Some(ledger), false) = (&ledger, self.dry_run) {
+            migrated.notes.extend(hand_over(ledger, &cache)?);
+        }
+        if !migrated.changes.is_empty() {
+            migrated.notes.push(self.what_stays(runtime, multus));
+        }
+        Ok(())
+    }
+
+    fn multus_can_run(&self, runtime: &Runtime, multus: &Installation) -> Result<(), MigrateError> {
+        let named = keys::get_text(&multus.request, "type").unwrap_or("multus");
+        let Ok(kind) = named.parse() else { return Ok(()) };
+        let path: Vec<PathBuf> = runtime.bin_dirs.iter().map(|dir| below(&self.root, dir)).collect();
+        delegate::find(&kind, &path).map(|_| ()).map_err(MigrateError::Plugin)
+    }
+
+    fn ledger(&self, ours: &Installation) -> Result<Ledger, CommandError> {
+        let config = ours.config().map_err(|source| node::NodeError::Config {
+            file: ours.file.clone(),
+            source: Box::new(source),
+        })?;
+        Ok(Ledger::new(&below(&self.root, &config.state_dir)))
+    }
+
+    /// Writes every record in Multus's form; the pods.
+    fn tell_multus(&self, ledger: &Ledger, cache: &Path) -> Result<Vec<String>, CommandError> {
+        let mut records = Records::look(ledger)?.live;
+        records.retain(|record| record.remaining().next().is_some());
+        for record in records.iter().filter(|_| !self.dry_run) {
+            multus_cache::write(cache, record)?;
+        }
+        Ok(records.iter().map(|record| record.plan.pod.clone()).collect())
+    }
+
+    fn what_stays(&self, runtime: &Runtime, multus: &Installation) -> String {
+        let thick = keys::get_text(&multus.request, "type") == Some("multus-shim");
+        let daemon = if thick { "see that multus's daemon runs; " } else { "" };
+        let binary = install::binary(runtime);
+        let binary = binary.display();
+        match runtime.kind {
+            Some(Kind::Crio) => format!(
+                "{daemon}{binary} and braid's records stay: CRI-O tears down the pods of before with them"
+            ),
+            _ => format!("{daemon}{binary} stays; nothing calls it any more"),
+        }
+    }
+
+    /// Where Multus remembers its pods, below our root.
+    fn multus_state(&self, multus: Option<&Installation>) -> PathBuf {
+        let named = multus.and_then(|multus| keys::get_text(&multus.request, "cniDir"));
+        let named = named.filter(|path| path.starts_with('/')).unwrap_or(MULTUS_STATE_DIR);
+        below(&self.root, Path::new(named))
+    }
+
+    fn retire(&self, file: &Path) -> Change {
+        let mut to = file.as_os_str().to_owned();
+        to.push(format!(".{RETIRED}"));
+        Change::Moved { from: self.on_node(file), to: self.on_node(Path::new(&to)) }
+    }
+
+    /// A file that Multus has written anew meanwhile is newer than ours of it.
+    fn restore(&self, (retired, before): &(PathBuf, PathBuf)) -> Change {
+        let from = self.on_node(retired);
+        if before.exists() { Change::Gone(from) } else { Change::Moved { from, to: self.on_node(before) } }
+    }
+
+    fn make(&self, changes: Vec<Change>, migrated: &mut Migrated) -> Result<(), InstallError> {
+        for change in changes.iter().filter(|change| change.is_due(&self.root)) {
+            migrated.changes.push(change.shown(&self.root));
+            if !self.dry_run {
+                change.make(&self.root)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn on_node(&self, file: &Path) -> PathBuf {
+        install::on_node(&self.root, file)
+    }
+}
+
+/// Where Braid's file goes: before every file that stays.
+fn place(directory: &Path, multus: &Installation, theirs: &[Installation]) -> Result<PathBuf, MigrateError> {
+    if multus.stance != Stance::Delegating {
+        return Err(MigrateError::Behind(multus.file.clone()));
+    }
+    let ours = directory.join(install::FILE);
+    let files = netconf::list(directory, &EXTENSIONS).unwrap_or_default();
+    let mut stay = files.into_iter().filter(|file| theirs.iter().all(|theirs| theirs.file != *file));
+    match stay.next().filter(|first| *first < ours) {
+        Some(first) => Err(MigrateError::NotFirst(first)),
+        None => Ok(ours),
+    }
+}
+
+fn file(path: &Path, document: &Value) -> Change {
+    let text = serde_json::to_string_pretty(document).unwrap_or_default() + "\n";
+    Change::File { path: path.to_owned(), contents: text.into_bytes(), mode: 0o644 }
+}
+
+/// The pods that Multus has no words for: their primary is the runtime's, or is torn down already.
+fn unspeakable(ledger: &Ledger) -> Result<Vec<String>, LedgerError> {
+    let has_primary = |record: &Record| {
+        record.remaining().next().is_none_or(|(_, attachment, _)| attachment.role == Role::Primary)
+    };
+    let records = Records::look(ledger)?;
+    Ok(records
+        .live
+        .iter()
+        .filter(|record| !has_primary(record))
+        .map(|record| record.plan.pod.clone())
+        .collect())
+}
+
+/// Hands every record over, and removes it; the sentences of what could not be.
+fn hand_over(ledger: &Ledger, cache: &Path) -> Result<Vec<String>, CommandError> {
+    let mut signals = Signals::block().map_err(|errno| CommandError::Signals(errno.into()))?;
+    let records = Records::look(ledger)?;
+    let outcomes = records.live.iter().map(|record| hand_over_one(ledger, cache, record, &mut signals));
+    let mut notes: Vec<String> = outcomes
+        .filter_map(Result::err)
+        .map(|error| format!("{error}; run braid migrate multus --back again"))
+        .collect();
+    if !records.orphans.is_empty() || !records.unreadable.is_empty() {
+        notes.push(
+            "networks that could not be torn down, or records that cannot be read, stay in braid's state directory"
+                .to_owned(),
+        );
+    }
+    Ok(notes)
+}
+
+fn hand_over_one(
+    ledger: &Ledger,
+    cache: &Path,
+    record: &Record,
+    signals: &mut Signals,
+) -> Result<(), LedgerError> {
+    let key = &record.plan.key;
+    let _lock = ledger.lock(&key.container, Deadline::after(PATIENCE), signals)?;
+    // It may have gone meanwhile.
+    let Some(current) = ledger.read(key)? else { return Ok(()) };
+    if multus_cache::write(cache, &current)? { ledger.remove(key) } else { Ok(()) }
+}
+
+impl View for Migrated {
+    fn text(&self, look: &Look) -> String {
+        let mut text: String = self.changes.iter().map(|change| change.text(look, self.dry_run)).collect();
+        for pod in &self.handed_over {
+            text.push_str(&format!("{} {pod}\n", look.paint(Tone::Strong, "hand over")));
+        }
+        for pod in &self.waiting_for {
+            text.push_str(&format!("{}: {pod}\n", look.paint(Tone::Odd, "waiting")));
+        }
+        if !self.waiting_for.is_empty() {
+            text.push_str(
+                "multus could not tear these pods down: move them to other nodes (kubectl drain), then run this again\n",
+            );
+        }
+        text.extend(self.notes.iter().map(|note| format!("{}: {note}\n", look.paint(Tone::Odd, "note"))));
+        if text.is_empty() { "everything is as it should be\n".to_owned() } else { text }
+    }
+
+    fn exit(&self) -> Exit {
+        if self.waiting_for.is_empty() { Exit::Done } else { Exit::NotYet }
+    }
+}

@@ -31,6 +31,7 @@ mod given;
 mod image;
 mod kubernetes;
 mod load;
+mod npwg;
 mod operator;
 mod protocol;
 mod readme;

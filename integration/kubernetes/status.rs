@@ -89,6 +89,49 @@ fn several_sandbox_interfaces_and_none() {
     );
 }
 
+/// NPWG 1.3, sections 5.1.1 and 5.3.3.1: of the layout before 0.3.0, the addresses are in the result and the
+/// rest is what the kernel shows.
+#[test]
+fn a_result_of_the_oldest_versions_is_shown() {
+    let cluster = Cluster::usual();
+    for version in ["0.1.0", "0.2.0"] {
+        let result = json!({
+            "cniVersion": version, "ip4": {"ip": "10.9.0.2/24", "gateway": "10.9.0.1"}, "ip6": {"ip": "fd09::2/64"},
+            "dns": {"nameservers": ["10.9.0.53"]},
+        });
+        cluster.node.script("blue", json!({"ADD": {"link": true, "result": result}}));
+        cluster.define("blue", json!({"cniVersion": version}));
+        let name = format!("web-{}", version.replace('.', "-"));
+        let uid = cluster.create_pod(&name, json!({}));
+        let pod = cluster.sandbox(&name);
+        cluster.add(&pod, &uid, json!({})).networks("blue").run().assert_success();
+        let link = pod.link("net1");
+        let expected = json!({
+            "name": cluster.label("blue"), "interface": "net1", "ips": ["10.9.0.2", "fd09::2"],
+            "mac": link["address"], "mtu": link["mtu"], "default": false, "dns": {"nameservers": ["10.9.0.53"]},
+        });
+        assert_eq!(cluster.status(&name)[1], expected, "{version}");
+    }
+}
+
+/// NPWG 1.3, section 5.3: keys without a period are the standard's. `mtu` and `gateway` are of the clients.
+#[test]
+fn an_entry_has_no_keys_but_those_that_clients_know() {
+    let cluster = Cluster::usual();
+    let dns = json!({"nameservers": ["10.9.0.53"]});
+    let more = json!({"dns": dns, "org.example/vlan": 7, "vlan": 7});
+    cluster.node.script("blue", json!({"ADD": {"add_to_result": more}}));
+    cluster.define("blue", json!({"link": true, "addresses": ["10.9.0.2/24"]}));
+    let uid = cluster.create_pod("web", json!({}));
+    let pod = cluster.sandbox("web");
+    let asked = json!([{"name": "blue", "default-route": ["10.9.0.1"]}]);
+    cluster.add(&pod, &uid, json!({})).networks_json(asked).run().assert_success();
+    let status = cluster.status("web");
+    let keys: Vec<&str> = status[1].as_object().unwrap().keys().map(String::as_str).collect();
+    let known = ["name", "interface", "ips", "mac", "mtu", "default", "dns", "gateway", "default-route"];
+    assert_eq!(keys, known, "and device-info, where there is one");
+}
+
 /// NPWG 1.3, section 5.2: behind a primary that is not ours, its entry is there all the same.
 #[test]
 fn the_status_of_a_chained_braid_has_the_primary_too() {

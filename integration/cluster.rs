@@ -518,6 +518,7 @@ fn the_manifests_belong_together() {
     names.sort();
     // The roles are in force in the tests above.
     let expected = [
+        "braid.kubeconfig",
         "crd.yaml",
         "namespace.yaml",
         "rbac-names.yaml",

@@ -4,6 +4,7 @@
 //! A block's comment, `<!-- test: <kind> <about> -->`, names the test that it belongs to; a block without
 //! one, or of a kind that [`every_block_has_a_test`] does not know, fails.
 
+mod cluster;
 mod conf;
 mod machine;
 mod messages;
@@ -416,20 +417,6 @@ fn by_command(machine: &Machine) {
     assert_eq!(web.pod.links(), ["data0", "eth0", "net1"]);
     web.del();
     assert_eq!(machine.node.leftovers(&before), Vec::<String>::new());
-}
-
-/// What the page has kubectl apply is there, and is a list of objects. That the rights are enough, and no
-/// more than enough, is tested in `cluster.rs`, whose API server enforces these very files.
-#[test]
-fn what_is_applied_to_a_cluster_is_there() {
-    let text = &block("cluster", "").text;
-    let files: Vec<&str> = text.split_whitespace().filter(|word| word.starts_with("conf/")).collect();
-    assert_eq!(files.len(), 4);
-    for file in files {
-        let manifest = std::fs::read_to_string(Path::new(REPOSITORY).join(file)).unwrap();
-        let documents: Vec<Value> = serde_saphyr::from_multiple(&manifest).unwrap();
-        assert!(documents.iter().all(|object| object["kind"].is_string()), "{file}");
-    }
 }
 
 #[test]

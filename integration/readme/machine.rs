@@ -108,7 +108,12 @@ impl Machine {
     pub(crate) fn stand_in(&self, name: &str, arguments: &str, script: &str) {
         let guard =
             format!("[ \"$*\" = \"{arguments}\" ] || {{ echo \"{name} $*: not known here\" >&2; exit 1; }}");
-        self.executable(&format!("shims/{name}"), &format!("{guard}\n{script}"));
+        self.shim(name, &format!("{guard}\n{script}"));
+    }
+
+    /// A program that is found before the real one.
+    pub(crate) fn shim(&self, name: &str, script: &str) {
+        self.executable(&format!("shims/{name}"), script);
     }
 
     fn executable(&self, relative: &str, script: &str) {

@@ -99,14 +99,14 @@ fn symlink_plugin(node: &Node, plugin: &str) {
     std::os::unix::fs::symlink(real, node.path("bin").join(plugin)).unwrap();
 }
 
-fn in_sentences(table: &Table) -> BTreeSet<String> {
+pub(super) fn in_sentences(table: &Table) -> BTreeSet<String> {
     let rows: BTreeSet<String> = table.iter().map(|row| code(&row[0]).to_owned()).collect();
     assert_eq!(rows.len(), table.len(), "a message is there twice");
     rows
 }
 
 /// The rows of a table with a column of codes.
-fn with_codes(table: &Table) -> BTreeSet<(u64, String)> {
+pub(super) fn with_codes(table: &Table) -> BTreeSet<(u64, String)> {
     table.iter().map(|row| (row[1].parse().unwrap(), code(&row[0]).to_owned())).collect()
 }
 

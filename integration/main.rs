@@ -32,6 +32,7 @@ mod image;
 mod kubernetes;
 mod load;
 mod npwg;
+mod observing;
 mod operator;
 mod protocol;
 mod readme;

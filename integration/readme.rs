@@ -27,7 +27,7 @@ use crate::readme::machine::{Machine, Sandbox};
 use crate::readme::page::{BLOCKS, PAGE, block, blocks};
 
 /// Each kind of block, and the language that it is written in.
-const KINDS: [(&str, &str); 13] = [
+const KINDS: [(&str, &str); 14] = [
     ("cluster", "sh"),
     ("flow", "text"),
     ("scripts", "sh"),
@@ -41,6 +41,7 @@ const KINDS: [(&str, &str); 13] = [
     ("result", "json"),
     ("state", "text"),
     ("environment", "text"),
+    ("event", "json"),
 ];
 
 /// The blocks that run on a machine, each in the test that is named.

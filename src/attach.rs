@@ -189,7 +189,7 @@ fn call<'c>(
     let Place { container, netns } = place;
     let target = Target { container, netns, interface: &attachment.interface, args: &attachment.args };
     let request = plugin.request(&attachment.network, &inputs);
-    Call { command, plugin: &plugin.kind, target: Some(target), request }
+    Call { command, plugin: &plugin.kind, network: &attachment.label, target: Some(target), request }
 }
 
 fn failed(attachment: &Attachment) -> impl FnOnce(DelegateError) -> AttachError {
@@ -290,12 +290,13 @@ pub fn gc(
 
 fn network_call<'c>(
     command: Command,
-    network: &NetworkConfig,
+    network: &'c NetworkConfig,
     plugin: &'c PluginConfig,
     valid_attachments: Option<&Value>,
 ) -> Call<'c> {
     let inputs = Inputs { prev_result: None, runtime_config: &Map::new(), valid_attachments };
-    Call { command, plugin: &plugin.kind, target: None, request: plugin.request(network, &inputs) }
+    let request = plugin.request(network, &inputs);
+    Call { command, plugin: &plugin.kind, network: network.name.as_str(), target: None, request }
 }
 
 #[cfg(test)]

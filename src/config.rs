@@ -30,7 +30,7 @@ pub const DEFAULT_CONF_DIR: &str = "/etc/cni/net.d/braid.d";
 pub const MULTUS_CONF_DIR: &str = "/etc/cni/multus/net.d";
 
 /// Keys that mean something to Braid or to the protocol.
-pub const KNOWN_KEYS: [&str; 46] = [
+pub const KNOWN_KEYS: [&str; 48] = [
     "cniVersion",
     "cniVersions",
     "name",
@@ -77,6 +77,8 @@ pub const KNOWN_KEYS: [&str; 46] = [
     "drain",
     "policy",
     "auditLog",
+    "eventLog",
+    "metricsFile",
 ];
 
 /// Keys of Multus's that have no meaning without its daemon; accepted, so that a configuration moves as it is.
@@ -255,6 +257,10 @@ pub struct Config {
     pub drain: bool,
     /// How to log.
     pub log: LogConfig,
+    /// Where each call leaves a line of JSON.
+    pub event_log: Option<PathBuf>,
+    /// Where calls are counted, for node-exporter's textfile collector.
+    pub metrics_file: Option<PathBuf>,
     /// Capability arguments from the runtime.
     pub runtime_config: Map<String, Value>,
     /// Capabilities that Braid's entry declares, where the runtime left them in.
@@ -341,6 +347,8 @@ impl Config {
             device_info_dir: path(object, "deviceInfoDir")?.unwrap_or_else(|| DEVICE_INFO_DIR.into()),
             drain: decode(object, "drain")?.unwrap_or(false),
             log: log_config(object, &mut warnings)?,
+            event_log: path(object, "eventLog")?,
+            metrics_file: path(object, "metricsFile")?,
             runtime_config: decode(object, "runtimeConfig")?.unwrap_or_default(),
             declared_capabilities: decode(object, "capabilities")?,
             prev_result: keys::get(object, "prevResult").cloned(),

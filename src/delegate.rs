@@ -46,6 +46,8 @@ pub struct Call<'a> {
     pub command: Command,
     /// The plugin.
     pub plugin: &'a PluginType,
+    /// The network whose chain it is in, as people know it.
+    pub network: &'a str,
     /// The attachment; STATUS and GC have none.
     pub target: Option<Target<'a>>,
     /// The request that goes to standard input.
@@ -185,6 +187,26 @@ impl fmt::Display for Quote {
     }
 }
 
+/// How long one call of a plugin took, and what it came to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Timing {
+    /// The network, as people know it.
+    pub network: String,
+    /// The interface; STATUS and GC have none.
+    pub interface: Option<InterfaceName>,
+    /// The plugin.
+    pub plugin: PluginType,
+    /// The verb.
+    pub command: Command,
+    /// From its start to the end of its output.
+    pub took: Duration,
+    /// The code of its error.
+    pub code: Option<Code>,
+}
+
+/// The most timings that are kept: GC of a whole node can call many plugins.
+const MAX_TIMINGS: usize = 512;
+
 /// Runs plugins.
 #[derive(Debug)]
 pub struct Delegates<'a> {
@@ -192,6 +214,7 @@ pub struct Delegates<'a> {
     environment: Vec<(OsString, OsString)>,
     limit: Duration,
     signals: &'a mut Signals,
+    timings: Option<Vec<Timing>>,
 }
 
 impl<'a> Delegates<'a> {
@@ -204,7 +227,17 @@ impl<'a> Delegates<'a> {
         limit: Duration,
         signals: &'a mut Signals,
     ) -> Self {
-        Self { environment: base_environment(&path, ours, pass), path, limit, signals }
+        Self { environment: base_environment(&path, ours, pass), path, limit, signals, timings: None }
+    }
+
+    /// From now on, remembers how long each call takes.
+    pub fn keep_timings(&mut self) {
+        self.timings = Some(Vec::new());
+    }
+
+    /// The calls since [`Delegates::keep_timings`], in their order; the first [`MAX_TIMINGS`] of them.
+    pub fn timings(&self) -> &[Timing] {
+        self.timings.as_deref().unwrap_or_default()
     }
 
     /// Where plugins are searched.
@@ -230,8 +263,10 @@ impl<'a> Delegates<'a> {
     /// # Errors
     /// [`DelegateError`]; what the plugin changed before it failed is for the caller to undo.
     pub fn run_for_result(&mut self, call: &Call<'_>, deadline: Deadline) -> Result<Value, DelegateError> {
-        let output = self.run(call, deadline)?;
-        decode_result(call.plugin, &output)
+        self.timed(call, |delegates| {
+            let output = delegates.run(call, deadline)?;
+            decode_result(call.plugin, &output)
+        })
     }
 
     /// Runs a plugin that need not answer (DEL, CHECK, STATUS, GC). What it prints on success is ignored,
@@ -240,19 +275,39 @@ impl<'a> Delegates<'a> {
     /// # Errors
     /// [`DelegateError`].
     pub fn run_for_effect(&mut self, call: &Call<'_>, deadline: Deadline) -> Result<(), DelegateError> {
-        let output = self.run(call, deadline)?;
-        match serde_json::from_slice(&output.stdout)
-            .ok()
-            .and_then(|value| reported_error(call.plugin, &value))
-        {
-            Some(error) => Err(error),
-            None => Ok(()),
+        self.timed(call, |delegates| {
+            let output = delegates.run(call, deadline)?;
+            let printed = serde_json::from_slice(&output.stdout).ok();
+            printed.and_then(|value| reported_error(call.plugin, &value)).map_or(Ok(()), Err)
+        })
+    }
+
+    fn timed<T>(
+        &mut self,
+        call: &Call<'_>,
+        run: impl FnOnce(&mut Self) -> Result<T, DelegateError>,
+    ) -> Result<T, DelegateError> {
+        let started = Instant::now();
+        let outcome = run(self);
+        let took = started.elapsed();
+        let interface = call.target.map(|target| target.interface);
+        let shown = interface.map_or("", InterfaceName::as_str);
+        log::debug!("{} {} {shown} took {:.1} ms", call.plugin, call.command, took.as_secs_f64() * 1e3);
+        if let Some(timings) = self.timings.as_mut().filter(|timings| timings.len() < MAX_TIMINGS) {
+            timings.push(Timing {
+                network: call.network.to_owned(),
+                interface: interface.cloned(),
+                plugin: call.plugin.clone(),
+                command: call.command,
+                took,
+                code: outcome.as_ref().err().map(|error| error.to_protocol().code),
+            });
         }
+        outcome
     }
 
     fn run(&mut self, call: &Call<'_>, deadline: Deadline) -> Result<child::Output, DelegateError> {
         let executable = self.find(call.plugin)?;
-        let started = Instant::now();
         let limit = deadline.within(self.limit);
         // Rounded up, since a moment of it has passed already.
         let seconds = limit.remaining().saturating_add(Duration::from_millis(999)).as_secs();
@@ -266,13 +321,6 @@ impl<'a> Delegates<'a> {
         let input = call.request.to_string();
         let environment = self.environment_of(call);
         let output = child::run(&executable, &environment, input.as_bytes(), limit, self.signals);
-        let target = call.target.map_or("", |target| target.interface.as_str());
-        log::debug!(
-            "{} {} {target} took {:.1} ms",
-            call.plugin,
-            call.command,
-            started.elapsed().as_secs_f64() * 1e3
-        );
         judge(call.plugin, seconds, output)
     }
 
@@ -408,7 +456,13 @@ mod tests {
     }
 
     fn call(plugin: &PluginType) -> Call<'_> {
-        Call { command: Command::Status, plugin, target: None, request: json!({"pad": "x".repeat(200_000)}) }
+        Call {
+            command: Command::Status,
+            plugin,
+            network: "",
+            target: None,
+            request: json!({"pad": "x".repeat(200_000)}),
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! opened, written or rotated costs its lines and nothing else.
 
 use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -116,8 +116,8 @@ pub fn start(config: &LogConfig) {
     let level = LevelFilter::from(config.level);
     let logger = Logger {
         to_stderr: config.to_stderr,
-        file: config.file.as_deref().and_then(|path| open(path, &config.rotation)),
-        audit: config.audit.as_deref().and_then(|path| open(path, &config.rotation)),
+        file: config.file.as_deref().and_then(|path| open(path, &config.rotation).ok()),
+        audit: config.audit.as_deref().and_then(|path| open(path, &config.rotation).ok()),
     };
     if log::set_boxed_logger(Box::new(logger)).is_ok() {
         log::set_max_level(level);
@@ -174,26 +174,26 @@ fn format_line(record: &Record<'_>) -> String {
     )
 }
 
-fn open(path: &Path, rotation: &Rotation) -> Option<File> {
+/// Opens a log to append to it, and sets it aside before where it is full. Others are not followed into it:
+/// neither a link nor anything that is no file is opened.
+///
+/// # Errors
+/// What the system says.
+pub(crate) fn open(path: &Path, rotation: &Rotation) -> io::Result<File> {
     let file = append(path)?;
-    if file.metadata().is_ok_and(|metadata| metadata.len() < rotation.max_bytes()) {
-        return Some(file);
+    if file.metadata()?.len() < rotation.max_bytes() {
+        return Ok(file);
     }
     rotate(file, path, rotation);
     append(path)
 }
 
 /// Only a regular file, never through a symbolic link as the last step.
-fn append(path: &Path) -> Option<File> {
+fn append(path: &Path) -> io::Result<File> {
     let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
-    let file = OpenOptions::new()
-        .append(true)
-        .create(true)
-        .mode(0o600)
-        .custom_flags(flags.bits())
-        .open(path)
-        .ok()?;
-    file.metadata().is_ok_and(|metadata| metadata.is_file()).then_some(file)
+    let file =
+        OpenOptions::new().append(true).create(true).mode(0o600).custom_flags(flags.bits()).open(path)?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is no regular file")) }
 }
 
 /// Sets the file aside, unless another process is doing so.
@@ -247,7 +247,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let link = dir.path().join("link.log");
         std::os::unix::fs::symlink("/etc/passwd", &link).unwrap();
-        assert!(open(&link, &Rotation::default()).is_none());
-        assert!(open(&dir.path().join("absent/x.log"), &Rotation::default()).is_none());
+        assert!(open(&link, &Rotation::default()).is_err());
+        assert!(open(&dir.path().join("absent/x.log"), &Rotation::default()).is_err());
     }
 }

@@ -4,11 +4,13 @@ mod add;
 mod check;
 mod del;
 mod gc;
+mod observe;
 mod publish;
 pub mod repair;
 mod status;
 
 use std::path::PathBuf;
+use std::time::Instant;
 
 use serde_json::{Value, json};
 
@@ -39,6 +41,7 @@ pub struct Answer {
 
 /// Answers one call of the runtime; `input` is standard input.
 pub fn answer(request: &Request, input: &[u8], signals: &mut Signals) -> Answer {
+    let started = Instant::now();
     if request.verb == Verb::Version {
         return Answer { version: Version::NEWEST, outcome: Ok(Some(versions(input))) };
     }
@@ -55,7 +58,16 @@ pub fn answer(request: &Request, input: &[u8], signals: &mut Signals) -> Answer 
         log::warn!("{warning}");
     }
     let version = config.version;
-    Answer { version, outcome: Session::new(&config, request, signals).run(&request.verb) }
+    let mut session = Session::new(&config, request, signals);
+    let observed = observe::is_wanted(&config, request);
+    if observed {
+        session.delegates.keep_timings();
+    }
+    let outcome = session.run(&request.verb);
+    if observed {
+        observe::observe(&session, outcome.as_ref().err(), started.elapsed());
+    }
+    Answer { version, outcome }
 }
 
 /// Takes back an ADD whose result nobody could be told: a runtime that was killed meanwhile knows of no

@@ -309,3 +309,44 @@ fn every_limit_is_the_programs() {
         "ADD ends within 200 s with its undoing, DEL, CHECK and GC within 50 s, STATUS within 10 s"
     ));
 }
+
+// What is left for those who watch.
+
+/// The page's event is one that a call leaves, but for times, and the metrics are those of the file.
+#[test]
+fn what_a_call_leaves_is_as_shown() {
+    let node = Node::new();
+    node.recorders(["bridge", "macvlan"]);
+    node.define("team-a", "blue", json!({"type": "macvlan"}));
+    node.script("macvlan", json!({"ADD": {"error": {"code": 42, "msg": "no such master"}}}));
+    let primary =
+        json!({"cniVersion": "1.0.0", "name": "cluster", "type": "bridge", "addresses": ["10.1.0.2/24"]});
+    let (events, metrics) = (node.path("events.log"), node.path("braid.prom"));
+    let config = json!({"delegates": [primary], "eventLog": events, "metricsFile": metrics});
+    node.pod("team-a", "web").add(config).networks("blue").run().assert_error(42, ["no such master"]);
+    let left: Value = serde_json::from_str(&fs::read_to_string(events).unwrap()).unwrap();
+    assert_eq!(without_times(left), without_times(block("event", "").json()));
+
+    let written = fs::read_to_string(metrics).unwrap();
+    let types = written.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
+    let rows = table("Watching a node");
+    let documented = rows.iter().map(|row| (code(&row[0]), row[1].as_str()));
+    assert_eq!(documented.collect::<Vec<_>>(), types.collect::<Vec<_>>());
+}
+
+fn without_times(mut event: Value) -> Value {
+    fn clear(value: &mut Value) {
+        match value {
+            Value::Object(object) => {
+                for key in ["time", "ms", "container"] {
+                    object.entry(key).and_modify(|value| *value = Value::Null);
+                }
+                object.values_mut().for_each(clear);
+            }
+            Value::Array(list) => list.iter_mut().for_each(clear),
+            _ => {}
+        }
+    }
+    clear(&mut event);
+    event
+}

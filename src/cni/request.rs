@@ -222,6 +222,28 @@ pub enum Verb {
     Version,
 }
 
+impl Verb {
+    /// The verb alone.
+    pub const fn command(&self) -> Command {
+        match self {
+            Self::Add(_) => Command::Add,
+            Self::Del(_) => Command::Del,
+            Self::Check(_) => Command::Check,
+            Self::Status => Command::Status,
+            Self::Gc => Command::Gc,
+            Self::Version => Command::Version,
+        }
+    }
+
+    /// The sandbox that it acts on; STATUS, GC and VERSION have none.
+    pub const fn sandbox(&self) -> Option<&Sandbox> {
+        match self {
+            Self::Add(sandbox) | Self::Del(sandbox) | Self::Check(sandbox) => Some(sandbox),
+            Self::Status | Self::Gc | Self::Version => None,
+        }
+    }
+}
+
 /// One call of the runtime.
 #[derive(Clone, Debug)]
 pub struct Request {

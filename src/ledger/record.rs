@@ -9,7 +9,7 @@ use crate::cni::netconf::NetworkName;
 use crate::cni::request::{CniArgs, ContainerId};
 use crate::name::InterfaceName;
 use crate::netns::NetnsId;
-use crate::plan::Attachment;
+use crate::plan::{Attachment, Role};
 use crate::snapshot::Snapshot;
 
 /// What a record is found by (CNI 1.1.0, section 2: an attachment is a container and an interface).
@@ -176,6 +176,32 @@ impl Record {
         };
         Some(lines())
     }
+}
+
+/// The roles of what is left of a record, read without all the rest of it; none where the plan is not whole.
+pub(super) fn roles(bytes: &[u8]) -> Option<Vec<Role>> {
+    #[derive(Deserialize)]
+    struct Plan {
+        attachments: Vec<Attached>,
+    }
+    #[derive(Deserialize)]
+    struct Attached {
+        role: Role,
+    }
+    #[derive(Deserialize)]
+    struct Gone {
+        gone: usize,
+    }
+    let mut lines = bytes.split_inclusive(|byte| *byte == b'\n').filter_map(decode_line);
+    let plan: Plan = serde_json::from_slice(lines.next()?).ok()?;
+    let mut roles: Vec<Option<Role>> = plan.attachments.iter().map(|attached| Some(attached.role)).collect();
+    for line in lines.filter(|line| line.starts_with(b"{\"gone\"")) {
+        let at = serde_json::from_slice::<Gone>(line).ok().map(|event| event.gone);
+        if let Some(role) = at.and_then(|at| roles.get_mut(at)) {
+            *role = None;
+        }
+    }
+    Some(roles.into_iter().flatten().collect())
 }
 
 /// The layout that this program writes and reads.

@@ -1,0 +1,234 @@
+//! The event log: one line of JSON for each call of the runtime, with what it came to and how long each
+//! delegate took. It goes where `eventLog` says, and is rotated as the log file is.
+//!
+//! Who reads it learns what a node's pods wait for; so it names pods and networks, and neither addresses nor
+//! configurations.
+
+use std::io::Write;
+use std::path::Path;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::cni::error::Error;
+use crate::cni::request::{Sandbox, Verb};
+use crate::delegate::Timing;
+use crate::logging::{self, Rotation};
+use crate::pod::Pod;
+
+/// One call of the runtime, as it ended.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Event<'a> {
+    /// When it ended, in UTC.
+    pub time: String,
+    /// The verb.
+    pub verb: &'static str,
+    /// The network that the runtime called for.
+    pub network: &'a str,
+    /// `namespace/name` of the pod, where the runtime says it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pod: Option<String>,
+    /// The container.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub container: Option<&'a str>,
+    /// The primary's interface.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interface: Option<&'a str>,
+    /// The networks whose delegates were called, in the order of their first calls.
+    pub networks: Vec<Network<'a>>,
+    /// What the call came to.
+    pub outcome: Outcome,
+    /// The code of its error.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<u64>,
+    /// The sentence of its error.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub msg: Option<&'a str>,
+    /// How long it took altogether, in milliseconds.
+    pub ms: f64,
+}
+
+/// One network of a call.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Network<'a> {
+    /// `namespace/name` of its definition, or the network's name.
+    pub name: &'a str,
+    /// Its interface; STATUS and GC have none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interface: Option<&'a str>,
+    /// The calls of its plugins, in their order.
+    pub delegates: Vec<Delegate<'a>>,
+}
+
+/// One call of a plugin.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Delegate<'a> {
+    /// The plugin.
+    pub plugin: &'a str,
+    /// Its verb: a failed ADD calls DEL, too.
+    pub verb: &'static str,
+    /// How long it took, in milliseconds.
+    pub ms: f64,
+    /// The code of its error.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<u64>,
+}
+
+/// What a call came to, by what its code means to the one who has to do something.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// It succeeded.
+    Success,
+    /// Not now: trying again helps.
+    TryAgain,
+    /// What was asked for is not valid, or may not be had: trying again does not help.
+    Refused,
+    /// It failed.
+    Failed,
+}
+
+impl Outcome {
+    /// Every outcome.
+    pub const ALL: [Self; 4] = [Self::Success, Self::TryAgain, Self::Refused, Self::Failed];
+
+    /// The outcome of an error, or of none.
+    pub fn of(error: Option<&Error>) -> Self {
+        match error.map(|error| error.code.0) {
+            None => Self::Success,
+            Some(11) => Self::TryAgain,
+            Some(1..=4 | 6 | 7) => Self::Refused,
+            Some(_) => Self::Failed,
+        }
+    }
+
+    /// The word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::TryAgain => "try_again",
+            Self::Refused => "refused",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+impl<'a> Event<'a> {
+    /// The event of a call for `network` that has just ended.
+    pub fn of(
+        verb: &'a Verb,
+        network: &'a str,
+        timings: &'a [Timing],
+        error: Option<&'a Error>,
+        took: Duration,
+    ) -> Self {
+        let sandbox = verb.sandbox();
+        Self {
+            time: chrono::Utc::now().format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string(),
+            verb: verb.command().as_str(),
+            network,
+            pod: sandbox.and_then(pod_of),
+            container: sandbox.map(|sandbox| sandbox.container.as_str()),
+            interface: sandbox.map(|sandbox| sandbox.interface.as_str()),
+            networks: networks(timings),
+            outcome: Outcome::of(error),
+            code: error.map(|error| error.code.0),
+            msg: error.map(|error| error.msg.as_str()),
+            ms: milliseconds(took),
+        }
+    }
+
+    /// Appends the event to the log at `path`. A line that cannot be written is lost, and a warning says so.
+    pub fn append(&self, path: &Path, rotation: &Rotation) {
+        let Ok(mut line) = serde_json::to_string(self) else { return };
+        line.push('\n');
+        // One write, so that lines of several processes stay whole.
+        let written = logging::open(path, rotation).and_then(|mut file| file.write_all(line.as_bytes()));
+        if let Err(error) = written {
+            log::warn!("the event log {} cannot be written: {error}", path.display());
+        }
+    }
+}
+
+fn pod_of(sandbox: &Sandbox) -> Option<String> {
+    let pod = Pod::from_args(&sandbox.args).ok()?;
+    (!pod.name.is_empty()).then(|| pod.to_string())
+}
+
+fn networks(timings: &[Timing]) -> Vec<Network<'_>> {
+    let mut networks: Vec<Network<'_>> = Vec::new();
+    for timing in timings {
+        let (name, interface) = (timing.network.as_str(), timing.interface.as_ref().map(|it| it.as_str()));
+        let delegate = Delegate {
+            plugin: timing.plugin.as_str(),
+            verb: timing.command.as_str(),
+            ms: milliseconds(timing.took),
+            code: timing.code.map(|code| code.0),
+        };
+        match networks.iter_mut().find(|known| (known.name, known.interface) == (name, interface)) {
+            Some(known) => known.delegates.push(delegate),
+            None => networks.push(Network { name, interface, delegates: vec![delegate] }),
+        }
+    }
+    networks
+}
+
+/// Milliseconds to the microsecond.
+fn milliseconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cni::error::Code;
+    use crate::cni::request::Command;
+
+    fn timing(network: &str, interface: &str, plugin: &str, command: Command, code: Option<u64>) -> Timing {
+        Timing {
+            network: network.to_owned(),
+            interface: interface.parse().ok(),
+            plugin: plugin.parse().unwrap(),
+            command,
+            took: Duration::from_micros(1500),
+            code: code.map(Code),
+        }
+    }
+
+    #[test]
+    fn an_event_says_what_happened_to_which_network() {
+        let sandbox = Sandbox {
+            container: "c1".parse().unwrap(),
+            netns: String::new(),
+            interface: "eth0".parse().unwrap(),
+            args: "K8S_POD_NAMESPACE=team-a;K8S_POD_NAME=web".into(),
+        };
+        let timings = [
+            timing("cluster", "eth0", "bridge", Command::Add, None),
+            timing("team-a/blue", "net1", "macvlan", Command::Add, Some(42)),
+            timing("team-a/blue", "net1", "macvlan", Command::Del, None),
+            timing("cluster", "eth0", "bridge", Command::Del, None),
+        ];
+        let error = Error::new(Code(42), "no");
+        let verb = Verb::Add(sandbox);
+        let event = Event::of(&verb, "node", &timings, Some(&error), Duration::from_millis(9));
+        let event = Event { time: "T".to_owned(), ..event };
+        insta::assert_snapshot!(serde_json::to_string(&event).unwrap(), @r#"{"time":"T","verb":"ADD","network":"node","pod":"team-a/web","container":"c1","interface":"eth0","networks":[{"name":"cluster","interface":"eth0","delegates":[{"plugin":"bridge","verb":"ADD","ms":1.5},{"plugin":"bridge","verb":"DEL","ms":1.5}]},{"name":"team-a/blue","interface":"net1","delegates":[{"plugin":"macvlan","verb":"ADD","ms":1.5,"code":42},{"plugin":"macvlan","verb":"DEL","ms":1.5}]}],"outcome":"failed","code":42,"msg":"no","ms":9.0}"#);
+    }
+
+    #[test]
+    fn outcomes_are_by_what_helps() {
+        let table =
+            [(11, Outcome::TryAgain), (7, Outcome::Refused), (1, Outcome::Refused), (5, Outcome::Failed)];
+        for (code, outcome) in table {
+            assert_eq!(Outcome::of(Some(&Error::new(Code(code), ""))), outcome, "{code}");
+        }
+        assert_eq!(Outcome::of(None), Outcome::Success);
+    }
+
+    #[test]
+    fn a_call_without_a_pod_names_none() {
+        let event = Event::of(&Verb::Status, "node", &[], None, Duration::ZERO);
+        assert_eq!((event.pod, event.container, event.verb), (None, None, "STATUS"));
+    }
+}

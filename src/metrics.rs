@@ -1,0 +1,163 @@
+//! Counts of the runtime's calls, for node-exporter's textfile collector: a file that every call reads, adds to
+//! and replaces as a whole.
+//!
+//! ```text
+//! <metricsFile>            the counts, in Prometheus's text format; what was counted so far is read from it
+//! .<its name>.lock         held from the reading to the rename, so that no count is lost; empty
+//! ```
+//!
+//! A call never fails for it, and waits for no lock longer than [`PATIENCE`]. A file that is not ours, a link
+//! among them, is left as it is; one of ours that cannot be read any more begins again at nothing, which
+//! readers of counters know as a restart.
+
+mod exposition;
+
+use std::fs::{File, OpenOptions, Permissions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg, OFlag};
+
+pub use exposition::Counts;
+
+use crate::deadline::Deadline;
+use crate::event::Outcome;
+use crate::ledger::{Census, directory};
+
+/// How long a call waits for others that count.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// The largest file that is read: ours has some 10 KiB.
+const MAX_BYTES: u64 = 256 << 10;
+
+/// Why a call was not counted.
+#[derive(Debug, thiserror::Error)]
+pub enum MetricsError {
+    /// The system does not let us.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// What was to be done.
+        action: &'static str,
+        /// With what.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// Other calls hold the lock, or a stopped one does.
+    #[error("{} is held by another call", .0.display())]
+    Busy(PathBuf),
+    /// The file is somebody else's.
+    #[error("{} is no file of braid's: remove it, or give \"metricsFile\" a path of its own", .0.display())]
+    Foreign(PathBuf),
+}
+
+impl MetricsError {
+    fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { action, path: path.to_owned(), source }
+    }
+}
+
+/// One call of the runtime.
+#[derive(Clone, Copy, Debug)]
+pub struct Observation {
+    /// The verb.
+    pub verb: &'static str,
+    /// What it came to.
+    pub outcome: Outcome,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// Adds a call to the counts in `path`. The gauges are looked at while nobody else counts, so that the last
+/// of several calls leaves what is true.
+///
+/// # Errors
+/// [`MetricsError`]; the file is as it was then.
+pub fn count(
+    path: &Path,
+    observation: Observation,
+    gauges: impl FnOnce() -> Option<Census>,
+) -> Result<(), MetricsError> {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
+        return Err(MetricsError::Foreign(path.to_owned()));
+    };
+    let _lock = lock(&parent.join(format!(".{name}.lock")))?;
+    let mut counts = read(path)?;
+    counts.add(observation);
+    if let Some(gauges) = gauges() {
+        counts.gauges = gauges;
+    }
+    replace(parent, name, &counts.to_string()).map_err(MetricsError::io("write", path))
+}
+
+/// Neither through a link, nor waiting for a FIFO's other end.
+fn flags() -> i32 {
+    (OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits()
+}
+
+fn lock(path: &Path) -> Result<Flock<File>, MetricsError> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false).mode(0o600).custom_flags(flags());
+    let mut file = options.open(path).map_err(MetricsError::io("open", path))?;
+    let deadline = Deadline::after(PATIENCE);
+    let mut pause = Duration::from_micros(500);
+    loop {
+        file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => return Ok(lock),
+            Err((file, Errno::EWOULDBLOCK)) => file,
+            Err((_, errno)) => return Err(MetricsError::io("lock", path)(errno.into())),
+        };
+        if deadline.remaining().is_zero() {
+            return Err(MetricsError::Busy(path.to_owned()));
+        }
+        std::thread::sleep(pause.min(deadline.remaining()));
+        pause = (pause * 2).min(Duration::from_millis(10));
+    }
+}
+
+fn read(path: &Path) -> Result<Counts, MetricsError> {
+    let file = match OpenOptions::new().read(true).custom_flags(flags()).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Counts::default()),
+        // That is how a link says that it is one.
+        Err(error) if error.raw_os_error() == Some(Errno::ELOOP as i32) => {
+            return Err(MetricsError::Foreign(path.to_owned()));
+        }
+        Err(error) => return Err(MetricsError::io("open", path)(error)),
+    };
+    let metadata = file.metadata().map_err(MetricsError::io("look at", path))?;
+    let mut bytes = Vec::new();
+    if metadata.is_file() {
+        file.take(MAX_BYTES).read_to_end(&mut bytes).map_err(MetricsError::io("read", path))?;
+    }
+    // A power loss may leave an empty file behind.
+    let is_ours =
+        metadata.is_file() && (bytes.is_empty() || bytes.starts_with(exposition::FIRST_LINE.as_bytes()));
+    if !is_ours {
+        return Err(MetricsError::Foreign(path.to_owned()));
+    }
+    let text = String::from_utf8_lossy(&bytes);
+    Ok(text.parse().unwrap_or_else(|problem| {
+        if !bytes.is_empty() {
+            log::warn!("{} cannot be read, and counts from nothing again: {problem}", path.display());
+        }
+        Counts::default()
+    }))
+}
+
+/// Not brought to the disk: counts are worth no wait.
+fn replace(parent: &Path, name: &str, text: &str) -> io::Result<()> {
+    // The exporter reads whatever ends with ".prom".
+    let mut file = directory::temporary(parent, &format!("{name}.new"))?;
+    file.write_all(text.as_bytes())?;
+    // The exporter is another user.
+    file.as_file().set_permissions(Permissions::from_mode(0o644))?;
+    file.persist(parent.join(name)).map_err(|failure| failure.error)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

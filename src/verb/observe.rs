@@ -1,0 +1,40 @@
+//! What a call leaves behind for those who watch a node, where the configuration wants it: a line in the event
+//! log, and counts. It comes after the call's work, and never changes what came of it.
+
+use std::time::Duration;
+
+use super::Session;
+use crate::cni::error::Error;
+use crate::cni::request::{Request, Verb};
+use crate::config::Config;
+use crate::event::{Event, Outcome};
+use crate::ledger::Census;
+use crate::metrics::{self, Observation};
+
+/// Whether anybody watches. A Braid that was started by a Braid is not the runtime's call.
+pub(super) fn is_wanted(config: &Config, request: &Request) -> bool {
+    (config.event_log.is_some() || config.metrics_file.is_some()) && !request.nested
+}
+
+pub(super) fn observe(session: &Session<'_>, error: Option<&Error>, took: Duration) {
+    let (config, verb) = (session.config, &session.request.verb);
+    if let Some(path) = &config.event_log {
+        let timings = session.delegates.timings();
+        Event::of(verb, config.network.as_str(), timings, error, took).append(path, &config.log.rotation);
+    }
+    if let Some(path) = &config.metrics_file {
+        let outcome = Outcome::of(error);
+        let observation = Observation { verb: verb.command().as_str(), outcome, took };
+        if let Err(problem) = metrics::count(path, observation, || census(session)) {
+            log::warn!("the call is not counted: {problem}");
+        }
+    }
+}
+
+/// What the ledger holds now; nothing new where the verb changes none of it.
+fn census(session: &Session<'_>) -> Option<Census> {
+    match session.request.verb {
+        Verb::Add(_) | Verb::Del(_) | Verb::Gc => session.ledger.census().ok(),
+        Verb::Check(_) | Verb::Status | Verb::Version => None,
+    }
+}

@@ -103,12 +103,19 @@ fn networks_cost_a_request_for_each_definition_and_one_for_the_status() {
     );
     assert_eq!(cluster.server.connections(), 1);
     pod.check().run().assert_success();
+    let kept = json!([{"containerID": pod.container, "ifname": "eth0"}]);
+    for (verb, attachments) in [("STATUS", json!([])), ("GC", kept), ("GC", json!([]))] {
+        let more = json!({"cniVersion": "1.1.0", "cni.dev/valid-attachments": attachments});
+        cluster.node.call(verb, cluster.config(more)).run().assert_success();
+    }
+    assert_eq!(cluster.node.state("records"), Vec::<String>::new(), "GC has torn it down");
+    known(pod.add(cluster.config(json!({}))), &pod).networks("blue,red").run().assert_success();
     pod.del().run().assert_success();
     pod.del().run().assert_success();
     assert_eq!(
         (cluster.server.requests().len(), cluster.server.connections()),
-        (3, 1),
-        "CHECK and DEL ask nothing"
+        (6, 2),
+        "CHECK, STATUS, GC and DEL ask nothing"
     );
 }
 
@@ -123,6 +130,33 @@ fn a_status_that_is_not_taken_undoes_the_attachment() {
     let copy = "file state/definitions/team-a_blue".to_owned();
     assert_eq!(cluster.node.leftovers(&before), [copy], "the last-known-good copy alone");
     assert_eq!(cluster.node.state("records"), Vec::<String>::new());
+}
+
+/// The pod was attached and its status could not be written for as long as that may be tried.
+#[test]
+fn a_status_that_is_never_taken_undoes_the_attachment_too() {
+    let cluster = Cluster::usual();
+    let before = cluster.node.dump();
+    let faults = [
+        Fault::status(503, "ServiceUnavailable", "the server is restarting"),
+        Fault::status(409, "Conflict", "the object has been modified; please apply your changes"),
+        Fault::Close,
+        Fault::Hang,
+    ];
+    for fault in faults {
+        (0..100).for_each(|_| cluster.server.next("PATCH", fault.clone()));
+        cluster.node.forget_calls();
+        let pod = cluster.pod();
+        let call = known(pod.add(cluster.config(json!({"apiTimeout": "1s"}))), &pod).networks("blue");
+        let outcome = call.run();
+        outcome.assert_error(11, ["pod team-a/web"]);
+        assert!(outcome.took < Duration::from_secs(10), "{fault:?}: {:?}", outcome.took);
+        let undone = ["ADD primary eth0", "ADD blue net1", "DEL blue net1", "DEL primary eth0"];
+        assert_eq!(cluster.node.calls_in_order(), undone, "{fault:?}");
+        assert_eq!(cluster.node.leftovers(&before), ["file state/definitions/team-a_blue"]);
+        assert_eq!(cluster.status(), Value::Null);
+        cluster.server.forget_faults();
+    }
 }
 
 #[test]

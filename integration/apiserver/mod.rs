@@ -263,6 +263,11 @@ impl ApiServer {
         }
     }
 
+    /// Nothing more goes wrong.
+    pub(crate) fn forget_faults(&self) {
+        self.shared.faults.lock().unwrap().clear();
+    }
+
     /// Takes connections and says nothing on them, not even in TLS.
     pub(crate) fn be_mute(&self) {
         self.shared.is_mute.store(true, Ordering::SeqCst);

@@ -110,6 +110,12 @@ fn a_device_info_file_goes_from_the_device_plugin_to_the_status() {
     assert_eq!(device_info_files(&cluster), 1);
     pod.del().run().assert_success();
     assert_eq!(device_info_files(&cluster), 0);
+    // GC takes it away as DEL does.
+    cluster.add(&pod, &uid, config(&cluster)).networks("fast").run().assert_success();
+    assert_eq!(device_info_files(&cluster), 1);
+    let stale = json!({"cniVersion": "1.1.0", "cni.dev/valid-attachments": []});
+    cluster.node.call("GC", config(&cluster)).with(stale).run().assert_success();
+    assert_eq!(device_info_files(&cluster), 0);
 }
 
 /// An ADD that fails takes its device-info file along.

@@ -62,3 +62,25 @@ fn a_pod_that_asks_for_nothing_does_not_wait_for_its_status() {
     outcome.assert_success();
     assert!(outcome.stderr.contains("the network status is not published"), "{}", outcome.stderr);
 }
+
+/// A node that comes up while the API is away: its primary network is a definition of the cluster, and pods
+/// that ask for nothing start on the copy of it.
+#[test]
+fn the_primary_is_the_last_one_known() {
+    let cluster = Cluster::usual();
+    cluster.define("primary", json!({"addresses": ["10.1.0.2/24"]}));
+    let config = cluster.config(json!({"delegates": [], "clusterNetwork": "primary", "apiTimeout": "1s"}));
+    cluster.sandbox("first").add(config.clone()).run().assert_success();
+    cluster.relay.cut();
+    cluster.node.forget_calls();
+    let second = cluster.sandbox("second");
+    let outcome = second.add(config.clone()).run();
+    outcome.assert_success();
+    let warning = format!("last-known-good copy of network \"{}\"", cluster.label("primary"));
+    assert!(outcome.stderr.contains(&warning), "{}", outcome.stderr);
+    second.del().run().assert_success();
+    assert_eq!(cluster.node.calls_in_order(), ["ADD primary eth0", "DEL primary eth0"]);
+    let third = cluster.sandbox("third");
+    let call = third.add(config).networks("blue");
+    call.run().assert_error(11, ["cannot be reached"]);
+}

@@ -30,6 +30,7 @@ mod faults;
 mod given;
 mod image;
 mod kubernetes;
+mod leftovers;
 mod load;
 mod npwg;
 mod observing;

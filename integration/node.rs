@@ -322,7 +322,8 @@ impl Node {
         for directory in ["state", "ipam"] {
             for file in files_below(&self.path(directory)) {
                 let name = file.strip_prefix(&self.root).unwrap().display().to_string();
-                if !name.contains("last_reserved_ip") && !name.ends_with("/lock") {
+                let is_kept = ["last_reserved_ip", "/looks/"].iter().any(|kept| name.contains(kept));
+                if !is_kept && !name.ends_with("/lock") {
                     lines.insert(format!("file {name}"));
                 }
             }

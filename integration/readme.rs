@@ -460,6 +460,7 @@ fn the_state_directory_is_as_shown() {
         state_file(&node, "orphans", &orphaned.container),
         state_file(&node, "aside", &damaged.container),
         state_file(&node, "locks", &calling.container),
+        state_file(&node, "looks", "last").replace("<container>", "last"),
     ];
     let shown = block("state", "").text.lines().map(|line| line.split(' ').next().unwrap_or_default());
     assert_eq!(shown.collect::<Vec<_>>(), found);

@@ -5,6 +5,7 @@
 //!         /orphans/<container>@<interface>…  extra networks that could not be torn down
 //!         /aside/…                           records that could not be read
 //!         /locks/<container>                 held during a call, gone after it
+//!         /looks/last                        when somebody last looked for what is left of sandboxes that are gone
 //!
 //! a record:   <crc32, 8 hex digits> <space> <JSON> <newline>     the plan: whole or absent
 //!             <crc32, 8 hex digits> <space> <JSON> <newline>     one event each: what has happened since
@@ -21,8 +22,10 @@
 
 pub(crate) mod directory;
 mod lock;
+mod look;
 mod record;
 
+use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -278,6 +281,37 @@ impl Ledger {
         self.look_in(&self.records(), |name| Some(name))
     }
 
+    /// The same for the first so many.
+    ///
+    /// # Errors
+    /// As [`Ledger::all`].
+    pub fn look_at_some(&self, most: usize) -> Result<Vec<Seen>, LedgerError> {
+        let mut files = directory::list(&self.root, &self.records())?;
+        files.truncate(most);
+        Ok(see(files, |name| Some(name)))
+    }
+
+    /// Whether it is time to look for what is left of sandboxes that are gone, `boot` being the kernel's boot
+    /// ID. The look is the caller's then, and for a while nobody else's.
+    pub fn claim_look(&self, boot: &str) -> bool {
+        look::claim(&self.root, boot)
+    }
+
+    /// Every container of which there is a file: a record, an orphan, what was set aside, or the lock of a call
+    /// that is at work.
+    ///
+    /// # Errors
+    /// As [`Ledger::all`].
+    pub fn containers(&self) -> Result<HashSet<ContainerId>, LedgerError> {
+        let mut containers = HashSet::new();
+        for directory in [self.records(), self.orphans(), self.aside(), self.root.join("locks")] {
+            let files = directory::list(&self.root, &directory)?;
+            let ids = files.iter().map(|file| name_of(file).split('@').next().unwrap_or_default().parse());
+            containers.extend(ids.filter_map(Result::ok));
+        }
+        Ok(containers)
+    }
+
     /// Every orphan as it is: see [`Ledger::look`].
     ///
     /// # Errors
@@ -291,17 +325,7 @@ impl Ledger {
         directory: &Path,
         record_name: impl Fn(&str) -> Option<&str>,
     ) -> Result<Vec<Seen>, LedgerError> {
-        let files = directory::list(&self.root, directory)?;
-        let see = |path: PathBuf| {
-            let bytes = match read_bounded(&path) {
-                Err(error) if is_missing(&error) => return None,
-                outcome => outcome.map_err(|error| error.to_string()),
-            };
-            let name = name_of(&path);
-            let record = bytes.and_then(|bytes| Record::parse(&bytes, record_name(&name).unwrap_or(&name)));
-            Some(Seen { path, record })
-        };
-        Ok(files.into_iter().filter_map(see).collect())
+        Ok(see(directory::list(&self.root, directory)?, record_name))
     }
 
     /// Counts what the ledger holds, at the price of reading it.
@@ -368,6 +392,20 @@ impl Ledger {
         directory::sweep_temporary(&self.orphans());
         lock::sweep(&self.root.join("locks"));
     }
+}
+
+/// Files as they are; `record_name` makes the name of its record out of a file's.
+fn see(files: Vec<PathBuf>, record_name: impl Fn(&str) -> Option<&str>) -> Vec<Seen> {
+    let see = |path: PathBuf| {
+        let bytes = match read_bounded(&path) {
+            Err(error) if is_missing(&error) => return None,
+            outcome => outcome.map_err(|error| error.to_string()),
+        };
+        let name = name_of(&path);
+        let record = bytes.and_then(|bytes| Record::parse(&bytes, record_name(&name).unwrap_or(&name)));
+        Some(Seen { path, record })
+    };
+    files.into_iter().filter_map(see).collect()
 }
 
 /// A record being written.

@@ -39,6 +39,7 @@ pub mod prepare;
 pub mod primary;
 pub mod quoted;
 pub mod report;
+pub mod reservation;
 pub mod route;
 pub mod selection;
 pub mod signal;

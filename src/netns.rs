@@ -2,6 +2,8 @@
 //!
 //! Which namespace a request is about, and what is done inside, belong elsewhere.
 
+mod living;
+
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
@@ -15,6 +17,8 @@ use nix::sched::{CloneFlags, setns};
 use nix::sys::stat::Mode;
 use nix::sys::statfs::{NSFS_MAGIC, fstatfs};
 use serde::{Deserialize, Serialize};
+
+pub use living::Living;
 
 /// The namespace of this process' main thread: the host's, unless someone started us elsewhere.
 const OWN: &str = "/proc/self/ns/net";

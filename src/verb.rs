@@ -4,6 +4,7 @@ mod add;
 mod check;
 mod del;
 mod gc;
+pub mod leftovers;
 mod observe;
 mod publish;
 pub mod repair;

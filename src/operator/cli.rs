@@ -109,7 +109,8 @@ pub(super) enum Command {
     #[command(
         long_about = "Tears down what is recorded of sandboxes that are gone, and what DEL had to give up, as DEL would: \
                       with the recorded configurations and results. A sandbox is gone where no process and no mount \
-                      of this machine holds its network namespace, so run it on the node itself and not in a container.",
+                      of this machine holds its network namespace, so run it on the node itself and not in a container. Addresses \
+                      that host-local holds for containers without a record are named, and stay.",
         after_help = "Examples:\n  braid gc --dry-run\n  braid gc"
     )]
     Gc(Gc),

@@ -339,6 +339,12 @@ fn state(config: &Config) -> Vec<Finding> {
         let message = format!("{} networks could not be torn down", records.orphans.len());
         findings.push(warn("records", message, "see to their plugins, then run braid gc"));
     }
+    let leaked: usize =
+        node::leaked_addresses(config, &records).iter().map(|leaked| leaked.files.len()).sum();
+    if leaked > 0 {
+        let message = format!("{leaked} are reserved for containers that braid has no record of");
+        findings.push(warn("addresses", message, "braid gc --dry-run names them"));
+    }
     for unreadable in &records.unreadable {
         let message = format!("{}: {}", unreadable.file.display(), unreadable.problem);
         findings.push(warn("records", message, "look at it, then remove it"));

@@ -6,10 +6,17 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::installation::Installation;
+use super::records::Records;
 use super::runtime::{Kind, Runtime, RuntimeError};
+use crate::cni::netconf::NetworkConfig;
 use crate::cni::request::Environment;
 use crate::config::{Config, ConfigError};
+use crate::definition::{Api, NodeDefinitions, OnOutage};
 use crate::ledger::Ledger;
+use crate::plan::Role;
+use crate::reservation::Reservations;
+use crate::verb::leftovers;
+use crate::{prepare, primary};
 
 /// The runtime's directories, for those who have them elsewhere.
 #[derive(Args, Clone, Debug, Default)]
@@ -117,4 +124,35 @@ pub(super) fn runtime(options: &Directories, root: &Path) -> Result<Runtime, Run
     };
     let bin_dirs = if options.bin_dir.is_empty() { found.bin_dirs } else { options.bin_dir.clone() };
     Ok(Runtime { conf_dir: options.conf_dir.clone().unwrap_or(found.conf_dir), bin_dirs, ..found })
+}
+
+/// Addresses that host-local holds for containers which no record knows: of the primary, of the networks of
+/// this node's definitions, and of those in the records. Behind a chained Braid the primary's are the runtime's
+/// business.
+pub(super) fn unknown_addresses(config: &Config, records: &Records) -> Vec<Reservations> {
+    let primary = primary(config);
+    let definitions = NodeDefinitions::read(&config.conf_dirs).networks(config.version);
+    let recorded = records.live.iter().flat_map(|record| &record.plan.attachments);
+    let networks = recorded.map(|attachment| &attachment.network).chain(&definitions).chain(&primary);
+    leftovers::unknown_addresses(networks, &Ledger::new(&config.state_dir), &config.state_dir)
+}
+
+/// Those of them that have leaked rather than belong to a pod that is older than Braid's installation.
+pub(super) fn leaked_addresses(config: &Config, records: &Records) -> Vec<Reservations> {
+    let primary = primary(config);
+    let recorded = records.live.iter().flat_map(|record| &record.plan.attachments);
+    let recorded = recorded.filter(|attachment| attachment.role == Role::Primary);
+    let primaries = recorded.map(|attachment| &attachment.network).chain(&primary);
+    let primaries = primaries.map(|network| network.name.as_str()).collect();
+    let mut found = unknown_addresses(config, records);
+    found.retain(|found| leftovers::is_suspect(found, &primaries));
+    found
+}
+
+/// The primary network of a delegating Braid, where it is there.
+fn primary(config: &Config) -> Option<NetworkConfig> {
+    let source = config.primary.as_ref()?;
+    let definitions = NodeDefinitions::read(&config.conf_dirs);
+    let mut finder = prepare::finder(config, definitions, Api::Absent, OnOutage::Refuse);
+    primary::resolve(source, config, &mut finder).ok().map(|resolved| resolved.network)
 }

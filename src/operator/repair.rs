@@ -6,11 +6,13 @@ use serde::Serialize;
 use super::CommandError;
 use super::console::{Exit, Look, Tone, View};
 use super::list::Selected;
-use super::node::{Node, NodeOptions};
+use super::node::{self, Node, NodeOptions};
 use super::records::Records;
 use crate::cni::error::Error;
 use crate::ledger::Record;
+use crate::reservation::Reservations;
 use crate::signal::Signals;
+use crate::verb::leftovers;
 use crate::verb::repair::{Mender, Standing};
 
 /// What `braid gc` is told.
@@ -64,10 +66,34 @@ enum Outcome {
     NeedsNewPod,
 }
 
+/// Addresses of a container that no record knows. They are told of, and stay.
+#[derive(Debug, Serialize)]
+struct Unknown {
+    network: String,
+    container: String,
+    addresses: Vec<String>,
+    /// What to do.
+    advice: String,
+}
+
+impl Unknown {
+    fn of(found: &Reservations) -> Self {
+        Self {
+            network: found.network.clone(),
+            container: found.container.to_string(),
+            addresses: found.files.keys().map(ToString::to_string).collect(),
+            advice: leftovers::sentence(found),
+        }
+    }
+}
+
 /// All that was stale.
 #[derive(Debug, Serialize)]
 pub(super) struct Mended {
     steps: Vec<Step>,
+    /// What host-local holds for containers that no record knows.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unknown: Vec<Unknown>,
 }
 
 /// Something stale, and how it is torn down.
@@ -132,7 +158,8 @@ impl Gc {
         if !self.dry_run {
             node.ledger().sweep();
         }
-        Ok(mended)
+        let unknown = node::unknown_addresses(&node.config, &records);
+        Ok(Mended { unknown: unknown.iter().map(Unknown::of).collect(), ..mended })
     }
 }
 
@@ -203,15 +230,17 @@ fn mend(
         }
     }
     steps.extend(beyond);
-    Ok(Mended { steps })
+    Ok(Mended { steps, unknown: Vec::new() })
 }
 
 impl View for Mended {
     fn text(&self, look: &Look) -> String {
-        if self.steps.is_empty() {
+        if self.steps.is_empty() && self.unknown.is_empty() {
             return "nothing is stale\n".to_owned();
         }
-        self.steps.iter().map(|step| step_text(step, look)).collect()
+        let steps = self.steps.iter().map(|step| step_text(step, look));
+        let word = look.paint(Tone::Odd, "unknown");
+        steps.chain(self.unknown.iter().map(|found| format!("{word}: {}\n", found.advice))).collect()
     }
 
     fn exit(&self) -> Exit {

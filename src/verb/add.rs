@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::publish::{self, Stage};
-use super::{Session, boot_id, del, key_of, now, open_netns};
+use super::{Session, boot_id, del, key_of, leftovers, now, open_netns};
 use crate::attach::routes::{Move, Moved};
 use crate::attach::{AttachError, Attacher, Place, verify};
 use crate::cluster::PodReference;
@@ -74,6 +74,7 @@ fn add_pod(
     let addition = Addition::start(session, sandbox, inside, pod, &plan, status_of)?;
     let result = addition.carry_out(deadline);
     drop(lock);
+    leftovers::tear_down_a_few(session);
     result
 }
 

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use serde_json::{Value, json};
 
-use super::{Session, del};
+use super::{Session, del, leftovers};
 use crate::attach;
 use crate::cni::error::{Code, Error};
 use crate::cni::netconf::{NetworkConfig, NetworkName};
@@ -29,10 +29,12 @@ pub(super) fn gc(session: &mut Session<'_>) -> Result<(), Error> {
     let (records, unreadable) = read_records(session)?;
     failures.extend(unreadable);
     failures.extend(tear_down_stale(session, &records, &valid, deadline));
+    leftovers::tear_down_elsewhere(session, &records, deadline);
     failures.extend(retry_orphans(session, deadline));
     failures.extend(collect_networks(session, &records, &valid, deadline));
     session.ledger.sweep();
     session.definitions().copies.sweep();
+    leftovers::report_addresses(session, &records);
     if failures.is_empty() {
         return Ok(());
     }
@@ -78,7 +80,11 @@ fn tear_down_stale(
 }
 
 /// A container whose lock is held is being added or deleted right now, and none of GC's business.
-fn tear_down_one(session: &mut Session<'_>, record: &Record, deadline: Deadline) -> Result<(), Error> {
+pub(super) fn tear_down_one(
+    session: &mut Session<'_>,
+    record: &Record,
+    deadline: Deadline,
+) -> Result<(), Error> {
     let key = &record.plan.key;
     let now = Deadline::after(std::time::Duration::ZERO);
     let _lock = match session.ledger.lock(&key.container, now, session.delegates.signals()) {

@@ -4,7 +4,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Session, add, boot_id, del};
+use super::leftovers::Detective;
+use super::{Session, add, del};
 use crate::attach::Place;
 use crate::cni::error::{Code, Error};
 use crate::cni::request::{Environment, Request, Verb};
@@ -12,7 +13,7 @@ use crate::config::Config;
 use crate::deadline::Deadline;
 use crate::ledger::{Event, Key, Record};
 use crate::netlink::Netlink;
-use crate::netns::{Netns, NetnsId};
+use crate::netns::Netns;
 use crate::signal::Signals;
 use crate::snapshot::Snapshot;
 
@@ -42,7 +43,7 @@ impl Standing {
     pub fn of(record: &Record) -> Result<Self, Error> {
         let path = del::living_netns(record, "");
         if path.is_empty() {
-            let gone = record.plan.netns.boot != boot_id() || !may_be_alive(record.plan.netns.id);
+            let gone = Detective::default().is_gone(record);
             return Ok(if gone { Self::Gone } else { Self::Elsewhere });
         }
         let Some(then) = &record.complete else { return Ok(Self::Unfinished) };
@@ -63,25 +64,6 @@ fn drift(record: &Record, then: &Snapshot, now: &Snapshot) -> Vec<(usize, String
     };
     let interfaces = record.remaining().map(|(at, attachment, _)| (at, &attachment.interface));
     interfaces.flat_map(of_attachment).collect()
-}
-
-/// Whether a process or a mount still holds the namespace, or we are not told.
-fn may_be_alive(id: NetnsId) -> bool {
-    let name = format!("net:[{}]", id.inode);
-    let Ok(mounts) = std::fs::read_to_string("/proc/self/mountinfo") else { return true };
-    if mounts.lines().any(|line| line.split(' ').nth(3) == Some(name.as_str())) {
-        return true;
-    }
-    let Ok(processes) = std::fs::read_dir("/proc") else { return true };
-    let mut numbered = processes
-        .flatten()
-        .filter(|entry| entry.file_name().to_string_lossy().bytes().all(|byte| byte.is_ascii_digit()));
-    // Where root is denied, the process has more rights than root here: no pod's has.
-    let is_root = nix::unistd::geteuid().is_root();
-    numbered.any(|process| match std::fs::read_link(process.path().join("ns/net")) {
-        Ok(link) => link == Path::new(&name),
-        Err(error) => !is_root && error.kind() == std::io::ErrorKind::PermissionDenied,
-    })
 }
 
 /// The request that stands for a person's: no sandbox, plugins from `plugin_path`.

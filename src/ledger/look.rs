@@ -1,0 +1,53 @@
+//! When somebody last looked for what is left of sandboxes that are gone: `looks/last`, which holds the ID of
+//! the boot. Looking costs a call for each record; to see that no look is due costs four.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+use nix::fcntl::{Flock, FlockArg, OFlag};
+
+use super::directory;
+
+/// How often the node is looked at. The first ADD after a start looks in any case.
+const INTERVAL: Duration = Duration::from_secs(600);
+/// More than an ID of a boot has.
+const MAX_BYTES: u64 = 64;
+
+/// Whether a look is due, and nobody else is about to take it. One that cannot be written down is not taken:
+/// every call would take it again.
+pub(super) fn claim(root: &Path, boot: &str) -> bool {
+    let looks = root.join("looks");
+    let file = looks.join("last");
+    if open(&file, false).is_ok_and(|file| is_recent(&file, boot)) {
+        return false;
+    }
+    if directory::prepare(root, &looks).is_err() {
+        return false;
+    }
+    let Ok(file) = open(&file, true) else { return false };
+    let Ok(mut held) = Flock::lock(file, FlockArg::LockExclusiveNonblock) else { return false };
+    !is_recent(&held, boot) && write(&mut held, boot).is_ok()
+}
+
+fn open(path: &Path, to_write: bool) -> std::io::Result<File> {
+    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+    let mut options = OpenOptions::new();
+    options.read(true).write(to_write).create(to_write).truncate(false).mode(0o600);
+    options.custom_flags(flags.bits()).open(path)
+}
+
+fn is_recent(file: &File, boot: &str) -> bool {
+    let age = file.metadata().and_then(|metadata| metadata.modified()).map(|at| at.elapsed());
+    let mut known = String::new();
+    let read = file.take(MAX_BYTES).read_to_string(&mut known);
+    read.is_ok() && known == boot && age.is_ok_and(|age| age.is_ok_and(|age| age < INTERVAL))
+}
+
+fn write(file: &mut File, boot: &str) -> std::io::Result<()> {
+    file.rewind()?;
+    file.set_len(0)?;
+    file.write_all(boot.as_bytes())
+}

@@ -1,0 +1,209 @@
+//! Addresses that the IPAM plugin host-local has reserved on this node. They are read and told of, and never
+//! given back here: that is what DEL is for.
+//!
+//! ```text
+//! <dataDir>/<network>/<address>     the container's ID, and on the next line its interface
+//! ```
+//!
+//! A definition names the directory, so what lies there may be anybody's: nothing is followed or waited for,
+//! and what does not look like a reservation is passed over.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::fs::OpenOptions;
+use std::io::Read;
+use std::net::IpAddr;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use nix::fcntl::OFlag;
+use serde_json::Value;
+
+use crate::cni::keys;
+use crate::cni::netconf::NetworkConfig;
+use crate::cni::request::ContainerId;
+
+/// Where host-local keeps them unless `dataDir` says otherwise.
+const DATA_DIR: &str = "/var/lib/cni/networks";
+/// As many files as are looked at in one network.
+const MAX_FILES: usize = 8192;
+/// A container's ID and an interface's name are shorter.
+const MAX_BYTES: u64 = 1024;
+
+/// The reservations of one network.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Store {
+    network: String,
+    directory: PathBuf,
+}
+
+/// Addresses that are reserved for one container.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Reservations {
+    /// The network's name.
+    pub network: String,
+    /// Whose they are.
+    pub container: ContainerId,
+    /// The files, each named by its address.
+    pub files: BTreeMap<IpAddr, PathBuf>,
+    /// When the last of them was made.
+    pub made: SystemTime,
+}
+
+impl Reservations {
+    /// The addresses in a sentence.
+    pub fn addresses(&self) -> String {
+        self.files.keys().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// Where the addresses of these networks are reserved.
+pub fn stores<'n>(networks: impl IntoIterator<Item = &'n NetworkConfig>) -> BTreeSet<Store> {
+    networks.into_iter().flat_map(stores_of).collect()
+}
+
+fn stores_of(network: &NetworkConfig) -> impl Iterator<Item = Store> {
+    let ipams = network.plugins.iter().filter(|plugin| plugin.ipam() == Some("host-local"));
+    ipams.map(|plugin| {
+        let ipam = keys::get(plugin.object(), "ipam").and_then(Value::as_object);
+        let data = ipam.and_then(|ipam| keys::get(ipam, "dataDir")?.as_str()).filter(|path| !path.is_empty());
+        let directory = Path::new(data.unwrap_or(DATA_DIR)).join(network.name.as_str());
+        Store { network: network.name.to_string(), directory }
+    })
+}
+
+impl Store {
+    /// What is reserved, one entry for each container.
+    pub fn read(&self) -> Vec<Reservations> {
+        let entries = std::fs::read_dir(&self.directory).into_iter().flatten().flatten().take(MAX_FILES);
+        let mut found: BTreeMap<String, Reservations> = BTreeMap::new();
+        for entry in entries {
+            let path = entry.path();
+            let address = entry.file_name().to_str().and_then(|name| name.parse::<IpAddr>().ok());
+            let Some((address, (container, made))) = address.zip(owner(&path)) else { continue };
+            let known = found.entry(container.to_string()).or_insert_with(|| Reservations {
+                network: self.network.clone(),
+                container,
+                files: BTreeMap::new(),
+                made,
+            });
+            known.made = known.made.max(made);
+            known.files.insert(address, path);
+        }
+        found.into_values().collect()
+    }
+}
+
+/// Whose a reservation is, and since when.
+fn owner(path: &Path) -> Option<(ContainerId, SystemTime)> {
+    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+    let file = OpenOptions::new().read(true).custom_flags(flags.bits()).open(path).ok()?;
+    let metadata = file.metadata().ok().filter(std::fs::Metadata::is_file)?;
+    let mut text = String::new();
+    file.take(MAX_BYTES).read_to_string(&mut text).ok()?;
+    Some((text.lines().next()?.trim().parse().ok()?, metadata.modified().ok()?))
+}
+
+/// What is reserved for containers that `known` does not hold. `known` is asked after the reservations are
+/// read, and these are read again after it: what a call changes meanwhile is nobody's leak.
+pub fn unknown(
+    stores: &BTreeSet<Store>,
+    known: impl FnOnce() -> Option<HashSet<ContainerId>>,
+) -> Vec<Reservations> {
+    let mut found: Vec<Reservations> = stores.iter().flat_map(Store::read).collect();
+    let Some(known) = known() else { return Vec::new() };
+    found.retain(|reservations| !known.contains(&reservations.container));
+    for reservations in &mut found {
+        let container = &reservations.container;
+        reservations.files.retain(|_, path| owner(path).is_some_and(|(owner, _)| owner == *container));
+    }
+    found.retain(|reservations| !reservations.files.is_empty());
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cni::netconf::Missing;
+    use serde_json::json;
+    use std::fs;
+
+    fn network(name: &str, ipam: Value) -> NetworkConfig {
+        let value = json!({"cniVersion": "1.0.0", "name": name, "type": "bridge", "ipam": ipam});
+        NetworkConfig::parse(&value.to_string(), &Missing::default()).unwrap()
+    }
+
+    fn store(data: &Path) -> BTreeSet<Store> {
+        fs::create_dir(data.join("lan")).unwrap();
+        stores([&network("lan", json!({"type": "host-local", "dataDir": data}))])
+    }
+
+    fn summary(found: &[Reservations]) -> Vec<String> {
+        found.iter().map(|it| format!("{} {} {}", it.network, it.container, it.addresses())).collect()
+    }
+
+    fn known<const N: usize>(ids: [&str; N]) -> impl FnOnce() -> Option<HashSet<ContainerId>> {
+        move || Some(ids.iter().map(|id| id.parse().unwrap()).collect())
+    }
+
+    #[test]
+    fn a_network_with_host_local_has_a_store_where_its_data_directory_says() {
+        let found = stores([
+            &network("lan", json!({"type": "host-local"})),
+            &network("lan", json!({"type": "host-local"})),
+            &network("wan", json!({"type": "host-local", "DataDir": "/run/ipam"})),
+            &network("else", json!({"type": "whereabouts"})),
+            &network("none", json!({})),
+        ]);
+        let directories: Vec<_> = found.iter().map(|store| store.directory.to_str().unwrap()).collect();
+        assert_eq!(directories, ["/var/lib/cni/networks/lan", "/run/ipam/wan"]);
+    }
+
+    #[test]
+    fn addresses_of_containers_that_nobody_knows_are_told() {
+        let data = tempfile::tempdir().unwrap();
+        let stores = store(data.path());
+        for (address, content) in [
+            ("10.0.0.2", "c1\r\neth0"),
+            ("fd00::2", "c1\r\neth0"),
+            ("10.0.0.3", "c2"),
+            ("10.0.0.4", "c3\r\nnet1"),
+        ] {
+            fs::write(data.path().join("lan").join(address), content).unwrap();
+        }
+        let found = unknown(&stores, known(["c2"]));
+        assert_eq!(summary(&found), ["lan c1 10.0.0.2, fd00::2", "lan c3 10.0.0.4"]);
+        assert!(unknown(&stores, known(["c1", "c2", "c3"])).is_empty());
+        assert!(unknown(&stores, || None).is_empty(), "who is known cannot be told");
+    }
+
+    #[test]
+    fn what_is_no_reservation_is_passed_over() {
+        let data = tempfile::tempdir().unwrap();
+        let stores = store(data.path());
+        let lan = data.path().join("lan");
+        fs::write(data.path().join("secret"), "hidden").unwrap();
+        fs::write(lan.join("lock"), "").unwrap();
+        fs::write(lan.join("last_reserved_ip.0"), "10.0.0.9").unwrap();
+        fs::write(lan.join("10.0.0.1"), "").unwrap();
+        fs::write(lan.join("10.0.0.2"), "../../etc\n").unwrap();
+        fs::write(lan.join("10.0.0.3"), vec![0xff; 4096]).unwrap();
+        fs::create_dir(lan.join("10.0.0.4")).unwrap();
+        std::os::unix::fs::symlink(data.path().join("secret"), lan.join("10.0.0.5")).unwrap();
+        nix::unistd::mkfifo(&lan.join("10.0.0.6"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert_eq!(summary(&unknown(&stores, known([]))), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_a_call_gives_back_meanwhile_is_no_leak() {
+        let data = tempfile::tempdir().unwrap();
+        let stores = store(data.path());
+        let file = data.path().join("lan/10.0.0.2");
+        fs::write(&file, "c1").unwrap();
+        let deleted = || {
+            fs::remove_file(&file).unwrap();
+            Some(HashSet::new())
+        };
+        assert!(unknown(&stores, deleted).is_empty());
+    }
+}

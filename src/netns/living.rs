@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::{Netns, NetnsError, NetnsId};
 
@@ -15,23 +15,24 @@ pub struct Living {
 }
 
 impl Living {
-    /// Looks at every process, and at the mounts of every mount namespace that one of them lives in.
+    /// Looks at every process, and at the mounts of this one and of the node's first. A container with a copy of
+    /// the node's mounts of its own keeps namespaces that no sandbox has any more.
     pub fn look() -> Self {
         Self::look_in(Path::new("/proc"))
     }
 
     fn look_in(proc: &Path) -> Self {
         let mut living = Self { inodes: HashSet::new(), is_partial: false };
-        let mut mounts_seen = HashSet::new();
         living.add_mounts(&proc.join("self"));
+        living.add_mounts(&proc.join("1"));
         let Ok(entries) = fs::read_dir(proc) else { return Self { is_partial: true, ..living } };
         for process in entries.flatten().filter(|entry| is_process(&entry.file_name())) {
-            living.add_process(&process.path(), &mut mounts_seen);
+            living.add_process(&process.path());
         }
         living
     }
 
-    fn add_process(&mut self, process: &Path, mounts_seen: &mut HashSet<PathBuf>) {
+    fn add_process(&mut self, process: &Path) {
         match fs::read_link(process.join("ns/net")) {
             Ok(link) => self.inodes.extend(inode_of(&link.to_string_lossy())),
             // Where root is denied, the process has more rights than root here: no pod's has.
@@ -40,11 +41,6 @@ impl Living {
             }
             // It has ended meanwhile.
             Err(_) => {}
-        }
-        if let Ok(mounts) = fs::read_link(process.join("ns/mnt"))
-            && mounts_seen.insert(mounts)
-        {
-            self.add_mounts(process);
         }
     }
 
@@ -81,6 +77,7 @@ mod tests {
     use super::super::testing::sandbox;
     use super::*;
     use std::os::fd::AsRawFd;
+    use std::path::PathBuf;
     use std::process::Command;
 
     fn nowhere() -> (tempfile::TempDir, PathBuf) {
@@ -101,24 +98,19 @@ mod tests {
     }
 
     #[test]
-    fn a_namespace_lives_as_long_as_it_is_mounted_for_somebody() {
+    fn a_namespace_lives_as_long_as_it_is_mounted() {
         let (_directory, path) = nowhere();
         let netns = sandbox();
         let link = format!("/proc/{}/fd/{}", std::process::id(), netns.file.as_raw_fd());
         let file = path.with_file_name("mounted");
         fs::write(&file, "").unwrap();
-        // In a mount namespace that we are not in.
-        let script = format!("mount --bind {link} {} && exec sleep 60", file.display());
-        let mut keeper = Command::new("unshare").args(["--mount", "sh", "-c", &script]).spawn().unwrap();
-        for _ in 0..500 {
-            if Living::look().may_hold(netns.id(), &path) {
-                break;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(10));
-        }
-        assert!(Living::look().may_hold(netns.id(), &path));
-        keeper.kill().unwrap();
-        keeper.wait().unwrap();
+        let run = |program: &str, arguments: &[&str]| {
+            assert!(Command::new(program).args(arguments).status().unwrap().success(), "{program}");
+        };
+        run("mount", &["--bind", &link, file.to_str().unwrap()]);
+        let mounted = Living::look().may_hold(netns.id(), &path);
+        run("umount", &[file.to_str().unwrap()]);
+        assert!(mounted);
         assert!(!Living::look().may_hold(netns.id(), &path));
     }
 

@@ -187,6 +187,27 @@ fn the_pod_is_fetched_only_where_the_runtime_is_silent() {
     assert_eq!(cluster.server.lines(), lines);
 }
 
+/// A real server would keep the pod, and the test's namespace with it, until somebody takes a finalizer off.
+#[test]
+fn a_pod_that_is_being_deleted_gets_nothing() {
+    let cluster = Cluster::with(Setup { manifests: vec!["rbac.yaml", "rbac-pods.yaml"], ..Setup::default() });
+    cluster.define("blue", json!({}));
+    let going = |annotations: Value| {
+        cluster.server.objects().put(json!({"kind": "Pod", "spec": {}, "metadata": {
+            "namespace": "team-a", "name": "web", "uid": UID, "deletionTimestamp": "2026-01-01T00:00:00Z",
+            "annotations": annotations,
+        }}));
+    };
+    let pod = cluster.pod();
+    let add = || known(pod.add(cluster.config(json!({}))), &pod).without_annotations().run();
+    going(json!({"k8s.v1.cni.cncf.io/networks": "blue"}));
+    add().assert_error(11, ["pod team-a/web: the pod is being deleted"]);
+    assert!(cluster.node.calls().is_empty(), "nothing was attached");
+    // The mirror of a static pod is deleted and made anew while that pod runs on.
+    going(json!({"k8s.v1.cni.cncf.io/networks": "blue", "kubernetes.io/config.source": "file"}));
+    add().assert_success();
+}
+
 /// What cannot be told is told to the runtime alone: no second failure, and the first one's words.
 #[test]
 fn an_event_that_is_not_taken_changes_nothing() {

@@ -95,13 +95,17 @@ fn fetch_pod(config: &Config, pod: &Pod, cluster: Option<&mut Cluster>) -> Resul
     }
 }
 
-/// Whether the API's pod is the one that the runtime starts, and not a namesake that came after it.
+/// Whether the API's pod is the one that the runtime starts, and is to stay. Of a static pod the API has but a
+/// mirror, with another UID, and makes it anew at times.
 fn check_identity(pod: &Pod, object: &ClusterPod) -> Result<(), Error> {
-    let known = pod.uid.as_deref().is_none_or(|uid| uid == object.uid);
-    if known || object.is_static() {
-        return Ok(());
-    }
-    let problem = "the API has another pod of this name by now: the one being started was deleted";
+    let problem = match pod.uid.as_deref() {
+        _ if object.is_static() => return Ok(()),
+        Some(uid) if uid != object.uid => {
+            "the API has another pod of this name by now: the one being started was deleted"
+        }
+        _ if object.deletion => "the pod is being deleted: nothing is attached to it any more",
+        _ => return Ok(()),
+    };
     Err(Error::new(Code::TRY_AGAIN, problem))
 }
 

@@ -210,6 +210,10 @@ fn refusals() -> Vec<(u64, String)> {
     let namesake = format!("{};K8S_POD_UID=another", pod.args());
     let call = scene.add(&pod).without_annotations().env("CNI_ARGS", &namesake);
     said.push(scene.error_of(&call.run()));
+    scene.server.objects().put(json!({"kind": "Pod", "spec": {}, "metadata": {
+        "namespace": "team-a", "name": "web", "uid": "uid-web", "deletionTimestamp": "2026-01-01T00:00:00Z",
+    }}));
+    said.push(scene.error_of(&scene.add(&pod).without_annotations().run()));
     let gone = scene.node.pod("team-a", "gone");
     let (code, message) = scene.error_of(&scene.add(&gone).without_annotations().run());
     said.push((code, message.replace("pod team-a/gone: ", "").replace("gone", "web")));

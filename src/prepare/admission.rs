@@ -170,10 +170,12 @@ fn service_account(pod: &Pod, object: Option<&ClusterPod>, api: &mut Api<'_>) ->
         _ => return Account::Unknown("no API is configured (kubeconfig)".to_owned()),
     };
     let unknown = |problem: &str| Account::Unknown(problem.to_owned());
+    if let Err(error) = check_identity(pod, object) {
+        return unknown(&error.msg);
+    }
     match &object.service_account {
         _ if object.is_static() => unknown("it is a static pod"),
         _ if pod.uid.is_none() => unknown("the runtime does not say K8S_POD_UID"),
-        _ if check_identity(pod, object).is_err() => unknown("the API has another pod of this name"),
         Some(name) if !name.is_empty() => Account::Known(name.clone()),
         _ => unknown("the API's pod names none"),
     }

@@ -1,7 +1,10 @@
 //! Many calls, many at once, and some that fail: afterwards nothing is left.
 
-use std::collections::{BTreeSet, VecDeque};
-use std::os::unix::fs::PermissionsExt;
+use std::collections::BTreeSet;
+use std::fs;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -66,65 +69,6 @@ fn a_hundred_adds_and_dels_leave_nothing() {
     }
 }
 
-/// Runs calls, at most `limit` of them at once, and returns what came of each in order.
-fn run_many<'a>(limit: usize, calls: impl Iterator<Item = Call<'a>>) -> Vec<Outcome> {
-    let mut running: VecDeque<Running<'a>> = VecDeque::new();
-    let mut outcomes = Vec::new();
-    for call in calls {
-        if running.len() == limit {
-            outcomes.extend(running.pop_front().map(Running::wait));
-        }
-        running.push_back(call.start());
-    }
-    outcomes.extend(running.into_iter().map(Running::wait));
-    outcomes
-}
-
-/// Addresses of the results, one set for each position; each address must come once.
-fn assert_distinct(results: &[Value]) {
-    let mut seen = BTreeSet::new();
-    for result in results {
-        let ips = result["ips"].as_array().unwrap();
-        assert_eq!(ips.len(), 4, "{result}");
-        for ip in ips {
-            assert!(seen.insert(text(&ip["address"]).to_owned()), "{} is given twice", ip["address"]);
-        }
-    }
-}
-
-#[test]
-fn two_hundred_pods_by_sixteen_processes() {
-    const PODS: usize = 200;
-    const PROCESSES: usize = 16;
-    let node = Node::new();
-    define_extras(&node);
-    let first = node.pod("team-a", "first");
-    first.add(primary(&node)).networks("lan").run().assert_success();
-    first.del().run().assert_success();
-    let before = node.dump();
-
-    let pods: Vec<Pod<'_>> = (0..PODS).map(|number| node.pod("team-a", &format!("p{number}"))).collect();
-    let adds = pods.iter().map(|pod| pod.add(primary(&node)).networks("lan"));
-    let results: Vec<Value> = run_many(PROCESSES, adds).iter().map(Outcome::assert_success).collect();
-    assert_eq!(results.len(), PODS);
-    assert_distinct(&results);
-    // Two families on each network.
-    assert_eq!((node.reservations("cni0").len(), node.reservations("lan").len()), (2 * PODS, 2 * PODS));
-    assert_eq!(node.state("records").len(), PODS);
-
-    let some = pods.iter().step_by(10);
-    for pod in some.clone() {
-        assert_eq!(pod.links(), ["eth0", "net1"], "{}", pod.name);
-    }
-    run_many(PROCESSES, some.map(Pod::check)).iter().for_each(|outcome| drop(outcome.assert_success()));
-    let neighbour = pods[PODS - 1].addresses("net1")[0].split('/').next().unwrap().to_owned();
-    assert!(pods[0].pings(&neighbour), "the first pod does not reach the last");
-
-    run_many(PROCESSES, pods.iter().map(Pod::del)).iter().for_each(|outcome| drop(outcome.assert_success()));
-    assert!(pods.iter().step_by(10).all(|pod| pod.links().is_empty()));
-    assert_eq!(difference(&node, &before), NOTHING);
-}
-
 /// A call that may fail, but not fall over.
 #[track_caller]
 fn assert_orderly(outcome: &Outcome) {
@@ -170,65 +114,198 @@ fn calls_for_one_container_at_once() {
     }
 }
 
-/// A bridge plugin that fails one call in ten, in an order that the seed decides: half of them before it
-/// has done anything, half after.
-fn flaky_bridge(node: &Node, seed: &str) {
-    let counter = node.path_text("flaky-calls");
-    let script = format!(
-        r#"#!/bin/bash
-echo >> {counter}
-number=$(wc -l < {counter})
-dice=$(( 16#$(echo "{seed} $number" | md5sum | cut -c1-7) % 20 ))
-fail() {{ echo '{{"code": 99, "msg": "out of luck"}}'; exit 1; }}
-[ $dice = 0 ] && fail
-if [ $dice = 1 ]; then {PLUGIN_DIR}/bridge > /dev/null; fail; fi
-exec {PLUGIN_DIR}/bridge
-"#
-    );
-    node.write("bin/flaky", &script);
-    std::fs::set_permissions(node.path("bin/flaky"), PermissionsExt::from_mode(0o755)).unwrap();
+/// How many pods, and how many calls at once.
+const PODS: usize = 250;
+const PROCESSES: usize = 32;
+/// Decides which calls of the moody network fail, whatever the order that they come in.
+const SEED: &str = "braid";
+
+/// What the kubelet has tried, and how often it was refused.
+#[derive(Default)]
+struct Refusals {
+    adds: AtomicUsize,
+    dels: AtomicUsize,
+    checks: AtomicUsize,
 }
 
-/// Deletes a pod as the runtime does: again and again until it succeeds. Returns how often it failed.
-fn delete(pod: &Pod<'_>) -> usize {
-    for failures in 0..10 {
-        let outcome = pod.del().run();
+/// A network whose plugin is the real bridge, and that fails one call in ten: half of them before it has done
+/// anything, half after.
+fn define_moody(node: &Node) {
+    node.recorder("moody");
+    let answer = json!({"unlucky": {"seed": SEED, "one_in": 10}, "run": format!("{PLUGIN_DIR}/bridge")});
+    node.script("moody", json!({"ADD": answer, "CHECK": answer, "DEL": answer}));
+    let ipam = node.host_local("10.14.0.0/22");
+    node.define("team-a", "moody", json!({"type": "moody", "bridge": "br-moody", "ipam": ipam}));
+}
+
+/// Three extra networks; one pod in ten has a port of the host, too.
+fn selections(number: usize) -> Value {
+    let port = json!([{"hostPort": 20_000 + number, "containerPort": 80, "protocol": "tcp"}]);
+    let last = match number % 10 {
+        0 => json!({"name": "ported", "portMappings": port}),
+        _ => json!({"name": "link"}),
+    };
+    json!([{"name": "lan"}, {"name": "moody"}, last])
+}
+
+/// Starts a pod as the kubelet does: for each try a sandbox of its own, and DEL after each that failed.
+fn start<'n>(node: &'n Node, number: usize, refusals: &Refusals) -> Pod<'n> {
+    for attempt in 0..20 {
+        let name = format!("p{number}");
+        let pod = Pod::new(node, "team-a", &name, format!("{name}-{attempt}"));
+        let outcome = pod.add(primary(node)).networks_json(selections(number)).run();
         if outcome.status.success() {
-            return failures;
+            outcome.assert_success();
+            return pod;
+        }
+        outcome.assert_error(99, ["network \"team-a/moody\" on net2", "out of luck"]);
+        refusals.adds.fetch_add(1, Ordering::Relaxed);
+        delete(&pod, refusals);
+        assert_eq!(pod.links(), NOTHING, "{}", pod.container);
+    }
+    panic!("pod {number} does not start");
+}
+
+/// Calls until it succeeds; `refused` counts what was in vain.
+fn insist<'p>(call: impl Fn() -> Call<'p>, refused: &AtomicUsize) {
+    for _ in 0..20 {
+        let outcome = call().run();
+        if outcome.status.success() {
+            return;
         }
         outcome.assert_error(99, ["out of luck"]);
+        refused.fetch_add(1, Ordering::Relaxed);
     }
-    panic!("{} cannot be deleted", pod.name);
+    panic!("it never succeeds");
+}
+
+fn delete(pod: &Pod<'_>, refusals: &Refusals) {
+    insist(|| pod.del(), &refusals.dels);
+}
+
+/// CHECK of some pods by every plugin, of the others by the primary's and the kernel. That of the plugin portmap
+/// looks for rules of IPv6 where no IPv6 is.
+fn check(pod: &Pod<'_>, refusals: &Refusals) {
+    let scope = if pod.name.ends_with(['1', '6']) { "all" } else { "kernel" };
+    insist(|| pod.check().with(json!({"checkNetworks": scope})), &refusals.checks);
+}
+
+/// Does something with each, by so many threads at once, and returns what came of it in any order.
+fn at_once<T: Send, R: Send>(items: Vec<T>, work: impl Fn(T) -> R + Sync) -> Vec<R> {
+    let (items, done) = (Mutex::new(items), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        let worker = || {
+            loop {
+                let Some(item) = items.lock().unwrap().pop() else { return };
+                let result = work(item);
+                done.lock().unwrap().push(result);
+            }
+        };
+        let workers: Vec<_> = (0..PROCESSES).map(|_| scope.spawn(worker)).collect();
+        workers.into_iter().for_each(|worker| worker.join().expect("a pod failed"));
+    });
+    done.into_inner().unwrap()
+}
+
+/// Each address of the results comes once.
+fn assert_distinct(pods: &[Pod<'_>]) {
+    let mut seen = BTreeSet::new();
+    for pod in pods {
+        let result = pod.memory.borrow().result.clone().unwrap();
+        let ips = result["ips"].as_array().unwrap();
+        // Both families on the primary and on lan, one on each of the others.
+        assert_eq!(ips.len(), 6, "{result}");
+        for ip in ips {
+            assert!(seen.insert(text(&ip["address"]).to_owned()), "{} is given twice", ip["address"]);
+        }
+    }
 }
 
 #[test]
-fn a_delegate_that_fails_at_random() {
+fn two_hundred_and_fifty_pods_by_thirty_two_processes_with_a_plugin_that_fails() {
     let node = Node::new();
-    flaky_bridge(&node, "braid");
-    let flaky = |name: &str, subnet: &str| json!({"cniVersion": "1.0.0", "name": name, "type": "flaky", "bridge": name, "ipam": node.host_local(subnet)});
-    node.define("team-a", "lan", flaky("br-lan", "10.10.0.0/24"));
-    node.define("team-a", "wan", flaky("br-wan", "10.11.0.0/24"));
+    define_extras(&node);
+    define_moody(&node);
+    let refusals = Refusals::default();
+    // Makes what plugins keep for every pod.
+    delete(&start(&node, 10_000, &refusals), &refusals);
     let before = node.dump();
-    let (mut failed_adds, mut failed_dels) = (0, 0);
-    for number in 0..40 {
-        // The kubelet makes a new sandbox, with a new container ID, for each try.
-        let pod = loop {
-            let pod = node.pod("team-a", &format!("p{number}"));
-            let outcome =
-                pod.add(json!({"delegates": [flaky("cni0", "10.1.0.0/24")]})).networks("lan, wan").run();
-            if outcome.status.success() {
-                break pod;
-            }
-            failed_adds += 1;
-            assert!(failed_adds < 100, "{}", outcome.stdout);
-            outcome.assert_error(99, ["out of luck"]);
-            failed_dels += delete(&pod);
-            assert_eq!(pod.links(), NOTHING);
-        };
-        assert_eq!(pod.links(), ["eth0", "net1", "net2"]);
-        failed_dels += delete(&pod);
-        assert_eq!(pod.links(), NOTHING);
+
+    let started = Instant::now();
+    let mut pods = at_once((0..PODS).collect(), |number| start(&node, number, &refusals));
+    assert_eq!(pods.len(), PODS);
+    assert_distinct(&pods);
+    let with_port = PODS.div_ceil(10);
+    let reserved = ["cni0", "lan", "moody", "ported", "link"].map(|network| node.reservations(network).len());
+    assert_eq!(reserved, [2 * PODS, 2 * PODS, PODS, with_port, PODS - with_port]);
+    assert_eq!(node.state("records").len(), PODS);
+    let added = started.elapsed();
+
+    pods = at_once(pods, |pod| {
+        check(&pod, &refusals);
+        pod
+    });
+    let neighbour = pods[PODS - 1].addresses("net1")[0].split('/').next().unwrap().to_owned();
+    assert!(pods[0].pings(&neighbour), "the first pod does not reach the last");
+    let checked = started.elapsed();
+
+    at_once(pods, |pod| {
+        delete(&pod, &refusals);
+        assert_eq!(pod.links(), NOTHING, "{}", pod.container);
+    });
+    let deleted = started.elapsed();
+    let left = difference(&node, &before);
+    assert_eq!(left, NOTHING);
+    for directory in ["records", "locks", "orphans", "aside"] {
+        assert_eq!(node.state(directory), NOTHING, "{directory}");
     }
-    assert!(failed_adds > 3 && failed_dels > 3, "{failed_adds} ADDs and {failed_dels} DELs failed");
-    assert_eq!(node.leftovers(&before), NOTHING);
+    let counts =
+        [&refusals.adds, &refusals.checks, &refusals.dels].map(|count| count.load(Ordering::Relaxed));
+    assert!(counts.iter().all(|count| *count > 1), "the plugin was too kind: {counts:?}");
+    eprintln!(
+        "{PODS} pods: started after {added:?}, checked after {checked:?}, deleted after {deleted:?}; \
+         {counts:?} ADDs, CHECKs, DELs were refused"
+    );
+}
+
+/// A shell command that ends once as many calls of this verb are in it as there are containers; a file says
+/// so where it had to give up.
+fn meeting(node: &Node, containers: usize) -> Value {
+    let place = node.path_text("meeting");
+    let script = format!(
+        "mkdir -p {place}/$CNI_COMMAND && touch {place}/$CNI_COMMAND/$CNI_CONTAINERID
+         for _ in $(seq 1 1200); do
+             [ $(ls {place}/$CNI_COMMAND | wc -l) -ge {containers} ] && exit
+             sleep 0.05
+         done
+         touch {place}/in-vain"
+    );
+    json!({"shell": script})
+}
+
+/// Each waits in its plugin for all the others: were one held off by another, none would ever go on.
+#[test]
+fn calls_for_different_containers_do_not_wait_for_each_other() {
+    let node = Node::new();
+    node.network("blue", json!({}));
+    node.script(
+        "blue",
+        ["ADD", "CHECK", "DEL"].map(|verb| (verb, meeting(&node, PROCESSES))).into_iter().collect(),
+    );
+    let pods: Vec<Pod<'_>> = (0..PROCESSES).map(|number| node.pod("team-a", &format!("p{number}"))).collect();
+    let all = |verb: &str, calls: Vec<Call<'_>>| {
+        let running: Vec<Running<'_>> = calls.into_iter().map(Call::start).collect();
+        running.into_iter().map(Running::wait).for_each(|outcome| drop(outcome.assert_success()));
+        let arrivals = fs::read_dir(node.path("meeting").join(verb)).unwrap().flatten();
+        let arrivals: BTreeSet<_> =
+            arrivals.map(|file| file.metadata().unwrap().modified().unwrap()).collect();
+        let spread =
+            arrivals.last().unwrap().duration_since(*arrivals.first().unwrap()).unwrap_or(Duration::ZERO);
+        eprintln!("{verb}: the last of {PROCESSES} was in its plugin {spread:?} after the first");
+    };
+    all("ADD", pods.iter().map(|pod| pod.add(node.delegating()).networks("blue")).collect());
+    all("CHECK", pods.iter().map(Pod::check).collect());
+    all("DEL", pods.iter().map(Pod::del).collect());
+    assert!(!node.path("meeting/in-vain").exists(), "a call was held off by another container's");
+    assert_eq!((node.state("records"), node.state("locks")), (vec![], vec![]));
 }

@@ -28,6 +28,7 @@ mod containerd;
 mod device;
 mod faults;
 mod given;
+mod habits;
 mod image;
 mod kubernetes;
 mod leftovers;

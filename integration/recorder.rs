@@ -49,6 +49,10 @@ struct Answer {
     sleep_ms: u64,
     /// Waits until a file is there.
     wait_for: Option<PathBuf>,
+    /// Fails some calls: see [`Unlucky`].
+    unlucky: Option<Unlucky>,
+    /// Runs this plugin with the same request, and answers what it answers.
+    run: Option<PathBuf>,
     /// Makes the default's interface although the call fails afterwards.
     link: bool,
     /// Prints so many MiB of spaces.
@@ -63,6 +67,22 @@ struct Answer {
     error: Option<Value>,
     /// The status to exit with.
     exit: Option<i32>,
+}
+
+/// One call in so many fails: half of them before `run`, half after it. Which ones depends on the seed, and on
+/// how often the same was called before, and not on what else is called meanwhile.
+#[derive(Deserialize)]
+struct Unlucky {
+    seed: String,
+    one_in: u32,
+}
+
+/// When a call fails.
+#[derive(Clone, Copy, PartialEq)]
+enum Fate {
+    Before,
+    After,
+    Never,
 }
 
 fn main() {
@@ -153,6 +173,9 @@ impl Call {
         if let Some(file) = &answer.wait_for {
             wait_for(file);
         }
+        if answer.unlucky.is_some() || answer.run.is_some() {
+            return self.run(&answer);
+        }
         if answer.link {
             self.make_link();
         }
@@ -167,6 +190,49 @@ impl Call {
             (None, None, None) => self.behave(&answer),
         }
         answer.exit.unwrap_or(i32::from(answer.error.is_some()))
+    }
+
+    /// Another plugin's answer, unless fate is against it.
+    fn run(&self, answer: &Answer) -> i32 {
+        let fate = answer.unlucky.as_ref().map_or(Fate::Never, |unlucky| self.fate(unlucky));
+        let program = answer.run.as_ref().filter(|_| fate != Fate::Before);
+        let output = program.map(|program| self.output_of(program));
+        match output {
+            Some((status, stdout)) if fate == Fate::Never => {
+                std::io::stdout().write_all(&stdout).unwrap();
+                status
+            }
+            _ => {
+                println!("{}", json!({"code": 99, "msg": "out of luck"}));
+                1
+            }
+        }
+    }
+
+    fn output_of(&self, program: &Path) -> (i32, Vec<u8>) {
+        let mut command = Command::new(program);
+        command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(self.stdin.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        (output.status.code().unwrap_or(1), output.stdout)
+    }
+
+    fn fate(&self, unlucky: &Unlucky) -> Fate {
+        let [container, verb, interface] =
+            ["CNI_CONTAINERID", "CNI_COMMAND", "CNI_IFNAME"].map(|name| self.variable(name));
+        let what = format!("{container} {verb} {interface}");
+        // Calls for one container come one after the other.
+        let tries = self.directory.join(format!("tries {what}"));
+        let mut file = OpenOptions::new().append(true).create(true).open(tries).unwrap();
+        file.write_all(b".").unwrap();
+        let count = file.metadata().unwrap().len();
+        let seed = crc32fast::hash(format!("{} {what} {count}", unlucky.seed).as_bytes());
+        match fastrand::Rng::with_seed(u64::from(seed)).u32(0..2 * unlucky.one_in) {
+            0 => Fate::Before,
+            1 => Fate::After,
+            _ => Fate::Never,
+        }
     }
 
     /// What a plugin of good manners does.

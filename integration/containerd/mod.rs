@@ -22,12 +22,23 @@ const NOTHING: [String; 0] = [];
 
 /// A node with a primary bridge in `net.d` and the networks `blue` and `red` of team-a, as real bridges.
 fn node() -> Node {
+    node_with("10.1.0.0/24", ["10.20.0.0/24", "10.21.0.0/24"])
+}
+
+/// The same in both families.
+fn dual_stack_node() -> Node {
+    node_with(PRIMARY, ["10.20.0.0/24 fd20::/64", "10.21.0.0/24 fd21::/64"])
+}
+
+const PRIMARY: &str = "10.1.0.0/24 fd01::/64";
+
+fn node_with(primary: &str, [blue, red]: [&str; 2]) -> Node {
     let node = Node::new();
     let primary = json!({
-        "cniVersion": "1.0.0", "name": "cluster", "plugins": [node.bridge("cni0", "10.1.0.0/24")]
+        "cniVersion": "1.0.0", "name": "cluster", "plugins": [node.bridge("cni0", primary)]
     });
     node.write("net.d/10-primary.conflist", &primary.to_string());
-    for (name, subnet) in [("blue", "10.20.0.0/24"), ("red", "10.21.0.0/24")] {
+    for (name, subnet) in [("blue", blue), ("red", red)] {
         let bridge = json!({
             "cniVersion": "1.0.0", "type": "bridge", "bridge": name, "ipam": node.host_local(subnet)
         });
@@ -70,13 +81,17 @@ fn assert_nothing_left(machine: &Machine<'_>, before: &std::collections::BTreeSe
 
 #[test]
 fn a_delegating_braid_gives_a_sandbox_its_networks() {
-    let node = node();
+    let node = dual_stack_node();
     delegating(&node, json!({}));
     let before = node.dump();
     let machine = Machine::start(&node);
     machine.wait_for_network();
     let id = machine.run("web", Some("blue, red@data0"));
-    assert_eq!(machine.status(&id).ips, ["10.1.0.2"], "only the primary's address is the pod's");
+    assert_eq!(
+        machine.status(&id).ips,
+        ["10.1.0.2", "fd01::2"],
+        "only the primary's addresses are the pod's"
+    );
     assert_eq!(machine.interfaces(&id), ["data0 10.21.0.2", "eth0 10.1.0.2", "net1 10.20.0.2"]);
     let plain = machine.run("plain", None);
     assert_eq!(machine.interfaces(&plain), ["eth0 10.1.0.3"]);
@@ -89,14 +104,14 @@ fn a_delegating_braid_gives_a_sandbox_its_networks() {
 
 #[test]
 fn a_chained_braid_gives_a_sandbox_its_networks() {
-    let node = node();
-    let plugins = json!([node.bridge("cni0", "10.1.0.0/24"), braid(&node, json!({}))]);
+    let node = dual_stack_node();
+    let plugins = json!([node.bridge("cni0", PRIMARY), braid(&node, json!({}))]);
     configure(&node, "cluster", plugins);
     let before = node.dump();
     let machine = Machine::start(&node);
     machine.wait_for_network();
     let id = machine.run("web", Some("blue, red@data0"));
-    assert_eq!(machine.status(&id).ips, ["10.1.0.2"]);
+    assert_eq!(machine.status(&id).ips, ["10.1.0.2", "fd01::2"]);
     assert_eq!(machine.interfaces(&id), ["data0 10.21.0.2", "eth0 10.1.0.2", "net1 10.20.0.2"]);
     let plain = machine.run("plain", None);
     assert_eq!(machine.interfaces(&plain), ["eth0 10.1.0.3"]);

@@ -4,6 +4,7 @@
 //! `NODE`, containers and namespaces by their pod, ages as `AGE`, hardware addresses as `MAC`. To write
 //! snapshots anew: `INSTA_UPDATE=always cargo nextest run --test integration operator`.
 
+mod diagnosing;
 mod installing;
 mod looking;
 mod migrating;

@@ -35,9 +35,11 @@ pub use console::{Console, Exit};
 pub use manual::markdown;
 
 use cli::{Cli, Command};
+use console::View;
 
 use crate::cni::error::{Code, Error};
 use crate::ledger::LedgerError;
+use crate::signal::Signals;
 
 /// Why a command came to nothing.
 #[derive(Debug, thiserror::Error)]
@@ -93,7 +95,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, console: &mut Console<
         Ok(cli) => cli,
         Err(error) => return console.usage(&error),
     };
-    console.set_format(cli.options.output);
+    console.set_format(cli.options.format());
     match carry_out(cli, console) {
         Ok(exit) => exit,
         // Whoever read us has enough: `braid list | head`.
@@ -105,19 +107,19 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, console: &mut Console<
 fn carry_out(cli: Cli, console: &mut Console<'_>) -> Result<Exit, CommandError> {
     match cli.command {
         None => Ok(console.help(Cli::command())?),
-        Some(Command::Install(install)) => Ok(console.show(&install.run()?)?),
+        Some(Command::Install(install)) => attend(console, "install", || install.run()),
         Some(Command::Uninstall(uninstall)) => {
             let left = uninstall.run(console)?;
             Ok(console.show(&left)?)
         }
-        Some(Command::Migrate(migrate)) => Ok(console.show(&migrate.run()?)?),
-        Some(Command::Doctor(doctor)) => Ok(console.show(&doctor.run()?)?),
-        Some(Command::Explain(explain)) => Ok(console.show(&explain.run()?)?),
-        Some(Command::Validate(validate)) => Ok(console.show(&validate.run()?)?),
-        Some(Command::List(list)) => Ok(console.show(&list.run()?)?),
-        Some(Command::Show(show)) => Ok(console.show(&show.run()?)?),
-        Some(Command::Gc(gc)) => Ok(console.show(&gc.run()?)?),
-        Some(Command::Repair(repair)) => Ok(console.show(&repair.run()?)?),
+        Some(Command::Migrate(migrate)) => undisturbed(console, "migrate", || migrate.run()),
+        Some(Command::Doctor(doctor)) => attend(console, "doctor", || doctor.run()),
+        Some(Command::Explain(explain)) => attend(console, "explain", || explain.run()),
+        Some(Command::Validate(validate)) => attend(console, "validate", || validate.run()),
+        Some(Command::List(list)) => attend(console, "list", || list.run()),
+        Some(Command::Show(show)) => attend(console, "show", || show.run()),
+        Some(Command::Gc(gc)) => undisturbed(console, "gc", || gc.run()),
+        Some(Command::Repair(repair)) => undisturbed(console, "repair", || repair.run()),
         Some(Command::Version) => Ok(console.show(&version::Versions::of_program())?),
         Some(Command::Completions { shell }) => Ok(console.text(&manual::completions(shell)?)?),
         Some(Command::Man { directory: Some(directory) }) => {
@@ -125,4 +127,24 @@ fn carry_out(cli: Cli, console: &mut Console<'_>) -> Result<Exit, CommandError> 
         }
         Some(Command::Man { directory: None }) => Ok(console.text(&markdown())?),
     }
+}
+
+/// Shows what came of work that somebody may have to wait for.
+fn attend<V: View + Send>(
+    console: &mut Console<'_>,
+    command: &str,
+    work: impl FnOnce() -> Result<V, CommandError> + Send,
+) -> Result<Exit, CommandError> {
+    let view = console.attend(command, work)??;
+    Ok(console.show(&view)?)
+}
+
+/// The same for work that is not to be broken off halfway: it notices a request to stop where it can.
+fn undisturbed<V: View + Send>(
+    console: &mut Console<'_>,
+    command: &str,
+    work: impl FnOnce() -> Result<V, CommandError> + Send,
+) -> Result<Exit, CommandError> {
+    let _blocked = Signals::block().map_err(|errno| CommandError::Signals(errno.into()))?;
+    attend(console, command, work)
 }

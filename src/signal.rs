@@ -37,6 +37,15 @@ async fn stop() {
     }
 }
 
+/// Blocks SIGCHLD in this thread and those it starts: one thread alone that does not would lose the signal for
+/// the one that waits for a delegate.
+///
+/// # Errors
+/// The system's error.
+pub fn keep_children() -> nix::Result<()> {
+    SigSet::from_iter([Signal::SIGCHLD]).thread_block()
+}
+
 /// The descriptor that signals arrive on, and whether the runtime has asked us to stop.
 #[derive(Debug)]
 pub struct Signals {

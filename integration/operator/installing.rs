@@ -132,6 +132,10 @@ fn chained_it_is_the_last_of_the_chain_and_leaves_no_trace() {
 fn where_the_primary_removes_other_files_it_is_a_file_of_the_chain() {
     let node = containerd();
     node.write("root/etc/cni/net.d/05-old.conflist.cilium_bak", "{}");
+    assert_snapshot!(run(&node, &["install"]).snapshot());
+    node.write("root/usr/bin/containerd", "an old one");
+    assert_snapshot!(run(&node, &["install", "--mode", "chained-file"]).snapshot());
+    node.write("root/usr/bin/containerd", "a new one knows loadOnlyInlinedPlugins");
     let before = files(&node);
     run(&node, &["install"]).assert_status(0);
     assert_eq!(conf(&node, "/etc/cni/net.d/primary/braid.conf")["type"], "braid");

@@ -35,7 +35,16 @@ pub(super) struct Cli {
 pub(super) struct Options {
     /// The form of the output
     #[arg(long, short, global = true, value_enum, default_value_t, value_name = "FORMAT")]
-    pub(super) output: Format,
+    output: Format,
+    /// As --output json
+    #[arg(long, global = true, conflicts_with = "output")]
+    json: bool,
+}
+
+impl Options {
+    pub(super) fn format(&self) -> Format {
+        if self.json { Format::Json } else { self.output }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -80,7 +89,7 @@ pub(super) enum Command {
         long_about = "Looks at the runtime, Braid's place and configuration, the primary network, plugins, capabilities, \
                       kernel, state, records and API, and changes nothing. Each line is ok, warn or fail, with what was \
                       found, and below it what to do. Ends with 1 where something fails.",
-        after_help = "Examples:\n  braid doctor\n  braid doctor --strict -o json"
+        after_help = "Examples:\n  braid doctor\n  braid doctor --strict --json"
     )]
     Doctor(Doctor),
     /// Show what would be attached to a pod on this node, and why

@@ -2,11 +2,19 @@
 
 use std::fmt::Display;
 use std::io::{self, Write};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
 
 use anstyle::{AnsiColor, Style};
 use clap::ValueEnum;
 use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
+
+use crate::signal;
+
+/// How long people wait in silence, and then for the next word.
+const SILENCE: Duration = Duration::from_secs(2);
+const AGAIN: Duration = Duration::from_secs(10);
 
 /// The width of help and tables where there is no terminal to ask.
 const WIDTH: u16 = 100;
@@ -136,6 +144,35 @@ impl<'a> Console<'a> {
         };
         self.text(&text)?;
         Ok(view.exit())
+    }
+
+    /// Does the work of `command`, and says in between that it goes on, where that takes longer than people
+    /// wait in silence.
+    pub(crate) fn attend<T: Send>(
+        &mut self,
+        command: &str,
+        work: impl FnOnce() -> T + Send,
+    ) -> io::Result<T> {
+        signal::keep_children()?;
+        let (done, outcome) = channel();
+        std::thread::scope(|scope| {
+            scope.spawn(move || done.send(work()));
+            let started = Instant::now();
+            let mut pause = SILENCE;
+            loop {
+                match outcome.recv_timeout(pause) {
+                    Ok(outcome) => return Ok(outcome),
+                    Err(RecvTimeoutError::Timeout) => {
+                        let seconds = started.elapsed().as_secs();
+                        self.progress(&format!("braid {command}: still at work after {seconds} s"))?;
+                        pause = AGAIN;
+                    }
+                    Err(RecvTimeoutError::Disconnected) => {
+                        return Err(io::Error::other("the work has broken off"));
+                    }
+                }
+            }
+        })
     }
 
     /// Says how far a long command has come, beside its output.

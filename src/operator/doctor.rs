@@ -1,6 +1,10 @@
 //! `braid doctor`: whether a node is fit for pods with several networks. It looks, and changes nothing.
 
-use std::path::{Path, PathBuf};
+mod place;
+mod plugins;
+mod storage;
+
+use std::path::Path;
 
 use chrono::{TimeDelta, Utc};
 use clap::Args;
@@ -10,15 +14,13 @@ use super::CommandError;
 use super::console::{Exit, Look, Tone, View};
 use super::installation::{EXTENSIONS, Installation, Stance};
 use super::node::{self, NodeOptions};
-use super::records::{Entry, Kernel, Records};
 use super::runtime::{Kind, Runtime};
-use crate::cluster::{Cluster, ClusterConfig, ClusterError};
+use crate::cluster::{Cluster, ClusterConfig, ClusterError, PodReference};
 use crate::cni::netconf::{self, Missing, NetworkConfig};
 use crate::cni::request::Environment;
-use crate::config::{ANNOTATIONS_CAPABILITY, CheckNetworks, Config, ResultScope};
+use crate::config::{ANNOTATIONS_CAPABILITY, CheckNetworks, Config, ResultScope, StatusPolicy};
 use crate::definition::{Api, NodeDefinitions, OnOutage};
 use crate::delegate;
-use crate::ledger::Ledger;
 use crate::{prepare, primary};
 
 /// How long before its end a token is worth a warning.
@@ -83,7 +85,7 @@ impl Doctor {
             None => Installation::all(&runtime.conf_dir, &["braid"]).into_iter().next(),
         };
         match place {
-            None => findings.push(not_installed(&runtime)),
+            None => findings.push(place::nowhere(&runtime)),
             Some(place) => findings.extend(installed(&runtime, &place)),
         }
         Ok(Diagnosis { strict: self.strict, findings })
@@ -103,24 +105,6 @@ fn found_runtime(runtime: &Runtime) -> Finding {
     }
 }
 
-fn not_installed(runtime: &Runtime) -> Finding {
-    let advice = if Installation::all(&runtime.conf_dir, &[]).is_empty() && lost_entry(runtime).is_some() {
-        "the primary's daemon has rewritten its file and dropped braid's entry: run braid install --mode chained-file"
-    } else {
-        "run braid install"
-    };
-    fail(
-        "installation",
-        format!("no configuration in {} has braid in it", runtime.conf_dir.display()),
-        advice,
-    )
-}
-
-/// The file that Braid was chained in, and that has lost its entry.
-fn lost_entry(runtime: &Runtime) -> Option<PathBuf> {
-    netconf::list(&runtime.conf_dir, &["before-braid"]).ok()?.into_iter().next()
-}
-
 fn installed(runtime: &Runtime, place: &Installation) -> Vec<Finding> {
     let config = match place.config() {
         Ok(config) => config,
@@ -130,17 +114,19 @@ fn installed(runtime: &Runtime, place: &Installation) -> Vec<Finding> {
         }
     };
     let mut findings = vec![configuration(place, &config)];
-    findings.extend(is_picked(runtime, place));
+    findings.extend(place::order(runtime, place));
     findings.extend(binary(runtime));
     let (network, finding) = primary_network(&config, place, runtime);
     findings.push(finding);
     let path = config.plugin_path(&runtime.bin_dirs);
-    findings.extend(network.as_ref().map(|network| plugins(network, &path)));
+    findings.extend(plugins::check(&config, network.as_ref(), &path));
     findings.push(capabilities(&config, network.as_ref(), place.stance));
     findings.extend(crio(runtime, &config));
     findings.extend(definitions(&config));
     findings.push(kernel());
-    findings.extend(state(&config));
+    findings.extend(storage::state(&config));
+    findings.extend(storage::files(&config));
+    findings.extend(place::multus(runtime, &config.state_dir));
     findings.extend(api(&config));
     findings
 }
@@ -157,30 +143,17 @@ fn configuration(place: &Installation, config: &Config) -> Finding {
             let message = message + ": draining, no new extra network is attached";
             warn("configuration", message, "run braid uninstall to go on, or braid install to stay")
         }
+        // Where nobody can tell the rules, no pod gets what it asks for.
+        warnings if config.policy.is_err() => fail(
+            "configuration",
+            format!("{message}: {}", warnings.join("; ")),
+            "correct these keys: until then pods get no network that they ask for",
+        ),
         [] => ok("configuration", message),
         warnings => {
             warn("configuration", format!("{message}: {}", warnings.join("; ")), "correct these keys")
         }
     }
-}
-
-/// A runtime takes the first file of the directory.
-fn is_picked(runtime: &Runtime, place: &Installation) -> Option<Finding> {
-    if place.stance == Stance::ChainedFile {
-        let message = "the entry is a file of its own, which containerd 2.1, CRI-O 1.33 and later read";
-        return Some(warn(
-            "order",
-            message,
-            "see that the runtime is new enough: older ones ignore it silently",
-        ));
-    }
-    let first = netconf::list(&runtime.conf_dir, &EXTENSIONS).ok()?.into_iter().next()?;
-    Some(if first == place.file {
-        ok("order", "the runtime reads braid's file first")
-    } else {
-        let message = format!("the runtime reads {} first, and not braid's file", first.display());
-        fail("order", message, "rename one of the two, so that braid's sorts first")
-    })
 }
 
 fn binary(runtime: &Runtime) -> Option<Finding> {
@@ -224,18 +197,6 @@ fn ready(config: &Config, network: &NetworkConfig) -> Finding {
             fail("primary", message, "see why the primary does not come up")
         }
         None => ok("primary", format!("network \"{}\"", network.name)),
-    }
-}
-
-fn plugins(network: &NetworkConfig, path: &[PathBuf]) -> Finding {
-    let ipam = network.plugins.iter().filter_map(|plugin| plugin.ipam()?.parse().ok());
-    let kinds = network.plugins.iter().map(|plugin| plugin.kind.clone()).chain(ipam);
-    let missing: Vec<String> =
-        kinds.filter_map(|kind| delegate::find(&kind, path).err()).map(|error| error.to_string()).collect();
-    if missing.is_empty() {
-        ok("plugins", "every plugin of the primary is installed")
-    } else {
-        fail("plugins", missing.join("; "), "install them, or set binDir to where they are")
     }
 }
 
@@ -300,56 +261,13 @@ fn kernel() -> Finding {
         let module = if **name == *"vlan" { "8021q" } else { name };
         built_in.contains(&file) || loadable.contains(&file) || Path::new("/sys/module").join(module).exists()
     };
-    let kinds = ["bridge", "macvlan", "ipvlan", "vlan", "veth"];
+    let kinds = ["bridge", "macvlan", "ipvlan", "vlan", "veth", "dummy", "vrf", "tun"];
     let missing: Vec<&str> = kinds.into_iter().filter(|kind| !has(kind)).collect();
     if missing.is_empty() {
         return ok("kernel", format!("{} has {}", release.trim(), kinds.join(", ")));
     }
     let message = format!("{}: no module is seen for {}", release.trim(), missing.join(", "));
     warn("kernel", message, "harmless where no network needs them, or where they are built in and not listed")
-}
-
-fn state(config: &Config) -> Vec<Finding> {
-    let directory = config.state_dir.display();
-    let records = match Records::look(&Ledger::new(&config.state_dir)) {
-        Ok(records) => records,
-        Err(error) => {
-            return vec![fail(
-                "state",
-                error.to_string(),
-                "repair it: without it no pod gets an extra network",
-            )];
-        }
-    };
-    let mut findings = Vec::new();
-    let parent = config.state_dir.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
-    match nix::unistd::access(parent, nix::unistd::AccessFlags::W_OK) {
-        Ok(()) => findings.push(ok("state", format!("{directory}: {} records", records.live.len()))),
-        Err(errno) => findings.push(fail(
-            "state",
-            format!("{directory} cannot be written: {errno}"),
-            "make it writable: without it no pod gets an extra network",
-        )),
-    }
-    let stale = records.live.iter().map(Entry::of).filter(|entry| entry.kernel == Kernel::Gone).count();
-    if stale > 0 {
-        findings.push(warn("records", format!("{stale} of sandboxes that are gone"), "run braid gc"));
-    }
-    if !records.orphans.is_empty() {
-        let message = format!("{} networks could not be torn down", records.orphans.len());
-        findings.push(warn("records", message, "see to their plugins, then run braid gc"));
-    }
-    let leaked: usize =
-        node::leaked_addresses(config, &records).iter().map(|leaked| leaked.files.len()).sum();
-    if leaked > 0 {
-        let message = format!("{leaked} are reserved for containers that braid has no record of");
-        findings.push(warn("addresses", message, "braid gc --dry-run names them"));
-    }
-    for unreadable in &records.unreadable {
-        let message = format!("{}: {}", unreadable.file.display(), unreadable.problem);
-        findings.push(warn("records", message, "look at it, then remove it"));
-    }
-    findings
 }
 
 fn api(config: &Config) -> Vec<Finding> {
@@ -364,17 +282,35 @@ fn api(config: &Config) -> Vec<Finding> {
     let mut findings: Vec<Finding> = config.kubeconfig.iter().filter_map(|file| token(file)).collect();
     let Ok(probe) = "braid-doctor".parse() else { return findings };
     let answer = cluster.definitions(&[(config.multus_namespace.clone(), probe)]).pop();
-    findings.push(match answer {
-        // That it is not there is an answer to a question that we may ask.
-        Some(Ok(_) | Err(ClusterError::NotFound { .. })) => {
-            ok("api", "it answers, and lets braid read definitions")
+    // That it is not there is an answer to a question that we may ask.
+    match answer {
+        Some(Err(error)) if !matches!(error, ClusterError::NotFound { .. }) => {
+            let advice = "without it, pods with networks of the cluster do not start";
+            findings.push(fail("api", error.to_string(), advice));
         }
-        Some(Err(error)) => {
-            fail("api", error.to_string(), "without it, pods with networks of the cluster do not start")
+        _ => {
+            findings.push(ok("api", "it answers, and lets braid read definitions"));
+            findings.extend(publishing(config, &mut cluster));
         }
-        None => fail("api", "it was not asked", "look at the kubeconfig"),
-    });
+    }
     findings
+}
+
+/// Whether Braid may publish a pod's status. The pod is none: rights come before names, and a UID that no pod
+/// has keeps the question from changing anything.
+fn publishing(config: &Config, cluster: &mut Cluster) -> Option<Finding> {
+    if config.status_policy == StatusPolicy::Never {
+        return None;
+    }
+    let uid = Some("braid-doctor".to_owned());
+    let pod =
+        PodReference { namespace: config.multus_namespace.clone(), name: "braid-doctor".to_owned(), uid };
+    Some(match cluster.publish_status(&pod, "[]") {
+        Ok(()) | Err(ClusterError::NotFound { .. } | ClusterError::Conflict { .. }) => {
+            ok("api", "it lets braid publish the status of pods")
+        }
+        Err(error) => fail("api", error.to_string(), "grant the right, or set \"statusPolicy\": \"never\""),
+    })
 }
 
 /// A token that ends soon, and that nobody renews.

@@ -20,14 +20,14 @@ use crate::config::{ANNOTATIONS_CAPABILITY, DEFAULT_CONF_DIR};
 /// The name of Braid's own file: it sorts first.
 pub(super) const FILE: &str = "00-braid.conflist";
 /// What a primary's file is kept under while Braid is in its chain. No runtime reads files of this ending.
-const BACKUP: &str = "before-braid";
+pub(super) const BACKUP: &str = "before-braid";
 /// Plugins that delegate as Braid does.
 pub(super) const MULTUS: [&str; 2] = ["multus", "multus-shim"];
 
 /// How Braid is to stand on the node.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
 enum Mode {
-    /// As it stands already; else delegating, or chained-file where the primary removes other files
+    /// As it stands already; else delegating, or chained-file where the primary is Cilium
     #[default]
     Auto,
     /// In a file of its own, running the primary, whose file stays untouched
@@ -90,6 +90,14 @@ pub(super) enum InstallError {
     /// Another file would be read before ours.
     #[error("{} sorts before {FILE}, so that the runtime would not read braid's: rename it, or use --mode chained", .0.display())]
     NotFirst(PathBuf),
+    /// The runtime would not read the file.
+    #[error(
+        "this runtime does not read files of sub-directories (containerd 2.1, CRI-O 1.33 and later do): use another --mode"
+    )]
+    TooOld,
+    /// Another file would not stay.
+    #[error("cilium removes the files of others from {}, and this runtime is not known to read those of sub-directories: set cni.exclusive to false in cilium's chart, then use --mode delegating", .0.display())]
+    Exclusive(PathBuf),
     /// Our own executable cannot be read.
     #[error("cannot read this program: {0}")]
     Program(#[source] std::io::Error),
@@ -143,7 +151,7 @@ impl Install {
     /// The binary first: a configuration without its plugin stops every pod of the node.
     fn plan(&self, runtime: &Runtime, directory: &Path) -> Result<(Stance, Vec<Change>), InstallError> {
         let existing = existing(directory)?;
-        let mode = self.stance(existing.as_ref(), directory)?;
+        let mode = self.stance(runtime, existing.as_ref(), directory)?;
         let mut changes = vec![
             Change::File { path: binary(runtime), contents: program()?, mode: 0o755 },
             Change::Directory(definitions(runtime)),
@@ -157,7 +165,12 @@ impl Install {
         Ok((mode, changes))
     }
 
-    fn stance(&self, existing: Option<&Installation>, directory: &Path) -> Result<Stance, InstallError> {
+    fn stance(
+        &self,
+        runtime: &Runtime,
+        existing: Option<&Installation>,
+        directory: &Path,
+    ) -> Result<Stance, InstallError> {
         let asked = match self.mode {
             Mode::Auto => None,
             Mode::Delegating => Some(Stance::Delegating),
@@ -168,10 +181,21 @@ impl Install {
             (Some(asked), Some(there)) if asked != there.stance => {
                 Err(InstallError::Otherwise(there.file.clone()))
             }
+            (Some(Stance::ChainedFile), None) if runtime.reads_sub_directories(&self.root) == Some(false) => {
+                Err(InstallError::TooOld)
+            }
             (Some(asked), _) => Ok(asked),
             (None, Some(there)) => Ok(there.stance),
-            (None, None) if removes_others(directory) => Ok(Stance::ChainedFile),
-            (None, None) => Ok(Stance::Delegating),
+            (None, None) => self.default_stance(runtime, directory),
+        }
+    }
+
+    /// A primary that removes the files of others leaves its sub-directory alone.
+    fn default_stance(&self, runtime: &Runtime, directory: &Path) -> Result<Stance, InstallError> {
+        match (removes_others(directory), runtime.reads_sub_directories(&self.root)) {
+            (false, _) => Ok(Stance::Delegating),
+            (true, Some(true)) => Ok(Stance::ChainedFile),
+            (true, _) => Err(InstallError::Exclusive(directory.to_owned())),
         }
     }
 
@@ -343,7 +367,10 @@ pub(super) fn primaries(directory: &Path) -> impl Iterator<Item = Primary> {
 
 /// Cilium, unless its `cni.exclusive` is off, renames every other file of the directory.
 fn removes_others(directory: &Path) -> bool {
-    netconf::list(directory, &["cilium_bak"]).is_ok_and(|files| !files.is_empty())
+    let has_removed = netconf::list(directory, &["cilium_bak"]).is_ok_and(|files| !files.is_empty());
+    let is_cilium =
+        |primary: Primary| primary.network.plugins.iter().any(|it| it.kind.as_str() == "cilium-cni");
+    has_removed || primaries(directory).any(is_cilium)
 }
 
 fn first_place(directory: &Path) -> Result<PathBuf, InstallError> {

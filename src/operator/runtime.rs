@@ -1,8 +1,11 @@
 //! The container runtime of a node: which one it is, and where it looks for configurations and plugins.
 //! Read from its configuration files; nothing is started or asked.
 
+use std::collections::HashSet;
+use std::ffi::OsString;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::io::Read;
+use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
@@ -55,6 +58,17 @@ impl Kind {
             Self::Containerd => Some("/run/containerd/containerd.sock"),
             Self::Crio => Some("/run/crio/crio.sock"),
             _ => None,
+        }
+    }
+
+    /// Where the runtime's own executable is; it has libcni in it.
+    fn executables(self) -> &'static [&'static str] {
+        match self {
+            Self::Containerd => &["/usr/bin/containerd", "/usr/local/bin/containerd"],
+            Self::Crio => &["/usr/bin/crio", "/usr/local/bin/crio"],
+            Self::K3s => &["/var/lib/rancher/k3s/data/current/bin/containerd"],
+            Self::Rke2 => &["/var/lib/rancher/rke2/bin/containerd"],
+            Self::Microk8s => &["/snap/microk8s/current/bin/containerd"],
         }
     }
 
@@ -142,6 +156,13 @@ impl Runtime {
         })
     }
 
+    /// Whether it appends the files of a network's sub-directory to the chain, as libcni does from 1.3 on: the
+    /// key that switches it off is in the executable then. None where there is no executable to look into.
+    pub(super) fn reads_sub_directories(&self, root: &Path) -> Option<bool> {
+        let mut executables = self.kind?.executables().iter().map(|path| below(root, Path::new(path)));
+        contains(&executables.find(|path| path.is_file())?, b"loadOnlyInlinedPlugins").ok()
+    }
+
     /// A runtime of which no configuration is known, with the usual directories.
     pub(super) fn unknown(kind: Option<Kind>) -> Self {
         let (conf_dir, bin_dir) = kind.map_or((CONF_DIR, BIN_DIR), Kind::defaults);
@@ -149,9 +170,34 @@ impl Runtime {
     }
 }
 
-/// A path of the node, seen from where its root is.
+/// A path of the node, seen from where its root is. Links on the way lead where they lead on the node: K3s has
+/// an absolute one to its plugins, which would lead out of a mounted root.
 pub(super) fn below(root: &Path, path: &Path) -> PathBuf {
-    root.join(path.strip_prefix("/").unwrap_or(path))
+    let plain = || root.join(path.strip_prefix("/").unwrap_or(path));
+    if root == Path::new("/") { plain() } else { resolved(root, path).unwrap_or_else(plain) }
+}
+
+/// The path with every link followed below `root`; none where they go round in a circle.
+fn resolved(root: &Path, path: &Path) -> Option<PathBuf> {
+    const MAX_STEPS: usize = 256;
+    let parts = |path: &Path| path.components().rev().map(|part| part.as_os_str().to_owned()).collect();
+    let mut pending: Vec<OsString> = parts(path);
+    let mut here = PathBuf::new();
+    for _ in 0..MAX_STEPS {
+        let Some(part) = pending.pop() else { return Some(root.join(here)) };
+        match Path::new(&part).components().next() {
+            Some(Component::Normal(name)) => match std::fs::read_link(root.join(&here).join(name)) {
+                Ok(target) => pending.extend(parts(&target)),
+                Err(_) => here.push(name),
+            },
+            Some(Component::RootDir) => here = PathBuf::new(),
+            Some(Component::ParentDir) => {
+                here.pop();
+            }
+            Some(Component::CurDir | Component::Prefix(_)) | None => {}
+        }
+    }
+    None
 }
 
 /// The first runtime that has a configuration. Docker brings a containerd along, so that its socket and not
@@ -184,13 +230,40 @@ impl Said {
     }
 }
 
+/// Whether a file has the bytes in it.
+fn contains(file: &Path, wanted: &[u8]) -> std::io::Result<bool> {
+    const CHUNK: u64 = 1 << 20;
+    let mut file = std::fs::File::open(file)?;
+    let mut chunk = Vec::new();
+    // What ends a chunk may begin the bytes.
+    while file.by_ref().take(CHUNK).read_to_end(&mut chunk)? > 0 {
+        if memchr::memmem::find(&chunk, wanted).is_some() {
+            return Ok(true);
+        }
+        chunk.drain(..chunk.len().saturating_sub(wanted.len()));
+    }
+    Ok(false)
+}
+
 fn containerd(root: &Path, file: &Path) -> Result<Said, RuntimeError> {
+    with_imports(root, file, &mut HashSet::new())
+}
+
+/// What a file says, and then what the files say that it imports, which may import others.
+fn with_imports(root: &Path, file: &Path, seen: &mut HashSet<PathBuf>) -> Result<Said, RuntimeError> {
     let table = read(root, file)?;
-    let imports = paths(table.get("imports"));
-    let imported = imports.iter().flat_map(|pattern| matching(root, pattern));
-    imported.filter(|path| path != file).try_fold(said_by_containerd(&table), |said, path| {
-        Ok(said.and(said_by_containerd(&read(root, &path)?)))
-    })
+    seen.insert(file.to_owned());
+    let directory = file.parent().unwrap_or(Path::new("/"));
+    let patterns = table.get("imports").and_then(Value::as_array).into_iter().flatten();
+    // A relative path counts from the file that has it.
+    let patterns = patterns.filter_map(Value::as_str).map(|pattern| directory.join(pattern));
+    let mut said = said_by_containerd(&table);
+    for imported in patterns.flat_map(|pattern| matching(root, &pattern)) {
+        if !seen.contains(&imported) {
+            said = said.and(with_imports(root, &imported, seen)?);
+        }
+    }
+    Ok(said)
 }
 
 fn said_by_containerd(table: &Table) -> Said {
@@ -227,21 +300,21 @@ fn read(root: &Path, file: &Path) -> Result<Table, RuntimeError> {
     })
 }
 
-/// The files that a pattern names: a path, or a directory and `*` with an ending.
+/// The files that a pattern of the shell's names, by their names.
 fn matching(root: &Path, pattern: &Path) -> Vec<PathBuf> {
-    let name = pattern.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let Some(ending) = name.strip_prefix('*') else {
-        return if below(root, pattern).is_file() { vec![pattern.to_owned()] } else { Vec::new() };
+    let directory = below(root, pattern.parent().unwrap_or(Path::new("/")));
+    let (directory, name) = (directory.to_string_lossy(), pattern.file_name().unwrap_or_default());
+    // Patterns in the directories' names are as rare as they are possible.
+    let escaped = if directory.contains(['*', '?', '[']) && root == Path::new("/") {
+        directory.into_owned()
+    } else {
+        glob::Pattern::escape(&directory)
     };
-    let directory = pattern.parent().unwrap_or(Path::new("/"));
-    let entries = std::fs::read_dir(below(root, directory)).into_iter().flatten().flatten();
-    let names = entries.filter(|entry| entry.path().is_file()).map(|entry| entry.file_name());
-    let mut files: Vec<PathBuf> = names
-        .filter(|name| name.to_string_lossy().ends_with(ending))
-        .map(|name| directory.join(name))
-        .collect();
-    files.sort();
+    let files = glob::glob(&format!("{escaped}/{}", name.to_string_lossy())).into_iter().flatten().flatten();
     files
+        .filter(|file| file.is_file())
+        .map(|file| file.strip_prefix(root).map_or_else(|_| file.clone(), |rest| Path::new("/").join(rest)))
+        .collect()
 }
 
 fn path(value: Option<&Value>) -> Option<PathBuf> {
@@ -333,6 +406,57 @@ mod tests {
         let files = [("/etc/containerd/config.toml", main), ("/etc/containerd/conf.d/x.toml", drop_in)];
         let runtime = detect(&files).unwrap();
         assert_eq!((runtime.conf_dir, runtime.bin_dirs), ("/later".into(), vec!["/b".into()]));
+    }
+
+    #[test]
+    fn imports_may_be_relative_and_import_others() {
+        let cni = |key: &str| format!("[plugins.'io.containerd.cri.v1.runtime'.cni]\n{key}");
+        let files = [
+            ("/etc/containerd/config.toml", "version = 3\nimports = ['conf.d/1?-*.toml']".to_owned()),
+            (
+                "/etc/containerd/conf.d/10-a.toml",
+                format!("imports = ['../more.toml', '10-a.toml']\n{}", cni("conf_dir = '/a'")),
+            ),
+            ("/etc/containerd/conf.d/20-b.toml", cni("conf_dir = '/not-imported'")),
+            ("/etc/containerd/conf.d/../more.toml", cni("bin_dirs = ['/more/bin']")),
+        ];
+        let files: Vec<_> = files.iter().map(|(path, text)| (*path, text.as_str())).collect();
+        let runtime = detect(&files).unwrap();
+        assert_eq!((runtime.conf_dir, runtime.bin_dirs), ("/a".into(), vec!["/more/bin".into()]));
+    }
+
+    #[test]
+    fn links_of_the_node_stay_on_the_node() {
+        use std::os::unix::fs::symlink;
+        let root = tempfile::tempdir().unwrap();
+        let data = root.path().join("var/lib/rancher/k3s/data");
+        std::fs::create_dir_all(data.join("abc/bin")).unwrap();
+        symlink("/var/lib/rancher/k3s/data/abc", data.join("current")).unwrap();
+        symlink("../../../../../../../../etc", data.join("out")).unwrap();
+        symlink("circle", data.join("circle")).unwrap();
+        let below = |path: &str| below(root.path(), Path::new(path));
+        let current = "/var/lib/rancher/k3s/data/current/bin/braid";
+        assert_eq!(below(current), data.join("abc/bin/braid"));
+        assert_eq!(below("/var/lib/rancher/k3s/data/out/x"), root.path().join("etc/x"));
+        assert_eq!(below("/var/lib/rancher/k3s/data/circle"), data.join("circle"));
+        assert_eq!(below("/new/file"), root.path().join("new/file"));
+    }
+
+    #[test]
+    fn an_executable_tells_whether_sub_directories_are_read() {
+        let root = tempfile::tempdir().unwrap();
+        let runtime = Runtime::unknown(Some(Kind::Containerd));
+        assert_eq!(runtime.reads_sub_directories(root.path()), None);
+        let executable = root.path().join("usr/bin/containerd");
+        std::fs::create_dir_all(executable.parent().unwrap()).unwrap();
+        std::fs::write(&executable, vec![b'x'; 3 << 20]).unwrap();
+        assert_eq!(runtime.reads_sub_directories(root.path()), Some(false));
+        // Across the border of two pieces.
+        let mut bytes = vec![b'x'; (1 << 20) - 5];
+        bytes.extend_from_slice(b"loadOnlyInlinedPlugins");
+        std::fs::write(&executable, bytes).unwrap();
+        assert_eq!(runtime.reads_sub_directories(root.path()), Some(true));
+        assert_eq!(Runtime::unknown(None).reads_sub_directories(root.path()), None);
     }
 
     #[test]

@@ -1,0 +1,264 @@
+//! `doctor`, one fault at a time: each is found, said with what to do, and changes nothing.
+
+use std::fs;
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use super::{Said, Tool};
+use crate::apiserver::{ApiServer, User};
+use crate::node::{BRAID, Node};
+
+/// A node that is fit: `more` goes into braid's entry, `primary` into the primary's conflist.
+fn node(more: Value, primary: Value) -> Node {
+    let node = Node::new();
+    let mut entry = json!({
+        "type": "braid", "confDir": node.path("braid.d"), "cniDir": node.path("state"),
+        "primaryConfDir": node.path("net.d"), "binDir": crate::node::PLUGIN_DIR, "clusterNetwork": "auto",
+        "capabilities": {"io.kubernetes.cri.pod-annotations": true},
+    });
+    entry.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap());
+    let conflist = json!({"cniVersion": "1.0.0", "name": "node", "plugins": [entry]});
+    node.write("net.d/00-braid.conflist", &conflist.to_string());
+    let mut conflist = json!({"cniVersion": "1.0.0", "name": "cluster", "plugins": [{"type": "primary"}]});
+    conflist.as_object_mut().unwrap().extend(primary.as_object().cloned().unwrap());
+    node.write("net.d/10-primary.conflist", &conflist.to_string());
+    node.recorders(["primary", "braid"]);
+    node
+}
+
+fn arguments(node: &Node, runtime: &str, more: &[&str]) -> Vec<String> {
+    let (conf_dir, bin_dir) = (node.path_text("net.d"), node.path_text("bin"));
+    let place = ["doctor", "--conf-dir", &conf_dir, "--bin-dir", &bin_dir, "--runtime", runtime];
+    place.iter().chain(more).map(|word| (*word).to_owned()).collect()
+}
+
+fn doctor_of(node: &Node, runtime: &str) -> Said {
+    let words = arguments(node, runtime, &[]);
+    Tool::new(node, &words.iter().map(String::as_str).collect::<Vec<_>>()).run()
+}
+
+/// The line, and what to do below it; the line alone where nothing is to be done.
+#[track_caller]
+fn assert_finds(said: &Said, level: &str, check: &str, message: &str, advice: &str) {
+    let lines: Vec<&str> = said.stdout.lines().collect();
+    let line = format!("{level:<4}  {check:<14}{message}");
+    let at = lines.iter().position(|found| *found == line);
+    let at = at.unwrap_or_else(|| panic!("no line\n{line}\nin\n{}", said.stdout));
+    if !advice.is_empty() {
+        assert_eq!(lines[at + 1].trim_start(), advice, "{}", said.stdout);
+    }
+}
+
+#[test]
+fn a_plugin_that_is_too_old_for_its_network() {
+    // Debian's bridge, 1.1.1, stops at CNI 1.0.0.
+    let plugin = json!({"type": "bridge", "ipam": {"type": "host-local"}});
+    let node = node(json!({}), json!({"cniVersion": "1.1.0", "plugins": [plugin]}));
+    let said = doctor_of(&node, "containerd").assert_status(1);
+    let message = "plugin \"bridge\" does not know CNI 1.1.0, which its network is in: it knows 0.1.0, 0.2.0, 0.3.0, 0.3.1, 0.4.0, 1.0.0";
+    let line = said.stdout.lines().find(|line| line.contains("fail  plugins ")).unwrap();
+    assert!(line.contains(message) && line.contains("plugin \"host-local\" does not know"), "{line}");
+    assert!(said.stdout.contains("install them, or newer ones"), "{}", said.stdout);
+}
+
+#[test]
+fn a_primary_that_is_not_ready_says_why() {
+    let node = node(json!({}), json!({"cniVersion": "1.1.0"}));
+    node.script("primary", json!({"STATUS": {"error": {"code": 50, "msg": "the daemon is away"}}}));
+    let said = doctor_of(&node, "containerd").assert_status(1);
+    let advice = "see to it: the node is NotReady until then";
+    assert_finds(&said, "fail", "status", "plugin \"primary\": the daemon is away", advice);
+    assert_eq!(node.calls_in_order(), ["VERSION primary", "STATUS primary"]);
+}
+
+/// What pods will ask for, too: its plugin, its master, the daemon of its addresses.
+#[test]
+fn networks_that_no_pod_could_have_here() {
+    let node = node(json!({}), json!({}));
+    node.define("team-a", "blue", json!({"type": "absent"}));
+    let macvlan =
+        json!({"cniVersion": "1.0.0", "type": "macvlan", "master": "up0", "ipam": {"type": "dhcp"}});
+    node.define("team-a", "lan", macvlan);
+    let said = doctor_of(&node, "containerd").assert_status(0);
+    let advice = "pods that ask for it are refused here until then";
+    let absent = format!(
+        "network \"blue\": plugin \"absent\" is not installed: no executable of that name in NODE/bin, {}",
+        crate::node::PLUGIN_DIR
+    );
+    assert_finds(&said, "warn", "networks", &absent, advice);
+    let master = "network \"lan\": this node has no interface \"up0\", its \"master\"";
+    assert_finds(&said, "warn", "networks", master, advice);
+    let daemon =
+        "network \"lan\": the daemon of the dhcp plugin is not running: /run/cni/dhcp.sock is missing";
+    assert_finds(&said, "warn", "networks", daemon, advice);
+    node.host().ip("link add up0 type bridge");
+    assert!(!doctor_of(&node, "containerd").stdout.contains("up0"));
+}
+
+#[test]
+fn a_primary_that_takes_braids_place_away() {
+    let file = "net.d/00-braid.conflist";
+    let renamed = node(json!({}), json!({}));
+    fs::rename(renamed.path(file), renamed.path(&format!("{file}.cilium_bak"))).unwrap();
+    let said = doctor_of(&renamed, "containerd").assert_status(1);
+    let message = "cilium has renamed braid's file to NODE/net.d/00-braid.conflist.cilium_bak";
+    let advice = "set cni.exclusive to false in cilium's chart, or run braid install --mode chained-file where the runtime reads such files";
+    assert_finds(&said, "fail", "installation", message, advice);
+
+    let rewritten = node(json!({}), json!({}));
+    fs::remove_file(rewritten.path(file)).unwrap();
+    fs::copy(
+        rewritten.path("net.d/10-primary.conflist"),
+        rewritten.path("net.d/10-primary.conflist.before-braid"),
+    )
+    .unwrap();
+    let said = doctor_of(&rewritten, "containerd").assert_status(1);
+    let message =
+        "the primary's daemon has rewritten NODE/net.d/10-primary.conflist and dropped braid's entry";
+    let advice =
+        "run braid install --mode chained-file where the runtime reads such files, or --mode delegating";
+    assert_finds(&said, "fail", "installation", message, advice);
+
+    let multus = node(json!({}), json!({}));
+    multus.write("net.d/00-multus.conf", "{\"name\": \"m\", \"type\": \"multus\"}");
+    multus.write("state/c1", "[]");
+    let said = doctor_of(&multus, "containerd");
+    let message = "NODE/net.d/00-multus.conf is multus's, and is there beside braid's";
+    assert_finds(
+        &said,
+        "warn",
+        "multus",
+        message,
+        "stop its DaemonSet, which writes it, then run braid migrate multus",
+    );
+    assert_finds(&said, "ok", "multus", "1 containers are remembered in NODE/state and torn down by it", "");
+    fs::remove_file(multus.path(file)).unwrap();
+    let said = doctor_of(&multus, "containerd").assert_status(1);
+    let message = "multus stands in NODE/net.d/00-multus.conf, and braid in no file of NODE/net.d";
+    assert_finds(&said, "fail", "installation", message, "run braid migrate multus to move to braid");
+}
+
+/// Debian's containerd is older than 2.1, and does not read files of sub-directories.
+#[test]
+fn a_chained_file_that_the_runtime_ignores() {
+    let node = node(json!({}), json!({}));
+    fs::remove_file(node.path("net.d/00-braid.conflist")).unwrap();
+    let entry = json!({"type": "braid", "cniDir": node.path("state"), "capabilities": {"io.kubernetes.cri.pod-annotations": true}});
+    node.write("net.d/cluster/braid.conf", &entry.to_string());
+    let said = doctor_of(&node, "containerd").assert_status(1);
+    let message = "the entry is a file of its own, and this runtime is too old to read it";
+    let advice = "use containerd 2.1 or CRI-O 1.33, or newer, or run braid uninstall, then braid install with another --mode";
+    assert_finds(&said, "fail", "order", message, advice);
+}
+
+#[test]
+fn cri_o_needs_two_keys() {
+    let node = node(json!({}), json!({}));
+    node.define("team-a", "lan", json!({"type": "bridge", "ipam": {"type": "whereabouts"}}));
+    let said = doctor_of(&node, "crio").assert_status(1);
+    let message = "CRI-O reports every address of a result as the pod's";
+    assert_finds(&said, "fail", "crio", message, "set \"resultScope\": \"primary\"");
+    let message = "CRI-O runs CHECK after every ADD, and whereabouts' always fails";
+    assert_finds(&said, "fail", "crio", message, "set \"checkNetworks\": \"kernel\"");
+    assert!(!doctor_of(&node, "containerd").stdout.contains("CRI-O"));
+}
+
+#[test]
+fn a_state_directory_without_room() {
+    let node = node(json!({}), json!({}));
+    node.mount("state", "size=4m,mode=0700");
+    let said = doctor_of(&node, "containerd").assert_status(0);
+    let advice = "make room: without it no pod gets an extra network";
+    assert_finds(&said, "warn", "state", "NODE/state: 4096 KiB are left on its file system", advice);
+    fs::write(node.path("state/.filler"), vec![b'x'; 8 << 20]).unwrap_err();
+    let said = doctor_of(&node, "containerd").assert_status(1);
+    assert_finds(&said, "fail", "state", "NODE/state: its file system is full", advice);
+    node.remount("state", "ro");
+    let said = doctor_of(&node, "containerd").assert_status(1);
+    let message = "NODE/state cannot be written: EROFS: Read-only file system";
+    assert_finds(
+        &said,
+        "fail",
+        "state",
+        message,
+        "make it writable: without it no pod gets an extra network",
+    );
+}
+
+#[test]
+fn files_for_those_who_watch_that_cannot_be_written() {
+    let more = json!({"logFile": "/none/braid.log", "metricsFile": "/dev/null"});
+    let node = node(more, json!({}));
+    let said = doctor_of(&node, "containerd").assert_status(0);
+    let advice = "nothing is written there until then; pods are not held up";
+    assert_finds(&said, "warn", "files", "logFile: /none/braid.log has no directory to be in", advice);
+    let message = "metricsFile: /dev/null is no regular file, and is not followed";
+    assert_finds(&said, "warn", "files", message, advice);
+}
+
+#[test]
+fn a_policy_that_nobody_understands() {
+    let node = node(json!({"policy": {"mode": "enforced"}}), json!({}));
+    let said = doctor_of(&node, "containerd").assert_status(1);
+    assert!(said.stdout.contains("fail  configuration "), "{}", said.stdout);
+    assert!(said.stdout.contains("until then pods get no network that they ask for"), "{}", said.stdout);
+}
+
+/// In the test's own network namespace, where the API server is.
+fn with_api(server: &ApiServer, kubeconfig: &std::path::Path, more: &[&str]) -> String {
+    let node = node(json!({"kubeconfig": kubeconfig, "apiTimeout": "3s"}), json!({}));
+    let output = Command::new(BRAID).args(arguments(&node, "containerd", more)).env_clear().output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap().replace(&server.name(), "SERVER");
+    format!("status {}\n{text}", output.status.code().unwrap())
+}
+
+#[test]
+fn the_api_with_its_rights_and_its_token() {
+    let server = ApiServer::start();
+    let said = with_api(&server, &server.usual_kubeconfig(), &[]);
+    assert!(said.starts_with("status 0\n") && said.contains("ok    token         good until "), "{said}");
+    assert!(said.contains("ok    api           it answers, and lets braid read definitions\n"), "{said}");
+    assert!(said.contains("ok    api           it lets braid publish the status of pods\n"), "{said}");
+
+    // Multus's account may read definitions, and not patch pods/status.
+    server.objects().rbac.add(json!({
+        "kind": "ClusterRole", "metadata": {"name": "multus"},
+        "rules": [
+            {"apiGroups": ["k8s.cni.cncf.io"], "resources": ["network-attachment-definitions"], "verbs": ["get"]},
+            {"apiGroups": [""], "resources": ["pods", "pods/status"], "verbs": ["get", "update"]},
+        ],
+    }));
+    server.objects().rbac.add(json!({
+        "kind": "ClusterRoleBinding", "metadata": {"name": "multus"}, "roleRef": {"name": "multus"},
+        "subjects": [{"kind": "ServiceAccount", "name": "multus", "namespace": "kube-system"}],
+    }));
+    let multus = User::service_account("kube-system", "multus");
+    let kubeconfig = server.kubeconfig(json!({"token": server.token(&multus, 3600)}));
+    let said = with_api(&server, &kubeconfig, &[]);
+    assert!(said.starts_with("status 1\n") && said.contains("lets braid read definitions"), "{said}");
+    assert!(said.contains("grant the right, or set \"statusPolicy\": \"never\""), "{said}");
+
+    let soon = server.kubeconfig(json!({"token": server.token(&User::braid(), 60)}));
+    let said = with_api(&server, &soon, &[]);
+    assert!(said.starts_with("status 0\n") && said.contains("warn  token         it ends at "), "{said}");
+    assert!(with_api(&server, &soon, &["--strict"]).starts_with("status 1\n"));
+    let late = server.kubeconfig(json!({"token": server.token(&User::braid(), -60)}));
+    let said = with_api(&server, &late, &[]);
+    assert!(said.starts_with("status 1\n") && said.contains("fail  token         it ended at "), "{said}");
+}
+
+/// A person is told what takes so long.
+#[test]
+fn an_api_that_hangs_is_waited_for_and_said() {
+    let server = ApiServer::start();
+    server.be_mute();
+    let node = node(json!({"kubeconfig": server.usual_kubeconfig(), "apiTimeout": "3s"}), json!({}));
+    let output =
+        Command::new(BRAID).args(arguments(&node, "containerd", &["--json"])).env_clear().output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(stderr, "braid doctor: still at work after 2 s\n");
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let api = found["findings"].as_array().unwrap().iter().find(|finding| finding["check"] == "api").unwrap();
+    assert_eq!(api["level"], "fail", "{api}");
+}

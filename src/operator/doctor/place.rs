@@ -1,0 +1,96 @@
+//! Braid's place in the runtime's directory, and who takes it away again.
+
+use std::path::PathBuf;
+
+use super::{Finding, fail, ok, warn};
+use crate::cni::netconf;
+use crate::multus_cache;
+use crate::operator::install::{self, MULTUS};
+use crate::operator::installation::{EXTENSIONS, Installation, Stance};
+use crate::operator::runtime::Runtime;
+
+/// Braid stands nowhere: it never did, or somebody has taken it away.
+pub(super) fn nowhere(runtime: &Runtime) -> Finding {
+    let directory = runtime.conf_dir.display();
+    if let Some(file) = renamed(runtime) {
+        return fail(
+            "installation",
+            format!("cilium has renamed braid's file to {}", file.display()),
+            "set cni.exclusive to false in cilium's chart, or run braid install --mode chained-file where the runtime \
+             reads such files",
+        );
+    }
+    if let Some(file) = lost_entry(runtime) {
+        return fail(
+            "installation",
+            format!("the primary's daemon has rewritten {} and dropped braid's entry", file.display()),
+            "run braid install --mode chained-file where the runtime reads such files, or --mode delegating",
+        );
+    }
+    if let Some(multus) = Installation::all(&runtime.conf_dir, &MULTUS).first() {
+        let message =
+            format!("multus stands in {}, and braid in no file of {directory}", multus.file.display());
+        return fail("installation", message, "run braid migrate multus to move to braid");
+    }
+    fail("installation", format!("no configuration in {directory} has braid in it"), "run braid install")
+}
+
+/// Braid's file under the name that Cilium gives to those of others.
+fn renamed(runtime: &Runtime) -> Option<PathBuf> {
+    let files = netconf::list(&runtime.conf_dir, &["cilium_bak"]).ok()?;
+    files.into_iter().find(|file| !Installation::in_file(file, &["braid"]).is_empty())
+}
+
+/// The file that Braid was chained in, and that has lost its entry.
+fn lost_entry(runtime: &Runtime) -> Option<PathBuf> {
+    let backups = netconf::list(&runtime.conf_dir, &[install::BACKUP]).ok()?;
+    let files = backups.into_iter().map(|backup| backup.with_extension(""));
+    files.into_iter().find(|file| Installation::in_file(file, &["braid"]).is_empty())
+}
+
+/// A runtime takes the first file of the directory.
+pub(super) fn order(runtime: &Runtime, place: &Installation) -> Option<Finding> {
+    if place.stance == Stance::ChainedFile {
+        return Some(sub_directory(runtime));
+    }
+    let first = netconf::list(&runtime.conf_dir, &EXTENSIONS).ok()?.into_iter().next()?;
+    Some(if first == place.file {
+        ok("order", "the runtime reads braid's file first")
+    } else {
+        let message = format!("the runtime reads {} first, and not braid's file", first.display());
+        fail("order", message, "rename one of the two, so that braid's sorts first")
+    })
+}
+
+fn sub_directory(runtime: &Runtime) -> Finding {
+    const ADVICE: &str = "use containerd 2.1 or CRI-O 1.33, or newer, or run braid uninstall, then braid install with another --mode";
+    match runtime.reads_sub_directories(std::path::Path::new("/")) {
+        Some(true) => ok("order", "the entry is a file of its own, and the runtime reads such files"),
+        Some(false) => {
+            fail("order", "the entry is a file of its own, and this runtime is too old to read it", ADVICE)
+        }
+        None => warn(
+            "order",
+            "the entry is a file of its own, and whether the runtime reads such files is not known",
+            "see that it is containerd 2.1 or CRI-O 1.33, or newer: older ones ignore it silently",
+        ),
+    }
+}
+
+/// What is left of Multus.
+pub(super) fn multus(runtime: &Runtime, state_dir: &std::path::Path) -> Vec<Finding> {
+    let files = Installation::all(&runtime.conf_dir, &MULTUS).into_iter();
+    let mut findings: Vec<Finding> = files
+        .map(|place| {
+            let message = format!("{} is multus's, and is there beside braid's", place.file.display());
+            warn("multus", message, "stop its DaemonSet, which writes it, then run braid migrate multus")
+        })
+        .collect();
+    if let Some(directory) = multus_cache::any(state_dir) {
+        let count = multus_cache::count(&directory);
+        let message =
+            format!("{count} containers are remembered in {} and torn down by it", directory.display());
+        findings.push(ok("multus", message));
+    }
+    findings
+}

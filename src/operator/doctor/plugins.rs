@@ -1,0 +1,123 @@
+//! Plugins: there, new enough for the networks that name them, and the primary's ready.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::{Finding, fail, ok, warn};
+use crate::attach;
+use crate::cni::netconf::{NetworkConfig, PluginType};
+use crate::cni::request::{Command, Environment};
+use crate::cni::version::Version;
+use crate::config::Config;
+use crate::deadline::Deadline;
+use crate::definition::NodeDefinitions;
+use crate::delegate::{Call, DelegateError, Delegates};
+use crate::netlink::Netlink;
+use crate::signal::Signals;
+
+/// How long one plugin may take to say its versions, and the primary to say that it is ready.
+const LIMIT: Duration = Duration::from_secs(5);
+/// Where the daemon of the `dhcp` plugin listens.
+const DHCP_SOCKET: &str = "/run/cni/dhcp.sock";
+
+/// What every plugin of the node's networks needs.
+pub(super) fn check(config: &Config, primary: Option<&NetworkConfig>, path: &[PathBuf]) -> Vec<Finding> {
+    let mut signals = match Signals::block() {
+        Ok(signals) => signals,
+        Err(errno) => return vec![warn("plugins", format!("they cannot be asked: {errno}"), "try again")],
+    };
+    let environment = Environment::of_process();
+    let delegates = Delegates::new(path.to_vec(), &environment, &[], LIMIT, &mut signals);
+    Plugins { delegates, versions: BTreeMap::new() }.check(config, primary)
+}
+
+/// The plugins that were asked so far, with the versions that they know.
+struct Plugins<'a> {
+    delegates: Delegates<'a>,
+    versions: BTreeMap<String, Result<Vec<String>, String>>,
+}
+
+impl Plugins<'_> {
+    fn check(&mut self, config: &Config, primary: Option<&NetworkConfig>) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        if let Some(primary) = primary {
+            findings.push(self.of_primary(primary));
+            findings.extend(config.is_delegating().then(|| self.status(primary)).flatten());
+        }
+        for network in NodeDefinitions::read(&config.conf_dirs).networks(config.version) {
+            let problems = self.problems(&network).into_iter().chain(missing_host_parts(&network));
+            findings.extend(problems.map(|problem| {
+                let message = format!("network \"{}\": {problem}", network.name);
+                warn("networks", message, "pods that ask for it are refused here until then")
+            }));
+        }
+        findings
+    }
+
+    fn of_primary(&mut self, network: &NetworkConfig) -> Finding {
+        let problems = self.problems(network);
+        if problems.is_empty() {
+            let version = network.version.as_str();
+            ok("plugins", format!("every plugin of the primary is installed, and knows CNI {version}"))
+        } else {
+            let advice = "install them, or newer ones, or set binDir to where they are";
+            fail("plugins", problems.join("; "), advice)
+        }
+    }
+
+    /// What the primary says of itself (CNI 1.1.0, section 2, "STATUS").
+    fn status(&mut self, network: &NetworkConfig) -> Option<Finding> {
+        let error = attach::status(&mut self.delegates, network, Deadline::after(LIMIT)).err()?;
+        Some(fail("status", error.to_string(), "see to it: the node is NotReady until then"))
+    }
+
+    fn problems(&mut self, network: &NetworkConfig) -> Vec<String> {
+        let ipam = network.plugins.iter().filter_map(|plugin| plugin.ipam()?.parse().ok());
+        let kinds = network.plugins.iter().map(|plugin| plugin.kind.clone()).chain(ipam);
+        kinds.filter_map(|kind| self.problem(&kind, network.version)).collect()
+    }
+
+    fn problem(&mut self, kind: &PluginType, version: Version) -> Option<String> {
+        if !self.versions.contains_key(kind.as_str()) {
+            let versions = self.ask(kind).map_err(|error| error.to_string());
+            self.versions.insert(kind.to_string(), versions);
+        }
+        match self.versions.get(kind.as_str())? {
+            Err(problem) => Some(problem.clone()),
+            Ok(known) if known.iter().any(|known| known == version.as_str()) => None,
+            Ok(known) => Some(format!(
+                "plugin \"{kind}\" does not know CNI {}, which its network is in: it knows {}",
+                version.as_str(),
+                known.join(", ")
+            )),
+        }
+    }
+
+    /// VERSION (CNI 1.1.0, section 5): the versions that a plugin knows.
+    fn ask(&mut self, kind: &PluginType) -> Result<Vec<String>, DelegateError> {
+        let request = json!({"cniVersion": Version::NEWEST.as_str()});
+        let call = Call { command: Command::Version, plugin: kind, network: "", target: None, request };
+        let said = self.delegates.run_for_result(&call, Deadline::after(LIMIT))?;
+        let versions = said.get("supportedVersions").and_then(Value::as_array);
+        Ok(versions.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect())
+    }
+}
+
+/// What a network needs of the host beside its plugins.
+fn missing_host_parts(network: &NetworkConfig) -> Vec<String> {
+    let mut problems = Vec::new();
+    for plugin in &network.plugins {
+        if let Some(master) = plugin.text("master")
+            && Netlink::open().and_then(|mut netlink| netlink.link_exists(master)).is_ok_and(|there| !there)
+        {
+            problems.push(format!("this node has no interface \"{master}\", its \"master\""));
+        }
+        if plugin.ipam() == Some("dhcp") && !Path::new(DHCP_SOCKET).exists() {
+            problems.push(format!("the daemon of the dhcp plugin is not running: {DHCP_SOCKET} is missing"));
+        }
+    }
+    problems
+}

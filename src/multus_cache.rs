@@ -10,6 +10,7 @@
 mod results;
 mod write;
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
@@ -22,6 +23,7 @@ use crate::cni::keys;
 use crate::cni::netconf::{self, Missing, NetworkConfig};
 use crate::cni::request::{ContainerId, Sandbox};
 use crate::cni::version::Version;
+use crate::ledger::directory;
 use crate::plan::{Attachment, Role};
 
 /// Where Multus keeps its records unless its `cniDir` says otherwise.
@@ -43,10 +45,29 @@ pub struct Remembered {
 }
 
 /// Multus's record of `container`, in the directory that a migrated configuration names or in Multus's own.
+/// What is in it is run as root, so it counts only where root alone can have written it.
 pub fn find(state_dir: &Path, container: &ContainerId) -> Option<MultusCache> {
     let directories = [state_dir, Path::new(MULTUS_STATE_DIR)];
-    let path = directories.into_iter().map(|dir| dir.join(container.as_str())).find(|path| path.is_file())?;
-    Some(MultusCache { path })
+    let file = |dir: &Path| Some((dir.to_owned(), dir.join(container.as_str()))).filter(|(_, path)| path.is_file());
+    let (directory, path) = directories.into_iter().find_map(file)?;
+    match trusted_file(&directory, &path) {
+        Ok(()) => Some(MultusCache { path }),
+        Err(problem) => {
+            log::error!("multus's record {} is ignored: {problem}", path.display());
+            None
+        }
+    }
+}
+
+fn trusted_file(directory: &Path, path: &Path) -> Result<(), String> {
+    directory::is_trusted(directory, directory).map_err(|error| error.to_string())?;
+    let metadata = path.symlink_metadata().map_err(|error| error.to_string())?;
+    let is_ours = metadata.is_file() && metadata.uid() == nix::unistd::geteuid().as_raw();
+    if is_ours && metadata.mode() & 0o022 == 0 {
+        Ok(())
+    } else {
+        Err("it is a symbolic link, belongs to another user, or can be written by others".to_owned())
+    }
 }
 
 /// A directory in which Multus still remembers containers, if there is one.

@@ -34,6 +34,10 @@ pub enum NameRule {
     /// What the kernel refuses, takes for a pattern, or nobody could type.
     #[error("must be an interface name: visible ASCII characters without '/', ':' and '%'")]
     InterfaceCharacters,
+    /// A tool takes the first for an option; a plugin that makes a path of a sysctl's name would leave out
+    /// the second, and reach another interface's.
+    #[error("must be an interface name that does not begin with '-' or '.'")]
+    InterfaceStart,
     /// Names that mean something else: the loopback, or a directory in /proc/sys/net/ipv4/conf.
     #[error("must not be \".\", \"..\", \"lo\", \"all\" or \"default\", which have a meaning of their own")]
     InterfaceReserved,
@@ -167,6 +171,9 @@ fn check_interface(text: &str) -> Result<(), NameRule> {
     if [".", "..", "lo", "all", "default"].contains(&text) {
         return Err(NameRule::InterfaceReserved);
     }
+    if text.starts_with(['-', '.']) {
+        return Err(NameRule::InterfaceStart);
+    }
     Ok(())
 }
 
@@ -216,6 +223,8 @@ mod tests {
             ("a\0", NameRule::InterfaceCharacters),
             ("a\u{7f}", NameRule::InterfaceCharacters),
             ("ä", NameRule::InterfaceCharacters),
+            ("-rf", NameRule::InterfaceStart),
+            (".all", NameRule::InterfaceStart),
             (".", NameRule::InterfaceReserved),
             ("..", NameRule::InterfaceReserved),
             ("lo", NameRule::InterfaceReserved),

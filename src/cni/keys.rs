@@ -1,4 +1,6 @@
-//! JSON object keys, matched as Go's decoder does: exactly first, else without regard to case.
+//! JSON object keys, matched as Go's decoder does: exactly first, else without regard to case. To Go, the
+//! long s and the Kelvin sign are an s and a k as well, so they are here: what a plugin takes for a key must
+//! not pass Braid as something else.
 //!
 //! Configurations in the field rely on it: `readinessIndicatorFile` beside
 //! `readinessindicatorfile`, `HostPort` from containerd 1.6. Only the keys that Braid reads itself
@@ -18,11 +20,25 @@ pub struct KeyError {
     pub source: serde_json::Error,
 }
 
+/// Whether Go's decoder takes `written` for `key`, which is ASCII.
+pub fn is_same(written: &str, key: &str) -> bool {
+    written.eq_ignore_ascii_case(key)
+        || (!written.is_ascii() && written.chars().map(folded).eq(key.chars().map(folded)))
+}
+
+fn folded(letter: char) -> char {
+    match letter {
+        '\u{17f}' => 's',
+        '\u{212a}' => 'k',
+        other => other.to_ascii_lowercase(),
+    }
+}
+
 /// The value of `key`, or `None` where it is missing. `null` counts as missing, as in Go.
 pub fn get<'a>(object: &'a Map<String, Value>, key: &str) -> Option<&'a Value> {
     let exact = object.get(key);
     let value = exact
-        .or_else(|| object.iter().find(|(name, _)| name.eq_ignore_ascii_case(key)).map(|(_, value)| value));
+        .or_else(|| object.iter().find(|(name, _)| is_same(name, key)).map(|(_, value)| value));
     value.filter(|value| !value.is_null())
 }
 
@@ -34,13 +50,13 @@ pub fn get_text<'a>(value: &'a Value, key: &str) -> Option<&'a str> {
 /// Removes `key` in every spelling and returns the value that [`get`] would have returned.
 pub fn take(object: &mut Map<String, Value>, key: &str) -> Option<Value> {
     let value = get(object, key).cloned();
-    object.retain(|name, _| !name.eq_ignore_ascii_case(key));
+    object.retain(|name, _| !is_same(name, key));
     value
 }
 
 /// Sets `key` to `value`; every other spelling of the key goes, so that no decoder can read the old value.
 pub fn set(object: &mut Map<String, Value>, key: &str, value: Value) {
-    object.retain(|name, _| name == key || !name.eq_ignore_ascii_case(key));
+    object.retain(|name, _| name == key || !is_same(name, key));
     object.insert(key.to_owned(), value);
 }
 
@@ -99,6 +115,17 @@ mod tests {
         let mut map = object(json!({"Name": "old", "x": 1}));
         set(&mut map, "name", json!("new"));
         assert_eq!(Value::Object(map), json!({"x": 1, "name": "new"}));
+    }
+
+    #[test]
+    fn letters_that_go_folds_are_the_same_key() {
+        for written in ["bypass-key", "BYPASS-KEY", "bypa\u{17f}\u{17f}-key", "bypass-\u{212a}ey"] {
+            assert!(is_same(written, "bypass-key"), "{written}");
+        }
+        assert!(!is_same("b\u{131}pass-key", "bipass-key"), "Go does not fold the dotless i");
+        let mut map = object(json!({"prevRe\u{17f}ult": {}}));
+        assert_eq!(take(&mut map, "prevResult"), Some(json!({})));
+        assert!(map.is_empty());
     }
 
     #[test]

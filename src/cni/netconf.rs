@@ -320,6 +320,7 @@ impl PluginConfig {
             .filter(|kind| !kind.is_empty())
             .ok_or(NetconfError::NoType)?;
         keys::decode::<Map<String, Value>>(object, "capabilities")?;
+        check_ipam_types(object)?;
         Ok(Self { kind: kind.parse()?, object: object.clone() })
     }
 
@@ -398,10 +399,23 @@ impl PluginConfig {
     }
 }
 
+/// The plugin looks for its IPAM plugin's executable itself, some by joining paths: whatever spelling it
+/// reads, the type must be a file's name.
+fn check_ipam_types(object: &Map<String, Value>) -> Result<(), NetconfError> {
+    let ipams = spellings(object, "ipam").filter_map(Value::as_object);
+    let kinds = ipams.flat_map(|ipam| spellings(ipam, "type")).filter_map(Value::as_str);
+    kinds.filter(|kind| !kind.is_empty()).try_for_each(|kind| kind.parse::<PluginType>().map(drop))
+}
+
+/// The values of `key` in all its spellings.
+fn spellings<'o>(object: &'o Map<String, Value>, key: &'static str) -> impl Iterator<Item = &'o Value> {
+    object.iter().filter(move |(name, _)| keys::is_same(name, key)).map(|(_, value)| value)
+}
+
 /// Keys that the runtime makes anew for each request, wherever they came from.
 fn is_reserved(key: &str) -> bool {
-    key.eq_ignore_ascii_case("capabilities")
-        || key.eq_ignore_ascii_case("prevResult")
+    keys::is_same(key, "capabilities")
+        || keys::is_same(key, "prevResult")
         || key.starts_with("cni.dev/")
 }
 
@@ -566,6 +580,13 @@ mod tests {
         }
         for kind in ["../sh", "/bin/sh", ".x", "", "a b", "-x", "a\\b", "x\n"] {
             assert!(parse(json!({"name": "n", "type": kind})).is_err(), "{kind}");
+        }
+        for ipam in ["ipam", "IPAM"] {
+            for key in ["type", "Type"] {
+                let value = |kind: &str| json!({"name": "n", "type": "x", ipam: {key: kind}});
+                assert!(parse(value("../sh")).is_err(), "{ipam} {key}");
+                assert!(parse(value("host-local")).is_ok() && parse(value("")).is_ok(), "{ipam} {key}");
+            }
         }
     }
 

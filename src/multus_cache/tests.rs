@@ -142,3 +142,22 @@ fn a_record_that_goes_back_is_read_as_it_was() {
     let record = ledger.look().unwrap().pop().unwrap().record.unwrap();
     assert!(!write(&multus, &record).unwrap(), "without its primary, Multus would take blue for it");
 }
+
+#[test]
+fn a_record_that_others_can_have_written_is_none() {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    let dir = directory("[]");
+    let file = dir.path().join("c1");
+    let found = || find(dir.path(), &sandbox().container).is_some();
+    let mode = |path: &Path, mode| std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+    mode(&file, 0o666);
+    assert!(!found(), "a file that others can write");
+    mode(&file, 0o600);
+    mode(dir.path(), 0o777);
+    assert!(!found(), "a directory that others can write");
+    mode(dir.path(), 0o700);
+    assert!(found());
+    std::fs::rename(&file, dir.path().join("elsewhere")).unwrap();
+    symlink(dir.path().join("elsewhere"), &file).unwrap();
+    assert!(!found(), "a symbolic link");
+}

@@ -254,7 +254,7 @@ fn audit_mode_lets_pods_run_and_writes_down_what_it_would_refuse() {
     let shown: Vec<(String, String)> = cluster
         .decisions()
         .iter()
-        .map(|line| (text(&line["decision"]).to_owned(), text(&line["rule"]).to_owned()))
+        .map(|line| (text(&line["decision"]).to_owned(), text(&line["rules"][0]).to_owned()))
         .collect();
     let expected = [("audited", "definition"), ("refused", "namespace")];
     assert_eq!(shown, expected.map(|(decision, rule)| (decision.to_owned(), rule.to_owned())));

@@ -23,14 +23,18 @@ pub enum Outcome {
 
 /// One decision.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Decision<'a> {
     /// What was decided.
     pub decision: Outcome,
-    /// The rule that decided, where one was broken.
+    /// The rules that are broken.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<&'static str>,
+    /// The rules that let the pod have it, in words.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub rule: Option<&'static str>,
+    pub allowed_by: Option<String>,
     /// `namespace/name` of the pod.
-    pub pod: &'a str,
+    pub pod: String,
     /// The pod's UID, where the runtime says it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub uid: Option<&'a str>,
@@ -38,13 +42,30 @@ pub struct Decision<'a> {
     pub annotation: &'a str,
     /// The network as the pod named it, where it got so far.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub network: Option<&'a str>,
+    pub network: Option<String>,
     /// Where its definition comes from, where the pod may know of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub definition: Option<String>,
     /// Why, in the words that the pod's owner reads.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+}
+
+impl<'a> Decision<'a> {
+    /// A refusal for which nothing is said yet.
+    pub fn refused(pod: String, uid: Option<&'a str>, annotation: &'a str, network: Option<String>) -> Self {
+        Self {
+            decision: Outcome::Refused,
+            rules: Vec::new(),
+            allowed_by: None,
+            pod,
+            uid,
+            annotation,
+            network,
+            definition: None,
+            reason: None,
+        }
+    }
 }
 
 /// A decision with its time.

@@ -97,8 +97,21 @@ impl Attachment {
 pub struct Plan {
     /// In the order of ADD; the primary first where there is one.
     pub attachments: Vec<Attachment>,
+    /// Why the pod may have the networks that it has selected.
+    pub admissions: Vec<Admission>,
     /// What an administrator should know.
     pub warnings: Vec<String>,
+}
+
+/// Why a pod may have a network that it has selected.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Admission {
+    /// The attachment's label.
+    pub label: String,
+    /// Where its definition comes from.
+    pub source: String,
+    /// What the rules have said for it, in words.
+    pub granted_by: String,
 }
 
 /// Why there is no plan.

@@ -9,6 +9,7 @@
 //! that is enforced, or logged alone.
 
 mod fence;
+mod grant;
 mod plugins;
 mod refusal;
 mod request;
@@ -17,6 +18,7 @@ mod scope;
 mod sharing;
 
 pub use fence::{FenceError, MAX_BYTES};
+pub use grant::{Grant, in_words};
 pub use refusal::Refusal;
 pub use request::{IPS_ANNOTATION, MACS_ANNOTATION, REQUESTS_ANNOTATION, Request};
 pub use rules::{KEYS, Mode, Policy, PolicyError};
@@ -62,6 +64,14 @@ pub struct Verdict {
     pub refusal: Option<Refusal>,
     /// Why it would not, were the policy enforced.
     pub would_refuse: Vec<Refusal>,
+    /// Why the pod gets it: what each rule that had a say has said; empty where it does not.
+    pub granted_by: Vec<Grant>,
+}
+
+impl Verdict {
+    fn refused(refusal: Refusal) -> Self {
+        Self { refusal: Some(refusal), ..Self::default() }
+    }
 }
 
 /// The node's policy, which must be understood before any pod gets what it asks for.
@@ -77,59 +87,91 @@ pub fn readable(config: &Config) -> Result<Option<&Policy>, Refusal> {
 
 /// Judges one selection of a pod.
 pub fn judge(case: &Case<'_>) -> Verdict {
-    let policy = match readable(case.view.config).and_then(|policy| check_owner(case).map(|()| policy)) {
-        Ok(policy) => policy,
-        Err(refusal) => return Verdict { refusal: Some(refusal), would_refuse: Vec::new() },
+    let allowed = readable(case.view.config).and_then(|policy| Ok((policy, check_owner(case)?)));
+    let (policy, mut granted_by) = match allowed {
+        Ok(allowed) => allowed,
+        Err(refusal) => return Verdict::refused(refusal),
     };
-    let Some(policy) = policy else { return Verdict::default() };
-    let broken = check_node(case, policy);
-    if policy.is_enforced() {
-        Verdict { refusal: broken.into_iter().next(), would_refuse: Vec::new() }
-    } else {
-        Verdict { refusal: None, would_refuse: broken }
+    let Some(policy) = policy else { return Verdict { granted_by, ..Verdict::default() } };
+    let mut broken = Vec::new();
+    for rule in check_node(case, policy) {
+        match rule {
+            Ok(grant) => granted_by.extend(grant),
+            Err(refusal) => broken.push(refusal),
+        }
+    }
+    if policy.is_enforced() && !broken.is_empty() {
+        return Verdict::refused(broken.remove(0));
+    }
+    Verdict { refusal: None, would_refuse: broken, granted_by }
+}
+
+/// What can be said of a selection before anything is looked up: a policy's word on the primary must not tell
+/// which definitions there are to choose from.
+///
+/// # Errors
+/// [`Refusal::Unclear`], [`Refusal::Primary`].
+pub fn check_name(view: &View<'_>, selection: &Selection) -> Result<(), Refusal> {
+    match readable(view.config)? {
+        Some(policy) if policy.is_enforced() && view.reaches_all_of(&selection.namespace) => {
+            check_primary(view, format!("{}/{}", selection.namespace, selection.name), policy).map(drop)
+        }
+        _ => Ok(()),
     }
 }
 
 /// The rules that hold always: whom the owner shares with, and what for.
-fn check_owner(case: &Case<'_>) -> Result<(), Refusal> {
-    sharing::check_namespace(case)?;
-    sharing::check_account(case)?;
-    request::check_owner(case)
+fn check_owner(case: &Case<'_>) -> Result<Vec<Grant>, Refusal> {
+    let namespace = sharing::check_namespace(case)?;
+    let account = sharing::check_account(case)?;
+    request::check_owner(case)?;
+    Ok(std::iter::once(namespace).chain(account).collect())
 }
 
-/// The rules of the node's policy that the case breaks, one refusal for each.
-fn check_node(case: &Case<'_>, policy: &Policy) -> Vec<Refusal> {
-    let rules = [
-        check_primary(case, policy),
+/// What each rule of the node's policy says of the case: a grant where it was asked, a refusal where it is
+/// broken.
+fn check_node(case: &Case<'_>, policy: &Policy) -> [Result<Option<Grant>, Refusal>; 4] {
+    [
+        check_primary(&case.view, case.network(), policy),
         check_node_network(case, policy),
         check_fence(case, policy),
-        request::check_node(case, policy),
-    ];
-    rules.into_iter().filter_map(Result::err).collect()
+        request::check_node(case, policy).map(|()| None),
+    ]
 }
 
-fn check_primary(case: &Case<'_>, policy: &Policy) -> Result<(), Refusal> {
-    let (network, namespace) = (case.network(), case.view.namespace);
-    if case.view.path != Path::DefaultNetwork || policy.allows_primary(namespace, &network) {
-        return Ok(());
+fn check_primary(view: &View<'_>, network: String, policy: &Policy) -> Result<Option<Grant>, Refusal> {
+    if view.path != Path::DefaultNetwork {
+        return Ok(None);
     }
-    Err(Refusal::Primary { network, namespace: namespace.clone() })
+    if policy.allows_primary(view.namespace, &network) {
+        return Ok(Some(Grant::PrimaryOverride));
+    }
+    Err(Refusal::Primary { network, namespace: view.namespace.clone() })
 }
 
-fn check_node_network(case: &Case<'_>, policy: &Policy) -> Result<(), Refusal> {
+fn check_node_network(case: &Case<'_>, policy: &Policy) -> Result<Option<Grant>, Refusal> {
     let Selection { namespace, name, .. } = case.selection;
-    if policy.shares_node_network(&case.view, namespace, name, case.definition.standing) {
-        return Ok(());
+    let standing = case.definition.standing;
+    if !policy.shares_node_network(&case.view, namespace, name, standing) {
+        let namespace = case.view.namespace.clone();
+        return Err(Refusal::NodeNetwork { network: case.network(), namespace, hint: String::new() });
     }
-    let namespace = case.view.namespace.clone();
-    Err(Refusal::NodeNetwork { network: case.network(), namespace, hint: String::new() })
+    Ok(match standing {
+        Standing::Manifest | Standing::Object => None,
+        Standing::EmptyObject if policy.trusts(namespace) => Some(Grant::Trusted(namespace.clone())),
+        _ if case.view.path == Path::DefaultNetwork => None,
+        Standing::EmptyObject | Standing::NodeNetwork => Some(Grant::SharedNodeNetwork),
+    })
 }
 
 /// Only what a tenant can have written is fenced in.
-fn check_fence(case: &Case<'_>, policy: &Policy) -> Result<(), Refusal> {
-    let is_tenants =
-        case.definition.standing == Standing::Object && !policy.trusts(&case.selection.namespace);
-    if is_tenants { fence::check(case, policy) } else { Ok(()) }
+fn check_fence(case: &Case<'_>, policy: &Policy) -> Result<Option<Grant>, Refusal> {
+    let owner = &case.selection.namespace;
+    match case.definition.standing {
+        Standing::Object if policy.trusts(owner) => Ok(Some(Grant::Trusted(owner.clone()))),
+        Standing::Object => fence::check(case, policy).map(|()| Some(Grant::Fenced)),
+        _ => Ok(None),
+    }
 }
 
 #[cfg(test)]

@@ -202,6 +202,7 @@ pub fn plan(
     let of_pod = replacement.map(|replacement| PrimaryNetwork::OfPod(Box::new(replacement)));
     let primary = of_pod.or(primary.map(PrimaryNetwork::OfNode));
     let mut plan = plan::make(plan::Inputs { config, sandbox, primary, node_networks, selected, links })?;
+    plan.admissions = admitted.admissions;
     plan.warnings.extend(wishes.warnings);
     plan.warnings.extend(admitted.warnings);
     plan.warnings.append(&mut definitions.warnings);

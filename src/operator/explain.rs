@@ -1,6 +1,7 @@
 //! `braid explain`: the plan of a pod as ADD would carry it out, without carrying it out. The steps are
 //! ADD's own; the API is asked where one is configured, and told nothing.
 
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,12 +13,12 @@ use serde_json::{Map, Value, json};
 use super::CommandError;
 use super::console::{Exit, Look, Tone, View};
 use super::node::{Node, NodeOptions};
-use crate::cluster::{Cluster, ClusterConfig};
+use crate::cluster::{Cluster, ClusterConfig, ClusterPod};
 use crate::cni::error::Error;
 use crate::cni::netconf::{self, NetconfError};
 use crate::cni::request::{Environment, Sandbox};
 use crate::config::{ANNOTATIONS_CAPABILITY, Config};
-use crate::definition::{Api, Copies, NodeDefinitions, OnOutage, Wanted};
+use crate::definition::{Api, Copies, NodeDefinitions, OnOutage};
 use crate::name::Namespace;
 use crate::plan::{Attachment, Plan, Role};
 use crate::pod::Pod;
@@ -91,6 +92,15 @@ struct Manifest {
     kind: String,
     #[serde(default)]
     metadata: Metadata,
+    #[serde(default)]
+    spec: Spec,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Spec {
+    #[serde(default)]
+    service_account_name: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -100,14 +110,34 @@ struct Metadata {
     #[serde(default)]
     namespace: Option<String>,
     #[serde(default)]
-    annotations: Map<String, Value>,
+    annotations: BTreeMap<String, String>,
 }
 
-/// Who is explained, and what it asks for.
+/// Who is explained, and what it asks for: a pod that the API has, or that it would have.
 struct Subject {
     namespace: String,
     name: String,
-    annotations: Map<String, Value>,
+    object: ClusterPod,
+}
+
+impl Subject {
+    fn annotations(&self) -> Map<String, Value> {
+        self.object.annotations.iter().map(|(key, value)| (key.clone(), json!(value))).collect()
+    }
+}
+
+impl From<Manifest> for Subject {
+    fn from(Manifest { metadata, spec, .. }: Manifest) -> Self {
+        let object = ClusterPod {
+            uid: "explained".to_owned(),
+            annotations: metadata.annotations,
+            service_account: Some(spec.service_account_name.unwrap_or_else(|| "default".to_owned())),
+            node_name: None,
+            deletion: false,
+        };
+        let namespace = metadata.namespace.unwrap_or_else(|| "default".to_owned());
+        Self { namespace, name: metadata.name, object }
+    }
 }
 
 impl Explain {
@@ -116,8 +146,8 @@ impl Explain {
         let mut cluster = cluster(&node.config);
         let subject = self.subject(cluster.as_mut())?;
         let mut config = node.config.clone();
-        config.runtime_config.insert(ANNOTATIONS_CAPABILITY.to_owned(), Value::Object(subject.annotations));
-        let sandbox = sandbox(&subject.namespace, &subject.name);
+        config.runtime_config.insert(ANNOTATIONS_CAPABILITY.to_owned(), Value::Object(subject.annotations()));
+        let sandbox = sandbox(&subject.namespace, &subject.name, &subject.object.uid);
         let pod = Pod::from_args(&sandbox.args).map_err(Error::from)?;
         let mut explained = Explained {
             pod: pod.to_string(),
@@ -126,7 +156,7 @@ impl Explain {
             requests: Vec::new(),
             warnings: Vec::new(),
         };
-        if let Err(error) = fill(&mut explained, &node, &config, &sandbox, &pod, cluster) {
+        if let Err(error) = fill(&mut explained, &node, &config, &sandbox, &pod, subject.object, cluster) {
             explained.refused = Some(error.to_string());
         }
         Ok(explained)
@@ -139,8 +169,7 @@ impl Explain {
             .and_then(|(namespace, name)| Some((namespace.parse::<Namespace>().ok()?, name.to_owned())));
         let (namespace, name) = named.ok_or_else(|| ExplainError::Pod(pod.clone()))?;
         let object = cluster.ok_or(ExplainError::NoApi)?.pod(&namespace, &name).map_err(Error::from)?;
-        let annotations = object.annotations.into_iter().map(|(key, value)| (key, json!(value))).collect();
-        Ok(Subject { namespace: namespace.to_string(), name, annotations })
+        Ok(Subject { namespace: namespace.to_string(), name, object })
     }
 
     fn read_manifest(&self) -> Result<Subject, ExplainError> {
@@ -149,9 +178,8 @@ impl Explain {
             .map_err(|error| ExplainError::Manifest(crate::cni::error::one_line(&error.to_string(), 300)))?;
         let pods = manifests.into_iter().filter_map(|value| serde_json::from_value::<Manifest>(value).ok());
         let pod = pods.into_iter().find(|manifest| manifest.kind == "Pod");
-        let Metadata { name, namespace, annotations } =
-            pod.ok_or_else(|| ExplainError::Manifest("no object of kind Pod is in it".to_owned()))?.metadata;
-        Ok(Subject { namespace: namespace.unwrap_or_else(|| "default".to_owned()), name, annotations })
+        let missing = || ExplainError::Manifest("no object of kind Pod is in it".to_owned());
+        pod.map(Subject::from).ok_or_else(missing)
     }
 }
 
@@ -175,8 +203,9 @@ fn cluster(config: &Config) -> Option<Cluster> {
     Cluster::configured(&cluster, &Environment::of_process())
 }
 
-fn sandbox(namespace: &str, name: &str) -> Sandbox {
-    let args = format!("IgnoreUnknown=1;K8S_POD_NAMESPACE={namespace};K8S_POD_NAME={name}");
+fn sandbox(namespace: &str, name: &str, uid: &str) -> Sandbox {
+    let args =
+        format!("IgnoreUnknown=1;K8S_POD_NAMESPACE={namespace};K8S_POD_NAME={name};K8S_POD_UID={uid}");
     let request = Environment::from([
         ("CNI_COMMAND", "ADD"),
         ("CNI_CONTAINERID", "explained"),
@@ -188,7 +217,7 @@ fn sandbox(namespace: &str, name: &str) -> Sandbox {
         Some(Ok(crate::cni::request::Request { verb: crate::cni::request::Verb::Add(sandbox), .. })) => {
             sandbox
         }
-        _ => sandbox("default", ""),
+        _ => sandbox("default", "", ""),
     }
 }
 
@@ -198,9 +227,10 @@ fn fill(
     config: &Config,
     sandbox: &Sandbox,
     pod: &Pod,
+    object: ClusterPod,
     mut cluster: Option<Cluster>,
 ) -> Result<(), Error> {
-    let wishes = Wishes::read(config, pod, cluster.as_mut())?;
+    let wishes = Wishes { object: Some(object), ..Wishes::read(config, pod, cluster.as_mut())? };
     let selections: Vec<Selection> = wishes.networks.iter().chain(&wishes.default_network).cloned().collect();
     explained.requests = requests(config, &selections, cluster.is_some());
     let api = cluster.as_mut().map_or(Api::Absent, Api::Asked);
@@ -208,8 +238,7 @@ fn fill(
     // Nothing is kept of what the API says: this is no ADD.
     definitions.copies = Copies::new(Path::new("/dev/null"), Duration::ZERO);
     let plan = prepare::plan(config, &node.plugin_path(), sandbox, None, pod, wishes, &mut definitions)?;
-    let sources = sources(&selections, &mut definitions);
-    explained.attachments = attachments(&plan, &sources, config, pod);
+    explained.attachments = attachments(&plan);
     explained.warnings = plan.warnings;
     Ok(())
 }
@@ -236,55 +265,27 @@ fn requests(config: &Config, selections: &[Selection], has_api: bool) -> Vec<Str
     requests
 }
 
-/// Where each selected definition is, by the name that its attachment has.
-fn sources(
-    selections: &[Selection],
-    definitions: &mut crate::definition::Finder<'_>,
-) -> Vec<(String, String)> {
-    // The policy has let the pod have them by now.
-    let viewer = &crate::definition::Administrator;
-    let wanted: Vec<Wanted<'_>> = selections
-        .iter()
-        .map(|selection| Wanted { namespace: &selection.namespace, name: &selection.name, viewer })
-        .collect();
-    let found = definitions.find_all(&wanted);
-    let label = |selection: &Selection| format!("{}/{}", selection.namespace, selection.name);
-    let pairs = selections.iter().zip(found);
-    pairs.filter_map(|(selection, it)| Some((label(selection), it.ok()?.source.to_string()))).collect()
-}
-
-fn attachments(plan: &Plan, sources: &[(String, String)], config: &Config, pod: &Pod) -> Vec<Planned> {
+/// Each attachment with what the policy has said for it; what the node's configuration names needs no word
+/// of it.
+fn attachments(plan: &Plan) -> Vec<Planned> {
     let planned = |attachment: &Attachment| {
-        let source = sources.iter().find(|(label, _)| *label == attachment.label);
+        let admission = plan.admissions.iter().find(|admission| admission.label == attachment.label);
+        let (source, allowed) = match admission {
+            Some(admission) => (admission.source.as_str(), admission.granted_by.as_str()),
+            None => ("the node's configuration", "the administrator's word"),
+        };
         Planned {
             interface: attachment.interface.to_string(),
             network: attachment.label.clone(),
             role: attachment.role,
-            source: source
-                .map_or_else(|| "the node's configuration".to_owned(), |(_, source)| source.clone()),
-            allowed: allowed(&attachment.label, source.is_some(), config, pod),
+            source: source.to_owned(),
+            allowed: allowed.to_owned(),
             plugins: attachment.network.plugins.iter().map(|plugin| plugin.kind.to_string()).collect(),
             capabilities: crate::pod::without_annotations(&attachment.runtime_config),
             default_route: attachment.default_route.clone(),
         }
     };
     plan.attachments.iter().map(planned).collect()
-}
-
-/// The rule that lets the pod have a network, once the policy has let it.
-fn allowed(label: &str, is_selected: bool, config: &Config, pod: &Pod) -> String {
-    let owner = label.split('/').next().unwrap_or_default();
-    if !is_selected {
-        "the administrator's word".to_owned()
-    } else if owner == pod.namespace.as_str() {
-        "the pod's own namespace".to_owned()
-    } else if config.global_namespaces.iter().any(|global| global == owner) {
-        format!("{owner} is in globalNamespaces")
-    } else if !config.namespace_isolation {
-        "namespaceIsolation is off".to_owned()
-    } else {
-        format!("shared by {owner}")
-    }
 }
 
 impl View for Explained {

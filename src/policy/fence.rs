@@ -12,6 +12,7 @@ use super::plugins::{Position, Table, is_delegating};
 use super::request::{self, Request};
 use super::rules::Policy;
 use super::{Case, Refusal};
+use crate::cni::keys;
 use crate::cni::netconf::NetworkConfig;
 use crate::definition::Definition;
 use crate::name::{InterfaceName, Namespace};
@@ -77,6 +78,12 @@ pub enum FenceError {
         /// The key.
         key: Quoted,
     },
+    /// What a pod would hand to the plugins, and none of them may carry.
+    #[error(
+        "and none of its plugins may carry {0}: the pod can leave it out, or the node's administrator add it to \
+         policy.allowedPlugins"
+    )]
+    Argument(Quoted),
     /// A key is missing whose default would reach the host.
     #[error(
         "and its plugin {plugin} must carry \"{key}\", whose default reaches the host: its owner can add it"
@@ -129,16 +136,20 @@ pub enum FenceError {
     },
 }
 
-/// Holds a tenant's definition, and the addresses that a pod asks of it, against the fence.
+/// Holds a tenant's definition, and the addresses and arguments that a pod asks of it, against the fence.
 ///
 /// # Errors
-/// [`Refusal::Definition`], [`Refusal::Address`].
+/// [`Refusal::Definition`], [`Refusal::Arguments`], [`Refusal::Address`].
 pub(super) fn check(case: &Case<'_>, policy: &Policy) -> Result<(), Refusal> {
     let owner = &case.selection.namespace;
     let fence = Fence { policy, owner };
     fence
         .check(case.definition, case.selection.name.as_str())
         .map_err(|problem| Refusal::Definition { network: case.network(), problem })?;
+    let arguments = case.selection.cni_args.iter().flatten();
+    fence
+        .check_arguments(case.definition, arguments)
+        .map_err(|problem| Refusal::Arguments { network: case.network(), problem })?;
     let values = request::values_of(Request::Ips, case.selection);
     let allowed = |value: &String| {
         request::network_of(value).is_some_and(|network| policy.allows_subnet(owner, network))
@@ -184,6 +195,30 @@ impl Fence<'_> {
         self.check_name(&definition.network, name)?;
         let mut plugins = definition.network.plugins.iter();
         plugins.try_for_each(|plugin| self.check_plugin(plugin.object(), Position::Chain))
+    }
+
+    /// Plugins read `args.cni` as they read their own keys, `tuning` its sysctls for one: a pod hands them
+    /// nothing there that the definition could not say. What has rules of its own, addresses for one, is
+    /// judged by them.
+    fn check_arguments<'a>(
+        &self,
+        definition: &Definition,
+        mut arguments: impl Iterator<Item = (&'a String, &'a Value)>,
+    ) -> Result<(), FenceError> {
+        let chain = definition.network.plugins.iter().map(|plugin| plugin.kind.as_str());
+        let plugin = |kind| {
+            let table = self.policy.plugins().table(kind, Position::Chain)?;
+            Some(Plugin { kind, table, position: Position::Chain })
+        };
+        let plugins: Vec<Plugin<'_>> = chain.filter_map(plugin).collect();
+        arguments.try_for_each(|(key, value)| {
+            let mut readers = plugins.iter().filter(|plugin| plugin.table.allows(key)).peekable();
+            match readers.peek() {
+                _ if request::has_rules(key) => Ok(()),
+                None => Err(FenceError::Argument(Quoted::text(key))),
+                Some(_) => readers.try_for_each(|plugin| self.check_member(*plugin, key, value)),
+            }
+        })
     }
 
     /// A namespace has no period in its name, so that what starts with it and a period is its own.
@@ -236,7 +271,7 @@ impl Fence<'_> {
 
     fn check_value(&self, plugin: Plugin<'_>, key: &str, value: &Value) -> Result<(), FenceError> {
         match value {
-            Value::Object(object) if object.keys().any(|key| key.eq_ignore_ascii_case("type")) => {
+            Value::Object(object) if object.keys().any(|key| keys::is_same(key, "type")) => {
                 self.check_plugin(object, Position::Chain)
             }
             Value::Object(object) => {

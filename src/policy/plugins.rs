@@ -160,6 +160,7 @@ impl Plugins {
         match self.0.get(kind) {
             _ if is_delegating(kind) => None,
             Some(Entry::Never) => None,
+            Some(Entry::Keys(_)) if has_table(kind) && built_in(kind, position).is_none() => None,
             Some(Entry::Keys(keys)) => Some(Table::Listed(keys)),
             Some(Entry::BuiltIn) | None => built_in(kind, position),
         }
@@ -185,6 +186,11 @@ fn built_in(kind: &str, position: Position) -> Option<Table<'static>> {
     tables.iter().find(|(name, _)| *name == kind).map(|(_, keys)| Table::BuiltIn(keys, position))
 }
 
+/// Whether the type is known, and with it the place where it stands.
+fn has_table(kind: &str) -> bool {
+    [Position::Chain, Position::Ipam].into_iter().any(|position| built_in(kind, position).is_some())
+}
+
 /// Reads `policy.allowedPlugins`: for each type a list of keys, `true` for the built-in table, or `false`.
 ///
 /// # Errors
@@ -198,9 +204,8 @@ pub(super) fn read(value: &Value) -> Result<Plugins, PolicyError> {
 
 fn read_entry((kind, value): (&String, &Value)) -> Option<(String, Entry)> {
     kind.parse::<PluginType>().ok()?;
-    let has_table = [Position::Chain, Position::Ipam].into_iter().any(|at| built_in(kind, at).is_some());
     let entry = match value {
-        Value::Bool(true) if has_table => Entry::BuiltIn,
+        Value::Bool(true) if has_table(kind) => Entry::BuiltIn,
         Value::Bool(false) => Entry::Never,
         Value::Array(keys) => {
             Entry::Keys(keys.iter().map(|key| key.as_str().map(str::to_owned)).collect::<Option<_>>()?)
@@ -273,6 +278,7 @@ mod tests {
         for (kind, key, expected) in table {
             assert_eq!(allows(&plugins, kind, Position::Chain, key), expected, "{kind} {key}");
         }
+        assert!(plugins.table("macvlan", Position::Ipam).is_none(), "an interface plugin gives no addresses");
         assert_eq!(plugins.delegating_types().collect::<Vec<_>>(), ["multus"]);
     }
 

@@ -112,6 +112,14 @@ pub enum Refusal {
         /// What it reaches for, and who can change it.
         problem: FenceError,
     },
+    /// Arguments of a pod that would make a tenant's network reach for more than its fence allows.
+    #[error("network \"{network}\" takes no such \"cni-args\" from pods: it is a tenant's definition, {problem}")]
+    Arguments {
+        /// `namespace/name`.
+        network: String,
+        /// What they reach for, and who can change it.
+        problem: FenceError,
+    },
     /// Nobody can tell what the policy allows.
     #[error("{0}; until then no pod gets a network that it asks for")]
     Unclear(#[from] PolicyError),
@@ -127,7 +135,7 @@ impl Refusal {
             Self::Value { .. } | Self::Address { .. } => "value",
             Self::Primary { .. } => "primary-override",
             Self::NodeNetwork { .. } => "node-network",
-            Self::Definition { .. } => "definition",
+            Self::Definition { .. } | Self::Arguments { .. } => "definition",
             Self::Unclear(_) => "policy",
         }
     }

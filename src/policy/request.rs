@@ -142,6 +142,11 @@ fn hidden_request(key: &str) -> Option<Request> {
     }
 }
 
+/// Whether what this member of `cni-args` says is held against rules for its value.
+pub(super) fn has_rules(key: &str) -> bool {
+    matches!(hidden_request(key), Some(Request::Ips | Request::Mac | Request::InfinibandGuid))
+}
+
 /// Go's decoder takes `ipſ` and the Kelvin sign for `ips` and `k`; so must we.
 fn fold(key: &str) -> String {
     key.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect()

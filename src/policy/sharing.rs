@@ -4,7 +4,7 @@
 //! A word that is no name matches nobody, so that a slip of the pen shares with fewer, never with more.
 
 use super::scope::words;
-use super::{Case, Path, Refusal};
+use super::{Case, Grant, Path, Refusal};
 use crate::config::Config;
 use crate::definition::{Annotations, Standing, Viewer};
 use crate::name::{DefinitionName, Namespace};
@@ -40,7 +40,7 @@ pub struct View<'a> {
 
 impl Viewer for View<'_> {
     fn sees(&self, namespace: &Namespace, annotations: &Annotations) -> bool {
-        self.reaches_all_of(namespace) || is_shared_with(self.namespace, annotations)
+        self.grant(namespace, annotations).is_some()
     }
 
     fn sees_node_network(&self, namespace: &Namespace, name: &DefinitionName, standing: Standing) -> bool {
@@ -55,11 +55,30 @@ impl Viewer for View<'_> {
 }
 
 impl View<'_> {
+    /// Why the pod may use a definition of `owner` with these annotations; `None` where it may not.
+    fn grant(&self, owner: &Namespace, annotations: &Annotations) -> Option<Grant> {
+        let shared = || is_shared_with(self.namespace, annotations).then(|| Grant::Shared(owner.clone()));
+        self.grant_of_all(owner).or_else(shared).or_else(|| self.without_isolation())
+    }
+
     /// Whether the pod may use what is in `owner` without its owner's word.
-    fn reaches_all_of(&self, owner: &Namespace) -> bool {
-        let is_global = self.config.global_namespaces.iter().any(|global| global == owner.as_str());
-        let is_offered = self.path == Path::DefaultNetwork && *owner == self.config.multus_namespace;
-        !self.config.namespace_isolation || owner == self.namespace || is_global || is_offered
+    pub(super) fn reaches_all_of(&self, owner: &Namespace) -> bool {
+        self.grant_of_all(owner).or_else(|| self.without_isolation()).is_some()
+    }
+
+    fn grant_of_all(&self, owner: &Namespace) -> Option<Grant> {
+        let is_global = || self.config.global_namespaces.iter().any(|global| global == owner.as_str());
+        let is_offered = || self.path == Path::DefaultNetwork && *owner == self.config.multus_namespace;
+        match owner {
+            own if own == self.namespace => Some(Grant::OwnNamespace),
+            _ if is_global() => Some(Grant::Global(owner.clone())),
+            _ if is_offered() => Some(Grant::Offered(owner.clone())),
+            _ => None,
+        }
+    }
+
+    fn without_isolation(&self) -> Option<Grant> {
+        (!self.config.namespace_isolation).then_some(Grant::NoIsolation)
     }
 }
 
@@ -72,11 +91,10 @@ fn is_shared_with(namespace: &Namespace, annotations: &Annotations) -> bool {
 ///
 /// # Errors
 /// [`Refusal::OtherNamespace`].
-pub(super) fn check_namespace(case: &Case<'_>) -> Result<(), Refusal> {
-    if case.view.sees(&case.selection.namespace, &case.definition.annotations) {
-        return Ok(());
-    }
-    Err(Refusal::OtherNamespace { network: case.network(), namespace: case.view.namespace.clone() })
+pub(super) fn check_namespace(case: &Case<'_>) -> Result<Grant, Refusal> {
+    let grant = case.view.grant(&case.selection.namespace, &case.definition.annotations);
+    let namespace = case.view.namespace.clone();
+    grant.ok_or_else(|| Refusal::OtherNamespace { network: case.network(), namespace })
 }
 
 /// Whether the definition is for some service accounts only, so that the pod's must be known.
@@ -88,8 +106,8 @@ pub fn names_accounts(annotations: &Annotations) -> bool {
 ///
 /// # Errors
 /// [`Refusal::OtherAccount`], [`Refusal::UnknownAccount`].
-pub(super) fn check_account(case: &Case<'_>) -> Result<(), Refusal> {
-    let Some(list) = case.definition.annotations.get(ACCOUNTS_ANNOTATION) else { return Ok(()) };
+pub(super) fn check_account(case: &Case<'_>) -> Result<Option<Grant>, Refusal> {
+    let Some(list) = case.definition.annotations.get(ACCOUNTS_ANNOTATION) else { return Ok(None) };
     let unknown = |problem: &str, is_outage: bool| {
         Err(Refusal::UnknownAccount { network: case.network(), problem: problem.to_owned(), is_outage })
     };
@@ -98,10 +116,11 @@ pub(super) fn check_account(case: &Case<'_>) -> Result<(), Refusal> {
         Account::Unknown(problem) => return unknown(problem, false),
         Account::Unreachable(problem) => return unknown(problem, true),
     };
-    if words(list).any(|word| is_account(word, case, account)) {
-        return Ok(());
-    }
+    let is_named = words(list).any(|word| is_account(word, case, account));
     let account = format!("{}/{account}", case.view.namespace);
+    if is_named {
+        return Ok(Some(Grant::Account(account)));
+    }
     Err(Refusal::OtherAccount { network: case.network(), account })
 }
 

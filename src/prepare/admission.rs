@@ -7,7 +7,7 @@ use crate::cluster::ClusterPod;
 use crate::cni::error::Error;
 use crate::config::Config;
 use crate::definition::{Api, Definition, DefinitionError, Finder, Wanted};
-use crate::plan::SelectedNetwork;
+use crate::plan::{Admission, SelectedNetwork};
 use crate::pod::Pod;
 use crate::policy::{self, Account, Case, Path, Refusal, View};
 use crate::selection::Selection;
@@ -16,6 +16,8 @@ use crate::selection::Selection;
 pub(super) struct Admitted {
     /// The networks annotation's in its order, then the default-network annotation's.
     pub(super) networks: Vec<SelectedNetwork>,
+    /// Why it gets each of them.
+    pub(super) admissions: Vec<Admission>,
     /// What an administrator should know.
     pub(super) warnings: Vec<String>,
 }
@@ -38,7 +40,7 @@ pub(super) fn admit(
         .map(|selection| (selection, &networks))
         .chain(wishes.default_network.iter().map(|selection| (selection, &default)))
         .collect();
-    let mut admitted = Admitted { networks: Vec::new(), warnings: Vec::new() };
+    let mut admitted = Admitted { networks: Vec::new(), admissions: Vec::new(), warnings: Vec::new() };
     if let (Some((selection, view)), Err(refusal)) = (asked.first(), policy::readable(config)) {
         return Err(Desk { pod, view, selection }.refuse(&refusal));
     }
@@ -53,13 +55,13 @@ pub(super) fn admit(
     let mut account = None;
     for ((selection, view), found) in asked.into_iter().zip(found) {
         let desk = Desk { pod, view, selection };
+        policy::check_name(view, selection).map_err(|refusal| desk.refuse(&refusal))?;
         let definition = found.map_err(|error| desk.refuse_lookup(error))?;
         if account.is_none() && policy::names_accounts(&definition.annotations) {
             account = Some(service_account(pod, wishes.object.as_ref(), &mut definitions.api));
         }
         let known = account.clone().unwrap_or_else(|| Account::Unknown("nobody asked".to_owned()));
-        let network = desk.judge(definition, &known, &mut admitted.warnings)?;
-        admitted.networks.push(network);
+        desk.judge(definition, &known, &mut admitted)?;
     }
     Ok(admitted)
 }
@@ -76,34 +78,40 @@ impl Desk<'_> {
         &self,
         definition: Definition,
         account: &Account,
-        warnings: &mut Vec<String>,
-    ) -> Result<SelectedNetwork, Error> {
+        admitted: &mut Admitted,
+    ) -> Result<(), Error> {
         let case = Case { view: *self.view, account, selection: self.selection, definition: &definition };
         let verdict = policy::judge(&case);
         if let Some(refusal) = verdict.refusal {
             return Err(self.refuse(&refusal));
         }
-        for refusal in &verdict.would_refuse {
-            let reason = refusal.to_string();
-            warnings.push(format!("policy.mode is \"audit\", or the pod would be refused: {reason}"));
-            self.record(Outcome::Audited, Some(refusal.rule()), Some(&definition), Some(reason));
-        }
-        if verdict.would_refuse.is_empty() {
-            self.record(Outcome::Allowed, None, Some(&definition), None);
-        }
+        let warning = |refusal: &Refusal| {
+            format!("policy.mode is \"audit\", or the pod would be refused: {refusal}")
+        };
+        admitted.warnings.extend(verdict.would_refuse.iter().map(warning));
+        let source = definition.source.to_string();
+        let granted_by = policy::in_words(&verdict.granted_by);
+        self.record(&verdict.would_refuse, Some((&source, &granted_by)));
+        admitted.admissions.push(Admission { label: self.network(), source, granted_by });
         let resource = definition.resource().cloned();
-        Ok(SelectedNetwork { selection: self.selection.clone(), network: definition.network, resource })
+        let network = definition.network;
+        admitted.networks.push(SelectedNetwork { selection: self.selection.clone(), network, resource });
+        Ok(())
+    }
+
+    fn network(&self) -> String {
+        format!("{}/{}", self.selection.namespace, self.selection.name)
     }
 
     fn refuse(&self, refusal: &Refusal) -> Error {
-        self.record(Outcome::Refused, Some(refusal.rule()), None, Some(refusal.to_string()));
+        self.record(std::slice::from_ref(refusal), None);
         refusal.clone().into()
     }
 
     /// A definition that is not to be had. Where the pod may not know whether there is one, the words are
     /// the same in both cases.
     fn refuse_lookup(&self, error: DefinitionError) -> Error {
-        let network = format!("{}/{}", self.selection.namespace, self.selection.name);
+        let network = self.network();
         let namespace = self.view.namespace.clone();
         let is_enforced =
             policy::readable(self.view.config).is_ok_and(|policy| policy.is_some_and(|p| p.is_enforced()));
@@ -113,44 +121,42 @@ impl Desk<'_> {
                 self.refuse(&Refusal::NodeNetwork { network, namespace, hint })
             }
             other => {
-                self.record(Outcome::Refused, Some("definition"), None, Some(other.to_string()));
+                let reason = other.to_string();
+                audit::record(&Decision { rules: vec!["definition"], reason: Some(reason), ..self.refused() });
                 other.into()
             }
         }
     }
 
-    fn record(
-        &self,
-        decision: Outcome,
-        rule: Option<&'static str>,
-        definition: Option<&Definition>,
-        reason: Option<String>,
-    ) {
+    /// Writes the decision down: one line, whatever number of rules is broken. `admission` is where the
+    /// definition comes from and why the pod gets it, where it does.
+    fn record(&self, broken: &[Refusal], admission: Option<(&str, &str)>) {
+        let decision = match admission {
+            None => Outcome::Refused,
+            Some(_) if broken.is_empty() => Outcome::Allowed,
+            Some(_) => Outcome::Audited,
+        };
+        let reasons: Vec<String> = broken.iter().map(ToString::to_string).collect();
         audit::record(&Decision {
             decision,
-            rule,
-            pod: &self.pod.to_string(),
-            uid: self.pod.uid.as_deref(),
-            annotation: annotation_key(self.view.path),
-            network: Some(&format!("{}/{}", self.selection.namespace, self.selection.name)),
-            definition: definition.map(|definition| definition.source.to_string()),
-            reason,
+            rules: broken.iter().map(Refusal::rule).collect(),
+            allowed_by: admission.map(|(_, granted_by)| granted_by.to_owned()),
+            definition: admission.map(|(source, _)| source.to_owned()),
+            reason: (!reasons.is_empty()).then(|| reasons.join("; ")),
+            ..self.refused()
         });
+    }
+
+    fn refused(&self) -> Decision<'_> {
+        let uid = self.pod.uid.as_deref();
+        Decision::refused(self.pod.to_string(), uid, annotation_key(self.view.path), Some(self.network()))
     }
 }
 
 /// Writes down that an annotation was refused as a whole.
 pub(super) fn refuse_annotation(path: Path, pod: &Pod, error: &Error) {
-    audit::record(&Decision {
-        decision: Outcome::Refused,
-        rule: Some("annotation"),
-        pod: &pod.to_string(),
-        uid: pod.uid.as_deref(),
-        annotation: annotation_key(path),
-        network: None,
-        definition: None,
-        reason: Some(error.to_string()),
-    });
+    let refused = Decision::refused(pod.to_string(), pod.uid.as_deref(), annotation_key(path), None);
+    audit::record(&Decision { rules: vec!["annotation"], reason: Some(error.to_string()), ..refused });
 }
 
 /// The pod's service account as the API knows it: of this very pod, not of a namesake, and not of a static

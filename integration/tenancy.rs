@@ -1,6 +1,54 @@
-//! Tenants against each other and against the node: a table of attacks, each with the refusal that it gets,
-//! on every path that a tenant has. The rules themselves are tested in `src/policy/`.
+//! Tenants against each other and against the node, on every path that a tenant has. The rules themselves
+//! are tested in `src/policy/`.
+//!
+//! Each attack, with words of the refusal that it gets and the test that tries it. The table is complete:
+//! `the_table_has_every_test_and_every_refusal` compares it with the modules.
+//!
+//! | Attack | Refusal | Test |
+//! |---|---|---|
+//! | Another tenant's definition, on the node or in the API, shared with others or broken; whether it exists | `is not shared with namespace team-a` | `foreign::another_tenants_network_looks_as_if_it_were_not_there` |
+//! | A network file of the node, directly or through an empty definition of that name | `policy.sharedNodeNetworks` | `foreign::an_empty_definition_opens_no_network_of_the_node` |
+//! | A definition for some service accounts, as another account or as a namesake of the pod | `is not shared with service account team-a/default` | `foreign::service_accounts_are_learnt_from_the_api_or_refused` |
+//! | A closed definition out of its copy, while the API is away | `there is no copy of it` | `foreign::an_outage_opens_no_network_that_was_closed` |
+//! | The default-network annotation as a way around isolation | `can add it to policy.primaryOverride` | `primary::the_default_network_annotation_is_no_way_around` |
+//! | The default-network annotation as a way to learn names in `multusNamespace` | `may not be the primary of pods of namespace` | `primary::a_refused_primary_tells_nothing_of_what_there_is` |
+//! | CNI-Genie's annotation as a way around `primaryOverride`, by name and by type | `may not be the primary of pods of namespace` | `primary::genies_annotation_is_under_the_rule_for_primaries` |
+//! | CNI-Genie's annotation with paths, empty words, a second primary, behind a primary | `must be the name` | `primary::genies_annotation_is_refused_where_it_makes_no_sense` |
+//! | CNI-Genie's annotation where the node does not heed it | none: it is not read | `primary::genies_annotation_chooses_the_primary_and_more` |
+//! | A full or hostile disk, so that nobody remembers the primary that was chosen | `is no directory` | `primary::a_chosen_primary_is_never_without_a_record` |
+//! | `dataDir`, `resolvConf`, log files, kubeconfigs and sockets in a definition, absolute and relative | `may not carry \"dataDir\"` | `definition::files_of_the_host_stay_out_of_reach` |
+//! | `bridge` and `master` left out, of the host, of another tenant; modes that take an interface whole | `may not reach the host's interface` | `definition::interfaces_of_the_host_stay_out_of_reach` |
+//! | Nested types, delegating plugins, IPAM types that are none, types with path parts | `delegates to others` | `definition::no_plugin_hides_inside_another` |
+//! | Addresses, gateways and routes of the cluster or another tenant, IPv4-mapped or octal ones | `is in no subnet of namespace team-a` | `definition::addresses_of_others_stay_out_of_reach` |
+//! | A network name that another's addresses are kept under | `its owner can write \"name\": \"team-a.x\"` | `definition::a_name_is_not_taken_from_another_namespace` |
+//! | Keys that Go's decoder reads and Braid's does not: other case, `ſ`, given twice | `may not carry \"BRIDGE\"` | `definition::no_spelling_of_a_key_passes_the_fence` |
+//! | A second value of a key, for the plugin alone | none: it is dropped | `definition::a_plugin_gets_what_was_judged` |
+//! | Sysctls of the node, of the pod, of another interface | `net.ipv4.conf.IFNAME` | `definition::a_sysctl_is_of_the_attachments_own_interface` |
+//! | A definition of hostile size, depth or encoding | `such a one may have 65536` | `definition::a_definition_of_hostile_size_or_depth_is_refused` |
+//! | `ips`, `mac`, `infinibandGUID` inside `cni-args`, against the owner's limits | `takes no \"ips\" \"10.96.0.1/24\"` | `request::values_are_not_smuggled_in_cni_args` |
+//! | Sysctls and other keys of plugins inside `cni-args`, against the fence | `none of its plugins may carry \"SysCtl\"` | `request::arguments_say_no_more_than_the_definition_may` |
+//! | An annotation of hostile size, depth, encoding; keys given twice, NUL, lone surrogates, huge numbers | `recursion limit exceeded` | `request::a_hostile_annotation_is_refused_as_a_whole` |
+//! | A call that is not UTF-8 | `is not valid JSON` | `request::a_call_that_is_no_text_is_refused` |
+//! | Interface names with `/`, `%`, newline, leading dash or period, reserved ones | `that does not begin with '-' or '.'` | `request::an_interface_name_is_no_path_no_option_and_no_pattern` |
+//! | A policy with a slip of the pen | `did you mean \"allowedSubnets\"?` | `audit::an_unclear_policy_refuses_networks_and_nothing_else` |
+//! | Isolation while the policy is only audited | `is not shared with namespace team-a` | `audit::audit_mode_lets_pods_run_and_writes_down_what_it_would_refuse` |
+//! | Names with control characters, to forge lines of the audit log | none: they are escaped | `audit::every_decision_is_one_line` |
+//! | A refusal that only the runtime hears of | none: the event has it too | `audit::a_refusal_is_the_same_everywhere` |
+//! | A namespace path that points at the host, or at no namespace | `is the host's own network namespace` | `host::the_hosts_namespace_is_no_pods` |
+//! | Container IDs, interface and network names with `..`, `/`, newline, leading dash | `a valid CNI_CONTAINERID` | `host::names_from_the_runtime_never_become_paths` |
+//! | A state directory behind a symbolic link, of another user, writable by others | `is a symbolic link` | `host::state_that_others_can_change_is_not_used` |
+//! | `LD_PRELOAD` and its like in the environment | none: they stay behind | `host::nothing_of_the_environment_reaches_a_tenants_plugin` |
+//! | Packets, raw frames and addresses of the other tenant | `cannot have address \"10.20.0.3/16\"` | `packets::packets_of_one_tenant_never_reach_the_other` |
 
+mod audit;
+mod definition;
+mod foreign;
+mod host;
+mod packets;
+mod primary;
+mod request;
+
+use std::collections::BTreeSet;
 use std::fs;
 
 use braid::netns::Netns;
@@ -8,10 +56,8 @@ use serde_json::{Value, json};
 
 use crate::apiserver::{ApiServer, Setup};
 use crate::node::{Node, text};
-use crate::wire::{cannot_reach, reaches};
 
 const UID: &str = "0f7c8d1e-0000-4000-8000-000000000002";
-const MARKER: &str = "b1adc0de7e4a";
 
 /// A node that two tenants share, with the API that their definitions come from.
 struct Cluster {
@@ -34,6 +80,14 @@ impl Cluster {
         self.server.objects().put(json!({
             "kind": "NetworkAttachmentDefinition", "spec": spec,
             "metadata": {"namespace": namespace, "name": name, "annotations": annotations},
+        }));
+    }
+
+    /// A definition as its owner has typed it.
+    fn publish_text(&self, namespace: &str, name: &str, config: &str) {
+        self.server.objects().put(json!({
+            "kind": "NetworkAttachmentDefinition", "spec": {"config": config},
+            "metadata": {"namespace": namespace, "name": name},
         }));
     }
 
@@ -69,236 +123,45 @@ fn policy() -> Value {
     })
 }
 
-/// What is there and what is not are told apart by nobody outside: definitions of the API and the node,
-/// valid and broken ones.
-#[test]
-fn another_tenants_network_looks_as_if_it_were_not_there() {
-    let cluster = Cluster::new();
-    cluster.publish("team-b", "real", json!({}), Some(json!({"type": "blue"})));
-    cluster.publish(
-        "team-b",
-        "other",
-        json!({"braid.io/allowed-namespaces": "team-c"}),
-        Some(json!({"type": "blue"})),
-    );
-    cluster.publish("team-b", "broken", json!({}), Some(json!({"plugins": []})));
-    cluster.publish("team-b", "uplink", json!({}), None);
-    cluster.node.define("team-b", "manifest", json!({"type": "blue"}));
-    cluster.node.write("braid.d/10-uplink.conf", r#"{"name": "uplink", "type": "blue"}"#);
-    for policy in [Value::Null, policy()] {
-        for name in ["real", "other", "broken", "uplink", "manifest", "absent"] {
-            assert_eq!(
-                cluster.refusal(policy.clone(), &format!("team-b/{name}")),
-                format!(
-                    "pod team-a/web: network \"team-b/{name}\" is not shared with namespace team-a: its owner can \
-                     add braid.io/allowed-namespaces: team-a"
-                )
-            );
-        }
-    }
-    assert_eq!(cluster.node.state("definitions"), Vec::<String>::new(), "no copy of it either");
+/// The modules of the table, with their text.
+const MODULES: [(&str, &str); 7] = [
+    ("audit", include_str!("tenancy/audit.rs")),
+    ("definition", include_str!("tenancy/definition.rs")),
+    ("foreign", include_str!("tenancy/foreign.rs")),
+    ("host", include_str!("tenancy/host.rs")),
+    ("packets", include_str!("tenancy/packets.rs")),
+    ("primary", include_str!("tenancy/primary.rs")),
+    ("request", include_str!("tenancy/request.rs")),
+];
+
+/// The tests of a module: name and text.
+fn tests_of(source: &str) -> impl Iterator<Item = (&str, &str)> {
+    source.split("#[test]\nfn ").skip(1).filter_map(|text| Some((text.split_once('(')?.0, text)))
 }
 
 #[test]
-fn the_default_network_annotation_is_no_way_around() {
-    let cluster = Cluster::new();
-    cluster.publish("team-b", "real", json!({}), Some(json!({"type": "blue"})));
-    cluster.publish("kube-system", "fast", json!({}), Some(json!({"type": "blue"})));
-    let ask = |name: &str, more: Value| {
-        let pod = cluster.node.pod("team-a", "web");
-        let outcome = pod.add(cluster.config(more)).default_network(name).run();
-        text(&outcome.json()["msg"]).to_owned()
-    };
-    assert!(ask("team-b/real", policy()).contains("is not shared with namespace team-a"));
-    assert!(ask("fast", policy()).contains("can add it to policy.primaryOverride"));
-    let mut given = policy();
-    given["primaryOverride"] = json!([{"podNamespaces": ["team-a"], "definitions": ["kube-system/fast"]}]);
-    assert_eq!(ask("fast", given), "");
-    assert_eq!(cluster.node.calls_in_order(), ["ADD blue eth0"]);
-}
-
-/// A network of the node that is not shared and one that does not exist are one and the same, directly and
-/// through an empty definition.
-#[test]
-fn an_empty_definition_opens_no_network_of_the_node() {
-    let cluster = Cluster::new();
-    cluster.node.write("braid.d/10-uplink.conf", r#"{"name": "uplink", "type": "blue"}"#);
-    let said = |name: &str| cluster.refusal(policy(), name).replace(name, "NAME");
-    let (direct, absent) = (said("uplink"), said("absent"));
-    assert_eq!(direct, absent);
-    assert!(direct.contains("policy.sharedNodeNetworks"), "{direct}");
-    cluster.publish("team-a", "uplink", json!({}), None);
-    cluster.publish("team-a", "absent", json!({}), None);
-    assert_eq!((said("uplink"), said("absent")), (direct, absent));
-    let pod = cluster.node.pod("team-c", "web");
-    pod.add(cluster.config(policy())).networks("uplink").run().assert_success();
-}
-
-#[test]
-fn a_tenants_definition_reaches_nothing_of_the_host() {
-    let local = |more: Value| {
-        let mut ipam = json!({"type": "host-local", "subnet": "10.20.1.0/24"});
-        ipam.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap());
-        json!({"name": "team-a.x", "type": "bridge", "bridge": "br-a0", "ipam": ipam})
-    };
-    let plugin = |more: Value| {
-        let mut plugin = json!({"name": "team-a.x"});
-        plugin.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap());
-        plugin
-    };
-    let attacks = [
-        (local(json!({"dataDir": "/etc/cron.d"})), "may not carry \"dataDir\""),
-        (local(json!({"dataDir": "../../../etc"})), "may not carry \"dataDir\""),
-        (local(json!({"DataDir": "/etc/cron.d"})), "may not carry \"DataDir\""),
-        (local(json!({"resolvConf": "/etc/shadow"})), "may not carry \"resolvConf\""),
-        (local(json!({"subnet": "10.96.0.0/12"})), "is in no subnet of namespace team-a"),
-        (local(json!({"subnet": "10.21.1.0/24"})), "is in no subnet of namespace team-a"),
-        (local(json!({"routes": [{"dst": "0.0.0.0/0"}]})), "is in no subnet of namespace team-a"),
-        (plugin(json!({"type": "bridge"})), "must carry \"bridge\""),
-        (
-            plugin(json!({"type": "bridge", "bridge": "br-b0"})),
-            "may not reach the host's interface \"br-b0\"",
-        ),
-        (plugin(json!({"type": "macvlan"})), "must carry \"master\""),
-        (plugin(json!({"type": "ipvlan", "master": "eth0"})), "may not reach the host's interface \"eth0\""),
-        (plugin(json!({"type": "host-device", "device": "eth0"})), "may not use plugin \"host-device\""),
-        (plugin(json!({"type": "flannel", "delegate": {"type": "host-device"}})), "delegates to others"),
-        (
-            plugin(json!({"type": "ptp", "ipam": {"type": "dhcp", "daemonSocketPath": "/x"}})),
-            "plugin \"dhcp\"",
-        ),
-        (plugin(json!({"type": "tuning", "sysctl": {"kernel.core_pattern": "|/x"}})), "net.ipv4.conf.IFNAME"),
-        (
-            plugin(json!({"type": "ptp", "runtimeConfig": {"ips": ["10.96.0.1/12"]}})),
-            "may not carry \"runtimeConfig\"",
-        ),
-        (plugin(json!({"type": "ptp", "name": "blue"})), "\"name\": \"team-a.x\""),
-        (plugin(json!({"type": "../../bin/sh"})), "must be a file name"),
-    ];
-    let cluster = Cluster::new();
-    for (config, expected) in attacks {
-        cluster.publish("team-a", "x", json!({"braid.io/allowed-requests": "*"}), Some(config.clone()));
-        let refusal = cluster.refusal(policy(), "x");
-        assert!(refusal.contains(expected), "{config}: {refusal}");
-    }
-}
-
-#[test]
-fn values_are_not_smuggled_in_cni_args() {
-    let cluster = Cluster::new();
-    let config = json!({"name": "team-b.lan", "type": "blue", "capabilities": {"ips": true, "mac": true}});
-    let annotations = json!({
-        "braid.io/allowed-namespaces": "team-a", "braid.io/allowed-requests": "ips, mac, cni-args",
-        "braid.io/allowed-ips": "10.20.0.0/24, fd00:20::/64", "braid.io/allowed-macs": "02:00:5e",
-    });
-    cluster.publish("team-b", "lan", annotations, Some(config));
-    let attacks = [
-        (json!({"ips": ["10.96.0.1"]}), "takes no \"ips\" \"10.96.0.1\""),
-        (json!({"cni-args": {"ips": ["10.20.0.9/24", "10.96.0.1/24"]}}), "takes no \"ips\" \"10.96.0.1/24\""),
-        (json!({"cni-args": {"IPs": "10.96.0.1"}}), "takes no \"ips\" \"10.96.0.1\""),
-        (json!({"cni-args": {"mac": "02:00:00:00:00:01"}}), "takes no \"mac\" \"02:00:00:00:00:01\""),
-        (json!({"cni-args": {"infinibandGUID": "x"}}), "takes no \"infiniband-guid\""),
-        (json!({"portMappings": [{"hostPort": 22, "containerPort": 22}]}), "takes no \"portMappings\""),
-        (json!({"deviceID": "0000:00:00.1"}), "takes no \"deviceID\""),
-    ];
-    for (mut element, expected) in attacks {
-        element["name"] = json!("lan");
-        element["namespace"] = json!("team-b");
-        for policy in [Value::Null, policy()] {
-            let refusal = cluster.refusal(policy, &json!([element]).to_string());
-            assert!(refusal.contains(expected), "{element}: {refusal}");
-        }
-    }
-}
-
-#[test]
-fn service_accounts_are_learnt_from_the_api_or_refused() {
-    let cluster = Cluster::new();
-    let annotations = json!({"braid.io/allowed-namespaces": "team-a", "braid.io/allowed-service-accounts": "team-a/builder"});
-    cluster.publish("team-b", "lan", annotations, Some(json!({"type": "blue"})));
-    let start = |account: &str, uid: &str| {
-        cluster.server.objects().put(json!({
-            "kind": "Pod", "metadata": {"namespace": "team-a", "name": "web", "uid": UID},
-            "spec": {"serviceAccountName": account},
-        }));
-        let pod = cluster.node.pod("team-a", "web");
-        let args = format!("{};K8S_POD_UID={uid}", pod.args());
-        let outcome =
-            pod.add(cluster.config(Value::Null)).networks("team-b/lan").env("CNI_ARGS", &args).run();
-        text(&outcome.json()["msg"]).to_owned()
-    };
-    assert_eq!(start("builder", UID), "");
-    assert!(start("default", UID).contains("is not shared with service account team-a/default"));
-    assert!(start("builder", "another").contains("the API has another pod of this name"));
-}
-
-#[test]
-fn an_unclear_policy_refuses_networks_and_nothing_else() {
-    let cluster = Cluster::new();
-    cluster.publish("team-a", "lan", json!({}), Some(json!({"type": "blue"})));
-    let unclear = json!({"allowedSubnet": []});
-    let refusal = cluster.refusal(unclear.clone(), "lan");
-    assert!(refusal.contains("unknown key \"allowedSubnet\": did you mean \"allowedSubnets\"?"), "{refusal}");
-    let plain = cluster.node.pod("team-a", "plain");
-    plain.add(cluster.config(unclear)).run().assert_success();
-    plain.del().run().assert_success();
-}
-
-#[test]
-fn audit_mode_lets_pods_run_and_writes_down_what_it_would_refuse() {
-    let cluster = Cluster::new();
-    cluster.publish("team-a", "lan", json!({}), Some(json!({"type": "blue"})));
-    let pod = cluster.node.pod("team-a", "web");
-    pod.add(cluster.config(json!({"mode": "audit"}))).networks("lan").run().assert_success();
-    cluster.refusal_in_audit();
-    let shown: Vec<(String, String)> = cluster
-        .decisions()
-        .iter()
-        .map(|line| (text(&line["decision"]).to_owned(), text(&line["rules"][0]).to_owned()))
+fn the_table_has_every_test_and_every_refusal() {
+    let lines = include_str!("tenancy.rs").lines();
+    let rows: Vec<Vec<&str>> = lines
+        .filter_map(|line| line.strip_prefix("//! | ")?.strip_suffix(" |"))
+        .skip(1)
+        .map(|row| row.split(" | ").collect())
         .collect();
-    let expected = [("audited", "definition"), ("refused", "namespace")];
-    assert_eq!(shown, expected.map(|(decision, rule)| (decision.to_owned(), rule.to_owned())));
-    let mode = std::os::unix::fs::PermissionsExt::mode(
-        &fs::metadata(cluster.node.path("audit.log")).unwrap().permissions(),
-    );
-    assert_eq!(mode & 0o777, 0o600);
-}
-
-impl Cluster {
-    /// Isolation holds in audit mode too.
-    fn refusal_in_audit(&self) {
-        let pod = self.node.pod("team-a", "spy");
-        let call = pod.add(self.config(json!({"mode": "audit"}))).networks("team-b/lan");
-        call.run().assert_error(7, ["is not shared with namespace team-a"]);
+    let mut listed = BTreeSet::new();
+    for row in &rows {
+        let [_, refusal, test] = row.as_slice() else { panic!("not three cells: {row:?}") };
+        let (module, name) = test.trim_matches('`').split_once("::").unwrap();
+        let (_, source) = MODULES.iter().find(|(known, _)| *known == module).expect(module);
+        let (_, text) =
+            tests_of(source).find(|(known, _)| *known == name).unwrap_or_else(|| panic!("no test {test}"));
+        assert!(listed.insert((module, name)), "{test} is there twice");
+        if !refusal.starts_with("none: ") {
+            let words = refusal.trim_matches('`');
+            let whole = text.split_whitespace().collect::<Vec<_>>().join(" ").replace("\\ ", "");
+            assert!(whole.contains(words), "{test} does not ask for: {words}");
+        }
     }
-}
-
-/// Two tenants with definitions of their own in the API, on real bridges: each reaches itself alone.
-#[test]
-fn packets_of_one_tenant_never_reach_the_other() {
-    let cluster = Cluster::new();
-    for (tenant, bridge) in [("team-a", "br-a0"), ("team-b", "br-b0")] {
-        let config = json!({
-            "cniVersion": "1.0.0", "name": format!("{tenant}.lan"), "type": "bridge", "bridge": bridge,
-            "ipam": {"type": "static"}, "capabilities": {"ips": true},
-        });
-        cluster.publish(tenant, "lan", json!({}), Some(config));
-    }
-    let start = |tenant: &'static str, name: &str, address: &str| {
-        let pod = cluster.node.pod(tenant, name);
-        let asked = json!([{"name": "lan", "ips": [format!("{address}/16")]}]);
-        pod.add(cluster.config(policy())).networks_json(asked).run().assert_success();
-        pod
-    };
-    let (web, db) = (start("team-a", "web", "10.20.0.2"), start("team-a", "db", "10.20.0.3"));
-    let red = start("team-b", "web", "10.21.0.2");
-    red.ip("route add 10.20.0.0/16 dev net1");
-    assert!(reaches(web.netns(), "10.20.0.3", MARKER));
-    assert!(cannot_reach(red.netns(), "10.20.0.3", MARKER));
-    assert!(cannot_reach(web.netns(), "10.21.0.2", MARKER));
-    let intruder = cluster.node.pod("team-b", "intruder");
-    let asked = json!([{"name": "lan", "ips": ["10.20.0.3/16"]}]);
-    let call = intruder.add(cluster.config(policy())).networks_json(asked);
-    call.run().assert_error(7, ["cannot have address \"10.20.0.3/16\"", "policy.allowedSubnets"]);
-    drop(db);
+    let all =
+        MODULES.iter().flat_map(|(module, source)| tests_of(source).map(move |(name, _)| (*module, name)));
+    assert_eq!(listed, all.collect(), "every test is in the table");
 }

@@ -30,7 +30,7 @@ pub const DEFAULT_CONF_DIR: &str = "/etc/cni/net.d/braid.d";
 pub const MULTUS_CONF_DIR: &str = "/etc/cni/multus/net.d";
 
 /// Keys that mean something to Braid or to the protocol.
-pub const KNOWN_KEYS: [&str; 48] = [
+pub const KNOWN_KEYS: [&str; 49] = [
     "cniVersion",
     "cniVersions",
     "name",
@@ -79,6 +79,7 @@ pub const KNOWN_KEYS: [&str; 48] = [
     "auditLog",
     "eventLog",
     "metricsFile",
+    "genieAnnotation",
 ];
 
 /// Keys of Multus's that have no meaning without its daemon; accepted, so that a configuration moves as it is.
@@ -215,6 +216,8 @@ pub struct Config {
     /// The rules for what tenants ask for and define, or why nobody can tell them. An unclear policy holds up
     /// what pods ask for, and nothing else.
     pub policy: Result<Option<Policy>, PolicyError>,
+    /// Whether the annotation `cni` of CNI-Genie chooses a pod's primary.
+    pub genie_annotation: bool,
     /// Where the definitions of `clusterNetwork`, `defaultNetworks` and the default-network annotation are.
     pub multus_namespace: Namespace,
     /// ADD waits for this file; STATUS reports its absence.
@@ -325,6 +328,7 @@ impl Config {
                 .unwrap_or_else(|| vec!["default".to_owned()]),
             system_namespaces: system_namespaces(object)?,
             policy,
+            genie_annotation: decode(object, "genieAnnotation")?.unwrap_or(false),
             multus_namespace: multus_namespace(object)?,
             readiness_file: path(object, "readinessindicatorfile")?,
             readiness_timeout: duration(object, "readinessTimeout")?.unwrap_or(Duration::from_secs(45)),

@@ -48,7 +48,8 @@ pub struct Remembered {
 /// What is in it is run as root, so it counts only where root alone can have written it.
 pub fn find(state_dir: &Path, container: &ContainerId) -> Option<MultusCache> {
     let directories = [state_dir, Path::new(MULTUS_STATE_DIR)];
-    let file = |dir: &Path| Some((dir.to_owned(), dir.join(container.as_str()))).filter(|(_, path)| path.is_file());
+    let file =
+        |dir: &Path| Some((dir.to_owned(), dir.join(container.as_str()))).filter(|(_, path)| path.is_file());
     let (directory, path) = directories.into_iter().find_map(file)?;
     match trusted_file(&directory, &path) {
         Ok(()) => Some(MultusCache { path }),

@@ -99,6 +99,8 @@ pub struct Plan {
     pub attachments: Vec<Attachment>,
     /// Why the pod may have the networks that it has selected.
     pub admissions: Vec<Admission>,
+    /// Whether the pod has another primary than the node's, which only the record knows at teardown.
+    pub has_own_primary: bool,
     /// What an administrator should know.
     pub warnings: Vec<String>,
 }
@@ -192,12 +194,39 @@ pub struct NodeNetwork {
     pub resource: Option<String>,
     /// The device of that resource which it gets in this pod.
     pub device_id: Option<String>,
+    /// How its interface is named, unless it is the primary.
+    pub series: Series,
+}
+
+/// The names that interfaces get by themselves.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Series {
+    /// `net1` and so on, as in Multus.
+    #[default]
+    Net,
+    /// `eth1` and so on, as in CNI-Genie.
+    Eth,
+}
+
+impl Series {
+    fn name(self, number: usize) -> String {
+        match self {
+            Self::Net => format!("net{number}"),
+            Self::Eth => format!("eth{number}"),
+        }
+    }
 }
 
 impl NodeNetwork {
     /// A network by its own name, whose definition names `resource`, without a device so far.
     pub fn new(network: NetworkConfig, resource: Option<String>) -> Self {
-        Self { label: network.name.to_string(), network, resource, device_id: None }
+        Self {
+            label: network.name.to_string(),
+            network,
+            resource,
+            device_id: None,
+            series: Series::default(),
+        }
     }
 }
 
@@ -269,27 +298,26 @@ pub fn make(inputs: Inputs<'_>) -> Result<Plan, PlanError> {
 /// next number that nobody has or asks for.
 fn interface_names(inputs: &Inputs<'_>) -> Result<Vec<InterfaceName>, PlanError> {
     let primary = &inputs.sandbox.interface;
-    let asked: Vec<Option<&Selection>> = std::iter::repeat_n(None, inputs.node_networks.len())
-        .chain(inputs.selected.iter().map(|selected| Some(&selected.selection)))
-        .collect();
-    for selection in asked.iter().flatten() {
-        check_asked_name(selection, primary, &inputs.links)?;
+    for selected in &inputs.selected {
+        check_asked_name(&selected.selection, primary, &inputs.links)?;
     }
+    let asked = inputs.selected.iter().map(|selected| selected.selection.interface.as_ref());
     let mut taken: BTreeSet<String> = inputs.links.clone();
     taken.insert(primary.to_string());
-    taken.extend(
-        asked.iter().flatten().filter_map(|selection| selection.interface.as_ref()).map(ToString::to_string),
-    );
-    let name_for = |(position, selection): (usize, &Option<&Selection>)| {
-        let asked = selection.and_then(|selection| selection.interface.clone());
-        asked.or_else(|| {
-            let free =
-                (position + 1..).map(|number| format!("net{number}")).find(|name| !taken.contains(name))?;
+    taken.extend(asked.clone().flatten().map(ToString::to_string));
+    let of_node = inputs.node_networks.iter().map(|network| (network.series, None));
+    let slots = of_node.chain(asked.map(|asked| (Series::Net, asked)));
+    let (mut nets, mut eths) = (0, 0);
+    let name_for = |(series, asked): (Series, Option<&InterfaceName>)| {
+        let position: &mut usize = if series == Series::Eth { &mut eths } else { &mut nets };
+        *position += 1;
+        asked.cloned().or_else(|| {
+            let free = (*position..).map(|number| series.name(number)).find(|name| !taken.contains(name))?;
             taken.insert(free.clone());
             free.parse().ok()
         })
     };
-    Ok(asked.iter().enumerate().filter_map(name_for).collect())
+    Ok(slots.filter_map(name_for).collect())
 }
 
 fn check_asked_name(
@@ -338,7 +366,7 @@ fn node_attachment(
     interface: InterfaceName,
     inputs: &Inputs<'_>,
 ) -> Attachment {
-    let NodeNetwork { label, mut network, resource, device_id } = node;
+    let NodeNetwork { label, mut network, resource, device_id, .. } = node;
     let device = device_id.map(|id| Device { resource, id });
     add_device(device.as_ref(), &mut network);
     let device_info_file = device_info_file(&network, device.as_ref(), &interface, inputs);
@@ -506,9 +534,10 @@ fn undeclared_capabilities(config: &Config, primary: &PrimaryNetwork) -> Option<
 }
 
 impl Plan {
-    /// Whether anything beside the primary is to be attached.
-    pub fn has_extras(&self) -> bool {
-        self.attachments.iter().any(|attachment| attachment.role == Role::Extra)
+    /// Whether the pod must not run without a record: something is attached that the node's configuration
+    /// does not tell.
+    pub fn needs_record(&self) -> bool {
+        self.has_own_primary || self.attachments.iter().any(|attachment| attachment.role == Role::Extra)
     }
 
     /// Holds the plan against the node: every plugin installed, every `master` there.

@@ -15,6 +15,8 @@ use crate::name::{InvalidNamespace, Namespace};
 pub const NETWORKS_ANNOTATION: &str = "k8s.v1.cni.cncf.io/networks";
 /// The annotation that asks for another primary network; Multus's.
 pub const DEFAULT_NETWORK_ANNOTATION: &str = "v1.multus-cni.io/default-network";
+/// The annotation that chooses networks of the node for the primary and more; CNI-Genie's.
+pub const GENIE_ANNOTATION: &str = "cni";
 
 /// The annotation that says where the kubelet has a pod from; `api` for all but static pods.
 pub const CONFIG_SOURCE_ANNOTATION: &str = "kubernetes.io/config.source";
@@ -70,6 +72,8 @@ pub struct Annotations {
     pub networks: Option<String>,
     /// The text of [`DEFAULT_NETWORK_ANNOTATION`].
     pub default_network: Option<String>,
+    /// The text of [`GENIE_ANNOTATION`]; others may use such a short key too.
+    pub genie: Option<String>,
     /// Whether [`CONFIG_SOURCE_ANNOTATION`] says that the pod is a static one.
     pub is_static: bool,
 }
@@ -101,6 +105,7 @@ impl Annotations {
         Ok(Self {
             networks: asked(NETWORKS_ANNOTATION)?,
             default_network: asked(DEFAULT_NETWORK_ANNOTATION)?,
+            genie: asked(GENIE_ANNOTATION)?,
             is_static: text(CONFIG_SOURCE_ANNOTATION)?.is_some_and(|source| source != "api"),
         })
     }

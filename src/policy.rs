@@ -25,6 +25,7 @@ pub use rules::{KEYS, Mode, Policy, PolicyError};
 pub use scope::{Namespaces, Scoped};
 pub use sharing::{ACCOUNTS_ANNOTATION, Account, NAMESPACES_ANNOTATION, View, names_accounts};
 
+use crate::cni::netconf::NetworkName;
 use crate::config::Config;
 use crate::definition::{Definition, Standing};
 use crate::selection::Selection;
@@ -36,6 +37,8 @@ pub enum Path {
     Networks,
     /// The default-network annotation, whose definitions are in `multusNamespace`.
     DefaultNetwork,
+    /// CNI-Genie's annotation, which names networks of the node's conf directory.
+    Genie,
 }
 
 /// What is judged: one selection of a pod, and the definition that was found for it.
@@ -117,6 +120,27 @@ pub fn check_name(view: &View<'_>, selection: &Selection) -> Result<(), Refusal>
             check_primary(view, format!("{}/{}", selection.namespace, selection.name), policy).map(drop)
         }
         _ => Ok(()),
+    }
+}
+
+/// Judges a network of the node's conf directory that a pod chooses for its primary, or beside it: `word` is
+/// what it wrote, `found` the network that has this name or this plugin's type. Where there is none, it hears
+/// the same as where it must not have it.
+pub fn judge_choice(view: &View<'_>, word: &NetworkName, found: Option<&NetworkName>) -> Verdict {
+    let policy = match readable(view.config) {
+        Err(refusal) => return Verdict::refused(refusal),
+        Ok(None) => return Verdict { granted_by: vec![Grant::NoPolicy], ..Verdict::default() },
+        Ok(Some(policy)) => policy,
+    };
+    let allows = |name: &NetworkName| policy.allows_primary(view.namespace, name.as_str());
+    if allows(word) || found.is_some_and(allows) {
+        return Verdict { granted_by: vec![Grant::PrimaryOverride], ..Verdict::default() };
+    }
+    let refusal = Refusal::Primary { network: word.to_string(), namespace: view.namespace.clone() };
+    if policy.is_enforced() {
+        Verdict::refused(refusal)
+    } else {
+        Verdict { would_refuse: vec![refusal], ..Verdict::default() }
     }
 }
 

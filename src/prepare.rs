@@ -2,12 +2,13 @@
 //! selections, definitions, policy), and the plan that is made of it. Changes nothing.
 
 mod admission;
+mod genie;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::cluster::{Cluster, ClusterPod};
 use crate::cni::error::{Code, Error};
-use crate::cni::netconf::Missing;
+use crate::cni::netconf::{Missing, NetworkName};
 use crate::cni::request::Sandbox;
 use crate::config::{ANNOTATIONS_CAPABILITY, Config, PrimarySource};
 use crate::definition::{Api, Copies, Finder, NodeDefinitions, OnOutage};
@@ -15,7 +16,7 @@ use crate::delegate;
 use crate::device::{Allocation, KUBELET_LIMIT};
 use crate::netlink::{Inside, Netlink};
 use crate::plan::{self, NodeNetwork, Plan, PrimaryNetwork, SelectedNetwork};
-use crate::pod::{Annotations, DEFAULT_NETWORK_ANNOTATION, NETWORKS_ANNOTATION, Pod};
+use crate::pod::{Annotations, DEFAULT_NETWORK_ANNOTATION, GENIE_ANNOTATION, NETWORKS_ANNOTATION, Pod};
 use crate::policy::Path;
 use crate::primary::{self, Resolved};
 use crate::selection::{self, Limits, Selection};
@@ -27,6 +28,8 @@ pub struct Wishes {
     pub networks: Vec<Selection>,
     /// Another primary.
     pub default_network: Option<Selection>,
+    /// Networks of the node's conf directory, the first of them for the primary.
+    pub choices: Vec<NetworkName>,
     /// Whether the pod is a static one, which the API knows by another UID, or not yet.
     pub is_static: bool,
     /// The pod as the API has it, where it had to be asked.
@@ -53,12 +56,15 @@ impl Wishes {
                 (annotations.unwrap_or_default(), object, vec![warning])
             }
         };
-        let Annotations { networks, default_network, is_static } = annotations;
+        let Annotations { networks, default_network, genie, is_static } = annotations;
         let read = |annotation: Option<&str>, path| {
             selections(annotation, path, config, pod)
                 .inspect_err(|error| admission::refuse_annotation(path, pod, error))
         };
+        let choices = choices(genie.as_deref(), default_network.is_some(), config)
+            .inspect_err(|error| admission::refuse_annotation(Path::Genie, pod, error))?;
         Ok(Self {
+            choices,
             networks: read(networks.as_deref(), Path::Networks)?,
             default_network: read(default_network.as_deref(), Path::DefaultNetwork)?.pop(),
             object,
@@ -69,7 +75,17 @@ impl Wishes {
 
     /// Whether the pod asks for anything of its own.
     pub fn is_empty(&self) -> bool {
-        self.networks.is_empty() && self.default_network.is_none()
+        !self.has_extras() && !self.has_primary()
+    }
+
+    /// Whether it asks for networks beside its primary.
+    pub fn has_extras(&self) -> bool {
+        !self.networks.is_empty() || self.choices.len() > 1
+    }
+
+    /// Whether it asks for another primary.
+    pub fn has_primary(&self) -> bool {
+        self.default_network.is_some() || !self.choices.is_empty()
     }
 }
 
@@ -114,8 +130,31 @@ fn annotation_key(path: Path) -> &'static str {
     match path {
         Path::Networks => NETWORKS_ANNOTATION,
         Path::DefaultNetwork => DEFAULT_NETWORK_ANNOTATION,
+        Path::Genie => GENIE_ANNOTATION,
     }
 }
+
+/// What CNI-Genie's annotation chooses, where the configuration heeds it.
+fn choices(annotation: Option<&str>, has_default: bool, config: &Config) -> Result<Vec<NetworkName>, Error> {
+    let Some(annotation) = annotation.filter(|_| config.genie_annotation) else { return Ok(Vec::new()) };
+    let limits = Limits { networks: config.max_networks };
+    let choices = selection::genie::parse(annotation, limits).map_err(Error::from);
+    let checked = choices.and_then(|choices| match choices.is_empty() {
+        false if !config.is_delegating() => Err(Error::new(Code::CONFIG, CHAINED)),
+        false if has_default => Err(Error::new(
+            Code::CONFIG,
+            format!(
+                "chooses the pod's primary, and so does {DEFAULT_NETWORK_ANNOTATION}; remove one of them"
+            ),
+        )),
+        _ => Ok(choices),
+    });
+    checked.map_err(|error| error.about(format!("annotation {}", annotation_key(Path::Genie))))
+}
+
+/// Why a pod cannot choose its primary behind one.
+const CHAINED: &str =
+    "braid stands behind the primary network here and cannot replace it; remove the annotation";
 
 fn selections(
     annotation: Option<&str>,
@@ -125,13 +164,13 @@ fn selections(
 ) -> Result<Vec<Selection>, Error> {
     let Some(annotation) = annotation else { return Ok(Vec::new()) };
     let namespace = match path {
-        Path::Networks => &pod.namespace,
+        Path::Networks | Path::Genie => &pod.namespace,
         Path::DefaultNetwork => &config.multus_namespace,
     };
     let limits = Limits { networks: config.max_networks };
     let selections = selection::parse(annotation, namespace, limits).map_err(Error::from);
     let checked = selections.and_then(|selections| match path {
-        Path::Networks => Ok(selections),
+        Path::Networks | Path::Genie => Ok(selections),
         Path::DefaultNetwork => check_default(selections, config),
     });
     checked.map_err(|error| error.about(format!("annotation {}", annotation_key(path))))
@@ -140,9 +179,7 @@ fn selections(
 /// A pod has one primary, on the runtime's interface.
 fn check_default(selections: Vec<Selection>, config: &Config) -> Result<Vec<Selection>, Error> {
     let problem = match selections.as_slice() {
-        _ if !config.is_delegating() => {
-            "braid stands behind the primary network here and cannot replace it; remove the annotation"
-        }
+        _ if !config.is_delegating() => CHAINED,
         [_, _, ..] => "names more than one network; a pod has one primary",
         [Selection { interface: Some(_), .. }] => {
             "\"interface\" is the runtime's choice for the primary network; leave it out"
@@ -187,11 +224,18 @@ pub fn plan(
         definitions.node = NodeDefinitions::read(&config.conf_dirs);
     }
     let has_default = wishes.default_network.is_some();
+    let has_own_primary = wishes.has_primary();
     fetch_definitions(config, pod, &wishes, definitions);
     let admitted = admission::admit(config, pod, &wishes, definitions)?;
     let mut selected = admitted.networks;
+    let chosen = genie::choose(config, pod, &wishes.choices)?;
+    let mut choices = chosen.networks.into_iter();
+    let mut primary = match choices.next() {
+        None => resolve_primary(config, has_default, definitions)?,
+        chosen => chosen,
+    };
     let mut node_networks = node_networks(config, pod, definitions)?;
-    let mut primary = resolve_primary(config, has_default, definitions)?;
+    node_networks.extend(choices);
     assign_devices(&mut selected, primary.iter_mut().chain(&mut node_networks), config, pod)?;
     let replacement = has_default.then(|| selected.pop()).flatten();
     let links = if selected.is_empty() && node_networks.is_empty() {
@@ -202,7 +246,10 @@ pub fn plan(
     let of_pod = replacement.map(|replacement| PrimaryNetwork::OfPod(Box::new(replacement)));
     let primary = of_pod.or(primary.map(PrimaryNetwork::OfNode));
     let mut plan = plan::make(plan::Inputs { config, sandbox, primary, node_networks, selected, links })?;
+    plan.has_own_primary = has_own_primary;
     plan.admissions = admitted.admissions;
+    plan.admissions.extend(chosen.admissions);
+    plan.warnings.extend(chosen.warnings);
     plan.warnings.extend(wishes.warnings);
     plan.warnings.extend(admitted.warnings);
     plan.warnings.append(&mut definitions.warnings);
@@ -214,7 +261,7 @@ pub fn plan(
 /// While Braid leaves the node (`braid uninstall`), a pod that would have an extra network is to start on
 /// another one: here nobody would tear it down.
 fn refuse_while_draining(config: &Config, pod: &Pod, wishes: &Wishes) -> Result<(), Error> {
-    if !config.drain || (wishes.networks.is_empty() && !has_node_networks(config, pod)) {
+    if !config.drain || (!wishes.has_extras() && !has_node_networks(config, pod)) {
         return Ok(());
     }
     let problem = "braid is leaving this node (drain), and attaches no extra network any more; start the pod on \
@@ -234,7 +281,7 @@ fn fetch_definitions(config: &Config, pod: &Pod, wishes: &Wishes, definitions: &
     if !matches!(definitions.api, Api::Asked(_)) {
         return;
     }
-    let primary = config.primary.iter().filter(|_| wishes.default_network.is_none());
+    let primary = config.primary.iter().filter(|_| !wishes.has_primary());
     let defaults = config.default_networks.iter().filter(|_| !is_system_pod(config, pod));
     let of_node = primary
         .chain(defaults)

@@ -39,6 +39,14 @@ pub enum PrimaryError {
     /// The definition of the name is not valid.
     #[error(transparent)]
     Definition(DefinitionError),
+    /// No configuration file has a network or a plugin that a pod has chosen.
+    #[error("{} has no network \"{word}\", nor one whose first plugin is of that type", directory.display())]
+    NotThere {
+        /// What the pod wrote.
+        word: NetworkName,
+        /// The directory.
+        directory: PathBuf,
+    },
     /// The primary would be Braid again.
     #[error("{0} has braid or multus in its chain, which cannot be delegated to")]
     Recursive(String),
@@ -50,7 +58,7 @@ impl PrimaryError {
         match self {
             Self::None { .. } | Self::Unknown(..) => true,
             Self::Definition(error) => error.is_transient(),
-            Self::Invalid { .. } | Self::Recursive(_) => false,
+            Self::Invalid { .. } | Self::NotThere { .. } | Self::Recursive(_) => false,
         }
     }
 }
@@ -127,6 +135,47 @@ fn first_of(directory: &Path, missing: &Missing<'_>) -> Result<NetworkConfig, Pr
         }
     }
     Err(PrimaryError::None { directory: directory.to_owned(), problems })
+}
+
+/// The networks of a conf directory that pods may choose among: each with its file, in the order of the
+/// files' names, none with a plugin of Braid's kind.
+#[derive(Debug)]
+pub struct Choices {
+    directory: PathBuf,
+    networks: Vec<(PathBuf, NetworkConfig)>,
+    /// Files that cannot be read.
+    pub warnings: Vec<String>,
+}
+
+impl Choices {
+    /// Reads `primaryConfDir`.
+    pub fn read(config: &Config) -> Self {
+        let directory = config.primary_conf_dir.clone();
+        let missing = Missing { name: Some(config.network.as_str()), version: config.version };
+        let (mut networks, mut warnings) = (Vec::new(), Vec::new());
+        for path in netconf::list(&directory, &EXTENSIONS).unwrap_or_default() {
+            match load(&path, &missing) {
+                Ok(network) if network.has_meta_plugin() => {}
+                Ok(network) => networks.push((path, network)),
+                Err(error) => warnings.push(error.to_string()),
+            }
+        }
+        Self { directory, networks, warnings }
+    }
+
+    /// The network of that name; else the first whose first plugin is of that type.
+    ///
+    /// # Errors
+    /// [`PrimaryError::NotThere`].
+    pub fn find(&self, word: &NetworkName) -> Result<&(PathBuf, NetworkConfig), PrimaryError> {
+        let is_named = |(_, network): &&(PathBuf, NetworkConfig)| network.name == *word;
+        let is_typed = |(_, network): &&(PathBuf, NetworkConfig)| {
+            network.plugins.first().is_some_and(|plugin| plugin.kind.as_str() == word.as_str())
+        };
+        let found = self.networks.iter().find(is_named).or_else(|| self.networks.iter().find(is_typed));
+        let (word, directory) = (word.clone(), self.directory.clone());
+        found.ok_or(PrimaryError::NotThere { word, directory })
+    }
 }
 
 fn named(name: &str, config: &Config, definitions: &mut Finder<'_>) -> Result<Definition, PrimaryError> {
@@ -288,6 +337,33 @@ mod tests {
         for (more, expected) in table {
             let message = node().resolve(more.clone()).unwrap_err();
             assert!(message.contains(expected), "{more}: {message}");
+        }
+    }
+
+    #[test]
+    fn a_pod_chooses_by_name_before_type() {
+        let node = node();
+        std::fs::write(node.0.path().join("net.d/00-torn.conf"), "{").unwrap();
+        std::fs::write(node.0.path().join("net.d/01-genie.conf"), r#"{"name": "genie", "type": "genie"}"#)
+            .unwrap();
+        let by_type = json!({"name": "weave", "type": "calico"}).to_string();
+        std::fs::write(node.0.path().join("net.d/90-weave.conf"), by_type).unwrap();
+        let choices = Choices::read(&node.config(json!({})));
+        let found =
+            |word: &str| choices.find(&word.parse().unwrap()).map(|(_, network)| network.name.to_string());
+        assert_eq!(choices.warnings.len(), 1, "{:?}", choices.warnings);
+        for (word, expected) in [
+            ("calico", "k8s-pod-network"),
+            ("k8s-pod-network", "k8s-pod-network"),
+            ("weave", "weave"),
+            ("other", "other"),
+        ] {
+            assert_eq!(found(word).unwrap(), expected, "{word}");
+        }
+        for word in ["portmap", "braid", "chained", "genie", "absent"] {
+            assert!(
+                found(word).unwrap_err().to_string().ends_with("nor one whose first plugin is of that type")
+            );
         }
     }
 

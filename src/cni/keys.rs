@@ -37,8 +37,7 @@ fn folded(letter: char) -> char {
 /// The value of `key`, or `None` where it is missing. `null` counts as missing, as in Go.
 pub fn get<'a>(object: &'a Map<String, Value>, key: &str) -> Option<&'a Value> {
     let exact = object.get(key);
-    let value = exact
-        .or_else(|| object.iter().find(|(name, _)| is_same(name, key)).map(|(_, value)| value));
+    let value = exact.or_else(|| object.iter().find(|(name, _)| is_same(name, key)).map(|(_, value)| value));
     value.filter(|value| !value.is_null())
 }
 

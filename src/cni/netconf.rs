@@ -246,9 +246,9 @@ impl NetworkConfig {
     }
 }
 
-/// Plugin types that delegate as Braid does.
+/// Plugin types that delegate as Braid does; `genie` is what a migration from CNI-Genie may have left.
 fn is_meta_plugin(kind: &str) -> bool {
-    matches!(kind, "braid" | "multus" | "multus-shim")
+    matches!(kind, "braid" | "multus" | "multus-shim" | "genie")
 }
 
 impl Serialize for NetworkConfig {
@@ -414,9 +414,7 @@ fn spellings<'o>(object: &'o Map<String, Value>, key: &'static str) -> impl Iter
 
 /// Keys that the runtime makes anew for each request, wherever they came from.
 fn is_reserved(key: &str) -> bool {
-    keys::is_same(key, "capabilities")
-        || keys::is_same(key, "prevResult")
-        || key.starts_with("cni.dev/")
+    keys::is_same(key, "capabilities") || keys::is_same(key, "prevResult") || key.starts_with("cni.dev/")
 }
 
 fn object_at(object: &Map<String, Value>, key: &str) -> Result<Map<String, Value>, NetconfError> {

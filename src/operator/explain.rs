@@ -204,8 +204,7 @@ fn cluster(config: &Config) -> Option<Cluster> {
 }
 
 fn sandbox(namespace: &str, name: &str, uid: &str) -> Sandbox {
-    let args =
-        format!("IgnoreUnknown=1;K8S_POD_NAMESPACE={namespace};K8S_POD_NAME={name};K8S_POD_UID={uid}");
+    let args = format!("IgnoreUnknown=1;K8S_POD_NAMESPACE={namespace};K8S_POD_NAME={name};K8S_POD_UID={uid}");
     let request = Environment::from([
         ("CNI_COMMAND", "ADD"),
         ("CNI_CONTAINERID", "explained"),

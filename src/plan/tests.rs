@@ -157,7 +157,7 @@ fn the_primary_comes_first_then_the_nodes_networks_then_the_pods() {
         ("team-a/blue", Role::Extra, "net2"),
     ];
     assert_eq!(shown, expected);
-    assert!(plan.has_extras());
+    assert!(plan.needs_record());
 }
 
 #[test]

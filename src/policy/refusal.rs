@@ -113,7 +113,9 @@ pub enum Refusal {
         problem: FenceError,
     },
     /// Arguments of a pod that would make a tenant's network reach for more than its fence allows.
-    #[error("network \"{network}\" takes no such \"cni-args\" from pods: it is a tenant's definition, {problem}")]
+    #[error(
+        "network \"{network}\" takes no such \"cni-args\" from pods: it is a tenant's definition, {problem}"
+    )]
     Arguments {
         /// `namespace/name`.
         network: String,

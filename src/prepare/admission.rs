@@ -74,20 +74,14 @@ struct Desk<'a> {
 }
 
 impl Desk<'_> {
-    fn judge(
-        &self,
-        definition: Definition,
-        account: &Account,
-        admitted: &mut Admitted,
-    ) -> Result<(), Error> {
+    fn judge(&self, definition: Definition, account: &Account, admitted: &mut Admitted) -> Result<(), Error> {
         let case = Case { view: *self.view, account, selection: self.selection, definition: &definition };
         let verdict = policy::judge(&case);
         if let Some(refusal) = verdict.refusal {
             return Err(self.refuse(&refusal));
         }
-        let warning = |refusal: &Refusal| {
-            format!("policy.mode is \"audit\", or the pod would be refused: {refusal}")
-        };
+        let warning =
+            |refusal: &Refusal| format!("policy.mode is \"audit\", or the pod would be refused: {refusal}");
         admitted.warnings.extend(verdict.would_refuse.iter().map(warning));
         let source = definition.source.to_string();
         let granted_by = policy::in_words(&verdict.granted_by);
@@ -122,7 +116,11 @@ impl Desk<'_> {
             }
             other => {
                 let reason = other.to_string();
-                audit::record(&Decision { rules: vec!["definition"], reason: Some(reason), ..self.refused() });
+                audit::record(&Decision {
+                    rules: vec!["definition"],
+                    reason: Some(reason),
+                    ..self.refused()
+                });
                 other.into()
             }
         }

@@ -131,6 +131,11 @@ pub enum Rule {
     /// 4.1.1, and Multus's `@interface`.
     #[error("must be [namespace/]name[@interface]")]
     ShortForm,
+    /// CNI-Genie's annotation.
+    #[error(
+        "must be the name of a network of the node, or a plugin's type: letters, digits, '_', '.' and '-'"
+    )]
+    NodeNetwork,
     /// The type that the key has.
     #[error("must be {0}")]
     Type(&'static str),

@@ -6,6 +6,7 @@
 
 mod dict;
 mod error;
+pub mod genie;
 mod json_form;
 mod request;
 mod short_form;

@@ -48,7 +48,8 @@ fn add_pod(
     check_mode(config)?;
     let netns = open_netns(sandbox)?;
     let wishes = Wishes::read(config, pod, session.cluster.as_mut())?;
-    let asks_nothing = wishes.networks.is_empty() && !prepare::has_node_networks(config, pod);
+    let asks_nothing = !wishes.has_extras() && !prepare::has_node_networks(config, pod);
+    let has_own_primary = wishes.has_primary();
     let status_of =
         publish::status_is_due(session, asks_nothing).then(|| publish::reference(pod, wishes.is_static));
     let untouched = asks_nothing && status_of.is_none() && !session.ledger.has(&key_of(sandbox));
@@ -56,7 +57,7 @@ fn add_pod(
         return Ok(result.clone());
     }
     wait_until_ready(session, deadline)?;
-    let lock = hold_container(session, sandbox, asks_nothing, deadline)?;
+    let lock = hold_container(session, sandbox, asks_nothing && !has_own_primary, deadline)?;
     settle_leftover(session, sandbox, &netns, deadline)?;
     // While we waited, a DEL may have come and gone, and the sandbox with it.
     if open_netns(sandbox)?.id() != netns.id() {
@@ -237,7 +238,7 @@ impl<'s, 'a> Addition<'s, 'a> {
         };
         let journal = match session.ledger.create(record) {
             Ok(journal) => Some(journal),
-            Err(error) if plan.has_extras() => return Err(error.into()),
+            Err(error) if plan.needs_record() => return Err(error.into()),
             Err(error) => {
                 log::warn!("{error}; the pod runs unrecorded");
                 None
@@ -292,7 +293,7 @@ impl<'s, 'a> Addition<'s, 'a> {
     fn note(&mut self, event: &Event) -> Result<(), Error> {
         let Some(journal) = &mut self.journal else { return Ok(()) };
         match journal.append(event) {
-            Err(error) if self.plan.has_extras() => Err(error.into()),
+            Err(error) if self.plan.needs_record() => Err(error.into()),
             Err(error) => {
                 log::warn!("{error}");
                 Ok(())
@@ -303,7 +304,7 @@ impl<'s, 'a> Addition<'s, 'a> {
 
     fn finish(&mut self, deadline: Deadline) -> Result<(), Error> {
         if let Some(Err(error)) = self.journal.as_mut().map(|journal| journal.wait_for_disk(deadline)) {
-            if self.plan.has_extras() {
+            if self.plan.needs_record() {
                 return Err(error.into());
             }
             log::warn!("{error}");
@@ -334,7 +335,7 @@ impl<'s, 'a> Addition<'s, 'a> {
     /// Moves the default routes and looks at the sandbox. A pod that runs unrecorded and
     /// asks for nothing is not visited.
     fn settle(&mut self, changes: &Option<(&InterfaceName, Vec<RouteChange>)>) -> Result<Snapshot, Error> {
-        if self.journal.is_none() && !self.plan.has_extras() && changes.is_none() {
+        if self.journal.is_none() && !self.plan.needs_record() && changes.is_none() {
             return Ok(Snapshot::default());
         }
         let primary = self.sandbox.interface.as_str();
@@ -357,7 +358,7 @@ impl<'s, 'a> Addition<'s, 'a> {
             primary.transpose()?.map(|result| (config.network.as_str(), &self.sandbox.interface, result));
         let attachments = self.plan.attachments.iter().zip(results);
         match publish::status(cluster, pod, primary, attachments, snapshot, &self.session.device_infos) {
-            Err(error) if !self.plan.has_extras() => {
+            Err(error) if !self.plan.needs_record() => {
                 log::warn!("the network status is not published: {error}");
                 Ok(())
             }

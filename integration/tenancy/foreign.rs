@@ -1,0 +1,114 @@
+//! Every way to a network that is another tenant's, or the node's.
+
+use serde_json::{Value, json};
+
+use super::{Cluster, UID, policy};
+use crate::node::text;
+
+/// What is there and what is not are told apart by nobody outside: definitions of the API and the node,
+/// valid and broken ones.
+#[test]
+fn another_tenants_network_looks_as_if_it_were_not_there() {
+    let cluster = Cluster::new();
+    cluster.publish("team-b", "real", json!({}), Some(json!({"type": "blue"})));
+    cluster.publish(
+        "team-b",
+        "other",
+        json!({"braid.io/allowed-namespaces": "team-c"}),
+        Some(json!({"type": "blue"})),
+    );
+    cluster.publish("team-b", "broken", json!({}), Some(json!({"plugins": []})));
+    cluster.publish("team-b", "uplink", json!({}), None);
+    cluster.node.define("team-b", "manifest", json!({"type": "blue"}));
+    cluster.node.write("braid.d/10-uplink.conf", r#"{"name": "uplink", "type": "blue"}"#);
+    for policy in [Value::Null, policy()] {
+        for name in ["real", "other", "broken", "uplink", "manifest", "absent"] {
+            assert_eq!(
+                cluster.refusal(policy.clone(), &format!("team-b/{name}")),
+                format!(
+                    "pod team-a/web: network \"team-b/{name}\" is not shared with namespace team-a: its owner can \
+                     add braid.io/allowed-namespaces: team-a"
+                )
+            );
+        }
+    }
+    assert_eq!(cluster.node.state("definitions"), Vec::<String>::new(), "no copy of it either");
+}
+
+/// A network of the node that is not shared and one that does not exist are one and the same, directly and
+/// through an empty definition.
+#[test]
+fn an_empty_definition_opens_no_network_of_the_node() {
+    let cluster = Cluster::new();
+    cluster.node.write("braid.d/10-uplink.conf", r#"{"name": "uplink", "type": "blue"}"#);
+    let said = |name: &str| cluster.refusal(policy(), name).replace(name, "NAME");
+    let (direct, absent) = (said("uplink"), said("absent"));
+    assert_eq!(direct, absent);
+    assert!(direct.contains("policy.sharedNodeNetworks"), "{direct}");
+    cluster.publish("team-a", "uplink", json!({}), None);
+    cluster.publish("team-a", "absent", json!({}), None);
+    assert_eq!((said("uplink"), said("absent")), (direct, absent));
+    let pod = cluster.node.pod("team-c", "web");
+    pod.add(cluster.config(policy())).networks("uplink").run().assert_success();
+}
+
+#[test]
+fn service_accounts_are_learnt_from_the_api_or_refused() {
+    let cluster = Cluster::new();
+    let annotations = json!({"braid.io/allowed-namespaces": "team-a", "braid.io/allowed-service-accounts": "team-a/builder"});
+    cluster.publish("team-b", "lan", annotations, Some(json!({"type": "blue"})));
+    let start = |account: &str, uid: &str| {
+        cluster.server.objects().put(json!({
+            "kind": "Pod", "metadata": {"namespace": "team-a", "name": "web", "uid": UID},
+            "spec": {"serviceAccountName": account},
+        }));
+        let pod = cluster.node.pod("team-a", "web");
+        let args = format!("{};K8S_POD_UID={uid}", pod.args());
+        let outcome =
+            pod.add(cluster.config(Value::Null)).networks("team-b/lan").env("CNI_ARGS", &args).run();
+        text(&outcome.json()["msg"]).to_owned()
+    };
+    assert_eq!(start("builder", UID), "");
+    assert!(start("default", UID).contains("is not shared with service account team-a/default"));
+    assert!(start("builder", "another").contains("the API has another pod of this name"));
+}
+
+/// The API is away, and copies of what it said stand in: the rules are those of the copies.
+#[test]
+fn an_outage_opens_no_network_that_was_closed() {
+    let mut cluster = Cluster::new();
+    cluster.publish("team-b", "closed", json!({}), Some(json!({"type": "blue"})));
+    cluster.publish(
+        "team-b",
+        "open",
+        json!({"braid.io/allowed-namespaces": "team-a"}),
+        Some(json!({"type": "blue"})),
+    );
+    let narrow = json!({
+        "braid.io/allowed-namespaces": "team-a", "braid.io/allowed-service-accounts": "team-a/builder",
+    });
+    cluster.publish("team-b", "narrow", narrow, Some(json!({"type": "blue"})));
+    cluster.server.objects().put(json!({
+        "kind": "Pod", "metadata": {"namespace": "team-a", "name": "web", "uid": UID},
+        "spec": {"serviceAccountName": "builder"},
+    }));
+    let start = |cluster: &Cluster, networks: &str| {
+        let pod = cluster.node.pod("team-a", "web");
+        let args = format!("{};K8S_POD_UID={UID}", pod.args());
+        let call = pod.add(cluster.config(Value::Null)).with(json!({"apiTimeout": "1s"}));
+        let outcome = call.networks(networks).env("CNI_ARGS", &args).run();
+        (outcome.json()["code"].as_u64(), text(&outcome.json()["msg"]).to_owned())
+    };
+    assert_eq!(start(&cluster, "team-b/open,team-b/narrow"), (None, String::new()));
+    // Its owner looked at the closed one, so that there is a copy of it on the node.
+    let owner = cluster.node.pod("team-b", "owner");
+    owner.add(cluster.config(Value::Null)).networks("closed").run().assert_success();
+    assert_eq!(cluster.node.state("definitions"), ["team-b_closed", "team-b_narrow", "team-b_open"]);
+    cluster.server.stop();
+    assert_eq!(start(&cluster, "team-b/open"), (None, String::new()));
+    let (code, said) = start(&cluster, "team-b/closed");
+    assert!(code == Some(11) && said.contains("there is no copy of it"), "{said}");
+    assert_eq!(said.replace("closed", "absent").len(), start(&cluster, "team-b/absent").1.len());
+    let (code, said) = start(&cluster, "team-b/narrow");
+    assert!(code == Some(11) && said.contains("the pod's cannot be learnt"), "{said}");
+}

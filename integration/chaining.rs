@@ -504,10 +504,13 @@ fn a_gateway_out_of_reach_is_an_error_and_the_old_routes_are_back() {
         let metric = if interface == "eth0" { 0 } else { 50 };
         pod.ip(&format!("route add default via {gateway} dev {interface} metric {metric} mtu 1400"));
     }
-    let before = pod.ip("route show default");
+    // One of the cluster's routes is there already, and is not Braid's to take away.
+    pod.ip("route add 10.244.0.0/16 via 10.1.0.1");
+    let before = pod.ip("route show");
     let asked = json!([{"name": "blue", "default-route": ["10.9.0.1", "192.0.2.77"]}]);
-    pod.add_chained(json!({})).networks_json(asked).run().assert_error(104, ["net1", "192.0.2.77"]);
-    assert_eq!(pod.ip("route show default"), before);
+    let keep = json!({"keepClusterRoutes": ["10.96.0.0/12", "10.244.0.0/16", "fd96::/108"]});
+    pod.add_chained(keep).networks_json(asked).run().assert_error(104, ["net1", "192.0.2.77"]);
+    assert_eq!(pod.ip("route show"), before);
     assert_eq!(pod.links(), ["eth0", "eth1"]);
     assert_eq!(node.calls_in_order(), ["ADD blue net1", "DEL blue net1"]);
     assert_eq!(node.state("records"), NOTHING);

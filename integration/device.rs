@@ -393,7 +393,7 @@ fn each_attachment_has_a_file_of_its_own() {
     let (label, container) = (format!("{}/{}", "n".repeat(63), "d".repeat(253)), "c".repeat(200));
     let interface = "exactly15bytes_";
     let long = path(&label, &container, interface);
-    assert_eq!(long.file_name().unwrap().len(), 255);
+    assert_eq!(long.file_name().unwrap().len(), 254);
     assert!(long.to_str().unwrap().ends_with(&format!("-{container}_{interface}")));
     assert_ne!(long, path(&label, &container, "exactly15bytes-"));
     assert_eq!(path("../../etc/p w\n", "c", "net1"), Path::new("/base/cni/..-..-etc-p-w--c_net1"));

@@ -159,7 +159,8 @@ async fn answer(request: Request<RecvStream>, mut respond: SendResponse<Bytes>, 
     let method = method(request.uri().path());
     assert_eq!(request.headers()["content-type"], "application/grpc");
     assert_eq!(request.headers()["te"], "trailers");
-    let asked = read_message(request.into_body()).await;
+    // A client may be killed while it asks.
+    let Some(asked) = read_message(request.into_body()).await else { return };
     let asked = DynamicMessage::decode(method.input(), asked.as_slice()).expect("a request of the proto");
     let answers = if method.name() == "Get" { &state.get } else { &state.list };
     state.requests.lock().unwrap().push(show(&method, &asked));
@@ -179,18 +180,18 @@ fn method(path: &str) -> MethodDescriptor {
     SERVICE.methods().find(|method| method.name() == name).expect("a method of the service")
 }
 
-/// The one message of a request, without its frame.
-async fn read_message(mut body: RecvStream) -> Vec<u8> {
+/// The one message of a request, without its frame; none where the client has gone meanwhile.
+async fn read_message(mut body: RecvStream) -> Option<Vec<u8>> {
     let mut content = Vec::new();
     while let Some(chunk) = body.data().await {
-        let chunk = chunk.unwrap();
+        let chunk = chunk.ok()?;
         body.flow_control().release_capacity(chunk.len()).unwrap();
         content.extend_from_slice(&chunk);
     }
     let message = content.split_off(5);
     let length = u32::try_from(message.len()).unwrap().to_be_bytes();
     assert_eq!(content, [&[0][..], &length].concat(), "an uncompressed message, and only one");
-    message
+    Some(message)
 }
 
 fn show(method: &MethodDescriptor, asked: &DynamicMessage) -> String {

@@ -25,6 +25,7 @@ mod anywhere;
 mod chaining;
 mod cluster;
 mod containerd;
+mod crash;
 mod device;
 mod faults;
 mod given;

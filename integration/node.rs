@@ -93,7 +93,7 @@ impl Namespace {
     }
 
     /// One line for each link, address, route and firewall rule.
-    fn dump(&self, label: &str) -> Vec<String> {
+    pub(crate) fn dump(&self, label: &str) -> Vec<String> {
         let mut lines = Vec::new();
         for link in self.ip_json("-d addr show") {
             let (name, kind) = (text(&link["ifname"]), text(&link["linkinfo"]["info_kind"]));
@@ -316,10 +316,10 @@ impl Node {
     }
 
     /// One line for everything that a call could leave behind: the host's links, addresses, routes and
-    /// rules, and files of state and reservations.
+    /// rules, and files of state, reservations and devices.
     pub(crate) fn dump(&self) -> BTreeSet<String> {
         let mut lines: BTreeSet<String> = self.host.dump("host").into_iter().collect();
-        for directory in ["state", "ipam"] {
+        for directory in ["state", "ipam", "devinfo"] {
             for file in files_below(&self.path(directory)) {
                 let name = file.strip_prefix(&self.root).unwrap().display().to_string();
                 let is_kept = ["last_reserved_ip", "/looks/"].iter().any(|kept| name.contains(kept));

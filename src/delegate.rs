@@ -6,8 +6,10 @@
 
 mod child;
 mod spawn;
+mod survivors;
 
 pub(crate) use spawn::die_with_us;
+pub(crate) use survivors::outlast;
 
 use std::ffi::OsString;
 use std::fmt;

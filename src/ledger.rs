@@ -6,6 +6,8 @@
 //!         /aside/…                           records that could not be read
 //!         /locks/<container>                 held during a call, gone after it
 //!         /looks/last                        when somebody last looked for what is left of sandboxes that are gone
+//!         /definitions/…                     copies of definitions: see [`crate::definition::Copies`]
+//!         /<directory>/.<container>@…        the beginning of a file; its writer holds the container's lock
 //!
 //! a record:   <crc32, 8 hex digits> <space> <JSON> <newline>     the plan: whole or absent
 //!             <crc32, 8 hex digits> <space> <JSON> <newline>     one event each: what has happened since
@@ -146,6 +148,10 @@ impl Ledger {
         self.root.join("aside")
     }
 
+    fn locks(&self) -> PathBuf {
+        self.root.join("locks")
+    }
+
     fn path_of(&self, key: &Key) -> PathBuf {
         self.records().join(key.file_name())
     }
@@ -160,7 +166,7 @@ impl Ledger {
         deadline: Deadline,
         signals: &mut Signals,
     ) -> Result<Lock, LedgerError> {
-        let locks = self.root.join("locks");
+        let locks = self.locks();
         directory::prepare(&self.root, &locks)?;
         Lock::acquire(&locks, container, deadline, signals)
     }
@@ -168,6 +174,12 @@ impl Ledger {
     /// Whether there is a record, readable or not. Costs one system call.
     pub fn has(&self, key: &Key) -> bool {
         self.path_of(key).symlink_metadata().is_ok()
+    }
+
+    /// Whether a call for `key` is at work, or has left anything: a record, or the lock, which one that was
+    /// killed leaves with all else. Costs two system calls where there is nothing.
+    pub fn has_traces(&self, key: &Key) -> bool {
+        self.has(key) || lock::path_of(&self.locks(), &key.container).symlink_metadata().is_ok()
     }
 
     /// Writes a plan before its first side effect. The lock of the container must be held.
@@ -184,7 +196,7 @@ impl Ledger {
             let source = io::Error::other(format!("it could not be read again: {problem}"));
             return Err(LedgerError::Io { action: "record the plan in", path, source });
         }
-        let file = directory::write_file(&records, &plan.key.file_name(), &line)?;
+        let file = directory::write_file(&records, &plan.key.file_name(), &plan.key.file_name(), &line)?;
         let syncing = start_sync(&file, &records).map_err(LedgerError::io("sync", &path))?;
         Ok(Journal { path, file, torn: false, syncing: Some(syncing) })
     }
@@ -247,6 +259,22 @@ impl Ledger {
     /// [`LedgerError::Io`], on a read-only disk for example.
     pub fn remove(&self, key: &Key) -> Result<(), LedgerError> {
         remove(&self.path_of(key))
+    }
+
+    /// Removes the beginnings of files that a killed call for `container` has left. The lock of the container
+    /// must be held.
+    pub fn remove_beginnings(&self, container: &ContainerId) {
+        for (path, name) in self.beginnings() {
+            if name.split_once('@').is_some_and(|(writer, _)| writer == container.as_str()) {
+                let _ = std::fs::remove_file(path);
+            }
+        }
+    }
+
+    /// Every file that was begun, with what it was begun as.
+    fn beginnings(&self) -> impl Iterator<Item = (PathBuf, String)> {
+        let directories = [self.records(), self.orphans(), self.root.join(directory::DEFINITIONS)];
+        directories.into_iter().flat_map(|directory| directory::temporaries(&self.root, &directory))
     }
 
     /// Every record. Those that cannot be read are set aside and reported.
@@ -375,7 +403,9 @@ impl Ledger {
         let Some(lines) = record.orphan_lines(attachment) else { return Ok(()) };
         let lines = lines.map_err(LedgerError::io("encode", &orphans))?;
         let name = format!("{}.{attachment}", record.plan.key.file_name());
-        directory::write_file(&orphans, &name, &lines)?.sync_all().map_err(LedgerError::io("sync", &orphans))
+        directory::write_file(&orphans, &name, &name, &lines)?
+            .sync_all()
+            .map_err(LedgerError::io("sync", &orphans))
     }
 
     /// Removes an orphan that [`Ledger::all_orphans`] named.
@@ -386,11 +416,29 @@ impl Ledger {
         remove(path)
     }
 
-    /// Removes temporary files and locks that a killed Braid has left behind.
+    /// Removes the beginnings of files and the locks that killed calls have left.
     pub fn sweep(&self) {
-        directory::sweep_temporary(&self.records());
-        directory::sweep_temporary(&self.orphans());
-        lock::sweep(&self.root.join("locks"));
+        self.beginnings().for_each(|(path, name)| self.sweep_beginning(&path, &name));
+        if directory::is_trusted(&self.root, &self.locks()).unwrap_or(false) {
+            lock::sweep(&self.locks());
+        }
+    }
+
+    /// Whoever writes a file of a container holds its lock: one that is free has no writer any more.
+    fn sweep_beginning(&self, path: &Path, name: &str) {
+        let container = name.split_once('@').and_then(|(container, _)| container.parse().ok());
+        let Some(container) = container else {
+            if directory::is_old(path) {
+                let _ = std::fs::remove_file(path);
+            }
+            return;
+        };
+        let locks = self.locks();
+        if directory::prepare(&self.root, &locks).is_ok()
+            && let Ok(Some(_lock)) = lock::try_lock(&lock::path_of(&locks, &container))
+        {
+            let _ = std::fs::remove_file(path);
+        }
     }
 }
 

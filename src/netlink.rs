@@ -136,7 +136,8 @@ impl Netlink {
         outcome.map_err(|errno| self.route_fault(Operation::Add, &message, errno))
     }
 
-    /// Adds a route to `destination` through a link; done also where there is one already.
+    /// Adds a route to `destination` through a link; done also where there is one already. Returns whether
+    /// there was none.
     ///
     /// # Errors
     /// [`NetlinkError`] where the kernel refuses.
@@ -145,12 +146,25 @@ impl Netlink {
         destination: IpNetwork,
         link_index: u32,
         gateway: Option<IpAddr>,
-    ) -> Result<(), NetlinkError> {
-        let family = Family::of(destination.ip());
-        let message =
-            route::new(family, Some(destination), NextHop { link_index: Some(link_index), gateway }, None);
-        let outcome = unless(Errno::EEXIST, self.create(&message));
+    ) -> Result<bool, NetlinkError> {
+        let message = route_to(destination, link_index, gateway);
+        let outcome = unless(Errno::EEXIST, self.create(&message).map(|()| true));
         outcome.map_err(|errno| self.route_fault(Operation::Add, &message, errno))
+    }
+
+    /// Deletes a route that [`Netlink::add_route`] has added; done also where it is gone already.
+    ///
+    /// # Errors
+    /// [`NetlinkError`] where the kernel refuses.
+    pub fn delete_added_route(
+        &mut self,
+        destination: IpNetwork,
+        link_index: u32,
+        gateway: Option<IpAddr>,
+    ) -> Result<(), NetlinkError> {
+        let message = route_to(destination, link_index, gateway);
+        let outcome = unless(Errno::ESRCH, self.connection.act(Message::DelRoute(message.clone()), 0));
+        outcome.map_err(|errno| self.route_fault(Operation::Delete, &message, errno))
     }
 
     fn create(&mut self, message: &RouteMessage) -> io::Result<()> {
@@ -202,10 +216,15 @@ fn fault(operation: Operation, object: Object, errno: io::Error) -> NetlinkError
     NetlinkError { operation, object, errno }
 }
 
+fn route_to(destination: IpNetwork, link_index: u32, gateway: Option<IpAddr>) -> RouteMessage {
+    let hop = NextHop { link_index: Some(link_index), gateway };
+    route::new(Family::of(destination.ip()), Some(destination), hop, None)
+}
+
 /// Success instead of `done`, the error which says that there is nothing left to do.
-fn unless(done: Errno, outcome: io::Result<()>) -> io::Result<()> {
+fn unless<T: Default>(done: Errno, outcome: io::Result<T>) -> io::Result<T> {
     match outcome {
-        Err(errno) if errno.raw_os_error() == Some(done as i32) => Ok(()),
+        Err(errno) if errno.raw_os_error() == Some(done as i32) => Ok(T::default()),
         outcome => outcome,
     }
 }

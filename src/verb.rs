@@ -19,13 +19,14 @@ use crate::attach::{Attacher, Place};
 use crate::cluster::{Cluster, ClusterConfig};
 use crate::cni::error::{Code, Error};
 use crate::cni::keys;
-use crate::cni::request::{Request, Sandbox, Verb};
+use crate::cni::request::{ContainerId, Request, Sandbox, Verb};
 use crate::cni::version::Version;
 use crate::config::Config;
+use crate::deadline::Deadline;
 use crate::definition::{Api, Finder, NodeDefinitions, OnOutage};
-use crate::delegate::Delegates;
+use crate::delegate::{self, Delegates};
 use crate::device::DeviceInfoStore;
-use crate::ledger::{Key, Ledger};
+use crate::ledger::{Key, Ledger, LedgerError, Lock};
 use crate::logging;
 use crate::netns::{Netns, NetnsError};
 use crate::prepare;
@@ -140,6 +141,17 @@ impl<'a> Session<'a> {
 
     fn attacher<'p>(&'p mut self, place: Place<'p>) -> Attacher<'p, 'a> {
         Attacher { delegates: &mut self.delegates, place, device_infos: &self.device_infos }
+    }
+
+    /// Holds off other calls for a container. Where the one before was killed, what its plugins have left
+    /// running has ended on return, and the files that it had begun are gone.
+    fn hold(&mut self, container: &ContainerId, deadline: Deadline) -> Result<Lock, LedgerError> {
+        let lock = self.ledger.lock(container, deadline, self.delegates.signals())?;
+        if lock.was_left() {
+            delegate::outlast(container);
+            self.ledger.remove_beginnings(container);
+        }
+        Ok(lock)
     }
 
     /// The definitions as a verb sees them that must not ask the API: all but ADD.

@@ -51,11 +51,13 @@ pub struct Move<'a> {
     pub keep: &'a [IpNetwork],
 }
 
-/// What a move took away, for its undoing.
+/// What a move took away and what it added, for its undoing.
 #[derive(Debug, Default)]
 pub struct Moved {
     removed: Vec<DefaultRoute>,
     families: Vec<Family>,
+    /// Routes of the cluster that there were not before: destination, link, gateway.
+    kept: Vec<(IpNetwork, u32, Option<IpAddr>)>,
 }
 
 impl Move<'_> {
@@ -88,7 +90,7 @@ impl Move<'_> {
     ) -> Result<(), RouteError> {
         let family = change.family;
         let old = netlink.default_routes(family).map_err(self.failed(family))?;
-        self.keep_cluster_routes(family, &old, primary, netlink)?;
+        self.keep_cluster_routes(family, &old, primary, moved, netlink)?;
         moved.families.push(family);
         for route in old {
             netlink.delete_route(&route).map_err(self.failed(family))?;
@@ -108,6 +110,7 @@ impl Move<'_> {
         family: Family,
         old: &[DefaultRoute],
         primary: Option<&Link>,
+        moved: &mut Moved,
         netlink: &mut Netlink,
     ) -> Result<(), RouteError> {
         let Some(primary) = primary else { return Ok(()) };
@@ -115,7 +118,9 @@ impl Move<'_> {
         let Some(through) = through else { return Ok(()) };
         for destination in self.keep.iter().filter(|destination| Family::of(destination.ip()) == family) {
             let added = netlink.add_route(*destination, primary.index, through.gateway);
-            added.map_err(self.failed(family))?;
+            if added.map_err(self.failed(family))? {
+                moved.kept.push((*destination, primary.index, through.gateway));
+            }
         }
         Ok(())
     }
@@ -158,8 +163,11 @@ fn metrics(family: Family) -> impl Iterator<Item = Option<u32>> {
 }
 
 impl Moved {
-    /// Puts the default routes back. Best effort: the sandbox is on its way out.
+    /// Puts the default routes back, and takes the cluster's away. Best effort: the sandbox is on its way out.
     pub fn undo(&self, netlink: &mut Netlink) {
+        for (destination, link, gateway) in &self.kept {
+            let _ = netlink.delete_added_route(*destination, *link, *gateway);
+        }
         for family in &self.families {
             for route in netlink.default_routes(*family).unwrap_or_default() {
                 let _ = netlink.delete_route(&route);

@@ -12,12 +12,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::cluster::ClusterDefinition;
 use crate::cni::netconf;
+use crate::cni::request::ContainerId;
 use crate::ledger::directory;
 use crate::name::{DefinitionName, Namespace};
 
 /// A copy is written again when it is older than this share of its greatest age, or has changed.
 const RENEWALS: u32 = 8;
-/// The longest name of a file, less the dot in front of it while it is written.
+/// The longest name of a file.
 const MAX_FILE_NAME: usize = 254;
 
 /// The copies in the state directory.
@@ -25,6 +26,8 @@ const MAX_FILE_NAME: usize = 254;
 pub struct Copies {
     root: PathBuf,
     max_age: Duration,
+    /// The container whose lock is held, so that a copy that was begun has an owner; without one, none is kept.
+    pub writer: Option<ContainerId>,
 }
 
 /// Neither a namespace nor a definition's name has an underscore, so two never share a file; of those that
@@ -52,11 +55,11 @@ struct Copy {
 impl Copies {
     /// Copies in the state directory `root`, none older than `max_age`; zero keeps none.
     pub fn new(root: &Path, max_age: Duration) -> Self {
-        Self { root: root.to_owned(), max_age }
+        Self { root: root.to_owned(), max_age, writer: None }
     }
 
     fn directory(&self) -> PathBuf {
-        self.root.join("definitions")
+        self.root.join(directory::DEFINITIONS)
     }
 
     fn path(&self, namespace: &Namespace, name: &DefinitionName) -> PathBuf {
@@ -65,6 +68,7 @@ impl Copies {
 
     /// Keeps what the API said.
     pub(super) fn keep(&self, definition: &ClusterDefinition) {
+        let Some(writer) = &self.writer else { return };
         if self.max_age.is_zero() || self.is_current(definition) {
             return;
         }
@@ -73,7 +77,10 @@ impl Copies {
         let written = serde_json::to_vec(&copy).map_err(|error| error.to_string()).and_then(|bytes| {
             directory::prepare(&self.root, &self.directory()).map_err(|error| error.to_string())?;
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            directory::write_file(&self.directory(), &name, &bytes).map_err(|error| error.to_string())
+            // Of two calls at once, each begins a file of its own.
+            let begun_as = format!("{writer}@{:08x}", crc32fast::hash(name.as_bytes()));
+            directory::write_file(&self.directory(), &begun_as, &name, &bytes)
+                .map_err(|error| error.to_string())
         });
         if let Err(problem) = written {
             log::warn!(
@@ -163,7 +170,8 @@ mod tests {
 
     fn copies(max_age: u64) -> (tempfile::TempDir, Copies) {
         let dir = tempfile::tempdir().unwrap();
-        let copies = Copies::new(&dir.path().join("state"), Duration::from_secs(max_age));
+        let mut copies = Copies::new(&dir.path().join("state"), Duration::from_secs(max_age));
+        copies.writer = Some("c1".parse().unwrap());
         (dir, copies)
     }
 

@@ -20,6 +20,7 @@ use serde_json::Value;
 use super::format::{self, InvalidDeviceInfo};
 use super::name::{self, InvalidName, MAX_FILE_NAME};
 use crate::cni::request::ContainerId;
+use crate::ledger::directory;
 use crate::name::InterfaceName;
 
 /// Files of device plugins (section 4.1).
@@ -109,7 +110,8 @@ impl DeviceInfoStore {
     pub fn path_for(&self, network: &str, container: &ContainerId, interface: &InterfaceName) -> PathBuf {
         let unique = format!("-{container}_{interface}");
         let plain = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '-' };
-        let room = MAX_FILE_NAME.saturating_sub(unique.len());
+        // Room for the dot in front of it while it is written.
+        let room = MAX_FILE_NAME.saturating_sub(unique.len() + 1);
         let network: String = network.chars().map(plain).take(room).collect();
         self.of_attachments().join(network + &unique)
     }
@@ -143,12 +145,17 @@ impl DeviceInfoStore {
         }
     }
 
-    /// Removes the file of an attachment (section 4.2.1, on DEL). One that is not there is removed.
+    /// Removes the file of an attachment (section 4.2.1, on DEL), and the beginning of one that a killed ADD
+    /// has left. One that is not there is removed.
     ///
     /// # Errors
     /// [`DeviceInfoError`] where it is there and stays.
     pub fn remove(&self, file: &Path) -> Result<(), DeviceInfoError> {
         self.check_ours(file)?;
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        let beginning = directory::temporary_path(&self.of_attachments(), &name);
+        // Where it cannot be removed, the file itself cannot either.
+        let _ = std::fs::remove_file(beginning);
         match std::fs::remove_file(file) {
             Err(error) if is_missing(&error) => Ok(()),
             outcome => outcome.map_err(DeviceInfoError::io("remove", file)),
@@ -180,7 +187,9 @@ impl DeviceInfoStore {
 
     /// In one step: a plugin never sees half of it.
     fn write(&self, file: &Path, content: &[u8]) -> io::Result<()> {
-        let mut temporary = tempfile::NamedTempFile::new_in(self.of_attachments())?;
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        // Under a name that `remove` knows, should we be killed.
+        let mut temporary = directory::temporary(&self.of_attachments(), &name)?;
         temporary.write_all(content)?;
         temporary.persist(file)?;
         Ok(())

@@ -9,6 +9,9 @@ use tempfile::NamedTempFile;
 
 use super::{LedgerError, is_missing};
 
+/// Copies of definitions, beside the records.
+pub(crate) const DEFINITIONS: &str = "definitions";
+
 /// Temporary files start with it; a container ID never does.
 const TEMPORARY: &str = ".";
 
@@ -80,18 +83,23 @@ pub(crate) fn list(root: &Path, directory: &Path) -> Result<Vec<PathBuf>, Ledger
 /// A temporary file for `name`, with what a killed call left under its name gone.
 pub(crate) fn temporary(directory: &Path, name: &str) -> io::Result<NamedTempFile> {
     let temporary = format!("{TEMPORARY}{name}");
-    let _ = std::fs::remove_file(directory.join(&temporary));
+    let _ = std::fs::remove_file(temporary_path(directory, name));
     tempfile::Builder::new().prefix(&temporary).rand_bytes(0).make_in(directory, |path| {
         use std::os::unix::fs::OpenOptionsExt;
         std::fs::OpenOptions::new().append(true).create_new(true).mode(0o600).open(path)
     })
 }
 
-/// Writes a file whole or not at all. Its temporary name is fixed, so that a killed call leaves one
-/// at most, and the next takes it away.
-pub(crate) fn write_file(directory: &Path, name: &str, bytes: &[u8]) -> Result<File, LedgerError> {
+/// Writes a file whole or not at all. What it is begun as is fixed, and starts with the container whose lock
+/// is held and `@`: so a killed call's can be told, and the next call takes it away.
+pub(crate) fn write_file(
+    directory: &Path,
+    begun_as: &str,
+    name: &str,
+    bytes: &[u8],
+) -> Result<File, LedgerError> {
     let path = directory.join(name);
-    let temporary = temporary(directory, name).map_err(LedgerError::io("write", &path))?;
+    let temporary = temporary(directory, begun_as).map_err(LedgerError::io("write", &path))?;
     temporary.as_file().write_all(bytes).map_err(LedgerError::io("write", &path))?;
     temporary.persist(&path).map_err(|failure| LedgerError::Io {
         action: "rename",
@@ -100,15 +108,28 @@ pub(crate) fn write_file(directory: &Path, name: &str, bytes: &[u8]) -> Result<F
     })
 }
 
-/// Removes temporary files older than any call may take.
-pub(crate) fn sweep_temporary(directory: &Path) {
-    let Ok(entries) = std::fs::read_dir(directory) else { return };
-    for entry in entries.flatten() {
-        let old = entry.metadata().and_then(|metadata| metadata.modified()).is_ok_and(|modified| {
-            modified.elapsed().is_ok_and(|age| age > std::time::Duration::from_secs(600))
-        });
-        if old && entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
-            let _ = std::fs::remove_file(entry.path());
-        }
+/// Where a file is that is begun as `name`.
+pub(crate) fn temporary_path(directory: &Path, name: &str) -> PathBuf {
+    directory.join(format!("{TEMPORARY}{name}"))
+}
+
+/// The files of `directory` that were begun, with what they were begun as; none where the directory is
+/// missing or not to be trusted.
+pub(crate) fn temporaries(root: &Path, directory: &Path) -> Vec<(PathBuf, String)> {
+    if !is_trusted(root, directory).unwrap_or(false) {
+        return Vec::new();
     }
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let begun = entries.filter_map(|entry| {
+        let name = entry.file_name().to_str()?.strip_prefix(TEMPORARY)?.to_owned();
+        Some((entry.path(), name))
+    });
+    begun.collect()
+}
+
+/// Whether a file was begun before any call that may still be at work.
+pub(crate) fn is_old(path: &Path) -> bool {
+    let modified = path.symlink_metadata().and_then(|metadata| metadata.modified());
+    modified
+        .is_ok_and(|modified| modified.elapsed().is_ok_and(|age| age > std::time::Duration::from_secs(600)))
 }

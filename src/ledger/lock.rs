@@ -2,6 +2,7 @@
 //! when they restart or time out.
 
 use std::fs::{File, OpenOptions};
+use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,21 +15,32 @@ use crate::cni::request::ContainerId;
 use crate::deadline::Deadline;
 use crate::signal::Signals;
 
+/// Where the lock of a container is.
+pub(super) fn path_of(directory: &Path, container: &ContainerId) -> PathBuf {
+    directory.join(container.as_str())
+}
+
 /// The lock of a container; the kernel releases it when the process ends, however it ends.
 #[derive(Debug)]
 pub struct Lock {
     path: PathBuf,
     _file: Flock<File>,
+    was_left: bool,
 }
 
 impl Lock {
+    /// Whether the call that held it before was killed: each other one removes it.
+    pub fn was_left(&self) -> bool {
+        self.was_left
+    }
+
     pub(super) fn acquire(
         directory: &Path,
         container: &ContainerId,
         deadline: Deadline,
         signals: &mut Signals,
     ) -> Result<Self, LedgerError> {
-        let path = directory.join(container.as_str());
+        let path = path_of(directory, container);
         let mut pause = Duration::from_millis(1);
         loop {
             if let Some(lock) = try_lock(&path)? {
@@ -46,19 +58,33 @@ impl Lock {
     }
 }
 
-fn try_lock(path: &Path) -> Result<Option<Lock>, LedgerError> {
-    let mut options = OpenOptions::new();
-    // Neither through a link, nor waiting for a FIFO's reader.
-    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
-    options.write(true).create(true).truncate(false).mode(0o600).custom_flags(flags.bits());
-    let file = options.open(path).map_err(LedgerError::io("open", path))?;
+/// The lock at `path`, unless another call holds it.
+pub(super) fn try_lock(path: &Path) -> Result<Option<Lock>, LedgerError> {
+    let Some((file, was_left)) = open(path).map_err(LedgerError::io("open", path))? else { return Ok(None) };
     match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
         // Its last holder may have removed the file between our open and our lock.
-        Ok(file) if is_file_at(&file, path) => Ok(Some(Lock { path: path.to_owned(), _file: file })),
+        Ok(file) if is_file_at(&file, path) => {
+            Ok(Some(Lock { path: path.to_owned(), _file: file, was_left }))
+        }
         Ok(_) | Err((_, Errno::EWOULDBLOCK)) => Ok(None),
         Err((_, errno)) => {
             Err(LedgerError::Io { action: "lock", path: path.to_owned(), source: errno.into() })
         }
+    }
+}
+
+/// The lock's file, and whether it was there already; none where it has gone meanwhile.
+fn open(path: &Path) -> io::Result<Option<(File, bool)>> {
+    // Neither through a link, nor waiting for a FIFO's reader.
+    let flags = (OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits();
+    let made = OpenOptions::new().write(true).create_new(true).mode(0o600).custom_flags(flags).open(path);
+    match made {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        made => return made.map(|file| Some((file, false))),
+    }
+    match OpenOptions::new().write(true).custom_flags(flags).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        opened => opened.map(|file| Some((file, true))),
     }
 }
 

@@ -1,4 +1,4 @@
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt, symlink};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -514,10 +514,49 @@ fn a_sweep_takes_what_killed_calls_left_and_nothing_else() {
     file.set_modified(std::time::SystemTime::now() - Duration::from_secs(3600)).unwrap();
     let record = File::options().append(true).open(state.record()).unwrap();
     record.set_modified(std::time::SystemTime::now() - Duration::from_secs(3600)).unwrap();
+    // The beginning of a container's file is stale as soon as nobody holds the container.
+    for name in ["records/.dead@eth0", "records/.held@eth0", "orphans/.dead@eth0.1"] {
+        let path = state.root.join(name);
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path.parent().unwrap()).unwrap();
+        std::fs::write(path, "half a pl").unwrap();
+    }
     state.ledger.sweep();
     assert_eq!(state.names("locks"), ["held"]);
-    assert_eq!(state.names("records"), [".fresh", "c1@eth0"]);
+    assert_eq!(state.names("records"), [".fresh", ".held@eth0", "c1@eth0"]);
+    assert_eq!(state.names("orphans"), Vec::<String>::new());
     drop(held);
+}
+
+#[test]
+fn a_killed_call_is_traced_by_what_it_left() {
+    let state = State::new();
+    let key = key("c1", "eth0");
+    drop(state.lock("other").unwrap());
+    for directory in ["records", "definitions"] {
+        std::fs::DirBuilder::new().mode(0o700).create(state.root.join(directory)).unwrap();
+    }
+    assert!(!state.ledger.has_traces(&key));
+    for left in ["records/c1@eth0", "locks/c1"] {
+        let path = state.root.join(left);
+        std::fs::write(&path, "").unwrap();
+        assert!(state.ledger.has_traces(&key), "{left}");
+        std::fs::remove_file(path).unwrap();
+    }
+    for left in ["records/.c1@eth0", "records/.c11@eth0", "definitions/.c1@0badcafe", "definitions/lan"] {
+        std::fs::write(state.root.join(left), "half").unwrap();
+    }
+    state.ledger.remove_beginnings(&key.container);
+    assert_eq!(state.names("records"), [".c11@eth0"]);
+    assert_eq!(state.names("definitions"), ["lan"]);
+}
+
+#[test]
+fn a_lock_tells_whether_its_holder_was_killed() {
+    let state = State::new();
+    assert!(!state.lock("c1").unwrap().was_left());
+    assert!(!state.lock("c1").unwrap().was_left(), "the one before has removed it");
+    std::fs::write(state.root.join("locks/c1"), "").unwrap();
+    assert!(state.lock("c1").unwrap().was_left());
 }
 
 #[test]

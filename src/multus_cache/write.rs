@@ -31,11 +31,12 @@ pub fn write(directory: &Path, record: &Record) -> Result<bool, LedgerError> {
         // Multus's name for it can be longer than a file's may be; it does without a result then.
         if let (Some(result), true) = (result, name.len() < 255) {
             let cached = json!(cached(record, attachment, result));
-            write_file(&beside, &name, cached.to_string().as_bytes())?;
+            write_file(&beside, &name, &name, cached.to_string().as_bytes())?;
         }
     }
     let delegates: Vec<Value> = remaining.iter().map(|(_, attachment, _)| delegate(attachment)).collect();
-    write_file(directory, container.as_str(), json!(delegates).to_string().as_bytes())?;
+    let name = container.as_str();
+    write_file(directory, name, name, json!(delegates).to_string().as_bytes())?;
     Ok(true)
 }
 

@@ -92,6 +92,7 @@ fn make_plan(
     let api = session.cluster.as_mut().map_or(Api::Absent, Api::Asked);
     let on_outage = if must_publish { OnOutage::Refuse } else { OnOutage::UseCopies };
     let mut definitions = prepare::finder(session.config, NodeDefinitions::default(), api, on_outage);
+    definitions.copies.writer = Some(sandbox.container.clone());
     prepare::plan(session.config, &session.path, sandbox, Some(inside), pod, wishes, &mut definitions)
 }
 
@@ -156,7 +157,7 @@ fn hold_container(
     asks_nothing: bool,
     deadline: Deadline,
 ) -> Result<Option<Lock>, Error> {
-    match session.ledger.lock(&sandbox.container, deadline, session.delegates.signals()) {
+    match session.hold(&sandbox.container, deadline) {
         Ok(lock) => Ok(Some(lock)),
         Err(error @ (LedgerError::Io { .. } | LedgerError::Untrusted { .. })) if asks_nothing => {
             log::warn!("{error}; the pod runs unrecorded");

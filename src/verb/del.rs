@@ -10,6 +10,7 @@ use crate::cni::error::{Code, Error};
 use crate::cni::request::Sandbox;
 use crate::cni::result::AttachmentResult;
 use crate::deadline::Deadline;
+use crate::delegate;
 use crate::ledger::{Event, LedgerError, Record};
 use crate::multus_cache::{self, MultusCache, Remembered};
 use crate::plan::{Attachment, Role};
@@ -24,8 +25,8 @@ pub(super) fn del(session: &mut Session<'_>, sandbox: &Sandbox) -> Result<(), Er
     let deadline = Deadline::after(Deadline::DEL);
     // Stopping halfway would leave more behind than going on, which ends within the limit.
     session.delegates.signals().ignore_stop();
-    // A second DEL of a pod that asked for nothing costs one look.
-    if !session.ledger.has(&key_of(sandbox)) {
+    // A DEL of a pod that asked for nothing costs a few looks, and no lock.
+    if !session.ledger.has_traces(&key_of(sandbox)) {
         return without_record(session, sandbox, deadline).map_err(about);
     }
     let _lock = lock(session, sandbox, deadline).map_err(about)?;
@@ -46,7 +47,7 @@ fn lock(
     sandbox: &Sandbox,
     deadline: Deadline,
 ) -> Result<Option<crate::ledger::Lock>, Error> {
-    match session.ledger.lock(&sandbox.container, deadline.share(2), session.delegates.signals()) {
+    match session.hold(&sandbox.container, deadline.share(2)) {
         Ok(lock) => Ok(Some(lock)),
         Err(error @ (LedgerError::Busy(_) | LedgerError::Stopped)) => Err(error.into()),
         Err(error) => {
@@ -67,6 +68,9 @@ pub(super) fn tear_down(
     netns: &str,
     deadline: Deadline,
 ) -> Result<(), Error> {
+    if record.complete.is_none() {
+        delegate::outlast(&record.plan.key.container);
+    }
     let netns = living_netns(record, netns);
     let remaining: Vec<_> =
         record.remaining().map(|(at, attachment, result)| (at, attachment, result.cloned())).collect();

@@ -87,7 +87,7 @@ pub(super) fn tear_down_one(
 ) -> Result<(), Error> {
     let key = &record.plan.key;
     let now = Deadline::after(std::time::Duration::ZERO);
-    let _lock = match session.ledger.lock(&key.container, now, session.delegates.signals()) {
+    let _lock = match session.hold(&key.container, now) {
         Ok(lock) => lock,
         Err(LedgerError::Busy(_)) => return Ok(()),
         Err(error) => return Err(error.into()),

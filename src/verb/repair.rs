@@ -132,7 +132,7 @@ impl<'a> Mender<'a> {
         let key: &Key = &record.plan.key;
         let session = &mut self.0;
         let patience = Deadline::after(PATIENCE);
-        let _lock = session.ledger.lock(&key.container, patience, session.delegates.signals())?;
+        let _lock = session.hold(&key.container, patience)?;
         match session.ledger.read(key)? {
             Some(current) if current == *record => work(session, record, Deadline::after(Deadline::OTHER)),
             _ => {

@@ -1,0 +1,146 @@
+//! Braid killed before each system call that changes something, one run for each, and what the calls after
+//! it find and leave.
+//!
+//! [`injection`] kills, [`stage`] is the node and the calls on it. A point is one occurrence of one system
+//! call in one scenario; it is visited once for each way in which a runtime may go on: DEL twice, or GC. Then
+//! the container is added and deleted again, and so is another one in the same sandbox. After each of these
+//! steps the node and the sandbox must look as before.
+//!
+//! The executable is the one that `scripts/build` makes for nodes. `scripts/test` visits every point of four
+//! scenarios; `scripts/crash` those of all of them, and goes on in both ways.
+
+mod injection;
+mod stage;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use serde_json::json;
+
+use crate::node::{Node, PLUGIN_DIR};
+use injection::Point;
+use stage::{Mode, Recovery, Scenario, Stage, Verb};
+
+/// Visits every point of a scenario, and says how many there were.
+fn visit(scenario: Scenario, ways: &[Recovery]) {
+    let stage = Stage::new(scenario);
+    let mut pod = stage.pod();
+    let mut points = 0;
+    for (scope, call) in stage.calls(&mut pod) {
+        for number in 1.. {
+            let point = Point { scope, call: call.clone(), number };
+            if !stage.visit(&mut pod, &point, ways) {
+                break;
+            }
+            points += 1;
+        }
+    }
+    assert!(points > 10, "{scenario}: {points} points are too few to be all");
+    eprintln!("{scenario}: {points} crash points visited, {} kills", points * ways.len());
+}
+
+const fn scenario(verb: Verb, mode: Mode, extras: usize) -> Scenario {
+    Scenario { verb, mode, extras, moves_default_route: false, publishes: false }
+}
+
+// What `scripts/test` visits.
+
+#[test]
+fn add_delegating_with_a_default_route_moved() {
+    visit(
+        Scenario { moves_default_route: true, ..scenario(Verb::Add, Mode::Delegating, 1) },
+        &[Recovery::Del],
+    );
+}
+
+#[test]
+fn add_chained_with_a_status_published() {
+    visit(Scenario { publishes: true, ..scenario(Verb::Add, Mode::Chained, 1) }, &[Recovery::Gc]);
+}
+
+#[test]
+fn del_chained() {
+    visit(scenario(Verb::Del, Mode::Chained, 1), &[Recovery::Del]);
+}
+
+#[test]
+fn gc_delegating() {
+    visit(scenario(Verb::Gc, Mode::Delegating, 1), &[Recovery::Gc]);
+}
+
+// What `scripts/crash` visits.
+
+fn visit_all(verb: Verb, mode: Mode) {
+    for extras in 1..=3 {
+        for (moves_default_route, publishes) in [(false, false), (true, false), (false, true), (true, true)] {
+            // Routes and status are ADD's alone.
+            if verb == Verb::Add || !(moves_default_route || publishes) {
+                let scenario = Scenario { verb, mode, extras, moves_default_route, publishes };
+                visit(scenario, &[Recovery::Del, Recovery::Gc]);
+            }
+        }
+    }
+}
+
+#[test]
+#[ignore = "takes long: scripts/crash"]
+fn all_of_add_delegating() {
+    visit_all(Verb::Add, Mode::Delegating);
+}
+
+#[test]
+#[ignore = "takes long: scripts/crash"]
+fn all_of_add_chained() {
+    visit_all(Verb::Add, Mode::Chained);
+}
+
+#[test]
+#[ignore = "takes long: scripts/crash"]
+fn all_of_del() {
+    visit_all(Verb::Del, Mode::Delegating);
+    visit_all(Verb::Del, Mode::Chained);
+}
+
+#[test]
+#[ignore = "takes long: scripts/crash"]
+fn all_of_gc() {
+    visit_all(Verb::Gc, Mode::Delegating);
+    visit_all(Verb::Gc, Mode::Chained);
+}
+
+// What plugins leave running.
+
+/// A plugin dies with Braid. Its IPAM plugin does not, and reserves the address after the DEL that gives it
+/// back, unless that waits.
+#[test]
+fn an_ipam_plugin_that_outlives_a_killed_add_has_ended_before_del_gives_its_address_back() {
+    let node = Node::new();
+    let slow = format!("#!/bin/sh\n[ $CNI_COMMAND = DEL ] || sleep 2\nexec {PLUGIN_DIR}/host-local\n");
+    node.write("bin/host-local", &slow);
+    fs::set_permissions(node.path("bin/host-local"), fs::Permissions::from_mode(0o755)).unwrap();
+    let before = node.dump();
+    let pod = node.pod("team-a", "web");
+    let config = json!({"delegates": [node.bridge("cni0", "10.1.0.0/24")]});
+    let killed = pod.add(config).start();
+    // The bridge plugin makes the interface before it asks for an address.
+    wait_until(|| !pod.links().is_empty());
+    std::thread::sleep(Duration::from_millis(300));
+    killed.signal(Signal::SIGKILL);
+    killed.wait();
+    let deleted = pod.del().run();
+    deleted.assert_success();
+    std::thread::sleep(Duration::from_millis(2500));
+    assert_eq!((node.reservations("cni0"), pod.links()), (vec![], vec![]));
+    assert_eq!(node.leftovers(&before), Vec::<String>::new());
+    assert!(deleted.took > Duration::from_millis(800), "nothing was waited for: {:?}", deleted.took);
+}
+
+fn wait_until(condition: impl Fn() -> bool) {
+    let started = Instant::now();
+    while !condition() {
+        assert!(started.elapsed() < Duration::from_secs(30), "it does not come");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}

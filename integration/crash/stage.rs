@@ -1,0 +1,310 @@
+//! The node on which Braid is killed: what is called, how a runtime goes on, and that nothing is left.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::fs;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+
+use braid::netns::Netns;
+use serde_json::{Value, json};
+
+use super::injection::{Point, Scope, calls_made, executable, killer, observer};
+use crate::apiserver::ApiServer;
+use crate::call::{Call, Outcome};
+use crate::kubelet::{Kubelet, pod as allocated};
+use crate::node::{Node, PLUGIN_DIR};
+use crate::pod::Pod;
+
+const VF: &str = "nic.example.com/vf";
+const DEVICE: &str = "0000:18:02.5";
+
+/// The call that is killed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Verb {
+    Add,
+    Del,
+    Gc,
+}
+
+/// How Braid stands on the node.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Mode {
+    Delegating,
+    Chained,
+}
+
+/// How the runtime goes on.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Recovery {
+    /// DEL, and DEL again.
+    Del,
+    /// The container is forgotten, and GC finds it stale.
+    Gc,
+}
+
+/// What happens on the node.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Scenario {
+    pub(super) verb: Verb,
+    pub(super) mode: Mode,
+    /// One to three extra networks: a bridge; a chain of ptp and portmap; a plugin that knows GC.
+    pub(super) extras: usize,
+    /// The pod's default routes, of both families, go to the first of them.
+    pub(super) moves_default_route: bool,
+    /// There is an API: it has the definitions and takes the status, and the first network has a device.
+    pub(super) publishes: bool,
+}
+
+impl fmt::Display for Scenario {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { verb, mode, extras, .. } = self;
+        write!(f, "{verb:?}, {mode:?}, {extras} extra")?;
+        let more = [(self.moves_default_route, "default route moved"), (self.publishes, "status on")];
+        more.iter().filter(|(is_on, _)| *is_on).try_for_each(|(_, text)| write!(f, ", {text}"))
+    }
+}
+
+/// A node of a scenario.
+pub(super) struct Stage {
+    // They go before the node's directory does.
+    _servers: Option<(ApiServer, Kubelet)>,
+    scenario: Scenario,
+    node: Node,
+    config: Value,
+    /// The node after one pod has come and gone, and an empty sandbox.
+    before: BTreeSet<String>,
+}
+
+impl Stage {
+    pub(super) fn new(scenario: Scenario) -> Self {
+        let node = Node::new();
+        node.recorder("blue");
+        let config = match scenario.mode {
+            Mode::Delegating => json!({"delegates": [node.bridge("cni0", "10.1.0.0/24 fd01::/64")]}),
+            Mode::Chained => json!({}),
+        };
+        let mut stage = Self { _servers: None, scenario, node, config, before: BTreeSet::new() };
+        stage.config["keepClusterRoutes"] = json!(["10.96.0.0/12", "fd96::/108"]);
+        stage.define();
+        // What plugins keep for every pod is made by the first one: bridges, the chains of portmap.
+        let pod = stage.pod();
+        stage.attach(&pod);
+        stage.detach(&pod);
+        let before = stage.dump(&pod);
+        drop(pod);
+        Self { before, ..stage }
+    }
+
+    /// The definitions: files of the node, or objects of the API, which has the pod then too.
+    fn define(&mut self) {
+        let mut networks = self.networks();
+        if !self.scenario.publishes {
+            for (name, config) in networks {
+                self.node.define("team-a", name, config);
+            }
+            return;
+        }
+        let host = Netns::open(self.node.host().path().as_ref()).unwrap();
+        let server = host.run(ApiServer::start).unwrap();
+        server.add_pod("team-a", "web", "uid-web", json!({}));
+        networks[0].1["capabilities"] = json!({"deviceID": true, "CNIDeviceInfoFile": true});
+        for (name, config) in networks {
+            let resource = if name == "lan" { VF } else { "" };
+            let annotations = json!({"k8s.v1.cni.cncf.io/resourceName": resource});
+            server.objects().put(json!({
+                "kind": "NetworkAttachmentDefinition",
+                "metadata": {"namespace": "team-a", "name": name, "annotations": annotations},
+                "spec": {"config": config.to_string()},
+            }));
+        }
+        let info = json!({"type": "pci", "version": "1.1.0", "pci": {"pci-address": DEVICE}});
+        self.node.write(&format!("devinfo/dp/nic.example.com-vf-{DEVICE}-device.json"), &info.to_string());
+        let socket = self.node.path("kubelet/kubelet.sock");
+        let devices = json!([{"resourceName": VF, "deviceIds": [DEVICE]}]);
+        let kubelet = Kubelet::start(&socket).get([allocated("team-a", "web", devices)]);
+        let of_cluster = [
+            ("kubeconfig", json!(server.usual_kubeconfig())),
+            ("kubeletSocket", json!(socket)),
+            ("deviceInfoDir", json!(self.node.path("devinfo"))),
+        ];
+        for (key, value) in of_cluster {
+            self.config[key] = value;
+        }
+        self._servers = Some((server, kubelet));
+    }
+
+    fn networks(&self) -> Vec<(&'static str, Value)> {
+        let ipam = |subnets| self.node.host_local(subnets);
+        let lan = json!({
+            "cniVersion": "1.0.0", "type": "bridge", "bridge": "br-lan", "isGateway": true, "ipam": ipam("10.9.0.0/24 fd09::/64"),
+        });
+        let ported = json!({"cniVersion": "1.0.0", "name": "ported", "plugins": [
+            {"type": "ptp", "ipam": ipam("10.8.0.0/24")},
+            {"type": "portmap", "capabilities": {"portMappings": true}},
+        ]});
+        let blue = json!({"cniVersion": "1.1.0", "type": "blue", "link": true, "addresses": ["10.7.0.2/24"]});
+        let all = [("lan", lan), ("ported", ported), ("blue", blue)];
+        all.into_iter().take(self.scenario.extras).collect()
+    }
+
+    /// What the pod's annotation says.
+    fn asked(&self) -> Value {
+        let mut lan = json!({"name": "lan"});
+        if self.scenario.moves_default_route {
+            lan["default-route"] = json!(["10.9.0.1", "fd09::1"]);
+        }
+        let ports = json!([{"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}]);
+        let all = [lan, json!({"name": "ported", "portMappings": ports}), json!({"name": "blue"})];
+        all.into_iter().take(self.scenario.extras).collect()
+    }
+
+    pub(super) fn pod(&self) -> Pod<'_> {
+        self.node.pod("team-a", "web")
+    }
+
+    // Calls.
+
+    fn call<'c>(&'c self, verb: &str, pod: &'c Pod<'_>) -> Call<'c> {
+        let call = self.node.call(verb, self.config.clone());
+        call.of_pod(pod).networks_json(self.asked()).program(executable())
+    }
+
+    fn add<'c>(&'c self, pod: &'c Pod<'_>, primary: &Value) -> Call<'c> {
+        let call = self.call("ADD", pod);
+        if primary.is_null() { call } else { call.prev_result(primary.clone()) }
+    }
+
+    fn gc(&self) -> Call<'_> {
+        let call = self.node.call("GC", self.config.clone()).program(executable());
+        call.with(json!({"cniVersion": "1.1.0", "cni.dev/valid-attachments": []}))
+    }
+
+    /// The primary before a chained Braid; there is none before a delegating one.
+    fn primary(&self, verb: &str, pod: &Pod<'_>) -> Value {
+        if self.scenario.mode == Mode::Delegating {
+            return Value::Null;
+        }
+        let mut config = self.node.bridge("cni0", "10.1.0.0/24 fd01::/64");
+        config["name"] = json!("node");
+        let call = Call::again(&self.node, verb, config).of_pod(pod);
+        call.program(Path::new(PLUGIN_DIR).join("bridge")).run().assert_success()
+    }
+
+    /// ADD of the whole chain.
+    fn attach(&self, pod: &Pod<'_>) {
+        let primary = self.primary("ADD", pod);
+        self.add(pod, &primary).run().assert_success();
+        let extras = (1..=self.scenario.extras).map(|number| format!("net{number}"));
+        assert_eq!(pod.links(), ["eth0".to_owned()].into_iter().chain(extras).collect::<Vec<_>>());
+    }
+
+    /// DEL of the whole chain, as after an ADD that has failed: without a result.
+    fn detach(&self, pod: &Pod<'_>) {
+        self.call("DEL", pod).run().assert_success();
+        self.primary("DEL", pod);
+    }
+
+    /// The call that is to be killed, up to its start.
+    fn prepared<'c>(&'c self, pod: &'c Pod<'_>) -> Call<'c> {
+        // As on a node where Braid was installed a moment ago.
+        let _ = fs::remove_dir_all(self.node.path("state"));
+        if self.scenario.verb == Verb::Add {
+            let primary = self.primary("ADD", pod);
+            return self.add(pod, &primary);
+        }
+        self.attach(pod);
+        if self.scenario.verb == Verb::Del { self.call("DEL", pod) } else { self.gc() }
+    }
+
+    fn run(&self, pod: &Pod<'_>, program: PathBuf) -> Outcome {
+        self.prepared(pod).program(program).run()
+    }
+
+    // Points.
+
+    /// The calls that an unharmed run makes.
+    pub(super) fn calls(&self, pod: &mut Pod<'_>) -> Vec<(Scope, String)> {
+        let mut all = Vec::new();
+        for scope in Scope::ALL {
+            self.rename(pod, &format!("{scope:?}"));
+            self.run(pod, observer(&self.node, scope)).assert_success();
+            self.recover(pod, Recovery::Del);
+            self.assert_nothing_left(pod, "an unharmed run");
+            all.extend(calls_made(&self.node).into_iter().map(|call| (scope, call)));
+        }
+        all
+    }
+
+    /// Kills at the point, once for each way to go on. Whether there is such a point.
+    pub(super) fn visit(&self, pod: &mut Pod<'_>, point: &Point, ways: &[Recovery]) -> bool {
+        for &recovery in ways {
+            let _where = Where(format!("{}, killed at {point}, then {recovery:?}", self.scenario));
+            self.rename(pod, &format!("{}{}-{recovery:?}", point.call, point.number));
+            let outcome = self.run(pod, killer(&self.node, point));
+            let killed = outcome.status.signal() == Some(9);
+            if !killed {
+                outcome.assert_success();
+            }
+            self.recover(pod, recovery);
+            self.assert_nothing_left(pod, "the kill");
+            if !killed {
+                return false;
+            }
+            self.attach_again(pod, recovery);
+        }
+        true
+    }
+
+    /// Another container in the same sandbox.
+    fn rename(&self, pod: &mut Pod<'_>, name: &str) {
+        pod.container = name.replace('_', "-").to_lowercase();
+    }
+
+    fn recover(&self, pod: &Pod<'_>, recovery: Recovery) {
+        for _ in 0..2 {
+            match recovery {
+                Recovery::Del => self.detach(pod),
+                Recovery::Gc => {
+                    self.gc().run().assert_success();
+                    self.primary("DEL", pod);
+                }
+            }
+        }
+    }
+
+    /// The same container again after DEL, and another one.
+    fn attach_again(&self, pod: &mut Pod<'_>, recovery: Recovery) {
+        if recovery == Recovery::Del {
+            self.attach(pod);
+            self.detach(pod);
+        }
+        let other = format!("{}-new", pod.container);
+        self.rename(pod, &other);
+        self.attach(pod);
+        self.detach(pod);
+        self.assert_nothing_left(pod, "another ADD and DEL");
+    }
+
+    fn dump(&self, pod: &Pod<'_>) -> BTreeSet<String> {
+        self.node.dump().into_iter().chain(pod.netns().dump("sandbox")).collect()
+    }
+
+    #[track_caller]
+    fn assert_nothing_left(&self, pod: &Pod<'_>, what: &str) {
+        let sandbox = pod.netns().dump("sandbox").into_iter().filter(|line| !self.before.contains(line));
+        let left: Vec<String> = self.node.leftovers(&self.before).into_iter().chain(sandbox).collect();
+        assert_eq!(left, Vec::<String>::new(), "after {what}");
+    }
+}
+
+/// Says where a test was when it failed.
+struct Where(String);
+
+impl Drop for Where {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", self.0);
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! What the plugins of a killed Braid have left running. A plugin dies with Braid, and its own children do
+//! not: an IPAM plugin would go on, and reserve an address after the DEL that has given it back.
+//!
+//! They are known by what each process inherits: our variables in its environment, and the process group
+//! that its plugin was started in. What is meant to outlive the call has made a session of its own, and is
+//! left alone.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::thread::sleep;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, geteuid};
+
+use crate::cni::request::{ContainerId, DEPTH_VARIABLE};
+use crate::deadline::Deadline;
+
+/// How long they may finish what they have begun, which is better than to cut it short.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long they are waited for in all: one that is stuck in the kernel ends when that lets it.
+const LIMIT: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(10);
+/// As much of an environment as is read; ours is a few KiB.
+const MAX_ENVIRONMENT_BYTES: u64 = 256 << 10;
+
+/// Waits until no process is left of the plugins that a killed call for `container` has started, and kills
+/// those that do not end. The lock of the container must be held, so that no other call is at work.
+pub(crate) fn outlast(container: &ContainerId) {
+    let (patience, limit) = (Deadline::after(PATIENCE), Deadline::after(LIMIT));
+    loop {
+        let survivors = find(container);
+        if survivors.is_empty() {
+            return;
+        }
+        if limit.remaining().is_zero() {
+            log::warn!("processes of a killed call for container {container} do not end: {survivors:?}");
+            return;
+        }
+        if patience.remaining().is_zero() {
+            for process in survivors {
+                let _ = kill(Pid::from_raw(process), Signal::SIGKILL);
+            }
+        }
+        sleep(PAUSE);
+    }
+}
+
+fn find(container: &ContainerId) -> Vec<i32> {
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let processes = processes.filter_map(|entry| {
+        let process: i32 = entry.file_name().to_str()?.parse().ok()?;
+        is_survivor(&entry.path(), container).then_some(process)
+    });
+    processes.collect()
+}
+
+fn is_survivor(process: &Path, container: &ContainerId) -> bool {
+    // Only root's: what runs in a pod as somebody else cannot hold its teardown up.
+    let is_ours = process.metadata().is_ok_and(|metadata| metadata.uid() == geteuid().as_raw());
+    is_ours && is_in_group(process) && has_our_variables(process, container)
+}
+
+/// Whether a process lives, in a group that is not its session's first: see [`super::spawn`].
+fn is_in_group(process: &Path) -> bool {
+    let status = std::fs::read_to_string(process.join("stat")).unwrap_or_default();
+    // After the name, which may hold anything: state, parent, group, session.
+    let mut fields = status.rsplit(')').next().unwrap_or_default().split_ascii_whitespace();
+    let (state, group, session) = (fields.next(), fields.nth(1), fields.next());
+    state.is_some_and(|state| !matches!(state, "Z" | "X")) && group != session
+}
+
+fn has_our_variables(process: &Path, container: &ContainerId) -> bool {
+    let Ok(file) = File::open(process.join("environ")) else { return false };
+    let mut bytes = Vec::new();
+    if file.take(MAX_ENVIRONMENT_BYTES).read_to_end(&mut bytes).is_err() {
+        return false;
+    }
+    let wanted = [format!("{DEPTH_VARIABLE}=1"), format!("CNI_CONTAINERID={container}")];
+    wanted.iter().all(|wanted| bytes.split(|byte| *byte == 0).any(|variable| variable == wanted.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::process::CommandExt;
+    use std::process::{Child, Command};
+    use std::time::Instant;
+
+    fn container() -> ContainerId {
+        format!("survivor-{}", std::process::id()).parse().unwrap()
+    }
+
+    /// A process that a plugin of a killed call for the container could have left.
+    fn left(seconds: &str, change: impl FnOnce(&mut Command) -> &mut Command) -> Child {
+        let mut command = Command::new("sleep");
+        command.arg(seconds).process_group(0);
+        command.env(DEPTH_VARIABLE, "1").env("CNI_CONTAINERID", container().as_str());
+        change(&mut command);
+        command.spawn().unwrap()
+    }
+
+    fn outlasted() -> Duration {
+        let started = Instant::now();
+        outlast(&container());
+        started.elapsed()
+    }
+
+    #[test]
+    fn what_ends_by_itself_is_waited_for() {
+        let mut child = left("0.5", |command| command);
+        // A child of ours stays a zombie, which is as good as gone.
+        let took = outlasted();
+        assert!(took >= Duration::from_millis(300) && took < Duration::from_secs(4), "{took:?}");
+        assert!(child.wait().unwrap().success());
+    }
+
+    #[test]
+    fn what_does_not_end_is_killed() {
+        let mut child = left("60", |command| command);
+        let took = outlasted();
+        assert!(took >= PATIENCE && took < LIMIT, "{took:?}");
+        assert!(!child.wait().unwrap().success());
+    }
+
+    #[test]
+    fn others_are_left_alone() {
+        let mut others = [
+            left("60", |command| command.env("CNI_CONTAINERID", "another")),
+            left("60", |command| command.env_remove(DEPTH_VARIABLE)),
+            left("60", Command::env_clear),
+            session_of_its_own(),
+        ];
+        let took = outlasted();
+        assert!(took < Duration::from_secs(2), "{took:?}");
+        for other in &mut others {
+            assert!(other.try_wait().unwrap().is_none(), "it was killed");
+            other.kill().unwrap();
+            other.wait().unwrap();
+        }
+    }
+
+    fn session_of_its_own() -> Child {
+        let mut command = Command::new("setsid");
+        command.args(["sleep", "60"]).env(DEPTH_VARIABLE, "1").env("CNI_CONTAINERID", container().as_str());
+        let child = command.spawn().unwrap();
+        // Until it has called setsid(2), it is in our group.
+        std::thread::sleep(Duration::from_millis(200));
+        child
+    }
+}

@@ -90,7 +90,7 @@ fn lay_out<'n>(node: &'n Node, files: &[(&str, &str)]) -> (Chroot<'n>, ApiServer
 
     let mut root = Chroot::new(node, "root");
     root.copy(&executable(), "/opt/cni/bin/braid");
-    ["bridge", "host-local"].into_iter().for_each(|plugin| root.copy_plugin(plugin));
+    ["bridge", "host-local"].into_iter().for_each(|plugin| root.copy_plugin(plugin, "/opt/cni/bin"));
     for (path, contents) in files {
         root.write(path, contents);
     }

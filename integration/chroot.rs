@@ -49,10 +49,10 @@ impl<'n> Chroot<'n> {
         fs::write(to, text).unwrap();
     }
 
-    /// Copies one of Debian's plugins, and the libraries that it is linked with.
-    pub(crate) fn copy_plugin(&self, name: &str) {
+    /// Copies one of Debian's plugins into a directory, and the libraries that it is linked with.
+    pub(crate) fn copy_plugin(&self, name: &str, directory: &str) {
         let plugin = Path::new(PLUGIN_DIR).join(name);
-        self.copy(&plugin, &format!("/opt/cni/bin/{name}"));
+        self.copy(&plugin, &format!("{directory}/{name}"));
         let linked = succeed("ldd", &[plugin.to_str().unwrap()]);
         for library in linked.split_whitespace().filter(|word| word.starts_with('/')) {
             self.copy(Path::new(library), library);

@@ -508,35 +508,72 @@ fn the_manifests_grant_what_is_used_and_nothing_else_is_used() {
     assert_eq!(with(vec!["rbac.yaml"]), expected([true, true, true, false, false]));
     assert_eq!(with(vec!["rbac.yaml", "rbac-pods.yaml"]), expected([true, true, true, true, false]));
     assert_eq!(with(vec!["rbac.yaml", "rbac-names.yaml"]), expected([true, true, true, false, true]));
+    // What the DaemonSet's pods may do is nothing that the nodes may.
+    assert_eq!(with(vec!["rbac-installer.yaml"]), expected([false; 5]));
+}
+
+/// The DaemonSet's pods ask for two things, by name, in their namespace.
+#[test]
+fn the_installer_may_do_what_it_does_and_nothing_else() {
+    let ask = |manifests, user: &User, namespace: &str, account: &str| {
+        let server = ApiServer::with(Setup { manifests, ..Setup::default() });
+        for (kind, version, name) in [
+            ("ServiceAccount", "v1", account),
+            ("DaemonSet", "apps/v1", account),
+            ("ServiceAccount", "v1", "other"),
+        ] {
+            server.objects().put(json!({
+                "apiVersion": version, "kind": kind, "metadata": {"namespace": namespace, "name": name}
+            }));
+        }
+        let mut cluster = cluster(&server.kubeconfig(json!({"token": server.token(user, 3600)})));
+        let object = format!("{namespace}/{account}").parse().unwrap();
+        let token = cluster.token(&object, Duration::from_secs(3600)).map(|_| ());
+        let daemon_set = cluster.is_leaving(&object).map(|_| ());
+        [token, daemon_set].map(|answer| match answer {
+            Ok(()) => true,
+            Err(ClusterError::Forbidden { kubectl, .. }) => {
+                assert!(kubectl.contains("create role ") && !kubectl.contains("clusterrole"), "{kubectl}");
+                false
+            }
+            Err(error) => panic!("{error}"),
+        })
+    };
+    let all = || vec!["rbac.yaml", "rbac-installer.yaml"];
+    assert_eq!(ask(all(), &User::installer(), "braid", "braid"), [true, true]);
+    assert_eq!(ask(all(), &User::braid(), "braid", "braid"), [false, false]);
+    assert_eq!(ask(all(), &User::installer(), "braid", "default"), [false, false]);
+    assert_eq!(ask(all(), &User::installer(), "kube-system", "braid"), [false, false]);
+    assert_eq!(ask(vec!["rbac.yaml"], &User::installer(), "braid", "braid"), [false, false]);
 }
 
 #[test]
-fn the_manifests_belong_together() {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/kubernetes");
-    let mut names: Vec<_> =
-        std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    names.sort();
-    // The roles are in force in the tests above.
-    let expected = [
-        "braid.kubeconfig",
-        "crd.yaml",
-        "namespace.yaml",
-        "rbac-names.yaml",
-        "rbac-pods.yaml",
-        "rbac.yaml",
-        "serviceaccount.yaml",
-    ];
-    assert_eq!(names, expected);
-    let read = |name: &str| -> Value {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/kubernetes").join(name);
-        serde_saphyr::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+fn a_daemon_set_is_there_leaving_gone_or_unknown() {
+    let server = ApiServer::with(Setup { manifests: vec!["rbac-installer.yaml"], ..Setup::default() });
+    let token = server.token(&User::installer(), 3600);
+    let mut cluster = cluster(&server.kubeconfig(json!({ "token": token })));
+    let name = "braid/braid".parse().unwrap();
+    let put = |deletion: Value| {
+        server.objects().put(json!({
+            "apiVersion": "apps/v1", "kind": "DaemonSet",
+            "metadata": {"namespace": "braid", "name": "braid", "deletionTimestamp": deletion},
+        }));
     };
-    assert_eq!(read("namespace.yaml")["metadata"]["name"], "braid");
-    let account = read("serviceaccount.yaml");
-    assert_eq!(account["metadata"], json!({"name": "braid", "namespace": "braid"}));
-    let definition = read("crd.yaml");
-    assert_eq!(definition["metadata"]["name"], "network-attachment-definitions.k8s.cni.cncf.io");
-    assert_eq!(definition["spec"]["versions"][0]["name"], "v1");
+    put(Value::Null);
+    assert_eq!(cluster.is_leaving(&name), Ok(false));
+    put(json!("2026-01-01T00:00:00Z"));
+    assert_eq!(cluster.is_leaving(&name), Ok(true));
+    server.objects().remove("daemonsets", "braid", "braid");
+    assert_eq!(cluster.is_leaving(&name), Ok(true));
+    // A 404 that names no object is the word of something else on the way.
+    server.next("daemonsets", Fault::Answer(404, Vec::new(), "404 page not found\n".to_owned()));
+    assert!(matches!(cluster.is_leaving(&name), Err(ClusterError::Answer { .. })));
+    server.objects().put(json!({
+        "apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": {"namespace": "braid", "name": "other"}
+    }));
+    server
+        .next("daemonsets", Fault::Answer(200, Vec::new(), r#"{"metadata": {"name": "other"}}"#.to_owned()));
+    assert!(matches!(cluster.is_leaving(&name), Err(ClusterError::Answer { .. })));
 }
 
 // 404.

@@ -21,14 +21,16 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use crate::call::NETWORKS;
+use crate::kustomize;
 use crate::node::{Node, text};
 use crate::pod::Pod;
 use crate::readme::machine::{Machine, Sandbox};
 use crate::readme::page::{BLOCKS, PAGE, block, blocks};
 
 /// Each kind of block, and the language that it is written in.
-const KINDS: [(&str, &str); 14] = [
+const KINDS: [(&str, &str); 15] = [
     ("cluster", "sh"),
+    ("daemonset", "sh"),
     ("flow", "text"),
     ("scripts", "sh"),
     ("node", "sh"),
@@ -418,6 +420,33 @@ fn by_command(machine: &Machine) {
     assert_eq!(web.pod.links(), ["data0", "eth0", "net1"]);
     web.del();
     assert_eq!(machine.node.leftovers(&before), Vec::<String>::new());
+}
+
+/// What the page has kubectl apply and delete is there, and is a list of objects. That the rights are
+/// enough, and no more than enough, is tested in `cluster.rs`, whose API server enforces these very files.
+#[test]
+fn the_daemonset_of_the_page_is_there() {
+    let repository = Path::new(REPOSITORY);
+    let mut seen = Vec::new();
+    for line in blocks("daemonset").into_iter().flat_map(|block| block.text.lines()) {
+        let command = line.split(" #").next().unwrap().trim();
+        match *command.split_whitespace().collect::<Vec<_>>().as_slice() {
+            ["kubectl", "apply", "-f", file] => {
+                kustomize::documents(&repository.join(file)).iter().for_each(kustomize::check);
+            }
+            ["kubectl", "apply" | "delete", "-k", overlay] => {
+                let objects = kustomize::render(&repository.join(overlay));
+                assert_eq!(
+                    kustomize::object(&objects, "DaemonSet", "braid")["metadata"]["namespace"],
+                    "braid"
+                );
+            }
+            ["kubectl", "-n", "braid", "delete", "daemonset", "braid", "--cascade=foreground"] => {}
+            _ => panic!("what does {command} do?"),
+        }
+        seen.push(command);
+    }
+    assert_eq!(seen.len(), 4, "{seen:?}");
 }
 
 #[test]

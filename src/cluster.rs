@@ -10,11 +10,13 @@
 mod access;
 mod connection;
 mod credential;
+mod daemon_set;
 mod error;
 mod event;
 mod exec;
 mod question;
 mod retry;
+mod service_account;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -33,7 +35,8 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::runtime::{Builder, Runtime};
 
-pub(crate) use credential::end_of as token_end;
+pub(crate) use access::in_cluster_server;
+pub(crate) use credential::{end_of as token_end, is_due as token_is_due};
 pub use error::{ClusterError, Expiry};
 
 use access::{Access, Source};
@@ -47,6 +50,10 @@ use crate::signal::unless_stopped;
 
 /// The resource of definitions, as `kubectl` and RBAC name it.
 const DEFINITIONS: &str = "network-attachment-definitions.k8s.cni.cncf.io";
+/// The resource that the nodes' pod of Braid's own belongs to.
+const DAEMON_SETS: &str = "daemonsets.apps";
+/// What a service account's tokens are asked of.
+const TOKENS: &str = "serviceaccounts/token";
 /// The largest definition that is read: etcd keeps none that is much larger.
 const MAX_DEFINITION_BYTES: usize = 1 << 20;
 /// The most names that are asked for.

@@ -133,6 +133,14 @@ checked_name!(
 );
 
 checked_name!(
+    /// The name of an object of the Kubernetes API: a DNS-1123 subdomain of at most 253 bytes.
+    ObjectName,
+    InvalidObjectName,
+    "object",
+    check_subdomain
+);
+
+checked_name!(
     /// The name of a network interface in the pod (`CNI_IFNAME`): what the kernel takes, less what it would
     /// take for something else.
     InterfaceName,
@@ -140,6 +148,45 @@ checked_name!(
     "interface",
     check_interface
 );
+
+/// An object of the Kubernetes API, as `namespace/name`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct NamespacedName {
+    /// Its namespace.
+    pub namespace: Namespace,
+    /// Its name there.
+    pub name: ObjectName,
+}
+
+/// A text that is no `namespace/name`.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum InvalidNamespacedName {
+    /// There is no slash in it.
+    #[error("{0} is not NAMESPACE/NAME")]
+    NoSlash(Quoted),
+    /// What stands before the slash.
+    #[error(transparent)]
+    Namespace(#[from] InvalidNamespace),
+    /// What stands after it.
+    #[error(transparent)]
+    Name(#[from] InvalidObjectName),
+}
+
+impl FromStr for NamespacedName {
+    type Err = InvalidNamespacedName;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let parts = text.split_once('/');
+        let (namespace, name) = parts.ok_or_else(|| InvalidNamespacedName::NoSlash(Quoted::text(text)))?;
+        Ok(Self { namespace: namespace.parse()?, name: name.parse()? })
+    }
+}
+
+impl fmt::Display for NamespacedName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
 
 fn check_label(text: &str) -> Result<(), NameRule> {
     if text.len() <= MAX_LABEL && is_label(text) { Ok(()) } else { Err(NameRule::Label) }
@@ -204,6 +251,21 @@ mod tests {
         let too_long = format!("{longest}d");
         for text in ["", ".", "..", "a.", ".a", "a..b", "a.-b", "a-.b", "A", "a/b", "a b", &too_long] {
             assert_eq!(text.parse::<DefinitionName>().unwrap_err().rule, NameRule::Subdomain, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn objects_have_a_namespace_and_a_name() {
+        let name: NamespacedName = "kube-system/braid.x".parse().unwrap();
+        assert_eq!(
+            (name.namespace.as_str(), name.to_string().as_str()),
+            ("kube-system", "kube-system/braid.x")
+        );
+        let error = |text: &str| text.parse::<NamespacedName>().unwrap_err().to_string();
+        assert_eq!(error("braid"), "\"braid\" is not NAMESPACE/NAME");
+        assert!(error("a.b/c").starts_with("namespace \"a.b\": must be"), "{}", error("a.b/c"));
+        for text in ["a/../b", "a/b/c", "a/", "a/."] {
+            assert!(error(text).starts_with("object "), "{text}");
         }
     }
 

@@ -8,6 +8,7 @@
 //! A command looks at a node, or changes one, and returns what came of it as data; how that is shown is
 //! decided once, by [`console`]. Nothing here runs where `CNI_COMMAND` is set.
 
+mod account;
 mod change;
 mod cli;
 pub mod console;
@@ -15,6 +16,7 @@ mod doctor;
 mod explain;
 mod install;
 mod installation;
+mod keep;
 mod list;
 mod manual;
 mod migrate;
@@ -22,6 +24,7 @@ mod node;
 mod records;
 mod repair;
 mod runtime;
+mod settings;
 mod source;
 mod uninstall;
 mod validate;
@@ -83,7 +86,7 @@ impl CommandError {
     fn exit(&self) -> Exit {
         match self {
             Self::Protocol(error) if error.code == Code::TRY_AGAIN => Exit::NotYet,
-            Self::Install(install::InstallError::Busy(_)) => Exit::NotYet,
+            Self::Install(error) if error.may_pass() => Exit::NotYet,
             _ => Exit::Failed,
         }
     }
@@ -108,6 +111,7 @@ fn carry_out(cli: Cli, console: &mut Console<'_>) -> Result<Exit, CommandError> 
     match cli.command {
         None => Ok(console.help(Cli::command())?),
         Some(Command::Install(install)) => attend(console, "install", || install.run()),
+        Some(Command::Keep(keep)) => keep.run(console),
         Some(Command::Uninstall(uninstall)) => {
             let left = uninstall.run(console)?;
             Ok(console.show(&left)?)

@@ -44,6 +44,11 @@ impl User {
     pub(crate) fn is_master(&self) -> bool {
         self.groups.iter().any(|group| group == "system:masters")
     }
+
+    /// The one of the DaemonSet's pods.
+    pub(crate) fn installer() -> Self {
+        Self::named("system:serviceaccount:braid:braid-installer")
+    }
 }
 
 /// A certificate with its key, in PEM.
@@ -149,7 +154,7 @@ impl Users {
         let token = format!(
             "{}.{}.{}",
             part(json!({"alg": "RS256"})),
-            part(json!({"sub": user.name, "exp": end})),
+            part(json!({"sub": user.name, "iat": now(), "exp": end})),
             part(json!(format!("signature {number}")))
         );
         self.tokens.insert(token.clone(), (user.clone(), end));

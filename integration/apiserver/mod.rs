@@ -36,7 +36,7 @@ pub(crate) use identity::User;
 use identity::{Authority, Pair, Users};
 pub(crate) use objects::status;
 use objects::{Call, Objects, Target};
-pub(crate) use rbac::Right;
+pub(crate) use rbac::{Right, path_of};
 
 /// What the server does in place of answering.
 #[derive(Clone, Debug)]
@@ -353,9 +353,13 @@ impl ApiServer {
 
     /// What Kubernetes puts into a container for its service account.
     pub(crate) fn service_account(&self) -> PathBuf {
+        self.service_account_of(&User::braid())
+    }
+
+    pub(crate) fn service_account_of(&self, user: &User) -> PathBuf {
         let directory = self.directory.path().join("serviceaccount");
         std::fs::create_dir(&directory).unwrap();
-        std::fs::write(directory.join("token"), self.token(&User::braid(), 3600)).unwrap();
+        std::fs::write(directory.join("token"), self.token(user, 3600)).unwrap();
         std::fs::write(directory.join("ca.crt"), self.authority()).unwrap();
         std::fs::write(directory.join("namespace"), "braid").unwrap();
         directory
@@ -518,8 +522,9 @@ fn obey(
 fn with_token(shared: &Shared, target: Option<&Target>, mut request: Value) -> Value {
     let Some(Target { namespace, name: Some(name), .. }) = target else { return request };
     let user = User::service_account(namespace, name);
-    let token = shared.users.lock().unwrap().add_token(&user, 3600);
-    request["status"] = json!({"token": token});
+    let seconds = request["spec"]["expirationSeconds"].as_i64().unwrap();
+    let token = shared.users.lock().unwrap().add_token(&user, seconds);
+    request["status"] = json!({"token": token, "expirationTimestamp": "2026-01-01T00:00:00Z"});
     request
 }
 

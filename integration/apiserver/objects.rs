@@ -22,11 +22,12 @@ pub(crate) struct Target {
 }
 
 /// Group, version, resource and kind of what the double keeps in namespaces.
-const NAMESPACED: [(&str, &str, &str, &str); 4] = [
+const NAMESPACED: [(&str, &str, &str, &str); 5] = [
     ("k8s.cni.cncf.io", "v1", DEFINITIONS, "NetworkAttachmentDefinition"),
     ("", "v1", "pods", "Pod"),
     ("", "v1", "serviceaccounts", "ServiceAccount"),
     ("events.k8s.io", "v1", "events", "Event"),
+    ("apps", "v1", "daemonsets", "DaemonSet"),
 ];
 
 /// The same of what is in none.
@@ -49,8 +50,10 @@ impl Target {
             _ => return None,
         };
         let (known, namespace, resource, rest) = match rest {
-            ["namespaces", namespace, resource, rest @ ..] => (NAMESPACED, *namespace, *resource, rest),
-            [resource, rest @ ..] => (CLUSTER_WIDE, "", *resource, rest),
+            ["namespaces", namespace, resource, rest @ ..] => {
+                (NAMESPACED.as_slice(), *namespace, *resource, rest)
+            }
+            [resource, rest @ ..] => (CLUSTER_WIDE.as_slice(), "", *resource, rest),
             [] => return None,
         };
         known.iter().find(|(g, v, r, _)| *g == group && *v == version && *r == resource)?;
@@ -120,6 +123,8 @@ pub(crate) struct Objects {
     pub(crate) has_no_definitions: bool,
     /// Whether a patch with another UID is a conflict (409) or, as in an API server of today, invalid (422).
     pub(crate) other_uid_is_conflict: bool,
+    /// The seconds that a token lives at most, as a server may be configured.
+    pub(crate) token_seconds: Option<i64>,
     pub(crate) rbac: Rbac,
     /// Every right that was used, granted or not.
     pub(crate) rights: Vec<(Right, bool)>,
@@ -155,6 +160,12 @@ impl Objects {
         metadata.entry("creationTimestamp").or_insert(json!("2026-01-01T00:00:00Z"));
     }
 
+    /// Takes an object away, as somebody with every right.
+    pub(crate) fn remove(&mut self, resource: &str, namespace: &str, name: &str) {
+        let key = (resource.to_owned(), namespace.to_owned(), name.to_owned());
+        assert!(self.kept.remove(&key).is_some(), "no {resource} {namespace}/{name}");
+    }
+
     pub(crate) fn get(&self, resource: &str, namespace: &str, name: &str) -> Option<&Value> {
         self.kept.get(&(resource.to_owned(), namespace.to_owned(), name.to_owned()))
     }
@@ -180,7 +191,7 @@ impl Objects {
             return Err("404 page not found\n");
         }
         let right = target.right(call.method);
-        let is_allowed = self.rbac.allows(user, &right);
+        let is_allowed = self.rbac.allows(user, &right, &target.namespace, target.name.as_deref());
         self.rights.push((right.clone(), is_allowed));
         if !is_allowed {
             return Ok(forbidden(user, target, &right));
@@ -190,10 +201,7 @@ impl Objects {
             ("GET", None) => self.list(target, call.query),
             ("POST", None) => self.create(target, call.body),
             // The token itself is made where the tokens are.
-            ("POST", Some(subresource)) if subresource == "token" => match self.read(target) {
-                (200, _) => (201, json!({"kind": "TokenRequest", "apiVersion": "authentication.k8s.io/v1"})),
-                refused => refused,
-            },
+            ("POST", Some(subresource)) if subresource == "token" => self.request_token(target, call.body),
             ("PATCH", _) => self.patch(target, call),
             ("DELETE", None) if target.name.is_some() => self.delete(target),
             _ => status(
@@ -275,6 +283,28 @@ impl Objects {
             _ => {}
         }
         (200, object)
+    }
+
+    /// A TokenRequest with the lifetime that it gets, and still without its token.
+    fn request_token(&self, target: &Target, body: &[u8]) -> Answer {
+        let Ok(mut request) = serde_json::from_slice::<Value>(body) else { return bad_request("not JSON") };
+        if !self.kept.contains_key(&target.key().unwrap()) {
+            return not_found(target);
+        }
+        if (&request["apiVersion"], &request["kind"])
+            != (&json!("authentication.k8s.io/v1"), &json!("TokenRequest"))
+        {
+            return bad_request("no TokenRequest");
+        }
+        let seconds = request["spec"]["expirationSeconds"].as_i64().unwrap_or(3600);
+        if seconds < 600 {
+            let problem = "may not specify a duration less than 10 minutes";
+            return invalid(target, "spec.expirationSeconds", problem);
+        }
+        let seconds = seconds.min(self.token_seconds.unwrap_or(i64::MAX));
+        request["spec"]["expirationSeconds"] = json!(seconds);
+        request["metadata"] = json!({"namespace": target.namespace, "name": target.name});
+        (201, request)
     }
 
     fn patch(&mut self, target: &Target, call: &Call<'_>) -> Answer {

@@ -1,6 +1,7 @@
-//! Kubernetes' RBAC, as far as the manifests in `conf/kubernetes` use it: cluster roles and their bindings.
+//! Kubernetes' RBAC, as far as the manifests in `conf/kubernetes` use it: roles and their bindings, for the
+//! cluster and for a namespace.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -14,6 +15,13 @@ pub(crate) struct Right {
     pub(crate) group: String,
     /// With the subresource: `pods/status`.
     pub(crate) resource: String,
+}
+
+/// Where a manifest of `conf/kubernetes` is.
+pub(crate) fn path_of(manifest: &str) -> PathBuf {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/kubernetes");
+    let mut places = ["", "base", "optional"].iter().map(|place| directory.join(place).join(manifest));
+    places.find(|path| path.exists()).unwrap_or_else(|| panic!("no manifest {manifest}"))
 }
 
 /// The roles and bindings that are in force.
@@ -31,9 +39,11 @@ struct Role {
     rules: Vec<Rule>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Eq, PartialEq)]
 struct Named {
     name: String,
+    /// Of a role or binding that counts in one namespace alone.
+    namespace: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -41,15 +51,46 @@ struct Named {
 struct Rule {
     api_groups: Vec<String>,
     resources: Vec<String>,
+    /// The objects that it is about; all where there are none.
+    #[serde(default)]
+    resource_names: Vec<String>,
     verbs: Vec<String>,
+}
+
+impl Rule {
+    fn allows(&self, right: &Right, name: Option<&str>) -> bool {
+        let is_named = || self.resource_names.iter().any(|known| Some(known.as_str()) == name);
+        self.api_groups.contains(&right.group)
+            && self.resources.contains(&right.resource)
+            && self.verbs.contains(&right.verb)
+            && (self.resource_names.is_empty() || is_named())
+    }
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Binding {
     metadata: Named,
-    role_ref: Named,
+    role_ref: RoleRef,
     subjects: Vec<Subject>,
+}
+
+#[derive(Deserialize)]
+struct RoleRef {
+    kind: String,
+    name: String,
+}
+
+impl Binding {
+    /// A role of the binding's own namespace, or one of the cluster.
+    fn is_of(&self, role: &Role) -> bool {
+        let namespace = if self.role_ref.kind == "Role" { &self.metadata.namespace } else { &None };
+        role.metadata.name == self.role_ref.name && role.metadata.namespace == *namespace
+    }
+
+    fn counts_in(&self, namespace: &str) -> bool {
+        self.metadata.namespace.as_deref().is_none_or(|own| own == namespace)
+    }
 }
 
 #[derive(Deserialize)]
@@ -74,10 +115,9 @@ impl Subject {
 }
 
 impl Rbac {
-    /// Adds what a manifest of `conf/kubernetes` grants.
+    /// Adds what a manifest of `conf/kubernetes` grants, wherever it is there.
     pub(crate) fn apply(&mut self, manifest: &str) {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/kubernetes").join(manifest);
-        let text = std::fs::read_to_string(&path).unwrap();
+        let text = std::fs::read_to_string(path_of(manifest)).unwrap();
         let documents: Vec<Value> = serde_saphyr::from_multiple(&text).unwrap();
         for document in documents {
             self.add(document);
@@ -88,36 +128,34 @@ impl Rbac {
     pub(crate) fn add(&mut self, document: Value) {
         self.remove(&document);
         match document["kind"].as_str().unwrap() {
-            "ClusterRole" => self.roles.push(serde_json::from_value(document).unwrap()),
-            "ClusterRoleBinding" => self.bindings.push(serde_json::from_value(document).unwrap()),
+            "ClusterRole" | "Role" => self.roles.push(serde_json::from_value(document).unwrap()),
+            "ClusterRoleBinding" | "RoleBinding" => {
+                self.bindings.push(serde_json::from_value(document).unwrap());
+            }
             other => panic!("a {other} grants nothing"),
         }
     }
 
     /// Takes a role or a binding away.
     pub(crate) fn remove(&mut self, document: &Value) {
-        let name = document["metadata"]["name"].as_str().unwrap();
+        let metadata: Named = serde_json::from_value(document["metadata"].clone()).unwrap();
         match document["kind"].as_str().unwrap() {
-            "ClusterRole" => self.roles.retain(|role| role.metadata.name != name),
-            _ => self.bindings.retain(|binding| binding.metadata.name != name),
+            "ClusterRole" | "Role" => self.roles.retain(|role| role.metadata != metadata),
+            _ => self.bindings.retain(|binding| binding.metadata != metadata),
         }
     }
 
-    pub(crate) fn allows(&self, user: &User, right: &Right) -> bool {
+    /// Whether `user` has `right` in a namespace, to the object of that name where there is one.
+    pub(crate) fn allows(&self, user: &User, right: &Right, namespace: &str, name: Option<&str>) -> bool {
         self.is_off
             || user.is_master()
             || self
                 .bindings
                 .iter()
+                .filter(|binding| binding.counts_in(namespace))
                 .filter(|binding| binding.subjects.iter().any(|subject| subject.is(user)))
-                .filter_map(|binding| {
-                    self.roles.iter().find(|role| role.metadata.name == binding.role_ref.name)
-                })
+                .filter_map(|binding| self.roles.iter().find(|role| binding.is_of(role)))
                 .flat_map(|role| &role.rules)
-                .any(|rule| {
-                    rule.api_groups.contains(&right.group)
-                        && rule.resources.contains(&right.resource)
-                        && rule.verbs.contains(&right.verb)
-                })
+                .any(|rule| rule.allows(right, name))
     }
 }

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 
-use crate::apiserver::ApiServer;
+use crate::apiserver::{ApiServer, path_of};
 
 /// Names a kubeconfig of an administrator.
 const GIVEN: &str = "BRAID_TEST_KUBECONFIG";
@@ -150,8 +150,7 @@ impl Server {
 
     /// A manifest's documents with this test's names in place of those that a cluster has once.
     fn documents(&self, manifest: &str) -> Vec<Value> {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/kubernetes").join(manifest);
-        let text = std::fs::read_to_string(path).unwrap();
+        let text = std::fs::read_to_string(path_of(manifest)).unwrap();
         let mut documents: Vec<Value> = serde_saphyr::from_multiple(&text).unwrap();
         for document in &mut documents {
             match document["kind"].as_str().unwrap() {

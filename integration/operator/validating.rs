@@ -97,7 +97,7 @@ fn standard_input_is_a_file_too() {
 fn the_repositorys_own_files_are_valid() {
     let node = Node::new();
     let mut files = Vec::new();
-    for directory in ["conf", "conf/definitions", "conf/pods", "conf/kubernetes"] {
+    for directory in ["conf", "conf/definitions", "conf/pods", "conf/kubernetes", "conf/kubernetes/base"] {
         let entries =
             std::fs::read_dir(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(directory)).unwrap();
         files.extend(entries.flatten().map(|entry| entry.path()).filter(|path| path.is_file()));

@@ -37,15 +37,9 @@ impl Source {
     /// What Kubernetes gives to the containers of a pod: two variables, and a directory with a token and
     /// the certificate authority.
     pub(super) fn in_cluster(environment: &Environment, directory: &Path) -> Option<Self> {
-        let variable =
-            |name: &str| environment.get(name).and_then(OsStr::to_str).filter(|value| !value.is_empty());
-        let (host, port) = (variable("KUBERNETES_SERVICE_HOST")?, variable("KUBERNETES_SERVICE_PORT")?);
+        let server = in_cluster_server(environment)?;
         let files_are_there = ["token", "ca.crt"].iter().all(|name| directory.join(name).exists());
-        let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
-        files_are_there.then(|| Self::InCluster {
-            server: format!("https://{host}:{port}"),
-            directory: directory.to_owned(),
-        })
+        files_are_there.then(|| Self::InCluster { server, directory: directory.to_owned() })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -54,6 +48,15 @@ impl Source {
             Self::InCluster { directory, .. } => directory,
         }
     }
+}
+
+/// The API server's URL, as Kubernetes tells it to the containers of every pod.
+pub(crate) fn in_cluster_server(environment: &Environment) -> Option<String> {
+    let variable =
+        |name: &str| environment.get(name).and_then(OsStr::to_str).filter(|value| !value.is_empty());
+    let (host, port) = (variable("KUBERNETES_SERVICE_HOST")?, variable("KUBERNETES_SERVICE_PORT")?);
+    let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+    Some(format!("https://{host}:{port}"))
 }
 
 /// An API server's address.

@@ -10,6 +10,7 @@ use chrono::{DateTime, Utc};
 use http::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use super::error::{ClusterError, Expiry};
 
@@ -133,14 +134,33 @@ pub(crate) fn end_of(token: &str) -> Option<DateTime<Utc>> {
     struct Claims {
         exp: serde_json::Number,
     }
+    claims::<Claims>(token).and_then(|claims| instant(&claims.exp))
+}
+
+/// A token halfway through its life, or one that does not say where it stands, is due to be renewed
+/// (RFC 7519, section 4.1.6).
+pub(crate) fn is_due(token: &str, now: DateTime<Utc>) -> bool {
+    #[derive(Deserialize)]
+    struct Claims {
+        iat: serde_json::Number,
+        exp: serde_json::Number,
+    }
+    let life = claims::<Claims>(token).and_then(|claims| instant(&claims.iat).zip(instant(&claims.exp)));
+    life.is_none_or(|(issued, end)| now >= issued + (end - issued) / 2)
+}
+
+/// The claims of a JSON web token. The signature is not looked at.
+fn claims<T: DeserializeOwned>(token: &str) -> Option<T> {
     let mut parts = token.trim().split('.');
     let (_, payload, _) = (parts.next()?, parts.next()?, parts.next()?);
     let payload = URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).ok()?;
-    let claims: Claims = serde_json::from_slice(&payload).ok()?;
-    // A number with a fraction is allowed; the second is enough.
-    let whole = claims.exp.to_string();
-    let whole = whole.split('.').next()?;
-    DateTime::from_timestamp(whole.parse().ok()?, 0)
+    serde_json::from_slice(&payload).ok()
+}
+
+/// A number with a fraction is allowed; the second is enough.
+fn instant(seconds: &serde_json::Number) -> Option<DateTime<Utc>> {
+    let whole = seconds.to_string();
+    DateTime::from_timestamp(whole.split('.').next()?.parse().ok()?, 0)
 }
 
 #[cfg(test)]
@@ -162,6 +182,16 @@ mod tests {
         }
         for token in ["", "opaque", "a.b", "a.%%%.c", "..", "ä.ö.ü"] {
             assert_eq!(end_of(token), None, "{token}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_due_at_half_of_its_life() {
+        let now = |seconds: i64| DateTime::from_timestamp(1000 + seconds, 0).unwrap();
+        let ours = token(r#"{"iat": 1000, "exp": 1100}"#);
+        assert_eq!([0, 49, 50, 99, 200].map(|at| is_due(&ours, now(at))), [false, false, true, true, true]);
+        for unknown in [token(r#"{"exp": 9999999999}"#), token("{}"), "opaque".to_owned(), String::new()] {
+            assert!(is_due(&unknown, now(0)), "{unknown}");
         }
     }
 

@@ -209,6 +209,9 @@ impl Session {
         // Without its definition, the server knows no such path, and says so without naming an object.
         if question.resource == super::DEFINITIONS && !said.names_an_object {
             ClusterError::NoDefinitions { server: self.server() }
+        } else if !said.names_an_object {
+            // Something on the way, or a server that does not know the kind: it says nothing about the object.
+            self.useless(question, &said.with_status(StatusCode::NOT_FOUND))
         } else {
             ClusterError::NotFound { what: question.what.clone() }
         }
@@ -238,7 +241,7 @@ fn conflict(question: &Question, said: &Said) -> ClusterError {
 }
 
 /// The command that gives `user` the right that `question` needs, in every namespace: a node's pods are
-/// in all of them.
+/// in all of them. What Braid asks about itself is one object in one namespace.
 fn grant(question: &Question, user: &str) -> String {
     let (verb, resource) = (question.verb, question.resource);
     let plain = resource.split('.').next().unwrap_or(resource).replace('/', "-");
@@ -247,6 +250,13 @@ fn grant(question: &Question, user: &str) -> String {
         Some(account) => format!("--serviceaccount={account}"),
         None => format!("--user={user}"),
     };
+    if [super::DAEMON_SETS, super::TOKENS].contains(&resource) {
+        let (namespace, name) = (&question.namespace, &question.name);
+        return format!(
+            "kubectl create role {role} -n {namespace} --verb={verb} --resource={resource} --resource-name={name} && \
+             kubectl create rolebinding {role} -n {namespace} --role={role} {subject}"
+        );
+    }
     format!(
         "kubectl create clusterrole {role} --verb={verb} --resource={resource} && \
          kubectl create clusterrolebinding {role} --clusterrole={role} {subject}"
@@ -340,6 +350,14 @@ mod tests {
              --resource=network-attachment-definitions.k8s.cni.cncf.io && \
              kubectl create clusterrolebinding braid-get-network-attachment-definitions \
              --clusterrole=braid-get-network-attachment-definitions --serviceaccount=braid:braid"
+        );
+        let own = Question { name: "braid".to_owned(), ..question("create", super::super::TOKENS) };
+        assert_eq!(
+            grant(&own, "system:serviceaccount:braid:keeper"),
+            "kubectl create role braid-create-serviceaccounts-token -n team-a --verb=create \
+             --resource=serviceaccounts/token --resource-name=braid && \
+             kubectl create rolebinding braid-create-serviceaccounts-token -n team-a \
+             --role=braid-create-serviceaccounts-token --serviceaccount=braid:keeper"
         );
         let line = grant(&question("patch", "pods/status"), "system:node:n1");
         assert!(

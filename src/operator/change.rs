@@ -89,6 +89,14 @@ impl Change {
         made.map_err(|source| ChangeError { action, path, source })
     }
 
+    /// What only root may read is not shown to whoever reads a log.
+    fn is_secret(&self, root: &Path) -> bool {
+        let is_secret = |mode: u32| mode & 0o077 == 0;
+        let there = below(root, self.path()).metadata();
+        there.is_ok_and(|it| it.is_file() && is_secret(it.permissions().mode()))
+            || matches!(self, Self::File { mode, .. } if is_secret(*mode))
+    }
+
     /// How the node differs from it.
     pub(super) fn shown(&self, root: &Path) -> Shown {
         let path = self.path().to_owned();
@@ -101,6 +109,7 @@ impl Change {
             Self::File { contents, .. } => ("write", diff(&before, contents)),
         };
         let to = if let Self::Moved { to, .. } = self { Some(to.clone()) } else { None };
+        let diff = if self.is_secret(root) { String::new() } else { diff };
         Shown { action, path, to, diff }
     }
 }

@@ -9,6 +9,7 @@ use super::console::Format;
 use super::doctor::Doctor;
 use super::explain::Explain;
 use super::install::Install;
+use super::keep::Keep;
 use super::list::{List, Show};
 use super::migrate::Migrate;
 use super::repair::{Gc, Repair};
@@ -58,6 +59,16 @@ pub(super) enum Command {
         after_help = "Examples:\n  braid install --dry-run\n  braid install --kubeconfig /etc/cni/net.d/braid.d/braid.kubeconfig\n  braid install --mode chained\n  braid install --root /host"
     )]
     Install(Install),
+    /// Keep Braid on a node as it should be, until its DaemonSet is deleted
+    #[command(
+        long_about = "What the container of a DaemonSet runs after braid install: installs again where the files that it \
+                      was installed from have changed, where somebody else has changed what it installed, and where \
+                      half of the token's life is over. A drain goes on. Told to stop, it asks the API whether the \
+                      DaemonSet is still there: if it is deleted, Braid leaves the node as with braid uninstall --wait, \
+                      and where that cannot be told, Braid stays.",
+        after_help = "Example:\n  braid keep --root /host --service-account braid/braid --settings /etc/braid/settings.json --daemon-set braid/braid"
+    )]
+    Keep(Keep),
     /// Take Braid off a node, once no pod needs it
     #[command(
         long_about = "First refuses new extra networks (drain), while everything else works. Once no record holds an \

@@ -8,11 +8,13 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::CommandError;
+use super::account::{Account, AccountError};
 use super::change::{Change, ChangeError, Shown};
 use super::console::{Look, View};
 use super::installation::{EXTENSIONS, Installation, Stance};
 use super::node::{self, Directories};
 use super::runtime::{Kind, Runtime, below};
+use super::settings::{Settings, SettingsError};
 use crate::cni::keys;
 use crate::cni::netconf::{self, Missing, NetconfError, NetworkConfig};
 use crate::config::{ANNOTATIONS_CAPABILITY, DEFAULT_CONF_DIR};
@@ -38,6 +40,17 @@ enum Mode {
     ChainedFile,
 }
 
+/// Why an installation is carried out.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Occasion {
+    /// Somebody wants to see what it would change.
+    Rehearsed,
+    /// Somebody asks for it: Braid is to be used from now on.
+    Asked,
+    /// It is there, and is to stay as it should be: a drain goes on, and a token that is good is kept.
+    Kept,
+}
+
 /// What `braid install` is told.
 #[derive(Args, Debug)]
 pub(super) struct Install {
@@ -47,14 +60,19 @@ pub(super) struct Install {
     /// The kubeconfig that Braid reaches the API with, as the node sees it
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
+    #[command(flatten)]
+    account: Account,
+    /// A JSON file with keys for Braid's configuration, over those that are there; null takes one out
+    #[arg(long, value_name = "FILE")]
+    settings: Option<PathBuf>,
     /// Show what would change, and change nothing
     #[arg(long)]
     dry_run: bool,
     /// The root of the node's files, for an image or a mounted host
     #[arg(long, value_name = "DIR", default_value = "/")]
-    root: PathBuf,
+    pub(super) root: PathBuf,
     #[command(flatten)]
-    directories: Directories,
+    pub(super) directories: Directories,
 }
 
 /// Why Braid is not installed.
@@ -101,12 +119,29 @@ pub(super) enum InstallError {
     /// Our own executable cannot be read.
     #[error("cannot read this program: {0}")]
     Program(#[source] std::io::Error),
+    /// The keys of an administrator's file cannot be used.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// There is no way to the API to be had.
+    #[error(transparent)]
+    Account(#[from] AccountError),
     /// A file cannot be changed.
     #[error(transparent)]
     Change(#[from] ChangeError),
     /// The directory cannot be listed.
     #[error(transparent)]
     Directory(#[from] NetconfError),
+}
+
+impl InstallError {
+    /// Whether it may be otherwise later.
+    pub(super) fn may_pass(&self) -> bool {
+        match self {
+            Self::Busy(_) => true,
+            Self::Account(AccountError::Cluster(error)) => error.is_outage(),
+            _ => false,
+        }
+    }
 }
 
 /// What was changed, or would be.
@@ -117,6 +152,13 @@ pub(super) struct Installed {
     mode: Stance,
     runtime: Runtime,
     changes: Vec<Shown>,
+}
+
+impl Installed {
+    /// Whether nothing had to be changed.
+    pub(super) fn is_unchanged(&self) -> bool {
+        self.changes.is_empty()
+    }
 }
 
 impl View for Installed {
@@ -136,10 +178,14 @@ pub(super) struct Primary {
 
 impl Install {
     pub(super) fn run(&self) -> Result<Installed, CommandError> {
+        self.carry_out(if self.dry_run { Occasion::Rehearsed } else { Occasion::Asked })
+    }
+
+    pub(super) fn carry_out(&self, occasion: Occasion) -> Result<Installed, CommandError> {
         let runtime = node::runtime(&self.directories, &self.root)?;
         let directory = below(&self.root, &runtime.conf_dir);
         let _lock = if self.dry_run { None } else { Some(lock(&directory)?) };
-        let (mode, changes) = self.plan(&runtime, &directory)?;
+        let (mode, changes) = self.plan(&runtime, &directory, occasion)?;
         let due: Vec<&Change> = changes.iter().filter(|change| change.is_due(&self.root)).collect();
         let shown = due.iter().map(|change| change.shown(&self.root)).collect();
         if !self.dry_run {
@@ -148,21 +194,57 @@ impl Install {
         Ok(Installed { dry_run: self.dry_run, mode, runtime, changes: shown })
     }
 
-    /// The binary first: a configuration without its plugin stops every pod of the node.
-    fn plan(&self, runtime: &Runtime, directory: &Path) -> Result<(Stance, Vec<Change>), InstallError> {
+    /// The binary first: a configuration without its plugin stops every pod of the node. The configuration
+    /// last: what it names is there.
+    fn plan(
+        &self,
+        runtime: &Runtime,
+        directory: &Path,
+        occasion: Occasion,
+    ) -> Result<(Stance, Vec<Change>), InstallError> {
         let existing = existing(directory)?;
         let mode = self.stance(runtime, existing.as_ref(), directory)?;
+        let settle = Settle { install: self, runtime, occasion, settings: self.settings()? };
         let mut changes = vec![
             Change::File { path: binary(runtime), contents: program()?, mode: 0o755 },
             Change::Directory(definitions(runtime)),
         ];
         let primary = primary(directory);
-        changes.extend(match mode {
-            Stance::Delegating => self.delegating(runtime, existing, primary.as_ref(), directory)?,
-            Stance::Chained => self.chained(runtime, existing, primary, directory)?,
-            Stance::ChainedFile => self.chained_file(runtime, existing, primary, directory)?,
-        });
+        let last = match mode {
+            Stance::Delegating => self.delegating(&settle, existing, primary.as_ref(), directory)?,
+            Stance::Chained => self.chained(&settle, existing, primary, directory)?,
+            Stance::ChainedFile => self.chained_file(&settle, existing, primary, directory)?,
+        };
+        // The API is asked last of all: what can be refused without it has been.
+        changes.extend(self.account.changes(&self.root, &definitions(runtime), occasion)?);
+        changes.extend(last);
         Ok((mode, changes))
+    }
+
+    fn settings(&self) -> Result<Option<Settings>, InstallError> {
+        Ok(self.settings.as_deref().map(Settings::read).transpose()?)
+    }
+
+    /// Whether a repetition would ask for another token.
+    pub(super) fn token_is_due(&self) -> bool {
+        let runtime = node::runtime(&self.directories, &self.root);
+        runtime.is_ok_and(|runtime| self.account.is_due(&self.root, &definitions(&runtime), Occasion::Kept))
+    }
+
+    /// Whether it only shows what it would change.
+    pub(super) fn is_rehearsal(&self) -> bool {
+        self.dry_run
+    }
+
+    /// The files on the node that make its way to the API.
+    pub(super) fn credential(&self, runtime: &Runtime) -> Vec<PathBuf> {
+        let files = self.account.files(&definitions(runtime));
+        files.iter().map(|file| below(&self.root, file)).collect()
+    }
+
+    /// The files of the installer's own surroundings that it reads.
+    pub(super) fn sources(&self) -> Vec<PathBuf> {
+        self.account.sources().into_iter().chain(self.settings.clone()).collect()
     }
 
     fn stance(
@@ -201,7 +283,7 @@ impl Install {
 
     fn delegating(
         &self,
-        runtime: &Runtime,
+        settle: &Settle<'_>,
         existing: Option<Installation>,
         primary: Option<&Primary>,
         directory: &Path,
@@ -216,15 +298,15 @@ impl Install {
         };
         let mut document = existing.map_or(template, |there| there.document);
         if let Some(entry) = entry_of(&mut document) {
-            settle(entry, runtime, self.kubeconfig.as_deref());
-            declare(entry, runtime, primary);
+            settle.entry(entry)?;
+            declare(entry, settle.runtime, primary);
         }
         Ok(vec![self.write(&file, &document)])
     }
 
     fn chained(
         &self,
-        runtime: &Runtime,
+        settle: &Settle<'_>,
         existing: Option<Installation>,
         primary: Option<Primary>,
         directory: &Path,
@@ -232,7 +314,7 @@ impl Install {
         if let Some(there) = existing {
             let mut document = there.document;
             if let Some(entry) = entry_of(&mut document) {
-                settle(entry, runtime, self.kubeconfig.as_deref());
+                settle.entry(entry)?;
             }
             return Ok(vec![self.write(&there.file, &document)]);
         }
@@ -242,7 +324,7 @@ impl Install {
         let Some(Value::Array(plugins)) = document.get_mut("plugins") else {
             return Err(InstallError::NotAList(primary.file));
         };
-        plugins.push(Value::Object(self.chained_entry(runtime)));
+        plugins.push(Value::Object(settle.new_entry()?));
         let backup = self.on_node(&backup(&primary.file));
         Ok(vec![
             Change::File { path: backup, contents: text.into_bytes(), mode: 0o644 },
@@ -252,28 +334,20 @@ impl Install {
 
     fn chained_file(
         &self,
-        runtime: &Runtime,
+        settle: &Settle<'_>,
         existing: Option<Installation>,
         primary: Option<Primary>,
         directory: &Path,
     ) -> Result<Vec<Change>, InstallError> {
         if let Some(Installation { file, mut document, .. }) = existing {
             if let Some(entry) = document.as_object_mut() {
-                settle(entry, runtime, self.kubeconfig.as_deref());
+                settle.entry(entry)?;
             }
             return Ok(vec![self.write(&file, &document)]);
         }
         let primary = primary.ok_or_else(|| InstallError::NoPrimary(directory.to_owned()))?;
         let file = directory.join(primary.network.name.as_str()).join("braid.conf");
-        Ok(vec![self.write(&file, &Value::Object(self.chained_entry(runtime)))])
-    }
-
-    fn chained_entry(&self, runtime: &Runtime) -> Map<String, Value> {
-        let mut entry = Map::new();
-        entry.insert("type".to_owned(), json!("braid"));
-        entry.insert("capabilities".to_owned(), json!({ANNOTATIONS_CAPABILITY: true}));
-        settle(&mut entry, runtime, self.kubeconfig.as_deref());
-        entry
+        Ok(vec![self.write(&file, &Value::Object(settle.new_entry()?))])
     }
 
     fn write(&self, file: &Path, document: &Value) -> Change {
@@ -284,6 +358,42 @@ impl Install {
     /// A file below our root, as the node sees it.
     fn on_node(&self, file: &Path) -> PathBuf {
         on_node(&self.root, file)
+    }
+}
+
+/// What an entry needs on this node.
+struct Settle<'a> {
+    install: &'a Install,
+    runtime: &'a Runtime,
+    occasion: Occasion,
+    settings: Option<Settings>,
+}
+
+impl Settle<'_> {
+    /// An entry for the end of a chain.
+    fn new_entry(&self) -> Result<Map<String, Value>, InstallError> {
+        let mut entry = Map::new();
+        entry.insert("type".to_owned(), json!("braid"));
+        entry.insert("capabilities".to_owned(), json!({ANNOTATIONS_CAPABILITY: true}));
+        self.entry(&mut entry)?;
+        Ok(entry)
+    }
+
+    /// The node's keys, then the administrator's, then what the command line says.
+    fn entry(&self, entry: &mut Map<String, Value>) -> Result<(), InstallError> {
+        let drain = keys::get(entry, "drain").cloned().filter(|_| self.occasion == Occasion::Kept);
+        settle(entry, self.runtime, None);
+        if let Some(settings) = &self.settings {
+            settings.apply(entry)?;
+        }
+        let kubeconfig = self.install.account.kubeconfig(&definitions(self.runtime));
+        if let Some(kubeconfig) = kubeconfig.or_else(|| self.install.kubeconfig.clone()) {
+            keys::set(entry, "kubeconfig", json!(kubeconfig));
+        }
+        if let Some(drain) = drain {
+            keys::set(entry, "drain", drain);
+        }
+        Ok(())
     }
 }
 

@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::CommandError;
+use super::account;
 use super::change::{Change, Shown};
 use super::console::{Console, Exit, Look, Tone, View};
 use super::install::{self, InstallError};
@@ -54,7 +55,19 @@ pub(super) struct Left {
     notes: Vec<String>,
 }
 
+impl Left {
+    /// The pods that still have extra networks.
+    pub(super) fn waiting_for(&self) -> &[String] {
+        &self.waiting_for
+    }
+}
+
 impl Uninstall {
+    /// The one that takes back what an installation into these directories has made; it does not wait.
+    pub(super) fn of(root: &Path, directories: &Directories) -> Self {
+        Self { wait: false, dry_run: false, root: root.to_owned(), directories: directories.clone() }
+    }
+
     pub(super) fn run(&self, console: &mut Console<'_>) -> Result<Left, CommandError> {
         let runtime = node::runtime(&self.directories, &self.root)?;
         let directory = below(&self.root, &runtime.conf_dir);
@@ -135,6 +148,15 @@ impl Uninstall {
         Ok(held)
     }
 
+    /// The kubeconfig that an installation has made, with its token: nothing that tears a pod down asks the
+    /// API. One without the token beside it is somebody else's.
+    fn credential(&self, runtime: &Runtime) -> Vec<Change> {
+        let definitions = install::definitions(runtime);
+        let files = [account::KUBECONFIG, account::TOKEN].map(|name| definitions.join(name));
+        let [_, token] = &files;
+        if below(&self.root, token).exists() { files.map(Change::Gone).to_vec() } else { Vec::new() }
+    }
+
     /// State and binary, after the configuration: a runtime that still has ours loaded finds its plugin.
     fn add_rest(
         &self,
@@ -143,6 +165,7 @@ impl Uninstall {
         changes: &mut Vec<Change>,
         notes: &mut Vec<String>,
     ) -> Result<(), CommandError> {
+        changes.extend(self.credential(runtime));
         let binary = install::binary(runtime);
         if runtime.kind == Some(Kind::Crio) {
             let binary = binary.display();

@@ -1,0 +1,183 @@
+//! `braid keep`: an installation that stays as it should be, and goes when its DaemonSet goes.
+//!
+//! Pods never depend on it: it changes files, and the runtime starts the plugin as ever while it is away.
+//! SIGTERM comes for a restart, for an update, for a node that shuts down, and for good. Only the API knows
+//! which, and without its word nothing is taken off.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use serde_json::Value;
+
+use super::CommandError;
+use super::console::{Console, Exit};
+use super::install::{self, Install, Occasion};
+use super::installation::{EXTENSIONS, Installation};
+use super::node;
+use super::runtime::below;
+use super::uninstall::Uninstall;
+use crate::cluster::{Cluster, ClusterConfig};
+use crate::cni::keys;
+use crate::cni::netconf;
+use crate::cni::request::Environment;
+use crate::name::NamespacedName;
+use crate::signal::Signals;
+
+/// How often the files are looked at. The kubelet itself takes up to a minute to renew a mounted one.
+const PAUSE: Duration = Duration::from_secs(2);
+/// How long after a failure it is tried again, where nothing has changed meanwhile.
+const AFTER_FAILURE: Duration = Duration::from_secs(10);
+
+/// What `braid keep` is told.
+#[derive(Args, Debug)]
+pub(super) struct Keep {
+    /// The DaemonSet of this pod: where it is deleted, Braid leaves the node
+    #[arg(long, value_name = "NAMESPACE/NAME")]
+    daemon_set: Option<NamespacedName>,
+    #[command(flatten)]
+    install: Install,
+}
+
+/// What tells one state of a file from another, without reading it.
+type Mark = (PathBuf, Option<(u64, u64, i64, i64)>);
+
+impl Keep {
+    pub(super) fn run(&self, console: &mut Console<'_>) -> Result<Exit, CommandError> {
+        if self.install.is_rehearsal() {
+            return Ok(console.show(&self.install.run()?)?);
+        }
+        let mut signals = block()?;
+        self.watch(console, &mut signals)?;
+        let Some(daemon_set) = &self.daemon_set else { return Ok(Exit::Done) };
+        if self.is_for_good(daemon_set, console)? { self.leave(console) } else { Ok(Exit::Done) }
+    }
+
+    /// Until a signal comes.
+    fn watch(&self, console: &mut Console<'_>, signals: &mut Signals) -> Result<(), CommandError> {
+        let mut seen = None;
+        let mut failure = String::new();
+        let mut again = Instant::now();
+        loop {
+            // Taken before the work: what others change meanwhile is another state.
+            let now = Some(self.marks());
+            let is_due = !failure.is_empty() || self.install.token_is_due();
+            if seen != now || (is_due && Instant::now() >= again) {
+                seen = now;
+                again = Instant::now() + AFTER_FAILURE;
+                let problem = self.repeat(console)?.unwrap_or_default();
+                if !problem.is_empty() && problem != failure {
+                    console.progress(&format!("braid: {problem}"))?;
+                }
+                failure = problem;
+            }
+            if stops_within(PAUSE, signals)? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Installs again, and says what it has changed. A failure is a sentence: others of this kind follow.
+    fn repeat(&self, console: &mut Console<'_>) -> Result<Option<String>, CommandError> {
+        match self.install.carry_out(Occasion::Kept) {
+            Ok(installed) if installed.is_unchanged() => Ok(None),
+            Ok(installed) => console.show(&installed).map(|_| None).map_err(CommandError::from),
+            Err(error) => Ok(Some(error.to_string())),
+        }
+    }
+
+    /// All that an installation reads and writes, save for the state.
+    fn marks(&self) -> Vec<Mark> {
+        let root = &self.install.root;
+        let mut files = self.install.sources();
+        if let Ok(runtime) = node::runtime(&self.install.directories, root) {
+            let directory = below(root, &runtime.conf_dir);
+            files.push(below(root, &install::binary(&runtime)));
+            files.extend(netconf::list(&directory, &EXTENSIONS).unwrap_or_default());
+            files.extend(Installation::all(&directory, &["braid"]).into_iter().map(|place| place.file));
+            files.extend(self.install.credential(&runtime));
+        }
+        files.into_iter().map(mark).collect()
+    }
+
+    /// Whether this pod will have no successor on this node.
+    fn is_for_good(
+        &self,
+        daemon_set: &NamespacedName,
+        console: &mut Console<'_>,
+    ) -> Result<bool, CommandError> {
+        let cluster = Cluster::configured(&ClusterConfig::default(), &Environment::of_process());
+        let said = match cluster.map(|mut cluster| cluster.is_leaving(daemon_set)) {
+            Some(Ok(true)) => {
+                console.progress(&format!("DaemonSet {daemon_set} is deleted: leaving this node"))?;
+                return Ok(true);
+            }
+            Some(Ok(false)) => format!("DaemonSet {daemon_set} is still there: braid stays"),
+            Some(Err(error)) => {
+                format!("cannot tell whether DaemonSet {daemon_set} is deleted: {error}: braid stays")
+            }
+            None => format!("no API to ask whether DaemonSet {daemon_set} is deleted: braid stays"),
+        };
+        console.progress(&said)?;
+        Ok(false)
+    }
+
+    /// As `braid uninstall --wait`, but without holding the node's lock meanwhile: whoever wants Braid back
+    /// installs it, which ends the drain, and this with it.
+    fn leave(&self, console: &mut Console<'_>) -> Result<Exit, CommandError> {
+        let uninstall = Uninstall::of(&self.install.root, &self.install.directories);
+        let mut said: Option<Vec<String>> = None;
+        loop {
+            if said.is_some() && self.is_wanted_again() {
+                console.progress("braid was installed again meanwhile, and stays")?;
+                return Ok(Exit::Done);
+            }
+            match uninstall.run(console) {
+                Ok(left) if left.waiting_for().is_empty() => return Ok(console.show(&left)?),
+                Ok(left) if said.as_deref() != Some(left.waiting_for()) => {
+                    console.show(&left)?;
+                    said = Some(left.waiting_for().to_vec());
+                }
+                Ok(_) => {}
+                Err(error) => console.progress(&format!("braid: {error}"))?,
+            }
+            std::thread::sleep(PAUSE);
+        }
+    }
+
+    /// Whether Braid's configuration drains no more.
+    fn is_wanted_again(&self) -> bool {
+        let root = &self.install.root;
+        let Ok(runtime) = node::runtime(&self.install.directories, root) else { return false };
+        let places = Installation::all(&below(root, &runtime.conf_dir), &["braid"]);
+        let drains = |place: &Installation| {
+            let entry = place.request.as_object();
+            entry.and_then(|entry| keys::get(entry, "drain")) == Some(&Value::Bool(true))
+        };
+        !places.is_empty() && !places.iter().all(drains)
+    }
+}
+
+fn block() -> Result<Signals, CommandError> {
+    Signals::block().map_err(|errno| CommandError::Signals(errno.into()))
+}
+
+/// Waits for so long; whether a signal has come that ends us.
+fn stops_within(pause: Duration, signals: &mut Signals) -> Result<bool, CommandError> {
+    if signals.stop_requested() {
+        return Ok(true);
+    }
+    let timeout = PollTimeout::try_from(pause).unwrap_or(PollTimeout::MAX);
+    match poll(&mut [PollFd::new(signals.as_fd(), PollFlags::POLLIN)], timeout) {
+        Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(signals.stop_requested()),
+        Err(errno) => Err(CommandError::Signals(errno.into())),
+    }
+}
+
+fn mark(file: PathBuf) -> Mark {
+    let seen = file.metadata().ok();
+    let seen = seen.map(|it| (it.ino(), it.size(), it.ctime(), it.ctime_nsec()));
+    (file, seen)
+}

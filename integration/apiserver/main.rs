@@ -20,7 +20,7 @@ mod apiserver;
 
 use std::io::BufRead;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 fn main() {
     let server = apiserver::ApiServer::bare();
@@ -29,7 +29,8 @@ fn main() {
         let documents: Vec<Value> = serde_saphyr::from_multiple(&text).unwrap();
         documents.into_iter().for_each(|object| server.objects().put(object));
     }
-    println!("{}", server.administrators_kubeconfig().display());
+    let token = server.token(&apiserver::User::administrator(), 3600);
+    println!("{}", server.kubeconfig(json!({"token": token})).display());
     let (mut requests, mut connections) = (0, 0);
     for line in std::io::stdin().lock().lines() {
         if line.unwrap() == "objects" {

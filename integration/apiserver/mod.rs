@@ -346,9 +346,13 @@ impl ApiServer {
         self.kubeconfig(json!({"token": self.token(&User::braid(), 3600)}))
     }
 
-    /// A kubeconfig with which everything is allowed.
+    /// A kubeconfig with which everything is allowed, as a new cluster has one: with a client certificate.
     pub(crate) fn administrators_kubeconfig(&self) -> PathBuf {
-        self.kubeconfig(json!({"token": self.token(&User::administrator(), 3600)}))
+        let pair = self.certificate(&User::administrator());
+        self.kubeconfig(json!({
+            "client-certificate-data": STANDARD.encode(&pair.certificate),
+            "client-key-data": STANDARD.encode(&pair.key),
+        }))
     }
 
     /// What Kubernetes puts into a container for its service account.

@@ -20,12 +20,14 @@
 //! | `bridge` and `master` left out, of the host, of another tenant; modes that take an interface whole | `may not reach the host's interface` | `definition::interfaces_of_the_host_stay_out_of_reach` |
 //! | Nested types, delegating plugins, IPAM types that are none, types with path parts | `delegates to others` | `definition::no_plugin_hides_inside_another` |
 //! | Addresses, gateways and routes of the cluster or another tenant, IPv4-mapped or octal ones | `is in no subnet of namespace team-a` | `definition::addresses_of_others_stay_out_of_reach` |
+//! | The VLAN of another tenant, or a range that holds it | `is no VLAN of namespace team-a` | `definition::vlans_of_others_stay_out_of_reach` |
 //! | A network name that another's addresses are kept under | `its owner can write \"name\": \"team-a.x\"` | `definition::a_name_is_not_taken_from_another_namespace` |
 //! | Keys that Go's decoder reads and Braid's does not: other case, `ſ`, given twice | `may not carry \"BRIDGE\"` | `definition::no_spelling_of_a_key_passes_the_fence` |
 //! | A second value of a key, for the plugin alone | none: it is dropped | `definition::a_plugin_gets_what_was_judged` |
 //! | Sysctls of the node, of the pod, of another interface | `net.ipv4.conf.IFNAME` | `definition::a_sysctl_is_of_the_attachments_own_interface` |
 //! | A definition of hostile size, depth or encoding | `such a one may have 65536` | `definition::a_definition_of_hostile_size_or_depth_is_refused` |
 //! | `ips`, `mac`, `infinibandGUID` inside `cni-args`, against the owner's limits | `takes no \"ips\" \"10.96.0.1/24\"` | `request::values_are_not_smuggled_in_cni_args` |
+//! | A device of the node that the kubelet has not given the pod | `no device but those that the kubelet has given them` | `request::a_device_of_the_node_is_not_for_the_asking` |
 //! | Sysctls and other keys of plugins inside `cni-args`, against the fence | `none of its plugins may carry \"SysCtl\"` | `request::arguments_say_no_more_than_the_definition_may` |
 //! | An annotation of hostile size, depth, encoding; keys given twice, NUL, lone surrogates, huge numbers | `recursion limit exceeded` | `request::a_hostile_annotation_is_refused_as_a_whole` |
 //! | A call that is not UTF-8 | `is not valid JSON` | `request::a_call_that_is_no_text_is_refused` |

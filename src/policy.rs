@@ -21,7 +21,7 @@ pub use fence::{FenceError, MAX_BYTES};
 pub use grant::{Grant, in_words};
 pub use refusal::Refusal;
 pub use request::{IPS_ANNOTATION, MACS_ANNOTATION, REQUESTS_ANNOTATION, Request};
-pub use rules::{KEYS, Mode, Policy, PolicyError};
+pub use rules::{KEYS, Mode, Policy, PolicyError, Vlans};
 pub use scope::{Namespaces, Scoped};
 pub use sharing::{ACCOUNTS_ANNOTATION, Account, NAMESPACES_ANNOTATION, View, names_accounts};
 

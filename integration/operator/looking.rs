@@ -64,6 +64,55 @@ fn a_refusal_is_the_one_that_add_would_give() {
     assert_snapshot!(explain(&node, "blue@eth0").snapshot());
 }
 
+/// The words are the policy's own, as the audit log has them.
+#[test]
+fn a_plan_names_the_rules_that_allow_it() {
+    let policy = json!({"sharedNodeNetworks": {"uplink": ["team-a"]}});
+    let node = node(json!({"policy": policy, "namespaceIsolation": false}));
+    node.write("braid.d/10-uplink.conf", r#"{"name": "uplink", "type": "shared"}"#);
+    let said = explain(&node, "blue,uplink,default/shared,team-b/red");
+    for (interface, words) in [
+        ("net1", "the pod's own namespace"),
+        ("net2", "the pod's own namespace; policy.sharedNodeNetworks"),
+        ("net3", "default is in globalNamespaces"),
+        ("net4", "namespaceIsolation is off"),
+        ("eth0", "the administrator's word"),
+    ] {
+        let line = said.stdout.lines().find(|line| line.starts_with(interface)).expect(interface);
+        assert!(line.contains(words), "{words}: {line}");
+    }
+    let audited = node.pod("team-a", "web");
+    let config = json!({"clusterNetwork": "auto", "policy": policy, "auditLog": node.path_text("audit.log")});
+    audited.add(config).networks("uplink").run().assert_success();
+    let log = std::fs::read_to_string(node.path("audit.log")).unwrap();
+    assert!(log.contains(r#""allowedBy":"the pod's own namespace; policy.sharedNodeNetworks""#), "{log}");
+    let refused = braid(&node, &["explain", "-"]);
+    let pod = json!({"kind": "Pod", "metadata": {"name": "web", "namespace": "team-b", "annotations": {"k8s.v1.cni.cncf.io/networks": "uplink"}}});
+    let refused = refused.input(&pod.to_string()).run();
+    assert!(refused.stdout.contains("policy.sharedNodeNetworks"), "{}", refused.stdout);
+}
+
+/// A manifest says whose account the pod would have, as the API would.
+#[test]
+fn a_plan_knows_the_pods_service_account() {
+    let node = node(json!({}));
+    let manifest = json!({
+        "kind": "NetworkAttachmentDefinition", "spec": {"config": "{\"type\": \"red\"}"},
+        "metadata": {"name": "narrow", "namespace": "team-a", "annotations": {"braid.io/allowed-service-accounts": "builder"}},
+    });
+    node.write("braid.d/narrow.json", &manifest.to_string());
+    let explain = |spec: Value| {
+        let annotations = json!({"k8s.v1.cni.cncf.io/networks": "narrow"});
+        let metadata = json!({"name": "web", "namespace": "team-a", "annotations": annotations});
+        let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec});
+        braid(&node, &["explain", "-"]).input(&pod.to_string()).run().stdout
+    };
+    let said = explain(json!({"serviceAccountName": "builder"}));
+    assert!(said.contains("service account team-a/builder (braid.io/allowed-service-accounts)"), "{said}");
+    let said = explain(json!({}));
+    assert!(said.contains("is not shared with service account team-a/default"), "{said}");
+}
+
 #[test]
 fn what_cannot_be_explained_says_why() {
     let node = node(json!({}));

@@ -47,6 +47,23 @@ fn every_key_is_documented_once() {
     assert_eq!(codes(line("Keys of Multus's daemon")).collect::<Vec<_>>(), config::MULTUS_DAEMON_KEYS);
 }
 
+#[test]
+fn every_key_of_a_policy_and_every_annotation_is_documented_once() {
+    let first = |start: &str, title: &str| -> Vec<String> {
+        let rows = table(title);
+        rows.iter().map(|row| code(&row[0]).to_owned()).filter(|cell| cell.starts_with(start)).collect()
+    };
+    assert_eq!(first("", "What a policy adds"), braid::policy::KEYS);
+    let annotations = [
+        braid::policy::NAMESPACES_ANNOTATION,
+        braid::policy::ACCOUNTS_ANNOTATION,
+        braid::policy::REQUESTS_ANNOTATION,
+        braid::policy::IPS_ANNOTATION,
+        braid::policy::MACS_ANNOTATION,
+    ];
+    assert_eq!(first("braid.io/", "What holds without a policy"), annotations);
+}
+
 /// Every example is of its key's type, is accepted without a warning, and changes something.
 #[test]
 fn every_example_of_the_configuration_counts() {

@@ -148,6 +148,16 @@ fn addresses_of_others_stay_out_of_reach() {
     ]);
 }
 
+#[test]
+fn vlans_of_others_stay_out_of_reach() {
+    assert_all_refused(&[
+        (bridge(json!({"vlan": 7})), "is no VLAN of namespace team-a"),
+        (bridge(json!({"vlanTrunk": [{"minID": 1, "maxID": 4094}]})), "is no VLAN of namespace team-a"),
+        (plugin(json!({"type": "vlan", "master": "br-a0", "vlanId": 7})), "is no VLAN of namespace team-a"),
+        (plugin(json!({"type": "vlan", "master": "br-a0", "vlanId": "7"})), "must be a number"),
+    ]);
+}
+
 /// State of plugins is kept under the network's name: another's name would be another's addresses.
 #[test]
 fn a_name_is_not_taken_from_another_namespace() {

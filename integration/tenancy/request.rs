@@ -33,6 +33,16 @@ fn values_are_not_smuggled_in_cni_args() {
     }
 }
 
+/// The owner's word is a tenant's own here.
+#[test]
+fn a_device_of_the_node_is_not_for_the_asking() {
+    let cluster = Cluster::new();
+    let config = json!({"name": "team-a.lan", "type": "ptp", "capabilities": {"deviceID": true}});
+    cluster.publish("team-a", "lan", json!({"braid.io/allowed-requests": "deviceID"}), Some(config));
+    let refusal = cluster.refusal(policy(), r#"[{"name": "lan", "deviceID": "0000:04:00.5"}]"#);
+    assert!(refusal.contains("no device but those that the kubelet has given them"), "{refusal}");
+}
+
 /// `tuning` reads its sysctls out of `args.cni` too, and the definition's owner cannot say more there than
 /// in the definition.
 #[test]

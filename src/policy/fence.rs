@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::plugins::{Position, Table, is_delegating};
 use super::request::{self, Request};
-use super::rules::Policy;
+use super::rules::{Policy, Vlans};
 use super::{Case, Refusal};
 use crate::cni::keys;
 use crate::cni::netconf::NetworkConfig;
@@ -120,6 +120,21 @@ pub enum FenceError {
         /// The definition's namespace.
         namespace: Namespace,
     },
+    /// The VLAN is not allowed.
+    #[error(
+        "and {value} (\"{key}\") in its plugin {plugin} is no VLAN of namespace {namespace}: the node's \
+         administrator can add it to policy.allowedVlans"
+    )]
+    Vlan {
+        /// The plugin.
+        plugin: Quoted,
+        /// The key.
+        key: String,
+        /// What was written.
+        value: Quoted,
+        /// The definition's namespace.
+        namespace: Namespace,
+    },
     /// The value is not what the key must have.
     #[error(
         "and its plugin {plugin} may not have {value} for {key}, which must be {rule}: its owner can correct it"
@@ -139,13 +154,16 @@ pub enum FenceError {
 /// Holds a tenant's definition, and the addresses and arguments that a pod asks of it, against the fence.
 ///
 /// # Errors
-/// [`Refusal::Definition`], [`Refusal::Arguments`], [`Refusal::Address`].
+/// [`Refusal::Definition`], [`Refusal::Device`], [`Refusal::Arguments`], [`Refusal::Address`].
 pub(super) fn check(case: &Case<'_>, policy: &Policy) -> Result<(), Refusal> {
     let owner = &case.selection.namespace;
     let fence = Fence { policy, owner };
     fence
         .check(case.definition, case.selection.name.as_str())
         .map_err(|problem| Refusal::Definition { network: case.network(), problem })?;
+    if case.selection.device_id.is_some() && case.definition.resource().is_none() {
+        return Err(Refusal::Device { network: case.network() });
+    }
     let arguments = case.selection.cni_args.iter().flatten();
     fence
         .check_arguments(case.definition, arguments)
@@ -261,6 +279,10 @@ impl Fence<'_> {
             ("ipam", Value::Object(ipam)) => self.check_plugin(ipam, Position::Ipam),
             ("ipam", _) => Err(plugin.wrong(key, value, "an object")),
             ("capabilities", _) => check_capabilities(plugin, value),
+            ("vlan" | "vlanId", _) if plugin.position == Position::Chain => {
+                self.check_vlan(plugin, key, value)
+            }
+            ("vlanTrunk", _) => self.check_trunk(plugin, key, value),
             ("sysctl", _) if plugin.kind == "tuning" => check_sysctls(plugin, value),
             ("mode", Value::String(mode)) if plugin.kind == "macvlan" && mode == "passthru" => {
                 Err(plugin.wrong(key, value, "a mode that shares the interface"))
@@ -294,6 +316,46 @@ impl Fence<'_> {
         }
         let (plugin, value) = (plugin.quoted(), Quoted::value(value));
         Err(FenceError::HostInterface { plugin, key: key.to_owned(), value })
+    }
+
+    /// A VLAN, or 0 for none.
+    fn check_vlan(&self, plugin: Plugin<'_>, key: &str, value: &Value) -> Result<(), FenceError> {
+        let id = value.as_u64().ok_or_else(|| plugin.wrong(key, value, "a number"))?;
+        if id == 0 { Ok(()) } else { self.check_vlans(plugin, key, value, (id, id)) }
+    }
+
+    /// The bridge plugin's list of VLANs: `{"id": 5}`, `{"minID": 10, "maxID": 20}`.
+    fn check_trunk(&self, plugin: Plugin<'_>, key: &str, value: &Value) -> Result<(), FenceError> {
+        const RULE: &str = "a list of objects with \"id\", or \"minID\" and \"maxID\"";
+        let entries = value.as_array().ok_or_else(|| plugin.wrong(key, value, RULE))?;
+        for entry in entries {
+            self.check_value(plugin, key, entry)?;
+            let members = entry.as_object().ok_or_else(|| plugin.wrong(key, entry, RULE))?;
+            let member = |name: &str| members.get(name).map(|value| (value, value.as_u64()));
+            let range = match (member("id"), member("minID"), member("maxID")) {
+                (Some((_, Some(id))), None, None) => (id, id),
+                (None, Some((_, Some(first))), Some((_, Some(last)))) => (first, last),
+                _ => return Err(plugin.wrong(key, entry, RULE)),
+            };
+            self.check_vlans(plugin, key, entry, range)?;
+        }
+        Ok(())
+    }
+
+    fn check_vlans(
+        &self,
+        plugin: Plugin<'_>,
+        key: &str,
+        value: &Value,
+        (first, last): (u64, u64),
+    ) -> Result<(), FenceError> {
+        if Vlans::new(first, last).is_some_and(|vlans| self.policy.allows_vlans(self.owner, vlans)) {
+            return Ok(());
+        }
+        let value =
+            if value.is_object() { Quoted::text(&format!("{first}-{last}")) } else { Quoted::value(value) };
+        let (plugin, key, namespace) = (plugin.quoted(), key.to_owned(), self.owner.clone());
+        Err(FenceError::Vlan { plugin, key, value, namespace })
     }
 
     /// A value that must be an address, a network, or a range of addresses.

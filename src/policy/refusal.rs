@@ -4,6 +4,7 @@ use super::fence::FenceError;
 use super::request::Request;
 use super::rules::PolicyError;
 use super::sharing::{ACCOUNTS_ANNOTATION, NAMESPACES_ANNOTATION};
+use crate::device::RESOURCE_ANNOTATION;
 use crate::name::Namespace;
 use crate::quoted::Quoted;
 
@@ -112,6 +113,15 @@ pub enum Refusal {
         /// What it reaches for, and who can change it.
         problem: FenceError,
     },
+    /// A device of the node that nobody has given the pod.
+    #[error(
+        "network \"{network}\" is a tenant's definition, which gives pods no device but those that the kubelet has \
+         given them: its owner can name the resource with {RESOURCE_ANNOTATION}"
+    )]
+    Device {
+        /// `namespace/name`.
+        network: String,
+    },
     /// Arguments of a pod that would make a tenant's network reach for more than its fence allows.
     #[error(
         "network \"{network}\" takes no such \"cni-args\" from pods: it is a tenant's definition, {problem}"
@@ -134,7 +144,7 @@ impl Refusal {
             Self::OtherNamespace { .. } => "namespace",
             Self::OtherAccount { .. } | Self::UnknownAccount { .. } => "service-account",
             Self::Request { .. } => "request",
-            Self::Value { .. } | Self::Address { .. } => "value",
+            Self::Value { .. } | Self::Address { .. } | Self::Device { .. } => "value",
             Self::Primary { .. } => "primary-override",
             Self::NodeNetwork { .. } => "node-network",
             Self::Definition { .. } | Self::Arguments { .. } => "definition",

@@ -5,6 +5,7 @@
 //! that they ask for until it is corrected. Pods that ask for nothing, and teardown, are not held up.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::str::FromStr;
 
 use glob::Pattern;
 use ipnetwork::IpNetwork;
@@ -22,13 +23,14 @@ use crate::definition::Standing;
 use crate::name::{DefinitionName, Namespace};
 
 /// The keys of a policy.
-pub const KEYS: [&str; 8] = [
+pub const KEYS: [&str; 9] = [
     "mode",
     "trustedNamespaces",
     "allowedRequests",
     "allowedPlugins",
     "allowedHostInterfaces",
     "allowedSubnets",
+    "allowedVlans",
     "primaryOverride",
     "sharedNodeNetworks",
 ];
@@ -78,6 +80,7 @@ pub struct Policy {
     plugins: Plugins,
     host_interfaces: Scoped<Pattern>,
     subnets: Scoped<IpNetwork>,
+    vlans: Scoped<Vlans>,
     primaries: Vec<PrimaryOverride>,
     node_networks: BTreeMap<String, Namespaces>,
     /// What the administrator should know.
@@ -91,6 +94,35 @@ struct PrimaryOverride {
     /// `namespace/name` of a definition, or the name of a network of the node.
     networks: Vec<String>,
 }
+
+/// VLANs one after the other, `100-199`, or a single one.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Vlans {
+    first: u16,
+    last: u16,
+}
+
+impl Vlans {
+    /// The VLANs from `first` to `last`; `None` where one is no VLAN that a frame can have.
+    pub fn new(first: u64, last: u64) -> Option<Self> {
+        let id = |id: u64| u16::try_from(id).ok().filter(|id| (1..=4094).contains(id));
+        Some(Self { first: id(first)?, last: id(last)? }).filter(|vlans| vlans.first <= vlans.last)
+    }
+}
+
+impl FromStr for Vlans {
+    type Err = NoVlans;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (first, last) = text.split_once('-').unwrap_or((text, text));
+        let id = |id: &str| id.trim().parse::<u64>().map_err(|_| NoVlans);
+        Self::new(id(first)?, id(last)?).ok_or(NoVlans)
+    }
+}
+
+/// A text that names no VLANs.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct NoVlans;
 
 impl Policy {
     /// Reads a policy; `trusted` are the namespaces whose definitions are trusted unless it says otherwise.
@@ -110,6 +142,7 @@ impl Policy {
             plugins,
             host_interfaces: scoped(object, "allowedHostInterfaces", |text| Pattern::new(text).ok())?,
             subnets: scoped(object, "allowedSubnets", |text| text.parse().ok())?,
+            vlans: scoped(object, "allowedVlans", |text| text.parse().ok())?,
             primaries: primaries(object)?,
             node_networks: node_networks(object)?,
         })
@@ -147,6 +180,11 @@ impl Policy {
                 && subnet.contains(network.broadcast())
                 && subnet.prefix() <= network.prefix()
         })
+    }
+
+    /// Whether networks of definitions in `namespace` may be on all of these VLANs.
+    pub fn allows_vlans(&self, namespace: &Namespace, vlans: Vlans) -> bool {
+        self.vlans.of(namespace).any(|allowed| allowed.first <= vlans.first && vlans.last <= allowed.last)
     }
 
     /// Whether pods of `namespace` may have `network` for their primary: `namespace/name` of a definition,
@@ -258,6 +296,9 @@ fn scoped<T>(
         "allowedSubnets" => {
             "must be a list of networks in CIDR form, or an object of them with the namespaces of each"
         }
+        "allowedVlans" => {
+            "must be a list of VLANs, \"7\" or \"100-199\", or an object of them with the namespaces of each"
+        }
         _ => "must be a list of patterns, or an object of them with the namespaces of each",
     };
     entries.map(Scoped::new).ok_or_else(|| wrong(key, value, rule))
@@ -340,6 +381,7 @@ mod tests {
         assert!(!policy.trusts(&team) && !policy.allows_host_interface(&team, "eth0"));
         assert!(!policy.allows_subnet(&team, "10.0.0.0/24".parse().unwrap()));
         assert!(!policy.allows_primary(&team, "kube-system/x"));
+        assert!(!policy.allows_vlans(&team, Vlans::new(7, 7).unwrap()));
         assert!(policy.allows_request(Request::Ips) && !policy.allows_request(Request::PortMappings));
     }
 
@@ -359,6 +401,9 @@ mod tests {
             (json!({"allowedHostInterfaces": ["["]}), "policy.allowedHostInterfaces"),
             (json!({"allowedSubnets": ["10.0.0.0/33"]}), "policy.allowedSubnets"),
             (json!({"allowedSubnets": {"10.0.0.0/8": 1}}), "policy.allowedSubnets"),
+            (json!({"allowedVlans": ["0"]}), "policy.allowedVlans"),
+            (json!({"allowedVlans": {"9-7": ["blue"]}}), "policy.allowedVlans"),
+            (json!({"allowedVlans": ["1-4095"]}), "policy.allowedVlans"),
             (json!({"primaryOverride": [{"podNamespaces": ["*"]}]}), "policy.primaryOverride"),
             (
                 json!({"primaryOverride": [{"podNamespaces": ["*"], "definitions": ["a/b/c"]}]}),

@@ -268,6 +268,60 @@ fn a_pod_does_not_hear_of_what_is_not_shared_with_it() {
     assert!(!view.sees_node_network(&namespace, &"blue".parse().unwrap(), Standing::NodeNetwork));
 }
 
+/// What a policy may grant, one thing each: a key, and what stands under it.
+const GRANTS: [(&str, &str, &str); 14] = [
+    ("allowedHostInterfaces", "br-b*", r#"["team-a", "team-b"]"#),
+    ("allowedHostInterfaces", "*", r#""*""#),
+    ("allowedSubnets", "10.20.0.0/16", r#""*""#),
+    ("allowedSubnets", "::/0", r#"["team-a"]"#),
+    ("allowedVlans", "1-4094", r#"["team-b"]"#),
+    ("allowedPlugins", "host-device", r#"["device"]"#),
+    ("sharedNodeNetworks", "blue", r#"["team-a"]"#),
+    ("sharedNodeNetworks", "blue", r#""*""#),
+    ("trustedNamespaces", "kube-system", ""),
+    ("trustedNamespaces", "team-b", ""),
+    ("allowedRequests", "ips", ""),
+    ("allowedRequests", "mac", ""),
+    ("primaryOverride", "kube-system/blue", "team-a"),
+    ("primaryOverride", "weave", "*"),
+];
+
+/// The policy with those of the grants that `mask` has; whatever is not granted is refused in words.
+fn granting(mask: u16) -> Value {
+    let granted =
+        || GRANTS.iter().enumerate().filter(move |(at, _)| mask & 1 << at != 0).map(|(_, grant)| grant);
+    let of = |key: &'static str| granted().filter(move |(name, _, _)| *name == key);
+    let mut policy = json!({"allowedPlugins": {"bandwidth": false}});
+    for key in
+        ["allowedHostInterfaces", "allowedSubnets", "allowedVlans", "allowedPlugins", "sharedNodeNetworks"]
+    {
+        for (_, name, value) in of(key) {
+            policy[key][*name] = serde_json::from_str(value).unwrap();
+        }
+    }
+    for key in ["trustedNamespaces", "allowedRequests"] {
+        policy[key] = of(key).map(|(_, name, _)| json!(name)).collect();
+    }
+    policy["primaryOverride"] = of("primaryOverride")
+        .map(|(_, name, pods)| json!({"podNamespaces": pods, "definitions": name}))
+        .collect();
+    policy
+}
+
+/// Annotations with which an owner narrows what its definition is for.
+fn narrowing() -> impl Strategy<Value = Map<String, Value>> {
+    let annotation = prop_oneof![
+        Just((IPS_ANNOTATION, "10.20.0.0/24")),
+        Just((IPS_ANNOTATION, "")),
+        Just((MACS_ANNOTATION, "02:00")),
+        Just((MACS_ANNOTATION, "06")),
+        Just((ACCOUNTS_ANNOTATION, "team-a/builder")),
+        Just((ACCOUNTS_ANNOTATION, "team-b/*")),
+    ];
+    proptest::collection::vec(annotation, 1..4)
+        .prop_map(|list| list.into_iter().map(|(key, value)| (key.to_owned(), json!(value))).collect())
+}
+
 /// One rule more, as a key of the policy that takes something away.
 fn rules() -> impl Strategy<Value = Map<String, Value>> {
     let rule = prop_oneof![
@@ -289,10 +343,12 @@ fn scenes() -> impl Strategy<Value = Scene> {
         Just(json!({"mac": "02:00:00:00:00:01"})),
         Just(json!({"cni-args": {"mac": "02:00:00:00:00:01"}})),
         Just(json!({"portMappings": [{"hostPort": 80, "containerPort": 80}]})),
+        Just(json!({"deviceID": "0000:04:00.5"})),
     ];
     let definitions = prop_oneof![
         Just(json!({"name": "team-a.blue", "type": "ptp"})),
         Just(json!({"name": "team-b.blue", "type": "bridge", "bridge": "br-b"})),
+        Just(json!({"name": "team-b.blue", "type": "bridge", "bridge": "br-b", "vlan": 7})),
         Just(json!({"type": "host-device", "device": "eth0"})),
     ];
     let annotations = prop_oneof![
@@ -342,6 +398,67 @@ proptest! {
         let (none, some, all) = (with(json!({})), with(json!({"policy": base})), with(json!({"policy": more})));
         prop_assert!(!none || some, "a policy lets in what isolation keeps out");
         prop_assert!(!some || all, "a rule lets in what the policy keeps out");
+    }
+
+    /// With one grant less, nothing is let in that was kept out before; and what isolation keeps out, no grant
+    /// lets in.
+    #[test]
+    fn a_policy_that_grants_less_lets_in_less(scene in scenes(), grants: u16, taken: u16) {
+        let with = |config: Value| Scene { config, ..scene.clone() }.verdict().refusal.is_some();
+        let more = with(json!({"policy": granting(grants)}));
+        let less = with(json!({"policy": granting(grants & !taken)}));
+        prop_assert!(!more || less, "{} lets in what {} keeps out", granting(grants & !taken), granting(grants));
+        prop_assert!(!with(json!({})) || more, "a policy lets in what isolation keeps out");
+    }
+
+    /// An owner's further limits let nothing in.
+    #[test]
+    fn an_owner_who_narrows_lets_in_less(scene in scenes(), grants: u16, more in narrowing(), known: bool) {
+        let account = if known { Account::Known("builder".to_owned()) } else { scene.account.clone() };
+        let mut before = scene.annotations.clone();
+        // Not in place of a limit that is there already, which may be the narrower one.
+        before.as_object_mut().unwrap().retain(|key, _| !more.contains_key(key));
+        let mut after = before.clone();
+        extend(&mut after, &Value::Object(more));
+        for config in [json!({}), json!({"policy": granting(grants)})] {
+            let with = |annotations: &Value| Scene {
+                config: config.clone(), annotations: annotations.clone(), account: account.clone(), ..scene.clone()
+            };
+            let (wide, narrow) = (with(&before).verdict(), with(&after).verdict());
+            prop_assert!(wide.refusal.is_none() || narrow.refusal.is_some(), "{after} lets in what {before} keeps out");
+        }
+    }
+
+    /// Every allowed pod is told by which rules, and no refused one is.
+    #[test]
+    fn a_verdict_says_why(scene in scenes(), grants: u16) {
+        let verdict = Scene { config: json!({"policy": granting(grants)}), ..scene.clone() }.verdict();
+        prop_assert_eq!(verdict.refusal.is_none(), !verdict.granted_by.is_empty());
+        prop_assert!(verdict.would_refuse.is_empty());
+    }
+
+    /// CNI-Genie's annotation, under the same three laws.
+    #[test]
+    fn a_choice_is_judged_as_a_primary_is(grants: u16, taken: u16, found in proptest::option::of("weave|blue|kube-system")) {
+        let network = found.map(|name| name.parse().unwrap());
+        let judged = |config: Value| {
+            let mut value = json!({"name": "n"});
+            extend(&mut value, &config);
+            let config = Config::parse(value.to_string().as_bytes()).unwrap();
+            let namespace = "team-a".parse().unwrap();
+            let view = View { config: &config, namespace: &namespace, path: Path::Genie };
+            judge_choice(&view, &"calico".parse().unwrap(), network.as_ref())
+        };
+        let (more, less) = (granting(grants), granting(grants & !taken));
+        let refused = judged(json!({"policy": more})).refusal;
+        let without = judged(json!({"policy": less})).refusal;
+        prop_assert!(refused.is_none() || without.is_some());
+        prop_assert_eq!(judged(json!({})).refusal, None);
+        let mut audit = more;
+        audit["mode"] = json!("audit");
+        let audit = judged(json!({"policy": audit}));
+        prop_assert_eq!(audit.refusal, None);
+        prop_assert_eq!(audit.would_refuse.first().cloned(), refused);
     }
 
     /// A pod that is allowed is allowed in audit mode, and one that isolation refuses stays refused.

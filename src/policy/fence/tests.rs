@@ -6,6 +6,7 @@ fn policy() -> Value {
     json!({"policy": {
         "allowedHostInterfaces": {"br-a*": ["team-a"], "trunk0": "*", "br-b*": ["team-b"]},
         "allowedSubnets": {"10.20.0.0/16": ["team-a"], "fd00:20::/48": ["team-a"], "10.21.0.0/16": ["team-b"]},
+        "allowedVlans": {"5-9": ["team-a"], "20": ["team-a"], "100": ["team-b"]},
     }})
 }
 
@@ -26,7 +27,7 @@ fn local(ipam: Value) -> Value {
 #[test]
 fn ordinary_networks_pass() {
     let table = [
-        json!({"type": "bridge", "bridge": "br-a0", "vlan": 7, "vlanTrunk": [{"id": 5}], "capabilities": {"ips": true}}),
+        json!({"type": "bridge", "bridge": "br-a0", "vlan": 7, "vlanTrunk": [{"id": 5}, {"minID": 5, "maxID": 9}], "capabilities": {"ips": true}}),
         json!({"type": "macvlan", "master": "trunk0", "mode": "bridge", "ipam": {}}),
         json!({"type": "vlan", "master": "trunk0", "vlanId": 5}),
         json!({"type": "ptp", "ipam": {"type": "static", "addresses": [{"address": "10.20.0.9/24", "gateway": "10.20.0.1"}]}}),
@@ -115,6 +116,74 @@ fn addresses_stay_in_the_namespaces_subnets() {
     for address in [json!("010.20.1.0/24"), json!("::ffff:10.96.0.0/112"), json!("x"), json!(7), json!("")] {
         let refusal = said(local(json!({"subnet": address})));
         assert!(!refusal.is_empty(), "{address}");
+    }
+}
+
+#[test]
+fn vlans_are_the_namespaces_own() {
+    let bridge = |more: Value| {
+        let mut bridge = json!({"type": "bridge", "bridge": "br-a0"});
+        bridge.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap());
+        bridge
+    };
+    assert_eq!(said(bridge(json!({"vlan": 0}))), "");
+    let table = [
+        json!({"type": "vlan", "master": "trunk0", "vlanId": 100}),
+        json!({"type": "vlan", "master": "trunk0", "vlanId": 4097}),
+        bridge(json!({"vlan": 10})),
+        bridge(json!({"vlanTrunk": [{"id": 5}, {"id": 100}]})),
+        bridge(json!({"vlanTrunk": [{"minID": 5, "maxID": 20}]})),
+        bridge(json!({"vlanTrunk": [{"minID": 9, "maxID": 5}]})),
+    ];
+    for definition in table {
+        let refusal = said(definition.clone());
+        assert!(refusal.contains("is no VLAN of namespace team-a"), "{definition}: {refusal}");
+    }
+    let odd = [
+        json!({"vlan": "5"}),
+        json!({"vlan": 5.0}),
+        json!({"vlanTrunk": {"id": 5}}),
+        json!({"vlanTrunk": [5]}),
+        json!({"vlanTrunk": [[{"id": 100}]]}),
+        json!({"vlanTrunk": [{"minID": 5}]}),
+        json!({"vlanTrunk": [{"id": 5, "minID": 1, "maxID": 4094}]}),
+    ];
+    for more in odd {
+        let refusal = said(bridge(more.clone()));
+        assert!(refusal.contains("which must be a"), "{more}: {refusal}");
+    }
+}
+
+#[test]
+fn a_device_is_one_that_the_pod_has() {
+    let scene = Scene::new(policy()).annotated(json!({"braid.io/allowed-requests": "deviceID"}));
+    let asks = scene.asks(json!({"deviceID": "0000:04:00.5"}));
+    assert!(
+        asks.refusal().contains("no device but those that the kubelet has given them"),
+        "{}",
+        asks.refusal()
+    );
+    let with_resource =
+        json!({"braid.io/allowed-requests": "deviceID", "k8s.v1.cni.cncf.io/resourceName": "x.io/vf"});
+    assert_eq!(asks.annotated(with_resource).refusal(), "");
+}
+
+#[test]
+fn arguments_stay_inside_the_fence() {
+    let scene = Scene::new(policy())
+        .annotated(json!({"braid.io/allowed-requests": "cni-args"}))
+        .defined(json!({"name": "team-a.blue", "plugins": [{"type": "ptp"}, {"type": "tuning"}]}));
+    let asks = |arguments: Value| scene.clone().asks(json!({"cni-args": arguments})).refusal();
+    assert_eq!(asks(json!({"sysctl": {"net.ipv4.conf.IFNAME.arp_filter": "1"}, "mtu": 1400})), "");
+    let table = [
+        (json!({"sysctl": {"net.core.somaxconn": "1"}}), "net.ipv4.conf.IFNAME"),
+        (json!({"\u{17f}ysctl": {}}), "none of its plugins may carry"),
+        (json!({"allmulti": true}), "none of its plugins may carry \"allmulti\""),
+        (json!({"ipam": {"type": "dhcp"}}), "may not use plugin \"dhcp\""),
+    ];
+    for (arguments, expected) in table {
+        let refusal = asks(arguments.clone());
+        assert!(refusal.contains(expected), "{arguments}: {refusal}");
     }
 }
 

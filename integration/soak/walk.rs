@@ -3,7 +3,8 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
-use std::time::{Duration, Instant};
+use std::fs::File;
+use std::time::{Duration, Instant, SystemTime};
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
@@ -163,6 +164,7 @@ impl<'n> Walk<'n> {
         self.node.forget_calls();
         self.change_weather();
         self.forget_one();
+        self.age_the_last_look();
         let moves = self.draw_moves();
         for step in &moves {
             let line = format!("{step} of {}", self.sandboxes[step.at].title());
@@ -218,6 +220,18 @@ impl<'n> Walk<'n> {
         self.tally.forgotten += usize::from(forget);
         let line = format!("loses its namespace: {}", sandbox.title());
         self.write_down(line);
+    }
+
+    /// The next ADD looks for what is left of sandboxes that are gone.
+    fn age_the_last_look(&mut self) {
+        if self.dice.u8(0..6) != 0 {
+            return;
+        }
+        let last = File::options().write(true).open(self.node.path("state/looks/last"));
+        if let Ok(last) = last {
+            last.set_modified(SystemTime::now() - Duration::from_secs(3600)).unwrap();
+            self.write_down("a look is due".to_owned());
+        }
     }
 
     /// Draws some sandboxes, and what each is put through.

@@ -76,6 +76,8 @@ enum Step {
     Del,
     /// Both at once.
     AddAndDel,
+    /// An ADD that is killed, and at once the DEL after it, while the plugins' own children may still run.
+    KilledAddThenDel,
 }
 
 /// A step of a sandbox, and the signal that its first call gets meanwhile.
@@ -252,6 +254,7 @@ impl<'n> Walk<'n> {
         let has_netns = self.sandboxes[at].has_netns;
         let step = match (self.sandboxes[at].life, self.dice.u8(0..10)) {
             (Life::New, 0) => Step::AddAndDel,
+            (Life::New, 1 | 2) => Step::KilledAddThenDel,
             (Life::New, _) => Step::Add,
             (Life::Attached, 0..5) => Step::Check,
             (Life::Attached, _) => Step::Del,
@@ -264,6 +267,7 @@ impl<'n> Walk<'n> {
             3 => Some(Signal::SIGTERM),
             _ => None,
         };
+        let signal = if step == Step::KilledAddThenDel { Some(Signal::SIGKILL) } else { signal };
         let moment = Duration::from_millis(self.dice.u64(0..250));
         Some(Move { at, step, interruption: signal.map(|signal| (moment, signal)) })
     }
@@ -281,6 +285,9 @@ impl<'n> Walk<'n> {
         for (moment, signal, at) in interruptions {
             std::thread::sleep(moment.saturating_sub(started.elapsed()));
             running[at][0].signal(signal);
+            if moves[at].step == Step::KilledAddThenDel {
+                running[at].push(self.sandboxes[moves[at].at].del(self.weather).start());
+            }
         }
         running.drain(..).map(|calls| calls.into_iter().map(Running::wait).collect()).collect()
     }
@@ -290,7 +297,7 @@ impl<'n> Walk<'n> {
         let add = || sandbox.add(&self.primary, self.weather).start();
         let del = || sandbox.del(self.weather).start();
         match step.step {
-            Step::Add => vec![add()],
+            Step::Add | Step::KilledAddThenDel => vec![add()],
             Step::Check => vec![sandbox.check(self.weather).start()],
             Step::Del => vec![del()],
             Step::AddAndDel => vec![add(), del()],
@@ -316,6 +323,11 @@ impl<'n> Walk<'n> {
                 sandbox.may_be_unrecorded |= weather == Weather::Full;
                 sandbox.life = Life::Doubtful;
             }
+            Step::KilledAddThenDel => {
+                sandbox.may_be_unrecorded |= weather == Weather::Full;
+                // The ADD may have been faster than its end, and the DEL after it finds nothing wrong.
+                sandbox.after_del(&ending[1], true, weather);
+            }
             Step::Check if undisturbed && weather != Weather::Hanging => drop(ending[0].assert_success()),
             Step::Check => {}
         }
@@ -323,7 +335,7 @@ impl<'n> Walk<'n> {
             Step::Add => self.tally.adds += 1,
             Step::Check => self.tally.checks += 1,
             Step::Del => self.tally.dels += 1,
-            Step::AddAndDel => {
+            Step::AddAndDel | Step::KilledAddThenDel => {
                 (self.tally.adds, self.tally.dels) = (self.tally.adds + 1, self.tally.dels + 1)
             }
         }

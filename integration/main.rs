@@ -28,6 +28,7 @@ mod cluster;
 mod containerd;
 mod crash;
 mod daemonset;
+mod delegates;
 mod device;
 mod faults;
 mod given;

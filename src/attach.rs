@@ -31,6 +31,28 @@ pub enum AttachError {
         #[source]
         source: Box<DelegateError>,
     },
+    /// The first plugin of the chain could not be started: nothing of the network is there.
+    #[error("network \"{label}\" on {interface}: {source}")]
+    NotStarted {
+        /// The network.
+        label: String,
+        /// Its interface.
+        interface: InterfaceName,
+        /// Why.
+        #[source]
+        source: Box<DelegateError>,
+    },
+    /// The interface was there after the network's plugins had run, and is not there any more.
+    #[error(
+        "network \"{label}\" on {interface}: its interface was there and is gone: the plugins of a network that was \
+         attached after it have removed or renamed it"
+    )]
+    Vanished {
+        /// The network.
+        label: String,
+        /// Its interface.
+        interface: InterfaceName,
+    },
     /// A plugin's result is none.
     #[error(
         "network \"{label}\" on {interface}: plugin \"{plugin}\" printed a result that is not valid: {source}"
@@ -69,11 +91,11 @@ impl AttachError {
     /// The error as the protocol has it; a plugin's own code and details are kept.
     pub fn to_protocol(&self) -> Error {
         match self {
-            Self::Delegate { source, .. } => {
+            Self::Delegate { source, .. } | Self::NotStarted { source, .. } => {
                 let protocol = source.to_protocol();
                 Error { details: protocol.details, ..Error::new(protocol.code, self) }
             }
-            Self::Result { .. } => Error::new(Code::DELEGATE, self),
+            Self::Result { .. } | Self::Vanished { .. } => Error::new(Code::DELEGATE, self),
             Self::NotAsAsked { .. } => Error::new(Code::NOT_AS_ASKED, self),
         }
     }
@@ -111,10 +133,21 @@ impl Attacher<'_, '_> {
         let mut result = None;
         for plugin in &attachment.network.plugins {
             let call = call(self.place, Command::Add, attachment, plugin, result.as_ref());
-            let printed = self.delegates.run_for_result(&call, deadline).map_err(failed(attachment))?;
+            let outcome = self.delegates.run_for_result(&call, deadline);
+            let printed = outcome.map_err(|source| match result {
+                None if !source.was_started() => self.not_started(attachment, source),
+                _ => failed(attachment)(source),
+            })?;
             result = Some(normalise(printed, attachment, plugin)?);
         }
         Ok(result.unwrap_or_default())
+    }
+
+    /// Takes back what was prepared for the plugins of a network, none of which has run.
+    fn not_started(&self, attachment: &Attachment, source: DelegateError) -> AttachError {
+        self.remove_device_info(attachment);
+        let (label, interface) = (attachment.label.clone(), attachment.interface.clone());
+        AttachError::NotStarted { label, interface, source: Box::new(source) }
     }
 
     /// DEL: every plugin in reverse order, past failures. Returns what failed.

@@ -76,6 +76,15 @@ pub enum DelegateError {
         #[source]
         source: io::Error,
     },
+    /// The plugin was started, and the system does not let us serve it.
+    #[error("plugin \"{plugin}\" was started and cannot be served: {source}")]
+    Serve {
+        /// The plugin.
+        plugin: PluginType,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
     /// The plugin did not end in time and was killed.
     #[error("plugin \"{plugin}\" did not end within {limit} s and was killed{quote}")]
     TimedOut {
@@ -138,6 +147,7 @@ impl DelegateError {
         match self {
             Self::NotInstalled { plugin, .. }
             | Self::Start { plugin, .. }
+            | Self::Serve { plugin, .. }
             | Self::TimedOut { plugin, .. }
             | Self::NoTime { plugin }
             | Self::Stopped { plugin }
@@ -147,12 +157,17 @@ impl DelegateError {
         }
     }
 
+    /// Whether the plugin may have run.
+    pub fn was_started(&self) -> bool {
+        !matches!(self, Self::NotInstalled { .. } | Self::Start { .. } | Self::NoTime { .. })
+    }
+
     /// The error as the protocol has it; the plugin's own code and details are kept.
     pub fn to_protocol(&self) -> Error {
         let code = match self {
             Self::Failed { code, .. } => Code(*code),
             Self::NotInstalled { .. } => Code::CONFIG,
-            Self::Start { .. } => Code::IO,
+            Self::Start { .. } | Self::Serve { .. } => Code::IO,
             Self::TimedOut { .. } | Self::NoTime { .. } | Self::Stopped { .. } => Code::TRY_AGAIN,
             Self::Ended { .. } | Self::Output { .. } => Code::DELEGATE,
         };
@@ -382,6 +397,7 @@ fn judge(
     let output = match outcome {
         Ok(output) => output,
         Err(child::Failure::Start(source)) => return Err(DelegateError::Start { plugin, source }),
+        Err(child::Failure::Serve(source)) => return Err(DelegateError::Serve { plugin, source }),
         Err(child::Failure::Stopped) => return Err(DelegateError::Stopped { plugin }),
         Err(child::Failure::TimedOut { stderr }) => {
             return Err(DelegateError::TimedOut { plugin, limit, quote: Quote::first_line(&[&stderr]) });

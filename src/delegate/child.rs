@@ -38,6 +38,7 @@ pub(super) struct Output {
 #[derive(Debug)]
 pub(super) enum Failure {
     Start(io::Error),
+    Serve(io::Error),
     TimedOut { stderr: Vec<u8> },
     Flood { stderr: Vec<u8> },
     Stopped,
@@ -52,7 +53,7 @@ pub(super) fn run(
     signals: &mut Signals,
 ) -> Result<Output, Failure> {
     let spawned = start(executable, environment, deadline).map_err(Failure::Start)?;
-    let mut conversation = Conversation::new(spawned, input).map_err(Failure::Start)?;
+    let mut conversation = Conversation::new(spawned, input).map_err(Failure::Serve)?;
     let outcome = conversation.hold(deadline, signals);
     match outcome {
         Ok(status) => Ok(conversation.output(status)),
@@ -63,7 +64,7 @@ pub(super) fn run(
                 End::TimedOut => Failure::TimedOut { stderr },
                 End::Flood => Failure::Flood { stderr },
                 End::Stopped => Failure::Stopped,
-                End::Io(error) => Failure::Start(error),
+                End::Io(error) => Failure::Serve(error),
             })
         }
     }

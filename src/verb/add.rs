@@ -212,6 +212,8 @@ struct Addition<'s, 'a> {
     /// How many attachments were tried.
     tried: usize,
     moved: Option<Moved>,
+    /// Networks and interfaces that were there once their plugins had run.
+    seen: Vec<(String, InterfaceName)>,
     /// The pod whose status is due.
     status_of: Option<PodReference>,
 }
@@ -254,6 +256,7 @@ impl<'s, 'a> Addition<'s, 'a> {
             results: Vec::new(),
             tried: 0,
             moved: None,
+            seen: Vec::new(),
             status_of,
         })
     }
@@ -266,15 +269,25 @@ impl<'s, 'a> Addition<'s, 'a> {
     }
 
     fn attempt(&mut self, deadline: Deadline) -> Result<Value, Error> {
+        if !self.session.config.is_delegating() {
+            let network = self.session.config.network.as_str();
+            self.see(network, &self.sandbox.interface)?;
+        }
         for (at, attachment) in self.plan.attachments.iter().enumerate() {
             self.tried = at + 1;
-            let result = self.attacher().add(attachment, deadline)?;
+            let result = self.attacher().add(attachment, deadline);
+            if let Err(AttachError::NotStarted { .. }) = result {
+                self.tried = at;
+            }
+            let result = result?;
             self.note(&Event::Attached(at, result.clone()))?;
             self.results.push(result);
+            self.see(&attachment.label, &attachment.interface)?;
         }
         let results = self.read_results()?;
         let changes = self.route_changes(&results);
         let snapshot = self.settle(&changes)?;
+        self.miss_none(&snapshot)?;
         for (attachment, result) in self.plan.attachments.iter().zip(&results) {
             verify(attachment, result, snapshot.link(attachment.interface.as_str()))?;
         }
@@ -283,6 +296,27 @@ impl<'s, 'a> Addition<'s, 'a> {
         self.note(&Event::Complete(Box::new(snapshot)))?;
         self.finish(deadline)?;
         Ok(merged)
+    }
+
+    /// Remembers an interface that is there, for [`Addition::miss_none`]. A network may have none, DPDK say.
+    fn see(&mut self, label: &str, interface: &InterfaceName) -> Result<(), Error> {
+        if self.plan.needs_record() && self.inside.netlink()?.link_exists(interface.as_str())? {
+            self.seen.push((label.to_owned(), interface.clone()));
+        }
+        Ok(())
+    }
+
+    /// An interface that a later network's plugins have taken away is in the result, and would be missing in
+    /// the pod.
+    fn miss_none(&mut self, snapshot: &Snapshot) -> Result<(), Error> {
+        for (label, interface) in &self.seen {
+            let name = interface.as_str();
+            if snapshot.link(name).is_none() && !self.inside.netlink()?.link_exists(name)? {
+                let (label, interface) = (label.clone(), interface.clone());
+                return Err(AttachError::Vanished { label, interface }.into());
+            }
+        }
+        Ok(())
     }
 
     fn attacher(&mut self) -> Attacher<'_, 'a> {

@@ -416,6 +416,19 @@ impl Ledger {
         remove(path)
     }
 
+    /// The containers for which a call is at work. Locks that nobody holds any more go.
+    ///
+    /// # Errors
+    /// As [`Ledger::all`].
+    pub fn calls_at_work(&self) -> Result<Vec<String>, LedgerError> {
+        let locks = self.locks();
+        if !directory::is_trusted(&self.root, &locks)? {
+            return Ok(Vec::new());
+        }
+        lock::sweep(&locks);
+        Ok(directory::list(&self.root, &locks)?.iter().map(|path| name_of(path)).collect())
+    }
+
     /// Removes the beginnings of files and the locks that killed calls have left.
     pub fn sweep(&self) {
         self.beginnings().for_each(|(path, name)| self.sweep_beginning(&path, &name));

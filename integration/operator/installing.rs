@@ -158,6 +158,32 @@ fn two_that_would_fight_are_refused() {
     assert_snapshot!(run(&multus, &["install"]).snapshot());
 }
 
+/// An ADD that began before the drain has no record yet, and holds the configuration up all the same.
+#[test]
+fn it_waits_for_calls_that_are_at_work() {
+    let node = Node::new();
+    node.write("etc/containerd/config.toml", "version = 2\n");
+    let entry = json!({"type": "braid", "cniDir": "/state", "delegates": [{"type": "ptp"}]});
+    let conflist = json!({"cniVersion": "1.0.0", "name": "node", "plugins": [entry]});
+    node.write("etc/cni/net.d/00-braid.conflist", &conflist.to_string());
+    let root = node.path_text("");
+    let root = root.trim_end_matches('/');
+    for directory in ["state", "state/locks"] {
+        fs::create_dir(node.path(directory)).unwrap();
+        fs::set_permissions(node.path(directory), fs::Permissions::from_mode(0o700)).unwrap();
+    }
+    node.write("state/locks/killed", "");
+    node.write("state/locks/c1", "");
+    let lock = fs::File::open(node.path("state/locks/c1")).unwrap();
+    let held = nix::fcntl::Flock::lock(lock, nix::fcntl::FlockArg::LockExclusive).unwrap();
+    let said = Tool::new(&node, &["uninstall", "--root", root]).run().assert_status(3);
+    assert!(said.stdout.ends_with("waiting: a call for container c1 is at work\n"), "{}", said.stdout);
+    assert!(node.path("etc/cni/net.d/00-braid.conflist").exists());
+    drop(held);
+    Tool::new(&node, &["uninstall", "--root", root]).run().assert_status(0);
+    assert!(!node.path("etc/cni/net.d/00-braid.conflist").exists());
+}
+
 /// A pod with an extra network holds the configuration up, new ones are refused, all else works.
 #[test]
 fn it_leaves_once_no_pod_has_an_extra_network() {
@@ -190,7 +216,20 @@ fn it_leaves_once_no_pod_has_an_extra_network() {
     let plain = node.pod("team-a", "plain");
     plain.add(drains).run().assert_success();
 
-    web.del().run().assert_success();
-    assert_snapshot!(uninstall(&["--wait"]).snapshot());
+    // Somebody waits, and is told for what: the pod, then the call that takes it down.
+    let waiting = std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| uninstall(&["--wait"]));
+        std::thread::sleep(std::time::Duration::from_millis(1500));
+        assert!(node.path("etc/cni/net.d/00-braid.conflist").exists());
+        web.del().run().assert_success();
+        waiting.join().unwrap()
+    });
+    // Whether the DEL itself is seen at work is chance.
+    assert!(
+        waiting.stderr.starts_with("waiting for 1 with extra networks: team-a/web"),
+        "{}",
+        waiting.stderr
+    );
+    assert_snapshot!(Said { stderr: String::new(), ..waiting }.snapshot());
     assert!(!node.path("etc/cni/net.d/00-braid.conflist").exists() && !node.path("state").exists());
 }

@@ -4,7 +4,8 @@ use insta::assert_snapshot;
 use serde_json::{Value, json};
 
 use super::{Said, Tool};
-use crate::node::Node;
+use crate::apiserver::ApiServer;
+use crate::node::{BRAID, Node};
 
 /// A node with a primary and the networks `team-a/blue`, `default/shared` and `team-b/red`.
 fn node(more: Value) -> Node {
@@ -119,6 +120,37 @@ fn what_cannot_be_explained_says_why() {
     assert_snapshot!(braid(&node, &["explain", "-"]).input("kind: Service\n").run().snapshot());
     assert_snapshot!(braid(&node, &["explain", "--pod", "team-a/web"]).run().snapshot());
     assert_snapshot!(braid(&node, &["explain"]).run().snapshot());
+}
+
+/// In the test's own network namespace, where the API server is.
+fn explain_pod(node: &Node, pod: &str) -> String {
+    let (conf_dir, bin_dir) = (node.path_text("net.d"), node.path_text("bin"));
+    let arguments = ["explain", "--conf-dir", &conf_dir, "--bin-dir", &bin_dir, "--pod", pod];
+    let output = std::process::Command::new(BRAID).args(arguments).env_clear().output().unwrap();
+    let text = |bytes: Vec<u8>| {
+        String::from_utf8(bytes).unwrap().replace(node.path_text("").trim_end_matches('/'), "NODE")
+    };
+    format!("status {}\n{}{}", output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+/// The pod and one of its definitions are the cluster's, the other is the node's; the API is told nothing.
+#[test]
+fn a_pod_of_the_cluster_is_explained() {
+    let server = ApiServer::start();
+    let node = node(json!({"kubeconfig": server.administrators_kubeconfig()}));
+    server.define("team-a", "lan", r#"{"cniVersion": "1.0.0", "type": "shared"}"#);
+    let networks = r#"[{"name": "lan", "interface": "data0"}, {"name": "blue"}]"#;
+    server.add_pod("team-a", "web", "u-1", json!({"k8s.v1.cni.cncf.io/networks": networks}));
+    assert_snapshot!(explain_pod(&node, "team-a/web"));
+    let lines = server.lines();
+    assert!(lines.iter().all(|line| line.starts_with("GET ")) && lines.len() == 2, "{lines:?}");
+    let definition = "GET /apis/k8s.cni.cncf.io/v1/namespaces/team-a/network-attachment-definitions/lan";
+    assert!(lines.iter().any(|line| line == definition), "{lines:?}");
+    assert_eq!(node.calls_in_order(), Vec::<String>::new());
+
+    let missing = explain_pod(&node, "team-a/away").replace(&server.name(), "SERVER");
+    assert_snapshot!(missing);
+    assert_snapshot!(explain_pod(&node, "away"));
 }
 
 /// The kernel's line is the machine's own.

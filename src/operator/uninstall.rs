@@ -3,6 +3,7 @@
 //! A runtime tears pods down with the configuration that is loaded then, so Braid's stays until no record
 //! holds an extra network. CRI-O keeps each pod's configuration, so the binary stays there.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -24,6 +25,8 @@ use crate::ledger::Ledger;
 
 /// How often the ledger is looked at while waiting.
 const PAUSE: Duration = Duration::from_secs(1);
+/// How long a runtime has to notice that no new extra network is to be attached.
+const NOTICE: Duration = Duration::from_secs(1);
 
 /// What `braid uninstall` is told.
 #[derive(Args, Debug)]
@@ -51,6 +54,8 @@ pub(super) struct Left {
     changes: Vec<Shown>,
     /// The pods that still have extra networks.
     waiting_for: Vec<String>,
+    /// The containers for which a call is at work, which may attach one yet.
+    calls_at_work: Vec<String>,
     /// What was left on purpose, and what to do with it.
     notes: Vec<String>,
 }
@@ -78,13 +83,19 @@ impl Uninstall {
             done: false,
             changes: Vec::new(),
             waiting_for: Vec::new(),
+            calls_at_work: Vec::new(),
             notes: Vec::new(),
         };
         // From here on nothing new is attached, so that what is counted only becomes less.
         self.make(places.iter().filter_map(|place| self.drain(place)).collect(), &mut left)?;
-        let held = self.held(&places)?;
-        left.waiting_for = self.wait_for_pods(&places, held, console)?;
-        if !left.waiting_for.is_empty() {
+        // A call that the runtime began before it noticed is seen by its lock, or by its record.
+        if !self.dry_run && !left.changes.is_empty() {
+            std::thread::sleep(NOTICE);
+        }
+        let held = self.wait_for_pods(&places, self.held(&places)?, console)?;
+        if !held.is_empty() {
+            left.waiting_for = held.pods;
+            left.calls_at_work = held.calls;
             return Ok(left);
         }
         let mut changes: Vec<Change> = places.iter().flat_map(|place| restore(&self.root, place)).collect();
@@ -110,15 +121,19 @@ impl Uninstall {
         Some(file(&self.root, &place.file, &document))
     }
 
-    /// The pods whose records hold an extra network.
-    fn held(&self, places: &[Installation]) -> Result<Vec<String>, CommandError> {
-        let mut pods = Vec::new();
+    fn held(&self, places: &[Installation]) -> Result<Held, CommandError> {
+        let mut held = Held::default();
         for directory in self.state_dirs(places) {
-            let records = Records::look(&Ledger::new(&directory))?;
-            pods.extend(records.with_extras().map(|record| record.plan.pod.clone()));
+            let ledger = Ledger::new(&directory);
+            // Looked at first: a call that ends in between has left its record.
+            if !self.dry_run {
+                held.calls.extend(ledger.calls_at_work()?);
+            }
+            let records = Records::look(&ledger)?;
+            held.pods.extend(records.with_extras().map(|record| record.plan.pod.clone()));
         }
-        pods.sort();
-        Ok(pods)
+        held.pods.sort();
+        Ok(held)
     }
 
     fn state_dirs(&self, places: &[Installation]) -> Vec<PathBuf> {
@@ -133,14 +148,14 @@ impl Uninstall {
     fn wait_for_pods(
         &self,
         places: &[Installation],
-        mut held: Vec<String>,
+        mut held: Held,
         console: &mut Console<'_>,
-    ) -> Result<Vec<String>, CommandError> {
-        let mut said = 0;
+    ) -> Result<Held, CommandError> {
+        let mut said = Held::default();
         while self.wait && !self.dry_run && !held.is_empty() {
-            if said != held.len() {
-                said = held.len();
-                console.progress(&format!("waiting for {said} with extra networks: {}", held.join(", ")))?;
+            if said != held {
+                console.progress(&held.to_string())?;
+                said = held;
             }
             std::thread::sleep(PAUSE);
             held = self.held(places)?;
@@ -190,6 +205,33 @@ impl Uninstall {
     }
 }
 
+/// What holds the configuration up.
+#[derive(Debug, Default, Eq, PartialEq)]
+struct Held {
+    /// The pods whose records hold an extra network.
+    pods: Vec<String>,
+    /// The containers for which a call is at work.
+    calls: Vec<String>,
+}
+
+impl Held {
+    fn is_empty(&self) -> bool {
+        self.pods.is_empty() && self.calls.is_empty()
+    }
+}
+
+impl fmt::Display for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let pods = format!("{} with extra networks: {}", self.pods.len(), self.pods.join(", "));
+        let calls = format!("calls at work for {}", self.calls.join(", "));
+        match (self.pods.is_empty(), self.calls.is_empty()) {
+            (_, true) => write!(f, "waiting for {pods}"),
+            (true, _) => write!(f, "waiting for {calls}"),
+            _ => write!(f, "waiting for {pods}; and for {calls}"),
+        }
+    }
+}
+
 /// The primary's file as it was, or as it is now without our entry.
 fn restore(root: &Path, place: &Installation) -> Vec<Change> {
     let ours = install::on_node(root, &place.file);
@@ -234,6 +276,10 @@ impl View for Left {
         for pod in &self.waiting_for {
             text.push_str(&format!("{}: {pod} has extra networks\n", look.paint(Tone::Odd, "waiting")));
         }
+        for container in &self.calls_at_work {
+            let word = look.paint(Tone::Odd, "waiting");
+            text.push_str(&format!("{word}: a call for container {container} is at work\n"));
+        }
         if !self.waiting_for.is_empty() {
             text.push_str(
                 "move these pods to other nodes (kubectl drain), then run this again, or with --wait\n",
@@ -244,6 +290,7 @@ impl View for Left {
     }
 
     fn exit(&self) -> Exit {
-        if self.waiting_for.is_empty() { Exit::Done } else { Exit::NotYet }
+        let is_free = self.waiting_for.is_empty() && self.calls_at_work.is_empty();
+        if is_free { Exit::Done } else { Exit::NotYet }
     }
 }

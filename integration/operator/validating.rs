@@ -92,6 +92,28 @@ fn standard_input_is_a_file_too() {
     assert_eq!(json["problems"][0]["line"], 1);
 }
 
+/// What an owner writes that shares with nobody, and a policy that nobody understands.
+#[test]
+fn rules_that_do_not_say_what_they_seem_to() {
+    let text = r#"kind: NetworkAttachmentDefinition
+metadata:
+  name: red
+  annotations:
+    braid.io/allowed-namespaces: team-a, Team-B
+    braid.io/allowed-service-accounts: db, team-a/*, a/b/c
+    braid.io/allowed-requests: ip, mac
+    braid.io/allowed-ips: 10.0.0.0/24, 10.0.0.300
+    braid.io/allowed-macs: 02:00, 2:0
+    braid.io/allowed-namespace: "*"
+spec:
+  config: '{"type": "bridge"}'
+"#;
+    assert_snapshot!(validate("x.yaml", text));
+    let text =
+        r#"{"name": "x", "type": "braid", "policy": {"mode": "enforced", "allowedPlugins": {"tuning": 1}}}"#;
+    assert_snapshot!(validate("x.conf", text));
+}
+
 /// Everything to copy is valid.
 #[test]
 fn the_repositorys_own_files_are_valid() {

@@ -1,6 +1,8 @@
 //! `braid validate`: configurations, definitions and pods' annotations, held against the rules that the
 //! plugin has for them. All problems at once, each with its place.
 
+mod sharing;
+
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -174,6 +176,7 @@ fn check_definition(document: &Node, text: &str, report: &mut Report) {
         }
     }
     check_namespace(metadata, report);
+    sharing::check(metadata, report);
     let Some(config) = document.get("spec").and_then(|spec| spec.get("config")) else { return };
     match config.text() {
         None => report.error(config.spot, "spec.config must be a text that holds JSON".to_owned()),
@@ -247,14 +250,28 @@ fn check_braid(plugin: &Node, report: &mut Report) {
     for (key, spot, value) in
         entries.iter().filter(|(key, _, _)| !["name", "type", "plugins"].contains(&key.as_str()))
     {
-        let mut alone = json!({"name": "x", "type": "braid"});
-        if let Some(alone) = alone.as_object_mut() {
-            alone.insert(key.clone(), value.to_value());
+        let before = report.problems.len();
+        if let ("policy", Tree::Map(rules)) = (key.as_str(), &value.tree) {
+            for (rule, spot, value) in rules {
+                check_braids_key(key, json!({rule: value.to_value()}), *spot, value.spot, report);
+            }
         }
-        match Config::parse(alone.to_string().as_bytes()) {
-            Ok(config) => config.warnings.into_iter().for_each(|warning| report.warning(*spot, warning)),
-            Err(error) => report.error(value.spot, error.to_string()),
+        if report.problems.len() == before {
+            check_braids_key(key, value.to_value(), *spot, value.spot, report);
         }
+    }
+}
+
+fn check_braids_key(key: &str, value: Value, at_key: Spot, at_value: Spot, report: &mut Report) {
+    let mut alone = json!({"name": "x", "type": "braid"});
+    if let Some(alone) = alone.as_object_mut() {
+        alone.insert(key.to_owned(), value);
+    }
+    match Config::parse(alone.to_string().as_bytes()) {
+        // Nobody gets what it asks for where the rules cannot be told.
+        Ok(Config { policy: Err(problem), .. }) => report.error(at_value, problem.to_string()),
+        Ok(config) => config.warnings.into_iter().for_each(|warning| report.warning(at_key, warning)),
+        Err(error) => report.error(at_value, error.to_string()),
     }
 }
 
@@ -308,10 +325,13 @@ fn check_annotation(
             }
         }
     } else if found.problems.is_empty() {
+        let mut before = 0;
         for (at, element) in value.split(',').enumerate() {
             if let Err(error) = selection::parse(element, namespace, Limits::default()) {
-                found.error(start, numbered(&error.to_string(), at));
+                let blank = element.len() - element.trim_start().len();
+                found.error(spot_behind(value, before + blank), numbered(&error.to_string(), at));
             }
+            before += element.len() + 1;
         }
     }
     if found.problems.is_empty()
@@ -320,6 +340,15 @@ fn check_annotation(
         found.error(start, error.to_string());
     }
     report.within(text, outer, found);
+}
+
+/// The place behind so many bytes of a text.
+fn spot_behind(text: &str, bytes: usize) -> Spot {
+    let before = text.get(..bytes).unwrap_or(text);
+    let lines = before.matches('\n').count();
+    let column = before.chars().rev().take_while(|c| *c != '\n').count();
+    let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX).saturating_add(1);
+    Spot { line: number(lines), column: number(column) }
 }
 
 /// An element of the JSON form, each key by itself.

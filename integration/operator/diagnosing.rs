@@ -230,7 +230,7 @@ fn the_api_with_its_rights_and_its_token() {
         ],
     }));
     server.objects().rbac.add(json!({
-        "kind": "ClusterRoleBinding", "metadata": {"name": "multus"}, "roleRef": {"name": "multus"},
+        "kind": "ClusterRoleBinding", "metadata": {"name": "multus"}, "roleRef": {"kind": "ClusterRole", "name": "multus"},
         "subjects": [{"kind": "ServiceAccount", "name": "multus", "namespace": "kube-system"}],
     }));
     let multus = User::service_account("kube-system", "multus");

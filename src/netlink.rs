@@ -38,6 +38,10 @@ pub struct Netlink {
     connection: Connection,
 }
 
+/// A route that was not there before.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct AddedRoute(RouteMessage);
+
 impl Netlink {
     /// Opens a socket in the namespace of the calling thread.
     ///
@@ -131,13 +135,14 @@ impl Netlink {
         gateway: Option<IpAddr>,
         metric: Option<u32>,
     ) -> Result<(), NetlinkError> {
-        let message = route::new(family, None, NextHop { link_index: Some(link_index), gateway }, metric);
+        let message = route::new_default(family, NextHop { link_index: Some(link_index), gateway }, metric);
         let outcome = self.create(&message);
         outcome.map_err(|errno| self.route_fault(Operation::Add, &message, errno))
     }
 
-    /// Adds a route to `destination` through a link; done also where there is one already. Returns whether
-    /// there was none.
+    /// Adds a route to `destination` that leaves through a link as the default route `like` does: by the same
+    /// next hops, on the link or not, with the same MTU and source; done also where there is one already: then
+    /// none is returned.
     ///
     /// # Errors
     /// [`NetlinkError`] where the kernel refuses.
@@ -145,10 +150,11 @@ impl Netlink {
         &mut self,
         destination: IpNetwork,
         link_index: u32,
-        gateway: Option<IpAddr>,
-    ) -> Result<bool, NetlinkError> {
-        let message = route_to(destination, link_index, gateway);
-        let outcome = unless(Errno::EEXIST, self.create(&message).map(|()| true));
+        like: &DefaultRoute,
+    ) -> Result<Option<AddedRoute>, NetlinkError> {
+        let message = route::alike(like.message(), destination, link_index);
+        let added = self.create(&message).map(|()| Some(AddedRoute(message.clone())));
+        let outcome = unless(Errno::EEXIST, added);
         outcome.map_err(|errno| self.route_fault(Operation::Add, &message, errno))
     }
 
@@ -156,15 +162,9 @@ impl Netlink {
     ///
     /// # Errors
     /// [`NetlinkError`] where the kernel refuses.
-    pub fn delete_added_route(
-        &mut self,
-        destination: IpNetwork,
-        link_index: u32,
-        gateway: Option<IpAddr>,
-    ) -> Result<(), NetlinkError> {
-        let message = route_to(destination, link_index, gateway);
+    pub fn delete_added_route(&mut self, AddedRoute(message): &AddedRoute) -> Result<(), NetlinkError> {
         let outcome = unless(Errno::ESRCH, self.connection.act(Message::DelRoute(message.clone()), 0));
-        outcome.map_err(|errno| self.route_fault(Operation::Delete, &message, errno))
+        outcome.map_err(|errno| self.route_fault(Operation::Delete, message, errno))
     }
 
     fn create(&mut self, message: &RouteMessage) -> io::Result<()> {
@@ -214,11 +214,6 @@ impl Netlink {
 
 fn fault(operation: Operation, object: Object, errno: io::Error) -> NetlinkError {
     NetlinkError { operation, object, errno }
-}
-
-fn route_to(destination: IpNetwork, link_index: u32, gateway: Option<IpAddr>) -> RouteMessage {
-    let hop = NextHop { link_index: Some(link_index), gateway };
-    route::new(Family::of(destination.ip()), Some(destination), hop, None)
 }
 
 /// Success instead of `done`, the error which says that there is nothing left to do.

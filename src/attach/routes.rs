@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 
 use crate::family::Family;
-use crate::netlink::{DefaultRoute, Link, Netlink, NetlinkError};
+use crate::netlink::{AddedRoute, DefaultRoute, Link, Netlink, NetlinkError};
 use crate::route::RouteChange;
 
 /// Why a default route did not move.
@@ -56,8 +56,8 @@ pub struct Move<'a> {
 pub struct Moved {
     removed: Vec<DefaultRoute>,
     families: Vec<Family>,
-    /// Routes of the cluster that there were not before: destination, link, gateway.
-    kept: Vec<(IpNetwork, u32, Option<IpAddr>)>,
+    /// Routes of the cluster that there were not before.
+    kept: Vec<AddedRoute>,
 }
 
 impl Move<'_> {
@@ -117,10 +117,8 @@ impl Move<'_> {
         let through = old.iter().find(|route| route.link_index == Some(primary.index));
         let Some(through) = through else { return Ok(()) };
         for destination in self.keep.iter().filter(|destination| Family::of(destination.ip()) == family) {
-            let added = netlink.add_route(*destination, primary.index, through.gateway);
-            if added.map_err(self.failed(family))? {
-                moved.kept.push((*destination, primary.index, through.gateway));
-            }
+            let added = netlink.add_route(*destination, primary.index, through);
+            moved.kept.extend(added.map_err(self.failed(family))?);
         }
         Ok(())
     }
@@ -165,8 +163,8 @@ fn metrics(family: Family) -> impl Iterator<Item = Option<u32>> {
 impl Moved {
     /// Puts the default routes back, and takes the cluster's away. Best effort: the sandbox is on its way out.
     pub fn undo(&self, netlink: &mut Netlink) {
-        for (destination, link, gateway) in &self.kept {
-            let _ = netlink.delete_added_route(*destination, *link, *gateway);
+        for route in &self.kept {
+            let _ = netlink.delete_added_route(route);
         }
         for family in &self.families {
             for route in netlink.default_routes(*family).unwrap_or_default() {

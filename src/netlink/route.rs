@@ -146,17 +146,18 @@ fn as_destination(attribute: &RouteAttribute) -> Option<IpAddr> {
     if let RouteAttribute::Destination(address) = attribute { ip(address) } else { None }
 }
 
-/// A route of our own: unicast, static, in the main table; a default route without `destination`.
-pub(super) fn new(
-    family: Family,
-    destination: Option<IpNetwork>,
-    hop: NextHop,
-    metric: Option<u32>,
-) -> RouteMessage {
+/// A default route of our own: unicast, static, in the main table.
+pub(super) fn new_default(family: Family, hop: NextHop, metric: Option<u32>) -> RouteMessage {
     let mut message = RouteMessage::default();
-    message.header = header(family, destination.map_or(0, |network| network.prefix()), hop.gateway.is_some());
+    message.header = RouteHeader {
+        address_family: address_family(family),
+        table: RouteHeader::RT_TABLE_MAIN,
+        protocol: RouteProtocol::Static,
+        scope: scope(family, hop.gateway.is_some()),
+        kind: RouteType::Unicast,
+        ..RouteHeader::default()
+    };
     let attributes = [
-        destination.map(|network| RouteAttribute::Destination(network.network().into())),
         hop.link_index.map(RouteAttribute::Oif),
         hop.gateway.map(|gateway| gateway_attribute(family, gateway)),
         metric.map(RouteAttribute::Priority),
@@ -165,16 +166,31 @@ pub(super) fn new(
     message
 }
 
-fn header(family: Family, prefix: u8, has_gateway: bool) -> RouteHeader {
-    RouteHeader {
-        address_family: address_family(family),
-        destination_prefix_length: prefix,
-        table: RouteHeader::RT_TABLE_MAIN,
-        protocol: RouteProtocol::Static,
-        scope: scope(family, has_gateway),
-        kind: RouteType::Unicast,
-        ..RouteHeader::default()
+/// A static route to `destination` like a listed default route, but for its metric and TOS: by those of its next hops
+/// that are on the link.
+pub(super) fn alike(listed: &RouteMessage, destination: IpNetwork, link_index: u32) -> RouteMessage {
+    let mut message = request(&on_link(listed, link_index));
+    message.header.destination_prefix_length = destination.prefix();
+    message.header.protocol = RouteProtocol::Static;
+    message.header.tos = 0;
+    message.attributes.retain(|attribute| !matches!(attribute, RouteAttribute::Priority(_)));
+    message.attributes.push(RouteAttribute::Destination(destination.network().into()));
+    message
+}
+
+/// The route without its next hops on other links. A next hop object may lead to those, too.
+fn on_link(listed: &RouteMessage, link_index: u32) -> RouteMessage {
+    let mut message = listed.clone();
+    if next_hops(listed).iter().all(|hop| hop.link_index == Some(link_index)) {
+        return message;
     }
+    message.attributes.retain(|attribute| !matches!(attribute, RouteAttribute::NhId(_)));
+    for attribute in &mut message.attributes {
+        if let RouteAttribute::MultiPath(hops) = attribute {
+            hops.retain(|hop| hop.interface_index == link_index);
+        }
+    }
+    message
 }
 
 /// IPv4 tells what is behind a router from what is on the link; IPv6 has one scope.
@@ -252,7 +268,7 @@ mod tests {
     }
 
     fn default_route() -> RouteMessage {
-        new(Family::V4, None, via("10.0.0.1"), Some(5))
+        new_default(Family::V4, via("10.0.0.1"), Some(5))
     }
 
     fn changed(change: impl FnOnce(&mut RouteMessage)) -> RouteMessage {
@@ -270,21 +286,21 @@ mod tests {
             (Family::V6, via("fd00::1"), RouteScope::Universe),
         ];
         for (family, hop, scope) in cases {
-            assert_eq!(new(family, None, hop, None).header.scope, scope, "{family} {hop:?}");
+            assert_eq!(new_default(family, hop, None).header.scope, scope, "{family} {hop:?}");
         }
     }
 
     #[test]
     fn a_gateway_of_the_other_family_is_read_as_it_was_written() {
         for gateway in ["10.0.0.1", "fe80::1"] {
-            let message = new(Family::V4, None, via(gateway), None);
+            let message = new_default(Family::V4, via(gateway), None);
             assert_eq!(next_hops(&message), [via(gateway)]);
         }
     }
 
     #[test]
     fn a_destination_loses_its_host_bits() {
-        let message = new(Family::V4, Some("10.1.2.3/16".parse().unwrap()), HOP, None);
+        let message = alike(&default_route(), "10.1.2.3/16".parse().unwrap(), 7);
         assert_eq!(destination(&message), Some("10.1.0.0/16".parse().unwrap()));
         assert_eq!(destination(&default_route()), None);
     }

@@ -360,26 +360,92 @@ fn disabled_ipv6_is_asked_about() {
     assert!(error.to_string().contains("net.ipv6.conf.net1.disable_ipv6? (E"), "{error}");
 }
 
-#[test]
-fn a_route_that_is_there_is_added() {
+/// Adds a route to each destination twice, like the first default route of its family, and lists the routes.
+fn kept(lines: &[&str], destinations: &[&str]) -> String {
     let (netns, mut netlink) = pod();
+    ip(&netns, lines);
     let eth0 = index(&mut netlink, "eth0");
-    for _ in 0..2 {
-        netlink.add_route("172.16.5.5/12".parse().unwrap(), eth0, Some(address("10.0.0.1"))).unwrap();
-        netlink.add_route("fd99::/48".parse().unwrap(), eth0, Some(address("fd00:0::1"))).unwrap();
-        netlink.add_route("192.0.2.0/24".parse().unwrap(), eth0, None).unwrap();
+    for destination in destinations.iter().chain(destinations) {
+        let destination: IpNetwork = destination.parse().unwrap();
+        let like = netlink.default_routes(Family::of(destination.ip())).unwrap().remove(0);
+        netlink.add_route(destination, eth0, &like).unwrap();
     }
-    let text = routes(&netns);
-    for line in [
-        "172.16.0.0/12 via 10.0.0.1 dev eth0 proto static",
-        "fd99::/48 via fd00::1 dev eth0 proto static",
-        "192.0.2.0/24 dev eth0 proto static scope link",
-    ] {
-        assert!(text.contains(line), "{text}");
+    routes(&netns)
+}
+
+#[test]
+fn a_route_leaves_as_the_default_route_that_it_is_like() {
+    let cases: [(&[&str], &[&str]); 6] = [
+        (
+            &["route add default via 10.0.0.1 metric 9", "-6 route add default via fd00:0::1 metric 9"],
+            &[
+                "172.16.0.0/12 via 10.0.0.1 dev eth0 proto static",
+                "fd99::/48 via fd00::1 dev eth0 proto static",
+            ],
+        ),
+        (
+            &["route add default dev eth0 scope link", "-6 route add default dev eth0"],
+            &["172.16.0.0/12 dev eth0 proto static scope link", "fd99::/48 dev eth0 proto static"],
+        ),
+        (
+            &[
+                "route add default via 192.0.2.1 dev eth0 onlink mtu 1300 src 10.0.0.2",
+                "-6 route add default via 2001:db8::1 dev eth0 onlink mtu 1300",
+            ],
+            &[
+                "172.16.0.0/12 via 192.0.2.1 dev eth0 proto static src 10.0.0.2 onlink mtu 1300",
+                "fd99::/48 via 2001:db8::1 dev eth0 proto static metric 1024 onlink mtu 1300",
+            ],
+        ),
+        (
+            &[
+                "route add default nexthop via 10.0.0.1 dev eth0 nexthop via 10.0.0.9 dev eth0",
+                "-6 route add default nexthop via fd00:0::1 dev eth0 nexthop via fd00:0::9 dev eth0",
+            ],
+            &[
+                "172.16.0.0/12 proto static \n\tnexthop via 10.0.0.1 dev eth0 weight 1 \n\tnexthop via 10.0.0.9 dev eth0",
+                "fd99::/48 proto static metric 1024 pref medium\n\tnexthop via fd00::1 dev eth0 weight 1 \n\tnexthop via fd00::9 dev eth0",
+            ],
+        ),
+        (
+            &[
+                "route add default nexthop via 10.1.0.1 dev net1 nexthop via 10.0.0.1 dev eth0",
+                "-6 route add default nexthop via fd00:1::1 dev net1 nexthop via fd00:0::1 dev eth0",
+            ],
+            &[
+                "172.16.0.0/12 via 10.0.0.1 dev eth0 proto static",
+                "fd99::/48 via fd00::1 dev eth0 proto static",
+            ],
+        ),
+        (
+            &[
+                "nexthop add id 1 via 10.1.0.1 dev net1",
+                "nexthop add id 2 via 10.0.0.1 dev eth0",
+                "nexthop add id 9 group 1/2",
+                "route add default nhid 9",
+                "nexthop add id 3 via fd00:0::1 dev eth0",
+                "-6 route add default nhid 3",
+            ],
+            &["172.16.0.0/12 via 10.0.0.1 dev eth0 proto static", "fd99::/48 nhid 3 via fd00::1 dev eth0"],
+        ),
+    ];
+    for (lines, expected) in cases {
+        let text = kept(lines, &["172.16.5.5/12", "fd99::5/48"]);
+        for line in expected {
+            assert!(text.contains(line), "{lines:?}: {line} is not in\n{text}");
+        }
     }
-    let error =
-        netlink.add_route("10.9.0.0/16".parse().unwrap(), eth0, Some(address("10.8.0.1"))).unwrap_err();
-    assert!(error.to_string().starts_with("cannot add the route to 10.9.0.0/16 via 10.8.0.1"), "{error}");
+}
+
+#[test]
+fn a_route_that_cannot_be_is_named() {
+    let (netns, mut netlink) = pod();
+    ip(&netns, &["route add default via 10.0.0.1"]);
+    let like = netlink.default_routes(Family::V4).unwrap().remove(0);
+    ip(&netns, &["addr del 10.0.0.2/24 dev eth0"]);
+    let eth0 = index(&mut netlink, "eth0");
+    let error = netlink.add_route("10.9.0.0/16".parse().unwrap(), eth0, &like).unwrap_err();
+    assert!(error.to_string().starts_with("cannot add the route to 10.9.0.0/16 via 10.0.0.1"), "{error}");
 }
 
 #[test]

@@ -489,9 +489,12 @@ fn log_config(object: &Map<String, Value>, warnings: &mut Vec<String>) -> Result
     })
 }
 
-/// GC's list under the specification's name, or the one that libcni 1.2 wrote.
+/// GC's list. `null` is one without entries: Go writes it so, and CRI-O sends it for a network without pods.
 fn valid_attachments(object: &Map<String, Value>) -> Result<Option<Vec<ValidAttachment>>, ConfigError> {
     const KEY: &str = "cni.dev/valid-attachments";
+    if object.get(KEY).is_some_and(Value::is_null) {
+        return Ok(Some(Vec::new()));
+    }
     let Some(list) = decode::<Vec<Map<String, Value>>>(object, KEY)? else { return Ok(None) };
     let read = |entry: &Map<String, Value>| {
         let container =
@@ -612,6 +615,10 @@ mod tests {
     #[test]
     fn gc_needs_the_list_to_be_there() {
         assert_eq!(parse(json!({})).unwrap().valid_attachments, None);
+        for none in [json!(null), json!([])] {
+            let config = parse(json!({"cni.dev/valid-attachments": none})).unwrap();
+            assert_eq!(config.valid_attachments, Some(Vec::new()));
+        }
         let config =
             parse(json!({"cni.dev/valid-attachments": [{"containerID": "c", "ifname": "eth0"}]})).unwrap();
         assert_eq!(

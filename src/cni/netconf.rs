@@ -384,7 +384,7 @@ impl PluginConfig {
         }
         if let Some(attachments) = inputs.valid_attachments {
             object.insert("cni.dev/valid-attachments".to_owned(), attachments.clone());
-            // libcni 1.2 wrote this name by mistake, and plugins built with it read it.
+            // The specification had this name for a while; libcni writes both.
             object.insert("cni.dev/attachments".to_owned(), attachments.clone());
         }
         Value::Object(object)

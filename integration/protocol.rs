@@ -256,6 +256,14 @@ fn output_that_is_no_result_is_an_error_that_quotes_stderr() {
             json!({"result": {"cniVersion": "1.0.0", "ips": [{"address": "10.0.0.1/8", "interface": 7}]}}),
             "interface",
         ),
+        (
+            json!({"result": {
+                "cniVersion": "1.0.0", "interfaces": [{"name": "eth0", "sandbox": "/run/netns/x"}],
+                "ips": [{"address": "2001:db8::2/64", "interface": 0}]
+            }}),
+            "plugin \"blue\" printed a result that is not valid: ips[0].interface puts 2001:db8::2/64 on \"eth0\", \
+             the pod's primary interface",
+        ),
     ];
     for (answer, said) in table {
         node.script("blue", json!({"ADD": answer}));

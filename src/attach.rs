@@ -234,19 +234,39 @@ fn failed(attachment: &Attachment) -> impl FnOnce(DelegateError) -> AttachError 
 /// that version already stays as it was printed. The primary's is taken as the runtime would take it.
 fn normalise(printed: Value, attachment: &Attachment, plugin: &PluginConfig) -> Result<Value, AttachError> {
     let version = attachment.network.version;
-    let invalid = |source: ResultError| AttachError::Result {
-        label: attachment.label.clone(),
-        interface: attachment.interface.clone(),
-        plugin: plugin.kind.to_string(),
-        source: Box::new(source),
-    };
     let read = match attachment.role {
         Role::Primary => AttachmentResult::read_lenient,
         Role::Extra => AttachmentResult::read,
     };
-    let result = read(&printed, version).map_err(invalid)?;
+    let result = read(&printed, version).map_err(|source| invalid(attachment, Some(plugin), source))?;
     let same = printed.get("cniVersion").and_then(Value::as_str) == Some(version.as_str());
     Ok(if same { printed } else { result.write(version) })
+}
+
+fn invalid(attachment: &Attachment, plugin: Option<&PluginConfig>, source: ResultError) -> AttachError {
+    AttachError::Result {
+        label: attachment.label.clone(),
+        interface: attachment.interface.clone(),
+        plugin: plugin.map(|plugin| plugin.kind.to_string()).unwrap_or_default(),
+        source: Box::new(source),
+    }
+}
+
+/// Whether the result of an extra network leaves the primary's interface alone.
+///
+/// # Errors
+/// [`AttachError::Result`].
+pub fn keep_off(
+    attachment: &Attachment,
+    result: &AttachmentResult,
+    primary: &InterfaceName,
+) -> Result<(), AttachError> {
+    if attachment.role == Role::Primary {
+        return Ok(());
+    }
+    result
+        .keep_off(primary.as_str())
+        .map_err(|source| invalid(attachment, attachment.network.plugins.last(), source))
 }
 
 /// Whether the sandbox shows what was asked of an attachment: the addresses in its result, the MAC on

@@ -152,6 +152,17 @@ pub enum ResultError {
         /// How many interfaces there are.
         interfaces: usize,
     },
+    /// An address of an extra network on an interface that bears the primary's name: runtimes would take it
+    /// for the pod's own.
+    #[error("{path} puts {address} on \"{interface}\", the pod's primary interface")]
+    NotItsInterface {
+        /// Where it is.
+        path: String,
+        /// The address.
+        address: String,
+        /// The interface's name.
+        interface: String,
+    },
     /// A list that is longer than Braid takes.
     #[error("{path} has {count} entries: at most {most} are allowed")]
     TooMany {
@@ -221,6 +232,25 @@ impl AttachmentResult {
             None => true,
             Some(index) => self.interfaces.get(index).is_some_and(Interface::is_in_sandbox),
         })
+    }
+
+    /// Makes sure that no address is on an interface called `primary`, whose result this is not.
+    ///
+    /// # Errors
+    /// [`ResultError::NotItsInterface`].
+    pub fn keep_off(&self, primary: &str) -> Result<(), ResultError> {
+        let is_on_primary = |address: &Address| {
+            let interface = address.interface.and_then(|index| self.interfaces.get(index));
+            interface.is_some_and(|interface| interface.name == primary)
+        };
+        match self.ips.iter().enumerate().find(|(_, address)| is_on_primary(address)) {
+            None => Ok(()),
+            Some((at, address)) => Err(ResultError::NotItsInterface {
+                path: format!("ips[{at}].interface"),
+                address: excerpt(&address.address),
+                interface: excerpt(primary),
+            }),
+        }
     }
 
     /// Appends the interfaces, addresses and routes of another attachment, of the interface `interface`
@@ -710,6 +740,24 @@ mod tests {
 
     fn route(dst: &str, gw: Option<&str>) -> Route {
         Route { dst: dst.to_owned(), gw: gw.map(str::to_owned), other: Map::new() }
+    }
+
+    #[test]
+    fn an_address_on_the_primarys_interface_is_refused_by_name_alone() {
+        let on = |interfaces: Value| {
+            let result = read(json!({
+                "interfaces": interfaces,
+                "ips": [{"address": "10.9.0.2/24"}, {"address": "2001:db8::2/64", "interface": 1}]
+            }));
+            result.keep_off("eth0").map_err(|error| error.to_string())
+        };
+        let (eth0, net1) =
+            (json!({"name": "eth0", "sandbox": "/n"}), json!({"name": "net1", "sandbox": "/n"}));
+        assert_eq!(on(json!([eth0, net1])), Ok(()), "an interface alone does no harm");
+        let expected = "ips[1].interface puts 2001:db8::2/64 on \"eth0\", the pod's primary interface";
+        for eth0 in [eth0, json!({"name": "eth0"})] {
+            assert_eq!(on(json!([net1, eth0])).unwrap_err(), expected);
+        }
     }
 
     /// A number that only a decoder of arbitrary precision keeps.

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::publish::{self, Stage};
 use super::{Session, boot_id, del, key_of, leftovers, now, open_netns};
 use crate::attach::routes::{Move, Moved};
-use crate::attach::{AttachError, Attacher, Place, verify};
+use crate::attach::{AttachError, Attacher, Place, keep_off, verify};
 use crate::cluster::PodReference;
 use crate::cni::error::{Code, Error};
 use crate::cni::request::Sandbox;
@@ -285,6 +285,9 @@ impl<'s, 'a> Addition<'s, 'a> {
             self.see(&attachment.label, &attachment.interface)?;
         }
         let results = self.read_results()?;
+        for (attachment, result) in self.plan.attachments.iter().zip(&results) {
+            keep_off(attachment, result, &self.sandbox.interface)?;
+        }
         let changes = self.route_changes(&results);
         let snapshot = self.settle(&changes)?;
         self.miss_none(&snapshot)?;

@@ -476,6 +476,44 @@ fn an_empty_list_without_a_gateway_takes_the_route_away_in_result_and_kernel() {
 }
 
 #[test]
+fn a_networks_own_default_route_stays_as_its_plugin_made_it() {
+    let node = Node::new();
+    node.network(
+        "blue",
+        json!({
+            "addresses": ["10.9.0.2/32", "fd09::2/128"],
+            "routes": [{"dst": "0.0.0.0/0", "gw": "192.0.2.9"}, {"dst": "::/0"}],
+        }),
+    );
+    let lines = "ip link add net1 type bridge; ip link set net1 up; ip addr add 10.9.0.2/32 dev net1; \
+                 ip addr add fd09::2/128 dev net1; ip -6 route add default dev net1 metric 7; \
+                 ip route add default via 192.0.2.9 dev net1 onlink mtu 1400 metric 7";
+    node.script("blue", json!({"ADD": {"shell": format!("nsenter --net=$CNI_NETNS sh -ec '{lines}'")}}));
+    let pod = node.pod("team-a", "web");
+    let (v4, v6, routes) = with_default_route(&pod, routed(&node), json!([]));
+    assert_eq!((v4, v6), (vec!["via 192.0.2.9 dev net1".to_owned()], vec!["via  dev net1".to_owned()]));
+    let kept = pod.ip("route show default");
+    assert!(kept.contains("onlink") && kept.contains("mtu 1400"), "{kept}");
+    assert_eq!(routes, json!([{"dst": "0.0.0.0/0", "gw": "192.0.2.9"}, {"dst": "::/0"}]));
+    pod.check().run().assert_success();
+}
+
+#[test]
+fn a_default_route_without_any_gateway_is_on_the_link() {
+    let node = Node::new();
+    dual_stack(&node, json!({}));
+    node.script(
+        "blue",
+        json!({"ADD": {"add_to_result": {"routes": [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}]}}}),
+    );
+    let pod = node.pod("team-a", "web");
+    let (v4, v6, routes) = with_default_route(&pod, routed(&node), json!([]));
+    assert_eq!((v4, v6), (vec!["via  dev net1".to_owned()], vec!["via  dev net1".to_owned()]));
+    assert_eq!(routes, json!([{"dst": "0.0.0.0/0"}, {"dst": "::/0"}]));
+    pod.check().run().assert_success();
+}
+
+#[test]
 fn cluster_routes_stay_with_the_primary() {
     let node = Node::new();
     dual_stack(&node, json!({}));

@@ -11,65 +11,50 @@ use crate::family::Family;
 pub struct RouteChange {
     /// IPv4 or IPv6; the other family stays as it is.
     pub family: Family,
-    /// The next hops, the most wanted first. Empty: the family is to have no default route at all.
-    pub gateways: Vec<IpAddr>,
+    /// The next hops, the most wanted first; `None` is the link itself. Empty: the family is to have no default
+    /// route at all.
+    pub hops: Vec<Option<IpAddr>>,
 }
 
 /// What changes for an attachment that asked for the default route through `requested`, given its result.
 ///
-/// An empty request means the network's own gateways: those of its default routes, else those of its
-/// addresses, in each family that has one. A network without any gateway takes the default route away
-/// in the families it has addresses in: the pod asked to have no way out but through it.
+/// An empty request means the network's own way out: its default routes, else the gateways of its addresses, in
+/// each family that has one. A network without any takes the default route away in the families it has addresses
+/// in: the pod asked to have no way out but through it.
 pub fn changes(requested: &[IpAddr], result: &AttachmentResult) -> Vec<RouteChange> {
-    let of_family = |gateways: &dyn Fn(Family) -> Vec<IpAddr>| -> Vec<RouteChange> {
-        let changes =
-            Family::ALL.into_iter().map(|family| RouteChange { family, gateways: gateways(family) });
-        changes.filter(|change| !change.gateways.is_empty()).collect()
-    };
     if !requested.is_empty() {
-        return of_family(&|family| {
-            requested.iter().copied().filter(|gateway| Family::of(*gateway) == family).collect()
+        return in_each_family(|family| {
+            let gateways = requested.iter().copied().filter(|gateway| Family::of(*gateway) == family);
+            gateways.map(Some).collect()
         });
     }
-    let own = of_family(&|family| own_gateways(result, family));
+    let own = in_each_family(|family| own_hops(result, family));
     if !own.is_empty() {
         return own;
     }
-    let has_address = |family: &Family| addresses_of(result, *family).next().is_some();
-    Family::ALL
-        .into_iter()
-        .filter(has_address)
-        .map(|family| RouteChange { family, gateways: Vec::new() })
-        .collect()
+    let has_address = |family: &Family| result.ips.iter().any(|address| address.family() == Some(*family));
+    let families = Family::ALL.into_iter().filter(has_address);
+    families.map(|family| RouteChange { family, hops: Vec::new() }).collect()
 }
 
-fn own_gateways(result: &AttachmentResult, family: Family) -> Vec<IpAddr> {
-    let mut gateways = result.default_gateways(family);
-    if gateways.is_empty() {
-        gateways.extend(addresses_of(result, family));
-        gateways.retain(|gateway| !gateway.is_unspecified());
+fn in_each_family(hops: impl Fn(Family) -> Vec<Option<IpAddr>>) -> Vec<RouteChange> {
+    let changes = Family::ALL.into_iter().map(|family| RouteChange { family, hops: hops(family) });
+    changes.filter(|change| !change.hops.is_empty()).collect()
+}
+
+/// Each hop once, in order.
+fn own_hops(result: &AttachmentResult, family: Family) -> Vec<Option<IpAddr>> {
+    let mut all = result.default_hops(family);
+    if all.is_empty() {
+        all.extend(result.gateways(family).map(Some));
     }
-    let mut seen = Vec::new();
-    gateways.retain(|gateway| {
-        !seen.contains(gateway) && {
-            seen.push(*gateway);
-            true
+    let mut hops = Vec::new();
+    for hop in all {
+        if !hops.contains(&hop) {
+            hops.push(hop);
         }
-    });
-    gateways
-}
-
-/// The gateway of each address of a family, unspecified where the address has none.
-fn addresses_of(result: &AttachmentResult, family: Family) -> impl Iterator<Item = IpAddr> {
-    let unspecified = match family {
-        Family::V4 => IpAddr::from([0; 4]),
-        Family::V6 => IpAddr::from([0; 16]),
-    };
-    result.ips.iter().filter_map(move |address| {
-        let network: ipnetwork::IpNetwork = address.address.parse().ok()?;
-        let gateway = address.gateway.as_ref().and_then(|gateway| gateway.parse().ok());
-        (Family::of(network.ip()) == family).then_some(gateway.unwrap_or(unspecified))
-    })
+    }
+    hops
 }
 
 #[cfg(test)]
@@ -81,8 +66,8 @@ mod tests {
     fn decide(requested: &[&str], result: Value) -> Vec<(Family, Vec<String>)> {
         let requested: Vec<IpAddr> = requested.iter().map(|gateway| gateway.parse().unwrap()).collect();
         let result = AttachmentResult::read(&result, Version::V1_0_0).unwrap();
-        let shown =
-            |change: RouteChange| (change.family, change.gateways.iter().map(ToString::to_string).collect());
+        let hop = |hop: &Option<IpAddr>| hop.map_or_else(|| "link".to_owned(), |gateway| gateway.to_string());
+        let shown = |change: RouteChange| (change.family, change.hops.iter().map(hop).collect());
         changes(&requested, &result).into_iter().map(shown).collect()
     }
 
@@ -138,6 +123,27 @@ mod tests {
     }
 
     #[test]
+    fn a_default_route_without_any_gateway_is_on_the_link() {
+        let result = |gw: Value| {
+            json!({
+                "ips": [{"address": "10.0.0.5/32"}, {"address": "fd00::5/128"}],
+                "routes": [{"dst": "0.0.0.0/0", "gw": gw}]
+            })
+        };
+        for gw in [json!(null), json!("0.0.0.0")] {
+            assert_eq!(decide(&[], result(gw)), [(Family::V4, vec!["link".to_owned()])]);
+        }
+        assert_eq!(decide(&[], result(json!("10.0.0.1"))), [(Family::V4, vec!["10.0.0.1".to_owned()])]);
+    }
+
+    #[test]
+    fn a_mapped_gateway_is_one_of_ipv4_and_an_unspecified_one_is_none() {
+        let result = |gateway: &str| json!({"ips": [{"address": "::ffff:10.0.0.5/120", "gateway": gateway}]});
+        assert_eq!(decide(&[], result("::ffff:10.0.0.1")), [(Family::V4, vec!["10.0.0.1".to_owned()])]);
+        assert_eq!(decide(&[], result("0.0.0.0")), [(Family::V4, vec![])]);
+    }
+
+    #[test]
     fn each_family_with_addresses_loses_its_way_out_where_nothing_has_a_gateway() {
         let result = json!({"ips": [{"address": "10.0.0.5/24"}, {"address": "fd00::5/64"}]});
         assert_eq!(decide(&[], result), [(Family::V4, vec![]), (Family::V6, vec![])]);
@@ -156,6 +162,6 @@ mod tests {
     fn addresses_that_are_none_are_passed_over() {
         let result = json!({"ips": [{"address": "nonsense", "gateway": "x"}, {"address": "10.0.0.5/24", "gateway": "x"}]});
         let result = AttachmentResult::read_lenient(&result, Version::V1_0_0).unwrap();
-        assert_eq!(changes(&[], &result), [RouteChange { family: Family::V4, gateways: vec![] }]);
+        assert_eq!(changes(&[], &result), [RouteChange { family: Family::V4, hops: vec![] }]);
     }
 }

@@ -92,16 +92,32 @@ impl Move<'_> {
         let old = netlink.default_routes(family).map_err(self.failed(family))?;
         self.keep_cluster_routes(family, &old, primary, moved, netlink)?;
         moved.families.push(family);
-        for route in old {
+        let elsewhere = old.into_iter().filter(|route| route.link_index != Some(target.index)).collect();
+        self.remove(family, elsewhere, moved, netlink)?;
+        let left = netlink.default_routes(family).map_err(self.failed(family))?;
+        // Made by the network's own plugin, it may have an MTU, or a gateway that only it knows how to reach.
+        if change.hops.len() == 1 && is_as_asked(change, target, &left) {
+            return Ok(());
+        }
+        self.remove(family, left, moved, netlink)?;
+        for (hop, metric) in change.hops.iter().zip(metrics(family)) {
+            netlink.add_default_route(family, target.index, *hop, metric).map_err(self.failed(family))?;
+        }
+        self.verify(change, target, netlink)
+    }
+
+    fn remove(
+        &self,
+        family: Family,
+        routes: Vec<DefaultRoute>,
+        moved: &mut Moved,
+        netlink: &mut Netlink,
+    ) -> Result<(), RouteError> {
+        for route in routes {
             netlink.delete_route(&route).map_err(self.failed(family))?;
             moved.removed.push(route);
         }
-        for (gateway, metric) in change.gateways.iter().zip(metrics(family)) {
-            netlink
-                .add_default_route(family, target.index, Some(*gateway), metric)
-                .map_err(self.failed(family))?;
-        }
-        self.verify(change, target, netlink)
+        Ok(())
     }
 
     /// The cluster's own networks stay where they were, whoever has the default route.
@@ -125,12 +141,7 @@ impl Move<'_> {
 
     fn verify(&self, change: &RouteChange, target: &Link, netlink: &mut Netlink) -> Result<(), RouteError> {
         let shown = netlink.default_routes(change.family).map_err(self.failed(change.family))?;
-        let as_asked = shown.len() == change.gateways.len()
-            && shown.iter().all(|route| {
-                route.link_index == Some(target.index)
-                    && route.gateway.is_some_and(|gateway| change.gateways.contains(&gateway))
-            });
-        if as_asked {
+        if is_as_asked(change, target, &shown) {
             return Ok(());
         }
         let gateway = |gateway: Option<IpAddr>| {
@@ -150,7 +161,13 @@ impl Move<'_> {
     }
 }
 
-/// One metric for each gateway, so that the first is taken while it is there. The first one is the
+fn is_as_asked(change: &RouteChange, target: &Link, shown: &[DefaultRoute]) -> bool {
+    let asked =
+        |route: &DefaultRoute| route.link_index == Some(target.index) && change.hops.contains(&route.gateway);
+    shown.len() == change.hops.len() && shown.iter().all(asked)
+}
+
+/// One metric for each next hop, so that the first is taken while it is there. The first one is the
 /// kernel's own default: 0 for IPv4, 1024 for IPv6.
 fn metrics(family: Family) -> impl Iterator<Item = Option<u32>> {
     let base = match family {

@@ -269,22 +269,28 @@ impl AttachmentResult {
         self.routes.extend(extra.routes.into_iter().filter(|route| route.default_family().is_none()));
     }
 
-    /// The gateways of the family's default routes, one for each route that has one: its `gw`, or else
-    /// the first gateway of the family among `ips` (CNI 1.1.0, section 5: `routes[].gw`). Empty without a
-    /// default route.
-    pub fn default_gateways(&self, family: Family) -> Vec<IpAddr> {
-        let fallback = self.first_gateway(family);
-        self.routes
-            .iter()
-            .filter(|route| route.default_family() == Some(family))
-            .filter_map(|route| route.gw.as_deref().map_or(fallback, parse_ip))
-            .collect()
+    /// The next hops of the family's default routes: the one that the route names (`gw`), or else the first
+    /// gateway of the family among `ips` (CNI 1.1.0, section 5: `routes[].gw`); `None` where neither is there, or
+    /// the route names the unspecified address: it is on the link. Empty without a default route.
+    pub fn default_hops(&self, family: Family) -> Vec<Option<IpAddr>> {
+        let fallback = self.gateways(family).next();
+        let hop = |route: &Route| match route.gw.as_deref() {
+            None => Some(fallback),
+            Some(gw) => parse_ip(gw).map(|gateway| Some(gateway).filter(|gateway| !gateway.is_unspecified())),
+        };
+        self.routes.iter().filter(|route| route.default_family() == Some(family)).filter_map(hop).collect()
     }
 
-    /// Removes the family's default routes and appends one through each of `gateways`.
-    pub fn replace_default_routes(&mut self, family: Family, gateways: &[IpAddr]) {
+    /// The gateways of the family among `ips`.
+    pub fn gateways(&self, family: Family) -> impl Iterator<Item = IpAddr> {
+        let gateways = self.ips.iter().filter_map(|address| address.gateway.as_deref().and_then(parse_ip));
+        gateways.filter(move |gateway| Family::of(*gateway) == family && !gateway.is_unspecified())
+    }
+
+    /// Removes the family's default routes and appends one by each of `hops`; `None` is one on the link.
+    pub fn replace_default_routes(&mut self, family: Family, hops: &[Option<IpAddr>]) {
         self.routes.retain(|route| route.default_family() != Some(family));
-        self.routes.extend(gateways.iter().map(|gateway| Route::default_through(family, *gateway)));
+        self.routes.extend(hops.iter().map(|hop| Route::default_by(family, *hop)));
     }
 
     fn read_as(value: &Value, network: Version, rigour: Rigour) -> Result<Self, ResultError> {
@@ -359,11 +365,6 @@ impl AttachmentResult {
 
     fn first_address(&self, family: Family) -> Option<&Address> {
         self.attachment_addresses().chain(&self.ips).find(|address| address.family() == Some(family))
-    }
-
-    fn first_gateway(&self, family: Family) -> Option<IpAddr> {
-        let gateways = self.ips.iter().filter_map(|address| address.gateway.as_deref().and_then(parse_ip));
-        gateways.into_iter().find(|gateway| Family::of(*gateway) == family)
     }
 
     /// An index past the end would name an interface of the next attachment once that is appended.
@@ -488,8 +489,8 @@ impl Route {
         keys::get(&self.other, "table").and_then(Value::as_u64).is_none_or(|table| matches!(table, 0 | 254))
     }
 
-    fn default_through(family: Family, gateway: IpAddr) -> Self {
-        let gw = Some(gateway.to_canonical().to_string());
+    fn default_by(family: Family, hop: Option<IpAddr>) -> Self {
+        let gw = hop.map(|gateway| gateway.to_canonical().to_string());
         Self { dst: family.default_destination().to_owned(), gw, other: Map::new() }
     }
 
@@ -1073,7 +1074,7 @@ mod tests {
         let result = lenient(value.clone());
         assert_eq!(result.ips[0].interface, Some(9));
         assert_eq!(result.attachment_addresses().count(), 2);
-        assert_eq!(result.default_gateways(Family::V4), Vec::<IpAddr>::new());
+        assert_eq!(result.default_hops(Family::V4), Vec::new());
         assert_eq!(result.write(Version::V1_0_0), value);
         // What is no address has no family to write; the rest keeps its own.
         let older = result.write(Version::V0_4_0);
@@ -1219,7 +1220,7 @@ mod tests {
     }
 
     #[test]
-    fn default_gateways_come_from_routes_then_from_addresses() {
+    fn default_hops_come_from_routes_then_from_addresses() {
         let ips = json!([
             {"address": "fd00::2/64", "gateway": "fd00::1"},
             {"address": "10.0.0.2/8", "gateway": "10.0.0.1"}
@@ -1231,11 +1232,11 @@ mod tests {
             (json!([{"dst": "0.0.0.0/0", "gw": "10.0.0.9"}, {"dst": "::/0"}]), "10.0.0.9", "fd00::1"),
             (json!([{"dst": "0.0.0.0/0", "gw": "10.0.0.9"}, {"dst": "0.0.0.0/0"}]), "10.0.0.9 10.0.0.1", ""),
             (json!([{"dst": "0.0.0.0/0", "gw": "fe80::1"}]), "fe80::1", ""),
+            (json!([{"dst": "0.0.0.0/0", "gw": "0.0.0.0"}, {"dst": "::/0", "gw": "::"}]), "link", "link"),
         ] {
             let result = read(json!({"ips": ips, "routes": routes}));
-            let found = |family| {
-                result.default_gateways(family).iter().map(IpAddr::to_string).collect::<Vec<_>>().join(" ")
-            };
+            let shown = |hop: &Option<IpAddr>| hop.map_or_else(|| "link".to_owned(), |ip| ip.to_string());
+            let found = |family| result.default_hops(family).iter().map(shown).collect::<Vec<_>>().join(" ");
             assert_eq!((found(Family::V4).as_str(), found(Family::V6).as_str()), (v4, v6), "{routes}");
         }
     }
@@ -1244,7 +1245,7 @@ mod tests {
     fn a_gateway_of_the_other_family_is_no_fallback() {
         let result =
             read(json!({"ips": [{"address": "::2/64", "gateway": "::1"}], "routes": [{"dst": "0.0.0.0/0"}]}));
-        assert_eq!(result.default_gateways(Family::V4), Vec::<IpAddr>::new());
+        assert_eq!(result.default_hops(Family::V4), [None], "it is on the link");
     }
 
     #[test]
@@ -1253,14 +1254,15 @@ mod tests {
             json!([{"dst": "0.0.0.0/0"}, {"dst": "::/0"}, {"dst": "10.0.0.0/8"}, {"dst": "10.1.1.1/0"}]);
         let mut result = read(json!({"routes": routes}));
         let gateways = ["10.0.0.1", "10.0.0.2"];
-        result.replace_default_routes(Family::V4, &gateways.map(|gateway| gateway.parse().unwrap()));
+        result.replace_default_routes(Family::V4, &gateways.map(|gateway| gateway.parse().ok()));
         let kept = [route("::/0", None), route("10.0.0.0/8", None)];
         assert_eq!(result.routes[..2], kept);
         assert_eq!(result.routes[2..], gateways.map(|gateway| route("0.0.0.0/0", Some(gateway))));
         result.replace_default_routes(Family::V4, &[]);
         assert_eq!(result.routes, kept);
-        result.replace_default_routes(Family::V6, &["fe80::1".parse().unwrap()]);
-        assert_eq!(result.routes, [route("10.0.0.0/8", None), route("::/0", Some("fe80::1"))]);
+        result.replace_default_routes(Family::V6, &["fe80::1".parse().ok(), None]);
+        let expected = [route("10.0.0.0/8", None), route("::/0", Some("fe80::1")), route("::/0", None)];
+        assert_eq!(result.routes, expected);
     }
 
     #[test]
@@ -1441,7 +1443,7 @@ mod tests {
                 if let Ok(mut result) = lenient {
                     let _ = Version::ALL.map(|version| result.write(version));
                     result.append(result.clone(), "net1", "/n");
-                    let _ = result.default_gateways(Family::V4);
+                    let _ = result.default_hops(Family::V4);
                 }
             }
         }

@@ -427,7 +427,7 @@ impl<'s, 'a> Addition<'s, 'a> {
             }
         }
         for change in changes.iter().flat_map(|(_, changes)| changes) {
-            merged.replace_default_routes(change.family, &change.gateways);
+            merged.replace_default_routes(change.family, &change.hops);
         }
         Ok(merged.write(version))
     }
@@ -486,8 +486,8 @@ fn add_default_routes(
         let ours = |route: &SeenRoute| {
             route.family == family && route.interface.as_deref() == Some(attachment.interface.as_str())
         };
-        if merged.default_gateways(family).is_empty() && snapshot.default_routes.iter().any(ours) {
-            merged.replace_default_routes(family, &extra.default_gateways(family));
+        if merged.default_hops(family).is_empty() && snapshot.default_routes.iter().any(ours) {
+            merged.replace_default_routes(family, &extra.default_hops(family));
         }
     }
 }

@@ -93,7 +93,7 @@ fn expected_result(
     let moved = AttachmentResult::read_lenient(moved, other.network.version)?;
     let mut expected = AttachmentResult::read_lenient(result, attachment.network.version)?;
     for change in route::changes(gateways, &moved) {
-        let kept = if mover == at { change.gateways.as_slice() } else { &[] };
+        let kept = if mover == at { change.hops.as_slice() } else { &[] };
         expected.replace_default_routes(change.family, kept);
     }
     Ok(expected.write(attachment.network.version))

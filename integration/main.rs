@@ -26,6 +26,7 @@ mod anywhere;
 mod chaining;
 mod cluster;
 mod containerd;
+mod corpus;
 mod crash;
 mod daemonset;
 mod delegates;

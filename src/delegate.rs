@@ -418,6 +418,21 @@ fn judge(
     }))
 }
 
+/// What a plugin that exited with `status` says: its result, or the error that it reports.
+///
+/// # Errors
+/// [`DelegateError::Failed`], [`DelegateError::Ended`], [`DelegateError::Output`].
+pub fn decode(
+    plugin: &PluginType,
+    status: i32,
+    stdout: Vec<u8>,
+    stderr: Vec<u8>,
+) -> Result<Value, DelegateError> {
+    let ended = spawn::Ended::Exited(status);
+    let output = judge(plugin, 0, Ok(child::Output { ended, stdout, stderr }))?;
+    decode_result(plugin, &output)
+}
+
 fn decode_result(plugin: &PluginType, output: &child::Output) -> Result<Value, DelegateError> {
     let failed = |problem| DelegateError::Output {
         plugin: plugin.clone(),

@@ -38,7 +38,7 @@ use nix::fcntl::OFlag;
 
 pub use lock::Lock;
 pub(crate) use record::LAYOUT;
-pub use record::{Event, Key, Mode, Record, RecordPlan, RecordedNetns, State};
+pub use record::{Event, Key, Mode, Record, RecordPlan, RecordedNetns, State, event_line, plan_line};
 
 use crate::cni::request::ContainerId;
 use crate::deadline::Deadline;

@@ -23,7 +23,7 @@ pub struct Key {
 
 impl Key {
     /// The record's file name. `@` is in no container ID, so the two cannot be mixed up.
-    pub(super) fn file_name(&self) -> String {
+    pub fn file_name(&self) -> String {
         format!("{}@{}", self.container, self.interface)
     }
 }
@@ -112,7 +112,10 @@ pub struct Record {
 
 impl Record {
     /// Reads a record from a file's bytes; `name` is what the file of its key is called.
-    pub(super) fn parse(bytes: &[u8], name: &str) -> Result<Self, String> {
+    ///
+    /// # Errors
+    /// What is wrong with its first line. Later lines that are not whole are passed over.
+    pub fn parse(bytes: &[u8], name: &str) -> Result<Self, String> {
         let mut lines = bytes.split_inclusive(|byte| *byte == b'\n').map(decode_line);
         let first = lines.next().ok_or("it is empty")?.ok_or("its first line is not whole")?;
         let plan: RecordPlan = serde_json::from_slice(first).map_err(|error| error.to_string())?;
@@ -163,8 +166,11 @@ impl Record {
         })
     }
 
-    /// The record's lines with one attachment alone.
-    pub(super) fn orphan_lines(&self, at: usize) -> Option<io::Result<Vec<u8>>> {
+    /// The record's lines with one attachment alone; `None` where it has no attachment at `at`.
+    ///
+    /// # Errors
+    /// [`io::Error`] inside, where it cannot be written as JSON.
+    pub fn orphan_lines(&self, at: usize) -> Option<io::Result<Vec<u8>>> {
         let attachment = self.plan.attachments.get(at)?.clone();
         let plan = RecordPlan { attachments: vec![attachment], ..self.plan.clone() };
         let lines = || {
@@ -207,11 +213,19 @@ pub(super) fn roles(bytes: &[u8]) -> Option<Vec<Role>> {
 /// The layout that this program writes and reads.
 pub(crate) const LAYOUT: u32 = 1;
 
-pub(super) fn plan_line(plan: &RecordPlan) -> io::Result<Vec<u8>> {
+/// The first line of a record.
+///
+/// # Errors
+/// [`io::Error`] where the plan cannot be written as JSON.
+pub fn plan_line(plan: &RecordPlan) -> io::Result<Vec<u8>> {
     encode_line(&serde_json::to_vec(plan)?)
 }
 
-pub(super) fn event_line(event: &Event) -> io::Result<Vec<u8>> {
+/// A later line of a record.
+///
+/// # Errors
+/// As [`plan_line`].
+pub fn event_line(event: &Event) -> io::Result<Vec<u8>> {
     encode_line(&serde_json::to_vec(event)?)
 }
 

@@ -1,0 +1,75 @@
+//! What decoders of foreign bytes are held to: for each a function from bytes to nothing, which panics where
+//! a property does not hold.
+//!
+//! libFuzzer runs them (`targets/`, by `scripts/fuzz`). `integration/corpus.rs` has this very file as a module
+//! and runs them over the corpus, so that what is fuzzed and what is replayed cannot be two things.
+
+#![allow(unreachable_pub, reason = "as a module of the tests it is private, as a library it is not")]
+
+mod annotation;
+mod configuration;
+mod definition;
+mod delegate;
+mod device_info;
+mod manifest;
+mod multus_cache;
+mod record;
+mod request;
+mod result;
+
+use std::fmt::Display;
+use std::path::Path;
+
+use braid::cni::error::{Code, Error};
+use braid::cni::version::Version;
+
+pub use annotation::annotation;
+pub use configuration::configuration;
+pub use definition::definition;
+pub use delegate::delegate;
+pub use device_info::device_info;
+pub use manifest::manifest;
+pub use multus_cache::multus_cache;
+pub use record::record;
+pub use request::request;
+pub use result::result;
+
+/// Holds a decoder to its properties for one input.
+pub type Target = fn(&[u8]);
+
+/// Every target by its name: that of its executable, and of its directory in `corpus`.
+pub const TARGETS: [(&str, Target); 10] = [
+    ("annotation", annotation),
+    ("configuration", configuration),
+    ("definition", definition),
+    ("delegate", delegate),
+    ("device_info", device_info),
+    ("manifest", manifest),
+    ("multus_cache", multus_cache),
+    ("record", record),
+    ("request", request),
+    ("result", result),
+];
+
+/// A failure as it is told: one bounded line, also on DEL, where containerd takes some words for success.
+fn assert_told_well(problem: &dyn Display) {
+    let error = Error::new(Code::CONFIG, problem).with_details(problem).about("pod team-a/web").for_del();
+    let printed = error.to_value(Version::NEWEST);
+    for (key, most) in [("msg", 1000), ("details", 4000)] {
+        let text = printed[key].as_str().unwrap_or_default();
+        assert!(text.chars().count() <= most, "{key} is too long: {text}");
+        assert!(!text.chars().any(char::is_control), "{key} is more than a line: {text:?}");
+        let folded = text.to_ascii_lowercase();
+        let success =
+            ["not found", "no such file or directory"].iter().find(|words| folded.contains(**words));
+        assert_eq!(success, None, "{key}: {text}");
+    }
+}
+
+/// A name that becomes the last part of a path leads nowhere else.
+fn assert_file_name(name: &str) {
+    let path = Path::new("/directory").join(name);
+    assert_eq!(path.parent(), Some(Path::new("/directory")), "{name:?}");
+    assert_eq!(path.file_name().and_then(|last| last.to_str()), Some(name));
+    assert!(name.len() <= 255 && !name.contains(['/', '\0']), "{name:?}");
+}

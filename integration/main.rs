@@ -41,6 +41,7 @@ mod load;
 mod npwg;
 mod observing;
 mod operator;
+mod power_loss;
 mod protocol;
 mod readme;
 mod requests;

@@ -15,7 +15,8 @@
 //!
 //! The plan is written to a temporary file and renamed before the first side effect, so that a killed
 //! Braid leaves it behind; a thread brings it to the disk while the delegates run, so that a power
-//! loss does too. Events are appended, one write each. They say how far the call came, and matter
+//! loss does too. A directory that was made is on the disk before anything is in it, and an orphan before
+//! its record goes. Events are appended, one write each. They say how far the call came, and matter
 //! only as long as the node stays up: after a power loss the plan alone is enough to tear down, so
 //! nothing waits for them to reach the disk. A line that is not whole is passed over.
 //!
@@ -393,7 +394,8 @@ impl Ledger {
         directory::list(&self.root, &self.aside()).is_ok_and(|files| !files.is_empty())
     }
 
-    /// Keeps one attachment of a record as an orphan, for GC and repair to try again.
+    /// Keeps one attachment of a record as an orphan, for GC and repair to try again. It is on the disk then:
+    /// nothing else will know of it.
     ///
     /// # Errors
     /// [`LedgerError::Io`].
@@ -403,9 +405,7 @@ impl Ledger {
         let Some(lines) = record.orphan_lines(attachment) else { return Ok(()) };
         let lines = lines.map_err(LedgerError::io("encode", &orphans))?;
         let name = format!("{}.{attachment}", record.plan.key.file_name());
-        directory::write_file(&orphans, &name, &name, &lines)?
-            .sync_all()
-            .map_err(LedgerError::io("sync", &orphans))
+        directory::write_and_sync(&orphans, &name, &lines)
     }
 
     /// Removes an orphan that [`Ledger::all_orphans`] named.

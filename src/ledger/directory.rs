@@ -20,19 +20,30 @@ pub(crate) fn prepare(root: &Path, directory: &Path) -> Result<(), LedgerError> 
     if is_trusted(root, directory)? {
         return Ok(());
     }
-    if let Some(parent) = root.parent() {
-        std::fs::create_dir_all(parent).map_err(LedgerError::io("create", parent))?;
+    let parents: Vec<&Path> = root.ancestors().skip(1).take_while(|path| !path.exists()).collect();
+    for path in parents.into_iter().rev() {
+        make(path, 0o777)?;
     }
     for path in [root, directory] {
-        let made = DirBuilder::new().mode(0o700).create(path);
-        if let Err(source) = made
-            .or_else(|error| if error.kind() == io::ErrorKind::AlreadyExists { Ok(()) } else { Err(error) })
-        {
-            return Err(LedgerError::Io { action: "create", path: path.to_owned(), source });
-        }
+        make(path, 0o700)?;
         trusted(path)?;
     }
     Ok(())
+}
+
+/// Makes a directory where it is missing. It is on the disk then: what is synced in a directory would be
+/// lost with it.
+fn make(path: &Path, mode: u32) -> Result<(), LedgerError> {
+    match DirBuilder::new().mode(mode).create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(LedgerError::io("create", path)(error)),
+        Ok(()) => path.parent().map_or(Ok(()), sync),
+    }
+}
+
+/// Brings the names in a directory to the disk.
+fn sync(directory: &Path) -> Result<(), LedgerError> {
+    File::open(directory).and_then(|open| open.sync_all()).map_err(LedgerError::io("sync", directory))
 }
 
 /// Whether `directory` in `root` is there; an error where one of the two is there and not to be trusted.
@@ -106,6 +117,13 @@ pub(crate) fn write_file(
         path,
         source: failure.error,
     })
+}
+
+/// The same, and it is on the disk then, with its name.
+pub(crate) fn write_and_sync(directory: &Path, name: &str, bytes: &[u8]) -> Result<(), LedgerError> {
+    let file = write_file(directory, name, name, bytes)?;
+    file.sync_all().map_err(LedgerError::io("sync", &directory.join(name)))?;
+    sync(directory)
 }
 
 /// Where a file is that is begun as `name`.

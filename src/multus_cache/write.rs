@@ -8,13 +8,13 @@ use serde_json::{Value, json};
 
 use super::results::{self, Cached};
 use crate::cni::request::CniArgs;
-use crate::ledger::directory::{prepare, write_file};
+use crate::ledger::directory::{prepare, write_and_sync};
 use crate::ledger::{LedgerError, Record};
 use crate::plan::{Attachment, Role};
 
 /// Writes what is left of `record` into Multus's directory: the results first, since the list of delegates is
 /// what Multus looks for. Returns whether it could be said in Multus's words: its list begins with the
-/// primary, which a chained record has not, and one that is half torn down may have lost.
+/// primary, which a chained record has not, and one that is half torn down may have lost. It is on the disk then.
 ///
 /// # Errors
 /// [`LedgerError`] where the directory cannot be used or a file cannot be written.
@@ -31,12 +31,11 @@ pub fn write(directory: &Path, record: &Record) -> Result<bool, LedgerError> {
         // Multus's name for it can be longer than a file's may be; it does without a result then.
         if let (Some(result), true) = (result, name.len() < 255) {
             let cached = json!(cached(record, attachment, result));
-            write_file(&beside, &name, &name, cached.to_string().as_bytes())?;
+            write_and_sync(&beside, &name, cached.to_string().as_bytes())?;
         }
     }
     let delegates: Vec<Value> = remaining.iter().map(|(_, attachment, _)| delegate(attachment)).collect();
-    let name = container.as_str();
-    write_file(directory, name, name, json!(delegates).to_string().as_bytes())?;
+    write_and_sync(directory, container.as_str(), json!(delegates).to_string().as_bytes())?;
     Ok(true)
 }
 

@@ -252,7 +252,7 @@ impl<'a> Delegates<'a> {
         self.timings = Some(Vec::new());
     }
 
-    /// The calls since [`Delegates::keep_timings`], in their order; the first [`MAX_TIMINGS`] of them.
+    /// The calls since [`Delegates::keep_timings`], in their order; the first `MAX_TIMINGS` of them.
     pub fn timings(&self) -> &[Timing] {
         self.timings.as_deref().unwrap_or_default()
     }

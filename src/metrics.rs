@@ -6,7 +6,7 @@
 //! .<its name>.lock         held from the reading to the rename, so that no count is lost; empty
 //! ```
 //!
-//! A call never fails for it, and waits for no lock longer than [`PATIENCE`]. A file that is not ours, a link
+//! A call never fails for it, and waits for no lock longer than `PATIENCE`. A file that is not ours, a link
 //! among them, is left as it is; one of ours that cannot be read any more begins again at nothing, which
 //! readers of counters know as a restart.
 

@@ -112,7 +112,7 @@
 //! | 7.2 | and ends in one error where one failed | `teardown::several_failures_are_one_error` |
 //! | 7.3 | calls for one container are not run at once | `load::calls_for_one_container_at_once` |
 //! | 7.3 | attachments are made one after the other | `npwg::attachments_are_made_and_removed_one_after_the_other` |
-//! | 7.4 | a network that a pod may not have fails the pod | `faults::fault_03_isolation_holds_for_the_default_network_annotation` `tenancy::another_tenants_network_looks_as_if_it_were_not_there` |
+//! | 7.4 | a network that a pod may not have fails the pod | `faults::fault_03_isolation_holds_for_the_default_network_annotation` `tenancy::foreign::another_tenants_network_looks_as_if_it_were_not_there` |
 //! | 7.5 | the runtime's `runtimeConfig` is the cluster-wide default network's alone | `faults::fault_04_the_kubelets_arguments_do_not_leak_to_extra_networks` |
 
 use std::collections::{BTreeMap, BTreeSet};

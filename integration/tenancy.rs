@@ -62,13 +62,13 @@ use crate::node::{Node, text};
 const UID: &str = "0f7c8d1e-0000-4000-8000-000000000002";
 
 /// A node that two tenants share, with the API that their definitions come from.
-struct Cluster {
-    node: Node,
+pub(crate) struct Cluster {
+    pub(crate) node: Node,
     server: ApiServer,
 }
 
 impl Cluster {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let node = Node::new();
         node.recorders(["primary", "blue"]);
         let host = Netns::open(node.host().path().as_ref()).unwrap();
@@ -77,7 +77,7 @@ impl Cluster {
         Self { node, server }
     }
 
-    fn publish(&self, namespace: &str, name: &str, annotations: Value, config: Option<Value>) {
+    pub(crate) fn publish(&self, namespace: &str, name: &str, annotations: Value, config: Option<Value>) {
         let spec = config.map(|config| json!({"config": config.to_string()})).unwrap_or_default();
         self.server.objects().put(json!({
             "kind": "NetworkAttachmentDefinition", "spec": spec,
@@ -93,7 +93,7 @@ impl Cluster {
         }));
     }
 
-    fn config(&self, policy: Value) -> Value {
+    pub(crate) fn config(&self, policy: Value) -> Value {
         json!({
             "kubeconfig": self.server.usual_kubeconfig(), "statusPolicy": "never", "policy": policy,
             "auditLog": self.node.path_text("audit.log"),
@@ -103,7 +103,7 @@ impl Cluster {
 
     /// The refusal of a pod of team-a with this networks annotation.
     #[track_caller]
-    fn refusal(&self, policy: Value, networks: &str) -> String {
+    pub(crate) fn refusal(&self, policy: Value, networks: &str) -> String {
         let pod = self.node.pod("team-a", "web");
         let outcome = pod.add(self.config(policy)).networks(networks).run();
         let error = outcome.assert_error(7, ["pod team-a/web: "]);
@@ -117,7 +117,7 @@ impl Cluster {
     }
 }
 
-fn policy() -> Value {
+pub(crate) fn policy() -> Value {
     json!({
         "allowedHostInterfaces": {"br-a*": ["team-a"], "br-b*": ["team-b"]},
         "allowedSubnets": {"10.20.0.0/16": ["team-a"], "10.21.0.0/16": ["team-b"]},

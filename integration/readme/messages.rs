@@ -14,6 +14,7 @@ use super::page::{Table, code, table};
 use crate::call::{ANNOTATIONS, Call, DEFAULT_NETWORK, Outcome};
 use crate::node::{Node, text};
 use crate::pod::Pod;
+use crate::tenancy::{Cluster, policy};
 
 /// A node with the networks that the messages name, and a pod that wants them.
 struct Scene {
@@ -170,6 +171,56 @@ fn messages_about_a_pod_and_a_network() {
         chained,
     ]);
     assert_eq!(said, with_codes(&table("Between a pod and a network")));
+}
+
+#[test]
+fn messages_of_the_policy() {
+    let cluster = Cluster::new();
+    let lan =
+        json!({"name": "team-a.lan", "type": "bridge", "bridge": "br-a0", "capabilities": {"ips": true}});
+    let words = json!({
+        "braid.io/allowed-requests": "ips, cni-args, deviceID", "braid.io/allowed-ips": "10.20.0.0/24, 10.96.0.0/12",
+    });
+    cluster.publish("team-a", "lan", words, Some(lan));
+    let narrow = json!({"braid.io/allowed-service-accounts": "builder"});
+    cluster.publish("team-a", "narrow", narrow, Some(json!({"type": "blue"})));
+    cluster.node.write("braid.d/10-trunk.conf", r#"{"name": "trunk", "type": "blue"}"#);
+    let definitions = [
+        ("host", json!({"name": "team-a.host", "type": "host-device", "device": "eth0"})),
+        ("nested", json!({"name": "team-a.nested", "type": "flannel"})),
+        (
+            "files",
+            json!({"name": "team-a.files", "type": "ptp", "ipam": {"type": "host-local", "dataDir": "/x"}}),
+        ),
+        ("open", json!({"name": "team-a.open", "type": "macvlan"})),
+        ("theirs", json!({"name": "team-a.theirs", "type": "bridge", "bridge": "br-b0"})),
+        (
+            "wide",
+            json!({"name": "team-a.wide", "type": "ptp", "ipam": {"type": "host-local", "subnet": "10.96.0.0/12"}}),
+        ),
+        ("tagged", json!({"name": "team-a.tagged", "type": "bridge", "bridge": "br-a0", "vlan": 7})),
+        ("named", json!({"name": "cluster", "type": "ptp"})),
+    ];
+    for (name, definition) in &definitions {
+        cluster.publish("team-a", name, json!({}), Some(definition.clone()));
+    }
+    let shown = |message: String| (7, message.strip_prefix("pod team-a/web: ").unwrap().to_owned());
+    let asked = |networks: &str| shown(cluster.refusal(policy(), networks));
+    let mut said: BTreeSet<(u64, String)> = definitions.iter().map(|(name, _)| asked(name)).collect();
+    said.extend([
+        asked("lan@data0"),
+        asked(r#"[{"name": "lan", "ips": ["10.20.9.9/24"]}]"#),
+        asked(r#"[{"name": "lan", "ips": ["10.96.0.1/24"]}]"#),
+        asked(r#"[{"name": "lan", "cni-args": {"promisc": true}}]"#),
+        asked(r#"[{"name": "lan", "deviceID": "0000:04:00.5"}]"#),
+        asked("narrow"),
+        asked("trunk"),
+        shown(cluster.refusal(json!({"allowedSubnet": []}), "lan")),
+    ]);
+    let pod = cluster.node.pod("team-a", "web");
+    let primary = pod.add(cluster.config(policy())).default_network("metered").run();
+    said.insert(shown(text(&primary.assert_error(7, [])["msg"]).to_owned()));
+    assert_eq!(said, with_codes(&table("From the policy")));
 }
 
 #[test]

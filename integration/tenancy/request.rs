@@ -106,9 +106,9 @@ fn a_hostile_annotation_is_refused_as_a_whole() {
         ("team-b/../lan".to_owned(), "must be [namespace/]name[@interface]"),
         ("lan@../x".to_owned(), "visible ASCII characters without '/'"),
     ];
+    let pod = cluster.node.pod("team-a", "web");
     for (annotation, expected) in attacks {
         for key in [NETWORKS, DEFAULT_NETWORK] {
-            let pod = cluster.node.pod("team-a", "web");
             let outcome = pod.add(cluster.config(Value::Null)).annotation(key, &annotation).run();
             let shown: String = annotation.chars().take(80).collect();
             assert!(

@@ -47,12 +47,14 @@ pub enum Refusal {
         is_outage: bool,
     },
     /// The network does not take what the pod asks of it.
-    #[error("network \"{network}\" takes no \"{request}\" from pods: {}", who_allows(*request))]
+    #[error("network \"{network}\" takes no \"{request}\" from pods: {}", who_allows(*request, *is_owners_word))]
     Request {
         /// `namespace/name`.
         network: String,
         /// What was asked.
         request: Request,
+        /// Whether its owner has spoken, so that nobody else's word counts.
+        is_owners_word: bool,
     },
     /// The owner of the definition limits the value.
     #[error(
@@ -94,8 +96,8 @@ pub enum Refusal {
     },
     /// A network of the node that is not for this namespace, or there is none: the pod is not to know which.
     #[error(
-        "network \"{network}\" is not defined, and the node shares no network of that name with namespace \
-         {namespace}: define it, or ask the node's administrator to add it to policy.sharedNodeNetworks{hint}"
+        "network \"{network}\" is not defined{hint}; and the node shares no network of that name with namespace \
+         {namespace}: its administrator can add it to policy.sharedNodeNetworks"
     )]
     NodeNetwork {
         /// `namespace/name`.
@@ -158,9 +160,9 @@ impl Refusal {
     }
 }
 
-/// What only the owner's word allows is not the administrator's to grant for everybody.
-fn who_allows(request: Request) -> &'static str {
-    if request.needs_owners_word() {
+/// Where the owner has spoken its word counts; what only that allows is not the administrator's to grant for everybody.
+fn who_allows(request: Request, is_owners_word: bool) -> &'static str {
+    if is_owners_word || request.needs_owners_word() {
         "its owner can add it to braid.io/allowed-requests"
     } else {
         "its owner can add it to braid.io/allowed-requests, or the node's administrator to policy.allowedRequests"

@@ -159,7 +159,7 @@ fn fold(key: &str) -> String {
 pub(super) fn check_owner(case: &Case<'_>) -> Result<(), Refusal> {
     if let Some(list) = case.definition.annotations.get(REQUESTS_ANNOTATION) {
         let allowed: Vec<Request> = words(list).filter_map(|word| word.parse().ok()).collect();
-        check_requests(case, |request| allowed.contains(&request))?;
+        check_requests(case, true, |request| allowed.contains(&request))?;
     }
     check_values(case, Request::Ips, IPS_ANNOTATION, is_allowed_ip)?;
     check_values(case, Request::Mac, MACS_ANNOTATION, is_allowed_mac)
@@ -173,12 +173,16 @@ pub(super) fn check_node(case: &Case<'_>, policy: &Policy) -> Result<(), Refusal
     if case.definition.annotations.contains_key(REQUESTS_ANNOTATION) {
         return Ok(());
     }
-    check_requests(case, |request| policy.allows_request(request))
+    check_requests(case, false, |request| policy.allows_request(request))
 }
 
-fn check_requests(case: &Case<'_>, allowed: impl Fn(Request) -> bool) -> Result<(), Refusal> {
+fn check_requests(
+    case: &Case<'_>,
+    is_owners_word: bool,
+    allowed: impl Fn(Request) -> bool,
+) -> Result<(), Refusal> {
     match asked(case.selection).into_iter().find(|request| !allowed(*request)) {
-        Some(request) => Err(Refusal::Request { network: case.network(), request }),
+        Some(request) => Err(Refusal::Request { network: case.network(), request, is_owners_word }),
         None => Ok(()),
     }
 }

@@ -1,15 +1,19 @@
 //! Which namespaces somebody holds: a process that lives in one, or a mount that keeps one.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::Path;
 
 use super::{Netns, NetnsError, NetnsId};
 
 /// The namespaces that are alive, as far as this process is let look.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Living {
-    inodes: HashSet<u64>,
+    /// Those that a process is in.
+    inhabited: HashSet<u64>,
+    /// Those that are mounted, with the names that they are mounted under.
+    mounted: HashMap<u64, HashSet<OsString>>,
     /// Whether something could not be looked at.
     is_partial: bool,
 }
@@ -22,7 +26,7 @@ impl Living {
     }
 
     fn look_in(proc: &Path) -> Self {
-        let mut living = Self { inodes: HashSet::new(), is_partial: false };
+        let mut living = Self::default();
         living.add_mounts(&proc.join("self"));
         living.add_mounts(&proc.join("1"));
         let Ok(entries) = fs::read_dir(proc) else { return Self { is_partial: true, ..living } };
@@ -34,7 +38,7 @@ impl Living {
 
     fn add_process(&mut self, process: &Path) {
         match fs::read_link(process.join("ns/net")) {
-            Ok(link) => self.inodes.extend(inode_of(&link.to_string_lossy())),
+            Ok(link) => self.inhabited.extend(inode_of(&link.to_string_lossy())),
             // Where root is denied, the process has more rights than root here: no pod's has.
             Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
                 self.is_partial |= !nix::unistd::geteuid().is_root();
@@ -44,16 +48,30 @@ impl Living {
         }
     }
 
-    /// The fourth field of a mount is its root: `net:[4026532008]` for a namespace.
+    /// The fourth field of a mount is its root, `net:[4026532008]` for a namespace, and the fifth where it is.
     fn add_mounts(&mut self, process: &Path) {
         let mounts = fs::read_to_string(process.join("mountinfo")).unwrap_or_default();
-        self.inodes.extend(mounts.lines().filter_map(|line| inode_of(line.split(' ').nth(3)?)));
+        for line in mounts.lines() {
+            let mut fields = line.split(' ').skip(3);
+            let Some((inode, place)) = fields.next().and_then(inode_of).zip(fields.next()) else { continue };
+            let name = Path::new(place).file_name().unwrap_or_default();
+            self.mounted.entry(inode).or_default().insert(name.to_owned());
+        }
     }
 
-    /// Whether somebody may hold the namespace that was at `path` once. Where sandboxes are not seen at all,
-    /// in a container without the host's directories, every one may be alive.
+    /// Whether somebody may hold the namespace that was mounted at `path` once. Where sandboxes are not seen at
+    /// all, in a container without the host's directories, every one may be alive.
     pub fn may_hold(&self, id: NetnsId, path: &Path) -> bool {
-        self.is_partial || self.inodes.contains(&id.inode) || !shows_sandboxes(path)
+        self.is_partial || self.holds(id, path) || !shows_sandboxes(path)
+    }
+
+    /// The kernel gives the inode of a namespace that is gone to the next one: one that is mounted under another
+    /// name alone is another sandbox's, and so are the processes in it.
+    fn holds(&self, id: NetnsId, path: &Path) -> bool {
+        match self.mounted.get(&id.inode) {
+            Some(names) => path.file_name().is_some_and(|name| names.contains(name)),
+            None => self.inhabited.contains(&id.inode),
+        }
     }
 }
 
@@ -64,7 +82,7 @@ fn shows_sandboxes(path: &Path) -> bool {
     is_there && matches!(Netns::open(path), Ok(_) | Err(NetnsError::Missing(_)))
 }
 
-fn is_process(name: &std::ffi::OsStr) -> bool {
+fn is_process(name: &OsStr) -> bool {
     name.to_str().is_some_and(|name| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
@@ -102,22 +120,37 @@ mod tests {
         let (_directory, path) = nowhere();
         let netns = sandbox();
         let link = format!("/proc/{}/fd/{}", std::process::id(), netns.file.as_raw_fd());
-        let file = path.with_file_name("mounted");
-        fs::write(&file, "").unwrap();
+        fs::write(&path, "").unwrap();
         let run = |program: &str, arguments: &[&str]| {
             assert!(Command::new(program).args(arguments).status().unwrap().success(), "{program}");
         };
-        run("mount", &["--bind", &link, file.to_str().unwrap()]);
-        let mounted = Living::look().may_hold(netns.id(), &path);
-        run("umount", &[file.to_str().unwrap()]);
-        assert!(mounted);
+        run("mount", &["--bind", &link, path.to_str().unwrap()]);
+        // Seen elsewhere, `/run` is called `/var/run`, or `/host/run`.
+        let elsewhere = Path::new("/tmp/netns");
+        let mounted = Living::look();
+        run("umount", &[path.to_str().unwrap()]);
+        fs::remove_file(&path).unwrap();
+        assert!(mounted.may_hold(netns.id(), &path) && mounted.may_hold(netns.id(), elsewhere));
         assert!(!Living::look().may_hold(netns.id(), &path));
+    }
+
+    #[test]
+    fn an_inode_that_was_given_to_another_sandbox_is_no_sign_of_life() {
+        let (_directory, path) = nowhere();
+        let id = NetnsId { device: 4, inode: 7 };
+        let mut living = Living::default();
+        living.inhabited.insert(7);
+        assert!(living.may_hold(id, &path), "a process is in it, and nothing says that it is another's");
+        living.mounted.entry(7).or_default().insert("another".into());
+        assert!(!living.may_hold(id, &path));
+        living.mounted.entry(7).or_default().insert("netns".into());
+        assert!(living.may_hold(id, &path));
     }
 
     #[test]
     fn where_sandboxes_are_not_seen_every_one_may_live() {
         let (directory, path) = nowhere();
-        let living = Living { inodes: HashSet::new(), is_partial: false };
+        let living = Living::default();
         let id = sandbox().id();
         assert!(!living.may_hold(id, &path), "the directory is there, and nothing in it");
         fs::write(&path, "").unwrap();

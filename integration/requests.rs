@@ -19,9 +19,9 @@ const STATUS_OF_WEB: &str = "PATCH /api/v1/namespaces/team-a/pods/web/status";
 const UID: &str = "0f7c8d1e-0000-4000-8000-000000000001";
 
 /// A node with its API server, which listens where braid runs: in the node's namespace.
-struct Cluster {
-    node: Node,
-    server: ApiServer,
+pub(crate) struct Cluster {
+    pub(crate) node: Node,
+    pub(crate) server: ApiServer,
 }
 
 impl Cluster {
@@ -38,7 +38,7 @@ impl Cluster {
     }
 
     /// Definitions `team-a/blue` and `team-a/red`, and the pod `team-a/web`.
-    fn usual() -> Self {
+    pub(crate) fn usual() -> Self {
         let cluster = Self::new();
         cluster.define("blue", json!({"addresses": ["10.9.0.2/24"]}));
         cluster.define("red", json!({"addresses": ["10.8.0.2/24", "fd08::2/64"]}));
@@ -52,11 +52,11 @@ impl Cluster {
         self.server.define("team-a", name, &config.to_string());
     }
 
-    fn pod(&self) -> Pod<'_> {
+    pub(crate) fn pod(&self) -> Pod<'_> {
         self.node.pod("team-a", "web")
     }
 
-    fn config(&self, more: Value) -> Value {
+    pub(crate) fn config(&self, more: Value) -> Value {
         let mut config = json!({
             "kubeconfig": self.server.usual_kubeconfig(),
             "delegates": [{"type": "primary", "name": "cluster", "addresses": ["10.1.0.2/24"]}],
@@ -67,7 +67,7 @@ impl Cluster {
     }
 
     /// The status annotation of `team-a/web` as the API has it.
-    fn status(&self) -> Value {
+    pub(crate) fn status(&self) -> Value {
         let objects = self.server.objects();
         let pod = objects.get("pods", "team-a", "web").unwrap();
         pod["metadata"]["annotations"][STATUS]
@@ -77,7 +77,7 @@ impl Cluster {
 }
 
 /// With the UID that the API knows.
-fn known<'c>(call: Call<'c>, pod: &Pod<'_>) -> Call<'c> {
+pub(crate) fn known<'c>(call: Call<'c>, pod: &Pod<'_>) -> Call<'c> {
     call.env("CNI_ARGS", &format!("{};K8S_POD_UID={UID}", pod.args()))
 }
 
@@ -276,7 +276,7 @@ fn sigterm_ends_a_question() {
     }
 }
 
-fn wait_until(condition: impl Fn() -> bool) {
+pub(crate) fn wait_until(condition: impl Fn() -> bool) {
     let start = Instant::now();
     while !condition() {
         assert!(start.elapsed() < Duration::from_secs(30), "it did not come to pass");

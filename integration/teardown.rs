@@ -16,7 +16,7 @@ use crate::pod::Pod;
 const NOTHING: [&str; 0] = [];
 
 /// A node with networks blue and red of team-a, each with a real interface, beside a recorded primary.
-fn node() -> Node {
+pub(crate) fn node() -> Node {
     let node = Node::new();
     node.network("blue", json!({"addresses": ["10.8.0.2/24"], "link": true}));
     node.network("red", json!({"addresses": ["10.9.0.2/24"], "link": true}));
@@ -24,7 +24,7 @@ fn node() -> Node {
 }
 
 /// A pod of that node with both networks.
-fn pod_with_both(node: &Node) -> Pod<'_> {
+pub(crate) fn pod_with_both(node: &Node) -> Pod<'_> {
     let pod = node.pod("team-a", "web");
     pod.add(node.delegating()).networks("blue,red").run().assert_success();
     assert_eq!(node.calls_in_order(), ["ADD primary eth0", "ADD blue net1", "ADD red net2"]);
@@ -32,13 +32,13 @@ fn pod_with_both(node: &Node) -> Pod<'_> {
     pod
 }
 
-const ALL_DELETED: [&str; 3] = ["DEL red net2", "DEL blue net1", "DEL primary eth0"];
+pub(crate) const ALL_DELETED: [&str; 3] = ["DEL red net2", "DEL blue net1", "DEL primary eth0"];
 
 fn failing(code: u64, message: &str) -> Value {
     json!({"DEL": {"error": {"code": code, "msg": message}}})
 }
 
-fn valid_attachments(list: Value) -> Value {
+pub(crate) fn valid_attachments(list: Value) -> Value {
     json!({"cniVersion": "1.1.0", "cni.dev/valid-attachments": list})
 }
 
@@ -228,7 +228,7 @@ fn with_retry_delete_on_error_off_the_record_goes_at_once_and_an_orphan_stays() 
 
 /// containerd takes these words for a DEL that succeeded.
 #[track_caller]
-fn assert_not_taken_for_success(outcome: &Outcome) {
+pub(crate) fn assert_not_taken_for_success(outcome: &Outcome) {
     assert!(!outcome.status.success());
     let printed = outcome.json().to_string().to_lowercase();
     for words in ["not found", "no such file or directory"] {
@@ -593,7 +593,7 @@ fn a_state_directory_that_others_can_write_is_not_used() {
 
 /// Nothing can be written to the state directory: a plain pod starts and goes, an extra network is
 /// refused before anything happens.
-fn assert_only_plain_pods_start(node: &Node) {
+pub(crate) fn assert_only_plain_pods_start(node: &Node) {
     let plain = node.pod("team-a", "plain");
     let started = plain.add(node.delegating()).run();
     started.assert_success();

@@ -455,6 +455,17 @@ fn a_default_route_of_one_family_leaves_the_other_alone() {
 }
 
 #[test]
+fn a_result_of_the_primary_that_is_none_is_refused_before_anything_is_done() {
+    let node = Node::new();
+    node.network("blue", json!({}));
+    for (result, said) in [(json!([]), "must be an object"), (json!({"cniVersion": "7.0.0"}), "7.0.0")] {
+        let call = node.pod("team-a", "web").add(json!({})).prev_result(result).networks("blue").run();
+        call.assert_error(6, ["pod team-a/web: prevResult: ", said]);
+    }
+    assert_eq!((node.calls_in_order(), node.state("records")), (vec![], vec![]));
+}
+
+#[test]
 fn an_empty_list_means_the_networks_own_gateways() {
     let node = Node::new();
     dual_stack(&node, json!({"gateway": "10.9.0.9"}));

@@ -468,7 +468,8 @@ pub fn load_plugins(directory: &Path) -> Result<Vec<PluginConfig>, NetconfError>
     Ok(plugins)
 }
 
-/// The files of a directory with one of `extensions`, sorted by name as runtimes sort them.
+/// The files of a directory with one of `extensions`, sorted by name as runtimes sort them. As with them, a
+/// directory of such a name is passed over.
 ///
 /// # Errors
 /// [`NetconfError::File`] where the directory cannot be read.
@@ -476,9 +477,11 @@ pub fn list(directory: &Path, extensions: &[&str]) -> Result<Vec<PathBuf>, Netco
     let file_error = |source| NetconfError::File { path: directory.to_owned(), source };
     let mut files = Vec::new();
     for entry in std::fs::read_dir(directory).map_err(file_error)? {
-        let path = entry.map_err(file_error)?.path();
+        let entry = entry.map_err(file_error)?;
+        let path = entry.path();
         let extension = path.extension().and_then(|extension| extension.to_str());
-        if extension.is_some_and(|extension| extensions.contains(&extension)) {
+        let is_directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        if !is_directory && extension.is_some_and(|extension| extensions.contains(&extension)) {
             files.push(path);
         }
     }
@@ -656,7 +659,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("10-n.conflist");
         std::fs::write(&file, r#"{"name": "n", "plugins": [{"type": "a"}]}"#).unwrap();
-        std::fs::create_dir(dir.path().join("n")).unwrap();
+        std::fs::create_dir_all(dir.path().join("n/15-directory.conf")).unwrap();
         for (name, kind) in [("20-c.conf", "c"), ("10-b.conf", "b"), ("00-ignored.json", "z")] {
             std::fs::write(dir.path().join("n").join(name), json!({"type": kind}).to_string()).unwrap();
         }

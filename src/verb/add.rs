@@ -117,6 +117,12 @@ fn chained_result(config: &Config) -> Option<&Value> {
     config.prev_result.as_ref().filter(|_| !config.is_delegating())
 }
 
+/// The same as a value, read before anything is done.
+fn read_chained_result(config: &Config) -> Result<Option<AttachmentResult>, Error> {
+    let read = chained_result(config).map(|result| AttachmentResult::read_lenient(result, config.version));
+    read.transpose().map_err(|error| Error::from(error).about("prevResult"))
+}
+
 /// Waits for the primary's readiness file.
 fn wait_until_ready(session: &mut Session<'_>, deadline: Deadline) -> Result<(), Error> {
     let Some(file) = &session.config.readiness_file else { return Ok(()) };
@@ -205,6 +211,8 @@ struct Addition<'s, 'a> {
     sandbox: &'s Sandbox,
     inside: Inside<'s>,
     plan: &'s Plan,
+    /// The primary's result where Braid stands behind it.
+    chained: Option<AttachmentResult>,
     /// The record; none where the pod runs unrecorded.
     journal: Option<Journal>,
     /// One result for each attachment that succeeded, in its network's version.
@@ -239,6 +247,7 @@ impl<'s, 'a> Addition<'s, 'a> {
             created: now(),
             attachments: plan.attachments.clone(),
         };
+        let chained = read_chained_result(session.config)?;
         let journal = match session.ledger.create(record) {
             Ok(journal) => Some(journal),
             Err(error) if plan.needs_record() => return Err(error.into()),
@@ -252,6 +261,7 @@ impl<'s, 'a> Addition<'s, 'a> {
             sandbox,
             inside,
             plan,
+            chained,
             journal,
             results: Vec::new(),
             tried: 0,
@@ -295,7 +305,7 @@ impl<'s, 'a> Addition<'s, 'a> {
             verify(attachment, result, snapshot.link(attachment.interface.as_str()))?;
         }
         self.publish_status(&results, &snapshot)?;
-        let merged = self.merge(results, &changes, &snapshot)?;
+        let merged = self.merge(results, &changes, &snapshot);
         self.note(&Event::Complete(Box::new(snapshot)))?;
         self.finish(deadline)?;
         Ok(merged)
@@ -391,9 +401,7 @@ impl<'s, 'a> Addition<'s, 'a> {
         let (Some(pod), Some(cluster)) = (&self.status_of, &mut self.session.cluster) else { return Ok(()) };
         let config = self.session.config;
         let primary =
-            chained_result(config).map(|result| AttachmentResult::read_lenient(result, config.version));
-        let primary =
-            primary.transpose()?.map(|result| (config.network.as_str(), &self.sandbox.interface, result));
+            self.chained.as_ref().map(|result| (config.network.as_str(), &self.sandbox.interface, result));
         let attachments = self.plan.attachments.iter().zip(results);
         match publish::status(cluster, pod, primary, attachments, snapshot, &self.session.device_infos) {
             Err(error) if !self.plan.needs_record() => {
@@ -410,12 +418,12 @@ impl<'s, 'a> Addition<'s, 'a> {
         results: Vec<AttachmentResult>,
         changes: &Option<(&InterfaceName, Vec<RouteChange>)>,
         snapshot: &Snapshot,
-    ) -> Result<Value, Error> {
+    ) -> Value {
         let version = self.session.config.version;
         let mut results: Vec<_> = self.plan.attachments.iter().zip(results).collect();
         let is_primary = |attachment: &Attachment| attachment.role == Role::Primary;
-        let mut merged = match (chained_result(self.session.config), results.first()) {
-            (Some(result), _) => AttachmentResult::read_lenient(result, version)?,
+        let mut merged = match (&self.chained, results.first()) {
+            (Some(result), _) => result.clone(),
             (None, Some((first, _))) if is_primary(first) => results.remove(0).1,
             (None, _) => AttachmentResult::default(),
         };
@@ -429,7 +437,7 @@ impl<'s, 'a> Addition<'s, 'a> {
         for change in changes.iter().flat_map(|(_, changes)| changes) {
             merged.replace_default_routes(change.family, &change.hops);
         }
-        Ok(merged.write(version))
+        merged.write(version)
     }
 
     /// Undoes in reverse what was done. What resists stays in the record for DEL.

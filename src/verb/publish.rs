@@ -74,7 +74,7 @@ pub(super) fn reference(pod: &Pod, is_static: bool) -> PodReference {
 pub(super) fn status<'p>(
     cluster: &mut Cluster,
     pod: &PodReference,
-    primary: Option<(&str, &InterfaceName, AttachmentResult)>,
+    primary: Option<(&str, &InterfaceName, &AttachmentResult)>,
     attachments: impl Iterator<Item = (&'p Attachment, &'p AttachmentResult)>,
     snapshot: &Snapshot,
     device_infos: &DeviceInfoStore,

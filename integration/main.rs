@@ -46,6 +46,7 @@ mod outages;
 mod power_loss;
 mod protocol;
 mod readme;
+mod release;
 mod requests;
 mod scenarios;
 mod soak;

@@ -1,0 +1,153 @@
+//! What `scripts/release` makes, of the executable that is there already: cheap enough for every change. The
+//! Debian package and the SBOM are made by tools that only a release installs; here their configuration is
+//! held against the repository.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use crate::chroot::{Chroot, executable};
+use crate::node::{Node, succeed};
+
+const REPOSITORY: &str = env!("CARGO_MANIFEST_DIR");
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+const ARCHITECTURES: [&str; 7] = ["amd64", "arm64", "386", "arm", "ppc64le", "s390x", "riscv64"];
+
+/// The script, with a target directory on the node.
+fn release(node: &Node, target: &str, arguments: &[&str]) -> Output {
+    let mut command = Command::new(Path::new(REPOSITORY).join("scripts/release"));
+    command.args(arguments).env("CARGO_TARGET_DIR", node.path(target));
+    command.output().unwrap()
+}
+
+/// Parts of a release, in a target directory of that name.
+fn make(node: &Node, target: &str, parts: &str) -> PathBuf {
+    let executable = format!("amd64={}", executable().display());
+    let output = release(node, target, &["--executable", &executable, "--parts", parts]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    node.path(target).join("dist/release")
+}
+
+fn names(directory: &Path) -> BTreeSet<String> {
+    let entries = fs::read_dir(directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
+    entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+#[test]
+fn every_architecture_is_listed_with_what_it_lacks() {
+    let node = Node::new();
+    let output = release(&node, "target", &["--list"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    let lines: Vec<(&str, &str)> = text
+        .lines()
+        .map(|line| line.split_once(' ').map(|(name, rest)| (name, rest.trim())).unwrap())
+        .collect();
+    assert_eq!(lines.iter().map(|(name, _)| *name).collect::<Vec<_>>(), ARCHITECTURES);
+    let installed = succeed("rustc", &["--print", "sysroot"]);
+    let installed = names(&Path::new(installed.trim()).join("lib/rustlib"));
+    for (name, said) in lines {
+        let says_how = said.contains("rustup target add ") || said.contains("apt-get install ");
+        assert!(installed.contains(said) || says_how, "{name}: {said}");
+    }
+    let native = format!("{}-unknown-linux-musl", std::env::consts::ARCH);
+    assert!(text.contains(&format!(" {native}\n")), "what scripts/build builds is there: {text}");
+    assert!(!node.path("target").exists(), "nothing was made");
+}
+
+#[test]
+fn an_architecture_that_is_none_is_named() {
+    let node = Node::new();
+    let output = release(&node, "target", &["amd64", "mips"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && said.contains("mips is no architecture: amd64 arm64"), "{said}");
+}
+
+#[test]
+fn the_archive_holds_what_a_node_needs_and_runs() {
+    let node = Node::new();
+    let made = make(&node, "target", "archive image");
+    let archive = format!("braid-{VERSION}-linux-amd64");
+    let expected =
+        ["SHA256SUMS".to_owned(), format!("braid-{VERSION}-image.tar"), format!("{archive}.tar.gz")];
+    assert_eq!(names(&made), BTreeSet::from(expected));
+    let sums =
+        Command::new("sha256sum").args(["--check", "--strict", "SHA256SUMS"]).current_dir(&made).output();
+    assert_eq!(String::from_utf8(sums.unwrap().stdout).unwrap().matches(": OK").count(), 2);
+
+    let root = Chroot::new(&node, "root");
+    let file = made.join(format!("{archive}.tar.gz"));
+    succeed("tar", &["-xzf", file.to_str().unwrap(), "-C", root.path("/").to_str().unwrap()]);
+    let inside = root.path(&archive);
+    assert_eq!(fs::read(inside.join("braid")).unwrap(), fs::read(executable()).unwrap());
+    let output = root.command(&format!("/{archive}/braid")).args(["version", "-o", "json"]).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    // The manual is the program's own.
+    let manual = succeed(executable().to_str().unwrap(), &["man", node.path("man").to_str().unwrap()]);
+    assert!(manual.contains("braid-install.1"));
+    let pages = names(&node.path("man")).into_iter().map(|page| format!("{page}.gz")).collect();
+    assert_eq!(names(&inside.join("man")), pages);
+    assert_eq!(names(&inside.join("completions")).len(), 3);
+    for directory in ["conf", "conf/kubernetes", "conf/definitions", "conf/pods", "docs"] {
+        assert_eq!(names(&inside.join(directory)), names(&Path::new(REPOSITORY).join(directory)));
+    }
+}
+
+#[test]
+fn the_same_commit_makes_the_same_release() {
+    let node = Node::new();
+    let sums = ["one", "two"]
+        .map(|target| fs::read_to_string(make(&node, target, "archive").join("SHA256SUMS")).unwrap());
+    assert_eq!(sums[0], sums[1]);
+}
+
+fn package() -> toml::Table {
+    let text = fs::read_to_string(Path::new(REPOSITORY).join("Cargo.toml")).unwrap();
+    let manifest: toml::Table = text.parse().unwrap();
+    manifest["package"]["metadata"]["deb"].as_table().unwrap().clone()
+}
+
+/// Every file of the Debian package is one of the repository, or one that the script has put there.
+#[test]
+fn the_debian_package_finds_what_it_holds() {
+    let node = Node::new();
+    make(&node, "target", "archive");
+    let assets = package()["assets"].as_array().unwrap().clone();
+    let mut places = BTreeSet::new();
+    for asset in &assets {
+        let [source, place, mode] = [0, 1, 2].map(|at| asset[at].as_str().unwrap());
+        assert!(["755", "644", "777"].contains(&mode) && places.insert((source, place)), "{asset:?}");
+        let pattern = match source.strip_prefix("target/") {
+            // cargo-deb looks for it where cargo has built it.
+            Some("release/braid") => continue,
+            Some(made) => node.path("target").join(made),
+            None => Path::new(REPOSITORY).join(source),
+        };
+        let found = glob::glob(pattern.to_str().unwrap()).unwrap().flatten();
+        let found = found.filter(|path| path.symlink_metadata().is_ok()).count();
+        let is_link = pattern.symlink_metadata().is_ok_and(|metadata| metadata.is_symlink());
+        assert!(found > 0 || is_link, "{source} is nothing");
+    }
+    let link = fs::read_link(node.path("target/dist/package/plugin/braid")).unwrap();
+    assert_eq!(Path::new("/usr/lib/cni").join(link), Path::new("/usr/lib/cni/../../bin/braid"));
+}
+
+/// The package does not go while a runtime's configuration names its plugin.
+#[test]
+fn the_package_leaves_the_node_first() {
+    let node = Node::new();
+    let scripts = Path::new(REPOSITORY).join(package()["maintainer-scripts"].as_str().unwrap());
+    assert_eq!(names(&scripts), BTreeSet::from(["prerm".to_owned()]));
+    let run = |braid_ends_with: u8, argument: &str| {
+        let braid = node.path("shims/braid");
+        node.write("shims/braid", &format!("#!/bin/sh\necho \"braid $*\"\nexit {braid_ends_with}\n"));
+        fs::set_permissions(&braid, fs::Permissions::from_mode(0o755)).unwrap();
+        let path = format!("{}:/usr/bin:/bin", node.path_text("shims"));
+        let output = Command::new(scripts.join("prerm")).arg(argument).env("PATH", path).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    assert_eq!(run(0, "remove"), (Some(0), "braid uninstall\n".to_owned()));
+    assert_eq!(run(3, "remove"), (Some(1), "braid uninstall\n".to_owned()));
+    assert_eq!(run(3, "upgrade"), (Some(0), String::new()));
+}

@@ -258,18 +258,24 @@ fn gc_tears_down_what_is_gone_of_another_conflist_too() {
 fn gc_and_the_next_add_take_away_what_killed_calls_have_begun() {
     let node = node();
     let live = attached(&node, "live");
+    // A copy of a definition that is older than any may be.
+    let copy = json!({
+        "fetched": 1, "namespace": "team-a", "name": "old", "config": null, "annotations": {}, "resource_version": "1"
+    });
     let leave = || {
         for file in ["records/.killed@eth0", "orphans/.killed@eth0.1", "locks/killed"] {
             node.write(&format!("state/{file}"), "half a pl");
             let old = File::options().write(true).open(node.path("state").join(file)).unwrap();
             old.set_modified(SystemTime::now() - Duration::from_secs(3600)).unwrap();
         }
-        for directory in ["records", "orphans", "locks"] {
+        node.write("state/definitions/team-a_old", &copy.to_string());
+        for directory in ["records", "orphans", "locks", "definitions"] {
             let path = node.path("state").join(directory);
             fs::set_permissions(path, fs::Permissions::from_mode(0o700)).unwrap();
         }
     };
-    let left = || ["records", "orphans", "locks"].map(|directory| node.state(directory)).concat();
+    let left =
+        || ["records", "orphans", "locks", "definitions"].map(|directory| node.state(directory)).concat();
     leave();
     let list = json!([{"containerID": live.container, "ifname": "eth0"}]);
     node.call("GC", node.delegating()).with(valid_attachments(list)).run().assert_success();

@@ -221,6 +221,13 @@ fn assert_distinct(pods: &[Pod<'_>]) {
     }
 }
 
+/// Every rule of the firewall, whoever has made it, without counters.
+fn ruleset(node: &Node) -> String {
+    let output = node.host().command("nft").args(["--stateless", "list", "ruleset"]).output().unwrap();
+    assert!(output.status.success(), "nft: {}: install nftables", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
 #[test]
 fn two_hundred_and_fifty_pods_by_thirty_two_processes_with_a_plugin_that_fails() {
     let node = Node::new();
@@ -229,7 +236,8 @@ fn two_hundred_and_fifty_pods_by_thirty_two_processes_with_a_plugin_that_fails()
     let refusals = Refusals::default();
     // Makes what plugins keep for every pod.
     delete(&start(&node, 10_000, &refusals), &refusals);
-    let before = node.dump();
+    let (before, rules) = (node.dump(), ruleset(&node));
+    assert!(rules.contains("CNI-HOSTPORT-DNAT"), "the first pod has a port: {rules}");
 
     let started = Instant::now();
     let mut pods = at_once((0..PODS).collect(), |number| start(&node, number, &refusals));
@@ -256,6 +264,7 @@ fn two_hundred_and_fifty_pods_by_thirty_two_processes_with_a_plugin_that_fails()
     let deleted = started.elapsed();
     let left = difference(&node, &before);
     assert_eq!(left, NOTHING);
+    assert_eq!(ruleset(&node), rules);
     for directory in ["records", "locks", "orphans", "aside"] {
         assert_eq!(node.state(directory), NOTHING, "{directory}");
     }

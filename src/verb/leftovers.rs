@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use super::{Session, boot_id, del, gc};
 use crate::cni::netconf::NetworkConfig;
 use crate::deadline::Deadline;
+use crate::definition::Copies;
 use crate::ledger::{Ledger, Record};
 use crate::multus_cache;
 use crate::netns::Living;
@@ -55,6 +56,7 @@ pub(super) fn tear_down_a_few(session: &mut Session<'_>) {
         return;
     }
     session.ledger.sweep();
+    Copies::new(&session.config.state_dir, session.config.definition_cache_max_age).sweep();
     let records = match session.ledger.look_at_some(MAX_RECORDS) {
         Ok(seen) => seen.into_iter().filter_map(|seen| seen.record.ok()).collect::<Vec<_>>(),
         Err(error) => return log::warn!("{error}"),

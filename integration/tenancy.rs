@@ -15,6 +15,7 @@
 //! | CNI-Genie's annotation as a way around `primaryOverride`, by name and by type | `may not be the primary of pods of namespace` | `primary::genies_annotation_is_under_the_rule_for_primaries` |
 //! | CNI-Genie's annotation with paths, empty words, a second primary, behind a primary | `must be the name` | `primary::genies_annotation_is_refused_where_it_makes_no_sense` |
 //! | CNI-Genie's annotation where the node does not heed it | none: it is not read | `primary::genies_annotation_chooses_the_primary_and_more` |
+//! | CNI-Genie's annotation where the node heeds it, with real plugins | none: it is served | `primary::genies_networks_carry_packets` |
 //! | A full or hostile disk, so that nobody remembers the primary that was chosen | `is no directory` | `primary::a_chosen_primary_is_never_without_a_record` |
 //! | `dataDir`, `resolvConf`, log files, kubeconfigs and sockets in a definition, absolute and relative | `may not carry \"dataDir\"` | `definition::files_of_the_host_stay_out_of_reach` |
 //! | `bridge` and `master` left out, of the host, of another tenant; modes that take an interface whole | `may not reach the host's interface` | `definition::interfaces_of_the_host_stay_out_of_reach` |

@@ -93,6 +93,18 @@ fn a_plan_names_the_rules_that_allow_it() {
     assert!(refused.stdout.contains("policy.sharedNodeNetworks"), "{}", refused.stdout);
 }
 
+#[test]
+fn a_plan_shows_what_genies_annotation_chooses() {
+    let node = node(json!({"genieAnnotation": true}));
+    node.write("net.d/20-weave.conf", r#"{"cniVersion": "1.0.0", "name": "weave", "type": "red"}"#);
+    let pod = json!({"kind": "Pod", "metadata": {"name": "web", "namespace": "team-a", "annotations": {"cni": "red,cluster"}}});
+    let said = braid(&node, &["explain", "-"]).input(&pod.to_string()).run();
+    for (interface, network) in [("eth0", "weave"), ("eth1", "cluster")] {
+        let line = said.stdout.lines().find(|line| line.starts_with(interface)).expect(interface);
+        assert!(line.contains(network) && line.contains("no policy"), "{line}");
+    }
+}
+
 /// A manifest says whose account the pod would have, as the API would.
 #[test]
 fn a_plan_knows_the_pods_service_account() {

@@ -154,7 +154,10 @@ fn messages_about_a_pod_and_a_network() {
     let pod = scene.pod();
     let behind = pod.add(json!({})).prev_result(json!({"cniVersion": "1.0.0"}));
     let chained = scene.said(behind.annotation(DEFAULT_NETWORK, "lan"));
+    let genie = scene.pod();
+    let genie = genie.add(scene.config()).with(json!({"genieAnnotation": true})).annotation("cni", "calico");
     let said = BTreeSet::from([
+        scene.said(genie),
         scene.asked("lann"),
         scene.asked("yellow"),
         scene.asked("team-b/red"),

@@ -106,6 +106,27 @@ fn genies_annotation_chooses_the_primary_and_more() {
     assert_eq!(cluster.node.calls_in_order(), ["ADD primary eth0"]);
 }
 
+/// With the plugins that nodes have: each network answers on its own interface, and nothing is left.
+#[test]
+fn genies_networks_carry_packets() {
+    let cluster = Cluster::new();
+    let node = &cluster.node;
+    node.write("net.d/10-lan.conf", &node.bridge("lan0", "10.5.0.0/24 fd00:5::/64").to_string());
+    let ptp =
+        json!({"cniVersion": "1.0.0", "name": "link", "type": "ptp", "ipam": node.host_local("10.6.0.0/24")});
+    node.write("net.d/20-link.conf", &ptp.to_string());
+    let before = node.dump();
+    let pod = node.pod("team-a", "web");
+    pod.add(cluster.heeding_genie(Value::Null)).annotation("cni", "bridge,link").run().assert_success();
+    assert_eq!(pod.links(), ["eth0", "eth1"]);
+    assert_eq!(pod.addresses("eth0"), ["10.5.0.2/24", "fd00:5::2/64"]);
+    assert!(pod.addresses("eth1")[0].starts_with("10.6.0."), "{:?}", pod.addresses("eth1"));
+    assert!(pod.pings("10.5.0.1") && pod.pings("10.6.0.1"));
+    pod.check().run().assert_success();
+    pod.del().run().assert_success();
+    assert_eq!(node.leftovers(&before), Vec::<String>::new());
+}
+
 #[test]
 fn genies_annotation_is_under_the_rule_for_primaries() {
     let cluster = genie();

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anstyle::{AnsiColor, Style};
 use clap::ValueEnum;
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::{ColumnConstraint, ContentArrangement, Table, Width, presets};
 use serde::Serialize;
 
 use crate::signal;
@@ -95,18 +95,74 @@ impl Look {
         if self.colour { format!("{style}{text}{style:#}") } else { text.to_string() }
     }
 
-    /// A table without lines, its head in capitals, as kubectl's are.
+    /// `text`, broken between words where the terminal's line ends; what follows begins at the same column as
+    /// the first line does, after `margin` others.
+    pub(crate) fn wrap(&self, margin: usize, text: &str) -> String {
+        let room = self.width.map(|width| usize::from(width).saturating_sub(margin));
+        // In less than that, every word would stand alone.
+        let Some(room) = room.filter(|room| *room >= 20) else { return text.to_owned() };
+        let (mut wrapped, mut used) = (String::new(), 0);
+        for word in text.split(' ') {
+            let length = word.chars().count();
+            if used > 0 && used + 1 + length > room {
+                wrapped.push_str(&format!("\n{:margin$}", ""));
+                used = 0;
+            } else if used > 0 {
+                wrapped.push(' ');
+                used += 1;
+            }
+            wrapped.push_str(word);
+            used += length;
+        }
+        wrapped
+    }
+
+    /// A table without lines, its head in capitals, as kubectl's are. One that does not fit has a line for each
+    /// cell.
     pub(crate) fn table<const N: usize>(&self, head: [&str; N], rows: Vec<[String; N]>) -> String {
+        let longest_words = longest_words(head, &rows);
+        let least: usize = longest_words.iter().map(|width| usize::from(width + GAP)).sum();
+        if self.width.is_some_and(|width| least > usize::from(width + GAP)) {
+            return stacked(head, &rows);
+        }
         let mut table = Table::new();
         table.load_style(presets::NOTHING).set_header(head).add_rows(rows);
+        for column in table.column_iter_mut() {
+            column.set_padding((0, GAP));
+        }
         if let Some(width) = self.width {
             table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
-        }
-        for column in table.column_iter_mut() {
-            column.set_padding((0, 2));
+            // A name that is broken cannot be copied.
+            for (column, longest) in table.column_iter_mut().zip(longest_words) {
+                column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(longest + GAP)));
+            }
         }
         table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
     }
+}
+
+/// The space between two columns.
+const GAP: u16 = 2;
+
+/// Each row as lines of its own, a cell a line.
+fn stacked<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> String {
+    let margin = head.iter().map(|title| title.len()).max().unwrap_or_default();
+    let row = |row: &[String; N]| -> String {
+        head.iter().zip(row).map(|(title, cell)| format!("{title:<margin$}  {cell}\n")).collect()
+    };
+    rows.iter().map(row).collect::<Vec<_>>().join("\n")
+}
+
+/// The longest word of each column.
+fn longest_words<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> [u16; N] {
+    let longest = |cell: &str| cell.split(' ').map(|word| word.chars().count()).max().unwrap_or_default();
+    let mut widths = head.map(longest);
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = longest(cell).max(*width);
+        }
+    }
+    widths.map(|width| u16::try_from(width).unwrap_or(u16::MAX - GAP))
 }
 
 /// Where a command's output goes.
@@ -218,5 +274,38 @@ impl<'a> Console<'a> {
     /// The width to wrap help at.
     pub(crate) const fn help_width() -> usize {
         WIDTH as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn look(width: Option<u16>) -> Look {
+        Look { colour: false, width }
+    }
+
+    #[test]
+    fn sentences_break_between_words_and_keep_their_margin() {
+        let text = "one two three four five six seven";
+        assert_eq!(look(Some(26)).wrap(4, text), "one two three four\n    five six seven");
+        assert_eq!(look(None).wrap(4, text), text);
+        assert_eq!(look(Some(10)).wrap(4, text), text, "there is no room to break anything");
+        let long = "a-name-that-is-longer-than-the-line end";
+        assert_eq!(look(Some(24)).wrap(2, long), "a-name-that-is-longer-than-the-line\n  end");
+    }
+
+    #[test]
+    fn no_name_in_a_table_is_broken() {
+        let rows =
+            || vec![["team-alpha/web-7d4b9c6f5-x2x9z".to_owned(), "10.30.0.2/24, fd00:30::2/64".to_owned()]];
+        let table = |width| look(width).table(["POD", "ADDRESSES"], rows());
+        let whole = "POD                             ADDRESSES\nteam-alpha/web-7d4b9c6f5-x2x9z  10.30.0.2/24, fd00:30::2/64\n";
+        assert_eq!(table(None), whole);
+        assert_eq!(table(Some(120)), whole);
+        let broken = "POD                             ADDRESSES\nteam-alpha/web-7d4b9c6f5-x2x9z  10.30.0.2/24,\n                                fd00:30::2/64\n";
+        assert_eq!(table(Some(50)), broken);
+        let stacked = "POD        team-alpha/web-7d4b9c6f5-x2x9z\nADDRESSES  10.30.0.2/24, fd00:30::2/64\n";
+        assert_eq!(table(Some(40)), stacked);
     }
 }

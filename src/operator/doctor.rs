@@ -1,5 +1,6 @@
 //! `braid doctor`: whether a node is fit for pods with several networks. It looks, and changes nothing.
 
+mod kernel;
 mod place;
 mod plugins;
 mod storage;
@@ -123,7 +124,7 @@ fn installed(runtime: &Runtime, place: &Installation) -> Vec<Finding> {
     findings.push(capabilities(&config, network.as_ref(), place.stance));
     findings.extend(crio(runtime, &config));
     findings.extend(definitions(&config));
-    findings.push(kernel());
+    findings.push(kernel::check());
     findings.extend(storage::state(&config));
     findings.extend(storage::files(&config));
     findings.extend(place::multus(runtime, &config.state_dir));
@@ -250,26 +251,6 @@ fn definitions(config: &Config) -> Vec<Finding> {
     findings
 }
 
-/// Kinds of link that plugins make, and the modules that have them.
-fn kernel() -> Finding {
-    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let modules = Path::new("/lib/modules").join(release.trim());
-    let built_in = std::fs::read_to_string(modules.join("modules.builtin")).unwrap_or_default();
-    let loadable = std::fs::read_to_string(modules.join("modules.dep")).unwrap_or_default();
-    let has = |name: &&str| {
-        let file = format!("/{}.ko", if **name == *"vlan" { "8021q" } else { name });
-        let module = if **name == *"vlan" { "8021q" } else { name };
-        built_in.contains(&file) || loadable.contains(&file) || Path::new("/sys/module").join(module).exists()
-    };
-    let kinds = ["bridge", "macvlan", "ipvlan", "vlan", "veth", "dummy", "vrf", "tun"];
-    let missing: Vec<&str> = kinds.into_iter().filter(|kind| !has(kind)).collect();
-    if missing.is_empty() {
-        return ok("kernel", format!("{} has {}", release.trim(), kinds.join(", ")));
-    }
-    let message = format!("{}: no module is seen for {}", release.trim(), missing.join(", "));
-    warn("kernel", message, "harmless where no network needs them, or where they are built in and not listed")
-}
-
 fn api(config: &Config) -> Vec<Finding> {
     let settings = ClusterConfig {
         kubeconfig: config.kubeconfig.clone(),
@@ -350,14 +331,16 @@ impl View for Diagnosis {
 }
 
 fn line(finding: &Finding, look: &Look) -> String {
+    /// Where messages begin.
+    const MARGIN: usize = 20;
     let level = match finding.level {
         Level::Ok => look.paint(Tone::Good, "ok  "),
         Level::Warn => look.paint(Tone::Odd, "warn"),
         Level::Fail => look.paint(Tone::Bad, "fail"),
     };
-    let mut text = format!("{level}  {:<14}{}\n", finding.check, finding.message);
+    let mut text = format!("{level}  {:<14}{}\n", finding.check, look.wrap(MARGIN, &finding.message));
     if let Some(advice) = &finding.advice {
-        text.push_str(&format!("      {:<14}{advice}\n", ""));
+        text.push_str(&format!("{:MARGIN$}{}\n", "", look.wrap(MARGIN, advice)));
     }
     text
 }

@@ -122,13 +122,10 @@ fn rows_of_orphan(entry: &Entry) -> Vec<[String; 7]> {
 fn drift(entries: &[Entry], look: &Look) -> String {
     let odd = entries.iter().filter(|entry| entry.kernel != Kernel::Agrees);
     odd.map(|entry| {
-        format!(
-            "{}: {} ({}): {}\n",
-            entry.kernel.painted(look),
-            entry.pod,
-            entry.short_container(),
-            entry.drift.join("; ")
-        )
+        let (pod, container, drift) = (&entry.pod, entry.short_container(), entry.drift.join("; "));
+        let line = look.wrap(2, &format!("{}: {pod} ({container}): {drift}", entry.kernel.word()));
+        let rest = line.strip_prefix(entry.kernel.word()).unwrap_or_default();
+        format!("{}{rest}\n", entry.kernel.painted(look))
     })
     .collect()
 }
@@ -208,7 +205,7 @@ fn page(entry: &Entry, look: &Look, kind: &str) -> String {
         ("namespace", entry.netns.clone()),
         ("kernel", entry.kernel.painted(look)),
     ];
-    lines.extend(entry.drift.iter().map(|sentence| ("", sentence.clone())));
+    lines.extend(entry.drift.iter().map(|sentence| ("", look.wrap(11, sentence))));
     lines.extend(entry.failing_since.map(|since| ("DEL fails", format!("since {}", records::time(since)))));
     let mut text: String = lines.iter().map(|(name, value)| format!("{name:<11}{value}\n")).collect();
     text.push('\n');

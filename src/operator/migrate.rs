@@ -433,7 +433,8 @@ impl View for Migrated {
                 "multus could not tear these pods down: move them to other nodes (kubectl drain), then run this again\n",
             );
         }
-        text.extend(self.notes.iter().map(|note| format!("{}: {note}\n", look.paint(Tone::Odd, "note"))));
+        let note = |note: &String| format!("{}: {}\n", look.paint(Tone::Odd, "note"), look.wrap(6, note));
+        text.extend(self.notes.iter().map(note));
         if text.is_empty() { "everything is as it should be\n".to_owned() } else { text }
     }
 

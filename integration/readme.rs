@@ -28,7 +28,7 @@ use crate::readme::machine::{Machine, Sandbox};
 use crate::readme::page::{BLOCKS, PAGE, block, blocks};
 
 /// Each kind of block, and the language that it is written in.
-const KINDS: [(&str, &str); 15] = [
+const KINDS: [(&str, &str); 16] = [
     ("cluster", "sh"),
     ("daemonset", "sh"),
     ("flow", "text"),
@@ -44,6 +44,7 @@ const KINDS: [(&str, &str); 15] = [
     ("state", "text"),
     ("environment", "text"),
     ("event", "json"),
+    ("screen", "text"),
 ];
 
 /// The blocks that run on a machine, each in the test that is named.
@@ -401,6 +402,64 @@ fn a_multus_configuration_moves() {
     assert_eq!(web.result["cniVersion"], "0.3.1");
     web.del();
     assert_eq!(machine.node.leftovers(&before), Vec::<String>::new());
+}
+
+/// What a person sees of a node, from its installation to its end.
+#[test]
+fn the_screens_are_as_shown() {
+    let machine = Machine::new();
+    machine.node.write("etc/containerd/config.toml", "version = 2\n");
+    machine.sh("rmdir /etc/cni/net.d/braid.d; scripts/build");
+    primary(&machine);
+    assert_screen(&machine, "install");
+    let lan = blocks("definition").into_iter().find(|block| block.yaml()[0]["metadata"]["name"] == "lan");
+    machine.node.write("net.d/braid.d/lan.yaml", &lan.unwrap().text);
+    machine.node.write("repo/web.yaml", &block("pod", "short").text);
+    let web = start(&machine, "short");
+    assert_screen(&machine, "look");
+    assert_screen(&machine, "explain");
+    assert_screen(&machine, "leave");
+    web.del();
+    assert_screen(&machine, "left");
+    assert_eq!(blocks("screen").len(), 5);
+}
+
+/// Each command of a screen, marked with `$`, says what stands below it.
+#[track_caller]
+fn assert_screen(machine: &Machine, about: &str) {
+    let shown = &block("screen", about).text;
+    let commands = shown.lines().filter_map(|line| line.strip_prefix("$ "));
+    let said = commands.map(|command| {
+        // What a person sees is both outputs, whatever the status.
+        let output = machine.sh(&format!("PATH=/opt/cni/bin:$PATH; {{ {command}; }} 2>&1 || true"));
+        format!("$ {command}\n{output}")
+    });
+    assert_eq!(anonymous_lines(&said.collect::<String>()), anonymous_lines(shown), "the screen {about}");
+}
+
+/// The lines without what differs from node to node: containers, ages, the kernel, widths that depend on them.
+fn anonymous_lines(text: &str) -> Vec<String> {
+    let lines =
+        text.lines().map(|line| line.split_whitespace().map(anonymous_word).collect::<Vec<_>>().join(" "));
+    let mut is_kernels = false;
+    let kept = lines.filter(|line| {
+        let is_advice = is_kernels && line.starts_with("harmless");
+        is_kernels = line.split(' ').nth(1) == Some("kernel");
+        !is_kernels && !is_advice
+    });
+    kept.collect()
+}
+
+fn anonymous_word(word: &str) -> &str {
+    let is_age = word.len() < 5 && word.strip_suffix(['s', 'm']).is_some_and(|it| it.parse::<u32>().is_ok());
+    let is_container = word.starts_with("container0") || word.starts_with("3f1c9a7");
+    if is_age {
+        "AGE"
+    } else if is_container {
+        "CONTAINER"
+    } else {
+        word
+    }
 }
 
 /// As the command does it, from a file as Multus's thin image writes it.

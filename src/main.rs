@@ -91,7 +91,11 @@ fn operate() -> ExitCode {
     let terminal = io::stdout().is_terminal();
     let colourless = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let width = terminal.then(terminal_size::terminal_size).flatten();
-    let look = Look { colour: terminal && !colourless, width: width.map(|(width, _)| width.0) };
+    let look = Look {
+        colour: terminal && !colourless,
+        width: width.map(|(width, _)| width.0),
+        attended: io::stderr().is_terminal(),
+    };
     let (mut out, mut error) = (io::stdout().lock(), io::stderr().lock());
     let exit = operator::run(std::env::args_os(), &mut Console::new(&mut out, &mut error, look));
     ExitCode::from(exit.status())

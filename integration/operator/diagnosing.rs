@@ -254,11 +254,30 @@ fn an_api_that_hangs_is_waited_for_and_said() {
     let server = ApiServer::start();
     server.be_mute();
     let node = node(json!({"kubeconfig": server.usual_kubeconfig(), "apiTimeout": "3s"}), json!({}));
+    let doctor = format!("{BRAID} {}", arguments(&node, "containerd", &[]).join(" "));
+    let output = Command::new("script").args(["-qec", &doctor, "/dev/null"]).env("NO_COLOR", "1").output();
+    let screen = String::from_utf8(output.expect("script is missing: install bsdutils").stdout).unwrap();
+    assert!(screen.starts_with("braid doctor: still at work after 2 s\r\n"), "{screen}");
+    assert!(screen.contains("fail  api ") && !screen.contains('\u{1b}'), "{screen}");
+    // Where nobody waits at a terminal, nobody is told.
     let output =
         Command::new(BRAID).args(arguments(&node, "containerd", &["--json"])).env_clear().output().unwrap();
-    let stderr = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(stderr, "braid doctor: still at work after 2 s\n");
+    assert!(output.stderr.is_empty(), "{output:?}");
     let found: Value = serde_json::from_slice(&output.stdout).unwrap();
     let api = found["findings"].as_array().unwrap().iter().find(|finding| finding["check"] == "api").unwrap();
     assert_eq!(api["level"], "fail", "{api}");
+}
+
+/// Colours are for a terminal, and not for one whose owner wants none.
+#[test]
+fn a_terminal_has_colours() {
+    let node = node(json!({}), json!({}));
+    let doctor = format!("{BRAID} {}", arguments(&node, "containerd", &[]).join(" "));
+    let screen = |colourless: &str| {
+        let mut command = Command::new("script");
+        command.args(["-qec", &doctor, "/dev/null"]).env("NO_COLOR", colourless);
+        String::from_utf8(command.output().expect("script is missing: install bsdutils").stdout).unwrap()
+    };
+    assert!(screen("").contains("\u{1b}[32mok"), "{}", screen(""));
+    assert!(!screen("1").contains('\u{1b}'));
 }

@@ -72,6 +72,8 @@ pub struct Look {
     pub colour: bool,
     /// Columns; `None` where nobody counts them, as in a file.
     pub width: Option<u16>,
+    /// Whether somebody sits there and waits.
+    pub attended: bool,
 }
 
 /// A word's meaning, which a colour shows.
@@ -203,12 +205,15 @@ impl<'a> Console<'a> {
     }
 
     /// Does the work of `command`, and says in between that it goes on, where that takes longer than people
-    /// wait in silence.
+    /// wait in silence; nobody is told where nobody waits.
     pub(crate) fn attend<T: Send>(
         &mut self,
         command: &str,
         work: impl FnOnce() -> T + Send,
     ) -> io::Result<T> {
+        if !self.look.attended {
+            return Ok(work());
+        }
         signal::keep_children()?;
         let (done, outcome) = channel();
         std::thread::scope(|scope| {
@@ -282,7 +287,7 @@ mod tests {
     use super::*;
 
     fn look(width: Option<u16>) -> Look {
-        Look { colour: false, width }
+        Look { colour: false, width, attended: false }
     }
 
     #[test]

@@ -36,13 +36,22 @@ with_code! {
     SelectionError => CONFIG,
     ResultError => DECODE,
     NetlinkError => IO,
-    NetnsError => ENVIRONMENT,
     RouteError => ROUTE,
 }
 
 impl From<Refusal> for Error {
     fn from(error: Refusal) -> Self {
         Self::new(if error.is_outage() { Code::TRY_AGAIN } else { Code::CONFIG }, error)
+    }
+}
+
+impl From<NetnsError> for Error {
+    fn from(error: NetnsError) -> Self {
+        let code = match &error {
+            NetnsError::Missing(_) | NetnsError::NotANamespace(_) => Code::ENVIRONMENT,
+            NetnsError::Io { .. } | NetnsError::Thread { .. } | NetnsError::Panicked(_) => Code::IO,
+        };
+        Self::new(code, error)
     }
 }
 
@@ -136,4 +145,18 @@ impl From<LedgerError> for Error {
 
 fn netconf_code(error: &NetconfError) -> Code {
     if error.is_version() { Code::VERSION } else { Code::CONFIG }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_path_that_is_no_namespaces_is_the_runtimes_mistake() {
+        let path = || std::path::PathBuf::from("/run/netns/x");
+        let code = |error: NetnsError| Error::from(error).code;
+        assert_eq!(code(NetnsError::Missing(path())), Code::ENVIRONMENT);
+        assert_eq!(code(NetnsError::NotANamespace(path())), Code::ENVIRONMENT);
+        assert_eq!(code(NetnsError::Io { path: path(), errno: nix::errno::Errno::EMFILE }), Code::IO);
+    }
 }

@@ -222,13 +222,30 @@ impl Finder<'_> {
         let is_missing = |(namespace, name): &&(Namespace, DefinitionName)| {
             self.node.find_manifest(namespace, name.as_str(), self.version).is_none()
         };
-        let is_new = |wanted: &&(Namespace, DefinitionName)| !self.answers.contains_key(wanted);
-        let mut missing: Vec<_> = wanted.iter().filter(is_new).filter(is_missing).cloned().collect();
-        missing.sort();
-        missing.dedup();
-        if !missing.is_empty() {
-            let answers = cluster.definitions(&missing);
-            self.answers.extend(missing.into_iter().zip(answers));
+        let missing: Vec<_> = wanted.iter().filter(is_missing).cloned().collect();
+        Self::ask(cluster, &mut self.answers, missing);
+    }
+
+    fn ask(cluster: &mut Cluster, answers: &mut Answers, mut names: Vec<(Namespace, DefinitionName)>) {
+        names.retain(|name| !answers.contains_key(name));
+        names.sort();
+        names.dedup();
+        if !names.is_empty() {
+            let said = cluster.definitions(&names);
+            answers.extend(names.into_iter().zip(said));
+        }
+    }
+
+    /// Asks the API for what the node hides from its viewer, as it would be asked were nothing there: during
+    /// an outage, too, both sound the same.
+    fn ask_for_hidden(&mut self, wanted: &[Wanted<'_>]) {
+        let is_hidden = |wanted: &&Wanted<'_>| {
+            matches!(self.on_node(wanted), Some(Err(DefinitionError::NotShared { .. })))
+        };
+        let name = |wanted: &Wanted<'_>| (wanted.namespace.clone(), wanted.name.clone());
+        let hidden: Vec<_> = wanted.iter().filter(is_hidden).map(name).collect();
+        if let Api::Asked(cluster) = &mut self.api {
+            Self::ask(cluster, &mut self.answers, hidden);
         }
     }
 
@@ -238,9 +255,13 @@ impl Finder<'_> {
         let names: Vec<_> =
             wanted.iter().map(|wanted| (wanted.namespace.clone(), wanted.name.clone())).collect();
         self.fetch(&names);
+        self.ask_for_hidden(wanted);
         let pairs = wanted.iter().zip(names);
         pairs
             .map(|(wanted, name)| match self.on_node(wanted) {
+                Some(Err(DefinitionError::NotShared { .. })) => {
+                    Err(self.hide(wanted, self.answers.get(&name)))
+                }
                 Some(definition) => definition,
                 None => self.resolve(wanted, self.answers.get(&name).cloned()),
             })
@@ -253,6 +274,30 @@ impl Finder<'_> {
         let found = self.node.find_manifest(namespace, name.as_str(), self.version)?;
         let sees = viewer.sees(namespace, self.node.annotations(namespace, name.as_str())?);
         Some(if sees { found } else { Err(not_shared(wanted)) })
+    }
+
+    /// What is said of a manifest that the viewer is not to know of: what would be said without it.
+    fn hide(
+        &self,
+        wanted: &Wanted<'_>,
+        answer: Option<&Result<ClusterDefinition, ClusterError>>,
+    ) -> DefinitionError {
+        match answer {
+            Some(Err(error)) if !matches!(error, ClusterError::NotFound { .. }) => {
+                self.no_answer(wanted, error.clone())
+            }
+            _ => not_shared(wanted),
+        }
+    }
+
+    /// The API does not say, and no copy stands in.
+    fn no_answer(&self, wanted: &Wanted<'_>, error: ClusterError) -> DefinitionError {
+        let more = if error.is_outage() && self.on_outage == OnOutage::UseCopies {
+            ", and there is no copy of it that is young enough (definitionCacheMaxAge)"
+        } else {
+            ""
+        };
+        cannot_look_up(wanted, error, more.to_owned())
     }
 
     fn resolve(
@@ -272,7 +317,7 @@ impl Finder<'_> {
                 self.copies.forget(namespace, name);
                 self.of_file(wanted, Standing::NodeNetwork, Annotations::new())
             }
-            Some(Err(error)) => Err(cannot_look_up(wanted, error, String::new())),
+            Some(Err(error)) => Err(self.no_answer(wanted, error)),
             None => match self.copy_without_asking(wanted) {
                 Some(object) => self.of_object(object, Source::Copy, wanted),
                 None => self.of_file(wanted, Standing::NodeNetwork, Annotations::new()),
@@ -367,7 +412,7 @@ impl Finder<'_> {
         error: ClusterError,
     ) -> Result<Definition, DefinitionError> {
         if self.on_outage == OnOutage::Refuse {
-            return Err(cannot_look_up(wanted, error, String::new()));
+            return Err(self.no_answer(wanted, error));
         }
         let Wanted { namespace, name, viewer } = wanted;
         let copy = self.copies.fresh(namespace, name);
@@ -378,11 +423,7 @@ impl Finder<'_> {
                 ));
                 self.of_object(object, Source::Copy, wanted)
             }
-            None => {
-                let more =
-                    ", and there is no copy of it that is young enough (definitionCacheMaxAge)".to_owned();
-                Err(cannot_look_up(wanted, error, more))
-            }
+            None => Err(self.no_answer(wanted, error)),
         }
     }
 }

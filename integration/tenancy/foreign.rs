@@ -106,9 +106,16 @@ fn an_outage_opens_no_network_that_was_closed() {
     assert_eq!(cluster.node.state("definitions"), ["team-b_closed", "team-b_narrow", "team-b_open"]);
     cluster.server.stop();
     assert_eq!(start(&cluster, "team-b/open"), (None, String::new()));
-    let (code, said) = start(&cluster, "team-b/closed");
-    assert!(code == Some(11) && said.contains("there is no copy of it"), "{said}");
-    assert_eq!(said.replace("closed", "absent").len(), start(&cluster, "team-b/absent").1.len());
+    cluster.node.define("team-b", "manifest", json!({"type": "blue"}));
+    let said = |name: &str| {
+        let (code, said) = start(&cluster, &format!("team-b/{name}"));
+        (code, said.replace(&format!("/{name}\""), "/NAME\""))
+    };
+    let (code, closed) = said("closed");
+    assert!(code == Some(11) && closed.contains("there is no copy of it"), "{closed}");
+    for name in ["absent", "manifest"] {
+        assert_eq!(said(name), (code, closed.clone()), "{name}: what is there sounds as what is not");
+    }
     let (code, said) = start(&cluster, "team-b/narrow");
     assert!(code == Some(11) && said.contains("the pod's cannot be learnt"), "{said}");
 }

@@ -36,6 +36,7 @@
 //! | A policy with a slip of the pen | `did you mean \"allowedSubnets\"?` | `audit::an_unclear_policy_refuses_networks_and_nothing_else` |
 //! | Isolation while the policy is only audited | `is not shared with namespace team-a` | `audit::audit_mode_lets_pods_run_and_writes_down_what_it_would_refuse` |
 //! | Names with control characters, to forge lines of the audit log | none: they are escaped | `audit::every_decision_is_one_line` |
+//! | An audit log that cannot be written, so that decisions are lost unseen | none: a warning says so | `audit::an_audit_log_that_cannot_be_written_is_a_warning` |
 //! | A refusal that only the runtime hears of | none: the event has it too | `audit::a_refusal_is_the_same_everywhere` |
 //! | A namespace path that points at the host, or at no namespace | `is the host's own network namespace` | `host::the_hosts_namespace_is_no_pods` |
 //! | Container IDs, interface and network names with `..`, `/`, newline, leading dash | `a valid CNI_CONTAINERID` | `host::names_from_the_runtime_never_become_paths` |

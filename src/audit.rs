@@ -1,7 +1,7 @@
 //! The audit log: one line of JSON for every decision about what a pod asks for, allowed or not.
 //!
-//! It goes where `auditLog` says, through the log's own file, and never holds a pod up: a line that cannot be
-//! written is lost.
+//! It goes where `auditLog` says, through the log's own file, and never holds a pod up: lines of a file that
+//! cannot be opened are lost, and a warning says so.
 
 use log::{Level, Record};
 use serde::Serialize;

@@ -145,7 +145,7 @@ impl<'a> Event<'a> {
         // One write, so that lines of several processes stay whole.
         let written = logging::open(path, rotation).and_then(|mut file| file.write_all(line.as_bytes()));
         if let Err(error) = written {
-            log::warn!("the event log {} cannot be written: {error}", path.display());
+            log::warn!("{}", logging::unwritten("event log", path, &error));
         }
     }
 }

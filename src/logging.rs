@@ -111,17 +111,29 @@ impl Rotation {
 /// The target of records that go to the audit log alone, as they are and whatever the level.
 pub const AUDIT_TARGET: &str = "braid::audit";
 
-/// Starts logging. Called once; a second call changes nothing.
+/// Starts logging. Called once; a second call changes nothing. A file that cannot be opened is a warning in
+/// what is left of the log.
 pub fn start(config: &LogConfig) {
-    let level = LevelFilter::from(config.level);
-    let logger = Logger {
-        to_stderr: config.to_stderr,
-        file: config.file.as_deref().and_then(|path| open(path, &config.rotation).ok()),
-        audit: config.audit.as_deref().and_then(|path| open(path, &config.rotation).ok()),
+    let mut problems = Vec::new();
+    let mut opened = |what: &str, path: &Option<PathBuf>| {
+        let path = path.as_deref()?;
+        let unusable = |error| problems.push(unwritten(what, path, &error));
+        open(path, &config.rotation).map_err(unusable).ok()
     };
+    let file = opened("log", &config.file);
+    let audit = opened("audit log", &config.audit);
+    let logger = Logger { to_stderr: config.to_stderr, file, audit };
     if log::set_boxed_logger(Box::new(logger)).is_ok() {
-        log::set_max_level(level);
+        log::set_max_level(LevelFilter::from(config.level));
     }
+    for problem in problems {
+        log::warn!("{problem}");
+    }
+}
+
+/// The sentence for lines that are lost.
+pub(crate) fn unwritten(what: &str, path: &Path, error: &io::Error) -> String {
+    format!("the {what} {} cannot be written: {error}", path.display())
 }
 
 struct Logger {

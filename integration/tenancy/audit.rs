@@ -45,6 +45,18 @@ fn audit_mode_lets_pods_run_and_writes_down_what_it_would_refuse() {
 }
 
 #[test]
+fn an_audit_log_that_cannot_be_written_is_a_warning() {
+    let cluster = Cluster::new();
+    cluster.publish("team-a", "lan", json!({}), Some(json!({"type": "blue"})));
+    fs::create_dir(cluster.node.path("audit.log")).unwrap();
+    let pod = cluster.node.pod("team-a", "web");
+    let outcome = pod.add(cluster.config(json!({"mode": "audit"}))).networks("lan").run();
+    outcome.assert_success();
+    let expected = format!("the audit log {} cannot be written: ", cluster.node.path_text("audit.log"));
+    assert!(outcome.stderr.contains(&expected), "{}", outcome.stderr);
+}
+
+#[test]
 fn every_decision_is_one_line() {
     let cluster = Cluster::new();
     cluster.publish("team-a", "lan", json!({}), Some(json!({"name": "team-a.lan", "type": "ptp"})));

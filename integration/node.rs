@@ -50,6 +50,12 @@ pub(crate) const BRAID: &str = env!("CARGO_BIN_EXE_braid");
 /// Namespaces and directories of tests start with it, followed by the test's process ID.
 const PREFIX: &str = "braidtest-";
 
+/// What ends the container IDs of this test: no two sandboxes of a machine have the same, and Braid ends
+/// what plugins of a killed call for its own have left running.
+pub(crate) fn container_suffix() -> String {
+    format!("-{}", std::process::id())
+}
+
 /// A network namespace by name, gone when dropped.
 pub(crate) struct Namespace {
     name: String,
@@ -173,7 +179,7 @@ impl Node {
     /// A pod with its namespace; deleted with it, not through braid, when dropped.
     pub(crate) fn pod(&self, namespace: &str, name: &str) -> Pod<'_> {
         let number = self.containers.fetch_add(1, Ordering::Relaxed);
-        Pod::new(self, namespace, name, format!("container{number}-{name}"))
+        Pod::new(self, namespace, name, format!("container{number}-{name}{}", container_suffix()))
     }
 
     /// A call without a pod: STATUS, GC, VERSION.

@@ -16,7 +16,7 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
-use crate::node::{BRAID, Node};
+use crate::node::{BRAID, Node, container_suffix};
 
 /// One start of braid by a person, on a node.
 pub(crate) struct Tool<'n> {
@@ -97,7 +97,7 @@ impl Said {
 fn plain(node: &Node, text: &str) -> String {
     let text =
         text.replace(&node.path_text(""), "NODE/").replace(node.path_text("").trim_end_matches('/'), "NODE");
-    let text = numbered(&text, "/run/netns/braidtest-", "/run/netns/");
+    let text = numbered(&text, "/run/netns/braidtest-", "/run/netns/").replace(&container_suffix(), "");
     let lines: Vec<String> =
         text.lines().map(|line| split_keeping(line).into_iter().map(word).collect()).collect();
     lines.join("\n") + if text.ends_with('\n') { "\n" } else { "" }

@@ -12,13 +12,17 @@ use serde_json::{Value, json};
 
 use super::page::{Table, code, table};
 use crate::call::{ANNOTATIONS, Call, DEFAULT_NETWORK, Outcome};
-use crate::node::{Node, text};
+use crate::node::{Node, container_suffix, text};
 use crate::pod::Pod;
 use crate::tenancy::{Cluster, policy};
 
 /// A node with the networks that the messages name, and a pod that wants them.
 struct Scene {
     node: Node,
+}
+
+fn first_container() -> String {
+    format!("container0-web{}", container_suffix())
 }
 
 impl Scene {
@@ -78,7 +82,7 @@ impl Scene {
         for (ours, shown) in places {
             message = message.replace(&self.node.path_text(ours), shown);
         }
-        message.replace("container0-web", "c1")
+        message.replace(&first_container(), "c1")
     }
 
     /// The error of an ADD with this annotation.
@@ -233,7 +237,7 @@ fn messages_about_the_node() {
     let result = json!({"cniVersion": "1.0.0", "interfaces": [], "ips": []});
     let pod = scene.pod();
     let first = pod.container.clone();
-    assert_eq!(first, "container0-web");
+    assert_eq!(first, first_container());
 
     let no_annotations = scene.said(pod.add(json!({})).prev_result(result.clone()).without_annotations());
     let no_primary = scene.said(pod.add(json!({})));

@@ -184,7 +184,7 @@ fn what_a_router_advertised_is_left_alone() {
 
 #[test]
 fn deleted_routes_are_restored_exactly() {
-    let cases: [&[&str]; 9] = [
+    let cases: [&[&str]; 8] = [
         &["route add default via 10.0.0.1"],
         &[
             "route add default via 10.0.0.1 src 10.0.0.2 mtu 1300 advmss 1200 proto dhcp metric 5",
@@ -211,13 +211,26 @@ fn deleted_routes_are_restored_exactly() {
             "nexthop add id 8 via fd00:0::1 dev eth0",
             "-6 route add default nhid 8",
         ],
-        &["route add default via 10.0.0.1 dev eth0", "link set peer0 down"],
     ];
     for lines in cases {
         let (netns, mut netlink) = pod();
         ip(&netns, lines);
         assert_restored_exactly(&netns, &mut netlink);
     }
+}
+
+#[test]
+fn a_deleted_route_without_carrier_is_restored_exactly() {
+    let (netns, mut netlink) = pod();
+    ip(&netns, &["route add default via 10.0.0.1 dev eth0", "link set peer0 down"]);
+    // The kernel marks the routes a moment later.
+    let is_marked = || routes(&netns).starts_with("default via 10.0.0.1 dev eth0 linkdown");
+    let started = std::time::Instant::now();
+    while !is_marked() && started.elapsed() < std::time::Duration::from_secs(30) {
+        thread::sleep(std::time::Duration::from_millis(10));
+    }
+    assert!(is_marked(), "{}", routes(&netns));
+    assert_restored_exactly(&netns, &mut netlink);
 }
 
 #[test]

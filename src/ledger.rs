@@ -24,83 +24,37 @@
 //! decided here.
 
 pub(crate) mod directory;
+mod error;
+mod journal;
 mod lock;
 mod look;
 mod record;
 
 use std::collections::HashSet;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::fs::OpenOptions;
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, channel};
 
 use nix::fcntl::OFlag;
 
+pub use error::LedgerError;
+pub use journal::Journal;
 pub use lock::Lock;
 pub(crate) use record::LAYOUT;
 pub use record::{Event, Key, Mode, Record, RecordPlan, RecordedNetns, State, event_line, plan_line};
 
 use crate::cni::request::ContainerId;
 use crate::deadline::Deadline;
+use crate::file::{FileError, is_missing};
 use crate::plan::Role;
 use crate::signal::Signals;
 
 /// The largest record: sixteen networks of the largest size, with their results, fit.
 const MAX_RECORD_BYTES: u64 = 32 << 20;
 
-/// What is wrong with the ledger.
-#[derive(Debug, thiserror::Error)]
-pub enum LedgerError {
-    /// A file or directory could not be read, written, renamed or removed.
-    #[error("cannot {action} {}: {source}", path.display())]
-    Io {
-        /// What was tried.
-        action: &'static str,
-        /// On what.
-        path: PathBuf,
-        /// What the system says.
-        #[source]
-        source: io::Error,
-    },
-    /// A directory is a symbolic link, another user's, or writable by others.
-    #[error("state directory {} {problem}: braid keeps its records only where root alone can write", path.display())]
-    Untrusted {
-        /// The directory.
-        path: PathBuf,
-        /// What is wrong with it.
-        problem: &'static str,
-    },
-    /// The record's plan is not whole. It has been moved to `aside`.
-    #[error("record {} cannot be read ({problem}) and was set aside", path.display())]
-    Unreadable {
-        /// Where the record was.
-        path: PathBuf,
-        /// What is wrong with it.
-        problem: String,
-    },
-    /// Another call for the same container did not end in time.
-    #[error("another call for container {0} is still at work")]
-    Busy(ContainerId),
-    /// The runtime asked Braid to stop.
-    #[error("braid was asked to stop while it waited for another call for the same container")]
-    Stopped,
-}
-
-impl LedgerError {
-    fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        let path = path.to_owned();
-        move |source| Self::Io { action, path, source }
-    }
-}
-
 fn name_of(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
-}
-
-/// Whether an error only says that there is nothing.
-fn is_missing(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 /// A file of the ledger, looked at and left as it is.
@@ -186,37 +140,33 @@ impl Ledger {
     /// Writes a plan before its first side effect. The lock of the container must be held.
     ///
     /// # Errors
-    /// [`LedgerError::Io`] or [`LedgerError::Untrusted`]; no record is left then.
+    /// [`LedgerError::File`] or [`LedgerError::Untrusted`]; no record is left then.
     pub fn create(&self, plan: RecordPlan) -> Result<Journal, LedgerError> {
         let records = self.records();
         directory::prepare(&self.root, &records)?;
         let path = self.path_of(&plan.key);
-        let line = record::plan_line(&plan).map_err(LedgerError::io("encode", &path))?;
+        let line = record::plan_line(&plan).map_err(FileError::of("encode", &path))?;
         // What DEL could not read would be set aside then, and its networks leak: too deep a nesting, say.
         if let Err(problem) = Record::parse(&line, &plan.key.file_name()) {
             let source = io::Error::other(format!("it could not be read again: {problem}"));
-            return Err(LedgerError::Io { action: "record the plan in", path, source });
+            return Err(FileError { action: "record the plan in", path, source }.into());
         }
         let file = directory::write_file(&records, &plan.key.file_name(), &plan.key.file_name(), &line)?;
-        let syncing = start_sync(&file, &records).map_err(LedgerError::io("sync", &path))?;
-        Ok(Journal { path, file, torn: false, syncing: Some(syncing) })
+        Journal::begin(path, file, &records)
     }
 
     /// Opens the record of `key` to append events to it.
     ///
     /// # Errors
-    /// [`LedgerError::Io`].
+    /// [`LedgerError::File`].
     pub fn journal(&self, key: &Key) -> Result<Journal, LedgerError> {
-        let path = self.path_of(key);
-        let file = open_to_append(&path).map_err(LedgerError::io("open", &path))?;
-        let torn = ends_within_a_line(&file).map_err(LedgerError::io("read", &path))?;
-        Ok(Journal { path, file, torn, syncing: None })
+        Journal::open(self.path_of(key))
     }
 
     /// Reads the record of `key`, if there is one.
     ///
     /// # Errors
-    /// [`LedgerError::Unreadable`] once it has been set aside; [`LedgerError::Io`].
+    /// [`LedgerError::Unreadable`] once it has been set aside; [`LedgerError::File`].
     pub fn read(&self, key: &Key) -> Result<Option<Record>, LedgerError> {
         // Where there is none, the state directory need not be fit for one either.
         if !self.has(key) {
@@ -233,7 +183,7 @@ impl Ledger {
         }
         let bytes = match read_bounded(path) {
             Err(error) if is_missing(&error) => return Ok(None),
-            outcome => outcome.map_err(LedgerError::io("read", path))?,
+            outcome => outcome.map_err(FileError::of("read", path))?,
         };
         match Record::parse(&bytes, name) {
             Ok(record) => Ok(Some(record)),
@@ -250,16 +200,16 @@ impl Ledger {
         directory::prepare(&self.root, &aside)?;
         let name = name_of(path);
         let since = std::time::UNIX_EPOCH.elapsed().unwrap_or_default().as_nanos();
-        std::fs::rename(path, aside.join(format!("{name}.{since}")))
-            .map_err(LedgerError::io("set aside", path))
+        let moved = std::fs::rename(path, aside.join(format!("{name}.{since}")));
+        Ok(moved.map_err(FileError::of("set aside", path))?)
     }
 
     /// Removes the record of `key`; missing is as good as removed.
     ///
     /// # Errors
-    /// [`LedgerError::Io`], on a read-only disk for example.
+    /// [`LedgerError::File`], on a read-only disk for example.
     pub fn remove(&self, key: &Key) -> Result<(), LedgerError> {
-        remove(&self.path_of(key))
+        Ok(remove(&self.path_of(key))?)
     }
 
     /// Removes the beginnings of files that a killed call for `container` has left. The lock of the container
@@ -281,7 +231,7 @@ impl Ledger {
     /// Every record. Those that cannot be read are set aside and reported.
     ///
     /// # Errors
-    /// [`LedgerError::Io`] where the directory cannot be listed; a directory that is missing has none.
+    /// [`LedgerError::File`] where the directory cannot be listed; a directory that is missing has none.
     pub fn all(&self) -> Result<Vec<Result<Record, LedgerError>>, LedgerError> {
         let files = directory::list(&self.root, &self.records())?;
         Ok(files.iter().filter_map(|path| self.read_file(path, &name_of(path)).transpose()).collect())
@@ -398,22 +348,22 @@ impl Ledger {
     /// nothing else will know of it.
     ///
     /// # Errors
-    /// [`LedgerError::Io`].
+    /// [`LedgerError::File`].
     pub fn orphan(&self, record: &Record, attachment: usize) -> Result<(), LedgerError> {
         let orphans = self.orphans();
         directory::prepare(&self.root, &orphans)?;
         let Some(lines) = record.orphan_lines(attachment) else { return Ok(()) };
-        let lines = lines.map_err(LedgerError::io("encode", &orphans))?;
+        let lines = lines.map_err(FileError::of("encode", &orphans))?;
         let name = format!("{}.{attachment}", record.plan.key.file_name());
-        directory::write_and_sync(&orphans, &name, &lines)
+        Ok(directory::write_and_sync(&orphans, &name, &lines)?)
     }
 
     /// Removes an orphan that [`Ledger::all_orphans`] named.
     ///
     /// # Errors
-    /// [`LedgerError::Io`].
+    /// [`LedgerError::File`].
     pub fn remove_orphan(&self, path: &Path) -> Result<(), LedgerError> {
-        remove(path)
+        Ok(remove(path)?)
     }
 
     /// The containers for which a call is at work. Locks that nobody holds any more go.
@@ -469,66 +419,6 @@ fn see(files: Vec<PathBuf>, record_name: impl Fn(&str) -> Option<&str>) -> Vec<S
     files.into_iter().filter_map(see).collect()
 }
 
-/// A record being written.
-#[derive(Debug)]
-pub struct Journal {
-    path: PathBuf,
-    file: File,
-    /// Whether the last append was cut short.
-    torn: bool,
-    syncing: Option<Receiver<io::Result<()>>>,
-}
-
-impl Journal {
-    /// Appends an event.
-    ///
-    /// # Errors
-    /// [`LedgerError::Io`], on a full disk for example.
-    pub fn append(&mut self, event: &Event) -> Result<(), LedgerError> {
-        let mut line = record::event_line(event).map_err(LedgerError::io("encode", &self.path))?;
-        if self.torn {
-            line.insert(0, b'\n');
-        }
-        let outcome = self.file.write_all(&line);
-        self.torn = outcome.is_err();
-        outcome.map_err(LedgerError::io("append to", &self.path))
-    }
-
-    /// Waits until the plan is on the disk, or until `deadline`.
-    ///
-    /// # Errors
-    /// [`LedgerError::Io`] where the disk failed, or does not answer.
-    pub fn wait_for_disk(&mut self, deadline: Deadline) -> Result<(), LedgerError> {
-        let Some(syncing) = self.syncing.take() else { return Ok(()) };
-        let no_answer = |_| Err(io::Error::new(io::ErrorKind::TimedOut, "the disk does not answer"));
-        let outcome = syncing.recv_timeout(deadline.remaining()).unwrap_or_else(no_answer);
-        outcome.map_err(LedgerError::io("sync", &self.path))
-    }
-}
-
-fn start_sync(file: &File, directory: &Path) -> io::Result<Receiver<io::Result<()>>> {
-    let (file, directory) = (file.try_clone()?, File::open(directory)?);
-    let (done, syncing) = channel();
-    std::thread::Builder::new().stack_size(64 << 10).spawn(move || {
-        // Nobody listens any more where the call has failed meanwhile.
-        let _ = done.send(file.sync_all().and_then(|()| directory.sync_all()));
-    })?;
-    Ok(syncing)
-}
-
-fn open_to_append(path: &Path) -> io::Result<File> {
-    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
-    let file = OpenOptions::new().read(true).append(true).custom_flags(flags.bits()).open(path)?;
-    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is no regular file")) }
-}
-
-fn ends_within_a_line(file: &File) -> io::Result<bool> {
-    let Some(last) = file.metadata()?.len().checked_sub(1) else { return Ok(false) };
-    let mut byte = [0];
-    file.read_exact_at(&mut byte, last)?;
-    Ok(byte != *b"\n")
-}
-
 fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
     let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
     let file = OpenOptions::new().read(true).custom_flags(flags.bits()).open(path)?;
@@ -540,10 +430,10 @@ fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn remove(path: &Path) -> Result<(), LedgerError> {
+fn remove(path: &Path) -> Result<(), FileError> {
     match std::fs::remove_file(path) {
         Err(error) if is_missing(&error) => Ok(()),
-        outcome => outcome.map_err(LedgerError::io("remove", path)),
+        outcome => outcome.map_err(FileError::of("remove", path)),
     }
 }
 

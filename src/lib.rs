@@ -24,6 +24,7 @@ pub mod delegate;
 pub mod device;
 pub mod event;
 pub mod family;
+pub mod file;
 pub mod ledger;
 pub mod logging;
 pub mod metrics;

@@ -25,6 +25,7 @@ pub use exposition::Counts;
 
 use crate::deadline::Deadline;
 use crate::event::Outcome;
+use crate::file::FileError;
 use crate::ledger::{Census, directory};
 
 /// How long a call waits for others that count.
@@ -36,28 +37,14 @@ const MAX_BYTES: u64 = 256 << 10;
 #[derive(Debug, thiserror::Error)]
 pub enum MetricsError {
     /// The system does not let us.
-    #[error("cannot {action} {}: {source}", path.display())]
-    Io {
-        /// What was to be done.
-        action: &'static str,
-        /// With what.
-        path: PathBuf,
-        /// What the system says.
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// Other calls hold the lock, or a stopped one does.
     #[error("{} is held by another call", .0.display())]
     Busy(PathBuf),
     /// The file is somebody else's.
     #[error("{} is no file of braid's: remove it, or give \"metricsFile\" a path of its own", .0.display())]
     Foreign(PathBuf),
-}
-
-impl MetricsError {
-    fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self::Io { action, path: path.to_owned(), source }
-    }
 }
 
 /// One call of the runtime.
@@ -90,7 +77,7 @@ pub fn count(
     if let Some(gauges) = gauges() {
         counts.gauges = gauges;
     }
-    replace(parent, name, &counts.to_string()).map_err(MetricsError::io("write", path))
+    Ok(replace(parent, name, &counts.to_string()).map_err(FileError::of("write", path))?)
 }
 
 /// Neither through a link, nor waiting for a FIFO's other end.
@@ -101,14 +88,14 @@ fn flags() -> i32 {
 fn lock(path: &Path) -> Result<Flock<File>, MetricsError> {
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(false).mode(0o600).custom_flags(flags());
-    let mut file = options.open(path).map_err(MetricsError::io("open", path))?;
+    let mut file = options.open(path).map_err(FileError::of("open", path))?;
     let deadline = Deadline::after(PATIENCE);
     let mut pause = Duration::from_micros(500);
     loop {
         file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(lock) => return Ok(lock),
             Err((file, Errno::EWOULDBLOCK)) => file,
-            Err((_, errno)) => return Err(MetricsError::io("lock", path)(errno.into())),
+            Err((_, errno)) => return Err(FileError::of("lock", path)(errno.into()).into()),
         };
         if deadline.remaining().is_zero() {
             return Err(MetricsError::Busy(path.to_owned()));
@@ -126,12 +113,12 @@ fn read(path: &Path) -> Result<Counts, MetricsError> {
         Err(error) if error.raw_os_error() == Some(Errno::ELOOP as i32) => {
             return Err(MetricsError::Foreign(path.to_owned()));
         }
-        Err(error) => return Err(MetricsError::io("open", path)(error)),
+        Err(error) => return Err(FileError::of("open", path)(error).into()),
     };
-    let metadata = file.metadata().map_err(MetricsError::io("look at", path))?;
+    let metadata = file.metadata().map_err(FileError::of("look at", path))?;
     let mut bytes = Vec::new();
     if metadata.is_file() {
-        file.take(MAX_BYTES).read_to_end(&mut bytes).map_err(MetricsError::io("read", path))?;
+        file.take(MAX_BYTES).read_to_end(&mut bytes).map_err(FileError::of("read", path))?;
     }
     // A power loss may leave an empty file behind.
     let is_ours =

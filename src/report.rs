@@ -135,9 +135,7 @@ impl From<LedgerError> for Error {
     fn from(error: LedgerError) -> Self {
         let code = match &error {
             LedgerError::Busy(_) | LedgerError::Stopped => Code::TRY_AGAIN,
-            LedgerError::Io { .. } | LedgerError::Untrusted { .. } | LedgerError::Unreadable { .. } => {
-                Code::IO
-            }
+            LedgerError::File(_) | LedgerError::Untrusted { .. } | LedgerError::Unreadable { .. } => Code::IO,
         };
         Self::new(code, error)
     }

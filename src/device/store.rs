@@ -20,6 +20,7 @@ use serde_json::Value;
 use super::format::{self, InvalidDeviceInfo};
 use super::name::{self, InvalidName, MAX_FILE_NAME};
 use crate::cni::request::ContainerId;
+use crate::file::{FileError, is_missing};
 use crate::ledger::directory;
 use crate::name::InterfaceName;
 
@@ -36,16 +37,8 @@ const MAX_BYTES: u64 = 16 << 10;
 #[derive(Debug, thiserror::Error)]
 pub enum DeviceInfoError {
     /// The system does not let us.
-    #[error("cannot {action} {}: {source}", path.display())]
-    Io {
-        /// What was to be done.
-        action: &'static str,
-        /// With what.
-        path: PathBuf,
-        /// What the system says.
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// Not a file that can be trusted.
     #[error("{} {problem}; see who made it, and remove it", path.display())]
     Untrusted {
@@ -77,10 +70,6 @@ pub enum DeviceInfoError {
 }
 
 impl DeviceInfoError {
-    fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self::Io { action, path: path.to_owned(), source }
-    }
-
     fn untrusted(path: &Path, problem: &'static str) -> Self {
         Self::Untrusted { path: path.to_owned(), problem }
     }
@@ -128,7 +117,7 @@ impl DeviceInfoStore {
         let Some(content) = read_bounded(&source)? else { return Ok(false) };
         parse(&source, &content)?;
         self.make_directory()?;
-        self.write(file, &content).map_err(DeviceInfoError::io("write", file))?;
+        self.write(file, &content).map_err(FileError::of("write", file))?;
         Ok(true)
     }
 
@@ -158,7 +147,7 @@ impl DeviceInfoStore {
         let _ = std::fs::remove_file(beginning);
         match std::fs::remove_file(file) {
             Err(error) if is_missing(&error) => Ok(()),
-            outcome => outcome.map_err(DeviceInfoError::io("remove", file)),
+            outcome => Ok(outcome.map_err(FileError::of("remove", file))?),
         }
     }
 
@@ -180,7 +169,7 @@ impl DeviceInfoStore {
         // Modes of our own: what a runtime has as its umask is not known.
         for (path, mode) in [(self.base.as_path(), 0o755), (&directory, 0o700)] {
             let made = DirBuilder::new().recursive(true).mode(mode).create(path);
-            made.map_err(DeviceInfoError::io("create", path))?;
+            made.map_err(FileError::of("create", path))?;
         }
         [self.base.as_path(), &directory].into_iter().try_for_each(check_directory)
     }
@@ -197,7 +186,7 @@ impl DeviceInfoStore {
 }
 
 fn check_directory(path: &Path) -> Result<(), DeviceInfoError> {
-    let metadata = path.symlink_metadata().map_err(DeviceInfoError::io("look at", path))?;
+    let metadata = path.symlink_metadata().map_err(FileError::of("look at", path))?;
     let untrusted = |problem| Err(DeviceInfoError::untrusted(path, problem));
     if metadata.is_symlink() {
         return untrusted("is a symbolic link");
@@ -211,10 +200,6 @@ fn check_directory(path: &Path) -> Result<(), DeviceInfoError> {
     if metadata.mode() & 0o022 != 0 { untrusted("can be written by others") } else { Ok(()) }
 }
 
-fn is_missing(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
-}
-
 /// The bytes of a file; none where there is none. Not through a link, and not from a pipe or a device,
 /// which could keep us waiting.
 fn read_bounded(path: &Path) -> Result<Option<Vec<u8>>, DeviceInfoError> {
@@ -224,13 +209,13 @@ fn read_bounded(path: &Path) -> Result<Option<Vec<u8>>, DeviceInfoError> {
         Err(error) if error.raw_os_error() == Some(nix::errno::Errno::ELOOP as i32) => {
             return Err(DeviceInfoError::untrusted(path, "is a symbolic link"));
         }
-        outcome => outcome.map_err(DeviceInfoError::io("open", path))?,
+        outcome => outcome.map_err(FileError::of("open", path))?,
     };
-    if !file.metadata().map_err(DeviceInfoError::io("look at", path))?.is_file() {
+    if !file.metadata().map_err(FileError::of("look at", path))?.is_file() {
         return Err(DeviceInfoError::untrusted(path, "is no regular file"));
     }
     let mut content = Vec::new();
-    file.take(MAX_BYTES + 1).read_to_end(&mut content).map_err(DeviceInfoError::io("read", path))?;
+    file.take(MAX_BYTES + 1).read_to_end(&mut content).map_err(FileError::of("read", path))?;
     if u64::try_from(content.len()).is_ok_and(|length| length <= MAX_BYTES) {
         Ok(Some(content))
     } else {

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
-use super::{LedgerError, is_missing};
+use super::LedgerError;
+use crate::file::{FileError, is_missing};
 
 /// Copies of definitions, beside the records.
 pub(crate) const DEFINITIONS: &str = "definitions";
@@ -33,17 +34,17 @@ pub(crate) fn prepare(root: &Path, directory: &Path) -> Result<(), LedgerError> 
 
 /// Makes a directory where it is missing. It is on the disk then: what is synced in a directory would be
 /// lost with it.
-fn make(path: &Path, mode: u32) -> Result<(), LedgerError> {
+fn make(path: &Path, mode: u32) -> Result<(), FileError> {
     match DirBuilder::new().mode(mode).create(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(LedgerError::io("create", path)(error)),
+        Err(error) => Err(FileError::of("create", path)(error)),
         Ok(()) => path.parent().map_or(Ok(()), sync),
     }
 }
 
 /// Brings the names in a directory to the disk.
-fn sync(directory: &Path) -> Result<(), LedgerError> {
-    File::open(directory).and_then(|open| open.sync_all()).map_err(LedgerError::io("sync", directory))
+fn sync(directory: &Path) -> Result<(), FileError> {
+    File::open(directory).and_then(|open| open.sync_all()).map_err(FileError::of("sync", directory))
 }
 
 /// Whether `directory` in `root` is there; an error where one of the two is there and not to be trusted.
@@ -56,7 +57,7 @@ pub(crate) fn is_trusted(root: &Path, directory: &Path) -> Result<bool, LedgerEr
 fn trusted(path: &Path) -> Result<bool, LedgerError> {
     let metadata = match path.symlink_metadata() {
         Err(error) if is_missing(&error) => return Ok(false),
-        outcome => outcome.map_err(LedgerError::io("look at", path))?,
+        outcome => outcome.map_err(FileError::of("look at", path))?,
     };
     let untrusted = |problem| Err(LedgerError::Untrusted { path: path.to_owned(), problem });
     if metadata.is_symlink() {
@@ -78,11 +79,11 @@ pub(crate) fn list(root: &Path, directory: &Path) -> Result<Vec<PathBuf>, Ledger
     }
     let entries = match std::fs::read_dir(directory) {
         Err(error) if is_missing(&error) => return Ok(Vec::new()),
-        outcome => outcome.map_err(LedgerError::io("list", directory))?,
+        outcome => outcome.map_err(FileError::of("list", directory))?,
     };
     let mut files = Vec::new();
     for entry in entries {
-        let entry = entry.map_err(LedgerError::io("list", directory))?;
+        let entry = entry.map_err(FileError::of("list", directory))?;
         if !entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
             files.push(entry.path());
         }
@@ -108,21 +109,17 @@ pub(crate) fn write_file(
     begun_as: &str,
     name: &str,
     bytes: &[u8],
-) -> Result<File, LedgerError> {
+) -> Result<File, FileError> {
     let path = directory.join(name);
-    let temporary = temporary(directory, begun_as).map_err(LedgerError::io("write", &path))?;
-    temporary.as_file().write_all(bytes).map_err(LedgerError::io("write", &path))?;
-    temporary.persist(&path).map_err(|failure| LedgerError::Io {
-        action: "rename",
-        path,
-        source: failure.error,
-    })
+    let temporary = temporary(directory, begun_as).map_err(FileError::of("write", &path))?;
+    temporary.as_file().write_all(bytes).map_err(FileError::of("write", &path))?;
+    temporary.persist(&path).map_err(|failure| FileError::of("rename", &path)(failure.error))
 }
 
 /// The same, and it is on the disk then, with its name.
-pub(crate) fn write_and_sync(directory: &Path, name: &str, bytes: &[u8]) -> Result<(), LedgerError> {
+pub(crate) fn write_and_sync(directory: &Path, name: &str, bytes: &[u8]) -> Result<(), FileError> {
     let file = write_file(directory, name, name, bytes)?;
-    file.sync_all().map_err(LedgerError::io("sync", &directory.join(name)))?;
+    file.sync_all().map_err(FileError::of("sync", &directory.join(name)))?;
     sync(directory)
 }
 

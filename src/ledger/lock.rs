@@ -13,6 +13,7 @@ use nix::fcntl::{Flock, FlockArg, OFlag};
 use super::LedgerError;
 use crate::cni::request::ContainerId;
 use crate::deadline::Deadline;
+use crate::file::FileError;
 use crate::signal::Signals;
 
 /// Where the lock of a container is.
@@ -60,16 +61,14 @@ impl Lock {
 
 /// The lock at `path`, unless another call holds it.
 pub(super) fn try_lock(path: &Path) -> Result<Option<Lock>, LedgerError> {
-    let Some((file, was_left)) = open(path).map_err(LedgerError::io("open", path))? else { return Ok(None) };
+    let Some((file, was_left)) = open(path).map_err(FileError::of("open", path))? else { return Ok(None) };
     match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
         // Its last holder may have removed the file between our open and our lock.
         Ok(file) if is_file_at(&file, path) => {
             Ok(Some(Lock { path: path.to_owned(), _file: file, was_left }))
         }
         Ok(_) | Err((_, Errno::EWOULDBLOCK)) => Ok(None),
-        Err((_, errno)) => {
-            Err(LedgerError::Io { action: "lock", path: path.to_owned(), source: errno.into() })
-        }
+        Err((_, errno)) => Err(FileError::of("lock", path)(errno.into()).into()),
     }
 }
 

@@ -1,3 +1,4 @@
+use std::fs::File;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt, symlink};
 use std::time::{Duration, Instant};
 
@@ -260,7 +261,7 @@ fn what_is_no_file_is_neither_read_nor_waited_for() {
     std::fs::rename(state.record(), &elsewhere).unwrap();
     let refused = |what: &str| {
         let error = state.ledger.read(&key("c1", "eth0")).unwrap_err();
-        assert!(matches!(error, LedgerError::Io { .. }), "{what}: {error}");
+        assert!(matches!(error, LedgerError::File(_)), "{what}: {error}");
         assert!(state.ledger.journal(&key("c1", "eth0")).is_err(), "{what} was opened to append");
         assert!(state.ledger.has(&key("c1", "eth0")), "{what}");
         assert!(state.ledger.all().unwrap()[0].is_err(), "{what}");
@@ -434,12 +435,12 @@ fn what_is_no_lock_is_not_waited_for() {
     drop(state.lock("c1").unwrap());
     let path = state.root.join("locks/c1");
     nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
-    assert!(matches!(state.lock("c1"), Err(LedgerError::Io { .. })));
+    assert!(matches!(state.lock("c1"), Err(LedgerError::File(_))));
     state.ledger.sweep();
     std::fs::remove_file(&path).unwrap();
     let elsewhere = state.root.join("elsewhere");
     symlink(&elsewhere, &path).unwrap();
-    assert!(matches!(state.lock("c1"), Err(LedgerError::Io { .. })));
+    assert!(matches!(state.lock("c1"), Err(LedgerError::File(_))));
     assert!(!elsewhere.exists(), "the link was followed");
 }
 

@@ -194,8 +194,8 @@ fn what_is_not_ours_is_left_as_it_is() {
 
     let elsewhere = dir.path().join("lock-is-a-link.prom");
     std::os::unix::fs::symlink(&target, dir.path().join(".lock-is-a-link.prom.lock")).unwrap();
-    assert!(matches!(success(&elsewhere).unwrap_err(), MetricsError::Io { .. }));
-    assert!(matches!(success(&dir.path().join("absent/x.prom")).unwrap_err(), MetricsError::Io { .. }));
+    assert!(matches!(success(&elsewhere).unwrap_err(), MetricsError::File(_)));
+    assert!(matches!(success(&dir.path().join("absent/x.prom")).unwrap_err(), MetricsError::File(_)));
 }
 
 #[test]

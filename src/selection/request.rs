@@ -105,11 +105,6 @@ fn host_address(ip: IpAddr) -> Result<IpAddr, Rule> {
 pub struct MacAddress([u8; 6]);
 
 impl MacAddress {
-    /// The bytes, first one first.
-    pub fn octets(self) -> [u8; 6] {
-        self.0
-    }
-
     /// The value of `runtimeConfig.mac`: `"02:23:45:67:89:01"`.
     pub fn to_value(self) -> Value {
         Value::String(self.to_string())
@@ -151,11 +146,6 @@ impl Serialize for MacAddress {
 pub struct InfinibandGuid([u8; 8]);
 
 impl InfinibandGuid {
-    /// The bytes, first one first.
-    pub fn octets(self) -> [u8; 8] {
-        self.0
-    }
-
     /// The value of `runtimeConfig.infinibandGUID`: `"24:8a:07:03:00:8d:ae:2f"`.
     pub fn to_value(self) -> Value {
         Value::String(self.to_string())
@@ -386,7 +376,7 @@ mod tests {
     fn mac_addresses_read_in_every_form() {
         for text in ["0a:bb:cc:dd:ee:ff", "0A-BB-CC-DD-EE-FF", "0abb.ccdd.eeff", "0A:bb:CC:dd:EE:ff"] {
             let mac: MacAddress = text.parse().unwrap();
-            assert_eq!(mac.octets(), [0x0a, 0xbb, 0xcc, 0xdd, 0xee, 0xff]);
+            assert_eq!(mac.0, [0x0a, 0xbb, 0xcc, 0xdd, 0xee, 0xff]);
             assert_eq!(mac.to_string(), "0a:bb:cc:dd:ee:ff");
             assert_eq!(serde_json::to_value(mac).unwrap(), mac.to_value());
         }
@@ -418,7 +408,7 @@ mod tests {
     #[test]
     fn guids_have_eight_bytes() {
         let guid: InfinibandGuid = "24:8A:07:03:00:8d:ae:2f".parse().unwrap();
-        assert_eq!(guid.octets(), [0x24, 0x8a, 7, 3, 0, 0x8d, 0xae, 0x2f]);
+        assert_eq!(guid.0, [0x24, 0x8a, 7, 3, 0, 0x8d, 0xae, 0x2f]);
         assert_eq!(guid.to_value(), json!("24:8a:07:03:00:8d:ae:2f"));
         for text in ["", "24:8a:07:03:00:8d:ae", "24-8a-07-03-00-8d-ae-2f", "248a:0703:008d:ae2f"] {
             assert_eq!(text.parse::<InfinibandGuid>(), Err(Rule::Guid), "{text}");

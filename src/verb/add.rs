@@ -165,7 +165,7 @@ fn hold_container(
 ) -> Result<Option<Lock>, Error> {
     match session.hold(&sandbox.container, deadline) {
         Ok(lock) => Ok(Some(lock)),
-        Err(error @ (LedgerError::Io { .. } | LedgerError::Untrusted { .. })) if asks_nothing => {
+        Err(error @ (LedgerError::File(_) | LedgerError::Untrusted { .. })) if asks_nothing => {
             log::warn!("{error}; the pod runs unrecorded");
             Ok(None)
         }

@@ -5,6 +5,17 @@
 //! else that Braid does for a plugin. So the child borrows our memory until it executes (`CLONE_VM`,
 //! `CLONE_VFORK`), while this thread is suspended. What it runs by then is a list of system calls over
 //! what was prepared before: nothing allocates, locks or panics.
+//!
+//! What the child shares with us until then, and what it has of its own:
+//!
+//! | | | |
+//! |---|---|---|
+//! | memory, this thread's `errno` among it | shared | it writes its own stack, `errno`, and one number that we read once it has gone |
+//! | descriptors, signal dispositions, signal mask, directory | its own copies | neither `CLONE_FILES`, `CLONE_SIGHAND` nor `CLONE_FS` is set |
+//!
+//! Other threads of ours run on meanwhile (one may wait for the disk); the child touches nothing of theirs and
+//! takes no lock that one of them could hold. Every descriptor of ours is opened close-on-exec, so that the plugin
+//! gets the three pipes, and of the rest what the runtime itself has let through.
 
 use std::cell::Cell;
 use std::ffi::{CString, OsString};
@@ -68,7 +79,8 @@ impl fmt::Display for Ended {
     }
 }
 
-/// Starts `executable` in `/` with these variables and no others, no signal blocked or ignored.
+/// Starts `executable` in `/` with these variables and no others, no signal blocked, and none ignored that the
+/// runtime has not ignored.
 ///
 /// # Errors
 /// What the system says: that the executable is being written, for example (`ETXTBSY`).
@@ -115,18 +127,22 @@ fn start(program: &CString, variables: &[CString], streams: [RawFd; 3]) -> io::R
     };
     let child = || {
         execution.errno.set(execute(&execution));
-        // SAFETY: ends the child alone: without exit handlers, which are ours.
+        // SAFETY: ends the child alone, since CLONE_THREAD is not set: without exit handlers, which are ours.
         unsafe { libc::_exit(127) }
     };
     let mut stack = [0_u8; STACK_BYTES];
     let flags = CloneFlags::CLONE_VM | CloneFlags::CLONE_VFORK;
     let before = block_signals()?;
-    // SAFETY: this thread is suspended until the child has executed or ended, so that the stack and all
-    // that `child` borrows outlive its use. No handler can run in the child: signals are blocked, and the
-    // mask is lifted only once every handler of ours is reset.
+    // SAFETY: CLONE_VFORK suspends this thread until the child has executed or ended, also where that ends by a
+    // signal, so that the stack and all that `child` borrows outlive its use, and nobody reads them meanwhile. The
+    // child runs on `stack` alone, which is aligned by clone's wrapper and ten times as large as its frames, and
+    // never returns from `child`. We have no handler for it to run: signals are read from a descriptor and stay
+    // blocked until the child's own mask is emptied; only the standard library's for SIGSEGV is there, which ends
+    // the process it runs in.
     let started = unsafe { clone(Box::new(child), &mut stack, flags, Some(libc::SIGCHLD)) };
-    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&before), None)?;
+    let unblocked = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&before), None);
     let pid = started?;
+    unblocked?;
     match execution.errno.get() {
         0 => Ok(pid),
         errno => {
@@ -146,8 +162,11 @@ fn block_signals() -> nix::Result<SigSet> {
 #[allow(unsafe_code, reason = "system calls between clone and exec, for which nothing may allocate")]
 fn execute(execution: &Execution<'_>) -> i32 {
     let [stdin, stdout, stderr] = execution.streams;
-    // SAFETY: system calls on values and on memory that `execution` keeps alive; the pointer lists end
-    // with null. None of the descriptors is below 3, since the standard library has opened those.
+    // SAFETY: each is a plain system call in glibc and musl alike, on values and on memory that `execution` keeps
+    // alive; the pointer lists end with null. `errno` is that of the suspended thread, which looks at it no more
+    // before its next call. None of the descriptors is below 3, since the standard library has opened those, so
+    // that dup2 has made each of the three anew and it is not closed on exec. The order is one: the bond with us
+    // comes first, and the mask is emptied last.
     unsafe {
         let prepared = libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) == 0
             // We may have died before the line above.
@@ -175,8 +194,9 @@ fn execute(execution: &Execution<'_>) -> i32 {
 /// Undoes what the standard library and [`crate::signal`] have set: SIGPIPE ignored, signals blocked.
 #[allow(unsafe_code, reason = "system calls between clone and exec, for which nothing may allocate")]
 fn reset_signals() -> bool {
-    // SAFETY: both sets are initialised before they are read, and only the child's own disposition and
-    // mask change, since neither CLONE_SIGHAND nor CLONE_THREAD is set.
+    // SAFETY: sigemptyset initialises the set before it is read. Only the child's own disposition and mask change,
+    // since neither CLONE_SIGHAND nor CLONE_THREAD is set. Neither call takes a lock: glibc's and musl's `signal`
+    // do for SIGABRT alone.
     unsafe {
         let mut none = std::mem::MaybeUninit::uninit();
         libc::signal(libc::SIGPIPE, libc::SIG_DFL) != libc::SIG_ERR

@@ -14,6 +14,9 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
+use rustix::fd::OwnedFd;
+use rustix::io::Errno;
+use rustix::process::{PidfdFlags, pidfd_open, pidfd_send_signal};
 
 use crate::cni::request::{ContainerId, DEPTH_VARIABLE};
 use crate::deadline::Deadline;
@@ -40,11 +43,29 @@ pub(crate) fn outlast(container: &ContainerId) {
             return;
         }
         if patience.remaining().is_zero() {
-            for process in survivors {
-                let _ = kill(Pid::from_raw(process), Signal::SIGKILL);
-            }
+            survivors.into_iter().for_each(|process| end(process, container));
         }
         sleep(PAUSE);
+    }
+}
+
+/// Kills a process that was found to be a survivor, and no other that has its number by now.
+fn end(process: i32, container: &ContainerId) {
+    let Some(pid) = rustix::process::Pid::from_raw(process) else { return };
+    end_held(process, pidfd_open(pid, PidfdFlags::empty()), container);
+}
+
+/// The process behind `held` keeps its number, or has ended: what is looked at now is what is killed.
+fn end_held(process: i32, held: Result<OwnedFd, Errno>, container: &ContainerId) {
+    let is_still_one = || is_survivor(&Path::new("/proc").join(process.to_string()), container);
+    match held {
+        Ok(held) if is_still_one() => drop(pidfd_send_signal(&held, rustix::process::Signal::KILL)),
+        // Before Linux 5.3, or behind a filter of system calls that is as old: by its number, at once.
+        Err(Errno::NOSYS | Errno::PERM) if is_still_one() => {
+            let _ = kill(Pid::from_raw(process), Signal::SIGKILL);
+        }
+        // It has ended, or cannot be held now: the next round sees to it.
+        Ok(_) | Err(_) => {}
     }
 }
 
@@ -123,6 +144,26 @@ mod tests {
         let took = outlasted();
         assert!(took >= PATIENCE && took < LIMIT, "{took:?}");
         assert!(!child.wait().unwrap().success());
+    }
+
+    /// Between the look and the kill, its number may have become another process'.
+    #[test]
+    fn what_is_killed_is_what_was_looked_at() {
+        let held = |child: &Child| pidfd_open(rustix::process::Pid::from_child(child), PidfdFlags::empty());
+        let number = |child: &Child| i32::try_from(child.id()).unwrap();
+        let mut other = left("60", |command| command.env("CNI_CONTAINERID", "another"));
+        end(number(&other), &container());
+        for held in [held(&other), Err(Errno::NOSYS), Err(Errno::MFILE)] {
+            end_held(number(&other), held, &container());
+        }
+        sleep(Duration::from_millis(200));
+        assert!(other.try_wait().unwrap().is_none(), "it was killed");
+        other.kill().unwrap();
+        other.wait().unwrap();
+        // A kernel that cannot hold one still ends it.
+        let mut survivor = left("60", |command| command);
+        end_held(number(&survivor), Err(Errno::NOSYS), &container());
+        assert!(!survivor.wait().unwrap().success());
     }
 
     #[test]

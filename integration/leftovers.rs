@@ -1,6 +1,8 @@
 //! What sandboxes have left that are gone without DEL: found by GC and by the next ADD, and given back. What
 //! may be alive is left alone, and so are addresses that no record knows.
 
+mod inodes;
+
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, SystemTime};
@@ -52,12 +54,17 @@ fn make_a_look_due(node: &Node) {
 
 /// Rewrites the record's plan, as a Braid of an earlier boot would have written it.
 fn move_to_another_boot(node: &Node, pod: &Pod<'_>) {
+    let boot = json!("00000000-0000-4000-8000-000000000000");
+    rewrite_plan(node, pod, |plan| plan["netns"]["boot"] = boot);
+}
+
+fn rewrite_plan(node: &Node, pod: &Pod<'_>, change: impl FnOnce(&mut Value)) {
     let file = node.path("state/records").join(record_of(pod));
     let content = fs::read_to_string(&file).unwrap();
     let (plan, events) = content.split_once('\n').unwrap();
     let (_checksum, plan) = plan.split_once(' ').unwrap();
     let mut plan: Value = serde_json::from_str(plan).unwrap();
-    plan["netns"]["boot"] = json!("00000000-0000-4000-8000-000000000000");
+    change(&mut plan);
     let plan = plan.to_string();
     fs::write(&file, format!("{:08x} {plan}\n{events}", crc32fast::hash(plan.as_bytes()))).unwrap();
 }

@@ -206,6 +206,51 @@ fn an_extra_network_that_resists_for_too_long_becomes_an_orphan_that_gc_tries_ag
     assert_eq!((node.state("orphans").len(), pod.links()), (0, vec![]));
 }
 
+/// What was counted is changed in the pod's record, as another clock or another boot would have left it.
+fn rewrite_events(node: &Node, pod: &Pod<'_>, change: impl Fn(&mut Value)) {
+    let file = node.path("state/records").join(format!("{}@eth0", pod.container));
+    let content = fs::read_to_string(&file).unwrap();
+    let (plan, events) = content.split_once('\n').unwrap();
+    let rewritten = events.lines().map(|line| {
+        let mut event: Value = serde_json::from_str(line.split_once(' ').unwrap().1).unwrap();
+        change(&mut event);
+        let event = event.to_string();
+        format!("{:08x} {event}\n", crc32fast::hash(event.as_bytes()))
+    });
+    fs::write(&file, format!("{plan}\n{}", rewritten.collect::<String>())).unwrap();
+}
+
+#[test]
+fn a_clock_that_is_set_neither_gives_a_network_up_nor_keeps_it() {
+    let node = node();
+    let pod = pod_with_both(&node);
+    node.script("blue", failing(77, "switch is away"));
+    let del = |limit: &str| pod.del().with(json!({"deleteGiveUp": limit})).run();
+    let set = |pointer: &str, value: Value| {
+        rewrite_events(&node, &pod, |event| {
+            if let Some(known) = event.pointer_mut(pointer) {
+                *known = value.clone();
+            }
+        });
+    };
+    del("15m").assert_error(77, ["switch is away"]);
+    // The clock goes forward by fifty years, then back by a hundred.
+    set("/failing", json!(1));
+    del("15m").assert_error(77, ["switch is away"]);
+    set("/failing", json!(9_999_999_999_u64));
+    del("24h").assert_error(77, ["switch is away"]);
+    assert_eq!((node.state("records").len(), node.state("orphans").len()), (1, 0));
+    // The node was started just now, and long ago it had counted for long.
+    set("/resisting/uptime", json!(0));
+    set("/resisting/boot", json!("00000000-0000-4000-8000-000000000000"));
+    del("1s").assert_error(77, ["switch is away"]);
+    assert_eq!((node.state("records").len(), node.state("orphans").len()), (1, 0));
+    // What counts is for how long the node has run.
+    set("/resisting/uptime", json!(0));
+    del("1s").assert_success();
+    assert_eq!((node.state("records").len(), node.state("orphans").len()), (0, 1));
+}
+
 #[test]
 fn the_primary_is_never_given_up() {
     let node = node();

@@ -42,7 +42,7 @@ pub use error::LedgerError;
 pub use journal::Journal;
 pub use lock::Lock;
 pub(crate) use record::LAYOUT;
-pub use record::{Event, Key, Mode, Record, RecordPlan, RecordedNetns, State, event_line, plan_line};
+pub use record::{Event, Key, Mode, Moment, Record, RecordPlan, RecordedNetns, State, event_line, plan_line};
 
 use crate::cni::request::ContainerId;
 use crate::deadline::Deadline;

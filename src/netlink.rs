@@ -20,6 +20,7 @@ use nix::errno::Errno;
 use rtnetlink::packet_core::{NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL};
 
 use crate::family::Family;
+use crate::netns::NetnsCookie;
 use connection::Connection;
 
 pub use error::{NetlinkError, Object, Operation, RouteLink};
@@ -50,6 +51,11 @@ impl Netlink {
     pub fn open() -> Result<Self, NetlinkError> {
         let connection = Connection::open().map_err(|errno| fault(Operation::Open, Object::Socket, errno))?;
         Ok(Self { connection })
+    }
+
+    /// The cookie of the namespace in which it was opened; none where the kernel has no cookies.
+    pub fn netns_cookie(&self) -> Option<NetnsCookie> {
+        self.connection.cookie()
     }
 
     /// All links with their addresses, ordered by index: one dump of links, one of addresses.

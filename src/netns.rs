@@ -2,6 +2,7 @@
 //!
 //! Which namespace a request is about, and what is done inside, belong elsewhere.
 
+mod cookie;
 mod living;
 
 use std::fs::{self, File};
@@ -18,6 +19,7 @@ use nix::sys::stat::Mode;
 use nix::sys::statfs::{NSFS_MAGIC, fstatfs};
 use serde::{Deserialize, Serialize};
 
+pub use cookie::NetnsCookie;
 pub use living::Living;
 
 /// The namespace of this process' main thread: the host's, unless someone started us elsewhere.
@@ -27,7 +29,7 @@ const OWN: &str = "/proc/self/ns/net";
 const QUOTED: usize = 256;
 
 /// What identifies a namespace as long as it lives: device and inode of its file. The path does
-/// not, because it can be reused; nor does the pair after a reboot.
+/// not, because it can be reused; nor does the pair once the namespace is gone: see [`NetnsCookie`].
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
 pub struct NetnsId {
     /// The device of the kernel's namespace file system.

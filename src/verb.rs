@@ -13,6 +13,7 @@ mod status;
 use std::path::PathBuf;
 use std::time::Instant;
 
+use nix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
 
 use crate::attach::{Attacher, Place};
@@ -26,7 +27,7 @@ use crate::deadline::Deadline;
 use crate::definition::{Api, Finder, NodeDefinitions, OnOutage};
 use crate::delegate::{self, Delegates};
 use crate::device::DeviceInfoStore;
-use crate::ledger::{Key, Ledger, LedgerError, Lock};
+use crate::ledger::{Key, Ledger, LedgerError, Lock, Moment};
 use crate::logging;
 use crate::netns::{Netns, NetnsError};
 use crate::prepare;
@@ -222,4 +223,10 @@ fn boot_id() -> String {
 /// Seconds since 1970.
 fn now() -> u64 {
     std::time::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs()
+}
+
+/// Now, by the clock that nobody sets.
+fn moment() -> Moment {
+    let uptime = clock_gettime(ClockId::CLOCK_MONOTONIC).map(|since| since.tv_sec()).unwrap_or_default();
+    Moment { boot: boot_id(), uptime: u64::try_from(uptime).unwrap_or_default() }
 }

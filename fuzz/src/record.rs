@@ -45,6 +45,7 @@ fn check(record: &Record, name: &str) {
             assert_eq!(write(&again), written);
             assert_eq!(again.states, record.states);
             assert_eq!((&again.complete, again.failing_since), (&record.complete, record.failing_since));
+            assert_eq!(again.resisting_since, record.resisting_since);
             check_orphans(&again, name);
         }
         // A chain of one is written as a list: two levels more than it had.
@@ -61,7 +62,9 @@ fn write(record: &Record) -> Vec<u8> {
     });
     let complete = record.complete.iter().map(|snapshot| Event::Complete(Box::new(snapshot.clone())));
     let failing = record.failing_since.map(Event::Failing);
-    let events = states.chain(complete).chain(failing).map(|event| event_line(&event).unwrap());
+    let resisting = record.resisting_since.clone().map(Event::Resisting);
+    let events =
+        states.chain(complete).chain(failing).chain(resisting).map(|event| event_line(&event).unwrap());
     [plan_line(&record.plan).unwrap()].into_iter().chain(events).flatten().collect()
 }
 

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::cni::netconf::NetworkName;
 use crate::cni::request::{CniArgs, ContainerId};
 use crate::name::InterfaceName;
-use crate::netns::NetnsId;
+use crate::netns::{Netns, NetnsCookie, NetnsId};
 use crate::plan::{Attachment, Role};
 use crate::snapshot::Snapshot;
 
@@ -38,15 +38,32 @@ pub enum Mode {
     Chained,
 }
 
-/// The sandbox's namespace. It is the same one only where boot and identity are.
+/// The sandbox's namespace. It is the same one only where boot, identity and cookie are.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct RecordedNetns {
     /// The kernel's boot ID.
     pub boot: String,
     /// Device and inode.
     pub id: NetnsId,
+    /// What no other namespace of the boot has ever had; records of old kernels have none, nor have those of
+    /// Braid before 0.2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cookie: Option<NetnsCookie>,
     /// Where it was; a hint, never an identity.
     pub path: String,
+}
+
+impl RecordedNetns {
+    /// Whether it is of the boot with this ID; `None` where one of the two IDs could not be read.
+    pub fn is_of_boot(&self, boot: &str) -> Option<bool> {
+        (!self.boot.is_empty() && !boot.is_empty()).then(|| self.boot == boot)
+    }
+
+    /// Whether a living namespace, of the same boot, is this one. Costs a visit where only the cookie can tell.
+    pub fn is(&self, netns: &Netns) -> bool {
+        let has_cookie = |then| netns.cookie().is_none_or(|now| now == then);
+        self.id == netns.id() && self.cookie.is_none_or(has_cookie)
+    }
 }
 
 /// The plan of an ADD, as the first line of a record has it.
@@ -72,6 +89,15 @@ pub struct RecordPlan {
     pub attachments: Vec<Attachment>,
 }
 
+/// A point in time by the node's own clock, which nobody sets: it counts while the node runs.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Moment {
+    /// The kernel's boot ID.
+    pub boot: String,
+    /// Seconds since that start, without those that the node has slept (`CLOCK_MONOTONIC`).
+    pub uptime: u64,
+}
+
 /// Something that has happened to a record's attachments, by their position.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -82,8 +108,10 @@ pub enum Event {
     Gone(usize),
     /// ADD is complete, and this is what the kernel showed then.
     Complete(Box<Snapshot>),
-    /// DEL has failed for the first time, in seconds since 1970.
+    /// DEL has failed for the first time, in seconds since 1970: what people are told.
     Failing(u64),
+    /// DEL has failed for the first time since the node's start: what is counted from.
+    Resisting(Moment),
 }
 
 /// How far one attachment came.
@@ -108,6 +136,8 @@ pub struct Record {
     pub complete: Option<Snapshot>,
     /// When DEL failed first.
     pub failing_since: Option<u64>,
+    /// When DEL failed first since the node's last start with a failing DEL.
+    pub resisting_since: Option<Moment>,
 }
 
 impl Record {
@@ -130,6 +160,7 @@ impl Record {
             plan,
             complete: None,
             failing_since: None,
+            resisting_since: None,
         };
         // A line that is not whole is an append that was cut short: by a full disk, say. The next one
         // has begun a line of its own.
@@ -147,6 +178,7 @@ impl Record {
             Event::Gone(at) => self.set(at, State::Gone),
             Event::Complete(snapshot) => self.complete = Some(*snapshot),
             Event::Failing(since) => self.failing_since = self.failing_since.or(Some(since)),
+            Event::Resisting(moment) => self.resisting_since = Some(moment),
         }
     }
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::cni::netconf::{Missing, NetworkConfig};
 use crate::cni::version::Version;
-use crate::netns::NetnsId;
+use crate::netns::{NetnsCookie, NetnsId};
 use crate::plan::{Attachment, Role};
 use crate::snapshot::Snapshot;
 
@@ -74,6 +74,7 @@ fn plan_of(key: Key) -> RecordPlan {
         netns: RecordedNetns {
             boot: "b".to_owned(),
             id: NetnsId { device: 4, inode: u64::MAX },
+            cookie: Some(NetnsCookie::for_test(u64::MAX)),
             path: "/run/netns/x".to_owned(),
         },
         pod: "team-a/web".to_owned(),
@@ -148,6 +149,11 @@ fn a_journal_goes_on_where_another_stopped() {
     assert_eq!(read(&state).failing_since, Some(7));
     state.ledger.journal(&key("c1", "eth0")).unwrap().append(&Event::Failing(9)).unwrap();
     assert_eq!(read(&state).failing_since, Some(7), "the first failure counts");
+    let moment = |boot: &str, uptime| Moment { boot: boot.to_owned(), uptime };
+    for moment in [moment("a", 9), moment("b", 3)] {
+        state.ledger.journal(&key("c1", "eth0")).unwrap().append(&Event::Resisting(moment)).unwrap();
+    }
+    assert_eq!(read(&state).resisting_since, Some(moment("b", 3)), "the last boot counts");
     // A position that the plan has not, an event of a later braid: neither breaks the record.
     let mut journal = state.ledger.journal(&key("c1", "eth0")).unwrap();
     journal.append(&Event::Gone(99)).unwrap();

@@ -112,6 +112,7 @@ fn a_record_that_goes_back_is_read_as_it_was() {
         netns: RecordedNetns {
             boot: String::new(),
             id: crate::netns::NetnsId { device: 1, inode: 2 },
+            cookie: None,
             path: "/run/netns/web".to_owned(),
         },
         pod: "team-a/web".to_owned(),

@@ -19,8 +19,10 @@ use rtnetlink::Handle;
 use rtnetlink::packet_core::{
     NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
 };
-use rtnetlink::sys::SocketAddr;
+use rtnetlink::sys::{AsyncSocket, SocketAddr};
 use tokio::runtime::{self, Runtime};
+
+use crate::netns::NetnsCookie;
 
 /// The longest wait for the replies to one request.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -43,6 +45,8 @@ pub(super) struct Connection {
     replies: Replies,
     /// The number of the last request. The connection numbers them likewise, from 1.
     sequence: u32,
+    /// That of the namespace in which the socket works.
+    cookie: Option<NetnsCookie>,
 }
 
 /// What came back for one request.
@@ -59,11 +63,17 @@ impl Connection {
         refuse_to_stall()?;
         let runtime = runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
         let inside = runtime.enter();
-        let (connection, handle, mut replies) = rtnetlink::new_connection()?;
+        let (mut connection, handle, mut replies) = rtnetlink::new_connection()?;
         drop(inside);
+        let cookie = NetnsCookie::of_socket(connection.socket_mut().socket_ref());
         runtime.spawn(connection);
         let replies: Replies = Box::new(move |cx| pin!(replies.recv()).poll(cx).map(Result::ok));
-        Ok(Self { runtime, handle, replies, sequence: 0 })
+        Ok(Self { runtime, handle, replies, sequence: 0, cookie })
+    }
+
+    /// The cookie of the namespace in which it was opened.
+    pub(super) fn cookie(&self) -> Option<NetnsCookie> {
+        self.cookie
     }
 
     /// Asks for a change and waits until it is made. `flags` are the request's own, `NLM_F_CREATE` say.

@@ -1,19 +1,20 @@
 //! Which namespaces somebody holds: a process that lives in one, or a mount that keeps one.
 
 use std::collections::{HashMap, HashSet};
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::{Netns, NetnsError, NetnsId};
+use super::{Netns, NetnsCookie, NetnsError, NetnsId};
 
-/// The namespaces that are alive, as far as this process is let look.
+/// The namespaces that are alive, as far as this process is let look: by their inodes, since a process' link
+/// tells no more.
 #[derive(Debug, Default)]
 pub struct Living {
-    /// Those that a process is in.
-    inhabited: HashSet<u64>,
-    /// Those that are mounted, with the names that they are mounted under.
-    mounted: HashMap<u64, HashSet<OsString>>,
+    /// Those that a process is in, and where one of them shows its namespace.
+    inhabited: HashMap<u64, PathBuf>,
+    /// Those that are mounted, and where.
+    mounted: HashMap<u64, HashSet<PathBuf>>,
     /// Whether something could not be looked at.
     is_partial: bool,
 }
@@ -27,8 +28,8 @@ impl Living {
 
     fn look_in(proc: &Path) -> Self {
         let mut living = Self::default();
-        living.add_mounts(&proc.join("self"));
-        living.add_mounts(&proc.join("1"));
+        living.add_mounts(&proc.join("self"), Path::new("/"));
+        living.add_mounts(&proc.join("1"), &proc.join("1/root"));
         let Ok(entries) = fs::read_dir(proc) else { return Self { is_partial: true, ..living } };
         for process in entries.flatten().filter(|entry| is_process(&entry.file_name())) {
             living.add_process(&process.path());
@@ -37,8 +38,13 @@ impl Living {
     }
 
     fn add_process(&mut self, process: &Path) {
-        match fs::read_link(process.join("ns/net")) {
-            Ok(link) => self.inhabited.extend(inode_of(&link.to_string_lossy())),
+        let file = process.join("ns/net");
+        match fs::read_link(&file) {
+            Ok(link) => {
+                let Some(inode) = inode_of(&link.to_string_lossy()) else { return };
+                // The oldest is the likeliest to be there still when it is asked.
+                self.inhabited.entry(inode).or_insert(file);
+            }
             // Where root is denied, the process has more rights than root here: no pod's has.
             Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
                 self.is_partial |= !nix::unistd::geteuid().is_root();
@@ -48,29 +54,39 @@ impl Living {
         }
     }
 
-    /// The fourth field of a mount is its root, `net:[4026532008]` for a namespace, and the fifth where it is.
-    fn add_mounts(&mut self, process: &Path) {
+    /// The fourth field of a mount is its root, `net:[4026532008]` for a namespace, and the fifth where it is, as
+    /// the process sees it whose files are below `root`.
+    fn add_mounts(&mut self, process: &Path, root: &Path) {
         let mounts = fs::read_to_string(process.join("mountinfo")).unwrap_or_default();
         for line in mounts.lines() {
             let mut fields = line.split(' ').skip(3);
             let Some((inode, place)) = fields.next().and_then(inode_of).zip(fields.next()) else { continue };
-            let name = Path::new(place).file_name().unwrap_or_default();
-            self.mounted.entry(inode).or_default().insert(name.to_owned());
+            let place = root.join(place.trim_start_matches('/'));
+            self.mounted.entry(inode).or_default().insert(place);
         }
     }
 
-    /// Whether somebody may hold the namespace that was mounted at `path` once. Where sandboxes are not seen at
-    /// all, in a container without the host's directories, every one may be alive.
-    pub fn may_hold(&self, id: NetnsId, path: &Path) -> bool {
-        self.is_partial || self.holds(id, path) || !shows_sandboxes(path)
+    /// Whether somebody may hold the namespace that was mounted at `path` once. Its cookie tells, where it is known
+    /// and somebody has the inode. Where sandboxes are not seen at all, in a container without the host's
+    /// directories, every other one may be alive.
+    pub fn may_hold(&self, id: NetnsId, cookie: Option<NetnsCookie>, path: &Path) -> bool {
+        let is_the_one = cookie.and_then(|then| Some(self.cookie(id)? == then));
+        is_the_one.unwrap_or_else(|| self.is_partial || self.holds(id, path) || !shows_sandboxes(path))
+    }
+
+    /// The cookie of the one namespace that has this inode now.
+    fn cookie(&self, id: NetnsId) -> Option<NetnsCookie> {
+        let places = self.mounted.get(&id.inode).into_iter().flatten();
+        let mut places = places.chain(self.inhabited.get(&id.inode));
+        places.find_map(|place| Netns::open(place).ok().filter(|netns| netns.id() == id)?.cookie())
     }
 
     /// The kernel gives the inode of a namespace that is gone to the next one: one that is mounted under another
     /// name alone is another sandbox's, and so are the processes in it.
     fn holds(&self, id: NetnsId, path: &Path) -> bool {
         match self.mounted.get(&id.inode) {
-            Some(names) => path.file_name().is_some_and(|name| names.contains(name)),
-            None => self.inhabited.contains(&id.inode),
+            Some(places) => places.iter().any(|place| place.file_name() == path.file_name()),
+            None => self.inhabited.contains_key(&id.inode),
         }
     }
 }
@@ -109,10 +125,10 @@ mod tests {
         let (_directory, path) = nowhere();
         let netns = sandbox();
         let mut sleeper = netns.run(|| Command::new("sleep").arg("60").spawn().unwrap()).unwrap();
-        assert!(Living::look().may_hold(netns.id(), &path));
+        assert!(Living::look().may_hold(netns.id(), None, &path));
         sleeper.kill().unwrap();
         sleeper.wait().unwrap();
-        assert!(!Living::look().may_hold(netns.id(), &path), "a descriptor alone is no pod");
+        assert!(!Living::look().may_hold(netns.id(), None, &path), "a descriptor alone is no pod");
     }
 
     #[test]
@@ -130,8 +146,8 @@ mod tests {
         let mounted = Living::look();
         run("umount", &[path.to_str().unwrap()]);
         fs::remove_file(&path).unwrap();
-        assert!(mounted.may_hold(netns.id(), &path) && mounted.may_hold(netns.id(), elsewhere));
-        assert!(!Living::look().may_hold(netns.id(), &path));
+        assert!(mounted.may_hold(netns.id(), None, &path) && mounted.may_hold(netns.id(), None, elsewhere));
+        assert!(!Living::look().may_hold(netns.id(), None, &path));
     }
 
     #[test]
@@ -139,12 +155,32 @@ mod tests {
         let (_directory, path) = nowhere();
         let id = NetnsId { device: 4, inode: 7 };
         let mut living = Living::default();
-        living.inhabited.insert(7);
-        assert!(living.may_hold(id, &path), "a process is in it, and nothing says that it is another's");
-        living.mounted.entry(7).or_default().insert("another".into());
-        assert!(!living.may_hold(id, &path));
-        living.mounted.entry(7).or_default().insert("netns".into());
-        assert!(living.may_hold(id, &path));
+        living.inhabited.insert(7, "/nowhere/1/ns/net".into());
+        assert!(
+            living.may_hold(id, None, &path),
+            "a process is in it, and nothing says that it is another's"
+        );
+        living.mounted.entry(7).or_default().insert("/nowhere/another".into());
+        assert!(!living.may_hold(id, None, &path));
+        living.mounted.entry(7).or_default().insert("/nowhere/netns".into());
+        assert!(living.may_hold(id, None, &path));
+    }
+
+    #[test]
+    fn a_cookie_tells_a_namespace_from_the_next_one_with_its_inode() {
+        let (directory, path) = nowhere();
+        let netns = sandbox();
+        let mut sleeper = netns.run(|| Command::new("sleep").arg("60").spawn().unwrap()).unwrap();
+        let living = Living { is_partial: true, ..Living::look() };
+        let may_hold = |cookie| living.may_hold(netns.id(), cookie, &path);
+        let cookie = netns.cookie().expect("these tests want Linux 5.14");
+        assert!(may_hold(Some(cookie)) && may_hold(None));
+        assert!(!may_hold(Some(NetnsCookie::for_test(u64::MAX))), "another sandbox has the inode now");
+        fs::remove_dir_all(directory.path()).unwrap();
+        assert!(!may_hold(Some(NetnsCookie::for_test(u64::MAX))), "wherever it was");
+        sleeper.kill().unwrap();
+        sleeper.wait().unwrap();
+        assert!(may_hold(Some(NetnsCookie::for_test(u64::MAX))), "nobody has the inode, and not all is seen");
     }
 
     #[test]
@@ -152,12 +188,12 @@ mod tests {
         let (directory, path) = nowhere();
         let living = Living::default();
         let id = sandbox().id();
-        assert!(!living.may_hold(id, &path), "the directory is there, and nothing in it");
+        assert!(!living.may_hold(id, None, &path), "the directory is there, and nothing in it");
         fs::write(&path, "").unwrap();
-        assert!(living.may_hold(id, &path), "a file that a mount may cover elsewhere");
+        assert!(living.may_hold(id, None, &path), "a file that a mount may cover elsewhere");
         fs::remove_dir_all(directory.path()).unwrap();
-        assert!(living.may_hold(id, &path), "not even the directory is there");
-        assert!(Living { is_partial: true, ..living }.may_hold(id, &path));
+        assert!(living.may_hold(id, None, &path), "not even the directory is there");
+        assert!(Living { is_partial: true, ..living }.may_hold(id, None, &path));
         assert!(Living::look_in(Path::new("/nowhere")).is_partial);
     }
 }

@@ -193,7 +193,8 @@ fn settle_leftover(
             return Ok(());
         }
     };
-    let same_sandbox = record.plan.netns.boot == boot_id() && record.plan.netns.id == netns.id();
+    let recorded = &record.plan.netns;
+    let same_sandbox = recorded.is_of_boot(&boot_id()) != Some(false) && recorded.is(netns);
     if record.complete.is_some() && same_sandbox {
         let problem = format!(
             "container {} has its networks on {} already: call DEL first",
@@ -202,7 +203,15 @@ fn settle_leftover(
         return Err(Error::new(Code::CONFIG, problem));
     }
     log::warn!("an unfinished ADD of container {} is torn down first", key.container);
-    del::tear_down(session, &record, &sandbox.netns, deadline.within(Deadline::DEL))
+    let place = if same_sandbox { sandbox.netns.as_str() } else { "" };
+    del::tear_down(session, &record, place, deadline.within(Deadline::DEL))
+}
+
+/// What identifies the sandbox's namespace. The socket that is asked for the cookie is needed later in any case;
+/// where it cannot be opened, that is said then.
+fn recorded_netns(inside: &mut Inside<'_>, sandbox: &Sandbox) -> RecordedNetns {
+    let cookie = inside.netlink().ok().and_then(|netlink| netlink.netns_cookie());
+    RecordedNetns { boot: boot_id(), id: inside.netns().id(), cookie, path: sandbox.netns.clone() }
 }
 
 /// An ADD under way.
@@ -231,7 +240,7 @@ impl<'s, 'a> Addition<'s, 'a> {
     fn start(
         session: &'s mut Session<'a>,
         sandbox: &'s Sandbox,
-        inside: Inside<'s>,
+        mut inside: Inside<'s>,
         pod: &Pod,
         plan: &'s Plan,
         status_of: Option<PodReference>,
@@ -241,7 +250,7 @@ impl<'s, 'a> Addition<'s, 'a> {
             key: key_of(sandbox),
             network: session.config.network.clone(),
             mode: if session.config.is_delegating() { Mode::Delegating } else { Mode::Chained },
-            netns: RecordedNetns { boot: boot_id(), id: inside.netns().id(), path: sandbox.netns.clone() },
+            netns: recorded_netns(&mut inside, sandbox),
             pod: pod.to_string(),
             args: sandbox.args.clone(),
             created: now(),

@@ -2,9 +2,11 @@
 //! API nor an annotation is asked. What cannot be torn down stays recorded, and is set aside once it
 //! has resisted for too long.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
-use super::{Session, boot_id, key_of, netns_at, now};
+use super::{Session, boot_id, key_of, moment, netns_at, now};
 use crate::attach::{AttachError, Place};
 use crate::cni::error::{Code, Error};
 use crate::cni::request::Sandbox;
@@ -132,11 +134,7 @@ fn give_up(
     record: &Record,
     failures: &mut Vec<(usize, &Attachment, Vec<AttachError>)>,
 ) {
-    let since = record.failing_since.unwrap_or_else(now);
-    if record.failing_since.is_none() {
-        note(session, record, &Event::Failing(since));
-    }
-    let resisted = now().saturating_sub(since) >= session.config.delete_give_up.as_secs();
+    let resisted = resisted_for(session, record) >= session.config.delete_give_up;
     let drops_at_once = !session.config.retry_delete;
     failures.retain(|(at, attachment, failed)| {
         if attachment.role == Role::Primary || !(resisted || drops_at_once) {
@@ -156,6 +154,21 @@ fn give_up(
     });
 }
 
+/// How long DEL has failed, by a clock that nobody sets; a start of the node begins anew.
+fn resisted_for(session: &Session<'_>, record: &Record) -> Duration {
+    if record.failing_since.is_none() {
+        note(session, record, &Event::Failing(now()));
+    }
+    let now = moment();
+    match &record.resisting_since {
+        Some(then) if then.boot == now.boot => Duration::from_secs(now.uptime.saturating_sub(then.uptime)),
+        _ => {
+            note(session, record, &Event::Resisting(now));
+            Duration::ZERO
+        }
+    }
+}
+
 pub(super) fn note(session: &Session<'_>, record: &Record, event: &Event) {
     let noted = session.ledger.journal(&record.plan.key).and_then(|mut journal| journal.append(event));
     if let Err(error) = noted {
@@ -167,11 +180,17 @@ pub(super) fn note(session: &Session<'_>, record: &Record, event: &Event) {
 /// belong to another sandbox by now.
 pub(super) fn living_netns(record: &Record, given: &str) -> String {
     let recorded = &record.plan.netns;
-    if recorded.boot != boot_id() {
+    if recorded.is_of_boot(&boot_id()) == Some(false) {
         return String::new();
     }
-    let same = |path: &&str| netns_at(path).ok().flatten().is_some_and(|netns| netns.id() == recorded.id);
-    [given, &recorded.path].into_iter().find(same).unwrap_or_default().to_owned()
+    let is_it = |path: &&str| {
+        let Some(netns) = netns_at(path).ok().flatten() else { return false };
+        // The runtime knows where it has mounted its sandbox, and is not held up. A process' number, and what a
+        // record says, may lead elsewhere by now.
+        let is_certain = *path == given && !given.starts_with("/proc/");
+        if is_certain { netns.id() == recorded.id } else { recorded.is(&netns) }
+    };
+    [given, &recorded.path].into_iter().find(is_it).unwrap_or_default().to_owned()
 }
 
 /// A pod without a record: it asked for nothing, its ADD failed, it is gone already, or it is older than

@@ -25,7 +25,7 @@ const MAX_RECORDS: usize = 2048;
 const MAX_SENTENCES: usize = 8;
 
 /// Tells records whose sandbox is gone from those whose sandbox may be alive: by the ID of the boot, and by
-/// device and inode of the namespace. What is alive on the node is looked up once, where it has to be.
+/// device, inode and cookie of the namespace. What is alive on the node is looked up once, where it has to be.
 #[derive(Debug, Default)]
 pub struct Detective {
     living: Option<Living>,
@@ -35,18 +35,17 @@ impl Detective {
     /// Whether nothing of the record's sandbox can be in use any more.
     pub fn is_gone(&mut self, record: &Record) -> bool {
         let recorded = &record.plan.netns;
-        let boot = boot_id();
-        if boot.is_empty() {
-            return false;
-        }
-        if recorded.boot != boot {
-            return true;
+        // Where the ID of either boot could not be read, nothing is certain.
+        match recorded.is_of_boot(&boot_id()) {
+            None => return false,
+            Some(false) => return true,
+            Some(true) => {}
         }
         if !del::living_netns(record, "").is_empty() {
             return false;
         }
         let living = self.living.get_or_insert_with(Living::look);
-        !living.may_hold(recorded.id, Path::new(&recorded.path))
+        !living.may_hold(recorded.id, recorded.cookie, Path::new(&recorded.path))
     }
 }
 

@@ -60,7 +60,7 @@ impl Change {
     }
 
     /// Whether the node differs from it.
-    pub(super) fn is_due(&self, root: &Path) -> bool {
+    fn is_due(&self, root: &Path) -> bool {
         let path = below(root, self.path());
         match self {
             Self::Directory(_) => !path.is_dir(),
@@ -76,7 +76,7 @@ impl Change {
     ///
     /// # Errors
     /// [`ChangeError`]; the file is then as it was.
-    pub(super) fn make(&self, root: &Path) -> Result<(), ChangeError> {
+    fn make(&self, root: &Path) -> Result<(), ChangeError> {
         let path = below(root, self.path());
         let (action, made) = match self {
             Self::Directory(_) => ("make", std::fs::create_dir_all(&path)),
@@ -98,7 +98,7 @@ impl Change {
     }
 
     /// How the node differs from it.
-    pub(super) fn shown(&self, root: &Path) -> Shown {
+    fn shown(&self, root: &Path) -> Shown {
         let path = self.path().to_owned();
         let before = std::fs::read(below(root, &path)).unwrap_or_default();
         let (action, diff) = match self {
@@ -112,6 +112,25 @@ impl Change {
         let diff = if self.is_secret(root) { String::new() } else { diff };
         Shown { action, path, to, diff }
     }
+}
+
+/// Makes those of `changes` that are due, in order, or only shows them where it is a rehearsal.
+///
+/// # Errors
+/// [`ChangeError`] for the first that cannot be made; those before it stay made.
+pub(super) fn make_due(
+    changes: &[Change],
+    root: &Path,
+    is_rehearsal: bool,
+) -> Result<Vec<Shown>, ChangeError> {
+    let mut shown = Vec::new();
+    for change in changes.iter().filter(|change| change.is_due(root)) {
+        shown.push(change.shown(root));
+        if !is_rehearsal {
+            change.make(root)?;
+        }
+    }
+    Ok(shown)
 }
 
 /// Runtimes look at any time, and a binary that runs cannot be written: so a new file takes its place.

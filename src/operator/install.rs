@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::CommandError;
 use super::account::{Account, AccountError};
-use super::change::{Change, ChangeError, Shown};
+use super::change::{self, Change, ChangeError, Shown};
 use super::console::{Look, View};
 use super::installation::{EXTENSIONS, Installation, Stance};
 use super::node::{self, Directories};
@@ -186,12 +186,8 @@ impl Install {
         let directory = below(&self.root, &runtime.conf_dir);
         let _lock = if self.dry_run { None } else { Some(lock(&directory)?) };
         let (mode, changes) = self.plan(&runtime, &directory, occasion)?;
-        let due: Vec<&Change> = changes.iter().filter(|change| change.is_due(&self.root)).collect();
-        let shown = due.iter().map(|change| change.shown(&self.root)).collect();
-        if !self.dry_run {
-            due.iter().try_for_each(|change| change.make(&self.root)).map_err(InstallError::from)?;
-        }
-        Ok(Installed { dry_run: self.dry_run, mode, runtime, changes: shown })
+        let changes = change::make_due(&changes, &self.root, self.dry_run).map_err(InstallError::from)?;
+        Ok(Installed { dry_run: self.dry_run, mode, runtime, changes })
     }
 
     /// The binary first: a configuration without its plugin stops every pod of the node. The configuration

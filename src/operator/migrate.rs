@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::CommandError;
-use super::change::{Change, Shown};
+use super::change::{self, Change, Shown};
 use super::console::{Exit, Look, Tone, View};
 use super::install::{self, InstallError, MULTUS};
 use super::installation::{EXTENSIONS, Installation, Stance};
@@ -175,7 +175,8 @@ impl Migrate {
             (None, None) => return Err(MigrateError::NoMultus(directory.to_owned()).into()),
         }
         changes.extend(found.theirs.iter().map(|theirs| self.retire(&theirs.file)));
-        self.make(changes, migrated)?;
+        migrated.changes =
+            change::make_due(&changes, &self.root, self.dry_run).map_err(InstallError::from)?;
         if !migrated.changes.is_empty() {
             self.note_what_follows(runtime, found, &mut migrated.notes);
         }
@@ -273,7 +274,8 @@ impl Migrate {
         }
         let mut changes: Vec<Change> = found.retired.iter().map(|pair| self.restore(pair)).collect();
         changes.extend(found.ours.iter().map(|ours| Change::Gone(self.on_node(&ours.file))));
-        self.make(changes, migrated)?;
+        migrated.changes =
+            change::make_due(&changes, &self.root, self.dry_run).map_err(InstallError::from)?;
         if let (Some(ledger), false) = (&ledger, self.dry_run) {
             migrated.notes.extend(hand_over(ledger, &cache)?);
         }
@@ -338,16 +340,6 @@ impl Migrate {
     fn restore(&self, (retired, before): &(PathBuf, PathBuf)) -> Change {
         let from = self.on_node(retired);
         if before.exists() { Change::Gone(from) } else { Change::Moved { from, to: self.on_node(before) } }
-    }
-
-    fn make(&self, changes: Vec<Change>, migrated: &mut Migrated) -> Result<(), InstallError> {
-        for change in changes.iter().filter(|change| change.is_due(&self.root)) {
-            migrated.changes.push(change.shown(&self.root));
-            if !self.dry_run {
-                change.make(&self.root)?;
-            }
-        }
-        Ok(())
     }
 
     fn on_node(&self, file: &Path) -> PathBuf {

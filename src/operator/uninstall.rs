@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::CommandError;
 use super::account;
-use super::change::{Change, Shown};
+use super::change::{self, Change, Shown};
 use super::console::{Console, Exit, Look, Tone, View};
 use super::install::{self, InstallError};
 use super::installation::{Installation, Stance};
@@ -87,7 +87,8 @@ impl Uninstall {
             notes: Vec::new(),
         };
         // From here on nothing new is attached, so that what is counted only becomes less.
-        self.make(places.iter().filter_map(|place| self.drain(place)).collect(), &mut left)?;
+        let drains: Vec<Change> = places.iter().filter_map(|place| self.drain(place)).collect();
+        left.changes = self.make(&drains)?;
         // A call that the runtime began before it noticed is seen by its lock, or by its record.
         if !self.dry_run && !left.changes.is_empty() {
             std::thread::sleep(NOTICE);
@@ -100,19 +101,13 @@ impl Uninstall {
         }
         let mut changes: Vec<Change> = places.iter().flat_map(|place| restore(&self.root, place)).collect();
         self.add_rest(&runtime, &places, &mut changes, &mut left.notes)?;
-        self.make(changes, &mut left)?;
+        left.changes.extend(self.make(&changes)?);
         left.done = true;
         Ok(left)
     }
 
-    fn make(&self, changes: Vec<Change>, left: &mut Left) -> Result<(), InstallError> {
-        for change in changes.iter().filter(|change| change.is_due(&self.root)) {
-            left.changes.push(change.shown(&self.root));
-            if !self.dry_run {
-                change.make(&self.root)?;
-            }
-        }
-        Ok(())
+    fn make(&self, changes: &[Change]) -> Result<Vec<Shown>, InstallError> {
+        Ok(change::make_due(changes, &self.root, self.dry_run)?)
     }
 
     fn drain(&self, place: &Installation) -> Option<Change> {

@@ -88,13 +88,27 @@ impl<'a> Dict<'a> {
         self.read(key, T::from_str)
     }
 
+    /// The same for a key that can be left out. Multus passes over an empty text, which the standard does not
+    /// allow: it is what a template leaves of a value that nobody has set.
+    pub(super) fn optional<T, E: Into<Rule>>(
+        &self,
+        key: &str,
+        read: impl Fn(&str) -> Result<T, E>,
+    ) -> Result<Option<T>, Refusal> {
+        if self.text(key)? == Some("") {
+            return Err(self.key_refusal(key, Rule::Empty));
+        }
+        self.read(key, read)
+    }
+
     /// A list of `least` to `most` entries.
     pub(super) fn list(&self, key: &str, least: usize, most: usize) -> Result<Option<&'a [Value]>, Refusal> {
         let Some(list) = self.typed(key, Value::as_array, "a list")? else { return Ok(None) };
-        if (least..=most).contains(&list.len()) {
-            return Ok(Some(list));
+        match list.len() {
+            0 if least > 0 => Err(self.key_refusal(key, Rule::Empty)),
+            length if (least..=most).contains(&length) => Ok(Some(list)),
+            _ => Err(self.key_refusal(key, Rule::Entries { least, most })),
         }
-        Err(self.key_refusal(key, Rule::Entries { least, most }))
     }
 
     /// A list of strings that `read` accepts, all different in what `same` gives.

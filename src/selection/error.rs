@@ -18,7 +18,7 @@ pub enum SelectionError {
         bytes: usize,
     },
     /// More elements than [`super::Limits::networks`].
-    #[error("the annotation asks for more than {limit} networks: at most {limit} are allowed")]
+    #[error("the annotation asks for more than {limit} networks: ask for fewer, or have maxNetworks raised")]
     TooMany {
         /// The limit that applied.
         limit: usize,
@@ -142,6 +142,9 @@ pub enum Rule {
     /// A key that cannot be left out.
     #[error("must be given")]
     Required,
+    /// A key without anything in it, where leaving it out says the same.
+    #[error("must not be empty: leave it out")]
+    Empty,
     /// A list or object of the wrong size.
     #[error("must have {least} to {most} entries")]
     Entries {

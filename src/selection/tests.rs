@@ -77,7 +77,7 @@ fn the_limit_is_the_callers() {
 
 #[test]
 fn errors_keep_their_data() {
-    let error = parse("[{\"name\": \"a\", \"mac\": \"\"}]", &pods(), Limits::default()).unwrap_err();
+    let error = parse("[{\"name\": \"a\", \"mac\": \"x\"}]", &pods(), Limits::default()).unwrap_err();
     let SelectionError::Element(error) = error else { panic!("{error}") };
     assert_eq!((error.element.position, error.refusal.rule), (0, Rule::Mac));
 }

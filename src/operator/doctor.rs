@@ -116,6 +116,7 @@ fn installed(runtime: &Runtime, place: &Installation) -> Vec<Finding> {
     };
     let mut findings = vec![configuration(place, &config)];
     findings.extend(place::order(runtime, place));
+    findings.extend(place::beside(runtime));
     findings.extend(binary(runtime));
     let (network, finding) = primary_network(&config, place, runtime);
     findings.push(finding);

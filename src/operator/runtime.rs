@@ -111,6 +111,10 @@ pub(super) struct Runtime {
     /// Where it looks for plugins, in order.
     #[serde(rename = "binDirs")]
     pub(super) bin_dirs: Vec<PathBuf>,
+    /// How many of the configurations it attaches to each pod, 0 for all: containerd's `max_conf_num`. One where
+    /// nothing is said.
+    #[serde(rename = "maxConfNum", skip_serializing_if = "Option::is_none")]
+    pub(super) max_conf_num: Option<usize>,
 }
 
 /// Why a runtime's configuration cannot be used.
@@ -153,7 +157,17 @@ impl Runtime {
             file,
             conf_dir: said.conf_dir.unwrap_or_else(|| conf_dir.into()),
             bin_dirs,
+            max_conf_num: said.max_conf_num,
         })
+    }
+
+    /// Those of `files`, a directory's in order, that it attaches to each pod beside the first.
+    pub(super) fn attached_beside_first<'f>(&self, files: &'f [PathBuf]) -> &'f [PathBuf] {
+        let attached = match self.max_conf_num {
+            Some(0) => files.len(),
+            limit => limit.unwrap_or(1),
+        };
+        files.get(1..attached.min(files.len())).unwrap_or_default()
     }
 
     /// Whether it appends the files of a network's sub-directory to the chain, as libcni does from 1.3 on: the
@@ -166,7 +180,13 @@ impl Runtime {
     /// A runtime of which no configuration is known, with the usual directories.
     pub(super) fn unknown(kind: Option<Kind>) -> Self {
         let (conf_dir, bin_dir) = kind.map_or((CONF_DIR, BIN_DIR), Kind::defaults);
-        Self { kind, file: None, conf_dir: conf_dir.into(), bin_dirs: vec![bin_dir.into()] }
+        Self {
+            kind,
+            file: None,
+            conf_dir: conf_dir.into(),
+            bin_dirs: vec![bin_dir.into()],
+            max_conf_num: None,
+        }
     }
 }
 
@@ -217,12 +237,14 @@ fn present(root: &Path) -> Option<Kind> {
 struct Said {
     conf_dir: Option<PathBuf>,
     bin_dirs: Vec<PathBuf>,
+    max_conf_num: Option<usize>,
 }
 
 impl Said {
     /// A later file counts where it says something.
     fn and(mut self, later: Self) -> Self {
         self.conf_dir = later.conf_dir.or(self.conf_dir);
+        self.max_conf_num = later.max_conf_num.or(self.max_conf_num);
         if !later.bin_dirs.is_empty() {
             self.bin_dirs = later.bin_dirs;
         }
@@ -275,7 +297,10 @@ fn said_by_containerd(table: &Table) -> Said {
     let Some(cni) = plugins.and_then(cni) else { return Said::default() };
     let several = paths(cni.get("bin_dirs"));
     let bin_dirs = if several.is_empty() { path(cni.get("bin_dir")).into_iter().collect() } else { several };
-    Said { conf_dir: path(cni.get("conf_dir")), bin_dirs }
+    // Of a number below 0 containerd takes all, too.
+    let number = |value: &Value| value.as_integer().map(|number| usize::try_from(number).unwrap_or(0));
+    let max_conf_num = cni.get("max_conf_num").and_then(number);
+    Said { conf_dir: path(cni.get("conf_dir")), bin_dirs, max_conf_num }
 }
 
 fn crio(root: &Path) -> Result<Said, RuntimeError> {
@@ -286,8 +311,11 @@ fn crio(root: &Path) -> Result<Said, RuntimeError> {
         let table = read(root, file)?;
         let network = table.get("crio").and_then(|crio| crio.get("network")).and_then(Value::as_table);
         let Some(network) = network else { return Ok(said) };
-        let later =
-            Said { conf_dir: path(network.get("network_dir")), bin_dirs: paths(network.get("plugin_dirs")) };
+        let later = Said {
+            conf_dir: path(network.get("network_dir")),
+            bin_dirs: paths(network.get("plugin_dirs")),
+            max_conf_num: None,
+        };
         Ok(said.and(later))
     })
 }
@@ -334,142 +362,4 @@ fn absolute(text: &str) -> Option<PathBuf> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn detect(files: &[(&str, &str)]) -> Result<Runtime, RuntimeError> {
-        let root = tempfile::tempdir().unwrap();
-        for (path, text) in files {
-            let path = below(root.path(), Path::new(path));
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, text).unwrap();
-        }
-        Runtime::detect(root.path(), None)
-    }
-
-    #[test]
-    fn every_runtime_is_known_by_its_file() {
-        let v1 = "[plugins.cri.cni]\nconf_dir = '/v1'\nbin_dir = '/v1/bin'";
-        let v2 = "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".cni]\nconf_dir = '/v2/'\nbin_dir = '/v2/bin'";
-        let v3 = "version = 3\n[plugins.'io.containerd.cri.v1.runtime'.cni]\nconf_dir = '/v3'\nbin_dirs = ['/a', '/b']";
-        let crio = "[crio.network]\nnetwork_dir = '/crio/'\nplugin_dirs = ['/c', '']";
-        let snap =
-            "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".cni]\nconf_dir = '${SNAP_DATA}/args/x'";
-        let table = [
-            ("/etc/containerd/config.toml", v1, Kind::Containerd, "/v1", vec!["/v1/bin"]),
-            ("/etc/containerd/config.toml", v2, Kind::Containerd, "/v2", vec!["/v2/bin"]),
-            ("/etc/containerd/config.toml", v3, Kind::Containerd, "/v3", vec!["/a", "/b"]),
-            ("/etc/containerd/config.toml", "", Kind::Containerd, CONF_DIR, vec![BIN_DIR]),
-            ("/etc/crio/crio.conf", crio, Kind::Crio, "/crio", vec!["/c"]),
-            ("/etc/crio/crio.conf.d/10-x.conf", crio, Kind::Crio, "/crio", vec!["/c"]),
-            (
-                "/var/lib/rancher/k3s/agent/etc/containerd/config.toml",
-                "version = 2",
-                Kind::K3s,
-                "/var/lib/rancher/k3s/agent/etc/cni/net.d",
-                vec!["/var/lib/rancher/k3s/data/current/bin"],
-            ),
-            (
-                "/var/lib/rancher/rke2/agent/etc/containerd/config.toml",
-                v2,
-                Kind::Rke2,
-                "/v2",
-                vec!["/v2/bin"],
-            ),
-            (
-                "/var/snap/microk8s/current/args/containerd-template.toml",
-                snap,
-                Kind::Microk8s,
-                "/var/snap/microk8s/current/args/x",
-                vec!["/var/snap/microk8s/current/opt/cni/bin"],
-            ),
-        ];
-        for (path, text, kind, conf_dir, bin_dirs) in table {
-            let runtime = detect(&[(path, text)]).unwrap();
-            let found = (runtime.kind, runtime.conf_dir, runtime.bin_dirs);
-            let expected = (Some(kind), conf_dir.into(), bin_dirs.iter().map(PathBuf::from).collect());
-            assert_eq!(found, expected, "{path}: {text}");
-        }
-    }
-
-    #[test]
-    fn a_node_without_a_known_runtime_has_the_usual_directories() {
-        let runtime = detect(&[]).unwrap();
-        assert_eq!((runtime.kind, runtime.conf_dir), (None, CONF_DIR.into()));
-    }
-
-    #[test]
-    fn imports_and_drop_ins_count_later() {
-        let main =
-            "imports = ['/etc/containerd/conf.d/*.toml']\n[plugins.cri.cni]\nconf_dir = '/a'\nbin_dir = '/b'";
-        let drop_in = "[plugins.cri.cni]\nconf_dir = '/later'";
-        let files = [("/etc/containerd/config.toml", main), ("/etc/containerd/conf.d/x.toml", drop_in)];
-        let runtime = detect(&files).unwrap();
-        assert_eq!((runtime.conf_dir, runtime.bin_dirs), ("/later".into(), vec!["/b".into()]));
-    }
-
-    #[test]
-    fn imports_may_be_relative_and_import_others() {
-        let cni = |key: &str| format!("[plugins.'io.containerd.cri.v1.runtime'.cni]\n{key}");
-        let files = [
-            ("/etc/containerd/config.toml", "version = 3\nimports = ['conf.d/1?-*.toml']".to_owned()),
-            (
-                "/etc/containerd/conf.d/10-a.toml",
-                format!("imports = ['../more.toml', '10-a.toml']\n{}", cni("conf_dir = '/a'")),
-            ),
-            ("/etc/containerd/conf.d/20-b.toml", cni("conf_dir = '/not-imported'")),
-            ("/etc/containerd/conf.d/../more.toml", cni("bin_dirs = ['/more/bin']")),
-        ];
-        let files: Vec<_> = files.iter().map(|(path, text)| (*path, text.as_str())).collect();
-        let runtime = detect(&files).unwrap();
-        assert_eq!((runtime.conf_dir, runtime.bin_dirs), ("/a".into(), vec!["/more/bin".into()]));
-    }
-
-    #[test]
-    fn links_of_the_node_stay_on_the_node() {
-        use std::os::unix::fs::symlink;
-        let root = tempfile::tempdir().unwrap();
-        let data = root.path().join("var/lib/rancher/k3s/data");
-        std::fs::create_dir_all(data.join("abc/bin")).unwrap();
-        symlink("/var/lib/rancher/k3s/data/abc", data.join("current")).unwrap();
-        symlink("../../../../../../../../etc", data.join("out")).unwrap();
-        symlink("circle", data.join("circle")).unwrap();
-        let below = |path: &str| below(root.path(), Path::new(path));
-        let current = "/var/lib/rancher/k3s/data/current/bin/braid";
-        assert_eq!(below(current), data.join("abc/bin/braid"));
-        assert_eq!(below("/var/lib/rancher/k3s/data/out/x"), root.path().join("etc/x"));
-        assert_eq!(below("/var/lib/rancher/k3s/data/circle"), data.join("circle"));
-        assert_eq!(below("/new/file"), root.path().join("new/file"));
-    }
-
-    #[test]
-    fn an_executable_tells_whether_sub_directories_are_read() {
-        let root = tempfile::tempdir().unwrap();
-        let runtime = Runtime::unknown(Some(Kind::Containerd));
-        assert_eq!(runtime.reads_sub_directories(root.path()), None);
-        let executable = root.path().join("usr/bin/containerd");
-        std::fs::create_dir_all(executable.parent().unwrap()).unwrap();
-        std::fs::write(&executable, vec![b'x'; 3 << 20]).unwrap();
-        assert_eq!(runtime.reads_sub_directories(root.path()), Some(false));
-        // Across the border of two pieces.
-        let mut bytes = vec![b'x'; (1 << 20) - 5];
-        bytes.extend_from_slice(b"loadOnlyInlinedPlugins");
-        std::fs::write(&executable, bytes).unwrap();
-        assert_eq!(runtime.reads_sub_directories(root.path()), Some(true));
-        assert_eq!(Runtime::unknown(None).reads_sub_directories(root.path()), None);
-    }
-
-    #[test]
-    fn of_two_runtimes_the_one_that_runs_counts() {
-        let (containerd, crio) = (("/etc/containerd/config.toml", ""), ("/etc/crio/crio.conf", ""));
-        assert_eq!(detect(&[containerd, crio]).unwrap().kind, Some(Kind::Crio));
-        let socket = ("/run/containerd/containerd.sock", "");
-        assert_eq!(detect(&[containerd, crio, socket]).unwrap().kind, Some(Kind::Containerd));
-    }
-
-    #[test]
-    fn a_broken_file_says_what_to_do() {
-        let error = detect(&[("/etc/containerd/config.toml", "a = [")]).unwrap_err().to_string();
-        assert!(error.contains("/etc/containerd/config.toml") && error.ends_with("--bin-dir"), "{error}");
-    }
-}
+mod tests;

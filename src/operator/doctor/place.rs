@@ -48,6 +48,20 @@ fn lost_entry(runtime: &Runtime) -> Option<PathBuf> {
     files.into_iter().find(|file| Installation::in_file(file, &["braid"]).is_empty())
 }
 
+/// A runtime that attaches more than the first file attaches the primary a second time where Braid delegates, and
+/// a network that nobody has asked for where it is chained.
+pub(super) fn beside(runtime: &Runtime) -> Option<Finding> {
+    let files = netconf::list(&runtime.conf_dir, &EXTENSIONS).ok()?;
+    let beside = runtime.attached_beside_first(&files);
+    if beside.is_empty() {
+        return None;
+    }
+    let named: Vec<_> = beside.iter().map(|file| file.display().to_string()).collect();
+    let message =
+        format!("the runtime attaches {} to every pod, too: its max_conf_num is not 1", named.join(", "));
+    Some(warn("order", message, "set max_conf_num = 1 in the runtime's configuration, and restart it"))
+}
+
 /// A runtime takes the first file of the directory.
 pub(super) fn order(runtime: &Runtime, place: &Installation) -> Option<Finding> {
     if place.stance == Stance::ChainedFile {
@@ -93,4 +107,33 @@ pub(super) fn multus(runtime: &Runtime, state_dir: &std::path::Path) -> Vec<Find
         findings.push(ok("multus", message));
     }
     findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_runtime_attaches_beside_braid_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        for file in ["00-braid.conflist", "10-primary.conflist", "20-more.conf", "braid.kubeconfig"] {
+            std::fs::write(directory.path().join(file), "{}").unwrap();
+        }
+        let runtime = |max_conf_num| Runtime {
+            conf_dir: directory.path().to_owned(),
+            max_conf_num,
+            ..Runtime::unknown(None)
+        };
+        for fit in [None, Some(1)] {
+            assert!(beside(&runtime(fit)).is_none(), "{fit:?}");
+        }
+        let two = beside(&runtime(Some(2))).unwrap();
+        let file = directory.path().join("10-primary.conflist");
+        let message =
+            format!("the runtime attaches {} to every pod, too: its max_conf_num is not 1", file.display());
+        assert_eq!((two.message, two.level), (message, super::super::Level::Warn));
+        assert!(two.advice.unwrap().starts_with("set max_conf_num = 1"));
+        let all = beside(&runtime(Some(0))).unwrap();
+        assert!(all.message.contains("10-primary.conflist, ") && all.message.contains("20-more.conf"));
+    }
 }

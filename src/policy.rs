@@ -28,6 +28,7 @@ pub use sharing::{ACCOUNTS_ANNOTATION, Account, NAMESPACES_ANNOTATION, View, nam
 use crate::cni::netconf::NetworkName;
 use crate::config::Config;
 use crate::definition::{Definition, Standing};
+use crate::name::{DefinitionName, Namespace};
 use crate::selection::Selection;
 
 /// How a pod names a network.
@@ -91,13 +92,42 @@ pub fn readable(config: &Config) -> Result<Option<&Policy>, Refusal> {
 /// Judges one selection of a pod.
 pub fn judge(case: &Case<'_>) -> Verdict {
     let allowed = readable(case.view.config).and_then(|policy| Ok((policy, check_owner(case)?)));
-    let (policy, mut granted_by) = match allowed {
+    let (policy, granted_by) = match allowed {
         Ok(allowed) => allowed,
         Err(refusal) => return Verdict::refused(refusal),
     };
     let Some(policy) = policy else { return Verdict { granted_by, ..Verdict::default() } };
+    weigh(policy, check_node(case, policy), granted_by)
+}
+
+/// What the node's policy says of a definition by itself, before any pod asks for it: what its own namespace's
+/// pods hear, too.
+pub fn judge_definition(
+    config: &Config,
+    namespace: &Namespace,
+    name: &DefinitionName,
+    definition: &Definition,
+) -> Verdict {
+    let policy = match readable(config) {
+        Err(refusal) => return Verdict::refused(refusal),
+        Ok(None) => return Verdict { granted_by: vec![Grant::NoPolicy], ..Verdict::default() },
+        Ok(Some(policy)) => policy,
+    };
+    let view = View { config, namespace, path: Path::Networks };
+    let selection = Selection::new(namespace.clone(), name.clone(), 0);
+    let account = Account::Unknown(String::new());
+    let case = Case { view, account: &account, selection: &selection, definition };
+    weigh(policy, [check_node_network(&case, policy), check_fence(&case, policy)], Vec::new())
+}
+
+/// What comes of the rules: the first that is broken counts where they are enforced.
+fn weigh(
+    policy: &Policy,
+    rules: impl IntoIterator<Item = Result<Option<Grant>, Refusal>>,
+    mut granted_by: Vec<Grant>,
+) -> Verdict {
     let mut broken = Vec::new();
-    for rule in check_node(case, policy) {
+    for rule in rules {
         match rule {
             Ok(grant) => granted_by.extend(grant),
             Err(refusal) => broken.push(refusal),

@@ -1,6 +1,7 @@
 //! `validate`: all problems of a file at once, each at its place.
 
 use insta::assert_snapshot;
+use serde_json::{Value, json};
 
 use super::Tool;
 use crate::node::Node;
@@ -112,6 +113,110 @@ spec:
     let text =
         r#"{"name": "x", "type": "braid", "policy": {"mode": "enforced", "allowedPlugins": {"tuning": 1}}}"#;
     assert_snapshot!(validate("x.conf", text));
+}
+
+/// CNI-Genie's annotation, and what annotations have with one another: as ADD would say it.
+#[test]
+fn annotations_that_do_not_go_together() {
+    let text = r#"kind: Pod
+metadata:
+  name: a
+  annotations:
+    cni: calico,../weave
+---
+kind: Pod
+metadata:
+  name: b
+  namespace: team-a
+  annotations:
+    cni: calico
+    v1.multus-cni.io/default-network: weave
+---
+kind: Pod
+metadata:
+  name: c
+  annotations:
+    v1.multus-cni.io/default-network: weave, calico
+---
+kind: Pod
+metadata:
+  name: d
+  namespace: team-a
+  annotations:
+    k8s.v1.cni.cncf.io/networks: '[{"name": "lan", "mac": ""}]'
+"#;
+    assert_snapshot!(validate("pods.yaml", text));
+}
+
+/// What only a node's configuration tells: its policy, how many networks, and which annotations count.
+#[test]
+fn files_are_held_against_a_nodes_configuration() {
+    let definitions = r#"kind: NetworkAttachmentDefinition
+metadata: {name: lan, namespace: team-a}
+spec:
+  config: |
+    {"cniVersion": "1.0.0", "name": "team-a.lan", "type": "macvlan", "master": "eth0"}
+---
+kind: NetworkAttachmentDefinition
+metadata: {name: wan, namespace: team-a}
+---
+kind: NetworkAttachmentDefinition
+metadata: {name: lan, namespace: infra}
+spec:
+  config: '{"type": "macvlan", "master": "eth0"}'
+---
+kind: NetworkAttachmentDefinition
+metadata: {name: own, namespace: team-a}
+spec:
+  config: '{"name": "team-a.own", "type": "bridge", "bridge": "br-a0"}'
+---
+kind: Pod
+metadata:
+  name: web
+  namespace: team-a
+  annotations: {k8s.v1.cni.cncf.io/networks: "own, own", cni: ../x}
+"#;
+    let with = |more: Value| {
+        let node = Node::new();
+        node.write("x.yaml", definitions);
+        let mut entry = json!({"type": "braid", "clusterNetwork": "auto", "maxNetworks": 1});
+        entry.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap());
+        let conflist = json!({"cniVersion": "1.0.0", "name": "node", "plugins": [entry]});
+        node.write("00-braid.conflist", &conflist.to_string());
+        let (config, file) = (node.path_text("00-braid.conflist"), node.path_text("x.yaml"));
+        Tool::new(&node, &["validate", "--config", &config, &file]).run().snapshot()
+    };
+    let policy = json!({"trustedNamespaces": ["infra"], "allowedHostInterfaces": {"br-a*": ["team-a"]}});
+    assert_snapshot!(with(json!({"policy": policy})));
+    let mut audit = policy;
+    audit["mode"] = json!("audit");
+    let audited = with(json!({"policy": audit, "maxNetworks": 2}));
+    assert_eq!(audited.matches("warning: policy.mode is \"audit\", or pods would be refused: ").count(), 2);
+    assert!(audited.starts_with("status 0\n"), "{audited}");
+    let genie = with(json!({"genieAnnotation": true, "maxNetworks": 2}));
+    assert!(genie.starts_with("status 1\n") && genie.contains("error: annotation cni: "), "{genie}");
+}
+
+#[test]
+fn a_configuration_that_is_none_says_so() {
+    let node = Node::new();
+    node.write("net.d/10-x.conflist", r#"{"name": "x", "plugins": [{"type": "ptp"}]}"#);
+    node.write("net.d/broken", "{");
+    let mut said = String::new();
+    for file in ["net.d/absent", "net.d/broken", "net.d/10-x.conflist"] {
+        let arguments = ["validate", "--config", &node.path_text(file), "-"];
+        said.push_str(&Tool::new(&node, &arguments).input("kind: Pod\n").run().snapshot());
+        said.push_str(&Tool::new(&node, &["list", "--config", &node.path_text(file)]).run().stderr);
+    }
+    assert_snapshot!(said);
+}
+
+#[test]
+fn yaml_that_is_none_has_its_place_once() {
+    assert_snapshot!(validate("x.yaml", "kind: Pod\nmetadata: [\n"));
+    let bomb = "a: &a [x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b]\n\
+                d: [*c,*c,*c,*c,*c,*c,*c,*c]\n";
+    assert_snapshot!(validate("x.yaml", bomb));
 }
 
 /// Everything to copy is valid.

@@ -20,6 +20,10 @@ const MAX_FILES: usize = 4096;
 /// can spare.
 const MAX_YAML_NODES: usize = 50_000;
 
+/// The most of them that may come from aliases. Manifests that share a block or two have some hundred; what has
+/// more is a text of a few lines that unfolds without end.
+const MAX_ALIASED_NODES: usize = 4_096;
+
 /// What stands for a network on the node.
 #[derive(Debug)]
 struct Manifest {
@@ -240,7 +244,7 @@ fn read_yaml(text: &str, path: &Path) -> Result<Vec<Manifest>, String> {
         budget: serde_saphyr::budget! {
             max_nodes: MAX_YAML_NODES, max_events: MAX_YAML_NODES * 4, max_documents: 1024,
         },
-        alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: MAX_YAML_NODES },
+        alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: MAX_ALIASED_NODES },
     };
     let documents: Vec<Value> = serde_saphyr::from_multiple_with_options(text, options)
         .map_err(|error| one_line(&error.to_string(), 500))?;

@@ -89,10 +89,11 @@ pub(super) enum Command {
     /// Check configurations, definitions and pods' annotations
     #[command(
         long_about = "Holds files against the rules that the plugin has for them: configurations and conflists, \
-                      NetworkAttachmentDefinitions, and the networks annotations of pods and of what makes pods. All \
-                      problems at once, as FILE:LINE:COLUMN. Needs no node and no cluster. Ends with 1 where something \
-                      is wrong.",
-        after_help = "Examples:\n  braid validate conf/*.conflist conf/pods/*.yaml\n  kubectl get pod web -o yaml | braid validate -"
+                      NetworkAttachmentDefinitions, and the annotations by which pods, and what makes pods, choose \
+                      networks. All problems at once, as FILE:LINE:COLUMN. Needs no node and no cluster. With \
+                      --config, definitions are held against a node's policy, as those of the cluster are, and \
+                      pods against its limits. Ends with 1 where something is wrong.",
+        after_help = "Examples:\n  braid validate conf/*.conflist conf/pods/*.yaml\n  kubectl get pod web -o yaml | braid validate -\n  kubectl get net-attach-def -A -o yaml | braid validate --config /etc/cni/net.d/00-braid.conflist -"
     )]
     Validate(Validate),
     /// Check whether this node is fit for pods with several networks

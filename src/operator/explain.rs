@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 use super::CommandError;
 use super::console::{Exit, Look, Tone, View};
 use super::node::{Node, NodeOptions};
-use crate::cluster::{Cluster, ClusterConfig, ClusterPod};
+use crate::cluster::{Cluster, ClusterConfig, ClusterError, ClusterPod};
 use crate::cni::error::Error;
 use crate::cni::netconf::{self, NetconfError};
 use crate::cni::request::{Environment, Sandbox};
@@ -50,6 +50,14 @@ pub(super) enum ExplainError {
     /// The pod is not named as it must be.
     #[error("\"{0}\" is no pod: name it as namespace/name")]
     Pod(String),
+    /// There is no such pod.
+    #[error("the API has no pod \"{namespace}/{name}\": see kubectl get pods --namespace {namespace}")]
+    NoPod {
+        /// The namespace that was asked for.
+        namespace: Namespace,
+        /// The name that was asked for.
+        name: String,
+    },
     /// No API is configured.
     #[error("no API is configured on this node: give a manifest, or set \"kubeconfig\"")]
     NoApi,
@@ -168,7 +176,10 @@ impl Explain {
             .split_once('/')
             .and_then(|(namespace, name)| Some((namespace.parse::<Namespace>().ok()?, name.to_owned())));
         let (namespace, name) = named.ok_or_else(|| ExplainError::Pod(pod.clone()))?;
-        let object = cluster.ok_or(ExplainError::NoApi)?.pod(&namespace, &name).map_err(Error::from)?;
+        let object = match cluster.ok_or(ExplainError::NoApi)?.pod(&namespace, &name) {
+            Err(ClusterError::NotFound { .. }) => return Err(ExplainError::NoPod { namespace, name }.into()),
+            answer => answer.map_err(Error::from)?,
+        };
         Ok(Subject { namespace: namespace.to_string(), name, object })
     }
 

@@ -8,7 +8,7 @@ use clap::Args;
 use super::installation::Installation;
 use super::records::Records;
 use super::runtime::{Kind, Runtime, RuntimeError};
-use crate::cni::netconf::NetworkConfig;
+use crate::cni::netconf::{self, NetconfError, NetworkConfig};
 use crate::cni::request::Environment;
 use crate::config::{Config, ConfigError};
 use crate::definition::{Api, NodeDefinitions, OnOutage};
@@ -51,8 +51,11 @@ pub(super) enum NodeError {
     /// Braid stands nowhere.
     #[error("no configuration in {} has braid in it: install it, or name its file with --config", .0.display())]
     NotInstalled(PathBuf),
+    /// The file that was named cannot be read.
+    #[error("braid's configuration cannot be read: {0}")]
+    Unreadable(#[from] NetconfError),
     /// The file that was named has no entry of Braid's.
-    #[error("{} has no entry of braid's in it, or cannot be read", .0.display())]
+    #[error("{} has no entry of type \"braid\" in it: name the file that has braid's configuration", .0.display())]
     NotInFile(PathBuf),
     /// Braid's configuration is not valid.
     #[error("{}: {source}", file.display())]
@@ -81,20 +84,13 @@ impl Node {
     /// [`NodeError`].
     pub(super) fn find(options: &NodeOptions) -> Result<Self, NodeError> {
         let runtime = runtime(&options.directories, Path::new("/"))?;
-        let installation = match &options.config {
-            Some(file) => Installation::in_file(file, &["braid"])
-                .into_iter()
-                .next()
-                .ok_or_else(|| NodeError::NotInFile(file.clone()))?,
-            None => Installation::all(&runtime.conf_dir, &["braid"])
-                .into_iter()
-                .next()
-                .ok_or_else(|| NodeError::NotInstalled(runtime.conf_dir.clone()))?,
+        let config = match &options.config {
+            Some(file) => config_in(file)?,
+            None => {
+                let first = Installation::all(&runtime.conf_dir, &["braid"]).into_iter().next();
+                config_of(&first.ok_or_else(|| NodeError::NotInstalled(runtime.conf_dir.clone()))?)?
+            }
         };
-        let config = installation.config().map_err(|source| NodeError::Config {
-            file: installation.file.clone(),
-            source: Box::new(source),
-        })?;
         Ok(Self { runtime, config })
     }
 
@@ -112,6 +108,23 @@ impl Node {
     pub(super) fn request(&self) -> crate::cni::request::Request {
         crate::verb::repair::request(self.plugin_path(), Environment::of_process())
     }
+}
+
+/// Braid's configuration in `file`.
+///
+/// # Errors
+/// [`NodeError`].
+pub(super) fn config_in(file: &Path) -> Result<Config, NodeError> {
+    let text = netconf::read_file(file)?;
+    let in_file =
+        |source| NetconfError::File { path: file.to_owned(), source: std::io::Error::other(source) };
+    serde_json::from_str::<serde::de::IgnoredAny>(&text).map_err(in_file)?;
+    let first = Installation::in_file(file, &["braid"]).into_iter().next();
+    config_of(&first.ok_or_else(|| NodeError::NotInFile(file.to_owned()))?)
+}
+
+fn config_of(place: &Installation) -> Result<Config, NodeError> {
+    place.config().map_err(|source| NodeError::Config { file: place.file.clone(), source: Box::new(source) })
 }
 
 /// The runtime of the node below `root`; what was said on the command line counts first.

@@ -88,14 +88,18 @@ fn spot<T>(spanned: &Spanned<T>) -> Spot {
 pub(super) fn documents(text: &str) -> Result<Vec<Node>, (Option<Spot>, String)> {
     let options = serde_saphyr::options! {
         budget: serde_saphyr::budget! { max_nodes: 50_000, max_events: 200_000, max_documents: 1024, },
-        alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: 50_000 },
+        alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: 4_096 },
     };
     serde_saphyr::from_multiple_with_options::<Spanned<Tree>>(text, options)
         .map(|documents| documents.into_iter().map(Node::new).collect())
         .map_err(|error| {
             let place = error.location().map(|it| Spot { line: it.line(), column: it.column() });
             let text = error.to_string();
-            (place, crate::cni::error::one_line(text.lines().next().unwrap_or_default(), 300))
+            let first = text.lines().next().unwrap_or_default();
+            // The place is told apart from the message.
+            let behind = first.strip_prefix("error: line ").and_then(|rest| rest.split_once(": "));
+            let message = behind.map_or(first, |(_, message)| message);
+            (place, crate::cni::error::one_line(&format!("not valid YAML: {message}"), 300))
         })
 }
 

@@ -660,7 +660,10 @@ mod tests {
         assert!(error.starts_with("the annotation is not a JSON list: trailing comma"), "{error}");
         // What follows element 17 is not even JSON.
         let error = parse_list(&format!("[{}, \"", list(17))).unwrap_err();
-        assert_eq!(error, "the annotation asks for more than 16 networks: ask for fewer, or have maxNetworks raised");
+        assert_eq!(
+            error,
+            "the annotation asks for more than 16 networks: ask for fewer, or have maxNetworks raised"
+        );
     }
 
     #[test]

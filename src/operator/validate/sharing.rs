@@ -5,6 +5,7 @@ use ipnetwork::IpNetwork;
 
 use super::{Node, Report, Tree};
 use crate::cni::keys;
+use crate::definition::Annotations;
 use crate::name::Namespace;
 use crate::policy::{
     ACCOUNTS_ANNOTATION, IPS_ANNOTATION, MACS_ANNOTATION, NAMESPACES_ANNOTATION, REQUESTS_ANNOTATION, Request,
@@ -32,6 +33,15 @@ pub(super) fn check(metadata: Option<&Node>, report: &mut Report) {
             }
         }
     }
+}
+
+/// All annotations of a definition that are texts.
+pub(super) fn all(metadata: Option<&Node>) -> Annotations {
+    let annotations = metadata.and_then(|metadata| metadata.get("annotations"));
+    let Some(Tree::Map(entries)) = annotations.map(|annotations| &annotations.tree) else {
+        return Annotations::new();
+    };
+    entries.iter().filter_map(|(key, _, value)| Some((key.clone(), value.text()?.to_owned()))).collect()
 }
 
 /// Why a word of a known annotation allows nothing.

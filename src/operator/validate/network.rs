@@ -1,0 +1,85 @@
+//! A conf or conflist: the network as a whole, each plugin, and Braid's own entry, key by key.
+
+use serde_json::{Value, json};
+
+use super::{Node, Report, Spot, Tree};
+use crate::cni::netconf::{Missing, NetconfError, NetworkConfig};
+use crate::config::Config;
+
+/// A conf or conflist; `name` stands in where it has none.
+pub(super) fn check(document: &Node, name: Option<&str>, report: &mut Report) {
+    let before = report.problems.len();
+    check_key(document, "cniVersion", report);
+    check_key(document, "cniVersions", report);
+    if document.get("name").is_some() {
+        check_key(document, "name", report);
+    } else if name.is_none() && document.get("type").is_none_or(|kind| kind.text() != Some("braid")) {
+        report.error(document.spot, NetconfError::NoName.to_string());
+    }
+    let plugins = document.get("plugins");
+    let inline = plugins.is_none().then_some(document);
+    for plugin in plugins.map(Node::elements).unwrap_or_default().iter().chain(inline) {
+        check_plugin(plugin, report);
+    }
+    if report.problems.len() == before {
+        let missing = Missing { name: name.or(Some("x")), ..Missing::default() };
+        let whole = NetworkConfig::read(&document.to_value(), &missing).and_then(NetworkConfig::complete);
+        if let Err(error) = whole {
+            report.error(plugins.map_or(document.spot, |plugins| plugins.spot), error.to_string());
+        }
+    }
+}
+
+/// One key of a network by itself, so that one mistake does not hide another.
+fn check_key(document: &Node, key: &str, report: &mut Report) {
+    let Some(value) = document.get(key) else { return };
+    let mut network = json!({"name": "x", "plugins": [{"type": "x"}]});
+    if let Some(network) = network.as_object_mut() {
+        network.insert(key.to_owned(), value.to_value());
+    }
+    if let Err(error) = NetworkConfig::read(&network, &Missing::default()) {
+        report.error(value.spot, error.to_string());
+    }
+}
+
+fn check_plugin(plugin: &Node, report: &mut Report) {
+    let network = json!({"name": "x", "plugins": [plugin.to_value()]});
+    if let Err(error) = NetworkConfig::read(&network, &Missing::default()) {
+        let kind = plugin.get("type").map_or(plugin.spot, |kind| kind.spot);
+        report.error(kind, error.to_string());
+    }
+    if plugin.get("type").and_then(Node::text) == Some("braid") {
+        check_braid(plugin, report);
+    }
+}
+
+/// Braid's own entry, each key by itself.
+fn check_braid(plugin: &Node, report: &mut Report) {
+    let Tree::Map(entries) = &plugin.tree else { return };
+    for (key, spot, value) in
+        entries.iter().filter(|(key, _, _)| !["name", "type", "plugins"].contains(&key.as_str()))
+    {
+        let before = report.problems.len();
+        if let ("policy", Tree::Map(rules)) = (key.as_str(), &value.tree) {
+            for (rule, spot, value) in rules {
+                check_braids_key(key, json!({rule: value.to_value()}), *spot, value.spot, report);
+            }
+        }
+        if report.problems.len() == before {
+            check_braids_key(key, value.to_value(), *spot, value.spot, report);
+        }
+    }
+}
+
+fn check_braids_key(key: &str, value: Value, at_key: Spot, at_value: Spot, report: &mut Report) {
+    let mut alone = json!({"name": "x", "type": "braid"});
+    if let Some(alone) = alone.as_object_mut() {
+        alone.insert(key.to_owned(), value);
+    }
+    match Config::parse(alone.to_string().as_bytes()) {
+        // Nobody gets what it asks for where the rules cannot be told.
+        Ok(Config { policy: Err(problem), .. }) => report.error(at_value, problem.to_string()),
+        Ok(config) => config.warnings.into_iter().for_each(|warning| report.warning(at_key, warning)),
+        Err(error) => report.error(at_value, error.to_string()),
+    }
+}

@@ -1,0 +1,131 @@
+//! What the annotations of a pod ask for, or of what makes pods: each by itself, each key of an element by
+//! itself, then all together.
+
+use serde_json::{Map, Value, json};
+
+use super::rules::Rules;
+use super::{Node, Report, Spot, Tree, check_json, namespace};
+use crate::name::Namespace;
+use crate::operator::source::documents;
+use crate::pod::{DEFAULT_NETWORK_ANNOTATION, GENIE_ANNOTATION, NETWORKS_ANNOTATION};
+use crate::selection::{self, Limits};
+
+/// Annotations that hold selections.
+const SELECTING: [&str; 2] = [NETWORKS_ANNOTATION, DEFAULT_NETWORK_ANNOTATION];
+
+/// A pod, or an object with a pod's template in it.
+pub(super) fn check(document: &Node, text: &str, rules: &Rules, report: &mut Report) {
+    let template = |node: &Node| node.get("spec").and_then(|spec| spec.get("template")).cloned();
+    let job = document.get("spec").and_then(|spec| spec.get("jobTemplate"));
+    let template = template(document).or_else(|| job.and_then(template));
+    let own = document.get("metadata");
+    let inner = template.as_ref().and_then(|template| template.get("metadata"));
+    let Some(namespace) = namespace(own, report) else { return };
+    for metadata in own.into_iter().chain(inner) {
+        if let Some(annotations) = metadata.get("annotations") {
+            Annotations { annotations, namespace: &namespace, rules, text }.check(report);
+        }
+    }
+}
+
+/// The annotations of one pod.
+struct Annotations<'a> {
+    annotations: &'a Node,
+    namespace: &'a Namespace,
+    rules: &'a Rules,
+    /// The text that they stand in.
+    text: &'a str,
+}
+
+impl Annotations<'_> {
+    fn check(&self, report: &mut Report) {
+        let before = report.problems.len();
+        let mut texts = Map::new();
+        for key in SELECTING.into_iter().chain([GENIE_ANNOTATION]) {
+            let Some(node) = self.annotations.get(key) else { continue };
+            match node.text() {
+                None => report.error(node.spot, format!("annotation {key} must be a text")),
+                Some(value) => {
+                    texts.insert(key.to_owned(), json!(value));
+                    if SELECTING.contains(&key) {
+                        self.check_selections(value, node.spot, report);
+                    }
+                }
+            }
+        }
+        if !report.has_errors_since(before) {
+            let spot = |key: &str| Some(self.annotations.get(key)?.spot);
+            self.rules.check_together(self.namespace, &texts, spot, report);
+        }
+    }
+
+    /// Each element by itself, then the whole, for what elements have with one another.
+    fn check_selections(&self, value: &str, outer: Spot, report: &mut Report) {
+        let mut found = Report::default();
+        if value.trim_start().starts_with('[') && check_json(value, &mut found) {
+            for list in documents(value).unwrap_or_default() {
+                for (at, element) in list.elements().iter().enumerate() {
+                    check_element(at, element, self.namespace, &mut found);
+                }
+            }
+        } else if found.problems.is_empty() {
+            check_words(value, self.namespace, &mut found);
+        }
+        if found.problems.is_empty()
+            && let Err(error) = selection::parse(value, self.namespace, self.rules.limits())
+        {
+            found.error(Spot { line: 1, column: 1 }, error.to_string());
+        }
+        report.within(self.text, outer, found);
+    }
+}
+
+/// The short form, word by word.
+fn check_words(value: &str, namespace: &Namespace, report: &mut Report) {
+    let mut before = 0;
+    for (at, word) in value.split(',').enumerate() {
+        if let Err(error) = selection::parse(word, namespace, Limits::default()) {
+            let blank = word.len() - word.trim_start().len();
+            report.error(spot_behind(value, before + blank), numbered(&error.to_string(), at, None));
+        }
+        before += word.len() + 1;
+    }
+}
+
+/// The place behind so many bytes of a text.
+fn spot_behind(text: &str, bytes: usize) -> Spot {
+    let before = text.get(..bytes).unwrap_or(text);
+    let lines = before.matches('\n').count();
+    let column = before.chars().rev().take_while(|c| *c != '\n').count();
+    let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX).saturating_add(1);
+    Spot { line: number(lines), column: number(column) }
+}
+
+/// An element of the JSON form, each key by itself.
+fn check_element(at: usize, element: &Node, namespace: &Namespace, report: &mut Report) {
+    let alone = |value: &Value| selection::parse(&json!([value]).to_string(), namespace, Limits::default());
+    let before = report.problems.len();
+    if let Tree::Map(entries) = &element.tree {
+        for (key, spot, value) in entries {
+            let mut single = json!({"name": "x"});
+            if let Some(single) = single.as_object_mut() {
+                single.insert(key.clone(), value.to_value());
+            }
+            if let Err(error) = alone(&single) {
+                report.error(*spot, numbered(&error.to_string(), at, Some(namespace)));
+            }
+        }
+    }
+    if report.problems.len() == before
+        && let Err(error) = alone(&element.to_value())
+    {
+        report.error(element.spot, numbered(&error.to_string(), at, None));
+    }
+}
+
+/// The message about a list of one element, with the element's number in its own list, and without the network
+/// that stood in for the element's.
+fn numbered(message: &str, at: usize, stand_in: Option<&Namespace>) -> String {
+    let message = message.replacen("element 1", &format!("element {}", at + 1), 1);
+    stand_in.map_or(message.clone(), |namespace| message.replacen(&format!(" ({namespace}/x)"), "", 1))
+}

@@ -1,0 +1,112 @@
+//! What a node's configuration says of definitions and pods: its policy, its limits, the annotations that it
+//! heeds. Without one, what holds on every node.
+
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use super::{Report, Spot};
+use crate::cni::netconf::{Missing, NetworkConfig};
+use crate::config::{ANNOTATIONS_CAPABILITY, Config};
+use crate::definition::{Annotations, Definition, Source, Standing};
+use crate::name::{DefinitionName, Namespace};
+use crate::operator::node::{self, NodeError};
+use crate::pod::{GENIE_ANNOTATION, Pod};
+use crate::policy;
+use crate::prepare::Wishes;
+use crate::selection::Limits;
+
+/// A node that takes all that some node takes.
+const ANY_NODE: &[u8] =
+    br#"{"cniVersion": "1.0.0", "name": "node", "clusterNetwork": "auto", "genieAnnotation": true}"#;
+
+/// The rules that files are held against.
+#[derive(Debug)]
+pub(super) struct Rules {
+    config: Config,
+    /// Whether it is a node's own, and not the stand-in for all of them.
+    is_known: bool,
+}
+
+/// A definition whose own form is valid.
+pub(super) struct Subject<'a> {
+    pub(super) namespace: Namespace,
+    pub(super) name: DefinitionName,
+    pub(super) annotations: Annotations,
+    /// `spec.config`.
+    pub(super) config: Option<&'a str>,
+}
+
+impl Rules {
+    /// Those of the configuration in `file`; those of every node where there is none.
+    ///
+    /// # Errors
+    /// [`NodeError`].
+    pub(super) fn read(file: Option<&Path>) -> Result<Self, NodeError> {
+        let Some(file) = file else {
+            let config = Config::parse(ANY_NODE);
+            let config = config.map_err(|source| NodeError::Config {
+                file: "the rules of every node".into(),
+                source: Box::new(source),
+            })?;
+            return Ok(Self { config, is_known: false });
+        };
+        Ok(Self { config: node::config_in(file)?, is_known: true })
+    }
+
+    /// How much an annotation may ask for.
+    pub(super) fn limits(&self) -> Limits {
+        Limits { networks: self.config.max_networks }
+    }
+
+    /// Holds a definition against the policy, as one that the cluster's API has: on the node itself it would be
+    /// the administrator's word.
+    pub(super) fn judge(&self, subject: &Subject<'_>, spot: Spot, report: &mut Report) {
+        let Some(definition) = self.definition(subject) else { return };
+        let verdict = policy::judge_definition(&self.config, &subject.namespace, &subject.name, &definition);
+        if let Some(refusal) = verdict.refusal {
+            report.error(spot, refusal.to_string());
+        }
+        for refusal in verdict.would_refuse {
+            let message = format!("policy.mode is \"audit\", or pods would be refused: {refusal}");
+            report.warning(spot, message);
+        }
+    }
+
+    fn definition(&self, subject: &Subject<'_>) -> Option<Definition> {
+        let missing = Missing { name: Some(subject.name.as_str()), version: self.config.version };
+        let config = subject.config.filter(|config| !config.trim().is_empty());
+        // What a file of the node says that has the name is the administrator's word.
+        let text = config.unwrap_or(r#"{"type": "unknown"}"#);
+        Some(Definition {
+            source: Source::Api,
+            standing: if config.is_some() { Standing::Object } else { Standing::EmptyObject },
+            annotations: subject.annotations.clone(),
+            bytes: text.len(),
+            network: NetworkConfig::parse(text, &missing).ok()?,
+        })
+    }
+
+    /// What ADD would say of all annotations of a pod together, at the place of the one that it names. Whether
+    /// the node heeds CNI-Genie's is known only where the node is.
+    pub(super) fn check_together(
+        &self,
+        namespace: &Namespace,
+        annotations: &Map<String, Value>,
+        spot_of: impl Fn(&str) -> Option<Spot>,
+        report: &mut Report,
+    ) {
+        let mut config = self.config.clone();
+        config.runtime_config.insert(ANNOTATIONS_CAPABILITY.to_owned(), Value::Object(annotations.clone()));
+        let pod = Pod { namespace: namespace.clone(), name: String::new(), uid: None };
+        let Err(error) = Wishes::read(&config, &pod, None) else { return };
+        let message = error.to_string();
+        let named = annotations.keys().find(|key| message.starts_with(&format!("annotation {key}: ")));
+        let Some(spot) = named.and_then(|key| spot_of(key)) else { return };
+        if named.is_some_and(|key| key == GENIE_ANNOTATION) && !self.is_known {
+            report.warning(spot, format!("{message} (on a node with \"genieAnnotation\")"));
+        } else {
+            report.error(spot, message);
+        }
+    }
+}

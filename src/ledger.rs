@@ -23,6 +23,7 @@
 //! Files are 0600 in directories of 0700; no symbolic link is followed. What a record means is not
 //! decided here.
 
+mod census;
 pub(crate) mod directory;
 mod error;
 mod journal;
@@ -38,6 +39,7 @@ use std::path::{Path, PathBuf};
 
 use nix::fcntl::OFlag;
 
+pub use census::{Census, Tally};
 pub use error::LedgerError;
 pub use journal::Journal;
 pub use lock::Lock;
@@ -47,7 +49,6 @@ pub use record::{Event, Key, Mode, Moment, Record, RecordPlan, RecordedNetns, St
 use crate::cni::request::ContainerId;
 use crate::deadline::Deadline;
 use crate::file::{FileError, is_missing};
-use crate::plan::Role;
 use crate::signal::Signals;
 
 /// The largest record: sixteen networks of the largest size, with their results, fit.
@@ -64,19 +65,6 @@ pub struct Seen {
     pub path: PathBuf,
     /// What it holds, or why that cannot be read.
     pub record: Result<Record, String>,
-}
-
-/// How much the ledger holds.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Census {
-    /// Attachments of primary networks.
-    pub primary: u64,
-    /// Attachments of extra networks.
-    pub extra: u64,
-    /// Networks that could not be torn down.
-    pub orphans: u64,
-    /// Records that could not be read.
-    pub set_aside: u64,
 }
 
 /// The ledger in its directory. Nothing is created before the first record.
@@ -305,30 +293,6 @@ impl Ledger {
         record_name: impl Fn(&str) -> Option<&str>,
     ) -> Result<Vec<Seen>, LedgerError> {
         Ok(see(directory::list(&self.root, directory)?, record_name))
-    }
-
-    /// Counts what the ledger holds, at the price of reading it.
-    ///
-    /// # Errors
-    /// As [`Ledger::all`].
-    pub fn census(&self) -> Result<Census, LedgerError> {
-        let count = |files: Vec<PathBuf>| u64::try_from(files.len()).unwrap_or(u64::MAX);
-        let mut census = Census {
-            orphans: count(directory::list(&self.root, &self.orphans())?),
-            set_aside: count(self.set_aside_files()?),
-            ..Census::default()
-        };
-        for path in directory::list(&self.root, &self.records())? {
-            // One that goes meanwhile is gone, and one that cannot be read is the next call's to set aside.
-            let roles = read_bounded(&path).ok().and_then(|bytes| record::roles(&bytes));
-            for role in roles.unwrap_or_default() {
-                match role {
-                    Role::Primary => census.primary += 1,
-                    Role::Extra => census.extra += 1,
-                }
-            }
-        }
-        Ok(census)
     }
 
     /// The files of records that were set aside.

@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! <metricsFile>            the counts, in Prometheus's text format; what was counted so far is read from it
-//! .<its name>.lock         held from the reading to the rename, so that no count is lost; empty
+//! .<its name>.lock         held from the reading to the rename, so that no count is lost; what was read of records
+//!                          is kept in it, so that the next count reads those alone that have changed
 //! ```
 //!
 //! A call never fails for it, and waits for no lock longer than `PATIENCE`. A file that is not ours, a link
@@ -13,7 +14,7 @@
 mod exposition;
 
 use std::fs::{File, OpenOptions, Permissions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -26,12 +27,14 @@ pub use exposition::Counts;
 use crate::deadline::Deadline;
 use crate::event::Outcome;
 use crate::file::FileError;
-use crate::ledger::{Census, directory};
+use crate::ledger::{Census, Tally, directory};
 
 /// How long a call waits for others that count.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// The largest file that is read: ours has some 10 KiB.
 const MAX_BYTES: u64 = 256 << 10;
+/// The same for the lock: thousands of records have room.
+const MAX_TALLY_BYTES: u64 = 4 << 20;
 
 /// Why a call was not counted.
 #[derive(Debug, thiserror::Error)]
@@ -66,18 +69,30 @@ pub struct Observation {
 pub fn count(
     path: &Path,
     observation: Observation,
-    gauges: impl FnOnce() -> Option<Census>,
+    gauges: impl FnOnce(&mut Tally) -> Option<Census>,
 ) -> Result<(), MetricsError> {
     let (Some(parent), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
         return Err(MetricsError::Foreign(path.to_owned()));
     };
-    let _lock = lock(&parent.join(format!(".{name}.lock")))?;
+    let mut lock = lock(&parent.join(format!(".{name}.lock")))?;
     let mut counts = read(path)?;
     counts.add(observation);
-    if let Some(gauges) = gauges() {
-        counts.gauges = gauges;
-    }
+    counts.gauges = look(&mut lock, gauges).unwrap_or(counts.gauges);
     Ok(replace(parent, name, &counts.to_string()).map_err(FileError::of("write", path))?)
+}
+
+/// Has the gauges looked at with what is known from earlier, and keeps what is known then. That can be read anew
+/// at any time, so a file that cannot be read or written costs nothing but that.
+fn look(file: &mut File, gauges: impl FnOnce(&mut Tally) -> Option<Census>) -> Option<Census> {
+    let mut before = Vec::new();
+    let _ = file.take(MAX_TALLY_BYTES).read_to_end(&mut before);
+    let mut tally = Tally::decode(&before);
+    let census = gauges(&mut tally)?;
+    let after = tally.encode();
+    if after != before {
+        let _ = file.rewind().and_then(|()| file.set_len(0)).and_then(|()| file.write_all(&after));
+    }
+    Some(census)
 }
 
 /// Neither through a link, nor waiting for a FIFO's other end.
@@ -87,7 +102,7 @@ fn flags() -> i32 {
 
 fn lock(path: &Path) -> Result<Flock<File>, MetricsError> {
     let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(false).mode(0o600).custom_flags(flags());
+    options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(flags());
     let mut file = options.open(path).map_err(FileError::of("open", path))?;
     let deadline = Deadline::after(PATIENCE);
     let mut pause = Duration::from_micros(500);

@@ -1,5 +1,5 @@
 use std::fs::File;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{DirBuilderExt, FileExt, FileTypeExt, MetadataExt, PermissionsExt, symlink};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -575,4 +575,39 @@ fn a_plan_that_could_not_be_read_back_is_not_written() {
     assert!(state.ledger.create(deep).is_err());
     assert!(!state.ledger.has(&key("c1", "eth0")));
     assert_eq!(state.names("records"), Vec::<String>::new());
+}
+
+#[test]
+fn a_count_reads_what_has_changed_and_nothing_else() {
+    let state = State::new();
+    let census = |tally: &mut Tally| {
+        let Census { primary, extra, orphans, set_aside } = state.ledger.census(tally).unwrap();
+        (primary, extra, orphans, set_aside)
+    };
+    let mut tally = Tally::default();
+    assert_eq!(census(&mut tally), (0, 0, 0, 0));
+    for container in ["c1", "c2"] {
+        state.ledger.create(plan_of(key(container, "eth0"))).unwrap();
+    }
+    assert_eq!(census(&mut tally), (0, 4, 0, 0));
+    let mut tally = Tally::decode(&tally.encode());
+    // What no change shows is not read again.
+    let path = state.root.join("records/c1@eth0");
+    let (content, modified) = (std::fs::read(&path).unwrap(), path.metadata().unwrap().modified().unwrap());
+    let file = File::options().write(true).open(&path).unwrap();
+    file.write_all_at(&vec![b'x'; content.len()], 0).unwrap();
+    file.set_modified(modified).unwrap();
+    assert_eq!(census(&mut tally), (0, 4, 0, 0));
+    file.write_all_at(&content, 0).unwrap();
+    // A call that was killed has changed one and counted nothing; another record is gone, and one is new.
+    state.ledger.journal(&key("c1", "eth0")).unwrap().append(&Event::Gone(0)).unwrap();
+    state.ledger.remove(&key("c2", "eth0")).unwrap();
+    state.ledger.create(plan_of(key("c3", "eth0"))).unwrap();
+    assert_eq!(census(&mut tally), (0, 3, 0, 0));
+    assert_eq!(census(&mut Tally::default()), (0, 3, 0, 0), "the same as from nothing");
+    let whole = tally.encode();
+    for length in 0..whole.len() {
+        assert_eq!(Tally::decode(&whole[..length]), Tally::default(), "cut at {length}");
+    }
+    assert_eq!(Tally::decode(&whole), tally);
 }

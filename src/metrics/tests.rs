@@ -7,7 +7,7 @@ fn observation(verb: &'static str, outcome: Outcome, milliseconds: u64) -> Obser
 }
 
 fn success(path: &Path) -> Result<(), MetricsError> {
-    count(path, observation("ADD", Outcome::Success, 12), || None)
+    count(path, observation("ADD", Outcome::Success, 12), |_| None)
 }
 
 fn sample(text: &str, name: &str) -> String {

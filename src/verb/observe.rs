@@ -8,7 +8,7 @@ use crate::cni::error::Error;
 use crate::cni::request::{Request, Verb};
 use crate::config::Config;
 use crate::event::{Event, Outcome};
-use crate::ledger::Census;
+use crate::ledger::{Census, Tally};
 use crate::metrics::{self, Observation};
 
 /// Whether anybody watches. A Braid that was started by a Braid is not the runtime's call.
@@ -25,16 +25,16 @@ pub(super) fn observe(session: &Session<'_>, error: Option<&Error>, took: Durati
     if let Some(path) = &config.metrics_file {
         let outcome = Outcome::of(error);
         let observation = Observation { verb: verb.command().as_str(), outcome, took };
-        if let Err(problem) = metrics::count(path, observation, || census(session)) {
+        if let Err(problem) = metrics::count(path, observation, |tally| census(session, tally)) {
             log::warn!("the call is not counted: {problem}");
         }
     }
 }
 
 /// What the ledger holds now; nothing new where the verb changes none of it.
-fn census(session: &Session<'_>) -> Option<Census> {
+fn census(session: &Session<'_>, tally: &mut Tally) -> Option<Census> {
     match session.request.verb {
-        Verb::Add(_) | Verb::Del(_) | Verb::Gc => session.ledger.census().ok(),
+        Verb::Add(_) | Verb::Del(_) | Verb::Gc => session.ledger.census(tally).ok(),
         Verb::Check(_) | Verb::Status | Verb::Version => None,
     }
 }

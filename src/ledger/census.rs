@@ -1,0 +1,97 @@
+//! How much the ledger holds, without reading every record at every count.
+
+use std::collections::BTreeMap;
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::record::{decode_line, encode_line, roles};
+use super::{Ledger, LedgerError, directory, name_of, read_bounded};
+use crate::plan::Role;
+
+/// How much the ledger holds.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Census {
+    /// Attachments of primary networks.
+    pub primary: u64,
+    /// Attachments of extra networks.
+    pub extra: u64,
+    /// Networks that could not be torn down.
+    pub orphans: u64,
+    /// Records that could not be read.
+    pub set_aside: u64,
+}
+
+/// What earlier counts have read, by the names of the records' files. One is read again where its file has changed
+/// since; so whatever a call has done that was killed before it could count, the next count is right.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct Tally(BTreeMap<String, Counted>);
+
+/// What a record holds, primary and extra networks, in this version of its file.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+struct Counted(Version, u64, u64);
+
+/// Inode, size and time of change, in seconds and nanoseconds.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+struct Version(u64, u64, i64, i64);
+
+impl Version {
+    fn of(metadata: &Metadata) -> Self {
+        Self(metadata.ino(), metadata.size(), metadata.mtime(), metadata.mtime_nsec())
+    }
+}
+
+impl Counted {
+    /// One that goes meanwhile is gone, and one that cannot be read is the next call's to set aside.
+    fn read(path: &Path, version: Version) -> Self {
+        let roles = read_bounded(path).ok().and_then(|bytes| roles(&bytes)).unwrap_or_default();
+        let count = |role| u64::try_from(roles.iter().filter(|it| **it == role).count()).unwrap_or(u64::MAX);
+        Self(version, count(Role::Primary), count(Role::Extra))
+    }
+}
+
+impl Tally {
+    /// What [`Tally::encode`] has written; nothing where that is not whole.
+    pub fn decode(bytes: &[u8]) -> Self {
+        decode_line(bytes).and_then(|json| serde_json::from_slice(json).ok()).unwrap_or_default()
+    }
+
+    /// One line with its checksum.
+    pub fn encode(&self) -> Vec<u8> {
+        serde_json::to_vec(self).ok().and_then(|json| encode_line(&json).ok()).unwrap_or_default()
+    }
+}
+
+impl Ledger {
+    /// Counts what the ledger holds, at the price of a look at each record and of reading those that have changed
+    /// since `tally` was written, which is brought up to date.
+    ///
+    /// # Errors
+    /// As [`Ledger::all`].
+    pub fn census(&self, tally: &mut Tally) -> Result<Census, LedgerError> {
+        let count = |directory: &Path| -> Result<u64, LedgerError> {
+            Ok(u64::try_from(directory::list(&self.root, directory)?.len()).unwrap_or(u64::MAX))
+        };
+        let mut census = Census {
+            orphans: count(&self.orphans())?,
+            set_aside: count(&self.aside())?,
+            ..Census::default()
+        };
+        let files = directory::list(&self.root, &self.records())?;
+        let mut known = std::mem::take(&mut tally.0);
+        for path in files {
+            // Looked at before it is read: one that changes between the two is read again next time.
+            let Ok(metadata) = path.symlink_metadata() else { continue };
+            let (name, version) = (name_of(&path), Version::of(&metadata));
+            let counted = known.remove(&name).filter(|counted| counted.0 == version);
+            let counted = counted.unwrap_or_else(|| Counted::read(&path, version));
+            census.primary += counted.1;
+            census.extra += counted.2;
+            tally.0.insert(name, counted);
+        }
+        Ok(census)
+    }
+}

@@ -207,13 +207,15 @@ fn an_extra_network_that_resists_for_too_long_becomes_an_orphan_that_gc_tries_ag
 }
 
 /// What was counted is changed in the pod's record, as another clock or another boot would have left it.
-fn rewrite_events(node: &Node, pod: &Pod<'_>, change: impl Fn(&mut Value)) {
+fn set_in_events(node: &Node, pod: &Pod<'_>, pointer: &str, value: Value) {
     let file = node.path("state/records").join(format!("{}@eth0", pod.container));
     let content = fs::read_to_string(&file).unwrap();
     let (plan, events) = content.split_once('\n').unwrap();
     let rewritten = events.lines().map(|line| {
         let mut event: Value = serde_json::from_str(line.split_once(' ').unwrap().1).unwrap();
-        change(&mut event);
+        if let Some(known) = event.pointer_mut(pointer) {
+            *known = value.clone();
+        }
         let event = event.to_string();
         format!("{:08x} {event}\n", crc32fast::hash(event.as_bytes()))
     });
@@ -226,13 +228,7 @@ fn a_clock_that_is_set_neither_gives_a_network_up_nor_keeps_it() {
     let pod = pod_with_both(&node);
     node.script("blue", failing(77, "switch is away"));
     let del = |limit: &str| pod.del().with(json!({"deleteGiveUp": limit})).run();
-    let set = |pointer: &str, value: Value| {
-        rewrite_events(&node, &pod, |event| {
-            if let Some(known) = event.pointer_mut(pointer) {
-                *known = value.clone();
-            }
-        });
-    };
+    let set = |pointer, value| set_in_events(&node, &pod, pointer, value);
     del("15m").assert_error(77, ["switch is away"]);
     // The clock goes forward by fifty years, then back by a hundred.
     set("/failing", json!(1));
@@ -359,9 +355,8 @@ fn del_waits_for_an_add_that_is_under_way() {
     assert_eq!(node.state("records"), NOTHING);
 }
 
-#[test]
-fn del_of_a_pod_that_multus_started() {
-    let node = node();
+/// A pod with a primary, `lan` and `wan`, of which Multus alone knows.
+fn pod_of_multus(node: &Node) -> Pod<'_> {
     let pod = node.pod("team-a", "web");
     pod.ip("link add net1 type bridge");
     let encode = |config: Value| base64::engine::general_purpose::STANDARD.encode(config.to_string());
@@ -373,16 +368,59 @@ fn del_of_a_pod_that_multus_started() {
         {"Conf": {"name": "wan"}, "Name": "red", "ifnameRequest": "data0", "Bytes": encode(red)},
     ]);
     node.write(&format!("state/{}", pod.container), &cache.to_string());
+    pod
+}
+
+#[test]
+fn del_of_a_pod_that_multus_started() {
+    let node = node();
+    let pod = pod_of_multus(&node);
     node.script("red", failing(77, "away"));
     let del = || node.call("DEL", node.delegating()).of_pod(&pod).run();
     del().assert_error(77, ["away"]);
-    assert!(node.path("state").join(&pod.container).exists(), "the record stays until all is gone");
-    node.script("red", json!({}));
-    node.forget_calls();
-    del().assert_success();
     assert_eq!(node.calls_in_order(), ["DEL red data0", "DEL blue net1", "DEL primary eth0"]);
     assert_eq!(node.only_call("DEL", "blue").stdin()["name"], "lan");
     assert_eq!(pod.links(), NOTHING);
+    assert!(!node.path("state").join(&pod.container).exists(), "multus would tear down again what is gone");
+    assert_eq!(node.state("records").len(), 1, "a record stays until all is gone");
+    node.script("red", json!({}));
+    node.forget_calls();
+    del().assert_success();
+    assert_eq!(node.calls_in_order(), ["DEL red data0"]);
+    assert_eq!(node.state("records"), NOTHING);
+}
+
+#[test]
+fn an_extra_network_of_a_pod_that_multus_started_is_given_up_as_any_other() {
+    let node = node();
+    let pod = pod_of_multus(&node);
+    node.script("red", failing(77, "away"));
+    let del = |limit: &str| {
+        node.call("DEL", node.delegating()).with(json!({"deleteGiveUp": limit})).of_pod(&pod).run()
+    };
+    del("15m").assert_error(77, ["away"]);
+    set_in_events(&node, &pod, "/resisting/uptime", json!(0));
+    del("1s").assert_success();
+    assert_eq!((node.state("records").len(), node.state("orphans").len()), (0, 1));
+    node.script("red", json!({}));
+    node.forget_calls();
+    node.call("GC", node.delegating()).with(valid_attachments(json!([]))).run().assert_success();
+    assert_eq!(node.calls_in_order(), ["DEL red data0"]);
+    assert_eq!(node.state("orphans"), NOTHING);
+}
+
+/// Where no record can be written, Multus's own is gone by, and stays as long as something is left.
+#[test]
+fn del_of_a_pod_that_multus_started_with_no_place_for_a_record() {
+    let node = node();
+    let pod = pod_of_multus(&node);
+    node.write("state/records", "no directory");
+    node.script("red", failing(77, "away"));
+    let del = || node.call("DEL", node.delegating()).of_pod(&pod).run();
+    del().assert_error(77, ["away"]);
+    assert!(node.path("state").join(&pod.container).exists());
+    node.script("red", json!({}));
+    del().assert_success();
     assert!(!node.path("state").join(&pod.container).exists());
 }
 

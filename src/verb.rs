@@ -1,6 +1,7 @@
 //! The runtime's verbs, each as the list of its steps.
 
 mod add;
+mod adoption;
 mod check;
 mod del;
 mod gc;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{Session, boot_id, key_of, moment, netns_at, now};
+use super::{Session, adoption, boot_id, key_of, moment, netns_at, now};
 use crate::attach::{AttachError, Place};
 use crate::cni::error::{Code, Error};
 use crate::cni::request::Sandbox;
@@ -28,16 +28,24 @@ pub(super) fn del(session: &mut Session<'_>, sandbox: &Sandbox) -> Result<(), Er
     // Stopping halfway would leave more behind than going on, which ends within the limit.
     session.delegates.signals().ignore_stop();
     // A DEL of a pod that asked for nothing costs a few looks, and no lock.
+    let mut cache = None;
     if !session.ledger.has_traces(&key_of(sandbox)) {
-        return without_record(session, sandbox, deadline).map_err(about);
+        cache = multus_cache::find(&session.config.state_dir, &sandbox.container);
+        if cache.is_none() {
+            return without_record(session, sandbox, None, deadline).map_err(about);
+        }
     }
     let _lock = lock(session, sandbox, deadline).map_err(about)?;
-    match session.ledger.read(&key_of(sandbox)) {
+    let record = session.ledger.read(&key_of(sandbox));
+    if let Ok(None) | Err(LedgerError::Unreadable { .. }) = record {
+        cache = cache.or_else(|| multus_cache::find(&session.config.state_dir, &sandbox.container));
+    }
+    match record {
         Ok(Some(record)) => tear_down(session, &record, &sandbox.netns, deadline).map_err(about),
-        Ok(None) => without_record(session, sandbox, deadline).map_err(about),
+        Ok(None) => without_record(session, sandbox, cache, deadline).map_err(about),
         Err(error @ LedgerError::Unreadable { .. }) => {
             log::error!("{error}; what it held is left to GC, and to whoever reads it");
-            without_record(session, sandbox, deadline).map_err(about)
+            without_record(session, sandbox, cache, deadline).map_err(about)
         }
         Err(error) => Err(about(error.into())),
     }
@@ -195,9 +203,25 @@ pub(super) fn living_netns(record: &Record, given: &str) -> String {
 
 /// A pod without a record: it asked for nothing, its ADD failed, it is gone already, or it is older than
 /// Braid's installation. The primary's DEL is harmless in each case; what Multus attached is in Multus's cache.
-fn without_record(session: &mut Session<'_>, sandbox: &Sandbox, deadline: Deadline) -> Result<(), Error> {
-    let cache = multus_cache::find(&session.config.state_dir, &sandbox.container);
-    let remembered = unrecorded(session, sandbox, cache.as_ref())?;
+fn without_record(
+    session: &mut Session<'_>,
+    sandbox: &Sandbox,
+    cache: Option<MultusCache>,
+    deadline: Deadline,
+) -> Result<(), Error> {
+    let recalled = cache.as_ref().map(|cache| recall(session, sandbox, cache)).unwrap_or_default();
+    let known = recalled.len();
+    let remembered = unrecorded(session, sandbox, recalled)?;
+    // A primary that the configuration has added is looked up anew at each DEL, and stays out of records.
+    if let Some(cache) = &cache
+        && (1..=known).contains(&remembered.len())
+    {
+        match adoption::adopt(session, sandbox, cache, &remembered, deadline.share(4)) {
+            Ok(Some(record)) => return tear_down(session, &record, &sandbox.netns, deadline),
+            Ok(None) => {}
+            Err(error) => log::warn!("{error}"),
+        }
+    }
     let netns = netns_at(&sandbox.netns).ok().flatten().map(|_| sandbox.netns.as_str()).unwrap_or_default();
     let mut failures = Vec::new();
     for (left, Remembered { attachment, result }) in remembered.iter().enumerate().rev() {
@@ -220,9 +244,9 @@ fn without_record(session: &mut Session<'_>, sandbox: &Sandbox, deadline: Deadli
 fn unrecorded(
     session: &Session<'_>,
     sandbox: &Sandbox,
-    cache: Option<&MultusCache>,
+    recalled: Vec<Remembered>,
 ) -> Result<Vec<Remembered>, Error> {
-    let mut found = cache.map(|cache| recall(session, sandbox, cache)).unwrap_or_default();
+    let mut found = recalled;
     if !session.config.is_delegating() {
         found.retain(|remembered| remembered.attachment.role == Role::Extra);
         return Ok(found);

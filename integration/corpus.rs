@@ -39,6 +39,16 @@ fn annotations() {
 }
 
 #[test]
+fn answers_of_the_api() {
+    replay("api_answer");
+}
+
+#[test]
+fn choices_of_genie() {
+    replay("genie");
+}
+
+#[test]
 fn configurations() {
     replay("configuration");
 }
@@ -66,6 +76,16 @@ fn manifests() {
 #[test]
 fn multus_caches() {
     replay("multus_cache");
+}
+
+#[test]
+fn pod_resources() {
+    replay("pod_resources");
+}
+
+#[test]
+fn prev_results() {
+    replay("prev_result");
 }
 
 #[test]

@@ -8,6 +8,7 @@
 //! clear answer.
 
 mod access;
+pub mod answer;
 mod connection;
 mod credential;
 mod daemon_set;
@@ -30,8 +31,6 @@ use k8s_openapi::api::events::v1::Event;
 use kube::Resource;
 use kube::core::params::{GetParams, ListParams, Patch, PatchParams, PostParams};
 use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::runtime::{Builder, Runtime};
 
@@ -54,8 +53,6 @@ const DEFINITIONS: &str = "network-attachment-definitions.k8s.cni.cncf.io";
 const DAEMON_SETS: &str = "daemonsets.apps";
 /// What a service account's tokens are asked of.
 const TOKENS: &str = "serviceaccounts/token";
-/// The largest definition that is read: etcd keeps none that is much larger.
-const MAX_DEFINITION_BYTES: usize = 1 << 20;
 /// The most names that are asked for.
 const MAX_NAMES: u32 = 500;
 /// The limit for an event: nobody waits long for one.
@@ -200,7 +197,9 @@ impl Cluster {
         distinct.sort();
         distinct.dedup();
         let questions = distinct.iter().map(|(namespace, name)| definition_question(namespace, name));
-        let answers = self.ask_all(&questions.collect::<Vec<_>>(), Patience::Usual, read_definition);
+        let answers = self.ask_all(&questions.collect::<Vec<_>>(), Patience::Usual, |question, body| {
+            answer::definition(&question.namespace, &question.name, body)
+        });
         let found: BTreeMap<_, _> = distinct.into_iter().zip(answers).collect();
         wanted.iter().filter_map(|wanted| found.get(wanted).cloned()).collect()
     }
@@ -221,8 +220,7 @@ impl Cluster {
                 .list_metadata(&ListParams::default().limit(MAX_NAMES))
                 .map_err(|error| error.to_string()),
         };
-        let list: List = self.ask(&question, Patience::Little, |_, body| read(body))?;
-        Ok(list.items.into_iter().map(|item| item.metadata.name).collect())
+        self.ask(&question, Patience::Little, |_, body| answer::names(body))
     }
 
     /// A pod. Needs the optional right to get pods.
@@ -239,14 +237,8 @@ impl Cluster {
             what,
             request: pods_path(namespace).get(name, &GetParams::default()).map_err(|error| error.to_string()),
         };
-        let pod: Object<PodSpec> = self.ask(&question, Patience::Usual, read_pod)?;
-        let spec = pod.spec.unwrap_or_default();
-        Ok(ClusterPod {
-            uid: pod.metadata.uid,
-            annotations: pod.metadata.annotations.unwrap_or_default(),
-            service_account: spec.service_account_name,
-            node_name: spec.node_name,
-            deletion: pod.metadata.deletion_timestamp.is_some(),
+        self.ask(&question, Patience::Usual, |question, body| {
+            answer::pod(&question.namespace, &question.name, body)
         })
     }
 
@@ -447,146 +439,13 @@ fn metadata_only(mut request: Request<Vec<u8>>) -> Request<Vec<u8>> {
     request
 }
 
-/// An object of the API, as far as Braid reads one.
-#[derive(Deserialize)]
-struct Object<S> {
-    metadata: Metadata,
-    #[serde(default = "Option::default")]
-    spec: Option<S>,
-}
-
-#[derive(Deserialize)]
-struct List {
-    items: Vec<Object<Empty>>,
-}
-
-#[derive(Deserialize)]
-struct Empty {}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Metadata {
-    name: String,
-    #[serde(default)]
-    namespace: String,
-    #[serde(default)]
-    uid: String,
-    #[serde(default)]
-    resource_version: String,
-    #[serde(default)]
-    annotations: Option<BTreeMap<String, String>>,
-    #[serde(default)]
-    deletion_timestamp: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct DefinitionSpec {
-    #[serde(default)]
-    config: Option<String>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct PodSpec {
-    #[serde(default)]
-    service_account_name: Option<String>,
-    #[serde(default)]
-    node_name: Option<String>,
-}
-
-fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
-    serde_json::from_slice(body).map_err(|error| one_line(&error.to_string(), 300))
-}
-
-/// Whether the answer is the object that was asked for: whatever stands between us and the API may mix
-/// answers up, and one tenant's network must never become the other's.
-fn check_answer(question: &Question, answer: &Metadata) -> Result<(), String> {
-    if answer.namespace == question.namespace && answer.name == question.name {
-        return Ok(());
-    }
-    Err(one_line(&format!("it is \"{}/{}\"", answer.namespace, answer.name), 400))
-}
-
 fn stopped(question: &Question) -> ClusterError {
     ClusterError::Stopped { what: question.what.clone() }
-}
-
-fn read_pod(question: &Question, body: &[u8]) -> Result<Object<PodSpec>, String> {
-    let pod: Object<PodSpec> = read(body)?;
-    check_answer(question, &pod.metadata)?;
-    Ok(pod)
-}
-
-fn read_definition(question: &Question, body: &[u8]) -> Result<ClusterDefinition, String> {
-    if body.len() > MAX_DEFINITION_BYTES {
-        return Err("a definition is at most 1 MiB".to_owned());
-    }
-    let object: Object<DefinitionSpec> = read(body)?;
-    check_answer(question, &object.metadata)?;
-    let config = object.spec.and_then(|spec| spec.config);
-    Ok(ClusterDefinition {
-        namespace: object
-            .metadata
-            .namespace
-            .parse()
-            .map_err(|error| format!("metadata.namespace: {error}"))?,
-        name: object.metadata.name.parse().map_err(|error| format!("metadata.name: {error}"))?,
-        config: config.filter(|config| !config.trim().is_empty()),
-        annotations: object.metadata.annotations.unwrap_or_default(),
-        resource_version: object.metadata.resource_version,
-    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn read(namespace: &str, name: &str, body: &[u8]) -> Result<ClusterDefinition, String> {
-        read_definition(&definition_question(&namespace.parse().unwrap(), &name.parse().unwrap()), body)
-    }
-
-    #[test]
-    fn a_definition_is_read_with_and_without_a_spec() {
-        let definition = read(
-            "team-a",
-            "blue",
-            br#"{"apiVersion": "k8s.cni.cncf.io/v1", "kind": "NetworkAttachmentDefinition",
-                "metadata": {"name": "blue", "namespace": "team-a", "resourceVersion": "7",
-                             "annotations": {"k8s.v1.cni.cncf.io/resourceName": "example.com/nic"},
-                             "managedFields": [{"manager": "kubectl"}]},
-                "spec": {"config": "{}", "other": 1}}"#,
-        )
-        .unwrap();
-        assert_eq!((definition.config.as_deref(), definition.resource_version.as_str()), (Some("{}"), "7"));
-        assert_eq!(definition.annotations.len(), 1);
-        for spec in ["", r#", "spec": null"#, r#", "spec": {}"#, r#", "spec": {"config": " "}"#] {
-            let text = format!(r#"{{"metadata": {{"name": "a", "namespace": "b"}}{spec}}}"#);
-            assert_eq!(read("b", "a", text.as_bytes()).unwrap().config, None, "{spec}");
-        }
-    }
-
-    #[test]
-    fn other_answers_are_no_definition() {
-        for text in [
-            "",
-            "<html>",
-            "{}",
-            "[]",
-            r#"{"metadata": {"name": "../x", "namespace": "b"}}"#,
-            r#"{"metadata": {"name": "a", "namespace": ""}}"#,
-            r#"{"metadata": {"name": "a", "namespace": "b"}, "spec": {"config": {"type": "x"}}}"#,
-        ] {
-            assert!(read("b", "a", text.as_bytes()).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn another_object_is_not_the_one_that_was_asked_for() {
-        let answer = br#"{"metadata": {"name": "red", "namespace": "team-b"}, "spec": {"config": "{}"}}"#;
-        assert_eq!(read("team-a", "red", answer), Err("it is \"team-b/red\"".to_owned()));
-        assert_eq!(read("team-b", "blue", answer), Err("it is \"team-b/red\"".to_owned()));
-        assert!(read("team-b", "red", answer).is_ok());
-    }
 
     #[test]
     fn names_that_no_pod_has_never_become_a_path() {

@@ -7,12 +7,16 @@
 #![allow(unreachable_pub, reason = "as a module of the tests it is private, as a library it is not")]
 
 mod annotation;
+mod api_answer;
 mod configuration;
 mod definition;
 mod delegate;
 mod device_info;
+mod genie;
 mod manifest;
 mod multus_cache;
+mod pod_resources;
+mod prev_result;
 mod record;
 mod request;
 mod result;
@@ -24,12 +28,16 @@ use braid::cni::error::{Code, Error};
 use braid::cni::version::Version;
 
 pub use annotation::annotation;
+pub use api_answer::api_answer;
 pub use configuration::configuration;
 pub use definition::definition;
 pub use delegate::delegate;
 pub use device_info::device_info;
+pub use genie::genie;
 pub use manifest::manifest;
 pub use multus_cache::multus_cache;
+pub use pod_resources::pod_resources;
+pub use prev_result::prev_result;
 pub use record::record;
 pub use request::request;
 pub use result::result;
@@ -38,14 +46,18 @@ pub use result::result;
 pub type Target = fn(&[u8]);
 
 /// Every target by its name: that of its executable, and of its directory in `corpus`.
-pub const TARGETS: [(&str, Target); 10] = [
+pub const TARGETS: [(&str, Target); 14] = [
     ("annotation", annotation),
+    ("api_answer", api_answer),
     ("configuration", configuration),
     ("definition", definition),
     ("delegate", delegate),
     ("device_info", device_info),
+    ("genie", genie),
     ("manifest", manifest),
     ("multus_cache", multus_cache),
+    ("pod_resources", pod_resources),
+    ("prev_result", prev_result),
     ("record", record),
     ("request", request),
     ("result", result),

@@ -4,8 +4,9 @@ use k8s_openapi::api::apps::v1::DaemonSet;
 use kube::Resource;
 use kube::core::params::GetParams;
 
+use super::answer::{self, Empty};
 use super::question::Question;
-use super::{Cluster, ClusterError, DAEMON_SETS, Empty, Object, Patience, check_answer, metadata_only, read};
+use super::{Cluster, ClusterError, DAEMON_SETS, Patience, metadata_only};
 use crate::name::NamespacedName;
 
 impl Cluster {
@@ -27,8 +28,7 @@ impl Cluster {
             request: request.map(metadata_only).map_err(|error| error.to_string()),
         };
         let found = self.ask(&question, Patience::Great, |question, body| {
-            let object: Object<Empty> = read(body)?;
-            check_answer(question, &object.metadata)?;
+            let object = answer::object::<Empty>(&question.namespace, &question.name, body)?;
             Ok(object.metadata.deletion_timestamp.is_some())
         });
         match found {

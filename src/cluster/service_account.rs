@@ -9,8 +9,9 @@ use kube::Resource;
 use kube::core::params::PostParams;
 use secrecy::SecretString;
 
+use super::answer;
 use super::question::Question;
-use super::{Cluster, ClusterError, Patience, TOKENS, read};
+use super::{Cluster, ClusterError, Patience, TOKENS};
 use crate::name::NamespacedName;
 
 impl Cluster {
@@ -42,7 +43,7 @@ impl Cluster {
         };
         self.ask(&question, Patience::Great, |_, body| {
             // What the parser says would quote the token.
-            let issued: TokenRequest = read(body).map_err(|_| "it is no TokenRequest".to_owned())?;
+            let issued: TokenRequest = answer::read(body).map_err(|_| "it is no TokenRequest".to_owned())?;
             let token = issued.status.map(|status| status.token).filter(|token| !token.trim().is_empty());
             token.map(SecretString::from).ok_or_else(|| "it holds no token".to_owned())
         })

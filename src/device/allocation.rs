@@ -1,6 +1,6 @@
 //! The devices of one pod, and who has got which: one bookkeeping for all its networks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
@@ -152,11 +152,32 @@ impl Allocation {
         pod: &str,
         limit: Duration,
     ) -> Result<Self, DeviceError> {
+        Self::of_answer(namespace, pod, kubelet::containers_of(socket, namespace, pod, limit))
+    }
+
+    /// Reads the same from an answer of the kubelet's `List` as it is on the wire.
+    ///
+    /// # Errors
+    /// [`DeviceError::Kubelet`].
+    pub fn in_list(answer: &[u8], namespace: &Namespace, pod: &str) -> Result<Self, DeviceError> {
+        Self::of_answer(namespace, pod, kubelet::containers_in_bytes(answer, namespace, pod))
+    }
+
+    fn of_answer(
+        namespace: &Namespace,
+        pod: &str,
+        answer: Result<Vec<ContainerResources>, KubeletError>,
+    ) -> Result<Self, DeviceError> {
         let label = format!("{namespace}/{pod}");
-        match kubelet::containers_of(socket, namespace, pod, limit) {
+        match answer {
             Ok(containers) => Ok(Self::new(label, &containers)),
             Err(source) => Err(DeviceError::Kubelet { pod: label, source: Box::new(source) }),
         }
+    }
+
+    /// The resources that the pod has devices of.
+    pub fn resources(&self) -> BTreeSet<&str> {
+        self.devices.iter().flat_map(|device| &device.resources).map(String::as_str).collect()
     }
 
     fn new(pod: String, containers: &[ContainerResources]) -> Self {

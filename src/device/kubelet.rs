@@ -188,17 +188,15 @@ impl Kubelet {
         namespace: &Namespace,
         pod: &str,
     ) -> Result<Vec<ContainerResources>, KubeletError> {
-        let is_asked = |found: &PodResources| found.namespace == namespace.as_str() && found.name == pod;
         match self.get(namespace, pod).await {
-            Ok(Some(found)) if is_asked(&found) => return Ok(found.containers),
+            Ok(Some(found)) if is_pod(&found, namespace, pod) => return Ok(found.containers),
             Ok(_) => {}
             Err(Failure::Of(error)) => return Err(error),
             Err(Failure::Refused(status)) => {
                 log::debug!("the kubelet does not answer PodResources Get, asking List: {status}");
             }
         }
-        let listed = self.list().await?;
-        only_one(listed.into_iter().filter(is_asked).collect())
+        containers_in(self.list().await?, namespace, pod)
     }
 
     async fn get(&mut self, namespace: &Namespace, pod: &str) -> Result<Option<PodResources>, Failure> {
@@ -280,6 +278,35 @@ fn refused(method: &'static str, status: &Status) -> KubeletError {
 fn broken(method: &'static str, error: &dyn std::error::Error) -> KubeletError {
     let cause = std::iter::successors(Some(error), |error| error.source()).last().unwrap_or(error);
     KubeletError::Broken { method, problem: Quoted::text(&cause.to_string()) }
+}
+
+/// What the containers of a pod have in an answer of `List` as it is on the wire.
+///
+/// # Errors
+/// [`KubeletError::Unreadable`], [`KubeletError::UnknownPod`], [`KubeletError::SeveralPods`].
+pub(super) fn containers_in_bytes(
+    answer: &[u8],
+    namespace: &Namespace,
+    pod: &str,
+) -> Result<Vec<ContainerResources>, KubeletError> {
+    let unreadable = |error: prost::DecodeError| KubeletError::Unreadable {
+        method: "List",
+        problem: Quoted::text(&error.to_string()),
+    };
+    let answer: ListPodResourcesResponse = prost::Message::decode(answer).map_err(unreadable)?;
+    containers_in(answer.pod_resources, namespace, pod)
+}
+
+fn containers_in(
+    listed: Vec<PodResources>,
+    namespace: &Namespace,
+    pod: &str,
+) -> Result<Vec<ContainerResources>, KubeletError> {
+    only_one(listed.into_iter().filter(|found| is_pod(found, namespace, pod)).collect())
+}
+
+fn is_pod(found: &PodResources, namespace: &Namespace, pod: &str) -> bool {
+    found.namespace == namespace.as_str() && found.name == pod
 }
 
 /// The one pod among those of its name. `List` may still show an earlier one, which has no devices any

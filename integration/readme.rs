@@ -1,5 +1,5 @@
-//! README.md and `conf/` do what they say: every block of the page is executed or parsed, every row of its
-//! tables is held against the program, and every file of `conf/` is used.
+//! README.md, the pages of `docs/` and `conf/` do what they say: every block of a page is executed or parsed,
+//! every row of their tables is held against the program, and every file of `conf/` is used.
 //!
 //! A block's comment, `<!-- test: <kind> <about> -->`, names the test that it belongs to; a block without
 //! one, or of a kind that [`every_block_has_a_test`] does not know, fails.
@@ -15,7 +15,7 @@ mod reliability;
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{Value, json};
@@ -25,7 +25,7 @@ use crate::kustomize;
 use crate::node::{Node, text};
 use crate::pod::Pod;
 use crate::readme::machine::{Machine, Sandbox};
-use crate::readme::page::{BLOCKS, PAGE, block, blocks};
+use crate::readme::page::{BLOCKS, GENERATED, PAGES, Page, block, blocks};
 
 /// Each kind of block, and the language that it is written in.
 const KINDS: [(&str, &str); 16] = [
@@ -58,34 +58,62 @@ fn every_block_has_a_test() {
     for block in BLOCKS.iter() {
         let known = KINDS.iter().find(|(kind, _)| *kind == block.kind);
         let (_, language) =
-            known.unwrap_or_else(|| panic!("README.md line {}: no test of kind {}", block.line, block.kind));
-        assert_eq!(block.language, *language, "README.md line {}", block.line);
+            known.unwrap_or_else(|| panic!("{}: no test of kind {}", block.place, block.kind));
+        assert_eq!(block.language, *language, "{}", block.place);
         let runs = block.kind != "node" || NODE_BLOCKS.contains(&block.about);
-        assert!(runs, "README.md line {}: no test runs the block {}", block.line, block.about);
+        assert!(runs, "{}: no test runs the block {}", block.place, block.about);
     }
-    let comments = PAGE.matches("<!-- test: ").count();
-    assert_eq!(comments, BLOCKS.len(), "comments and blocks of README.md");
+    let comments: usize = PAGES.iter().map(|page| page.text.matches("<!-- test: ").count()).sum();
+    assert_eq!(comments, BLOCKS.len(), "comments and blocks of the pages");
 }
 
 #[test]
-fn the_page_is_plain() {
-    for (at, line) in PAGE.lines().enumerate() {
-        assert!(!line.contains(['\u{2014}', '\u{2013}']), "README.md line {}: a dash", at + 1);
-        assert!(!line.ends_with(' '), "README.md line {}: ends with a space", at + 1);
-    }
-}
-
-#[test]
-fn every_link_leads_somewhere() {
-    let anchors: Vec<String> = page::headings().iter().map(|heading| anchor(heading)).collect();
-    let targets: Vec<&str> = PAGE.split("](").skip(1).filter_map(|rest| rest.split(')').next()).collect();
-    assert!(targets.len() > 20, "{targets:?}");
-    for target in targets {
-        match target.strip_prefix('#') {
-            Some(anchor) => assert!(anchors.iter().any(|known| known == anchor), "#{anchor} is no heading"),
-            None => assert!(Path::new(REPOSITORY).join(target).exists(), "{target} is no file"),
+fn the_pages_are_plain() {
+    for page in PAGES.iter() {
+        for (at, line) in page.text.lines().enumerate() {
+            assert!(!line.contains(['\u{2014}', '\u{2013}']), "{} line {}: a dash", page.file, at + 1);
+            assert!(!line.ends_with(' '), "{} line {}: ends with a space", page.file, at + 1);
         }
     }
+}
+
+/// The README is read from its first line to its last; what is looked up is in `docs/`.
+#[test]
+fn the_readme_is_short_and_leads_to_every_page() {
+    let readme = &PAGES[0];
+    assert!(readme.text.lines().count() <= 450, "{} lines", readme.text.lines().count());
+    let linked: BTreeSet<&str> = readme.links().map(|(_, target)| target).collect();
+    for page in PAGES.iter().skip(1).map(|page| page.file.as_str()).chain([GENERATED]) {
+        assert!(linked.contains(page), "README.md has no link to {page}");
+    }
+}
+
+/// Links of every page, of those beside the README too, to headings and files.
+#[test]
+fn every_link_leads_somewhere() {
+    let beside = ["CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", GENERATED].map(Page::read);
+    let mut links = 0;
+    for page in PAGES.iter().chain(&beside) {
+        for (line, target) in page.links().filter(|(_, target)| !target.starts_with("https://")) {
+            let to = led_to(page, target).unwrap_or_else(|why| panic!("{} line {line}: {why}", page.file));
+            assert!(to.starts_with(REPOSITORY), "{} line {line}: {target} leads outside", page.file);
+            links += 1;
+        }
+    }
+    assert!(links > 100, "{links}");
+}
+
+/// The file that a link leads to, if it is there and has the heading.
+fn led_to(page: &Page, target: &str) -> Result<PathBuf, String> {
+    let (file, wanted) = target.split_once('#').map_or((target, None), |(file, anchor)| (file, Some(anchor)));
+    let from = Path::new(REPOSITORY).join(&page.file);
+    let path = if file.is_empty() { from } else { from.parent().unwrap_or(&from).join(file) };
+    let path = fs::canonicalize(path).map_err(|error| format!("{target}: {error}"))?;
+    let Some(wanted) = wanted else { return Ok(path) };
+    let relative = path.strip_prefix(REPOSITORY).map_err(|_| format!("{target} leads outside"))?;
+    let other = Page::read(relative.to_string_lossy());
+    let found = other.headings().any(|heading| anchor(heading) == wanted);
+    if found { Ok(path) } else { Err(format!("{target}: {} has no such heading", other.file)) }
 }
 
 /// The anchor of a heading, as GitHub makes it.
@@ -158,12 +186,12 @@ fn reader(script: &str) -> Command {
 #[test]
 fn a_block_that_shows_a_file_is_the_file() {
     for block in blocks("file") {
-        assert_eq!(block.text, conf::read(block.about), "README.md line {} and {}", block.line, block.about);
+        assert_eq!(block.text, conf::read(block.about), "{} and {}", block.place, block.about);
     }
     for block in blocks("entry") {
         let file: Value = serde_json::from_str(&conf::read(block.about)).unwrap();
         let entry = file["plugins"].as_array().unwrap().last();
-        assert_eq!(Some(&block.json()), entry, "README.md line {} and {}", block.line, block.about);
+        assert_eq!(Some(&block.json()), entry, "{} and {}", block.place, block.about);
     }
 }
 
@@ -177,10 +205,10 @@ fn primary(machine: &Machine) {
     machine.node.write("net.d/10-primary.conflist", &conflist.to_string());
 }
 
-/// The page's definitions, beside those of `conf/` that the installation has copied.
+/// The pages' definitions, beside those of `conf/` that the installation has copied.
 fn define(machine: &Machine) {
-    for block in blocks("definition") {
-        machine.node.write(&format!("braid.d/readme-{}.yaml", block.line), &block.text);
+    for (at, block) in blocks("definition").iter().enumerate() {
+        machine.node.write(&format!("braid.d/page-{at}.yaml"), &block.text);
     }
 }
 

@@ -8,7 +8,7 @@ use braid::config::{self, Config};
 use braid::selection::{self, Limits};
 use serde_json::{Map, Value, json};
 
-use super::page::{PAGE, Table, block, code, codes, section, table};
+use super::page::{Table, block, code, codes, says, section, table};
 use super::{REPOSITORY, blocks};
 use crate::call::NETWORKS;
 use crate::node::{Node, text};
@@ -137,8 +137,8 @@ fn every_word_of_a_choice_is_accepted() {
 fn every_configuration_is_accepted_without_a_warning() {
     for block in blocks("config") {
         let config = Config::parse(block.text.as_bytes());
-        let config = config.unwrap_or_else(|error| panic!("README.md line {}: {error}", block.line));
-        assert_eq!(config.warnings, Vec::<String>::new(), "README.md line {}", block.line);
+        let config = config.unwrap_or_else(|error| panic!("{}: {error}", block.place));
+        assert_eq!(config.warnings, Vec::<String>::new(), "{}", block.place);
     }
 }
 
@@ -155,7 +155,7 @@ fn element_keys() -> Vec<(String, Value)> {
 fn every_key_of_an_element_is_documented() {
     let mut documented: BTreeSet<String> = element_keys().into_iter().map(|(key, _)| key).collect();
     documented.insert("interfaceRequest".to_owned());
-    assert!(PAGE.contains("`interfaceRequest` is Multus's older name"));
+    assert!(says("`interfaceRequest` is Multus's older name"));
     let source = fs::read_to_string(Path::new(REPOSITORY).join("src/selection/json_form.rs")).unwrap();
     let list = source.split("const KEYS").nth(1).and_then(|rest| rest.split("];").next()).unwrap();
     let known: BTreeSet<String> = list.split('"').skip(1).step_by(2).map(str::to_owned).collect();
@@ -222,7 +222,28 @@ fn every_example_of_an_element_reaches_the_plugin() {
     }
 }
 
-/// Annotations of the page's pods, both forms.
+/// Every annotation that the program reads or writes has a row, and no other.
+#[test]
+fn every_annotation_is_in_the_readme() {
+    let documented: BTreeSet<String> =
+        table("The annotations").iter().map(|row| code(&row[0]).to_owned()).collect();
+    let source = sources();
+    let domains = ["k8s.v1.cni.cncf.io/", "v1.multus-cni.io/", "braid.io/"];
+    let quoted = source.split('"').filter(|text| {
+        let name = domains.iter().find_map(|domain| text.strip_prefix(domain));
+        name.is_some_and(|name| {
+            !name.is_empty()
+                && name.chars().all(|c| c.is_ascii_lowercase() || c == '-' || c.is_ascii_uppercase())
+        })
+    });
+    let mut known: BTreeSet<String> = quoted.map(str::to_owned).collect();
+    // CNI-Genie's.
+    assert!(source.contains(r#"= "cni";"#));
+    known.insert("cni".to_owned());
+    assert_eq!(documented, known);
+}
+
+/// Annotations of the pages' pods, both forms.
 #[test]
 fn every_annotation_parses() {
     for block in blocks("pod") {
@@ -231,7 +252,7 @@ fn every_annotation_parses() {
             for annotation in annotations.values() {
                 let namespace = text(&pod["metadata"]["namespace"]).parse().unwrap();
                 let parsed = selection::parse(text(annotation), &namespace, Limits::default());
-                assert!(!parsed.unwrap().is_empty(), "README.md line {}", block.line);
+                assert!(!parsed.unwrap().is_empty(), "{}", block.place);
             }
         }
     }
@@ -322,7 +343,7 @@ fn every_limit_is_the_programs() {
     ] {
         assert!(source.contains(seconds), "{seconds}");
     }
-    assert!(PAGE.contains(
+    assert!(says(
         "ADD ends within 200 s with its undoing, DEL, CHECK and GC within 50 s, STATUS within 10 s"
     ));
 }

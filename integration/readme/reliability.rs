@@ -54,11 +54,3 @@ fn every_promise_names_tests_that_exist() {
         }
     }
 }
-
-#[test]
-fn the_page_about_reliability_is_plain() {
-    for (at, line) in PAGE.lines().enumerate() {
-        assert!(!line.contains(['\u{2014}', '\u{2013}']), "line {}: a dash", at + 1);
-        assert!(!line.ends_with(' '), "line {}: ends with a space", at + 1);
-    }
-}

@@ -717,7 +717,7 @@ fn a_refused_plan_runs_no_plugin_and_leaves_nothing() {
         (7, "blue,no-ipam", "\"absent-ipam\" is not installed"),
         (7, "blue,no-master", "eth9"),
         (1, "blue,bad-version", "9.9.9"),
-        (7, "blue,empty", "\"plugins\" is empty"),
+        (7, "blue,empty", "no plugin is named: a network has a \"type\", or \"plugins\""),
         (7, "blue,red@eth0", "the pod's primary interface"),
         (7, "blue,red@data0", "already has an interface"),
         (7, "blue@x0,red@x0", "x0"),

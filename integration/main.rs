@@ -22,6 +22,7 @@ mod node;
 mod pod;
 mod wire;
 
+mod advice;
 mod anywhere;
 mod chaining;
 mod cluster;

@@ -4,6 +4,7 @@
 //! leave a child behind or vanish. Each call ends within its limit, with the whole process group
 //! gone where it did not end by itself. Which plugin runs, and with which request, is decided elsewhere.
 
+mod advice;
 mod child;
 mod spawn;
 mod survivors;
@@ -108,7 +109,7 @@ pub enum DelegateError {
         plugin: PluginType,
     },
     /// The plugin says that it failed.
-    #[error("plugin \"{plugin}\": {msg}")]
+    #[error("plugin \"{plugin}\": {msg}{}", advice::behind(msg))]
     Failed {
         /// The plugin.
         plugin: PluginType,

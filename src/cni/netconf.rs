@@ -81,7 +81,7 @@ pub enum NetconfError {
     #[error("plugin type \"{0}\" must be a file name: no \"/\", no leading \".\", at most 128 characters")]
     Type(String),
     /// The chain is empty.
-    #[error("\"plugins\" is empty: a network needs at least one plugin")]
+    #[error("no plugin is named: a network has a \"type\", or \"plugins\" with at least one entry")]
     NoPlugins,
     /// The chain is too long.
     #[error("\"plugins\" has {0} entries: at most {MAX_PLUGINS} are allowed")]

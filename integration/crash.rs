@@ -72,42 +72,74 @@ fn gc_delegating() {
 
 // What `scripts/crash` visits.
 
-fn visit_all(verb: Verb, mode: Mode) {
-    for extras in 1..=3 {
-        for (moves_default_route, publishes) in [(false, false), (true, false), (false, true), (true, true)] {
-            // Routes and status are ADD's alone.
-            if verb == Verb::Add || !(moves_default_route || publishes) {
-                let scenario = Scenario { verb, mode, extras, moves_default_route, publishes };
-                visit(scenario, &[Recovery::Del, Recovery::Gc]);
-            }
+fn visit_all(verb: Verb, mode: Mode, extras: usize) {
+    for (moves_default_route, publishes) in [(false, false), (true, false), (false, true), (true, true)] {
+        // Routes and status are ADD's alone.
+        if verb == Verb::Add || !(moves_default_route || publishes) {
+            let scenario = Scenario { verb, mode, extras, moves_default_route, publishes };
+            visit(scenario, &[Recovery::Del, Recovery::Gc]);
         }
     }
 }
 
 #[test]
 #[ignore = "takes long: scripts/crash"]
-fn all_of_add_delegating() {
-    visit_all(Verb::Add, Mode::Delegating);
+fn all_of_add_delegating_with_one_extra() {
+    visit_all(Verb::Add, Mode::Delegating, 1);
 }
 
 #[test]
 #[ignore = "takes long: scripts/crash"]
-fn all_of_add_chained() {
-    visit_all(Verb::Add, Mode::Chained);
+fn all_of_add_delegating_with_two_extras() {
+    visit_all(Verb::Add, Mode::Delegating, 2);
 }
 
 #[test]
 #[ignore = "takes long: scripts/crash"]
-fn all_of_del() {
-    visit_all(Verb::Del, Mode::Delegating);
-    visit_all(Verb::Del, Mode::Chained);
+fn all_of_add_delegating_with_three_extras() {
+    visit_all(Verb::Add, Mode::Delegating, 3);
 }
 
 #[test]
 #[ignore = "takes long: scripts/crash"]
-fn all_of_gc() {
-    visit_all(Verb::Gc, Mode::Delegating);
-    visit_all(Verb::Gc, Mode::Chained);
+fn all_of_add_chained_with_one_extra() {
+    visit_all(Verb::Add, Mode::Chained, 1);
+}
+
+#[test]
+#[ignore = "takes long: scripts/crash"]
+fn all_of_add_chained_with_two_extras() {
+    visit_all(Verb::Add, Mode::Chained, 2);
+}
+
+#[test]
+#[ignore = "takes long: scripts/crash"]
+fn all_of_add_chained_with_three_extras() {
+    visit_all(Verb::Add, Mode::Chained, 3);
+}
+
+#[test]
+#[ignore = "takes long: scripts/crash"]
+fn all_of_del_delegating() {
+    (1..=3).for_each(|extras| visit_all(Verb::Del, Mode::Delegating, extras));
+}
+
+#[test]
+#[ignore = "takes long: scripts/crash"]
+fn all_of_del_chained() {
+    (1..=3).for_each(|extras| visit_all(Verb::Del, Mode::Chained, extras));
+}
+
+#[test]
+#[ignore = "takes long: scripts/crash"]
+fn all_of_gc_delegating() {
+    (1..=3).for_each(|extras| visit_all(Verb::Gc, Mode::Delegating, extras));
+}
+
+#[test]
+#[ignore = "takes long: scripts/crash"]
+fn all_of_gc_chained() {
+    (1..=3).for_each(|extras| visit_all(Verb::Gc, Mode::Chained, extras));
 }
 
 // What plugins leave running.

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::node::{Node, text};
+use crate::node::Node;
 
 /// The error of a pod that asks for `networks`, where `lan` is a network with these plugins.
 #[track_caller]
@@ -11,9 +11,7 @@ fn refusal(node: &Node, plugins: Value, networks: &str) -> String {
     node.define("team-a", "lan", json!({"cniVersion": "1.0.0", "plugins": plugins}));
     let pod = node.pod("team-a", "web");
     let outcome = pod.add(node.delegating()).networks(networks).run();
-    assert!(!outcome.status.success(), "{outcome:?}");
-    let error = outcome.json();
-    let message = text(&error["msg"]).to_owned();
+    let (_, message) = outcome.error();
     assert!(message.starts_with("pod team-a/web: network \"team-a/lan\" on net"), "{message}");
     message
 }

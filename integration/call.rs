@@ -253,6 +253,14 @@ impl Outcome {
         value
     }
 
+    /// The code and the message of a call that failed.
+    #[track_caller]
+    pub(crate) fn error(&self) -> (u64, String) {
+        assert!(!self.status.success(), "succeeded: {self:?}");
+        let error = self.json();
+        (error["code"].as_u64().unwrap(), text(&error["msg"]).to_owned())
+    }
+
     /// The call failed with this code, and says each of `texts`; returns the error.
     #[track_caller]
     pub(crate) fn assert_error<const N: usize>(&self, code: u64, texts: [&str; N]) -> Map<String, Value> {

@@ -65,9 +65,8 @@ impl Scene {
 
     #[track_caller]
     fn error_of(&self, outcome: &Outcome) -> (u64, String) {
-        assert!(!outcome.status.success(), "succeeded: {outcome:?}");
-        let error = outcome.json();
-        (error["code"].as_u64().unwrap(), self.as_on_the_page(text(&error["msg"])))
+        let (code, message) = outcome.error();
+        (code, self.as_on_the_page(&message))
     }
 
     fn as_on_the_page(&self, message: &str) -> String {

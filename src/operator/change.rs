@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
+use serde_json::Value;
 use similar::TextDiff;
 
 use super::console::{Look, Tone};
@@ -49,6 +50,12 @@ pub(super) struct Shown {
 }
 
 impl Change {
+    /// A file with a JSON document, as people write one.
+    pub(super) fn document(path: PathBuf, document: &Value) -> Self {
+        let text = serde_json::to_string_pretty(document).unwrap_or_default() + "\n";
+        Self::File { path, contents: text.into_bytes(), mode: 0o644 }
+    }
+
     fn path(&self) -> &Path {
         match self {
             Self::Directory(path)

@@ -1,11 +1,13 @@
 //! `braid install`: binary and configuration onto a node, or into the root of an image.
 
+pub(super) mod entry;
+
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use nix::fcntl::{Flock, FlockArg};
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::CommandError;
 use super::account::{Account, AccountError};
@@ -13,11 +15,10 @@ use super::change::{self, Change, ChangeError, Shown};
 use super::console::{Look, View};
 use super::installation::{EXTENSIONS, Installation, Stance};
 use super::node::{self, Directories};
-use super::runtime::{Kind, Runtime, below};
+use super::runtime::{Runtime, below};
 use super::settings::{Settings, SettingsError};
-use crate::cni::keys;
 use crate::cni::netconf::{self, Missing, NetconfError, NetworkConfig};
-use crate::config::{ANNOTATIONS_CAPABILITY, DEFAULT_CONF_DIR};
+use entry::Settle;
 
 /// The name of Braid's own file: it sorts first.
 pub(super) const FILE: &str = "00-braid.conflist";
@@ -206,10 +207,13 @@ impl Install {
             Change::Directory(definitions(runtime)),
         ];
         let primary = primary(directory);
-        let last = match mode {
-            Stance::Delegating => self.delegating(&settle, existing, primary.as_ref(), directory)?,
-            Stance::Chained => self.chained(&settle, existing, primary, directory)?,
-            Stance::ChainedFile => self.chained_file(&settle, existing, primary, directory)?,
+        let needed =
+            |primary: Option<Primary>| primary.ok_or_else(|| InstallError::NoPrimary(directory.to_owned()));
+        let last = match (existing, mode) {
+            (Some(there), _) => vec![self.renewed(&settle, there, primary.as_ref())?],
+            (None, Stance::Delegating) => vec![self.delegating(&settle, primary.as_ref(), directory)?],
+            (None, Stance::Chained) => self.chained(&settle, needed(primary)?)?,
+            (None, Stance::ChainedFile) => vec![self.chained_file(&settle, &needed(primary)?, directory)?],
         };
         // The API is asked last of all: what can be refused without it has been.
         changes.extend(self.account.changes(&self.root, &definitions(runtime), occasion)?);
@@ -277,44 +281,38 @@ impl Install {
         }
     }
 
+    /// Braid's file with what it needs now.
+    fn renewed(
+        &self,
+        settle: &Settle<'_>,
+        there: Installation,
+        primary: Option<&Primary>,
+    ) -> Result<Change, InstallError> {
+        let Installation { file, stance, mut document, .. } = there;
+        if let Some(entry) = entry::of(&mut document) {
+            settle.entry(entry)?;
+            if stance == Stance::Delegating {
+                entry::declare(entry, settle.runtime, primary);
+            }
+        }
+        Ok(self.write(&file, &document))
+    }
+
     fn delegating(
         &self,
         settle: &Settle<'_>,
-        existing: Option<Installation>,
         primary: Option<&Primary>,
         directory: &Path,
-    ) -> Result<Vec<Change>, InstallError> {
-        let template = json!({
+    ) -> Result<Change, InstallError> {
+        let document = json!({
             "cniVersion": "1.0.0", "cniVersions": ["1.0.0", "1.1.0"], "name": "braid",
             "plugins": [{"type": "braid", "clusterNetwork": "auto"}],
         });
-        let file = match &existing {
-            Some(there) => there.file.clone(),
-            None => first_place(directory)?,
-        };
-        let mut document = existing.map_or(template, |there| there.document);
-        if let Some(entry) = entry_of(&mut document) {
-            settle.entry(entry)?;
-            declare(entry, settle.runtime, primary);
-        }
-        Ok(vec![self.write(&file, &document)])
+        let (file, stance) = (first_place(directory)?, Stance::Delegating);
+        self.renewed(settle, Installation { file, stance, document, request: Value::Null }, primary)
     }
 
-    fn chained(
-        &self,
-        settle: &Settle<'_>,
-        existing: Option<Installation>,
-        primary: Option<Primary>,
-        directory: &Path,
-    ) -> Result<Vec<Change>, InstallError> {
-        if let Some(there) = existing {
-            let mut document = there.document;
-            if let Some(entry) = entry_of(&mut document) {
-                settle.entry(entry)?;
-            }
-            return Ok(vec![self.write(&there.file, &document)]);
-        }
-        let primary = primary.ok_or_else(|| InstallError::NoPrimary(directory.to_owned()))?;
+    fn chained(&self, settle: &Settle<'_>, primary: Primary) -> Result<Vec<Change>, InstallError> {
         let text = netconf::read_file(&primary.file)?;
         let mut document: Value = serde_json::from_str(&text).map_err(NetconfError::Json)?;
         let Some(Value::Array(plugins)) = document.get_mut("plugins") else {
@@ -331,85 +329,20 @@ impl Install {
     fn chained_file(
         &self,
         settle: &Settle<'_>,
-        existing: Option<Installation>,
-        primary: Option<Primary>,
+        primary: &Primary,
         directory: &Path,
-    ) -> Result<Vec<Change>, InstallError> {
-        if let Some(Installation { file, mut document, .. }) = existing {
-            if let Some(entry) = document.as_object_mut() {
-                settle.entry(entry)?;
-            }
-            return Ok(vec![self.write(&file, &document)]);
-        }
-        let primary = primary.ok_or_else(|| InstallError::NoPrimary(directory.to_owned()))?;
+    ) -> Result<Change, InstallError> {
         let file = directory.join(primary.network.name.as_str()).join("braid.conf");
-        Ok(vec![self.write(&file, &Value::Object(settle.new_entry()?))])
+        Ok(self.write(&file, &Value::Object(settle.new_entry()?)))
     }
 
     fn write(&self, file: &Path, document: &Value) -> Change {
-        let text = serde_json::to_string_pretty(document).unwrap_or_default() + "\n";
-        Change::File { path: self.on_node(file), contents: text.into_bytes(), mode: 0o644 }
+        Change::document(self.on_node(file), document)
     }
 
     /// A file below our root, as the node sees it.
     fn on_node(&self, file: &Path) -> PathBuf {
         on_node(&self.root, file)
-    }
-}
-
-/// What an entry needs on this node.
-struct Settle<'a> {
-    install: &'a Install,
-    runtime: &'a Runtime,
-    occasion: Occasion,
-    settings: Option<Settings>,
-}
-
-impl Settle<'_> {
-    /// An entry for the end of a chain.
-    fn new_entry(&self) -> Result<Map<String, Value>, InstallError> {
-        let mut entry = Map::new();
-        entry.insert("type".to_owned(), json!("braid"));
-        entry.insert("capabilities".to_owned(), json!({ANNOTATIONS_CAPABILITY: true}));
-        self.entry(&mut entry)?;
-        Ok(entry)
-    }
-
-    /// The node's keys, then the administrator's, then what the command line says.
-    fn entry(&self, entry: &mut Map<String, Value>) -> Result<(), InstallError> {
-        let drain = keys::get(entry, "drain").cloned().filter(|_| self.occasion == Occasion::Kept);
-        settle(entry, self.runtime, None);
-        if let Some(settings) = &self.settings {
-            settings.apply(entry)?;
-        }
-        let kubeconfig = self.install.account.kubeconfig(&definitions(self.runtime));
-        if let Some(kubeconfig) = kubeconfig.or_else(|| self.install.kubeconfig.clone()) {
-            keys::set(entry, "kubeconfig", json!(kubeconfig));
-        }
-        if let Some(drain) = drain {
-            keys::set(entry, "drain", drain);
-        }
-        Ok(())
-    }
-}
-
-/// What this node needs said, on top of what is said already.
-pub(super) fn settle(entry: &mut Map<String, Value>, runtime: &Runtime, kubeconfig: Option<&Path>) {
-    keys::take(entry, "drain");
-    let mut set = |key: &str, value: Value, due: bool| {
-        if due && keys::get(entry, key).is_none() {
-            keys::set(entry, key, value);
-        }
-    };
-    let definitions = definitions(runtime);
-    let bin_dir = runtime.bin_dirs.first().filter(|dir| **dir != Path::new("/opt/cni/bin"));
-    set("primaryConfDir", json!(runtime.conf_dir), runtime.conf_dir != Path::new("/etc/cni/net.d"));
-    set("confDir", json!(definitions), definitions != Path::new(DEFAULT_CONF_DIR));
-    set("binDir", json!(bin_dir), bin_dir.is_some());
-    // CRI-O reports every address of a result as the pod's.
-    set("resultScope", json!("primary"), runtime.kind == Some(Kind::Crio));
-    if let Some(kubeconfig) = kubeconfig {
-        keys::set(entry, "kubeconfig", json!(kubeconfig));
     }
 }
 
@@ -486,30 +419,6 @@ fn first_place(directory: &Path) -> Result<PathBuf, InstallError> {
         Some(first) => Err(InstallError::NotFirst(first)),
         None => Ok(ours),
     }
-}
-
-/// Braid's entry in a file of any form.
-pub(super) fn entry_of(document: &mut Value) -> Option<&mut Map<String, Value>> {
-    let is_ours = |entry: &Value| entry.get("type").is_some_and(|kind| kind == "braid");
-    if is_ours(document) {
-        return document.as_object_mut();
-    }
-    document.get_mut("plugins")?.as_array_mut()?.iter_mut().find(|entry| is_ours(entry))?.as_object_mut()
-}
-
-/// Declares the union of what runtimes offer and what the primary takes; what was switched off stays so.
-pub(super) fn declare(entry: &mut Map<String, Value>, runtime: &Runtime, primary: Option<&Primary>) {
-    let mut declared =
-        keys::get(entry, "capabilities").and_then(Value::as_object).cloned().unwrap_or_default();
-    let mut offered = vec![ANNOTATIONS_CAPABILITY, "portMappings", "bandwidth", "cgroupPath"];
-    offered.extend((runtime.kind != Some(Kind::Crio)).then_some("dns"));
-    let plugins = primary.iter().flat_map(|primary| &primary.network.plugins);
-    let taken = plugins.flat_map(|plugin| plugin.capabilities()).filter(|(_, on)| *on);
-    offered.extend(taken.map(|(name, _)| name));
-    for name in offered {
-        declared.entry(name).or_insert(Value::Bool(true));
-    }
-    keys::set(entry, "capabilities", Value::Object(declared));
 }
 
 pub(super) fn program() -> Result<Vec<u8>, InstallError> {

@@ -16,7 +16,7 @@ use serde_json::{Map, Value};
 use super::CommandError;
 use super::change::{self, Change, Shown};
 use super::console::{Exit, Look, Tone, View};
-use super::install::{self, InstallError, MULTUS};
+use super::install::{self, InstallError, MULTUS, entry};
 use super::installation::{EXTENSIONS, Installation, Stance};
 use super::node::{self, Directories};
 use super::records::Records;
@@ -169,7 +169,7 @@ impl Migrate {
             (None, Some(multus)) => {
                 let place = place(directory, multus, &found.theirs)?;
                 let document = self.translate(runtime, directory, multus, &mut migrated.notes)?;
-                changes.push(file(&self.on_node(&place), &document));
+                changes.push(Change::document(self.on_node(&place), &document));
             }
             // Gone back to Multus, which has lost its file since.
             (None, None) => return Err(MigrateError::NoMultus(directory.to_owned()).into()),
@@ -186,10 +186,10 @@ impl Migrate {
     /// Braid's file as it is, with a kubeconfig that is named now.
     fn keep(&self, runtime: &Runtime, ours: &Installation) -> Change {
         let mut document = ours.document.clone();
-        if let (Some(kubeconfig), Some(entry)) = (&self.kubeconfig, install::entry_of(&mut document)) {
-            install::settle(entry, runtime, Some(kubeconfig));
+        if let (Some(kubeconfig), Some(entry)) = (&self.kubeconfig, entry::of(&mut document)) {
+            entry::settle(entry, runtime, Some(kubeconfig));
         }
-        file(&self.on_node(&ours.file), &document)
+        Change::document(self.on_node(&ours.file), &document)
     }
 
     fn translate(
@@ -359,11 +359,6 @@ fn place(directory: &Path, multus: &Installation, theirs: &[Installation]) -> Re
         Some(first) => Err(MigrateError::NotFirst(first)),
         None => Ok(ours),
     }
-}
-
-fn file(path: &Path, document: &Value) -> Change {
-    let text = serde_json::to_string_pretty(document).unwrap_or_default() + "\n";
-    Change::File { path: path.to_owned(), contents: text.into_bytes(), mode: 0o644 }
 }
 
 /// The pods that Multus has no words for: their primary is the runtime's, or is torn down already.

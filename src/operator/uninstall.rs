@@ -15,7 +15,7 @@ use super::CommandError;
 use super::account;
 use super::change::{self, Change, Shown};
 use super::console::{Console, Exit, Look, Tone, View};
-use super::install::{self, InstallError};
+use super::install::{self, InstallError, entry};
 use super::installation::{Installation, Stance};
 use super::node::{self, Directories};
 use super::records::Records;
@@ -112,7 +112,7 @@ impl Uninstall {
 
     fn drain(&self, place: &Installation) -> Option<Change> {
         let mut document = place.document.clone();
-        keys::set(install::entry_of(&mut document)?, "drain", json!(true));
+        keys::set(entry::of(&mut document)?, "drain", json!(true));
         Some(file(&self.root, &place.file, &document))
     }
 
@@ -261,8 +261,7 @@ fn restore(root: &Path, place: &Installation) -> Vec<Change> {
 }
 
 fn file(root: &Path, path: &Path, document: &Value) -> Change {
-    let text = serde_json::to_string_pretty(document).unwrap_or_default() + "\n";
-    Change::File { path: install::on_node(root, path), contents: text.into_bytes(), mode: 0o644 }
+    Change::document(install::on_node(root, path), document)
 }
 
 impl View for Left {

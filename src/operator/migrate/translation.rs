@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::cni::keys;
 use crate::config::{KNOWN_KEYS, MULTUS_CONF_DIR, MULTUS_DAEMON_KEYS};
-use crate::operator::install::{self, Primary};
+use crate::operator::install::{self, Primary, entry};
 use crate::operator::runtime::{Runtime, below};
 
 /// Where Multus's pods have the host's directories, and the host has not.
@@ -74,20 +74,7 @@ fn entry(
     site: &Site<'_>,
     notes: &mut Vec<String>,
 ) -> Map<String, Value> {
-    let mut entry = Map::new();
-    entry.insert("type".to_owned(), json!("braid"));
-    let mut left_out = Vec::new();
-    for (key, value) in multus.iter().chain(daemon).filter(|(key, _)| !is_one_of(key, &NETWORK_KEYS)) {
-        match KNOWN_KEYS.iter().find(|known| known.eq_ignore_ascii_case(key)) {
-            Some(known) => keys::set(&mut entry, known, value.clone()),
-            None if key.contains(['.', '/']) => keys::set(&mut entry, key, value.clone()),
-            None if is_one_of(key, &MULTUS_DAEMON_KEYS) => {}
-            None => left_out.push(key.as_str()),
-        }
-    }
-    if !left_out.is_empty() {
-        notes.push(format!("left out, because braid has no such key: {}", left_out.join(", ")));
-    }
+    let mut entry = known_keys(multus.iter().chain(daemon), notes);
     let pod_roots = pod_roots(daemon.iter().chain(multus));
     for key in PATHS {
         if let Some(path) = keys::get(&entry, key).and_then(Value::as_str) {
@@ -99,9 +86,31 @@ fn entry(
     keep_isolation(&mut entry, notes);
     keep_definitions(&mut entry, site);
     let primary = current_primary(&entry, site);
-    install::settle(&mut entry, site.runtime, site.kubeconfig);
-    install::declare(&mut entry, site.runtime, primary);
+    entry::settle(&mut entry, site.runtime, site.kubeconfig);
+    entry::declare(&mut entry, site.runtime, primary);
     note_kubeconfig(&entry, site, notes);
+    entry
+}
+
+/// Those of Multus's keys that Braid has too, and notes.
+fn known_keys<'v>(
+    written: impl Iterator<Item = (&'v String, &'v Value)>,
+    notes: &mut Vec<String>,
+) -> Map<String, Value> {
+    let mut entry = Map::new();
+    entry.insert("type".to_owned(), json!("braid"));
+    let mut left_out = Vec::new();
+    for (key, value) in written.filter(|(key, _)| !is_one_of(key, &NETWORK_KEYS)) {
+        match KNOWN_KEYS.iter().find(|known| known.eq_ignore_ascii_case(key)) {
+            Some(known) => keys::set(&mut entry, known, value.clone()),
+            None if key.contains(['.', '/']) => keys::set(&mut entry, key, value.clone()),
+            None if is_one_of(key, &MULTUS_DAEMON_KEYS) => {}
+            None => left_out.push(key.as_str()),
+        }
+    }
+    if !left_out.is_empty() {
+        notes.push(format!("left out, because braid has no such key: {}", left_out.join(", ")));
+    }
     entry
 }
 

@@ -187,7 +187,19 @@ fn the_dockerfile_makes_the_same_image() {
     assert_eq!(of("ARG RUST="), [rust]);
     let copied: Vec<String> = of("COPY --from=build ");
     assert_eq!(copied, ["/braid/target/dist/braid /braid", "/braid/LICENSE /LICENSE"]);
-    assert!(of("RUN ")[0].ends_with("scripts/build"), "what is copied is what scripts/build leaves");
+    let run = of("RUN ");
+    assert!(run[0].ends_with("&& scripts/build"), "what is copied is what scripts/build leaves");
+    // What scripts/build would install first is there: the builder's stage has neither a server for
+    // packages that was not asked for, nor reason to ask twice.
+    let script = fs::read_to_string(Path::new(REPOSITORY).join("scripts/build")).unwrap();
+    let wanted = script.split("scripts/packages ").nth(1).and_then(|rest| rest.lines().next()).unwrap();
+    assert!(run[0].contains(&format!("--no-install-recommends {wanted} ")), "{run:?} without {wanted}");
+    let ignored = fs::read_to_string(Path::new(REPOSITORY).join(".dockerignore")).unwrap();
+    let is_ignored = |name: &str| ignored.lines().any(|line| line.trim_matches('/') == name);
+    assert!(is_ignored("target"), "the builder would copy what was built before");
+    for needed in ["LICENSE", "Cargo.toml", "Cargo.lock", "src", "integration", "scripts"] {
+        assert!(!is_ignored(needed), "{needed} is not copied");
+    }
 
     let labels: BTreeMap<String, String> = of("LABEL ")[0]
         .split("org.opencontainers")

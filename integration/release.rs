@@ -133,6 +133,31 @@ fn the_debian_package_finds_what_it_holds() {
     assert_eq!(Path::new("/usr/lib/cni").join(link), Path::new("/usr/lib/cni/../../bin/braid"));
 }
 
+/// The page about installation says what the Debian package holds, all of it.
+#[test]
+fn the_debian_package_holds_what_its_page_says() {
+    let rows = crate::readme::page::table("Packages");
+    let shown: Vec<&str> = rows.iter().flat_map(|row| crate::readme::page::codes(&row[0])).collect();
+    let assets = package()["assets"].as_array().unwrap().clone();
+    let places: Vec<String> = assets
+        .iter()
+        .map(|asset| {
+            let [source, place] = [0, 1].map(|at| asset[at].as_str().unwrap());
+            let name = if place.ends_with('/') { source.rsplit('/').next().unwrap() } else { "" };
+            format!("/{place}{name}")
+        })
+        .collect();
+    for shown in &shown {
+        assert!(
+            places.iter().any(|place| place.contains(shown)),
+            "{shown} is not in the package: {places:?}"
+        );
+    }
+    for place in &places {
+        assert!(shown.iter().any(|shown| place.contains(shown)), "{place} is not on the page");
+    }
+}
+
 /// The package does not go while a runtime's configuration names its plugin.
 #[test]
 fn the_package_leaves_the_node_first() {

@@ -21,7 +21,7 @@ const STATUS: &str = "k8s.v1.cni.cncf.io/network-status";
 /// Where the page has its API server.
 const SERVER: &str = "https://10.0.0.1:6443";
 
-fn server_in(node: &Node, setup: impl FnOnce() -> ApiServer + Send) -> ApiServer {
+pub(super) fn server_in(node: &Node, setup: impl FnOnce() -> ApiServer + Send) -> ApiServer {
     Netns::open(node.host().path().as_ref()).unwrap().run(setup).unwrap()
 }
 
@@ -55,7 +55,7 @@ fn apply(machine: &Machine, server: &ApiServer) {
 }
 
 /// The address and the authority that the page leaves to the reader.
-fn fill_in(machine: &Machine, server: &ApiServer) {
+pub(super) fn fill_in(machine: &Machine, server: &ApiServer) {
     let kubeconfig = "net.d/braid.d/braid.kubeconfig";
     let text = std::fs::read_to_string(machine.node.path(kubeconfig)).unwrap();
     assert!(text.contains(SERVER) && text.contains("/etc/kubernetes/pki/ca.crt"), "{text}");

@@ -203,11 +203,11 @@ fn note_kubeconfig(entry: &Map<String, Value>, site: &Site<'_>, notes: &mut Vec<
         _ if site.kubeconfig.is_some() => {}
         Some(path) => notes.push(format!(
             "{path} is multus's: its token ends with multus's pods, and its account may not patch pods/status; give braid \
-             its own with --kubeconfig (README, \"A cluster behind it\") before multus's DaemonSet goes"
+             its own with --kubeconfig (docs/cluster.md, \"Node by node\") before multus's DaemonSet goes"
         )),
         None => notes.push(
             "no kubeconfig is configured, so definitions come from this node's directory alone: give braid one with \
-             --kubeconfig (README, \"A cluster behind it\")"
+             --kubeconfig (docs/cluster.md, \"Node by node\")"
                 .to_owned(),
         ),
     }

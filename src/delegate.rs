@@ -456,11 +456,11 @@ fn decode_result(plugin: &PluginType, output: &child::Output) -> Result<Value, D
 fn reported_error(plugin: &PluginType, value: &Value) -> Option<DelegateError> {
     let object = value.as_object()?;
     let text = |key: &str| keys::get(object, key).and_then(Value::as_str).map(|text| one_line(text, 800));
-    let code = keys::get(object, "code")?.as_u64()?;
+    // A failure must not read as success, whatever its code says: 0, -1, or more than 64 bits.
+    let code = keys::get(object, "code")?.as_number()?.as_u64().filter(|code| *code != 0);
     Some(DelegateError::Failed {
         plugin: plugin.clone(),
-        // A failure must not read as success, whatever its code says.
-        code: if code == 0 { Code::DELEGATE.0 } else { code },
+        code: code.unwrap_or(Code::DELEGATE.0),
         msg: text("msg")
             .filter(|msg| !msg.is_empty())
             .unwrap_or_else(|| "failed without saying why".to_owned()),
@@ -552,7 +552,10 @@ mod tests {
 
     #[test]
     fn an_error_with_exit_code_zero_is_an_error() {
-        assert_eq!(message_of("echo '{\"code\": 7, \"msg\": \"no\"}'"), "plugin \"fake\": no");
+        for code in ["7", "0", "-1", "99999999999999999999", "1.5"] {
+            let said = format!("echo '{{\"code\": {code}, \"msg\": \"no\"}}'");
+            assert_eq!(message_of(&said), "plugin \"fake\": no", "{code}");
+        }
     }
 
     #[test]

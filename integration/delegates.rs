@@ -243,6 +243,25 @@ fn a_plugin_later_in_a_chain_that_disappears_leaves_the_rest_of_the_chain_to_be_
     assert_eq!(node.state("records"), NOTHING);
 }
 
+/// The pod would take one network's address for another's, and so would whoever reads its status.
+#[test]
+fn two_networks_that_give_each_other_s_interface_are_refused_and_undone() {
+    let node = node();
+    let on = |interface: &str, address: &str| {
+        json!({"ADD": {"link": true, "result": {
+            "cniVersion": "1.0.0", "interfaces": [{"name": interface, "sandbox": "/run/netns/x"}],
+            "ips": [{"address": address, "interface": 0}]
+        }}})
+    };
+    node.script("blue", on("net2", "10.7.0.2/24"));
+    node.script("red", on("net1", "10.8.0.2/24"));
+    let pod = node.pod("team-a", "web");
+    let said = "network \"team-a/blue\" on net1: plugin \"blue\" printed a result that is not valid: ips[0] puts \
+                10.7.0.2/24 on \"net2\", the interface of network \"team-a/red\"";
+    pod.add(config()).networks("blue,red").run().assert_error(100, [said]);
+    assert_undone(&node, &pod);
+}
+
 // What a plugin does to the sandbox and does not say.
 
 /// `shell` runs in the sandbox while blue is attached.

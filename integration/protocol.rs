@@ -261,8 +261,15 @@ fn output_that_is_no_result_is_an_error_that_quotes_stderr() {
                 "cniVersion": "1.0.0", "interfaces": [{"name": "eth0", "sandbox": "/run/netns/x"}],
                 "ips": [{"address": "2001:db8::2/64", "interface": 0}]
             }}),
-            "plugin \"blue\" printed a result that is not valid: ips[0].interface puts 2001:db8::2/64 on \"eth0\", \
+            "plugin \"blue\" printed a result that is not valid: ips[0] puts 2001:db8::2/64 on \"eth0\", \
              the pod's primary interface",
+        ),
+        (
+            json!({"result": {
+                "cniVersion": "1.0.0", "interfaces": [{"name": "eth0", "sandbox": "/run/netns/x"}],
+                "ips": [{"address": "10.9.0.2/24"}]
+            }}),
+            "ips[0] puts 10.9.0.2/24 on \"eth0\", the pod's primary interface",
         ),
     ];
     for (answer, said) in table {

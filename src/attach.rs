@@ -252,20 +252,21 @@ fn invalid(attachment: &Attachment, plugin: Option<&PluginConfig>, source: Resul
     }
 }
 
-/// Whether the result of an extra network leaves the primary's interface alone.
+/// Whether the result of an extra network leaves the interfaces of others alone: `owner` tells whose an
+/// interface is, in words, where it is not this attachment's.
 ///
 /// # Errors
 /// [`AttachError::Result`].
 pub fn keep_off(
     attachment: &Attachment,
     result: &AttachmentResult,
-    primary: &InterfaceName,
+    owner: impl Fn(&str) -> Option<String>,
 ) -> Result<(), AttachError> {
     if attachment.role == Role::Primary {
         return Ok(());
     }
     result
-        .keep_off(primary.as_str())
+        .keep_off(attachment.interface.as_str(), owner)
         .map_err(|source| invalid(attachment, attachment.network.plugins.last(), source))
 }
 

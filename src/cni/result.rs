@@ -152,9 +152,9 @@ pub enum ResultError {
         /// How many interfaces there are.
         interfaces: usize,
     },
-    /// An address of an extra network on an interface that bears the primary's name: runtimes would take it
-    /// for the pod's own.
-    #[error("{path} puts {address} on \"{interface}\", the pod's primary interface")]
+    /// An address of an extra network on an interface that bears another attachment's name: on the primary's,
+    /// runtimes would take it for the pod's own.
+    #[error("{path} puts {address} on \"{interface}\", {owner}")]
     NotItsInterface {
         /// Where it is.
         path: String,
@@ -162,6 +162,8 @@ pub enum ResultError {
         address: String,
         /// The interface's name.
         interface: String,
+        /// Whose interface that is, in words.
+        owner: String,
     },
     /// A list that is longer than Braid takes.
     #[error("{path} has {count} entries: at most {most} are allowed")]
@@ -234,31 +236,34 @@ impl AttachmentResult {
         })
     }
 
-    /// Makes sure that no address is on an interface called `primary`, whose result this is not.
+    /// Makes sure that no address of this result, that of an attachment on `own`, is on an interface of another
+    /// attachment: `owner` tells whose one of that name is, in words.
     ///
     /// # Errors
     /// [`ResultError::NotItsInterface`].
-    pub fn keep_off(&self, primary: &str) -> Result<(), ResultError> {
-        let is_on_primary = |address: &Address| {
-            let interface = address.interface.and_then(|index| self.interfaces.get(index));
-            interface.is_some_and(|interface| interface.name == primary)
-        };
-        match self.ips.iter().enumerate().find(|(_, address)| is_on_primary(address)) {
-            None => Ok(()),
-            Some((at, address)) => Err(ResultError::NotItsInterface {
-                path: format!("ips[{at}].interface"),
-                address: excerpt(&address.address),
-                interface: excerpt(primary),
-            }),
+    pub fn keep_off(&self, own: &str, owner: impl Fn(&str) -> Option<String>) -> Result<(), ResultError> {
+        for (at, address) in self.ips.iter().enumerate() {
+            let index = address.interface.or_else(|| self.home(own));
+            let interface = index.and_then(|index| self.interfaces.get(index));
+            let taken = interface.and_then(|interface| Some((&interface.name, owner(&interface.name)?)));
+            if let Some((interface, owner)) = taken {
+                return Err(ResultError::NotItsInterface {
+                    path: format!("ips[{at}]"),
+                    address: excerpt(&address.address),
+                    interface: excerpt(interface),
+                    owner,
+                });
+            }
         }
+        Ok(())
     }
 
     /// Appends the interfaces, addresses and routes of another attachment, of the interface `interface`
     /// in the namespace at `sandbox`. What is here stays first; `dns` and unknown keys of `extra` go.
     ///
     /// Every appended address gets an index, because a runtime takes one without for the pod's: where it
-    /// has none, that of the first sandbox interface of `extra`, or of one made for the purpose. Default
-    /// routes of `extra` are left out: whoever moves the default route writes it, with
+    /// has none, that of the sandbox interface called `interface`, else of the first one of `extra`, or of one
+    /// made for the purpose. Default routes of `extra` are left out: whoever moves the default route writes it, with
     /// [`Self::replace_default_routes`].
     pub fn append(&mut self, mut extra: Self, interface: &str, sandbox: &str) {
         self.clear_dangling_indices();
@@ -386,13 +391,18 @@ impl AttachmentResult {
         }
     }
 
-    /// The index of the first sandbox interface, which is made where there is none.
+    /// The index of the interface that addresses without one are on, which is made where there is none.
     fn sandbox_index(&mut self, interface: &str, sandbox: &str) -> usize {
-        let first = self.sandbox_interfaces().map(|(index, _)| index).next();
-        first.unwrap_or_else(|| {
+        self.home(interface).unwrap_or_else(|| {
             self.interfaces.push(Interface::in_sandbox(interface, sandbox));
             self.interfaces.len().saturating_sub(1)
         })
+    }
+
+    /// Where addresses without an index are: on the sandbox interface called `own`, else on the first one.
+    fn home(&self, own: &str) -> Option<usize> {
+        let named = self.sandbox_interfaces().find(|(_, interface)| interface.name == own);
+        named.or_else(|| self.sandbox_interfaces().next()).map(|(index, _)| index)
     }
 }
 
@@ -743,22 +753,31 @@ mod tests {
         Route { dst: dst.to_owned(), gw: gw.map(str::to_owned), other: Map::new() }
     }
 
+    /// What `keep_off` says to a result of net1's, in a pod that has eth0 and net2 as well.
+    fn kept_off(interfaces: &[&Value]) -> Result<(), String> {
+        let result = read(json!({
+            "interfaces": interfaces,
+            "ips": [{"address": "10.9.0.2/24"}, {"address": "2001:db8::2/64", "interface": 1}]
+        }));
+        let owner = |name: &str| ["eth0", "net2"].contains(&name).then(|| format!("which is {name}'s"));
+        result.keep_off("net1", owner).map_err(|error| error.to_string())
+    }
+
     #[test]
-    fn an_address_on_the_primarys_interface_is_refused_by_name_alone() {
-        let on = |interfaces: Value| {
-            let result = read(json!({
-                "interfaces": interfaces,
-                "ips": [{"address": "10.9.0.2/24"}, {"address": "2001:db8::2/64", "interface": 1}]
-            }));
-            result.keep_off("eth0").map_err(|error| error.to_string())
-        };
-        let (eth0, net1) =
-            (json!({"name": "eth0", "sandbox": "/n"}), json!({"name": "net1", "sandbox": "/n"}));
-        assert_eq!(on(json!([eth0, net1])), Ok(()), "an interface alone does no harm");
-        let expected = "ips[1].interface puts 2001:db8::2/64 on \"eth0\", the pod's primary interface";
-        for eth0 in [eth0, json!({"name": "eth0"})] {
-            assert_eq!(on(json!([net1, eth0])).unwrap_err(), expected);
+    fn an_address_on_the_interface_of_another_is_refused_by_name_alone() {
+        let inside = |name: &str| json!({"name": name, "sandbox": "/n"});
+        let (eth0, net1, net2) = (inside("eth0"), inside("net1"), inside("net2"));
+        assert_eq!(kept_off(&[&eth0, &net1]), Ok(()), "an interface alone does no harm");
+        assert_eq!(kept_off(&[&inside("tap0"), &json!({"name": "veth1"})]), Ok(()));
+        for name in ["eth0", "net2"] {
+            let expected = format!("ips[1] puts 2001:db8::2/64 on \"{name}\", which is {name}'s");
+            for interface in [inside(name), json!({"name": name})] {
+                assert_eq!(kept_off(&[&net1, &interface]).unwrap_err(), expected);
+            }
         }
+        // Without an index an address is on the first interface of the sandbox.
+        let expected = "ips[0] puts 10.9.0.2/24 on \"net2\", which is net2's";
+        assert_eq!(kept_off(&[&net2, &inside("tap0")]).unwrap_err(), expected);
     }
 
     /// A number that only a decoder of arbitrary precision keeps.

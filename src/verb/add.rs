@@ -305,7 +305,7 @@ impl<'s, 'a> Addition<'s, 'a> {
         }
         let results = self.read_results()?;
         for (attachment, result) in self.plan.attachments.iter().zip(&results) {
-            keep_off(attachment, result, &self.sandbox.interface)?;
+            keep_off(attachment, result, |interface| self.owner(attachment, interface))?;
         }
         let changes = self.route_changes(&results);
         let snapshot = self.settle(&changes)?;
@@ -318,6 +318,16 @@ impl<'s, 'a> Addition<'s, 'a> {
         self.note(&Event::Complete(Box::new(snapshot)))?;
         self.finish(deadline)?;
         Ok(merged)
+    }
+
+    /// Whose `interface` is, in words, where it is another attachment's than `attachment`.
+    fn owner(&self, attachment: &Attachment, interface: &str) -> Option<String> {
+        if interface == self.sandbox.interface.as_str() {
+            return Some("the pod's primary interface".to_owned());
+        }
+        let others = self.plan.attachments.iter().filter(|other| other.interface != attachment.interface);
+        let owner = others.into_iter().find(|other| other.interface.as_str() == interface)?;
+        Some(format!("the interface of network \"{}\"", owner.label))
     }
 
     /// Remembers an interface that is there, for [`Addition::miss_none`]. A network may have none, DPDK say.

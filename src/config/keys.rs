@@ -1,0 +1,87 @@
+//! The keys of Braid's configuration, and those that nobody reads.
+
+use serde_json::{Map, Value};
+
+use crate::cni::error::one_line;
+use crate::cni::keys;
+
+/// Keys that mean something to Braid or to the protocol.
+pub const KNOWN_KEYS: [&str; 49] = [
+    "cniVersion",
+    "cniVersions",
+    "name",
+    "type",
+    "capabilities",
+    "runtimeConfig",
+    "prevResult",
+    "args",
+    "dns",
+    "ipam",
+    "clusterNetwork",
+    "delegates",
+    "defaultNetworks",
+    "primaryConfDir",
+    "confDir",
+    "cniDir",
+    "binDir",
+    "kubeconfig",
+    "namespaceIsolation",
+    "globalNamespaces",
+    "systemNamespaces",
+    "multusNamespace",
+    "readinessindicatorfile",
+    "readinessTimeout",
+    "auxiliaryCNIChainName",
+    "retryDeleteOnError",
+    "logFile",
+    "logLevel",
+    "logToStderr",
+    "logOptions",
+    "resultScope",
+    "capabilityPolicy",
+    "checkNetworks",
+    "keepClusterRoutes",
+    "delegateTimeout",
+    "deleteGiveUp",
+    "maxNetworks",
+    "passEnvironment",
+    "apiTimeout",
+    "statusPolicy",
+    "definitionCacheMaxAge",
+    "kubeletSocket",
+    "deviceInfoDir",
+    "drain",
+    "policy",
+    "auditLog",
+    "eventLog",
+    "metricsFile",
+    "genieAnnotation",
+];
+
+/// Keys of Multus's that have no meaning without its daemon; accepted, so that a configuration moves as it is.
+pub const MULTUS_DAEMON_KEYS: [&str; 7] = [
+    "daemonSocketDir",
+    "socketDir",
+    "chrootDir",
+    "cniConfigDir",
+    "multusConfigFile",
+    "multusAutoconfigDir",
+    "perNodeCertificate",
+];
+
+/// A warning for each key that nobody reads, with the nearest one that somebody does.
+pub(super) fn unknown_keys(object: &Map<String, Value>) -> Vec<String> {
+    let known =
+        |key: &str| KNOWN_KEYS.iter().chain(&MULTUS_DAEMON_KEYS).any(|known| known.eq_ignore_ascii_case(key));
+    let dotted = |key: &str| key.contains(['.', '/']);
+    let unknown = object.keys().filter(|key| !known(key) && !dotted(key));
+    unknown
+        .map(|key| match keys::nearest(key, KNOWN_KEYS) {
+            Some(near) => format!(
+                "unknown key \"{}\" in braid's configuration: did you mean \"{near}\"?",
+                one_line(key, 64)
+            ),
+            None => format!("unknown key \"{}\" in braid's configuration", one_line(key, 64)),
+        })
+        .collect()
+}

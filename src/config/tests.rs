@@ -1,0 +1,105 @@
+use super::value::parse_duration;
+use super::*;
+use serde_json::json;
+
+fn parse(more: Value) -> Result<Config, ConfigError> {
+    let mut value = json!({"cniVersion": "1.1.0", "name": "node", "type": "braid"});
+    value.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap());
+    Config::parse(value.to_string().as_bytes())
+}
+
+#[test]
+fn nothing_configured_is_chained_with_safe_defaults() {
+    let config = parse(json!({})).unwrap();
+    assert!(!config.is_delegating() && config.namespace_isolation && config.retry_delete);
+    assert_eq!(config.conf_dirs, [PathBuf::from(DEFAULT_CONF_DIR), PathBuf::from(MULTUS_CONF_DIR)]);
+    assert_eq!((config.global_namespaces, config.warnings), (vec!["default".to_owned()], vec![]));
+}
+
+#[test]
+fn a_primary_makes_it_delegating() {
+    let table = [
+        (json!({"clusterNetwork": "auto"}), PrimarySource::Auto),
+        (json!({"clusterNetwork": "/etc/cni/x.conf"}), PrimarySource::Path("/etc/cni/x.conf".into())),
+        (json!({"CLUSTERNETWORK": "calico"}), PrimarySource::Named("calico".into())),
+        (json!({"delegates": [{"type": "a"}, {"type": "b"}]}), PrimarySource::Inline(json!({"type": "a"}))),
+    ];
+    for (more, expected) in table {
+        assert_eq!(parse(more).unwrap().primary, Some(expected));
+    }
+}
+
+#[test]
+fn cluster_network_wins_over_delegates_and_says_so() {
+    let config = parse(json!({"clusterNetwork": "auto", "delegates": [{"type": "a"}]})).unwrap();
+    assert!(config.inline_networks.is_empty());
+    assert_eq!(config.warnings, ["\"delegates\" is ignored because \"clusterNetwork\" is set"]);
+}
+
+#[test]
+fn lists_may_be_texts_with_commas() {
+    let config = parse(json!({"globalNamespaces": "default, ops", "systemNamespaces": ["a"]})).unwrap();
+    assert_eq!(config.global_namespaces, ["default", "ops"]);
+    assert_eq!(config.system_namespaces, ["a"]);
+}
+
+#[test]
+fn unknown_keys_are_warnings_with_a_hint() {
+    let config =
+        parse(json!({"clusterNetwrk": "x", "daemonSocketDir": "/run", "org.example.note": 1})).unwrap();
+    assert_eq!(
+        config.warnings,
+        ["unknown key \"clusterNetwrk\" in braid's configuration: did you mean \"clusterNetwork\"?"]
+    );
+}
+
+#[test]
+fn wrong_values_name_their_key() {
+    let table = [
+        (json!({"confDir": "relative"}), "confDir"),
+        (json!({"namespaceIsolation": "yes"}), "namespaceIsolation"),
+        (json!({"delegateTimeout": "soon"}), "delegateTimeout"),
+        (json!({"delegateTimeout": 0}), "delegateTimeout"),
+        (json!({"keepClusterRoutes": ["10.0.0.0/99"]}), "keepClusterRoutes"),
+        (json!({"multusNamespace": "Not A Name"}), "multusNamespace"),
+        (json!({"resultScope": "some"}), "resultScope"),
+        (json!({"cni.dev/valid-attachments": [{"containerID": "x"}]}), "valid-attachments"),
+        (json!({"runtimeConfig": []}), "runtimeConfig"),
+    ];
+    for (more, key) in table {
+        let error = parse(more).unwrap_err().to_string();
+        assert!(error.contains(key), "{error}");
+    }
+}
+
+#[test]
+fn durations_have_units() {
+    let table = [("90", 90_000), ("90s", 90_000), ("15m", 900_000), ("24h", 86_400_000), ("500ms", 500)];
+    for (text, expected) in table {
+        assert_eq!(parse_duration(text), Some(Duration::from_millis(expected)), "{text}");
+    }
+    for text in ["", "s", "-1", "1d", "1.5s", "99999999999999999999", "18446744073709551615h"] {
+        assert_eq!(parse_duration(text), None, "{text}");
+    }
+}
+
+#[test]
+fn gc_needs_the_list_to_be_there() {
+    assert_eq!(parse(json!({})).unwrap().valid_attachments, None);
+    for none in [json!(null), json!([])] {
+        let config = parse(json!({"cni.dev/valid-attachments": none})).unwrap();
+        assert_eq!(config.valid_attachments, Some(Vec::new()));
+    }
+    let config =
+        parse(json!({"cni.dev/valid-attachments": [{"containerID": "c", "ifname": "eth0"}]})).unwrap();
+    assert_eq!(
+        config.valid_attachments,
+        Some(vec![ValidAttachment { container: "c".to_owned(), interface: "eth0".to_owned() }])
+    );
+}
+
+#[test]
+fn an_unknown_log_level_is_a_warning() {
+    let config = parse(json!({"logLevel": "loud"})).unwrap();
+    assert_eq!(config.warnings.len(), 1);
+}

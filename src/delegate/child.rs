@@ -38,7 +38,7 @@ pub(super) struct Output {
 #[derive(Debug)]
 pub(super) enum Failure {
     Start(io::Error),
-    Serve(io::Error),
+    Serve { attempt: &'static str, source: io::Error },
     TimedOut { stderr: Vec<u8> },
     Flood { stderr: Vec<u8> },
     Stopped,
@@ -53,19 +53,12 @@ pub(super) fn run(
     signals: &mut Signals,
 ) -> Result<Output, Failure> {
     let spawned = start(executable, environment, deadline).map_err(Failure::Start)?;
-    let mut conversation = Conversation::new(spawned, input).map_err(Failure::Serve)?;
-    let outcome = conversation.hold(deadline, signals);
-    match outcome {
+    let mut conversation = Conversation::new(spawned, input);
+    match conversation.hold(deadline, signals) {
         Ok(status) => Ok(conversation.output(status)),
         Err(end) => {
             conversation.kill();
-            let stderr = std::mem::take(&mut conversation.stderr);
-            Err(match end {
-                End::TimedOut => Failure::TimedOut { stderr },
-                End::Flood => Failure::Flood { stderr },
-                End::Stopped => Failure::Stopped,
-                End::Io(error) => Failure::Serve(error),
-            })
+            Err(end.into_failure(std::mem::take(&mut conversation.stderr)))
         }
     }
 }
@@ -87,13 +80,23 @@ enum End {
     TimedOut,
     Flood,
     Stopped,
-    Io(io::Error),
+    Io { attempt: &'static str, source: io::Error },
 }
 
-impl From<io::Error> for End {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
+impl End {
+    fn into_failure(self, stderr: Vec<u8>) -> Failure {
+        match self {
+            Self::TimedOut => Failure::TimedOut { stderr },
+            Self::Flood => Failure::Flood { stderr },
+            Self::Stopped => Failure::Stopped,
+            Self::Io { attempt, source } => Failure::Serve { attempt, source },
+        }
     }
+}
+
+/// The end of a conversation in which the system does not let us do `attempt`.
+fn io(attempt: &'static str) -> impl FnOnce(io::Error) -> End {
+    move |source| End::Io { attempt, source }
 }
 
 struct Conversation<'a> {
@@ -107,12 +110,9 @@ struct Conversation<'a> {
 }
 
 impl<'a> Conversation<'a> {
-    fn new(spawned: Spawned, input: &'a [u8]) -> io::Result<Self> {
+    fn new(spawned: Spawned, input: &'a [u8]) -> Self {
         let Spawned { child, stdin, stdout, stderr } = spawned;
-        for pipe in [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()] {
-            set_nonblocking(pipe)?;
-        }
-        Ok(Self {
+        Self {
             child,
             input,
             stdin: Some(stdin),
@@ -120,16 +120,25 @@ impl<'a> Conversation<'a> {
             stderr_pipe: Some(stderr),
             stdout: Vec::new(),
             stderr: Vec::new(),
-        })
+        }
+    }
+
+    /// No pipe keeps us waiting: the clock and signals are looked at as well.
+    fn unblock(&self) -> io::Result<()> {
+        let outputs = [&self.stdout_pipe, &self.stderr_pipe].into_iter().flatten().map(AsFd::as_fd);
+        self.stdin.iter().map(AsFd::as_fd).chain(outputs).try_for_each(set_nonblocking)
     }
 
     /// Serves the pipes until the child has ended and its outputs are closed or have had their grace.
     fn hold(&mut self, deadline: Deadline, signals: &mut Signals) -> Result<Ended, End> {
+        self.unblock().map_err(io("its pipes cannot be prepared"))?;
         let mut ended: Option<(Ended, Deadline)> = None;
         loop {
             self.serve()?;
             if ended.is_none() {
-                ended = self.child.try_wait()?.map(|status| (status, deadline.within(GRACE)));
+                let status =
+                    self.child.try_wait().map_err(io("the system does not say whether it has ended"))?;
+                ended = status.map(|status| (status, deadline.within(GRACE)));
             }
             let quiet = self.stdout_pipe.is_none() && self.stderr_pipe.is_none();
             let limit = match ended {
@@ -142,7 +151,7 @@ impl<'a> Conversation<'a> {
                 None if deadline.remaining().is_zero() => return Err(End::TimedOut),
                 None => deadline,
             };
-            self.wait(limit, signals)?;
+            self.wait(limit, signals).map_err(io("its pipes cannot be waited for"))?;
             if signals.stop_requested() {
                 return Err(End::Stopped);
             }
@@ -166,12 +175,13 @@ impl<'a> Conversation<'a> {
 
     fn serve(&mut self) -> Result<(), End> {
         self.write_input();
-        if read_available(&mut self.stdout_pipe, &mut self.stdout, MAX_OUTPUT_BYTES + 1)?
-            && self.stdout.len() > MAX_OUTPUT_BYTES
-        {
+        let came = read_available(&mut self.stdout_pipe, &mut self.stdout, MAX_OUTPUT_BYTES + 1)
+            .map_err(io("its standard output cannot be read"))?;
+        if came && self.stdout.len() > MAX_OUTPUT_BYTES {
             return Err(End::Flood);
         }
-        read_available(&mut self.stderr_pipe, &mut self.stderr, MAX_STDERR_BYTES)?;
+        read_available(&mut self.stderr_pipe, &mut self.stderr, MAX_STDERR_BYTES)
+            .map_err(io("its standard error cannot be read"))?;
         Ok(())
     }
 

@@ -262,6 +262,26 @@ fn two_networks_that_give_each_other_s_interface_are_refused_and_undone() {
     assert_undone(&node, &pod);
 }
 
+/// A plugin that is too old for the network's version refuses ADD and DEL alike: the pod must be able to go.
+#[test]
+fn a_plugin_that_does_not_know_the_version_leaves_nothing_to_undo() {
+    let node = node();
+    let refusal = json!({"error": {"code": 1, "msg": "incompatible CNI versions"}});
+    node.script("red", json!({"ADD": refusal, "DEL": refusal}));
+    let pod = node.pod("team-a", "web");
+    let error = pod.add(config()).networks("blue,red").run().assert_error(1, ["incompatible CNI versions"]);
+    assert_eq!(error.get("details"), None, "{error:?}");
+    assert_undone(&node, &pod);
+    // One that has attached the network, and was replaced by an older one since, has something to tear down.
+    node.script("red", json!({}));
+    pod.add(config()).networks("blue,red").run().assert_success();
+    node.script("red", json!({"DEL": refusal}));
+    pod.del()
+        .run()
+        .assert_error(1, ["network \"team-a/red\" on net2: plugin \"red\": incompatible CNI versions"]);
+    assert_eq!(node.state("records").len(), 1);
+}
+
 // What a plugin does to the sandbox and does not say.
 
 /// `shell` runs in the sandbox while blue is attached.
@@ -325,8 +345,8 @@ fn a_plugin_that_deletes_another_networks_interface_undoes_the_add() {
     assert_eq!((node.state("records").len(), pod.links()), (0, vec!["elsewhere".to_owned()]));
 }
 
-/// Routes are the plugins' affair where no pod has asked for the default route: what they have made of them
-/// is what CHECK holds the pod to.
+/// Routes through the primary are the plugins' affair where no pod has asked for the default route: what they have
+/// made of them is what CHECK holds the pod to.
 #[test]
 fn routes_that_a_plugin_moves_stay_moved_and_check_watches_them() {
     let node = node();

@@ -101,6 +101,16 @@ impl AttachError {
     }
 }
 
+impl AttachError {
+    /// Whether a plugin says that it does not know the network's version.
+    fn is_of_version(&self) -> bool {
+        match self {
+            Self::Delegate { source, .. } => source.to_protocol().code == Code::VERSION,
+            _ => false,
+        }
+    }
+}
+
 /// The sandbox that attachments are made in.
 #[derive(Clone, Copy, Debug)]
 pub struct Place<'a> {
@@ -167,6 +177,25 @@ impl Attacher<'_, '_> {
         }
         if failures.is_empty() {
             self.remove_device_info(attachment);
+        }
+        failures
+    }
+
+    /// DEL of an attachment that an ADD of ours was to make, and that has no `result` where the ADD did not end. A
+    /// plugin that does not know the network's version has refused such an ADD too: nothing of it is there, and an
+    /// error would keep the pod from going for as long as the plugin is that old.
+    pub fn undo(
+        &mut self,
+        attachment: &Attachment,
+        result: Option<&Value>,
+        deadline: Deadline,
+    ) -> Vec<AttachError> {
+        let mut failures = self.del(attachment, result, deadline);
+        if result.is_none() && !failures.is_empty() {
+            failures.retain(|error| !error.is_of_version());
+            if failures.is_empty() {
+                self.remove_device_info(attachment);
+            }
         }
         failures
     }

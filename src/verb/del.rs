@@ -88,7 +88,7 @@ pub(super) fn tear_down(
     for (left, (at, attachment, result)) in remaining.into_iter().enumerate().rev() {
         let place = Place { container: &record.plan.key.container, netns: &netns };
         let mut attacher = session.attacher(place);
-        let failed = attacher.del(attachment, result.as_ref(), deadline.share(left + 1));
+        let failed = attacher.undo(attachment, result.as_ref(), deadline.share(left + 1));
         if failed.is_empty() {
             note(session, record, &Event::Gone(at));
         } else {

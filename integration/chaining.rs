@@ -524,6 +524,105 @@ fn a_default_route_without_any_gateway_is_on_the_link() {
     pod.check().run().assert_success();
 }
 
+/// The bridge plugin puts a default route of its own before that of eth0, and IPv6 shares the traffic between both.
+#[test]
+fn a_default_route_stays_with_the_primary_unless_it_is_asked_for() {
+    let node = Node::new();
+    let mut blue = node.bridge("br-blue", "10.9.0.0/24 fd09::/64");
+    blue["isDefaultGateway"] = json!(true);
+    blue["ipam"]["routes"] = json!([]);
+    node.define("team-a", "blue", blue);
+    let primary = node.bridge("cni0", "10.1.0.0/24 fd01::/64");
+    let config = json!({"delegates": [primary.clone()]});
+    let pod = node.pod("team-a", "web");
+    let add = pod.add(config.clone()).networks("blue").run();
+    let result = add.assert_success();
+    let routes = || (pod.default_routes(4), pod.default_routes(6));
+    assert_eq!(routes(), (vec![OLD[0].to_owned()], vec![OLD[1].to_owned()]));
+    assert_eq!(result["routes"], json!([{"dst": "0.0.0.0/0"}, {"dst": "::/0"}]));
+    let said = "pod team-a/web: network \"team-a/blue\" has made a default route on net1 that the pod has not asked for";
+    assert_eq!(add.stderr.matches(said).count(), 1, "{}", add.stderr);
+    // The bridge plugin's CHECK looks for each route of the result that it gets.
+    pod.check().run().assert_success();
+    pod.del().run().assert_success();
+    // Asked for, it moves.
+    let asked = node.pod("team-a", "asked");
+    asked
+        .add(config.clone())
+        .networks_json(json!([{"name": "blue", "default-route": []}]))
+        .run()
+        .assert_success();
+    assert_eq!(asked.default_routes(4), ["via 10.9.0.1 dev net1"]);
+    assert_eq!(asked.default_routes(6), ["via fd09::1 dev net1"]);
+    asked.check().run().assert_success();
+    // Asked for in one family, it stays in the other.
+    let half = node.pod("team-a", "half");
+    half.add(config)
+        .networks_json(json!([{"name": "blue", "default-route": ["fd09::1"]}]))
+        .run()
+        .assert_success();
+    assert_eq!(
+        (half.default_routes(4), half.default_routes(6)),
+        (vec![OLD[0].to_owned()], vec!["via fd09::1 dev net1".to_owned()],)
+    );
+    half.check().run().assert_success();
+}
+
+/// One that a plugin has removed to have its own comes back, behind the runtime's primary too. A way out where there
+/// was none is welcome.
+#[test]
+fn a_default_route_that_a_plugin_has_replaced_is_given_back() {
+    let node = Node::new();
+    let routes = json!([{"dst": "0.0.0.0/0", "gw": "10.9.0.1"}]);
+    node.network("blue", json!({"addresses": ["10.9.0.2/24"], "routes": routes}));
+    let lines = "ip link add net1 type bridge; ip link set net1 up; ip addr add 10.9.0.2/24 dev net1; \
+                 ip route replace default via 10.9.0.1 dev net1";
+    node.script("blue", json!({"ADD": {"shell": format!("nsenter --net=$CNI_NETNS sh -ec '{lines}'")}}));
+    let pod = node.pod("team-a", "web");
+    pod.ip("link add eth0 type bridge");
+    pod.ip("link set eth0 up");
+    pod.ip("addr add 10.1.0.2/24 dev eth0");
+    pod.ip("route add default via 10.1.0.1 mtu 1400");
+    pod.add_chained(json!({})).networks("blue").run().assert_success();
+    assert_eq!(pod.default_routes(4), [OLD[0]]);
+    assert!(pod.ip("route show default").contains("mtu 1400"), "{}", pod.ip("route show default"));
+    pod.check().run().assert_success();
+    let bare = node.pod("team-a", "bare");
+    let result = bare.add_chained(json!({})).networks("blue").run().assert_success();
+    assert_eq!(bare.default_routes(4), ["via 10.9.0.1 dev net1"]);
+    assert_eq!(result["routes"], json!([{"dst": "0.0.0.0/0", "gw": "10.9.0.1"}]));
+    bare.check().run().assert_success();
+}
+
+#[test]
+fn a_default_route_that_leads_nowhere_is_not_left_in_front() {
+    let node = Node::new();
+    dual_stack(&node, json!({}));
+    let config = routed(&node);
+    let lines = "ip route add throw default metric 1; ip route add blackhole default metric 7; \
+                 ip -6 route add unreachable default metric 10; ip -6 route add prohibit default metric 2000";
+    node.script("primary", json!({"ADD": {"shell": format!("nsenter --net=$CNI_NETNS sh -ec '{lines}'")}}));
+    let pod = node.pod("team-a", "web");
+    let asked = json!([{"name": "blue", "default-route": ["10.9.0.1", "10.9.0.9", "fd09::1"]}]);
+    pod.add(config.clone()).networks_json(asked).run().assert_success();
+    let left = |pod: &Pod<'_>, family: &str| {
+        let routes = pod.ip(&format!("{family} route show default"));
+        routes.lines().map(|line| line.split_whitespace().next().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    // Those behind it close the way once it is gone.
+    assert_eq!(left(&pod, "-4"), ["default", "default", "blackhole"]);
+    assert_eq!(left(&pod, "-6"), ["default", "prohibit"]);
+    assert!(pod.ip("route get 192.0.2.1").contains("via 10.9.0.1 dev net1"));
+    assert!(pod.ip("route get 2001:db8::1").contains("via fd09::1 dev net1"));
+    pod.check().run().assert_success();
+    // They are back where the ADD fails.
+    let failed = node.pod("team-a", "failed");
+    let asked = json!([{"name": "blue", "default-route": ["fd09::1", "192.0.2.77"]}]);
+    failed.add(config).networks_json(asked).run().assert_error(104, ["192.0.2.77"]);
+    assert_eq!(left(&failed, "-4"), ["throw", "blackhole"]);
+    assert_eq!(left(&failed, "-6"), ["unreachable", "prohibit"]);
+}
+
 #[test]
 fn cluster_routes_stay_with_the_primary() {
     let node = Node::new();

@@ -57,6 +57,7 @@
 //! | 4.1.2.1.8.2 | without it the request fails | `plan::tests::what_only_a_capability_can_do_is_refused_without_it` |
 //! | 4.1.2.1.9 | one element may have it, and its list may be empty | `selection::json_form::tests::an_empty_default_route_is_not_an_absent_one` `chaining::an_empty_list_means_the_networks_own_gateways` |
 //! | 4.1.2.1.9 | the cluster-wide default network loses its default route | `chaining::a_default_route_moves_in_both_families_through_each_gateway` |
+//! | 4.1.2.1.9 | without it, the default route is the cluster-wide default network's | `chaining::a_default_route_stays_with_the_primary_unless_it_is_asked_for` |
 //! | 4.1.2.1.9 | two elements with it make the annotation invalid. Otherwise: as for `ips` | `selection::tests::two_elements_cannot_have_the_default_route` `chaining::a_refused_plan_runs_no_plugin_and_leaves_nothing` |
 //! | 4.1.2.1.10 | the pod has the GUID asked for. The plugin sets it: no InfiniBand is here, so the test ends at the plugin | `chaining::capability_arguments_of_a_pods_network_are_there_on_add_and_del` |
 //! | 4.1.2.1.10 | it is a valid one of 8 bytes | `selection::request::tests::guids_have_eight_bytes` |
@@ -143,7 +144,7 @@ const REQUIREMENTS: [(&str, usize); 52] = [
     ("4.1.2.1.7.2", 3),
     ("4.1.2.1.8", 10),
     ("4.1.2.1.8.2", 3),
-    ("4.1.2.1.9", 3),
+    ("4.1.2.1.9", 4),
     ("4.1.2.1.10", 3),
     ("4.1.2.1.10.2", 3),
     ("4.1.2.1.11.1", 1),

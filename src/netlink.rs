@@ -73,20 +73,10 @@ impl Netlink {
         Ok(links)
     }
 
-    /// The link that has this name or alternative name, with its addresses.
-    ///
-    /// # Errors
-    /// [`NetlinkError`] where the kernel refuses; that no link has the name is none.
-    pub fn find_link(&mut self, name: &str) -> Result<Option<Link>, NetlinkError> {
-        let Some(mut link) = self.link_by_name(name)? else { return Ok(None) };
-        link.addresses = self.addresses()?.remove(&link.index).unwrap_or_default();
-        Ok(Some(link))
-    }
-
     /// Whether a link has this name or alternative name: a `master` on the host, say.
     ///
     /// # Errors
-    /// As [`Netlink::find_link`], at half its cost.
+    /// [`NetlinkError`] where the kernel refuses; that no link has the name is none.
     pub fn link_exists(&mut self, name: &str) -> Result<bool, NetlinkError> {
         Ok(self.link_by_name(name)?.is_some())
     }
@@ -102,6 +92,16 @@ impl Netlink {
     pub fn default_routes(&mut self, family: Family) -> Result<Vec<DefaultRoute>, NetlinkError> {
         let routes = self.dump(route::all(family), Object::Routes(family))?;
         Ok(routes.into_iter().flat_map(|message| route::read_default(message, family)).collect())
+    }
+
+    /// The default routes of the main table that lead nowhere: blackhole, unreachable, prohibit and throw. The
+    /// kernel heeds them by their metric, as it does the others.
+    ///
+    /// # Errors
+    /// As [`Netlink::default_routes`].
+    pub fn dead_ends(&mut self, family: Family) -> Result<Vec<DefaultRoute>, NetlinkError> {
+        let routes = self.dump(route::all(family), Object::Routes(family))?;
+        Ok(routes.into_iter().filter_map(|message| route::read_dead_end(message, family)).collect())
     }
 
     /// Deletes a route, all next hops of it; done also where it is gone already.

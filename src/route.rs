@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use crate::cni::result::AttachmentResult;
 use crate::family::Family;
+use crate::snapshot::{SeenRoute, Snapshot};
 
 /// The default route of one family moves to one attachment.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -35,6 +36,21 @@ pub fn changes(requested: &[IpAddr], result: &AttachmentResult) -> Vec<RouteChan
     let has_address = |family: &Family| result.ips.iter().any(|address| address.family() == Some(*family));
     let families = Family::ALL.into_iter().filter(has_address);
     families.map(|family| RouteChange { family, hops: Vec::new() }).collect()
+}
+
+/// The default routes that extra networks have taken without being asked to: those through one of their interfaces,
+/// in a family that had a way out before them (`had`), and that no pod has moved (`changes`). The default route stays
+/// with the primary network otherwise (NPWG 1.3, section 4.1.2.1.9).
+pub fn taken<'s>(
+    snapshot: &'s Snapshot,
+    had: impl Fn(Family) -> bool,
+    changes: &[RouteChange],
+    is_extra: impl Fn(&str) -> bool,
+) -> Vec<&'s SeenRoute> {
+    let asked = |family| changes.iter().any(|change| change.family == family);
+    let through_extra = |route: &SeenRoute| route.interface.as_deref().is_some_and(&is_extra);
+    let routes = snapshot.default_routes.iter();
+    routes.filter(|route| had(route.family) && !asked(route.family) && through_extra(route)).collect()
 }
 
 fn in_each_family(hops: impl Fn(Family) -> Vec<Option<IpAddr>>) -> Vec<RouteChange> {
@@ -156,6 +172,33 @@ mod tests {
             "routes": [{"dst": "::/0", "gw": "fd00::1"}]
         });
         assert_eq!(decide(&["10.0.0.9"], result), [(Family::V4, vec!["10.0.0.9".to_owned()])]);
+    }
+
+    #[test]
+    fn a_route_is_taken_where_there_was_one_and_nobody_asked() {
+        let seen = |family, interface: &str| SeenRoute {
+            family,
+            interface: Some(interface.to_owned()),
+            gateway: None,
+        };
+        let snapshot = Snapshot {
+            links: vec![],
+            default_routes: vec![
+                seen(Family::V4, "eth0"),
+                seen(Family::V4, "net1"),
+                seen(Family::V6, "net2"),
+                SeenRoute { interface: None, ..seen(Family::V6, "") },
+            ],
+        };
+        let of = |had: &[Family], asked: &[Family]| {
+            let changes: Vec<_> =
+                asked.iter().map(|family| RouteChange { family: *family, hops: vec![] }).collect();
+            let taken = taken(&snapshot, |family| had.contains(&family), &changes, |name| name != "eth0");
+            taken.into_iter().map(|route| route.interface.clone().unwrap()).collect::<Vec<_>>()
+        };
+        assert_eq!(of(&Family::ALL, &[]), ["net1", "net2"]);
+        assert_eq!(of(&[Family::V6], &[]), ["net2"], "the first way out is welcome");
+        assert_eq!(of(&Family::ALL, &[Family::V6]), ["net1"]);
     }
 
     #[test]

@@ -54,6 +54,13 @@ impl Snapshot {
     }
 }
 
+impl SeenRoute {
+    /// Whether it leaves by that interface.
+    pub fn is_through(&self, interface: &InterfaceName) -> bool {
+        self.interface.as_deref() == Some(interface.as_str())
+    }
+}
+
 impl std::fmt::Display for SeenRoute {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "the {} default route", self.family)?;

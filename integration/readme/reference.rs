@@ -303,7 +303,7 @@ fn every_limit_is_the_programs() {
     let source = sources();
     let constants: [(&str, &[(&str, &str)]); 12] = [
         ("bytes of an annotation", &[("MAX_ANNOTATION_BYTES: usize = 64 * 1024", "65536")]),
-        ("networks of one pod", &[("unwrap_or(16)", "16"), ("networks: 16", "maxNetworks")]),
+        ("networks of one pod", &[("max_networks: 16", "16"), ("networks: 16", "maxNetworks")]),
         ("addresses in `ips`", &[("MAX_IPS: usize = 32", "32")]),
         ("gateways in `default-route`", &[("MAX_GATEWAYS: usize = 8", "8")]),
         ("entries of `portMappings`", &[("MAX_PORT_MAPPINGS: usize = 128", "128")]),

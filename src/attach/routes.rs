@@ -26,6 +26,15 @@ pub enum RouteError {
         #[source]
         source: NetlinkError,
     },
+    /// The kernel does not say where the default routes lead, or does not take one back.
+    #[error("the {family} default route, which an extra network has taken, cannot be given back: {source}")]
+    NotGivenBack {
+        /// The family.
+        family: Family,
+        /// What the kernel says.
+        #[source]
+        source: NetlinkError,
+    },
     /// The kernel accepted everything and shows something else.
     #[error("the {family} default route was moved to {interface}, but the kernel shows {shown}")]
     NotThere {
@@ -97,13 +106,30 @@ impl Move<'_> {
         let left = netlink.default_routes(family).map_err(self.failed(family))?;
         // Made by the network's own plugin, it may have an MTU, or a gateway that only it knows how to reach.
         if change.hops.len() == 1 && is_as_asked(change, target, &left) {
-            return Ok(());
+            let metric = left.first().and_then(|route| route.metric);
+            return self.clear_the_way(family, metric.unwrap_or_default(), moved, netlink);
         }
         self.remove(family, left, moved, netlink)?;
+        let last = u32::try_from(change.hops.len()).unwrap_or_default().saturating_sub(1);
+        self.clear_the_way(family, first_metric(family).saturating_add(last), moved, netlink)?;
         for (hop, metric) in change.hops.iter().zip(metrics(family)) {
             netlink.add_default_route(family, target.index, *hop, metric).map_err(self.failed(family))?;
         }
         self.verify(change, target, netlink)
+    }
+
+    /// Removes the default routes that lead nowhere (`unreachable default`, say) and that the kernel would heed
+    /// before one of this metric. Those behind it stay: they close the way where the new route is gone.
+    fn clear_the_way(
+        &self,
+        family: Family,
+        metric: u32,
+        moved: &mut Moved,
+        netlink: &mut Netlink,
+    ) -> Result<(), RouteError> {
+        let mut dead_ends = netlink.dead_ends(family).map_err(self.failed(family))?;
+        dead_ends.retain(|route| route.metric.unwrap_or_default() <= metric);
+        self.remove(family, dead_ends, moved, netlink)
     }
 
     fn remove(
@@ -168,13 +194,60 @@ fn is_as_asked(change: &RouteChange, target: &Link, shown: &[DefaultRoute]) -> b
 }
 
 /// One metric for each next hop, so that the first is taken while it is there. The first one is the
-/// kernel's own default: 0 for IPv4, 1024 for IPv6.
+/// kernel's own default.
 fn metrics(family: Family) -> impl Iterator<Item = Option<u32>> {
-    let base = match family {
+    std::iter::once(None).chain((first_metric(family) + 1..).map(Some))
+}
+
+/// The metric of a route that names none.
+const fn first_metric(family: Family) -> u32 {
+    match family {
         Family::V4 => 0,
         Family::V6 => 1024,
-    };
-    std::iter::once(None).chain((base + 1..).map(Some))
+    }
+}
+
+/// A sandbox's default routes as they were before the plugins of extra networks ran.
+#[derive(Debug)]
+pub struct WayOut {
+    routes: Vec<DefaultRoute>,
+}
+
+impl WayOut {
+    /// Looks at the default routes of both families.
+    ///
+    /// # Errors
+    /// [`NetlinkError`] where the kernel refuses.
+    pub fn look(netlink: &mut Netlink) -> Result<Self, NetlinkError> {
+        let mut routes = Vec::new();
+        for family in Family::ALL {
+            routes.extend(netlink.default_routes(family)?);
+        }
+        Ok(Self { routes })
+    }
+
+    /// Whether there was a default route of this family.
+    pub fn has(&self, family: Family) -> bool {
+        self.routes.iter().any(|route| route.family() == family)
+    }
+
+    /// Removes the family's default routes through the links of these numbers, and has those back that were there
+    /// before. IPv6 makes one route with several next hops of routes that differ by nothing else.
+    ///
+    /// # Errors
+    /// [`RouteError::NotGivenBack`].
+    pub fn give_back(&self, family: Family, from: &[u32], netlink: &mut Netlink) -> Result<(), RouteError> {
+        let failed = |source| RouteError::NotGivenBack { family, source };
+        let shown = netlink.default_routes(family).map_err(failed)?;
+        let taken = shown.iter().filter(|route| route.link_index.is_some_and(|index| from.contains(&index)));
+        for route in taken {
+            netlink.delete_route(route).map_err(failed)?;
+        }
+        for route in self.routes.iter().filter(|route| route.family() == family) {
+            netlink.restore_route(route).map_err(failed)?;
+        }
+        Ok(())
+    }
 }
 
 impl Moved {

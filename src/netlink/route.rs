@@ -55,9 +55,26 @@ pub(super) fn all(family: Family) -> Message {
 
 /// The default routes in a reply, one per next hop; none where the reply is about another route.
 pub(super) fn read_default(reply: Message, family: Family) -> Vec<DefaultRoute> {
+    let leads_out =
+        |header: &RouteHeader| header.kind == RouteType::Unicast && header.protocol != RouteProtocol::Ra;
     match reply {
-        Message::NewRoute(message) if is_default(&message, family) => per_next_hop(&message),
+        Message::NewRoute(message) if is_default(&message, family) && leads_out(&message.header) => {
+            per_next_hop(&message)
+        }
         _ => vec![],
+    }
+}
+
+/// The default route in a reply that leads nowhere.
+pub(super) fn read_dead_end(reply: Message, family: Family) -> Option<DefaultRoute> {
+    use RouteType::{BlackHole, Prohibit, Throw, Unreachable};
+    let leads_nowhere =
+        |header: &RouteHeader| matches!(header.kind, BlackHole | Unreachable | Prohibit | Throw);
+    match reply {
+        Message::NewRoute(message) if is_default(&message, family) && leads_nowhere(&message.header) => {
+            per_next_hop(&message).pop()
+        }
+        _ => None,
     }
 }
 
@@ -66,8 +83,6 @@ fn is_default(message: &RouteMessage, family: Family) -> bool {
     let header = &message.header;
     header.address_family == address_family(family)
         && header.destination_prefix_length == 0
-        && header.kind == RouteType::Unicast
-        && header.protocol != RouteProtocol::Ra
         && !header.flags.contains(RouteFlags::Cloned)
         && table(message) == u32::from(RouteHeader::RT_TABLE_MAIN)
 }

@@ -33,8 +33,12 @@ fn routes(netns: &Netns) -> String {
     ip(netns, &["-4 route show table main"]) + &ip(netns, &["-6 route show table main"])
 }
 
+fn link(netlink: &mut Netlink, name: &str) -> Link {
+    netlink.links().unwrap().into_iter().find(|link| link.name == name).unwrap()
+}
+
 fn index(netlink: &mut Netlink, name: &str) -> u32 {
-    netlink.find_link(name).unwrap().unwrap().index
+    link(netlink, name).index
 }
 
 fn address(text: &str) -> IpAddr {
@@ -72,7 +76,6 @@ fn links_show_addresses_of_both_families() {
         addresses: vec!["10.1.0.2/24".parse().unwrap(), "fd00:1::2/64".parse().unwrap()],
     };
     assert_eq!(links[4], expected);
-    assert_eq!(netlink.find_link("net1").unwrap(), Some(expected));
     assert_eq!(links[1].addresses, [], "link-local only");
 }
 
@@ -83,7 +86,7 @@ fn addresses_are_sorted_and_local() {
         &netns,
         &["addr add 10.0.0.1/24 dev eth0", "addr add 9.9.9.9 peer 8.8.8.8/32 dev eth0", "link set eth0 down"],
     );
-    let link = netlink.find_link("eth0").unwrap().unwrap();
+    let link = link(&mut netlink, "eth0");
     let texts: Vec<String> = link.addresses.iter().map(ToString::to_string).collect();
     assert_eq!(texts[..3], ["9.9.9.9/32", "10.0.0.1/24", "10.0.0.2/24"]);
     assert!(!link.up);
@@ -93,7 +96,7 @@ fn addresses_are_sorted_and_local() {
 fn an_address_with_a_lifetime_is_not_listed() {
     let (netns, mut netlink) = pod();
     ip(&netns, &["addr add fd00:0::9/64 dev eth0 nodad valid_lft 300 preferred_lft 300"]);
-    let link = netlink.find_link("eth0").unwrap().unwrap();
+    let link = link(&mut netlink, "eth0");
     assert_eq!(link.addresses, ["10.0.0.2/24".parse().unwrap(), "fd00::2/64".parse::<IpNetwork>().unwrap()]);
 }
 
@@ -120,8 +123,7 @@ fn a_link_that_is_not_there_is_none() {
     let (_netns, mut netlink) = pod();
     let long = "x".repeat(127);
     for name in ["eth1", "", "eth0\0", "x".repeat(16).as_str(), &long, &"x".repeat(4000), "\u{1b}[2J"] {
-        assert_eq!(netlink.find_link(name).unwrap(), None, "{name:?}");
-        assert!(!netlink.link_exists(name).unwrap());
+        assert!(!netlink.link_exists(name).unwrap(), "{name:?}");
     }
     assert!(netlink.link_exists("eth0").unwrap());
 }
@@ -131,7 +133,7 @@ fn a_link_has_its_alternative_names_too() {
     let (netns, mut netlink) = pod();
     ip(&netns, &["link property add dev eth0 altname short altname longer-than-fifteen-bytes"]);
     for name in ["eth0", "short", "longer-than-fifteen-bytes"] {
-        assert_eq!(netlink.find_link(name).unwrap().unwrap().name, "eth0");
+        assert!(netlink.link_exists(name).unwrap(), "{name}");
     }
 }
 
@@ -217,6 +219,27 @@ fn deleted_routes_are_restored_exactly() {
         ip(&netns, lines);
         assert_restored_exactly(&netns, &mut netlink);
     }
+}
+
+#[test]
+fn default_routes_that_lead_nowhere_are_listed_apart_and_restored_exactly() {
+    let (netns, mut netlink) = pod();
+    for (metric, kind) in ["blackhole", "unreachable", "prohibit", "throw"].into_iter().enumerate() {
+        ip(&netns, &[&format!("route add {kind} default metric {metric}")]);
+        ip(&netns, &[&format!("-6 route add {kind} default metric {}", 2000 + metric)]);
+    }
+    let before = routes(&netns);
+    let metrics = [(Family::V4, [0, 1, 2, 3]), (Family::V6, [2000, 2001, 2002, 2003])];
+    for (family, expected) in metrics {
+        assert_eq!(netlink.default_routes(family).unwrap(), []);
+        let dead_ends = netlink.dead_ends(family).unwrap();
+        let listed: Vec<u32> = dead_ends.iter().map(|route| route.metric.unwrap_or_default()).collect();
+        assert_eq!(listed, expected, "{family}");
+        dead_ends.iter().for_each(|route| netlink.delete_route(route).unwrap());
+        assert_eq!(netlink.dead_ends(family).unwrap(), []);
+        dead_ends.iter().for_each(|route| netlink.restore_route(route).unwrap());
+    }
+    assert_eq!(routes(&netns), before);
 }
 
 #[test]

@@ -1,12 +1,12 @@
 //! ADD (CNI 1.1.0, section 2): plan, then attach in order; on any failure undo in reverse.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
 use super::publish::{self, Stage};
 use super::{Session, boot_id, del, key_of, leftovers, now, open_netns};
-use crate::attach::routes::{Move, Moved};
+use crate::attach::routes::{Move, Moved, WayOut};
 use crate::attach::{AttachError, Attacher, Place, keep_off, verify};
 use crate::cluster::PodReference;
 use crate::cni::error::{Code, Error};
@@ -219,6 +219,7 @@ struct Addition<'s, 'a> {
     session: &'s mut Session<'a>,
     sandbox: &'s Sandbox,
     inside: Inside<'s>,
+    pod: &'s Pod,
     plan: &'s Plan,
     /// The primary's result where Braid stands behind it.
     chained: Option<AttachmentResult>,
@@ -229,6 +230,8 @@ struct Addition<'s, 'a> {
     /// How many attachments were tried.
     tried: usize,
     moved: Option<Moved>,
+    /// The default routes before the first extra network.
+    way_out: Option<WayOut>,
     /// Networks and interfaces that were there once their plugins had run.
     seen: Vec<(String, InterfaceName)>,
     /// The pod whose status is due.
@@ -241,7 +244,7 @@ impl<'s, 'a> Addition<'s, 'a> {
         session: &'s mut Session<'a>,
         sandbox: &'s Sandbox,
         mut inside: Inside<'s>,
-        pod: &Pod,
+        pod: &'s Pod,
         plan: &'s Plan,
         status_of: Option<PodReference>,
     ) -> Result<Self, Error> {
@@ -269,12 +272,14 @@ impl<'s, 'a> Addition<'s, 'a> {
             session,
             sandbox,
             inside,
+            pod,
             plan,
             chained,
             journal,
             results: Vec::new(),
             tried: 0,
             moved: None,
+            way_out: None,
             seen: Vec::new(),
             status_of,
         })
@@ -294,6 +299,7 @@ impl<'s, 'a> Addition<'s, 'a> {
         }
         for (at, attachment) in self.plan.attachments.iter().enumerate() {
             self.tried = at + 1;
+            self.look_for_way_out(attachment)?;
             let result = self.attacher().add(attachment, deadline);
             if let Err(AttachError::NotStarted { .. }) = result {
                 self.tried = at;
@@ -318,6 +324,14 @@ impl<'s, 'a> Addition<'s, 'a> {
         self.note(&Event::Complete(Box::new(snapshot)))?;
         self.finish(deadline)?;
         Ok(merged)
+    }
+
+    /// Looks where the default routes lead before an extra network can take them.
+    fn look_for_way_out(&mut self, attachment: &Attachment) -> Result<(), Error> {
+        if attachment.role == Role::Extra && self.way_out.is_none() {
+            self.way_out = Some(WayOut::look(self.inside.netlink()?)?);
+        }
+        Ok(())
     }
 
     /// Whose `interface` is, in words, where it is another attachment's than `attachment`.
@@ -411,6 +425,29 @@ impl<'s, 'a> Addition<'s, 'a> {
         if let Some((to, changes)) = changes {
             self.moved = Some(Move { changes, to: to.as_str(), primary, keep }.apply(netlink)?);
         }
+        let snapshot = look(netlink)?;
+        self.give_back(changes.as_ref().map_or(&[], |(_, changes)| changes), snapshot)
+    }
+
+    /// Gives the primary network back the default routes that extra networks have taken unasked.
+    fn give_back(&mut self, changes: &[RouteChange], snapshot: Snapshot) -> Result<Snapshot, Error> {
+        let Some(way_out) = &self.way_out else { return Ok(snapshot) };
+        let extras = || self.plan.attachments.iter().filter(|attachment| attachment.role == Role::Extra);
+        let is_extra = |name: &str| extras().any(|extra| extra.interface.as_str() == name);
+        let taken = route::taken(&snapshot, |family| way_out.has(family), changes, is_extra);
+        if taken.is_empty() {
+            return Ok(snapshot);
+        }
+        for extra in extras().filter(|extra| taken.iter().any(|route| route.is_through(&extra.interface))) {
+            log::warn!("{}", unasked_default_route(self.pod, extra));
+        }
+        let links = snapshot.links.iter().filter(|link| is_extra(&link.name)).map(|link| link.index);
+        let links: Vec<u32> = links.collect();
+        let families: BTreeSet<Family> = taken.iter().map(|route| route.family).collect();
+        let netlink = self.inside.netlink()?;
+        for family in families {
+            way_out.give_back(family, &links, netlink)?;
+        }
         Ok(look(netlink)?)
     }
 
@@ -471,7 +508,7 @@ impl<'s, 'a> Addition<'s, 'a> {
         for (at, attachment) in self.plan.attachments.iter().enumerate().take(self.tried).rev() {
             let result = self.results.get(at).cloned();
             let share = deadline.share(at + 1);
-            let failed = self.attacher().del(attachment, result.as_ref(), share);
+            let failed = self.attacher().undo(attachment, result.as_ref(), share);
             if failed.is_empty() {
                 let _ = self.note(&Event::Gone(at));
             }
@@ -501,6 +538,15 @@ impl<'s, 'a> Addition<'s, 'a> {
     }
 }
 
+fn unasked_default_route(pod: &Pod, attachment: &Attachment) -> String {
+    format!(
+        "pod {pod}: network \"{}\" has made a default route on {} that the pod has not asked for; it was removed, and \
+         the primary network's is the way out: add \"default-route\": [] to the pod's annotation to have it, or take \
+         the route out of the network's definition",
+        attachment.label, attachment.interface
+    )
+}
+
 /// A default route that an extra network brought where there was none: the kernel has it, so the
 /// result shows it.
 fn add_default_routes(
@@ -510,9 +556,7 @@ fn add_default_routes(
     snapshot: &Snapshot,
 ) {
     for family in Family::ALL {
-        let ours = |route: &SeenRoute| {
-            route.family == family && route.interface.as_deref() == Some(attachment.interface.as_str())
-        };
+        let ours = |route: &SeenRoute| route.family == family && route.is_through(&attachment.interface);
         if merged.default_hops(family).is_empty() && snapshot.default_routes.iter().any(ours) {
             merged.replace_default_routes(family, &extra.default_hops(family));
         }

@@ -12,6 +12,7 @@ use crate::cni::request::Sandbox;
 use crate::cni::result::AttachmentResult;
 use crate::config::CheckNetworks;
 use crate::deadline::Deadline;
+use crate::family::Family;
 use crate::ledger::{Mode, Record};
 use crate::netlink::{Inside, Link, Netlink};
 use crate::netns::Netns;
@@ -79,7 +80,7 @@ fn check_delegates(
 }
 
 /// The result that an attachment's CHECK is held against: its own, without the default routes that we
-/// moved elsewhere, since reference plugins look for each route of it.
+/// moved elsewhere or gave back, since reference plugins look for each route of it.
 fn expected_result(
     record: &Record,
     at: usize,
@@ -89,14 +90,32 @@ fn expected_result(
     let mover = record
         .remaining()
         .find_map(|(mover, other, result)| Some((mover, other, other.default_route.as_ref()?, result?)));
-    let Some((mover, other, gateways, moved)) = mover else { return Ok(result.clone()) };
+    let version = attachment.network.version;
+    let mut expected = AttachmentResult::read_lenient(result, version)?;
+    let given_back = given_back(record, attachment, &expected);
+    if mover.is_none() && given_back.is_empty() {
+        return Ok(result.clone());
+    }
+    given_back.into_iter().for_each(|family| expected.replace_default_routes(family, &[]));
+    let Some((mover, other, gateways, moved)) = mover else { return Ok(expected.write(version)) };
     let moved = AttachmentResult::read_lenient(moved, other.network.version)?;
-    let mut expected = AttachmentResult::read_lenient(result, attachment.network.version)?;
     for change in route::changes(gateways, &moved) {
         let kept = if mover == at { change.hops.as_slice() } else { &[] };
         expected.replace_default_routes(change.family, kept);
     }
-    Ok(expected.write(attachment.network.version))
+    Ok(expected.write(version))
+}
+
+/// The families in which the result of an extra network has a default route that its link had no more when ADD ended.
+fn given_back(record: &Record, attachment: &Attachment, result: &AttachmentResult) -> Vec<Family> {
+    let then = record.complete.as_ref().filter(|_| attachment.role == Role::Extra);
+    let Some(then) = then.filter(|then| then.link(attachment.interface.as_str()).is_some()) else {
+        return Vec::new();
+    };
+    let of = |family: Family| then.default_routes.iter().filter(move |route| route.family == family);
+    let has_route = |family| of(family).any(|route| route.is_through(&attachment.interface));
+    let lost = |family: &Family| !result.default_hops(*family).is_empty() && !has_route(*family);
+    Family::ALL.into_iter().filter(lost).collect()
 }
 
 /// The MAC of a bridge without an address of its own follows its ports: it changes as other pods come

@@ -77,6 +77,9 @@ enum CommandError {
     /// The step that a runtime's call would fail with, too.
     #[error(transparent)]
     Protocol(#[from] Error),
+    /// The records are root's.
+    #[error("only root can read the records of a node: run braid {0} as root")]
+    NotRoot(&'static str),
     /// Signals cannot be received.
     #[error("cannot receive signals: {0}")]
     Signals(#[source] std::io::Error),
@@ -90,6 +93,21 @@ impl CommandError {
             _ => Exit::Failed,
         }
     }
+
+    /// What ends the sentence where the user is one who may not change a node.
+    fn hint(&self) -> &'static str {
+        let changes = matches!(self, Self::Install(_) | Self::Migrate(_) | Self::Ledger(_));
+        if changes && !is_root() { "; run it as root" } else { "" }
+    }
+}
+
+fn is_root() -> bool {
+    nix::unistd::geteuid().is_root()
+}
+
+/// What only root can do is not tried by others, who would hear of the first obstacle alone.
+fn as_root(command: &'static str) -> Result<&'static str, CommandError> {
+    if is_root() { Ok(command) } else { Err(CommandError::NotRoot(command)) }
 }
 
 /// Carries out `arguments`, the program's own name first, and writes to `console`.
@@ -103,7 +121,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, console: &mut Console<
         Ok(exit) => exit,
         // Whoever read us has enough: `braid list | head`.
         Err(CommandError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => Exit::Done,
-        Err(error) => console.failed(&error, error.exit()),
+        Err(error) => console.failed(&format_args!("{error}{}", error.hint()), error.exit()),
     }
 }
 
@@ -120,10 +138,10 @@ fn carry_out(cli: Cli, console: &mut Console<'_>) -> Result<Exit, CommandError> 
         Some(Command::Doctor(doctor)) => attend(console, "doctor", || doctor.run()),
         Some(Command::Explain(explain)) => attend(console, "explain", || explain.run()),
         Some(Command::Validate(validate)) => attend(console, "validate", || validate.run()),
-        Some(Command::List(list)) => attend(console, "list", || list.run()),
-        Some(Command::Show(show)) => attend(console, "show", || show.run()),
-        Some(Command::Gc(gc)) => undisturbed(console, "gc", || gc.run()),
-        Some(Command::Repair(repair)) => undisturbed(console, "repair", || repair.run()),
+        Some(Command::List(list)) => attend(console, as_root("list")?, || list.run()),
+        Some(Command::Show(show)) => attend(console, as_root("show")?, || show.run()),
+        Some(Command::Gc(gc)) => undisturbed(console, as_root("gc")?, || gc.run()),
+        Some(Command::Repair(repair)) => undisturbed(console, as_root("repair")?, || repair.run()),
         Some(Command::Version) => Ok(console.show(&version::Versions::of_program())?),
         Some(Command::Completions { shell }) => Ok(console.text(&manual::completions(shell)?)?),
         Some(Command::Man { directory: Some(directory) }) => {

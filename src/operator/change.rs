@@ -144,7 +144,9 @@ pub(super) fn make_due(
 fn write(path: &Path, contents: &[u8], mode: u32) -> io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("/"));
     std::fs::create_dir_all(directory)?;
-    let mut file = tempfile::Builder::new().prefix(".braid-").suffix(".new").tempfile_in(directory)?;
+    let file = tempfile::Builder::new().prefix(".braid-").suffix(".new").tempfile_in(directory);
+    // Its own words end with the name of the file that nobody will see.
+    let mut file = file.map_err(|error| io::Error::from(error.kind()))?;
     file.write_all(contents)?;
     file.as_file().set_permissions(Permissions::from_mode(mode))?;
     file.as_file().sync_all()?;

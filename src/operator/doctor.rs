@@ -81,6 +81,7 @@ impl Doctor {
     pub(super) fn run(&self) -> Result<Diagnosis, CommandError> {
         let runtime = node::runtime(&self.node.directories, Path::new("/"))?;
         let mut findings = vec![found_runtime(&runtime)];
+        findings.extend(user());
         let place = match &self.node.config {
             Some(file) => Installation::in_file(file, &["braid"]).into_iter().next(),
             None => Installation::all(&runtime.conf_dir, &["braid"]).into_iter().next(),
@@ -91,6 +92,14 @@ impl Doctor {
         }
         Ok(Diagnosis { strict: self.strict, findings })
     }
+}
+
+/// Another user sees no records, and no file of root's.
+fn user() -> Option<Finding> {
+    let user = nix::unistd::geteuid();
+    let message =
+        format!("this is user {user} and not root: what only root can see looks as if it were wrong");
+    (!user.is_root()).then(|| warn("user", message, "run it as root"))
 }
 
 fn found_runtime(runtime: &Runtime) -> Finding {

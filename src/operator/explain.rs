@@ -174,6 +174,7 @@ impl Explain {
         let Some(pod) = &self.pod else { return Ok(self.read_manifest()?) };
         let named = pod
             .split_once('/')
+            .filter(|(_, name)| !name.is_empty() && !name.contains('/'))
             .and_then(|(namespace, name)| Some((namespace.parse::<Namespace>().ok()?, name.to_owned())));
         let (namespace, name) = named.ok_or_else(|| ExplainError::Pod(pod.clone()))?;
         let object = match cluster.ok_or(ExplainError::NoApi)?.pod(&namespace, &name) {

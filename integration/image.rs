@@ -185,6 +185,7 @@ fn the_dockerfile_makes_the_same_image() {
         fs::read_to_string(Path::new(REPOSITORY).join("Cargo.toml")).unwrap().parse().unwrap();
     let rust = manifest["package"]["rust-version"].as_str().unwrap();
     assert_eq!(of("ARG RUST="), [rust]);
+    assert!(crate::readme::page::says(&format!("Debian machine with Rust {rust} ")), "the README's Rust");
     let copied: Vec<String> = of("COPY --from=build ");
     assert_eq!(copied, ["/braid/target/dist/braid /braid", "/braid/LICENSE /LICENSE"]);
     let run = of("RUN ");

@@ -3,94 +3,30 @@
 //! Pure: a plan is made from what was read before, and changes nothing. All that can be refused is
 //! refused here, before the first side effect.
 
+mod attachment;
+mod capability;
+mod error;
+mod interface_name;
+mod requirement;
+
 use std::collections::BTreeSet;
-use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use crate::cni::keys;
-use crate::cni::netconf::{NetconfError, NetworkConfig, PluginConfig, PluginType};
+pub use self::attachment::{Attachment, Device, Role};
+pub use self::error::PlanError;
+pub use self::interface_name::Series;
+
+use self::capability::{check_capabilities, device_arguments, runtime_config, undeclared_capabilities};
+use self::interface_name::interface_names;
+use crate::cni::netconf::NetworkConfig;
 use crate::cni::request::{CniArgs, Sandbox};
-use crate::config::{CapabilityPolicy, Config};
-use crate::device::{DEVICE_ID_CAPABILITY, DEVICE_INFO_CAPABILITY, DeviceInfoStore};
+use crate::config::Config;
+use crate::device::{DEVICE_INFO_CAPABILITY, DeviceInfoStore};
 use crate::name::InterfaceName;
 use crate::pod::without_annotations;
 use crate::selection::Selection;
-
-/// Whose network an attachment is.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Role {
-    /// The cluster's: the pod's own addresses.
-    Primary,
-    /// One that the pod, or the node's configuration, has added.
-    Extra,
-}
-
-/// One network on one interface, with all that its plugins will be told. The ledger keeps it whole.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-pub struct Attachment {
-    /// `namespace/name` of the definition, or the network's name where the node's configuration names it.
-    pub label: String,
-    /// Whose network it is.
-    pub role: Role,
-    /// The interface in the sandbox.
-    pub interface: InterfaceName,
-    /// The chain.
-    pub network: NetworkConfig,
-    /// Capability arguments, each for the plugins that declare it.
-    pub runtime_config: Map<String, Value>,
-    /// `CNI_ARGS`.
-    pub args: CniArgs,
-    /// Addresses that the result must show.
-    pub asked_ips: Vec<IpAddr>,
-    /// The MAC that the result must show.
-    pub asked_mac: Option<String>,
-    /// Where this attachment gets the default route: the gateways asked for, none meaning its own.
-    pub default_route: Option<Vec<IpAddr>>,
-    /// The device that its plugins use.
-    #[serde(default)]
-    pub device: Option<Device>,
-    /// Where its plugins say what they know of the device (Device Information Specification, section 4.2).
-    #[serde(default)]
-    pub device_info_file: Option<PathBuf>,
-}
-
-/// A device that an attachment has for itself.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub struct Device {
-    /// The resource that it is of, where the definition names one.
-    pub resource: Option<String>,
-    /// Its ID, such as a PCI address.
-    pub id: String,
-}
-
-impl Attachment {
-    /// An attachment of which nothing in particular is asked.
-    pub fn new(
-        label: String,
-        role: Role,
-        interface: InterfaceName,
-        network: NetworkConfig,
-        args: CniArgs,
-    ) -> Self {
-        Self {
-            label,
-            role,
-            interface,
-            network,
-            runtime_config: Map::new(),
-            args,
-            asked_ips: Vec::new(),
-            asked_mac: None,
-            default_route: None,
-            device: None,
-            device_info_file: None,
-        }
-    }
-}
 
 /// What an ADD is going to do.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -116,73 +52,6 @@ pub struct Admission {
     pub granted_by: String,
 }
 
-/// Why there is no plan.
-#[derive(Debug, thiserror::Error)]
-pub enum PlanError {
-    /// An interface name is taken.
-    #[error("network \"{label}\" cannot have interface \"{interface}\": {reason}; choose another name")]
-    InterfaceTaken {
-        /// The network.
-        label: String,
-        /// The interface it asks for.
-        interface: InterfaceName,
-        /// Who has it.
-        reason: String,
-    },
-    /// The network cannot do what was asked.
-    #[error(
-        "network \"{label}\" cannot do \"{key}\": no plugin of it declares the capability; add \
-         \"capabilities\": {{\"{capability}\": true}} to the plugin that does it, or leave \"{key}\" out"
-    )]
-    NoCapability {
-        /// The network.
-        label: String,
-        /// The annotation's key.
-        key: &'static str,
-        /// The capability.
-        capability: &'static str,
-    },
-    /// The definition's `args` cannot be merged with the pod's.
-    #[error("network \"{label}\": {source}")]
-    Args {
-        /// The network.
-        label: String,
-        /// What is wrong.
-        #[source]
-        source: NetconfError,
-    },
-    /// Both annotations want the default route.
-    #[error(
-        "the default-network annotation and network \"{0}\" both have \"default-route\": only one attachment may"
-    )]
-    TwoDefaultRoutes(String),
-    /// A plugin is not there.
-    #[error("network \"{label}\": {source}")]
-    NotInstalled {
-        /// The network.
-        label: String,
-        /// Which plugin, and where it was looked for.
-        #[source]
-        source: crate::delegate::DelegateError,
-    },
-    /// The host interface that a network builds on is not there.
-    #[error(
-        "network \"{label}\": plugin \"{plugin}\" builds on interface \"{master}\", which this node does not have; \
-         correct \"master\" in the definition"
-    )]
-    NoMaster {
-        /// The network.
-        label: String,
-        /// The plugin.
-        plugin: PluginType,
-        /// The interface.
-        master: String,
-    },
-    /// A network would start Braid again.
-    #[error("network \"{0}\" has braid or multus in its chain, which cannot be delegated to")]
-    Recursive(String),
-}
-
 /// A network that the node's own configuration names.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NodeNetwork {
@@ -196,25 +65,6 @@ pub struct NodeNetwork {
     pub device_id: Option<String>,
     /// How its interface is named, unless it is the primary.
     pub series: Series,
-}
-
-/// The names that interfaces get by themselves.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum Series {
-    /// `net1` and so on, as in Multus.
-    #[default]
-    Net,
-    /// `eth1` and so on, as in CNI-Genie.
-    Eth,
-}
-
-impl Series {
-    fn name(self, number: usize) -> String {
-        match self {
-            Self::Net => format!("net{number}"),
-            Self::Eth => format!("eth{number}"),
-        }
-    }
 }
 
 impl NodeNetwork {
@@ -294,52 +144,6 @@ pub fn make(inputs: Inputs<'_>) -> Result<Plan, PlanError> {
     }
 }
 
-/// One name for each extra network: the one asked for, or `net<position>`, as Multus counts, or the
-/// next number that nobody has or asks for.
-fn interface_names(inputs: &Inputs<'_>) -> Result<Vec<InterfaceName>, PlanError> {
-    let primary = &inputs.sandbox.interface;
-    for selected in &inputs.selected {
-        check_asked_name(&selected.selection, primary, &inputs.links)?;
-    }
-    let asked = inputs.selected.iter().map(|selected| selected.selection.interface.as_ref());
-    let mut taken: BTreeSet<String> = inputs.links.clone();
-    taken.insert(primary.to_string());
-    taken.extend(asked.clone().flatten().map(ToString::to_string));
-    let of_node = inputs.node_networks.iter().map(|network| (network.series, None));
-    let slots = of_node.chain(asked.map(|asked| (Series::Net, asked)));
-    let (mut nets, mut eths) = (0, 0);
-    let name_for = |(series, asked): (Series, Option<&InterfaceName>)| {
-        let position: &mut usize = if series == Series::Eth { &mut eths } else { &mut nets };
-        *position += 1;
-        asked.cloned().or_else(|| {
-            let free = (*position..).map(|number| series.name(number)).find(|name| !taken.contains(name))?;
-            taken.insert(free.clone());
-            free.parse().ok()
-        })
-    };
-    Ok(slots.filter_map(name_for).collect())
-}
-
-fn check_asked_name(
-    selection: &Selection,
-    primary: &InterfaceName,
-    links: &BTreeSet<String>,
-) -> Result<(), PlanError> {
-    let Some(interface) = &selection.interface else { return Ok(()) };
-    let reason = if interface == primary {
-        "it is the pod's primary interface"
-    } else if links.contains(interface.as_str()) {
-        "the sandbox already has an interface of that name"
-    } else {
-        return Ok(());
-    };
-    Err(PlanError::InterfaceTaken {
-        label: label(selection),
-        interface: interface.clone(),
-        reason: reason.to_owned(),
-    })
-}
-
 fn label(selection: &Selection) -> String {
     format!("{}/{}", selection.namespace, selection.name)
 }
@@ -415,57 +219,6 @@ fn device_info_file(
     Some(store.path_for(network.name.as_str(), &inputs.sandbox.container, interface))
 }
 
-/// Whether the network can do what was asked (NPWG 1.3, sections 4.1.2.1.3 to 4.1.2.1.10).
-fn check_capabilities(
-    selection: &Selection,
-    resource: Option<&String>,
-    network: &NetworkConfig,
-    policy: CapabilityPolicy,
-) -> Result<(), PlanError> {
-    let strict = policy == CapabilityPolicy::Strict;
-    let asked = [
-        ("ips", "ips", strict && !selection.ips.is_empty()),
-        ("mac", "mac", strict && selection.mac.is_some()),
-        ("infiniband-guid", "infinibandGUID", selection.infiniband_guid.is_some()),
-        ("portMappings", "portMappings", !selection.port_mappings.is_empty()),
-        ("bandwidth", "bandwidth", selection.bandwidth.is_some()),
-        ("deviceID", DEVICE_ID_CAPABILITY, selection.device_id.is_some() && resource.is_none()),
-    ];
-    match asked.into_iter().find(|(_, capability, asked)| *asked && !network.declares(capability)) {
-        Some((key, capability, _)) => {
-            Err(PlanError::NoCapability { label: label(selection), key, capability })
-        }
-        None => Ok(()),
-    }
-}
-
-fn runtime_config(
-    selection: &Selection,
-    device: Option<&Device>,
-    device_info_file: Option<&Path>,
-) -> Map<String, Value> {
-    let mut arguments = Map::new();
-    let mut set = |capability: &str, value: Option<Value>| {
-        if let Some(value) = value {
-            arguments.insert(capability.to_owned(), value);
-        }
-    };
-    let list = |values: Vec<Value>| (!values.is_empty()).then_some(Value::Array(values));
-    set("ips", list(selection.ips.iter().map(|address| address.to_value()).collect()));
-    set("mac", selection.mac.map(|mac| mac.to_value()));
-    set("infinibandGUID", selection.infiniband_guid.map(|guid| guid.to_value()));
-    set("portMappings", list(selection.port_mappings.iter().map(|mapping| mapping.to_value()).collect()));
-    set("bandwidth", selection.bandwidth.as_ref().map(|bandwidth| bandwidth.to_value()));
-    arguments.extend(device_arguments(device, device_info_file));
-    arguments
-}
-
-fn device_arguments(device: Option<&Device>, device_info_file: Option<&Path>) -> Map<String, Value> {
-    let id = device.map(|device| (DEVICE_ID_CAPABILITY, device.id.clone()));
-    let file = device_info_file.map(|file| (DEVICE_INFO_CAPABILITY, file.to_string_lossy().into_owned()));
-    id.into_iter().chain(file).map(|(name, value)| (name.to_owned(), Value::from(value))).collect()
-}
-
 /// `IP=` and `MAC=`, which Multus's users rely on for plugins that declare no capability.
 fn cni_args(selection: &Selection, network: &NetworkConfig, args: &CniArgs) -> CniArgs {
     let mut pairs = Vec::new();
@@ -511,93 +264,12 @@ fn check_default_route(plan: &Plan) -> Result<(), PlanError> {
     }
 }
 
-/// Capabilities that the primary takes and Braid's entry does not declare: the runtime will not send
-/// them, and host ports vanish without a word. Newer runtimes take the list away before we see it.
-fn undeclared_capabilities(config: &Config, primary: &PrimaryNetwork) -> Option<String> {
-    let declared = config.declared_capabilities.as_ref()?;
-    let network = match primary {
-        PrimaryNetwork::OfNode(node) => &node.network,
-        PrimaryNetwork::OfPod(selected) => &selected.network,
-    };
-    let wanted = network.plugins.iter().flat_map(|plugin| plugin.capabilities()).filter(|(_, on)| *on);
-    let missing: BTreeSet<_> =
-        wanted.map(|(name, _)| name).filter(|name| !declared.contains_key(*name)).collect();
-    let list: Vec<_> = missing.into_iter().collect();
-    (!list.is_empty()).then(|| {
-        format!(
-            "network \"{}\" takes capabilities that braid's configuration does not declare: add them to its \
-             \"capabilities\", or the runtime will not send them: {}",
-            network.name,
-            list.join(", ")
-        )
-    })
-}
-
 impl Plan {
     /// Whether the pod must not run without a record: something is attached that the node's configuration
     /// does not tell.
     pub fn needs_record(&self) -> bool {
         self.has_own_primary || self.attachments.iter().any(|attachment| attachment.role == Role::Extra)
     }
-
-    /// Holds the plan against the node: every plugin installed, every `master` there.
-    ///
-    /// # Errors
-    /// [`PlanError::NotInstalled`], [`PlanError::NoMaster`].
-    pub fn check_node(
-        &self,
-        installed: impl Fn(&PluginType) -> Result<(), crate::delegate::DelegateError>,
-        has_interface: impl Fn(&str) -> bool,
-    ) -> Result<(), PlanError> {
-        for attachment in &self.attachments {
-            for plugin in attachment.network.plugins.iter() {
-                let ipam = plugin.ipam().and_then(|kind| kind.parse().ok());
-                for kind in std::iter::once(plugin.kind.clone()).chain(ipam) {
-                    installed(&kind).map_err(|source| PlanError::NotInstalled {
-                        label: attachment.label.clone(),
-                        source,
-                    })?;
-                }
-            }
-        }
-        self.check_masters(has_interface)
-    }
-
-    /// Every `master` is there, or is a bridge that an earlier plugin of the plan makes.
-    fn check_masters(&self, has_interface: impl Fn(&str) -> bool) -> Result<(), PlanError> {
-        let mut made: BTreeSet<&str> = BTreeSet::new();
-        for attachment in &self.attachments {
-            for plugin in &attachment.network.plugins {
-                match host_master(plugin) {
-                    Some(master) if !made.contains(master) && !has_interface(master) => {
-                        return Err(PlanError::NoMaster {
-                            label: attachment.label.clone(),
-                            plugin: plugin.kind.clone(),
-                            master: crate::cni::error::one_line(master, 64),
-                        });
-                    }
-                    _ => made.extend(bridge_of(plugin)),
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-/// The interface of the host that a plugin builds on. With `linkInContainer` it is in the sandbox, where
-/// an earlier network may make it.
-fn host_master(plugin: &PluginConfig) -> Option<&str> {
-    let in_container = keys::get(plugin.object(), "linkInContainer").is_some_and(|value| *value == true);
-    plugin.text("master").filter(|_| builds_on_master(plugin.kind.as_str()) && !in_container)
-}
-
-/// The bridge that a plugin makes where it is missing; `cni0` is the bridge plugin's own default.
-fn bridge_of(plugin: &PluginConfig) -> Option<&str> {
-    (plugin.kind.as_str() == "bridge").then(|| plugin.text("bridge").unwrap_or("cni0"))
-}
-
-fn builds_on_master(kind: &str) -> bool {
-    matches!(kind, "macvlan" | "ipvlan" | "vlan" | "macvtap" | "bond")
 }
 
 #[cfg(test)]

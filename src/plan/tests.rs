@@ -1,5 +1,6 @@
 use super::*;
 use crate::cni::netconf::Missing;
+use crate::cni::netconf::PluginType;
 use crate::cni::request::ContainerId;
 use crate::cni::version::Version;
 use crate::delegate::DelegateError;
@@ -209,7 +210,7 @@ fn addresses_travel_as_capability_arguments_and_as_cni_args() {
         attachment.args.as_str(),
         "K8S_POD_NAME=web;IgnoreUnknown=true;IP=10.0.0.5/24;MAC=02:00:00:00:00:0a"
     );
-    assert_eq!(attachment.asked_ips, ["10.0.0.5".parse::<IpAddr>().unwrap()]);
+    assert_eq!(attachment.asked_ips, ["10.0.0.5".parse::<std::net::IpAddr>().unwrap()]);
     assert_eq!(attachment.asked_mac.as_deref(), Some("02:00:00:00:00:0a"));
 }
 

@@ -1,0 +1,84 @@
+//! One network on one interface.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::cni::netconf::NetworkConfig;
+use crate::cni::request::CniArgs;
+use crate::name::InterfaceName;
+
+/// Whose network an attachment is.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// The cluster's: the pod's own addresses.
+    Primary,
+    /// One that the pod, or the node's configuration, has added.
+    Extra,
+}
+
+/// One network on one interface, with all that its plugins will be told. The ledger keeps it whole.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Attachment {
+    /// `namespace/name` of the definition, or the network's name where the node's configuration names it.
+    pub label: String,
+    /// Whose network it is.
+    pub role: Role,
+    /// The interface in the sandbox.
+    pub interface: InterfaceName,
+    /// The chain.
+    pub network: NetworkConfig,
+    /// Capability arguments, each for the plugins that declare it.
+    pub runtime_config: Map<String, Value>,
+    /// `CNI_ARGS`.
+    pub args: CniArgs,
+    /// Addresses that the result must show.
+    pub asked_ips: Vec<IpAddr>,
+    /// The MAC that the result must show.
+    pub asked_mac: Option<String>,
+    /// Where this attachment gets the default route: the gateways asked for, none meaning its own.
+    pub default_route: Option<Vec<IpAddr>>,
+    /// The device that its plugins use.
+    #[serde(default)]
+    pub device: Option<Device>,
+    /// Where its plugins say what they know of the device (Device Information Specification, section 4.2).
+    #[serde(default)]
+    pub device_info_file: Option<PathBuf>,
+}
+
+/// A device that an attachment has for itself.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Device {
+    /// The resource that it is of, where the definition names one.
+    pub resource: Option<String>,
+    /// Its ID, such as a PCI address.
+    pub id: String,
+}
+
+impl Attachment {
+    /// An attachment of which nothing in particular is asked.
+    pub fn new(
+        label: String,
+        role: Role,
+        interface: InterfaceName,
+        network: NetworkConfig,
+        args: CniArgs,
+    ) -> Self {
+        Self {
+            label,
+            role,
+            interface,
+            network,
+            runtime_config: Map::new(),
+            args,
+            asked_ips: Vec::new(),
+            asked_mac: None,
+            default_route: None,
+            device: None,
+            device_info_file: None,
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Why there is no plan.
+
+use crate::cni::netconf::{NetconfError, PluginType};
+use crate::delegate::DelegateError;
+use crate::name::InterfaceName;
+
+/// Why there is no plan.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// An interface name is taken.
+    #[error("network \"{label}\" cannot have interface \"{interface}\": {reason}; choose another name")]
+    InterfaceTaken {
+        /// The network.
+        label: String,
+        /// The interface it asks for.
+        interface: InterfaceName,
+        /// Who has it.
+        reason: String,
+    },
+    /// The network cannot do what was asked.
+    #[error(
+        "network \"{label}\" cannot do \"{key}\": no plugin of it declares the capability; add \
+         \"capabilities\": {{\"{capability}\": true}} to the plugin that does it, or leave \"{key}\" out"
+    )]
+    NoCapability {
+        /// The network.
+        label: String,
+        /// The annotation's key.
+        key: &'static str,
+        /// The capability.
+        capability: &'static str,
+    },
+    /// The definition's `args` cannot be merged with the pod's.
+    #[error("network \"{label}\": {source}")]
+    Args {
+        /// The network.
+        label: String,
+        /// What is wrong.
+        #[source]
+        source: NetconfError,
+    },
+    /// Both annotations want the default route.
+    #[error(
+        "the default-network annotation and network \"{0}\" both have \"default-route\": only one attachment may"
+    )]
+    TwoDefaultRoutes(String),
+    /// A plugin is not there.
+    #[error("network \"{label}\": {source}")]
+    NotInstalled {
+        /// The network.
+        label: String,
+        /// Which plugin, and where it was looked for.
+        #[source]
+        source: DelegateError,
+    },
+    /// The host interface that a network builds on is not there.
+    #[error(
+        "network \"{label}\": plugin \"{plugin}\" builds on interface \"{master}\", which this node does not have; \
+         correct \"master\" in the definition"
+    )]
+    NoMaster {
+        /// The network.
+        label: String,
+        /// The plugin.
+        plugin: PluginType,
+        /// The interface.
+        master: String,
+    },
+    /// A network would start Braid again.
+    #[error("network \"{0}\" has braid or multus in its chain, which cannot be delegated to")]
+    Recursive(String),
+}

@@ -1,0 +1,69 @@
+//! What a plan needs of the node: plugins that are installed, and interfaces to build on.
+
+use std::collections::BTreeSet;
+
+use super::{Plan, PlanError};
+use crate::cni::keys;
+use crate::cni::netconf::{PluginConfig, PluginType};
+use crate::delegate::DelegateError;
+
+impl Plan {
+    /// Holds the plan against the node: every plugin installed, every `master` there.
+    ///
+    /// # Errors
+    /// [`PlanError::NotInstalled`], [`PlanError::NoMaster`].
+    pub fn check_node(
+        &self,
+        installed: impl Fn(&PluginType) -> Result<(), DelegateError>,
+        has_interface: impl Fn(&str) -> bool,
+    ) -> Result<(), PlanError> {
+        for attachment in &self.attachments {
+            for plugin in attachment.network.plugins.iter() {
+                let ipam = plugin.ipam().and_then(|kind| kind.parse().ok());
+                for kind in std::iter::once(plugin.kind.clone()).chain(ipam) {
+                    installed(&kind).map_err(|source| PlanError::NotInstalled {
+                        label: attachment.label.clone(),
+                        source,
+                    })?;
+                }
+            }
+        }
+        self.check_masters(has_interface)
+    }
+
+    /// Every `master` is there, or is a bridge that an earlier plugin of the plan makes.
+    fn check_masters(&self, has_interface: impl Fn(&str) -> bool) -> Result<(), PlanError> {
+        let mut made: BTreeSet<&str> = BTreeSet::new();
+        for attachment in &self.attachments {
+            for plugin in &attachment.network.plugins {
+                match host_master(plugin) {
+                    Some(master) if !made.contains(master) && !has_interface(master) => {
+                        return Err(PlanError::NoMaster {
+                            label: attachment.label.clone(),
+                            plugin: plugin.kind.clone(),
+                            master: crate::cni::error::one_line(master, 64),
+                        });
+                    }
+                    _ => made.extend(bridge_of(plugin)),
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The interface of the host that a plugin builds on. With `linkInContainer` it is in the sandbox, where
+/// an earlier network may make it.
+fn host_master(plugin: &PluginConfig) -> Option<&str> {
+    let in_container = keys::get(plugin.object(), "linkInContainer").is_some_and(|value| *value == true);
+    plugin.text("master").filter(|_| builds_on_master(plugin.kind.as_str()) && !in_container)
+}
+
+/// The bridge that a plugin makes where it is missing; `cni0` is the bridge plugin's own default.
+fn bridge_of(plugin: &PluginConfig) -> Option<&str> {
+    (plugin.kind.as_str() == "bridge").then(|| plugin.text("bridge").unwrap_or("cni0"))
+}
+
+fn builds_on_master(kind: &str) -> bool {
+    matches!(kind, "macvlan" | "ipvlan" | "vlan" | "macvtap" | "bond")
+}

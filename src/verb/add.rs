@@ -1,18 +1,21 @@
 //! ADD (CNI 1.1.0, section 2): plan, then attach in order; on any failure undo in reverse.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod default_route;
+mod merged_result;
+
+use std::collections::BTreeMap;
 
 use serde_json::Value;
 
 use super::publish::{self, Stage};
 use super::{Session, boot_id, del, key_of, leftovers, now, open_netns};
-use crate::attach::routes::{Move, Moved, WayOut};
+use crate::attach::routes::{Moved, WayOut};
 use crate::attach::{AttachError, Attacher, Place, keep_off, verify};
 use crate::cluster::PodReference;
 use crate::cni::error::{Code, Error};
 use crate::cni::request::Sandbox;
 use crate::cni::result::AttachmentResult;
-use crate::config::{Config, ResultScope};
+use crate::config::Config;
 use crate::deadline::Deadline;
 use crate::definition::{Api, NodeDefinitions, OnOutage};
 use crate::family::Family;
@@ -20,10 +23,9 @@ use crate::ledger::{Event, Journal, LedgerError, Lock, Mode, RecordPlan, Recorde
 use crate::name::InterfaceName;
 use crate::netlink::{Inside, Netlink, NetlinkError};
 use crate::netns::Netns;
-use crate::plan::{Attachment, Plan, Role};
+use crate::plan::{Attachment, Plan};
 use crate::pod::Pod;
 use crate::prepare::{self, Wishes};
-use crate::route::{self, RouteChange};
 use crate::snapshot::{SeenRoute, Snapshot};
 
 pub(super) fn add(session: &mut Session<'_>, sandbox: &Sandbox) -> Result<Value, Error> {
@@ -293,22 +295,7 @@ impl<'s, 'a> Addition<'s, 'a> {
     }
 
     fn attempt(&mut self, deadline: Deadline) -> Result<Value, Error> {
-        if !self.session.config.is_delegating() {
-            let network = self.session.config.network.as_str();
-            self.see(network, &self.sandbox.interface)?;
-        }
-        for (at, attachment) in self.plan.attachments.iter().enumerate() {
-            self.tried = at + 1;
-            self.look_for_way_out(attachment)?;
-            let result = self.attacher().add(attachment, deadline);
-            if let Err(AttachError::NotStarted { .. }) = result {
-                self.tried = at;
-            }
-            let result = result?;
-            self.note(&Event::Attached(at, result.clone()))?;
-            self.results.push(result);
-            self.see(&attachment.label, &attachment.interface)?;
-        }
+        self.attach_all(deadline)?;
         let results = self.read_results()?;
         for (attachment, result) in self.plan.attachments.iter().zip(&results) {
             keep_off(attachment, result, |interface| self.owner(attachment, interface))?;
@@ -326,10 +313,22 @@ impl<'s, 'a> Addition<'s, 'a> {
         Ok(merged)
     }
 
-    /// Looks where the default routes lead before an extra network can take them.
-    fn look_for_way_out(&mut self, attachment: &Attachment) -> Result<(), Error> {
-        if attachment.role == Role::Extra && self.way_out.is_none() {
-            self.way_out = Some(WayOut::look(self.inside.netlink()?)?);
+    fn attach_all(&mut self, deadline: Deadline) -> Result<(), Error> {
+        if !self.session.config.is_delegating() {
+            let network = self.session.config.network.as_str();
+            self.see(network, &self.sandbox.interface)?;
+        }
+        for (at, attachment) in self.plan.attachments.iter().enumerate() {
+            self.look_for_way_out(attachment)?;
+            self.tried = at + 1;
+            let result = self.attacher().add(attachment, deadline);
+            if let Err(AttachError::NotStarted { .. }) = result {
+                self.tried = at;
+            }
+            let result = result?;
+            self.note(&Event::Attached(at, result.clone()))?;
+            self.results.push(result);
+            self.see(&attachment.label, &attachment.interface)?;
         }
         Ok(())
     }
@@ -404,53 +403,6 @@ impl<'s, 'a> Addition<'s, 'a> {
         Ok(results.collect::<Result<_, _>>()?)
     }
 
-    /// The attachment that asked for the default route, and what changes for it.
-    fn route_changes(&self, results: &[AttachmentResult]) -> Option<(&'s InterfaceName, Vec<RouteChange>)> {
-        let pairs = self.plan.attachments.iter().zip(results);
-        pairs
-            .filter_map(|(attachment, result)| Some((attachment, attachment.default_route.as_ref()?, result)))
-            .map(|(attachment, gateways, result)| (&attachment.interface, route::changes(gateways, result)))
-            .next()
-    }
-
-    /// Moves the default routes and looks at the sandbox. A pod that runs unrecorded and
-    /// asks for nothing is not visited.
-    fn settle(&mut self, changes: &Option<(&InterfaceName, Vec<RouteChange>)>) -> Result<Snapshot, Error> {
-        if self.journal.is_none() && !self.plan.needs_record() && changes.is_none() {
-            return Ok(Snapshot::default());
-        }
-        let primary = self.sandbox.interface.as_str();
-        let keep = &self.session.config.keep_cluster_routes;
-        let netlink = self.inside.netlink()?;
-        if let Some((to, changes)) = changes {
-            self.moved = Some(Move { changes, to: to.as_str(), primary, keep }.apply(netlink)?);
-        }
-        let snapshot = look(netlink)?;
-        self.give_back(changes.as_ref().map_or(&[], |(_, changes)| changes), snapshot)
-    }
-
-    /// Gives the primary network back the default routes that extra networks have taken unasked.
-    fn give_back(&mut self, changes: &[RouteChange], snapshot: Snapshot) -> Result<Snapshot, Error> {
-        let Some(way_out) = &self.way_out else { return Ok(snapshot) };
-        let extras = || self.plan.attachments.iter().filter(|attachment| attachment.role == Role::Extra);
-        let is_extra = |name: &str| extras().any(|extra| extra.interface.as_str() == name);
-        let taken = route::taken(&snapshot, |family| way_out.has(family), changes, is_extra);
-        if taken.is_empty() {
-            return Ok(snapshot);
-        }
-        for extra in extras().filter(|extra| taken.iter().any(|route| route.is_through(&extra.interface))) {
-            log::warn!("{}", unasked_default_route(self.pod, extra));
-        }
-        let links = snapshot.links.iter().filter(|link| is_extra(&link.name)).map(|link| link.index);
-        let links: Vec<u32> = links.collect();
-        let families: BTreeSet<Family> = taken.iter().map(|route| route.family).collect();
-        let netlink = self.inside.netlink()?;
-        for family in families {
-            way_out.give_back(family, &links, netlink)?;
-        }
-        Ok(look(netlink)?)
-    }
-
     /// Publishes the network status where it is due. A status that is not taken undoes the ADD: clients
     /// that wait for it would wait for ever. A pod that asks for nothing is not held up.
     fn publish_status(&mut self, results: &[AttachmentResult], snapshot: &Snapshot) -> Result<(), Error> {
@@ -466,34 +418,6 @@ impl<'s, 'a> Addition<'s, 'a> {
             }
             outcome => outcome,
         }
-    }
-
-    /// The result in the request's version (design decision 7).
-    fn merge(
-        &self,
-        results: Vec<AttachmentResult>,
-        changes: &Option<(&InterfaceName, Vec<RouteChange>)>,
-        snapshot: &Snapshot,
-    ) -> Value {
-        let version = self.session.config.version;
-        let mut results: Vec<_> = self.plan.attachments.iter().zip(results).collect();
-        let is_primary = |attachment: &Attachment| attachment.role == Role::Primary;
-        let mut merged = match (&self.chained, results.first()) {
-            (Some(result), _) => result.clone(),
-            (None, Some((first, _))) if is_primary(first) => results.remove(0).1,
-            (None, _) => AttachmentResult::default(),
-        };
-        // Before 0.3.0 an address has no interface: an extra's would be taken for the pod's.
-        if self.session.config.result_scope == ResultScope::All && version.has_interfaces() {
-            for (attachment, extra) in results {
-                add_default_routes(&mut merged, attachment, &extra, snapshot);
-                merged.append(extra, attachment.interface.as_str(), &self.sandbox.netns);
-            }
-        }
-        for change in changes.iter().flat_map(|(_, changes)| changes) {
-            merged.replace_default_routes(change.family, &change.hops);
-        }
-        merged.write(version)
     }
 
     /// Undoes in reverse what was done. What resists stays in the record for DEL.
@@ -534,31 +458,6 @@ impl<'s, 'a> Addition<'s, 'a> {
         let _ = self.journal.as_mut().map(|journal| journal.wait_for_disk(deadline));
         if undone && let Err(error) = self.session.ledger.remove(&key_of(self.sandbox)) {
             log::warn!("{error}");
-        }
-    }
-}
-
-fn unasked_default_route(pod: &Pod, attachment: &Attachment) -> String {
-    format!(
-        "pod {pod}: network \"{}\" has made a default route on {} that the pod has not asked for; it was removed, and \
-         the primary network's is the way out: add \"default-route\": [] to the pod's annotation to have it, or take \
-         the route out of the network's definition",
-        attachment.label, attachment.interface
-    )
-}
-
-/// A default route that an extra network brought where there was none: the kernel has it, so the
-/// result shows it.
-fn add_default_routes(
-    merged: &mut AttachmentResult,
-    attachment: &Attachment,
-    extra: &AttachmentResult,
-    snapshot: &Snapshot,
-) {
-    for family in Family::ALL {
-        let ours = |route: &SeenRoute| route.family == family && route.is_through(&attachment.interface);
-        if merged.default_hops(family).is_empty() && snapshot.default_routes.iter().any(ours) {
-            merged.replace_default_routes(family, &extra.default_hops(family));
         }
     }
 }

@@ -1,0 +1,90 @@
+//! The default routes of an ADD: with the attachment that asked for them, else with the primary.
+
+use std::collections::BTreeSet;
+
+use super::{Addition, look};
+use crate::attach::routes::{Move, WayOut};
+use crate::cni::error::Error;
+use crate::cni::result::AttachmentResult;
+use crate::family::Family;
+use crate::name::InterfaceName;
+use crate::plan::{Attachment, Role};
+use crate::pod::Pod;
+use crate::route::{self, RouteChange};
+use crate::snapshot::Snapshot;
+
+impl<'s> Addition<'s, '_> {
+    /// Looks where the default routes lead before an extra network can take them.
+    pub(super) fn look_for_way_out(&mut self, attachment: &Attachment) -> Result<(), Error> {
+        if attachment.role == Role::Extra && self.way_out.is_none() {
+            self.way_out = Some(WayOut::look(self.inside.netlink()?)?);
+        }
+        Ok(())
+    }
+
+    /// The attachment that asked for the default route, and what changes for it.
+    pub(super) fn route_changes(
+        &self,
+        results: &[AttachmentResult],
+    ) -> Option<(&'s InterfaceName, Vec<RouteChange>)> {
+        let pairs = self.plan.attachments.iter().zip(results);
+        pairs
+            .filter_map(|(attachment, result)| Some((attachment, attachment.default_route.as_ref()?, result)))
+            .map(|(attachment, gateways, result)| (&attachment.interface, route::changes(gateways, result)))
+            .next()
+    }
+
+    /// Moves the default routes and looks at the sandbox. A pod that runs unrecorded and
+    /// asks for nothing is not visited.
+    pub(super) fn settle(
+        &mut self,
+        changes: &Option<(&InterfaceName, Vec<RouteChange>)>,
+    ) -> Result<Snapshot, Error> {
+        if self.journal.is_none() && !self.plan.needs_record() && changes.is_none() {
+            return Ok(Snapshot::default());
+        }
+        let primary = self.sandbox.interface.as_str();
+        let keep = &self.session.config.keep_cluster_routes;
+        let netlink = self.inside.netlink()?;
+        if let Some((to, changes)) = changes {
+            self.moved = Some(Move { changes, to: to.as_str(), primary, keep }.apply(netlink)?);
+        }
+        let snapshot = look(netlink)?;
+        self.give_back(changes.as_ref().map_or(&[], |(_, changes)| changes), snapshot)
+    }
+
+    /// Gives the primary network back the default routes that extra networks have taken unasked.
+    pub(super) fn give_back(
+        &mut self,
+        changes: &[RouteChange],
+        snapshot: Snapshot,
+    ) -> Result<Snapshot, Error> {
+        let Some(way_out) = &self.way_out else { return Ok(snapshot) };
+        let extras = || self.plan.attachments.iter().filter(|attachment| attachment.role == Role::Extra);
+        let is_extra = |name: &str| extras().any(|extra| extra.interface.as_str() == name);
+        let taken = route::taken(&snapshot, |family| way_out.has(family), changes, is_extra);
+        if taken.is_empty() {
+            return Ok(snapshot);
+        }
+        for extra in extras().filter(|extra| taken.iter().any(|route| route.is_through(&extra.interface))) {
+            log::warn!("{}", unasked_default_route(self.pod, extra));
+        }
+        let links = snapshot.links.iter().filter(|link| is_extra(&link.name)).map(|link| link.index);
+        let links: Vec<u32> = links.collect();
+        let families: BTreeSet<Family> = taken.iter().map(|route| route.family).collect();
+        let netlink = self.inside.netlink()?;
+        for family in families {
+            way_out.give_back(family, &links, netlink)?;
+        }
+        Ok(look(netlink)?)
+    }
+}
+
+fn unasked_default_route(pod: &Pod, attachment: &Attachment) -> String {
+    format!(
+        "pod {pod}: network \"{}\" has made a default route on {} that the pod has not asked for; it was removed, and \
+         the primary network's is the way out: add \"default-route\": [] to the pod's annotation to have it, or take \
+         the route out of the network's definition",
+        attachment.label, attachment.interface
+    )
+}

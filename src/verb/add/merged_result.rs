@@ -1,0 +1,58 @@
+//! The one result of an ADD: the primary's, and what the extra networks add to it.
+
+use serde_json::Value;
+
+use super::Addition;
+use crate::cni::result::AttachmentResult;
+use crate::config::ResultScope;
+use crate::family::Family;
+use crate::name::InterfaceName;
+use crate::plan::{Attachment, Role};
+use crate::route::RouteChange;
+use crate::snapshot::{SeenRoute, Snapshot};
+
+impl Addition<'_, '_> {
+    /// The result in the request's version (design decision 7).
+    pub(super) fn merge(
+        &self,
+        results: Vec<AttachmentResult>,
+        changes: &Option<(&InterfaceName, Vec<RouteChange>)>,
+        snapshot: &Snapshot,
+    ) -> Value {
+        let version = self.session.config.version;
+        let mut results: Vec<_> = self.plan.attachments.iter().zip(results).collect();
+        let is_primary = |attachment: &Attachment| attachment.role == Role::Primary;
+        let mut merged = match (&self.chained, results.first()) {
+            (Some(result), _) => result.clone(),
+            (None, Some((first, _))) if is_primary(first) => results.remove(0).1,
+            (None, _) => AttachmentResult::default(),
+        };
+        // Before 0.3.0 an address has no interface: an extra's would be taken for the pod's.
+        if self.session.config.result_scope == ResultScope::All && version.has_interfaces() {
+            for (attachment, extra) in results {
+                add_default_routes(&mut merged, attachment, &extra, snapshot);
+                merged.append(extra, attachment.interface.as_str(), &self.sandbox.netns);
+            }
+        }
+        for change in changes.iter().flat_map(|(_, changes)| changes) {
+            merged.replace_default_routes(change.family, &change.hops);
+        }
+        merged.write(version)
+    }
+}
+
+/// A default route that an extra network brought where there was none: the kernel has it, so the
+/// result shows it.
+fn add_default_routes(
+    merged: &mut AttachmentResult,
+    attachment: &Attachment,
+    extra: &AttachmentResult,
+    snapshot: &Snapshot,
+) {
+    for family in Family::ALL {
+        let ours = |route: &SeenRoute| route.family == family && route.is_through(&attachment.interface);
+        if merged.default_hops(family).is_empty() && snapshot.default_routes.iter().any(ours) {
+            merged.replace_default_routes(family, &extra.default_hops(family));
+        }
+    }
+}

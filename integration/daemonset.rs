@@ -237,7 +237,12 @@ impl<'n> Cluster<'n> {
     }
 
     fn keep(&self) -> Keeper {
+        self.keep_with(|command| command)
+    }
+
+    fn keep_with(&self, change: impl FnOnce(&mut Command) -> &mut Command) -> Keeper {
         let mut command = self.command("keep");
+        change(&mut command);
         let log = self.node.path("keep.log");
         let file = fs::File::create(&log).unwrap();
         command.stdin(Stdio::null()).stdout(file.try_clone().unwrap()).stderr(file);
@@ -478,6 +483,23 @@ fn what_is_installed_again_stays() {
     cluster.installed();
     let (status, log) = keeper.end();
     assert!(status == Some(0) && log.contains("installed again meanwhile"), "{log}");
+    assert!(cluster.entry()["drain"].is_null());
+}
+
+/// It says once what is wrong, and tries again; and it ends as ever.
+#[test]
+fn without_an_api_it_stays() {
+    let node = Node::new();
+    let cluster = Cluster::new(&node, "containerd");
+    cluster.installed();
+    fs::remove_file(cluster.token_file()).unwrap();
+    let keeper = cluster.keep_with(|command| command.env_remove("KUBERNETES_SERVICE_HOST"));
+    keeper.wait_until_it_waits();
+    keeper.wait_until("a complaint", || keeper.log().contains("braid: "));
+    keeper.stop();
+    let (status, log) = keeper.end();
+    assert!(status == Some(0) && log.contains("no API to ask"), "{log}");
+    assert_eq!(log.matches("braid: ").count(), 1, "{log}");
     assert!(cluster.entry()["drain"].is_null());
 }
 

@@ -248,6 +248,20 @@ fn a_clock_that_is_set_neither_gives_a_network_up_nor_keeps_it() {
 }
 
 #[test]
+fn an_orphan_that_cannot_be_read_is_set_aside_and_told_of() {
+    let node = node();
+    let pod = pod_with_both(&node);
+    node.script("blue", failing(77, "switch is away"));
+    pod.del().with(json!({"deleteGiveUp": 0})).run().assert_success();
+    let orphan = node.path("state/orphans").join(node.state("orphans").remove(0));
+    fs::write(&orphan, "torn").unwrap();
+    let gc = || node.call("GC", node.delegating()).with(valid_attachments(json!([]))).run();
+    gc().assert_error(5, ["orphans/", "its first line is not whole", "was set aside"]);
+    gc().assert_success();
+    assert_eq!((node.state("orphans").len(), node.state("aside").len()), (0, 1));
+}
+
+#[test]
 fn the_primary_is_never_given_up() {
     let node = node();
     let pod = pod_with_both(&node);

@@ -225,17 +225,17 @@ impl Ledger {
         Ok(files.iter().filter_map(|path| self.read_file(path, &name_of(path)).transpose()).collect())
     }
 
-    /// Every orphan with its file.
+    /// Every orphan with its file. Those that cannot be read are set aside and reported.
     ///
     /// # Errors
     /// As [`Ledger::all`].
-    pub fn all_orphans(&self) -> Result<Vec<(PathBuf, Record)>, LedgerError> {
+    pub fn all_orphans(&self) -> Result<Vec<Result<(PathBuf, Record), LedgerError>>, LedgerError> {
         let files = directory::list(&self.root, &self.orphans())?;
         // An orphan's name is its record's, and the attachment's position.
         let read = |path: PathBuf| {
             let name = name_of(&path);
-            let record = self.read_file(&path, name.rsplit_once('.')?.0).ok()??;
-            Some((path, record))
+            let record = self.read_file(&path, name.rsplit_once('.').map_or(name.as_str(), |(name, _)| name));
+            Some(record.transpose()?.map(|record| (path, record)))
         };
         Ok(files.into_iter().filter_map(read).collect())
     }

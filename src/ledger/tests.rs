@@ -458,7 +458,7 @@ fn an_orphan_is_one_attachment_of_its_record() {
     state.ledger.orphan(&record, 0).unwrap();
     state.ledger.orphan(&record, 1).unwrap();
     state.ledger.orphan(&record, 2).unwrap();
-    let orphans = state.ledger.all_orphans().unwrap();
+    let orphans: Vec<_> = state.ledger.all_orphans().unwrap().into_iter().map(Result::unwrap).collect();
     let [(first, blue), (second, red)] = orphans.as_slice() else { panic!("{orphans:?}") };
     assert_eq!(blue.plan.attachments, [attachment("blue", "net1")]);
     assert_eq!(State::result(blue, 0), State::result(&record, 0));

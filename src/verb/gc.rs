@@ -104,10 +104,15 @@ pub(super) fn tear_down_one(
 }
 
 fn retry_orphans(session: &mut Session<'_>, deadline: Deadline) -> Vec<Error> {
-    let orphans = session.ledger.all_orphans().unwrap_or_default();
-    let ours: Vec<_> =
-        orphans.into_iter().filter(|(_, record)| record.plan.network == session.config.network).collect();
     let mut failures = Vec::new();
+    let mut ours = Vec::new();
+    for orphan in session.ledger.all_orphans().unwrap_or_else(|error| vec![Err(error)]) {
+        match orphan {
+            Ok((path, record)) if record.plan.network == session.config.network => ours.push((path, record)),
+            Ok(_) => {}
+            Err(error) => failures.push(Error::from(error)),
+        }
+    }
     for (path, record) in ours {
         let place =
             attach::Place { container: &record.plan.key.container, netns: &del::living_netns(&record, "") };

@@ -261,7 +261,7 @@ pub fn event_line(event: &Event) -> io::Result<Vec<u8>> {
     encode_line(&serde_json::to_vec(event)?)
 }
 
-pub(super) fn encode_line(json: &[u8]) -> io::Result<Vec<u8>> {
+fn encode_line(json: &[u8]) -> io::Result<Vec<u8>> {
     let mut line = format!("{:08x} ", crc32fast::hash(json)).into_bytes();
     line.extend_from_slice(json);
     line.push(b'\n');
@@ -269,7 +269,7 @@ pub(super) fn encode_line(json: &[u8]) -> io::Result<Vec<u8>> {
 }
 
 /// The JSON of a line that is whole.
-pub(super) fn decode_line(line: &[u8]) -> Option<&[u8]> {
+fn decode_line(line: &[u8]) -> Option<&[u8]> {
     let (checksum, rest) = line.strip_suffix(b"\n")?.split_at_checked(8)?;
     let json = rest.strip_prefix(b" ")?;
     let checksum = u32::from_str_radix(str::from_utf8(checksum).ok()?, 16).ok()?;

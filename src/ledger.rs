@@ -67,6 +67,9 @@ pub struct Seen {
     pub record: Result<Record, String>,
 }
 
+/// A network that could not be torn down: its file, and the record of it alone.
+pub type Orphan = (PathBuf, Record);
+
 /// The ledger in its directory. Nothing is created before the first record.
 #[derive(Clone, Debug)]
 pub struct Ledger {
@@ -229,7 +232,7 @@ impl Ledger {
     ///
     /// # Errors
     /// As [`Ledger::all`].
-    pub fn all_orphans(&self) -> Result<Vec<Result<(PathBuf, Record), LedgerError>>, LedgerError> {
+    pub fn all_orphans(&self) -> Result<Vec<Result<Orphan, LedgerError>>, LedgerError> {
         let files = directory::list(&self.root, &self.orphans())?;
         // An orphan's name is its record's, and the attachment's position.
         let read = |path: PathBuf| {

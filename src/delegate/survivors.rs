@@ -120,7 +120,17 @@ mod tests {
         command.arg(seconds).process_group(0);
         command.env(DEPTH_VARIABLE, "1").env("CNI_CONTAINERID", container().as_str());
         change(&mut command);
-        command.spawn().unwrap()
+        let child = command.spawn().unwrap();
+        await_execution(&child);
+        child
+    }
+
+    /// The parent goes on before the kernel has given the new program its arguments and environment.
+    fn await_execution(child: &Child) {
+        let arguments = Path::new("/proc").join(child.id().to_string()).join("cmdline");
+        while std::fs::read(&arguments).unwrap().is_empty() {
+            sleep(Duration::from_millis(1));
+        }
     }
 
     fn outlasted() -> Duration {

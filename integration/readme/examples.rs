@@ -19,7 +19,7 @@ fn commands() -> Vec<String> {
     std::iter::once(String::new()).chain(names.map(str::to_owned)).collect()
 }
 
-/// The examples of a command. A line that is broken for the terminal is one line again.
+/// The examples of a command. A line that goes on is one line again.
 fn examples(command: &str) -> Vec<String> {
     let mut arguments: Vec<&str> = command.split_whitespace().collect();
     arguments.push("--help");
@@ -29,7 +29,7 @@ fn examples(command: &str) -> Vec<String> {
     let mut examples: Vec<String> = Vec::new();
     for line in lines.map(str::trim) {
         match examples.last_mut() {
-            Some(last) if line.starts_with("--") => *last = format!("{last} {line}"),
+            Some(last) if last.ends_with('\\') => *last = format!("{}{line}", last.trim_end_matches('\\')),
             _ => examples.push(line.to_owned()),
         }
     }

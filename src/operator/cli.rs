@@ -66,7 +66,7 @@ pub(super) enum Command {
                       half of the token's life is over. A drain goes on. Told to stop, it asks the API whether the \
                       DaemonSet is still there: if it is deleted, Braid leaves the node as with braid uninstall --wait, \
                       and where that cannot be told, Braid stays.",
-        after_help = "Example:\n  braid keep --root /host --service-account braid/braid --settings /etc/braid/settings.json --daemon-set braid/braid"
+        after_help = "Example:\n  braid keep --root /host --service-account braid/braid \\\n    --settings /etc/braid/settings.json --daemon-set braid/braid"
     )]
     Keep(Keep),
     /// Take Braid off a node, once no pod needs it

@@ -216,6 +216,22 @@ fn recorded_netns(inside: &mut Inside<'_>, sandbox: &Sandbox) -> RecordedNetns {
     RecordedNetns { boot: boot_id(), id: inside.netns().id(), cookie, path: sandbox.netns.clone() }
 }
 
+/// The record of an ADD; none where the pod can do without, and it cannot be written.
+fn start_journal(
+    session: &Session<'_>,
+    record: RecordPlan,
+    is_needed: bool,
+) -> Result<Option<Journal>, Error> {
+    match session.ledger.create(record) {
+        Ok(journal) => Ok(Some(journal)),
+        Err(error) if is_needed => Err(error.into()),
+        Err(error) => {
+            log::warn!("{error}; the pod runs unrecorded");
+            Ok(None)
+        }
+    }
+}
+
 /// An ADD under way.
 struct Addition<'s, 'a> {
     session: &'s mut Session<'a>,
@@ -250,6 +266,7 @@ impl<'s, 'a> Addition<'s, 'a> {
         plan: &'s Plan,
         status_of: Option<PodReference>,
     ) -> Result<Self, Error> {
+        let chained = read_chained_result(session.config)?;
         let record = RecordPlan {
             layout: crate::ledger::LAYOUT,
             key: key_of(sandbox),
@@ -261,15 +278,7 @@ impl<'s, 'a> Addition<'s, 'a> {
             created: now(),
             attachments: plan.attachments.clone(),
         };
-        let chained = read_chained_result(session.config)?;
-        let journal = match session.ledger.create(record) {
-            Ok(journal) => Some(journal),
-            Err(error) if plan.needs_record() => return Err(error.into()),
-            Err(error) => {
-                log::warn!("{error}; the pod runs unrecorded");
-                None
-            }
-        };
+        let journal = start_journal(session, record, plan.needs_record())?;
         Ok(Self {
             session,
             sandbox,

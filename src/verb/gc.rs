@@ -137,43 +137,64 @@ fn collect_networks(
     valid: &[ValidAttachment],
     deadline: Deadline,
 ) -> Vec<Error> {
-    let mut failures = Vec::new();
     let (live, unreadable) = match read_records(session) {
         Ok(records) => records,
         Err(error) => return vec![error],
     };
-    let mut primary_name = None;
+    let mut extras = extra_networks(torn_down, &session.config.network);
+    let mut failures = Vec::new();
     match primary_network(session) {
         Ok(Some(network)) => {
-            let list =
-                valid.iter().map(|attachment| (attachment.container.clone(), attachment.interface.clone()));
-            let list = list.chain(attachments_of(&network.name, &live));
-            let failed =
-                attach::gc(&mut session.delegates, &network, &to_value(list.collect()), deadline.share(2));
-            failures.extend(failed.into_iter().map(Error::from));
-            primary_name = Some(network.name);
+            failures.extend(collect_primary(session, &network, &live, valid, deadline));
+            extras.remove(&network.name);
         }
         Ok(None) => {}
         Err(error) => failures.push(error),
     }
-    let extras = extra_networks(torn_down, &session.config.network);
-    let extras: Vec<_> = extras.into_iter().filter(|(name, _)| Some(name) != primary_name.as_ref()).collect();
-    if !extras.is_empty()
-        && let Some(problem) = unknown_attachments(session, !unreadable.is_empty())
-    {
-        log::warn!("extra networks are not collected: {problem}");
-        return failures;
+    match unknown_attachments(session, !unreadable.is_empty()) {
+        Some(problem) if !extras.is_empty() => {
+            log::warn!("extra networks are not collected: {problem}");
+        }
+        _ => failures.extend(collect_extras(session, extras, &live, valid, deadline)),
     }
-    for (name, network) in extras {
-        let mut list: Vec<_> = attachments_of(&name, &live).collect();
+    failures
+}
+
+fn collect_primary(
+    session: &mut Session<'_>,
+    network: &NetworkConfig,
+    live: &[Record],
+    valid: &[ValidAttachment],
+    deadline: Deadline,
+) -> Vec<Error> {
+    let list = of_runtime(valid).chain(attachments_of(&network.name, live));
+    let failed = attach::gc(&mut session.delegates, network, &to_value(list.collect()), deadline.share(2));
+    failed.into_iter().map(Error::from).collect()
+}
+
+fn collect_extras(
+    session: &mut Session<'_>,
+    networks: BTreeMap<NetworkName, NetworkConfig>,
+    live: &[Record],
+    valid: &[ValidAttachment],
+    deadline: Deadline,
+) -> Vec<Error> {
+    let mut failures = Vec::new();
+    for (name, network) in networks {
+        let mut list: Vec<_> = attachments_of(&name, live).collect();
         // Behind a chained Braid, a definition may bear the name of the runtime's own network.
         if name == session.config.network {
-            list.extend(valid.iter().map(|valid| (valid.container.clone(), valid.interface.clone())));
+            list.extend(of_runtime(valid));
         }
         let failed = attach::gc(&mut session.delegates, &network, &to_value(list), deadline.share(4));
         failures.extend(failed.into_iter().map(Error::from));
     }
     failures
+}
+
+/// What the runtime says is alive.
+fn of_runtime(valid: &[ValidAttachment]) -> impl Iterator<Item = (String, String)> {
+    valid.iter().map(|attachment| (attachment.container.clone(), attachment.interface.clone()))
 }
 
 /// Why the list of an extra network's attachments may lack living ones, whose addresses would be freed.

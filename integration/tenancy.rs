@@ -20,6 +20,7 @@
 //! | `dataDir`, `resolvConf`, log files, kubeconfigs and sockets in a definition, absolute and relative | `may not carry \"dataDir\"` | `definition::files_of_the_host_stay_out_of_reach` |
 //! | `bridge` and `master` left out, of the host, of another tenant; modes that take an interface whole | `may not reach the host's interface` | `definition::interfaces_of_the_host_stay_out_of_reach` |
 //! | Nested types, delegating plugins, IPAM types that are none, types with path parts | `delegates to others` | `definition::no_plugin_hides_inside_another` |
+//! | Any plugin of the node, first in its chain or as IPAM, with a key that nobody has looked at | `may not use plugin` | `definition::each_of_debians_plugins_is_fenced_in_or_out` |
 //! | Addresses, gateways and routes of the cluster or another tenant, IPv4-mapped or octal ones | `is in no subnet of namespace team-a` | `definition::addresses_of_others_stay_out_of_reach` |
 //! | The VLAN of another tenant, or a range that holds it | `is no VLAN of namespace team-a` | `definition::vlans_of_others_stay_out_of_reach` |
 //! | A network name that another's addresses are kept under | `its owner can write \"name\": \"team-a.x\"` | `definition::a_name_is_not_taken_from_another_namespace` |
@@ -32,7 +33,7 @@
 //! | Sysctls and other keys of plugins inside `cni-args`, against the fence | `none of its plugins may carry \"SysCtl\"` | `request::arguments_say_no_more_than_the_definition_may` |
 //! | An annotation of hostile size, depth, encoding; keys given twice, NUL, lone surrogates, huge numbers | `recursion limit exceeded` | `request::a_hostile_annotation_is_refused_as_a_whole` |
 //! | A call that is not UTF-8 | `is not valid JSON` | `request::a_call_that_is_no_text_is_refused` |
-//! | Interface names with `/`, `%`, newline, leading dash or period, reserved ones | `that does not begin with '-' or '.'` | `request::an_interface_name_is_no_path_no_option_and_no_pattern` |
+//! | Interface names with `/`, `%`, newline, leading dash, period at either end, reserved ones | `that does not begin with '-' or '.'` | `request::an_interface_name_is_no_path_no_option_and_no_pattern` |
 //! | A policy with a slip of the pen | `did you mean \"allowedSubnets\"?` | `audit::an_unclear_policy_refuses_networks_and_nothing_else` |
 //! | Isolation while the policy is only audited | `is not shared with namespace team-a` | `audit::audit_mode_lets_pods_run_and_writes_down_what_it_would_refuse` |
 //! | Names with control characters, to forge lines of the audit log | none: they are escaped | `audit::every_decision_is_one_line` |

@@ -35,9 +35,9 @@ pub enum NameRule {
     #[error("must be an interface name: visible ASCII characters without '/', ':' and '%'")]
     InterfaceCharacters,
     /// A tool takes the first for an option; a plugin that makes a path of a sysctl's name would leave out
-    /// the second, and reach another interface's.
-    #[error("must be an interface name that does not begin with '-' or '.'")]
-    InterfaceStart,
+    /// the second, in front or behind (`eth0.`), and reach another interface's.
+    #[error("must be an interface name that does not begin with '-' or '.', nor end with '.'")]
+    InterfaceEnds,
     /// Names that mean something else: the loopback, or a directory in /proc/sys/net/ipv4/conf.
     #[error("must not be \".\", \"..\", \"lo\", \"all\" or \"default\", which have a meaning of their own")]
     InterfaceReserved,
@@ -218,8 +218,8 @@ fn check_interface(text: &str) -> Result<(), NameRule> {
     if [".", "..", "lo", "all", "default"].contains(&text) {
         return Err(NameRule::InterfaceReserved);
     }
-    if text.starts_with(['-', '.']) {
-        return Err(NameRule::InterfaceStart);
+    if text.starts_with(['-', '.']) || text.ends_with('.') {
+        return Err(NameRule::InterfaceEnds);
     }
     Ok(())
 }
@@ -285,8 +285,10 @@ mod tests {
             ("a\0", NameRule::InterfaceCharacters),
             ("a\u{7f}", NameRule::InterfaceCharacters),
             ("ä", NameRule::InterfaceCharacters),
-            ("-rf", NameRule::InterfaceStart),
-            (".all", NameRule::InterfaceStart),
+            ("-rf", NameRule::InterfaceEnds),
+            (".all", NameRule::InterfaceEnds),
+            ("all.", NameRule::InterfaceEnds),
+            ("eth0..", NameRule::InterfaceEnds),
             (".", NameRule::InterfaceReserved),
             ("..", NameRule::InterfaceReserved),
             ("lo", NameRule::InterfaceReserved),

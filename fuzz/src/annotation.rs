@@ -43,7 +43,7 @@ fn check(selection: &Selection) {
     if let Some(interface) = &selection.interface {
         assert_eq!(interface.as_str().parse(), Ok(interface.clone()));
         assert_file_name(interface.as_str());
-        assert!(interface.as_str().len() <= 15);
+        assert!(interface.as_str().len() <= 15 && !interface.as_str().ends_with('.'));
     }
     let ips: HashSet<_> = selection.ips.iter().map(|ip| ip.ip()).collect();
     assert!(ips.len() == selection.ips.len() && ips.len() <= 32);

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Cluster, policy};
+use crate::node::PLUGIN_DIR;
 
 fn merged(mut value: Value, more: Value) -> Value {
     value.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap());
@@ -272,4 +273,37 @@ fn a_definition_of_hostile_size_or_depth_is_refused() {
     );
     assert_refused(&cluster, r#"{"name": "team-a.x", "type": "\ud800"}"#, "not valid JSON");
     assert_refused(&cluster, r#"{"name": "team-a.x", "type": "ptp"} x"#, "not valid JSON");
+}
+
+/// Every plugin that is installed, first in a chain and as IPAM: few are for tenants, and those not with a key that
+/// nobody has looked at.
+#[test]
+fn each_of_debians_plugins_is_fenced_in_or_out() {
+    let cluster = Cluster::new();
+    let place = json!({"bridge": "br-a0", "master": "br-a0", "device": "br-a0"});
+    let (mut for_tenants, mut for_addresses) = (Vec::new(), Vec::new());
+    let mut installed: Vec<String> = std::fs::read_dir(PLUGIN_DIR)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    installed.sort_unstable();
+    assert!(installed.len() >= 16, "{installed:?}");
+    for kind in &installed {
+        let may_not_be = format!("may not use plugin \"{kind}\"");
+        let is_fenced_in = |config: Value| {
+            cluster.publish_text("team-a", "x", &config.to_string());
+            let refusal = cluster.refusal(policy(), "x");
+            let is_type = refusal.contains(&may_not_be);
+            assert!(is_type || refusal.contains(&format!("plugin \"{kind}\" may not carry \"")), "{refusal}");
+            !is_type
+        };
+        if is_fenced_in(plugin(merged(place.clone(), json!({"type": kind, "unknown": true})))) {
+            for_tenants.push(kind.as_str());
+        }
+        if is_fenced_in(bridge(json!({"ipam": {"type": kind, "unknown": true}}))) {
+            for_addresses.push(kind.as_str());
+        }
+    }
+    assert_eq!(for_tenants, ["bandwidth", "bridge", "ipvlan", "macvlan", "ptp", "tuning", "vlan"]);
+    assert_eq!(for_addresses, ["host-local", "static"]);
 }

@@ -146,8 +146,11 @@ fn an_interface_name_is_no_path_no_option_and_no_pattern() {
         ("net%d", "must be an interface name: visible ASCII"),
         ("a b", "must be an interface name: visible ASCII"),
         ("a\n", "must be an interface name: visible ASCII"),
-        ("-rf", "that does not begin with '-' or '.'"),
+        ("-rf", "that does not begin with '-' or '.', nor end with '.'"),
         (".all", "that does not begin with '-' or '.'"),
+        // The tuning plugin would write eth0's sysctls for these.
+        ("eth0.", "nor end with '.'"),
+        ("all.", "nor end with '.'"),
         ("sixteen-letters-", "1 to 15 bytes"),
     ];
     for (name, expected) in rules {

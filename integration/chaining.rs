@@ -594,6 +594,23 @@ fn a_default_route_that_a_plugin_has_replaced_is_given_back() {
     bare.check().run().assert_success();
 }
 
+/// A plugin that replaces the default route is one thing, a second way out for when the first is gone another.
+#[test]
+fn a_default_route_behind_the_primary_s_stays() {
+    let node = Node::new();
+    let routes = json!([{"dst": "0.0.0.0/0", "gw": "10.9.0.1", "priority": 500}]);
+    node.network("blue", json!({"addresses": ["10.9.0.2/24"], "routes": routes}));
+    let lines = "ip link add net1 type bridge; ip link set net1 up; ip addr add 10.9.0.2/24 dev net1; \
+                 ip route add default via 10.9.0.1 dev net1 metric 500";
+    node.script("blue", json!({"ADD": {"shell": format!("nsenter --net=$CNI_NETNS sh -ec '{lines}'")}}));
+    let pod = node.pod("team-a", "web");
+    let add = pod.add(json!({"delegates": [node.bridge("cni0", "10.1.0.0/24")]})).networks("blue").run();
+    add.assert_success();
+    assert_eq!(pod.default_routes(4), [OLD[0], "via 10.9.0.1 dev net1"]);
+    assert!(!add.stderr.contains("default route"), "{}", add.stderr);
+    pod.check().run().assert_success();
+}
+
 #[test]
 fn a_default_route_that_leads_nowhere_is_not_left_in_front() {
     let node = Node::new();

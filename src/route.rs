@@ -38,7 +38,7 @@ pub fn changes(requested: &[IpAddr], result: &AttachmentResult) -> Vec<RouteChan
     families.map(|family| RouteChange { family, hops: Vec::new() }).collect()
 }
 
-/// The default routes that extra networks have taken without being asked to: those through one of their interfaces,
+/// The default routes that extra networks may have taken without being asked to: those through one of their interfaces,
 /// in a family that had a way out before them (`had`), and that no pod has moved (`changes`). The default route stays
 /// with the primary network otherwise (NPWG 1.3, section 4.1.2.1.9).
 pub fn taken<'s>(

@@ -106,8 +106,8 @@ impl Move<'_> {
         let left = netlink.default_routes(family).map_err(self.failed(family))?;
         // Made by the network's own plugin, it may have an MTU, or a gateway that only it knows how to reach.
         if change.hops.len() == 1 && is_as_asked(change, target, &left) {
-            let metric = left.first().and_then(|route| route.metric);
-            return self.clear_the_way(family, metric.unwrap_or_default(), moved, netlink);
+            let metric = left.first().map(metric).unwrap_or_default();
+            return self.clear_the_way(family, metric, moved, netlink);
         }
         self.remove(family, left, moved, netlink)?;
         let last = u32::try_from(change.hops.len()).unwrap_or_default().saturating_sub(1);
@@ -128,7 +128,7 @@ impl Move<'_> {
         netlink: &mut Netlink,
     ) -> Result<(), RouteError> {
         let mut dead_ends = netlink.dead_ends(family).map_err(self.failed(family))?;
-        dead_ends.retain(|route| route.metric.unwrap_or_default() <= metric);
+        dead_ends.retain(|route| self::metric(route) <= metric);
         self.remove(family, dead_ends, moved, netlink)
     }
 
@@ -231,23 +231,40 @@ impl WayOut {
         self.routes.iter().any(|route| route.family() == family)
     }
 
-    /// Removes the family's default routes through the links of these numbers, and has those back that were there
-    /// before. IPv6 makes one route with several next hops of routes that differ by nothing else.
+    /// Removes the family's default routes through the links of these numbers that the kernel heeds before those of
+    /// before, or with them, and has those of before back. Says through which links they were. IPv6 makes one route
+    /// with several next hops of routes that differ by nothing else.
     ///
     /// # Errors
     /// [`RouteError::NotGivenBack`].
-    pub fn give_back(&self, family: Family, from: &[u32], netlink: &mut Netlink) -> Result<(), RouteError> {
+    pub fn give_back(
+        &self,
+        family: Family,
+        from: &[u32],
+        netlink: &mut Netlink,
+    ) -> Result<Vec<u32>, RouteError> {
         let failed = |source| RouteError::NotGivenBack { family, source };
-        let shown = netlink.default_routes(family).map_err(failed)?;
-        let taken = shown.iter().filter(|route| route.link_index.is_some_and(|index| from.contains(&index)));
-        for route in taken {
-            netlink.delete_route(route).map_err(failed)?;
+        let ours = || self.routes.iter().filter(|route| route.family() == family);
+        let first = ours().map(metric).min().unwrap_or_default();
+        let mut taken = Vec::new();
+        for route in netlink.default_routes(family).map_err(failed)? {
+            let through = route.link_index.filter(|index| from.contains(index));
+            // One behind is a network's own second way out, for when the first is gone.
+            if let Some(index) = through.filter(|_| metric(&route) <= first) {
+                netlink.delete_route(&route).map_err(failed)?;
+                taken.push(index);
+            }
         }
-        for route in self.routes.iter().filter(|route| route.family() == family) {
+        for route in ours() {
             netlink.restore_route(route).map_err(failed)?;
         }
-        Ok(())
+        Ok(taken)
     }
+}
+
+/// The metric by which the kernel chooses, the least first.
+fn metric(route: &DefaultRoute) -> u32 {
+    route.metric.unwrap_or_default()
 }
 
 impl Moved {

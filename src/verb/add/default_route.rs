@@ -62,19 +62,20 @@ impl<'s> Addition<'s, '_> {
         let Some(way_out) = &self.way_out else { return Ok(snapshot) };
         let extras = || self.plan.attachments.iter().filter(|attachment| attachment.role == Role::Extra);
         let is_extra = |name: &str| extras().any(|extra| extra.interface.as_str() == name);
-        let taken = route::taken(&snapshot, |family| way_out.has(family), changes, is_extra);
+        let candidates = route::taken(&snapshot, |family| way_out.has(family), changes, is_extra);
+        let families: BTreeSet<Family> = candidates.iter().map(|route| route.family).collect();
+        let index_of = |extra: &Attachment| Some(snapshot.link(extra.interface.as_str())?.index);
+        let links: Vec<u32> = extras().filter_map(index_of).collect();
+        let netlink = self.inside.netlink()?;
+        let mut taken = Vec::new();
+        for family in families {
+            taken.extend(way_out.give_back(family, &links, netlink)?);
+        }
         if taken.is_empty() {
             return Ok(snapshot);
         }
-        for extra in extras().filter(|extra| taken.iter().any(|route| route.is_through(&extra.interface))) {
+        for extra in extras().filter(|extra| index_of(extra).is_some_and(|index| taken.contains(&index))) {
             log::warn!("{}", unasked_default_route(self.pod, extra));
-        }
-        let links = snapshot.links.iter().filter(|link| is_extra(&link.name)).map(|link| link.index);
-        let links: Vec<u32> = links.collect();
-        let families: BTreeSet<Family> = taken.iter().map(|route| route.family).collect();
-        let netlink = self.inside.netlink()?;
-        for family in families {
-            way_out.give_back(family, &links, netlink)?;
         }
         Ok(look(netlink)?)
     }

@@ -17,6 +17,7 @@ use serde_json::Value;
 pub use self::attachment::{Attachment, Device, Role};
 pub use self::error::PlanError;
 pub use self::interface_name::Series;
+pub use self::requirement::dhcp_socket;
 
 use self::capability::{check_capabilities, device_arguments, runtime_config, undeclared_capabilities};
 use self::interface_name::interface_names;

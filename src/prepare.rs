@@ -254,7 +254,7 @@ pub fn plan(
     plan.warnings.extend(admitted.warnings);
     plan.warnings.append(&mut definitions.warnings);
     plan.warnings.append(&mut definitions.node.warnings);
-    plan.check_node(|kind| delegate::find(kind, plugin_path).map(|_| ()), host_has)?;
+    plan.check_node(|kind| delegate::find(kind, plugin_path).map(|_| ()), host_has, std::path::Path::exists)?;
     Ok(plan)
 }
 

@@ -234,3 +234,20 @@ fn the_repositorys_own_files_are_valid() {
     let arguments: Vec<&str> = ["validate"].into_iter().chain(files.iter().map(String::as_str)).collect();
     Tool::new(&node, &arguments).run().assert_status(0);
 }
+
+#[test]
+fn files_with_nothing_to_check_are_told_apart() {
+    let node = Node::new();
+    node.write("role.yaml", "kind: ClusterRole\nmetadata: {name: braid}\n");
+    node.write("web.yaml", "kind: Deployment\nspec: {template: {metadata: {annotations: {}}}}\n");
+    let validate = |names: &[&str]| {
+        let paths: Vec<String> = names.iter().map(|name| node.path_text(name)).collect();
+        let arguments: Vec<&str> =
+            std::iter::once("validate").chain(paths.iter().map(String::as_str)).collect();
+        Tool::new(&node, &arguments).run().assert_status(0).stdout
+    };
+    assert_eq!(validate(&["web.yaml"]), "valid: 1 checked\n");
+    assert_eq!(validate(&["role.yaml", "web.yaml"]), "valid: 1 checked, 1 with nothing to check\n");
+    let nothing = "nothing to check: no network configuration, no definition and no pod\n";
+    assert_eq!(validate(&["role.yaml"]), nothing);
+}

@@ -33,6 +33,7 @@ impl Scene {
         node.define("team-a", "plain", json!({"type": "plain", "addresses": ["10.60.0.2/24"]}));
         node.define("team-b", "red", json!({"type": "blue"}));
         node.define("team-a", "uplink", json!({"type": "macvlan", "master": "eth7"}));
+        node.define("team-a", "leased", json!({"type": "macvlan", "ipam": {"type": "dhcp"}}));
         node.define("team-a", "typo", json!({"type": "bridgee"}));
         node.define("team-a", "loop", json!({"type": "braid"}));
         for network in ["slow", "moody", "stuck"] {
@@ -44,6 +45,7 @@ impl Scene {
         });
         node.write("braid.d/broken.yaml", &broken.to_string());
         symlink_plugin(&node, "macvlan");
+        symlink_plugin(&node, "dhcp");
         Self { node }
     }
 
@@ -169,6 +171,7 @@ fn messages_about_a_pod_and_a_network() {
         scene.asked("[{\"name\": \"plain\", \"ips\": [\"10.50.0.9\"]}]"),
         scene.asked("lan@eth0"),
         scene.asked("uplink"),
+        scene.asked("leased"),
         scene.asked("typo"),
         scene.asked("loop"),
         slow,

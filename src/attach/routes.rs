@@ -13,11 +13,20 @@ use crate::route::RouteChange;
 #[derive(Debug, thiserror::Error)]
 pub enum RouteError {
     /// The attachment has no interface that could carry a route.
-    #[error("the default route cannot move to {0}: the sandbox has no interface of that name")]
-    NoInterface(String),
+    #[error(
+        "network \"{network}\" on {interface}: the default route cannot move there: the sandbox has no such interface"
+    )]
+    NoInterface {
+        /// The network.
+        network: String,
+        /// The interface.
+        interface: String,
+    },
     /// The kernel refused.
-    #[error("the {family} default route cannot move to {interface}: {source}")]
+    #[error("network \"{network}\" on {interface}: the {family} default route cannot move there: {source}")]
     Netlink {
+        /// The network.
+        network: String,
         /// The family.
         family: Family,
         /// The interface.
@@ -36,8 +45,12 @@ pub enum RouteError {
         source: NetlinkError,
     },
     /// The kernel accepted everything and shows something else.
-    #[error("the {family} default route was moved to {interface}, but the kernel shows {shown}")]
+    #[error(
+        "network \"{network}\" on {interface}: the {family} default route was moved there, but the kernel shows {shown}"
+    )]
     NotThere {
+        /// The network.
+        network: String,
         /// The family.
         family: Family,
         /// The interface.
@@ -52,7 +65,9 @@ pub enum RouteError {
 pub struct Move<'a> {
     /// One change for each family that moves.
     pub changes: &'a [RouteChange],
-    /// The interface that gets the routes.
+    /// The network that gets the routes.
+    pub network: &'a str,
+    /// Its interface.
     pub to: &'a str,
     /// The interface that keeps the cluster's routes.
     pub primary: &'a str,
@@ -77,7 +92,10 @@ impl Move<'_> {
     pub fn apply(&self, netlink: &mut Netlink) -> Result<Moved, RouteError> {
         let links = netlink.links().map_err(self.failed(Family::V4))?;
         let target = links.iter().find(|link| link.name == self.to);
-        let target = target.ok_or_else(|| RouteError::NoInterface(self.to.to_owned()))?;
+        let target = target.ok_or_else(|| RouteError::NoInterface {
+            network: self.network.to_owned(),
+            interface: self.to.to_owned(),
+        })?;
         let primary = links.iter().find(|link| link.name == self.primary);
         let mut moved = Moved::default();
         for change in self.changes {
@@ -175,6 +193,7 @@ impl Move<'_> {
         };
         let list: Vec<_> = shown.iter().map(|route| gateway(route.gateway)).collect();
         Err(RouteError::NotThere {
+            network: self.network.to_owned(),
             family: change.family,
             interface: self.to.to_owned(),
             shown: if list.is_empty() { "none".to_owned() } else { list.join(", ") },
@@ -182,8 +201,8 @@ impl Move<'_> {
     }
 
     fn failed(&self, family: Family) -> impl FnOnce(NetlinkError) -> RouteError {
-        let interface = self.to.to_owned();
-        move |source| RouteError::Netlink { family, interface, source }
+        let (network, interface) = (self.network.to_owned(), self.to.to_owned());
+        move |source| RouteError::Netlink { network, family, interface, source }
     }
 }
 

@@ -111,16 +111,26 @@ pub(crate) fn write_file(
     bytes: &[u8],
 ) -> Result<File, FileError> {
     let path = directory.join(name);
-    let temporary = temporary(directory, begun_as).map_err(FileError::of("write", &path))?;
-    temporary.as_file().write_all(bytes).map_err(FileError::of("write", &path))?;
-    temporary.persist(&path).map_err(|failure| FileError::of("rename", &path)(failure.error))
+    finish(begin(directory, begun_as, &path, bytes)?, &path)
 }
 
-/// The same, and it is on the disk then, with its name.
+/// The same, and it is on the disk then, with its name: never the name without the rest of it.
 pub(crate) fn write_and_sync(directory: &Path, name: &str, bytes: &[u8]) -> Result<(), FileError> {
-    let file = write_file(directory, name, name, bytes)?;
-    file.sync_all().map_err(FileError::of("sync", &directory.join(name)))?;
+    let path = directory.join(name);
+    let begun = begin(directory, name, &path, bytes)?;
+    begun.as_file().sync_all().map_err(FileError::of("sync", &path))?;
+    finish(begun, &path)?;
     sync(directory)
+}
+
+fn begin(directory: &Path, begun_as: &str, path: &Path, bytes: &[u8]) -> Result<NamedTempFile, FileError> {
+    let temporary = temporary(directory, begun_as).map_err(FileError::of("write", path))?;
+    temporary.as_file().write_all(bytes).map_err(FileError::of("write", path))?;
+    Ok(temporary)
+}
+
+fn finish(begun: NamedTempFile, path: &Path) -> Result<File, FileError> {
+    begun.persist(path).map_err(|failure| FileError::of("rename", path)(failure.error))
 }
 
 /// Where a file is that is begun as `name`.

@@ -57,24 +57,33 @@ pub(super) struct Verdict {
     #[serde(skip)]
     strict: bool,
     files: usize,
+    /// How many of the files hold something that is checked.
+    checked: usize,
     problems: Vec<Problem>,
 }
 
 impl Validate {
     pub(super) fn run(&self) -> Result<Verdict, CommandError> {
         let rules = Rules::read(self.config.as_deref())?;
-        let mut problems: Vec<Problem> =
-            self.files.iter().flat_map(|file| check_file(file, &rules)).collect();
-        problems.sort();
-        problems.dedup();
-        Ok(Verdict { strict: self.strict, files: self.files.len(), problems })
+        let mut verdict =
+            Verdict { strict: self.strict, files: self.files.len(), checked: 0, problems: vec![] };
+        for file in &self.files {
+            let report = check_file(file, &rules);
+            verdict.checked += usize::from(report.has_subject);
+            verdict
+                .problems
+                .extend(report.problems.into_iter().map(|problem| Problem::in_file(file, problem)));
+        }
+        verdict.problems.sort();
+        verdict.problems.dedup();
+        Ok(verdict)
     }
 }
 
 impl View for Verdict {
     fn text(&self, look: &Look) -> String {
         if self.problems.is_empty() {
-            return format!("{}: {} checked\n", look.paint(Tone::Good, "valid"), self.files);
+            return self.praise(look);
         }
         let line = |problem: &Problem| {
             let word = match problem.severity {
@@ -93,26 +102,39 @@ impl View for Verdict {
     }
 }
 
-fn check_file(file: &Path, rules: &Rules) -> Vec<Problem> {
+impl Verdict {
+    /// What there is to say of files without problems.
+    fn praise(&self, look: &Look) -> String {
+        let silent = self.files.saturating_sub(self.checked);
+        if self.checked == 0 {
+            return "nothing to check: no network configuration, no definition and no pod\n".to_owned();
+        }
+        let rest = if silent == 0 { String::new() } else { format!(", {silent} with nothing to check") };
+        format!("{}: {} checked{rest}\n", look.paint(Tone::Good, "valid"), self.checked)
+    }
+}
+
+impl Problem {
+    fn in_file(file: &Path, (spot, severity, message): (Spot, Severity, String)) -> Self {
+        Self { file: file.to_owned(), line: spot.line, column: spot.column, severity, message }
+    }
+}
+
+fn check_file(file: &Path, rules: &Rules) -> Report {
     let mut report = Report::default();
     match read_text(file) {
         Ok(text) => check_text(file, &text, rules, &mut report),
         Err(error) => report.error(Spot { line: 1, column: 1 }, error.to_string()),
     }
-    let problem = |(spot, severity, message): (Spot, Severity, String)| Problem {
-        file: file.to_owned(),
-        line: spot.line,
-        column: spot.column,
-        severity,
-        message,
-    };
-    report.problems.into_iter().map(problem).collect()
+    report
 }
 
 /// Problems with their places, while one text is read.
 #[derive(Default)]
 struct Report {
     problems: Vec<(Spot, Severity, String)>,
+    /// Whether there was something that Braid knows: a configuration, a definition, a pod or what makes pods.
+    has_subject: bool,
 }
 
 impl Report {
@@ -160,6 +182,7 @@ fn check_json(text: &str, report: &mut Report) -> bool {
 }
 
 fn check_document(document: &Node, text: &str, rules: &Rules, report: &mut Report) {
+    report.has_subject |= is_subject(document);
     match document.get("kind").and_then(Node::text) {
         None if matches!(document.tree, Tree::Map(_)) => network::check(document, None, report),
         None if matches!(document.tree, Tree::Scalar(Value::Null)) => {}
@@ -171,6 +194,14 @@ fn check_document(document: &Node, text: &str, rules: &Rules, report: &mut Repor
         }
         Some("NetworkAttachmentDefinition") => definition::check(document, text, rules, report),
         Some(_) => pod::check(document, text, rules, report),
+    }
+}
+
+fn is_subject(document: &Node) -> bool {
+    match document.get("kind").and_then(Node::text) {
+        None => matches!(document.tree, Tree::Map(_)),
+        Some("NetworkAttachmentDefinition" | "Pod") => true,
+        Some(_) => pod::template(document).is_some(),
     }
 }
 

@@ -66,6 +66,17 @@ pub enum PlanError {
         /// The interface.
         master: String,
     },
+    /// The dhcp plugin has no daemon.
+    #[error(
+        "network \"{label}\": the daemon of plugin \"dhcp\" is not running on this node: {socket} is missing; start it \
+         (dhcp daemon)"
+    )]
+    NoDaemon {
+        /// The network.
+        label: String,
+        /// Where it should listen.
+        socket: String,
+    },
     /// A network would start Braid again.
     #[error("network \"{0}\" has braid or multus in its chain, which cannot be delegated to")]
     Recursive(String),

@@ -1,6 +1,8 @@
-//! What a plan needs of the node: plugins that are installed, and interfaces to build on.
+//! What a plan needs of the node: plugins that are installed, interfaces to build on, and the daemon of one of
+//! them.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use super::{Plan, PlanError};
 use crate::cni::keys;
@@ -8,14 +10,15 @@ use crate::cni::netconf::{PluginConfig, PluginType};
 use crate::delegate::DelegateError;
 
 impl Plan {
-    /// Holds the plan against the node: every plugin installed, every `master` there.
+    /// Holds the plan against the node: every plugin installed, every `master` there, and every daemon.
     ///
     /// # Errors
-    /// [`PlanError::NotInstalled`], [`PlanError::NoMaster`].
+    /// [`PlanError::NotInstalled`], [`PlanError::NoMaster`], [`PlanError::NoDaemon`].
     pub fn check_node(
         &self,
         installed: impl Fn(&PluginType) -> Result<(), DelegateError>,
         has_interface: impl Fn(&str) -> bool,
+        has_file: impl Fn(&Path) -> bool,
     ) -> Result<(), PlanError> {
         for attachment in &self.attachments {
             for plugin in attachment.network.plugins.iter() {
@@ -28,7 +31,23 @@ impl Plan {
                 }
             }
         }
-        self.check_masters(has_interface)
+        self.check_masters(has_interface)?;
+        self.check_daemons(has_file)
+    }
+
+    /// Without its daemon the dhcp plugin fails in ADD, and in the DEL that is to undo it as well.
+    fn check_daemons(&self, has_file: impl Fn(&Path) -> bool) -> Result<(), PlanError> {
+        for attachment in &self.attachments {
+            for socket in attachment.network.plugins.iter().filter_map(dhcp_socket) {
+                if !has_file(socket) {
+                    return Err(PlanError::NoDaemon {
+                        label: attachment.label.clone(),
+                        socket: crate::cni::error::one_line(&socket.to_string_lossy(), 128),
+                    });
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Every `master` is there, or is a bridge that an earlier plugin of the plan makes.
@@ -57,6 +76,12 @@ impl Plan {
 fn host_master(plugin: &PluginConfig) -> Option<&str> {
     let in_container = keys::get(plugin.object(), "linkInContainer").is_some_and(|value| *value == true);
     plugin.text("master").filter(|_| builds_on_master(plugin.kind.as_str()) && !in_container)
+}
+
+/// Where the daemon of the dhcp plugin listens, if a plugin has its addresses from that.
+pub fn dhcp_socket(plugin: &PluginConfig) -> Option<&Path> {
+    let ipam = keys::get(plugin.object(), "ipam").filter(|_| plugin.ipam() == Some("dhcp"))?;
+    Some(Path::new(keys::get_text(ipam, "daemonSocketPath").unwrap_or("/run/cni/dhcp.sock")))
 }
 
 /// The bridge that a plugin makes where it is missing; `cni0` is the bridge plugin's own default.

@@ -5,7 +5,8 @@ use crate::cni::request::ContainerId;
 use crate::cni::version::Version;
 use crate::delegate::DelegateError;
 use crate::selection::{self, Limits};
-use serde_json::json;
+use serde_json::{Value, json};
+use std::path::Path;
 
 fn network(value: &Value) -> NetworkConfig {
     NetworkConfig::parse(&value.to_string(), &Missing { name: Some("blue"), version: Version::V1_0_0 })
@@ -400,7 +401,8 @@ fn check(configurations: &[Value], installed: &[&str], host: &[&str]) -> Result<
             Err(DelegateError::NotInstalled { plugin: kind.clone(), path: vec!["/opt/cni/bin".into()] })
         }
     };
-    plan.check_node(is_installed, |name| host.contains(&name)).map_err(|error| error.to_string())
+    let has_file = |path: &Path| host.iter().any(|there| path == Path::new(there));
+    plan.check_node(is_installed, |name| host.contains(&name), has_file).map_err(|error| error.to_string())
 }
 
 #[test]
@@ -440,6 +442,24 @@ fn a_missing_master_is_refused() {
     // What `master` means to a plugin that is not of their kind is not known.
     assert_eq!(check(&[json!({"type": "bridge", "master": "ens9"})], &all, &[]), Ok(()));
     assert!(check(&[json!({"type": "macvlan", "Master": "ens9"})], &all, &[]).is_err());
+}
+
+#[test]
+fn a_missing_dhcp_daemon_is_refused() {
+    let all = ["macvlan", "dhcp"];
+    let network = |ipam: Value| [json!({"type": "macvlan", "IPAM": ipam})];
+    let usual = network(json!({"type": "dhcp"}));
+    assert_eq!(check(&usual, &all, &["/run/cni/dhcp.sock"]), Ok(()));
+    assert_eq!(
+        check(&usual, &all, &[]).unwrap_err(),
+        "network \"blue\": the daemon of plugin \"dhcp\" is not running on this node: /run/cni/dhcp.sock is missing; \
+         start it (dhcp daemon)"
+    );
+    let elsewhere = network(json!({"Type": "dhcp", "DaemonSocketPath": "/run/other.sock"}));
+    assert_eq!(check(&elsewhere, &all, &["/run/other.sock"]), Ok(()));
+    assert!(
+        check(&elsewhere, &all, &["/run/cni/dhcp.sock"]).unwrap_err().contains("/run/other.sock is missing")
+    );
 }
 
 #[test]

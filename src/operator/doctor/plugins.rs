@@ -1,7 +1,7 @@
 //! Plugins: there, new enough for the networks that name them, and the primary's ready.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -16,12 +16,11 @@ use crate::deadline::Deadline;
 use crate::definition::NodeDefinitions;
 use crate::delegate::{Call, DelegateError, Delegates};
 use crate::netlink::Netlink;
+use crate::plan::dhcp_socket;
 use crate::signal::Signals;
 
 /// How long one plugin may take to say its versions, and the primary to say that it is ready.
 const LIMIT: Duration = Duration::from_secs(5);
-/// Where the daemon of the `dhcp` plugin listens.
-const DHCP_SOCKET: &str = "/run/cni/dhcp.sock";
 
 /// What every plugin of the node's networks needs.
 pub(super) fn check(config: &Config, primary: Option<&NetworkConfig>, path: &[PathBuf]) -> Vec<Finding> {
@@ -115,8 +114,11 @@ fn missing_host_parts(network: &NetworkConfig) -> Vec<String> {
         {
             problems.push(format!("this node has no interface \"{master}\", its \"master\""));
         }
-        if plugin.ipam() == Some("dhcp") && !Path::new(DHCP_SOCKET).exists() {
-            problems.push(format!("the daemon of the dhcp plugin is not running: {DHCP_SOCKET} is missing"));
+        if let Some(socket) = dhcp_socket(plugin).filter(|socket| !socket.exists()) {
+            problems.push(format!(
+                "the daemon of the dhcp plugin is not running: {} is missing",
+                socket.display()
+            ));
         }
     }
     problems

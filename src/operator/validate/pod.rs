@@ -15,17 +15,21 @@ const SELECTING: [&str; 2] = [NETWORKS_ANNOTATION, DEFAULT_NETWORK_ANNOTATION];
 
 /// A pod, or an object with a pod's template in it.
 pub(super) fn check(document: &Node, text: &str, rules: &Rules, report: &mut Report) {
-    let template = |node: &Node| node.get("spec").and_then(|spec| spec.get("template")).cloned();
-    let job = document.get("spec").and_then(|spec| spec.get("jobTemplate"));
-    let template = template(document).or_else(|| job.and_then(template));
     let own = document.get("metadata");
-    let inner = template.as_ref().and_then(|template| template.get("metadata"));
+    let template = template(document);
+    let inner = template.and_then(|template| template.get("metadata"));
     let Some(namespace) = namespace(own, report) else { return };
     for metadata in own.into_iter().chain(inner) {
         if let Some(annotations) = metadata.get("annotations") {
             Annotations { annotations, namespace: &namespace, rules, text }.check(report);
         }
     }
+}
+
+/// The template of the pods that an object makes.
+pub(super) fn template(document: &Node) -> Option<&Node> {
+    let spec = document.get("spec")?;
+    spec.get("template").or_else(|| spec.get("jobTemplate")?.get("spec")?.get("template"))
 }
 
 /// The annotations of one pod.

@@ -7,7 +7,6 @@ use crate::attach::routes::{Move, WayOut};
 use crate::cni::error::Error;
 use crate::cni::result::AttachmentResult;
 use crate::family::Family;
-use crate::name::InterfaceName;
 use crate::plan::{Attachment, Role};
 use crate::pod::Pod;
 use crate::route::{self, RouteChange};
@@ -26,11 +25,11 @@ impl<'s> Addition<'s, '_> {
     pub(super) fn route_changes(
         &self,
         results: &[AttachmentResult],
-    ) -> Option<(&'s InterfaceName, Vec<RouteChange>)> {
+    ) -> Option<(&'s Attachment, Vec<RouteChange>)> {
         let pairs = self.plan.attachments.iter().zip(results);
         pairs
             .filter_map(|(attachment, result)| Some((attachment, attachment.default_route.as_ref()?, result)))
-            .map(|(attachment, gateways, result)| (&attachment.interface, route::changes(gateways, result)))
+            .map(|(attachment, gateways, result)| (attachment, route::changes(gateways, result)))
             .next()
     }
 
@@ -38,7 +37,7 @@ impl<'s> Addition<'s, '_> {
     /// asks for nothing is not visited.
     pub(super) fn settle(
         &mut self,
-        changes: &Option<(&InterfaceName, Vec<RouteChange>)>,
+        changes: &Option<(&Attachment, Vec<RouteChange>)>,
     ) -> Result<Snapshot, Error> {
         if self.journal.is_none() && !self.plan.needs_record() && changes.is_none() {
             return Ok(Snapshot::default());
@@ -47,7 +46,8 @@ impl<'s> Addition<'s, '_> {
         let keep = &self.session.config.keep_cluster_routes;
         let netlink = self.inside.netlink()?;
         if let Some((to, changes)) = changes {
-            self.moved = Some(Move { changes, to: to.as_str(), primary, keep }.apply(netlink)?);
+            let (network, to) = (to.label.as_str(), to.interface.as_str());
+            self.moved = Some(Move { changes, network, to, primary, keep }.apply(netlink)?);
         }
         let snapshot = look(netlink)?;
         self.give_back(changes.as_ref().map_or(&[], |(_, changes)| changes), snapshot)

@@ -6,7 +6,6 @@ use super::Addition;
 use crate::cni::result::AttachmentResult;
 use crate::config::ResultScope;
 use crate::family::Family;
-use crate::name::InterfaceName;
 use crate::plan::{Attachment, Role};
 use crate::route::RouteChange;
 use crate::snapshot::{SeenRoute, Snapshot};
@@ -16,7 +15,7 @@ impl Addition<'_, '_> {
     pub(super) fn merge(
         &self,
         results: Vec<AttachmentResult>,
-        changes: &Option<(&InterfaceName, Vec<RouteChange>)>,
+        changes: &Option<(&Attachment, Vec<RouteChange>)>,
         snapshot: &Snapshot,
     ) -> Value {
         let version = self.session.config.version;

@@ -33,7 +33,7 @@ pub enum RouteError {
         interface: String,
         /// What the kernel says.
         #[source]
-        source: NetlinkError,
+        source: Box<NetlinkError>,
     },
     /// The kernel does not say where the default routes lead, or does not take one back.
     #[error("the {family} default route, which an extra network has taken, cannot be given back: {source}")]
@@ -202,7 +202,7 @@ impl Move<'_> {
 
     fn failed(&self, family: Family) -> impl FnOnce(NetlinkError) -> RouteError {
         let (network, interface) = (self.network.to_owned(), self.to.to_owned());
-        move |source| RouteError::Netlink { network, family, interface, source }
+        move |source| RouteError::Netlink { network, family, interface, source: Box::new(source) }
     }
 }
 

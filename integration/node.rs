@@ -98,13 +98,14 @@ impl Namespace {
         if text.trim().is_empty() { Vec::new() } else { serde_json::from_str(&text).unwrap() }
     }
 
-    /// One line for each link, address, route and firewall rule.
+    /// One line for each link, address, route and firewall rule, save for what the kernel does by itself.
     pub(crate) fn dump(&self, label: &str) -> Vec<String> {
         let mut lines = Vec::new();
         for link in self.ip_json("-d addr show") {
             let (name, kind) = (text(&link["ifname"]), text(&link["linkinfo"]["info_kind"]));
             lines.push(format!("{label}: link {name} {kind} {}", text(&link["address"])));
-            for address in link["addr_info"].as_array().into_iter().flatten() {
+            let addresses = link["addr_info"].as_array().into_iter().flatten();
+            for address in addresses.filter(|address| !is_link_local(text(&address["local"]))) {
                 lines.push(format!(
                     "{label}: address {name} {}/{}",
                     text(&address["local"]),
@@ -113,7 +114,8 @@ impl Namespace {
             }
         }
         for family in ["-4", "-6"] {
-            for route in self.ip(&format!("{family} route show table all")).lines() {
+            let routes = self.ip(&format!("{family} route show table all"));
+            for route in routes.lines().filter(|route| !route.split(' ').any(is_link_local)) {
                 let route = route.replace(" linkdown", "");
                 lines.push(format!("{label}: route {family} {}", route.trim()));
             }
@@ -130,6 +132,11 @@ impl Namespace {
         let rules = saved.lines().filter(|line| line.starts_with("-A") || line.starts_with(":CNI"));
         rules.map(|rule| rule.split(" [").next().unwrap_or_default().to_owned()).collect()
     }
+}
+
+/// Addresses and networks that the kernel itself gives a link of IPv6, some time after its carrier has come.
+fn is_link_local(word: &str) -> bool {
+    word.starts_with("fe80:") || word == "ff00::/8"
 }
 
 impl Drop for Namespace {

@@ -57,7 +57,7 @@ mod tests {
     use super::*;
     use std::path::Path;
     use std::thread::sleep;
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
     #[test]
     fn a_namespace_keeps_its_cookie_and_no_other_has_it() {
@@ -71,21 +71,32 @@ mod tests {
 
     #[test]
     fn a_namespace_with_the_inode_of_one_that_is_gone_has_another_cookie() {
-        // Other processes' namespaces may get an inode first, so there are a few.
+        let started = Instant::now();
+        let (heir, cookie) = loop {
+            if let Some(found) = heir_of_some() {
+                break found;
+            }
+            assert!(started.elapsed() < Duration::from_secs(60), "the kernel has given no inode again");
+        };
+        assert_ne!(heir.cookie(), Some(cookie));
+    }
+
+    /// A namespace with the inode of one that is gone, and the cookie of that. Other processes' namespaces may get
+    /// an inode first, so there are a few.
+    fn heir_of_some() -> Option<(Netns, NetnsCookie)> {
         let gone: Vec<_> =
             (0..16).map(|_| sandbox()).map(|netns| (netns.id(), netns.cookie().unwrap())).collect();
         let mut others = Vec::new();
-        let heir = loop {
+        for _ in 0..100 {
             let next = sandbox();
             match gone.iter().find(|(id, _)| *id == next.id()) {
-                Some((_, cookie)) => break (next, *cookie),
+                Some((_, cookie)) => return Some((next, *cookie)),
                 None => others.push(next),
             }
-            assert!(others.len() < 2000, "the kernel has given none of the inodes again");
             // It cleans up behind a namespace a little later.
             sleep(Duration::from_millis(5));
-        };
-        assert_ne!(heir.0.cookie(), Some(heir.1));
+        }
+        None
     }
 
     #[test]

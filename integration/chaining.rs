@@ -594,6 +594,21 @@ fn a_default_route_that_a_plugin_has_replaced_is_given_back() {
     bare.check().run().assert_success();
 }
 
+/// What is recorded is what the kernel shows once the route is back, else CHECK would miss it.
+#[test]
+fn a_default_route_that_was_replaced_by_one_behind_it_is_back() {
+    let node = Node::new();
+    node.network("blue", json!({"addresses": ["10.9.0.2/24"]}));
+    let lines = "ip link add net1 type bridge; ip link set net1 up; ip addr add 10.9.0.2/24 dev net1; \
+                 ip route del default; ip route add default via 10.9.0.1 dev net1 metric 500";
+    node.script("blue", json!({"ADD": {"shell": format!("nsenter --net=$CNI_NETNS sh -ec '{lines}'")}}));
+    let pod = node.pod("team-a", "web");
+    let config = json!({"delegates": [node.bridge("cni0", "10.1.0.0/24")]});
+    pod.add(config).networks("blue").run().assert_success();
+    assert_eq!(pod.default_routes(4), [OLD[0], "via 10.9.0.1 dev net1"]);
+    pod.check().run().assert_success();
+}
+
 /// A plugin that replaces the default route is one thing, a second way out for when the first is gone another.
 #[test]
 fn a_default_route_behind_the_primary_s_stays() {

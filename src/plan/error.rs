@@ -75,7 +75,7 @@ pub enum PlanError {
         /// The network.
         label: String,
         /// Where it should listen.
-        socket: String,
+        socket: &'static str,
     },
     /// A network would start Braid again.
     #[error("network \"{0}\" has braid or multus in its chain, which cannot be delegated to")]

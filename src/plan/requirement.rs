@@ -9,6 +9,9 @@ use crate::cni::keys;
 use crate::cni::netconf::{PluginConfig, PluginType};
 use crate::delegate::DelegateError;
 
+/// Where the daemon of the dhcp plugin listens unless the definition says otherwise.
+const DHCP_SOCKET: &str = "/run/cni/dhcp.sock";
+
 impl Plan {
     /// Holds the plan against the node: every plugin installed, every `master` there, and every daemon.
     ///
@@ -35,16 +38,13 @@ impl Plan {
         self.check_daemons(has_file)
     }
 
-    /// Without its daemon the dhcp plugin fails in ADD, and in the DEL that is to undo it as well.
+    /// Without its daemon the dhcp plugin fails in ADD, and in the DEL that is to undo it as well. At a socket that
+    /// a definition names only the plugin looks, which can be killed: behind the path may be a file system that hangs.
     fn check_daemons(&self, has_file: impl Fn(&Path) -> bool) -> Result<(), PlanError> {
         for attachment in &self.attachments {
-            for socket in attachment.network.plugins.iter().filter_map(dhcp_socket) {
-                if !has_file(socket) {
-                    return Err(PlanError::NoDaemon {
-                        label: attachment.label.clone(),
-                        socket: crate::cni::error::one_line(&socket.to_string_lossy(), 128),
-                    });
-                }
+            let mut sockets = attachment.network.plugins.iter().filter_map(dhcp_socket);
+            if sockets.any(|socket| socket == Path::new(DHCP_SOCKET) && !has_file(socket)) {
+                return Err(PlanError::NoDaemon { label: attachment.label.clone(), socket: DHCP_SOCKET });
             }
         }
         Ok(())
@@ -81,7 +81,7 @@ fn host_master(plugin: &PluginConfig) -> Option<&str> {
 /// Where the daemon of the dhcp plugin listens, if a plugin has its addresses from that.
 pub fn dhcp_socket(plugin: &PluginConfig) -> Option<&Path> {
     let ipam = keys::get(plugin.object(), "ipam").filter(|_| plugin.ipam() == Some("dhcp"))?;
-    Some(Path::new(keys::get_text(ipam, "daemonSocketPath").unwrap_or("/run/cni/dhcp.sock")))
+    Some(Path::new(keys::get_text(ipam, "daemonSocketPath").unwrap_or(DHCP_SOCKET)))
 }
 
 /// The bridge that a plugin makes where it is missing; `cni0` is the bridge plugin's own default.

@@ -63,6 +63,9 @@ impl<'s> Addition<'s, '_> {
         let extras = || self.plan.attachments.iter().filter(|attachment| attachment.role == Role::Extra);
         let is_extra = |name: &str| extras().any(|extra| extra.interface.as_str() == name);
         let candidates = route::taken(&snapshot, |family| way_out.has(family), changes, is_extra);
+        if candidates.is_empty() {
+            return Ok(snapshot);
+        }
         let families: BTreeSet<Family> = candidates.iter().map(|route| route.family).collect();
         let index_of = |extra: &Attachment| Some(snapshot.link(extra.interface.as_str())?.index);
         let links: Vec<u32> = extras().filter_map(index_of).collect();
@@ -71,12 +74,10 @@ impl<'s> Addition<'s, '_> {
         for family in families {
             taken.extend(way_out.give_back(family, &links, netlink)?);
         }
-        if taken.is_empty() {
-            return Ok(snapshot);
-        }
         for extra in extras().filter(|extra| index_of(extra).is_some_and(|index| taken.contains(&index))) {
             log::warn!("{}", unasked_default_route(self.pod, extra));
         }
+        // A route that was there before may be back even where none was taken.
         Ok(look(netlink)?)
     }
 }

@@ -6,7 +6,7 @@
 //!
 //! | Attack | Refusal | Test |
 //! |---|---|---|
-//! | Another tenant's definition, on the node or in the API, shared with others or broken; whether it exists | `is not shared with namespace team-a` | `foreign::another_tenants_network_looks_as_if_it_were_not_there` |
+//! | Another tenant's definition, on the node or in the API, shared with others, broken or too large; whether it exists | `is not shared with namespace team-a` | `foreign::another_tenants_network_looks_as_if_it_were_not_there` |
 //! | A network file of the node, directly or through an empty definition of that name | `policy.sharedNodeNetworks` | `foreign::an_empty_definition_opens_no_network_of_the_node` |
 //! | A definition for some service accounts, as another account or as a namesake of the pod | `is not shared with service account team-a/default` | `foreign::service_accounts_are_learnt_from_the_api_or_refused` |
 //! | A closed definition out of its copy, while the API is away | `there is no copy of it` | `foreign::an_outage_opens_no_network_that_was_closed` |

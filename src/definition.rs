@@ -284,10 +284,21 @@ impl Finder<'_> {
     ) -> DefinitionError {
         match answer {
             Some(Err(error)) if !matches!(error, ClusterError::NotFound { .. }) => {
-                self.no_answer(wanted, error.clone())
+                self.refused_answer(wanted, error.clone())
             }
             _ => not_shared(wanted),
         }
+    }
+
+    /// The API has an answer that cannot be used. What is wrong with an object tells that there is one, so that only
+    /// a viewer who may know of it without the owner's word hears it: the owner's word is in the object.
+    fn refused_answer(&self, wanted: &Wanted<'_>, error: ClusterError) -> DefinitionError {
+        let is_about_object = matches!(error, ClusterError::Answer { .. });
+        if is_about_object && !wanted.viewer.sees(wanted.namespace, &Annotations::new()) {
+            log::warn!("network \"{}/{}\" is hidden from the pod: {error}", wanted.namespace, wanted.name);
+            return not_shared(wanted);
+        }
+        self.no_answer(wanted, error)
     }
 
     /// The API does not say, and no copy stands in.
@@ -317,7 +328,7 @@ impl Finder<'_> {
                 self.copies.forget(namespace, name);
                 self.of_file(wanted, Standing::NodeNetwork, Annotations::new())
             }
-            Some(Err(error)) => Err(self.no_answer(wanted, error)),
+            Some(Err(error)) => Err(self.refused_answer(wanted, error)),
             None => match self.copy_without_asking(wanted) {
                 Some(object) => self.of_object(object, Source::Copy, wanted),
                 None => self.of_file(wanted, Standing::NodeNetwork, Annotations::new()),

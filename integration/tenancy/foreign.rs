@@ -19,10 +19,18 @@ fn another_tenants_network_looks_as_if_it_were_not_there() {
     );
     cluster.publish("team-b", "broken", json!({}), Some(json!({"plugins": []})));
     cluster.publish("team-b", "uplink", json!({}), None);
-    cluster.node.define("team-b", "manifest", json!({"type": "blue"}));
+    cluster.publish("team-b", "vast", json!({}), Some(json!({"type": "blue", "x": "y".repeat(1 << 20)})));
+    cluster.publish("team-b", "covered", json!({}), Some(json!({"type": "blue", "x": "y".repeat(1 << 20)})));
+    cluster.server.objects().put(json!({
+        "kind": "NetworkAttachmentDefinition", "spec": {"config": {"type": "blue"}},
+        "metadata": {"namespace": "team-b", "name": "object"},
+    }));
+    for name in ["manifest", "covered"] {
+        cluster.node.define("team-b", name, json!({"type": "blue"}));
+    }
     cluster.node.write("braid.d/10-uplink.conf", r#"{"name": "uplink", "type": "blue"}"#);
     for policy in [Value::Null, policy()] {
-        for name in ["real", "other", "broken", "uplink", "manifest", "absent"] {
+        for name in ["real", "other", "broken", "uplink", "manifest", "covered", "vast", "object", "absent"] {
             assert_eq!(
                 cluster.refusal(policy.clone(), &format!("team-b/{name}")),
                 format!(
@@ -33,6 +41,9 @@ fn another_tenants_network_looks_as_if_it_were_not_there() {
         }
     }
     assert_eq!(cluster.node.state("definitions"), Vec::<String>::new(), "no copy of it either");
+    cluster.publish("team-a", "vast", json!({}), Some(json!({"type": "blue", "x": "y".repeat(1 << 20)})));
+    let own = cluster.refusal(Value::Null, "vast");
+    assert!(own.ends_with("a definition is at most 1 MiB"), "its own namespace hears what is wrong: {own}");
 }
 
 /// A network of the node that is not shared and one that does not exist are one and the same, directly and

@@ -267,7 +267,8 @@ impl Fence<'_> {
         if let Some(key) = required_key(kind).filter(|key| !names_something(object, key)) {
             return Err(FenceError::Missing { plugin: plugin.quoted(), key });
         }
-        object.iter().try_for_each(|(key, value)| self.check_member(plugin, key, value))
+        object.iter().try_for_each(|(key, value)| self.check_member(plugin, key, value))?;
+        self.check_native_vlan(plugin, object)
     }
 
     fn check_member(&self, plugin: Plugin<'_>, key: &str, value: &Value) -> Result<(), FenceError> {
@@ -318,10 +319,29 @@ impl Fence<'_> {
         Err(FenceError::HostInterface { plugin, key: key.to_owned(), value })
     }
 
-    /// A VLAN, or 0 for none.
+    /// A VLAN, or 0 for none. To the vlan plugin 0 is one: its frames are those of the master's native VLAN.
     fn check_vlan(&self, plugin: Plugin<'_>, key: &str, value: &Value) -> Result<(), FenceError> {
         let id = value.as_u64().ok_or_else(|| plugin.wrong(key, value, "a number"))?;
-        if id == 0 { Ok(()) } else { self.check_vlans(plugin, key, value, (id, id)) }
+        if id == 0 && plugin.kind != "vlan" {
+            return Ok(());
+        }
+        self.check_vlans(plugin, key, value, (id, id))
+    }
+
+    /// The VLAN that a plugin puts an interface on beside those that it names: the vlan plugin takes a `vlanId` that
+    /// is missing for 0, and a port of a bridge with a trunk keeps VLAN 1 where no other is the native one.
+    fn check_native_vlan(&self, plugin: Plugin<'_>, object: &Map<String, Value>) -> Result<(), FenceError> {
+        let get = |key: &str| object.get(key).filter(|value| !value.is_null());
+        let names_vlan = get("vlan").is_some_and(|vlan| *vlan != 0);
+        let has_trunk = get("vlanTrunk").and_then(Value::as_array).is_some_and(|trunk| !trunk.is_empty());
+        let keeps_default = get("preserveDefaultVlan").is_some_and(|keep| *keep == true);
+        match plugin.kind {
+            "vlan" if get("vlanId").is_none() => self.check_vlan(plugin, "vlanId", &Value::from(0)),
+            "bridge" if (has_trunk || names_vlan) && (keeps_default || !names_vlan) => {
+                self.check_vlans(plugin, "preserveDefaultVlan", &Value::from(1), (1, 1))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The bridge plugin's list of VLANs: `{"id": 5}`, `{"minID": 10, "maxID": 20}`.

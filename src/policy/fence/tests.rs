@@ -126,10 +126,20 @@ fn vlans_are_the_namespaces_own() {
         bridge.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap());
         bridge
     };
-    assert_eq!(said(bridge(json!({"vlan": 0}))), "");
+    for harmless in
+        [json!({"vlan": 0}), json!({"vlan": 5, "preserveDefaultVlan": false}), json!({"vlanTrunk": []})]
+    {
+        assert_eq!(said(bridge(harmless.clone())), "", "{harmless}");
+    }
     let table = [
         json!({"type": "vlan", "master": "trunk0", "vlanId": 100}),
         json!({"type": "vlan", "master": "trunk0", "vlanId": 4097}),
+        json!({"type": "vlan", "master": "trunk0", "vlanId": 0}),
+        json!({"type": "vlan", "master": "trunk0"}),
+        bridge(json!({"vlanTrunk": [{"id": 5}]})),
+        bridge(json!({"vlan": 0, "vlanTrunk": [{"id": 5}]})),
+        bridge(json!({"vlan": 5, "preserveDefaultVlan": true})),
+        bridge(json!({"vlan": 5, "vlanTrunk": [{"id": 6}], "preserveDefaultVlan": true})),
         bridge(json!({"vlan": 10})),
         bridge(json!({"vlanTrunk": [{"id": 5}, {"id": 100}]})),
         bridge(json!({"vlanTrunk": [{"minID": 5, "maxID": 20}]})),

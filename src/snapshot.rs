@@ -29,27 +29,63 @@ pub struct SeenRoute {
     pub gateway: Option<IpAddr>,
 }
 
+/// One difference between a sandbox now and when its pod was attached; its text is a sentence.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Drift {
+    /// The link does not exist any more.
+    #[error("interface {0} is gone")]
+    InterfaceGone(String),
+    /// The link has another hardware address.
+    #[error("interface {interface} has MAC {now}, not {then}")]
+    #[expect(missing_docs, reason = "the sentence says it")]
+    Mac { interface: String, then: String, now: String },
+    /// The link has another MTU.
+    #[error("interface {interface} has MTU {now}, not {then}")]
+    #[expect(missing_docs, reason = "the sentence says it")]
+    Mtu { interface: String, then: u32, now: u32 },
+    /// The link was up.
+    #[error("interface {0} is down")]
+    Down(String),
+    /// The link has lost an address.
+    #[error("interface {interface} has lost address {address}")]
+    #[expect(missing_docs, reason = "the sentence says it")]
+    AddressLost { interface: String, address: String },
+    /// The link has lost a default route.
+    #[error("{0} is gone")]
+    RouteGone(SeenRoute),
+    /// The link has a default route more.
+    #[error("{0} was not there when the pod was attached")]
+    RouteAdded(SeenRoute),
+    /// `braid repair` or an unfinished DEL has torn the attachment down while its sandbox lives.
+    #[error("network \"{network}\" on {interface} is torn down")]
+    #[expect(missing_docs, reason = "the sentence says it")]
+    TornDown { network: String, interface: String },
+}
+
 impl Snapshot {
     /// The link of a name.
     pub fn link(&self, name: &str) -> Option<&Link> {
         self.links.iter().find(|link| link.name == name)
     }
 
-    /// How `now` differs from this snapshot in what belongs to `interfaces`, one sentence each. An
-    /// interface without a netdev then (DPDK) is not expected now.
-    pub fn drift(&self, now: &Self, interfaces: &[&InterfaceName]) -> Vec<String> {
+    /// How `now` differs from this snapshot in what belongs to `interfaces`. An interface without a netdev
+    /// then (DPDK) is not expected now.
+    pub fn drift(&self, now: &Self, interfaces: &[&InterfaceName]) -> Vec<Drift> {
         let expected = interfaces.iter().filter_map(|name| self.link(name.as_str()));
-        let mut drift: Vec<String> =
+        let mut drift: Vec<Drift> =
             expected.flat_map(|link| link_drift(link, now.link(&link.name))).collect();
         let ours = |route: &&SeenRoute| {
             route.interface.as_deref().is_some_and(|name| interfaces.iter().any(|ours| ours.as_str() == name))
         };
-        let gone =
-            self.default_routes.iter().filter(ours).filter(|route| !now.default_routes.contains(route));
-        drift.extend(gone.map(|route| format!("{route} is gone")));
+        // The kernel removes the routes of a link with the link, which is reported already.
+        let has_link =
+            |route: &&SeenRoute| route.interface.as_deref().is_some_and(|it| now.link(it).is_some());
+        let gone = self.default_routes.iter().filter(ours).filter(has_link);
+        let gone = gone.filter(|route| !now.default_routes.contains(route));
+        drift.extend(gone.cloned().map(Drift::RouteGone));
         // A way out through something else is the pod's own doing: a VPN, say.
         let new = now.default_routes.iter().filter(ours).filter(|route| !self.default_routes.contains(route));
-        drift.extend(new.map(|route| format!("{route} was not there when the pod was attached")));
+        drift.extend(new.cloned().map(Drift::RouteAdded));
         drift
     }
 }
@@ -71,19 +107,27 @@ impl std::fmt::Display for SeenRoute {
     }
 }
 
-fn link_drift(then: &Link, now: Option<&Link>) -> Vec<String> {
-    let name = &then.name;
-    let Some(now) = now else { return vec![format!("interface {name} is gone")] };
+fn link_drift(then: &Link, now: Option<&Link>) -> Vec<Drift> {
+    let interface = || then.name.clone();
+    let Some(now) = now else { return vec![Drift::InterfaceGone(interface())] };
     let mut drift = Vec::new();
     if !same_mac(then.mac.as_deref(), now.mac.as_deref()) {
         let shown = |mac: &Option<String>| mac.clone().unwrap_or_else(|| "none".to_owned());
-        drift.push(format!("interface {name} has MAC {}, not {}", shown(&now.mac), shown(&then.mac)));
+        drift.push(Drift::Mac { interface: interface(), then: shown(&then.mac), now: shown(&now.mac) });
+    }
+    // Records of Braid before 0.2 have no MTU.
+    if let (Some(before), Some(mtu)) = (then.mtu, now.mtu)
+        && before != mtu
+    {
+        drift.push(Drift::Mtu { interface: interface(), then: before, now: mtu });
     }
     if then.up && !now.up {
-        drift.push(format!("interface {name} is down"));
+        drift.push(Drift::Down(interface()));
     }
     let missing = then.addresses.iter().filter(|address| !now.addresses.contains(address));
-    drift.extend(missing.map(|address| format!("interface {name} has lost address {address}")));
+    drift.extend(
+        missing.map(|address| Drift::AddressLost { interface: interface(), address: address.to_string() }),
+    );
     drift
 }
 
@@ -121,6 +165,30 @@ mod tests {
         }
     }
 
+    fn sentences(drift: &[Drift]) -> Vec<String> {
+        drift.iter().map(ToString::to_string).collect()
+    }
+
+    /// A link that has gone takes its routes along: the one sentence is enough.
+    #[test]
+    fn the_routes_of_a_link_that_is_gone_are_not_reported_beside_it() {
+        let then =
+            Snapshot { links: vec![link("net1", &[])], default_routes: vec![route("net1", "10.0.0.1")] };
+        let drift = then.drift(&Snapshot::default(), &names(&["net1"]).iter().collect::<Vec<_>>());
+        assert_eq!(sentences(&drift), ["interface net1 is gone"]);
+    }
+
+    /// What Braid before 0.2 has recorded, and a link without one.
+    #[test]
+    fn an_mtu_that_was_not_recorded_is_no_drift() {
+        let old = Link { mtu: None, ..link("net1", &[]) };
+        let then = Snapshot { links: vec![old], default_routes: vec![] };
+        let now = Snapshot { links: vec![link("net1", &[])], default_routes: vec![] };
+        for (then, now) in [(&then, &now), (&now, &then)] {
+            assert_eq!(then.drift(now, &names(&["net1"]).iter().collect::<Vec<_>>()), Vec::new());
+        }
+    }
+
     fn names(names: &[&str]) -> Vec<InterfaceName> {
         names.iter().map(|name| name.parse().unwrap()).collect()
     }
@@ -132,7 +200,7 @@ mod tests {
             default_routes: vec![route("net1", "10.0.0.1")],
         };
         let names = names(&["net1"]);
-        assert_eq!(then.drift(&then, &names.iter().collect::<Vec<_>>()), Vec::<String>::new());
+        assert_eq!(then.drift(&then, &names.iter().collect::<Vec<_>>()), Vec::new());
     }
 
     #[test]
@@ -142,15 +210,16 @@ mod tests {
             default_routes: vec![route("net1", "10.0.0.1")],
         };
         let mut changed = link("net1", &["10.0.0.2/24", "10.9.0.1/24"]);
-        changed.mac = None;
+        (changed.mac, changed.mtu) = (None, Some(1400));
         changed.up = false;
         let now = Snapshot { links: vec![changed], default_routes: vec![route("eth0", "10.1.0.1")] };
         let names = names(&["eth0", "net1", "dpdk0"]);
         assert_eq!(
-            then.drift(&now, &names.iter().collect::<Vec<_>>()),
+            sentences(&then.drift(&now, &names.iter().collect::<Vec<_>>())),
             [
                 "interface eth0 is gone",
                 "interface net1 has MAC none, not 02:00:00:00:00:01",
+                "interface net1 has MTU 1400, not 1500",
                 "interface net1 is down",
                 "interface net1 has lost address fd00::2/64",
                 "the IPv4 default route via 10.0.0.1 on net1 is gone",
@@ -165,7 +234,7 @@ mod tests {
             Snapshot { links: vec![link("net1", &[])], default_routes: vec![route("net1", "10.0.0.1")] };
         let routes = vec![route("net1", "10.0.0.1"), route("tun0", "10.9.0.1")];
         let now = Snapshot { default_routes: routes, ..then.clone() };
-        assert_eq!(then.drift(&now, &names(&["net1"]).iter().collect::<Vec<_>>()), Vec::<String>::new());
+        assert_eq!(then.drift(&now, &names(&["net1"]).iter().collect::<Vec<_>>()), Vec::new());
     }
 
     #[test]

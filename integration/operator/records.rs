@@ -79,11 +79,89 @@ fn drift_is_shown_and_mended() {
     node.forget_calls();
     assert_snapshot!(braid(&node, &["repair", "team-a/web"]).snapshot());
     assert_eq!(node.calls_in_order(), ["DEL blue net1"]);
+    // The node has its addresses back, and the pod still lacks what it asked for.
+    let check = web.check().with(json!({"delegates": [primary()]})).run();
+    let error = check.assert_error(101, ["network \"team-a/blue\" on net1 is torn down"]);
+    assert!(error["msg"].as_str().unwrap().contains("delete the pod"), "{error:?}");
+    assert_snapshot!(braid(&node, &["list"]).snapshot());
+    node.forget_calls();
+    assert_snapshot!(braid(&node, &["repair", "team-a/web"]).snapshot());
+    assert_eq!(node.calls_in_order(), Vec::<String>::new());
     let shown = braid(&node, &["show", "team-a/web", "-o", "json"]).json();
     assert_eq!(shown["records"][0]["attachments"][1]["state"], "gone");
     node.forget_calls();
     web.del().run().assert_success();
     assert_eq!(node.calls_in_order(), ["DEL blue data0", "DEL primary eth0"]);
+}
+
+/// Behind a chained Braid nothing but the one network may be in the record: it stays, and says so.
+#[test]
+fn a_pod_whose_only_extra_network_is_torn_down_stays_drifted() {
+    let node = node();
+    let entry = json!({
+        "type": "braid", "confDir": node.path("braid.d"), "cniDir": node.path("state"), "binDir": node.path("bin"),
+    });
+    let chain = json!({"cniVersion": "1.0.0", "name": "node", "plugins": [{"type": "primary"}, entry]});
+    node.write("net.d/00-braid.conflist", &chain.to_string());
+    let web = node.pod("team-a", "web");
+    let result = json!({"cniVersion": "1.0.0", "interfaces": [], "ips": []});
+    web.add(json!({})).prev_result(result.clone()).networks("blue").run().assert_success();
+    web.ip("link del net1");
+    let said = braid(&node, &["repair", "team-a/web"]).assert_status(1);
+    let expected = "interface net1 is gone; delete the pod to have it attached anew\n";
+    assert!(said.stdout.starts_with("torn down: ") && said.stdout.ends_with(expected), "{}", said.stdout);
+    let check = web.check().with(json!({"prevResult": result})).run();
+    check.assert_error(101, ["network \"team-a/blue\" on net1 is torn down"]);
+    let listed = braid(&node, &["list", "-o", "json"]).assert_status(1).json();
+    assert_eq!(listed["records"][0]["kernel"], "drifted");
+    assert_eq!(listed["records"][0]["attachments"][0]["kernel"], "torn-down");
+    // What CHECK does not look at, it does not miss.
+    let primary_only = json!({"prevResult": result, "checkNetworks": "primary"});
+    web.check().with(primary_only).run().assert_success();
+    web.del().run().assert_success();
+    assert_eq!(node.state("records"), Vec::<String>::new());
+}
+
+/// Drift is that of one interface, and its row alone is marked.
+#[test]
+fn a_changed_mtu_is_drift_of_its_interface_alone() {
+    let node = node();
+    let web = attached(&node, "web", "blue, blue@data0");
+    web.ip("link set data0 mtu 1280");
+    let said = braid(&node, &["list"]).assert_status(1);
+    let word = |interface: &str| {
+        let row = said.stdout.lines().find(|line| line.contains(&format!(" {interface} ")));
+        row.unwrap_or_else(|| panic!("{}", said.stdout)).rsplit(' ').next().unwrap().to_owned()
+    };
+    assert_eq!(["eth0", "net1", "data0"].map(word), ["agrees", "agrees", "drifted"]);
+    let sentence = "interface data0 has MTU 1280, not 1500";
+    assert!(said.stdout.ends_with(&format!(": {sentence}\n")), "{}", said.stdout);
+    web.check().with(json!({"delegates": [primary()]})).run().assert_error(101, [sentence]);
+    web.ip("link set data0 mtu 1500");
+    braid(&node, &["list"]).assert_status(0);
+}
+
+#[test]
+fn a_pod_is_suggested_for_a_word_that_means_none() {
+    let node = node();
+    let _pods = [
+        attached(&node, "web", "blue"),
+        attached(&node, "shop-7d4b9c6f5-x2x9z", "blue"),
+        attached(&node, "shop-7d4b9c6f5-abcde", "blue"),
+    ];
+    for (command, word, meant) in [
+        ("show", "web", "did you mean \"team-a/web\"?"),
+        ("show", "team-b/web", "did you mean \"team-a/web\"?"),
+        ("repair", "web", "did you mean \"team-a/web\"?"),
+        ("show", "team-a/wbe", "did you mean \"team-a/web\"?"),
+        ("show", "shop", "did you mean \"team-a/shop-7d4b9c6f5-abcde\" or \"team-a/shop-7d4b9c6f5-x2x9z\"?"),
+        ("show", "team-a/database", "braid list shows what there is"),
+        ("show", "", "braid list shows what there is"),
+        ("show", "team-a/", "braid list shows what there is"),
+    ] {
+        let said = braid(&node, &[command, word]).assert_status(1);
+        assert!(said.stderr.ends_with(&format!("{meant}\n")), "{word}: {}", said.stderr);
+    }
 }
 
 #[test]

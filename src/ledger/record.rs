@@ -198,6 +198,14 @@ impl Record {
         })
     }
 
+    /// The attachments of a complete ADD that are torn down already, with their positions: a pod that lives
+    /// lacks them.
+    pub fn torn_down(&self) -> impl Iterator<Item = (usize, &Attachment)> {
+        let pairs = self.plan.attachments.iter().zip(&self.states).enumerate();
+        let gone = pairs.filter(|(_, (_, state))| self.complete.is_some() && **state == State::Gone);
+        gone.map(|(at, (attachment, _))| (at, attachment))
+    }
+
     /// The record's lines with one attachment alone; `None` where it has no attachment at `at`.
     ///
     /// # Errors

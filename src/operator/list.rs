@@ -9,6 +9,11 @@ use super::node::{Node, NodeOptions};
 use super::records::{self, Attached, Entry, Kernel, Records, Unreadable};
 use crate::ledger::Record;
 
+/// The most pods that a message names.
+const SUGGESTIONS: usize = 3;
+/// How many letters of a pod's name may be wrong.
+const TYPING_ERRORS: usize = 2;
+
 /// What `braid list` is told.
 #[derive(Args, Debug)]
 pub(super) struct List {
@@ -33,9 +38,15 @@ pub(super) struct Show {
 pub(super) enum NoRecord {
     /// No record is of that container.
     #[error(
-        "no record of \"{0}\": it asked for nothing, is gone, or runs on another node; braid list shows what there is"
+        "no record of \"{wanted}\": it asked for nothing, is gone, or runs on another node; {}",
+        suggestion(pods)
     )]
-    Unknown(String),
+    Unknown {
+        /// What was asked for.
+        wanted: String,
+        /// The pods that have a record, and are meant perhaps.
+        pods: Vec<String>,
+    },
     /// Several begin so.
     #[error("\"{0}\" is the beginning of several: {1}")]
     Several(String, String),
@@ -68,7 +79,7 @@ impl List {
 
 impl View for Listing {
     fn text(&self, look: &Look) -> String {
-        let rows = self.records.iter().flat_map(|entry| rows(entry, entry.kernel.word()));
+        let rows = self.records.iter().flat_map(|entry| rows(entry, |it| it.kernel.word()));
         let orphans = self.orphans.iter().flat_map(rows_of_orphan);
         let rows: Vec<_> = rows.chain(orphans).collect();
         let mut text = if rows.is_empty() {
@@ -98,24 +109,27 @@ impl View for Listing {
     }
 }
 
-fn rows(entry: &Entry, kernel: &str) -> Vec<[String; 7]> {
-    let left = entry.attachments.iter().filter(|attachment| attachment.state != "gone");
-    left.map(|attachment| {
-        [
-            entry.pod.clone(),
-            entry.short_container(),
-            attachment.interface.clone(),
-            attachment.name.clone(),
-            attachment.address_list(),
-            entry.age(),
-            kernel.to_owned(),
-        ]
-    })
-    .collect()
+/// What is left of a record, and what its living pod lacks.
+fn rows(entry: &Entry, kernel: impl Fn(&Attached) -> &'static str) -> Vec<[String; 7]> {
+    let is_shown = |it: &&Attached| it.state != "gone" || it.kernel == Kernel::TornDown;
+    let shown = entry.attachments.iter().filter(is_shown);
+    shown
+        .map(|attachment| {
+            [
+                entry.pod.clone(),
+                entry.short_container(),
+                attachment.interface.clone(),
+                attachment.name.clone(),
+                attachment.address_list(),
+                entry.age(),
+                kernel(attachment).to_owned(),
+            ]
+        })
+        .collect()
 }
 
 fn rows_of_orphan(entry: &Entry) -> Vec<[String; 7]> {
-    rows(entry, "orphan")
+    rows(entry, |_| "orphan")
 }
 
 /// What differs, below the table.
@@ -162,6 +176,7 @@ impl Selected {
             record.plan.pod == wanted || (!wanted.is_empty() && container.starts_with(wanted))
         };
         let Records { mut live, mut orphans, .. } = records;
+        let pods = near(wanted, live.iter().chain(orphans.iter().map(|(_, record)| record)));
         live.retain(meant);
         orphans.retain(|(_, record)| meant(record));
         let all = live.iter().chain(orphans.iter().map(|(_, record)| record));
@@ -169,12 +184,40 @@ impl Selected {
         containers.sort_unstable();
         containers.dedup();
         match containers.as_slice() {
-            [] => Err(NoRecord::Unknown(wanted.to_owned())),
+            [] => Err(NoRecord::Unknown { wanted: wanted.to_owned(), pods }),
             [_] => Ok(Records { live, orphans, unreadable: Vec::new() }),
             // A pod may have had several sandboxes; a beginning must not mean several pods.
             _ if wanted.contains('/') => Ok(Records { live, orphans, unreadable: Vec::new() }),
             several => Err(NoRecord::Several(wanted.to_owned(), several.join(", "))),
         }
+    }
+}
+
+/// The pods that a word may mean: those of that name in any namespace, else those whose name begins so, as a
+/// Deployment's do, else those that are written nearly so.
+fn near<'r>(wanted: &str, records: impl Iterator<Item = &'r Record>) -> Vec<String> {
+    let mut pods: Vec<&str> = records.map(|record| record.plan.pod.as_str()).collect();
+    pods.sort_unstable();
+    pods.dedup();
+    let meant = name_of(wanted);
+    let is_same = |pod: &&str| name_of(pod) == meant;
+    let begins_so = |pod: &&str| !meant.is_empty() && name_of(pod).starts_with(meant);
+    let is_near = |pod: &&str| strsim::damerau_levenshtein(pod, wanted) <= TYPING_ERRORS;
+    let ways: [&dyn Fn(&&str) -> bool; 3] = [&is_same, &begins_so, &is_near];
+    let found = ways.iter().map(|is_meant| pods.iter().copied().filter(is_meant).collect::<Vec<_>>());
+    let found = found.into_iter().find(|found| !found.is_empty()).unwrap_or_default();
+    found.into_iter().take(SUGGESTIONS).map(str::to_owned).collect()
+}
+
+/// The pod's name without its namespace.
+fn name_of(pod: &str) -> &str {
+    pod.rsplit('/').next().unwrap_or_default()
+}
+
+fn suggestion(pods: &[String]) -> String {
+    match pods {
+        [] => "braid list shows what there is".to_owned(),
+        pods => format!("did you mean \"{}\"?", pods.join("\" or \"")),
     }
 }
 

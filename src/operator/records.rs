@@ -11,6 +11,7 @@ use crate::cni::netconf::NetworkConfig;
 use crate::cni::result::AttachmentResult;
 use crate::ledger::{Ledger, LedgerError, Mode, Record, Seen, State};
 use crate::plan::{Attachment, Role};
+use crate::snapshot::Drift;
 use crate::verb::repair::Standing;
 
 /// How much of a container's ID a table shows, as crictl does.
@@ -30,6 +31,8 @@ pub(super) enum Kernel {
     Gone,
     /// It could not be looked at.
     Unknown,
+    /// One attachment is torn down, and its pod lives.
+    TornDown,
 }
 
 impl Kernel {
@@ -40,13 +43,14 @@ impl Kernel {
             Self::Unfinished => "unfinished",
             Self::Gone => "gone",
             Self::Unknown => "unknown",
+            Self::TornDown => "torn down",
         }
     }
 
     pub(super) fn painted(self, look: &Look) -> String {
         let tone = match self {
             Self::Agrees => Tone::Good,
-            Self::Drifted | Self::Gone => Tone::Bad,
+            Self::Drifted | Self::Gone | Self::TornDown => Tone::Bad,
             Self::Unfinished | Self::Unknown => Tone::Odd,
         };
         look.paint(tone, self.word())
@@ -94,6 +98,8 @@ pub(super) struct Attached {
     pub(super) interface: String,
     /// How far ADD, or DEL, came with it.
     pub(super) state: &'static str,
+    /// What the kernel says of it.
+    pub(super) kernel: Kernel,
     /// Its addresses with prefix lengths.
     pub(super) addresses: Vec<String>,
     /// Its hardware address.
@@ -120,8 +126,11 @@ impl Entry {
     /// An entry for a record about which this much is known.
     pub(super) fn with(record: &Record, standing: Result<Standing, Error>) -> Self {
         let plan = &record.plan;
-        let (kernel, drift) = kernel(standing);
-        let pairs = plan.attachments.iter().zip(&record.states);
+        let pairs = plan.attachments.iter().zip(&record.states).enumerate();
+        let attached = |(at, (attachment, state)): (usize, (&Attachment, &State))| {
+            Attached::of(attachment, state, kernel_of_attachment(&standing, at))
+        };
+        let attachments = pairs.map(attached).collect();
         Self {
             pod: plan.pod.clone(),
             container: plan.key.container.to_string(),
@@ -130,10 +139,10 @@ impl Entry {
             mode: plan.mode,
             created: plan.created,
             netns: plan.netns.path.clone(),
-            kernel,
-            drift,
+            kernel: kernel(&standing),
+            drift: sentences(&standing),
             failing_since: record.failing_since,
-            attachments: pairs.map(|(attachment, state)| Attached::of(attachment, state)).collect(),
+            attachments,
         }
     }
 
@@ -148,25 +157,43 @@ impl Entry {
     }
 }
 
-fn kernel(standing: Result<Standing, Error>) -> (Kernel, Vec<String>) {
+fn kernel(standing: &Result<Standing, Error>) -> Kernel {
     match standing {
-        Ok(Standing::AsAttached) => (Kernel::Agrees, Vec::new()),
-        Ok(Standing::Drifted(drift)) => {
-            (Kernel::Drifted, drift.into_iter().map(|(_, sentence)| sentence).collect())
-        }
-        Ok(Standing::Unfinished) => {
-            (Kernel::Unfinished, vec!["its ADD is under way, or was killed".to_owned()])
-        }
-        Ok(Standing::Elsewhere) => {
-            (Kernel::Unknown, vec!["its network namespace is alive, and not at that path".to_owned()])
-        }
-        Ok(Standing::Gone) => (Kernel::Gone, vec!["its network namespace is gone".to_owned()]),
-        Err(error) => (Kernel::Unknown, vec![error.to_string()]),
+        Ok(Standing::AsAttached) => Kernel::Agrees,
+        Ok(Standing::Drifted(_)) => Kernel::Drifted,
+        Ok(Standing::Unfinished) => Kernel::Unfinished,
+        Ok(Standing::Gone) => Kernel::Gone,
+        Ok(Standing::Elsewhere) | Err(_) => Kernel::Unknown,
+    }
+}
+
+/// What the kernel says of the attachment at one position: drift is that of single attachments, all else is
+/// the whole sandbox's.
+fn kernel_of_attachment(standing: &Result<Standing, Error>, at: usize) -> Kernel {
+    let Ok(Standing::Drifted(drift)) = standing else { return kernel(standing) };
+    let mut own = drift.iter().filter(|(of, _)| *of == at).peekable();
+    match own.peek() {
+        None => Kernel::Agrees,
+        Some((_, Drift::TornDown { .. })) => Kernel::TornDown,
+        Some(_) => Kernel::Drifted,
+    }
+}
+
+/// What differs, or why it is not known.
+fn sentences(standing: &Result<Standing, Error>) -> Vec<String> {
+    let one = |sentence: &str| vec![sentence.to_owned()];
+    match standing {
+        Ok(Standing::AsAttached) => Vec::new(),
+        Ok(Standing::Drifted(drift)) => drift.iter().map(|(_, drift)| drift.to_string()).collect(),
+        Ok(Standing::Unfinished) => one("its ADD is under way, or was killed"),
+        Ok(Standing::Elsewhere) => one("its network namespace is alive, and not at that path"),
+        Ok(Standing::Gone) => one("its network namespace is gone"),
+        Err(error) => one(&error.to_string()),
     }
 }
 
 impl Attached {
-    fn of(attachment: &Attachment, state: &State) -> Self {
+    fn of(attachment: &Attachment, state: &State, kernel: Kernel) -> Self {
         let result = match state {
             State::Attached(result) => Some(result.clone()),
             State::Planned | State::Gone => None,
@@ -188,6 +215,7 @@ impl Attached {
                 State::Attached(_) => "attached",
                 State::Gone => "gone",
             },
+            kernel,
             addresses: addresses.map(|address| address.address.clone()).collect(),
             mac,
             config: attachment.network.clone(),

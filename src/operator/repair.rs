@@ -12,6 +12,7 @@ use crate::cni::error::Error;
 use crate::ledger::Record;
 use crate::reservation::Reservations;
 use crate::signal::Signals;
+use crate::snapshot::Drift;
 use crate::verb::leftovers;
 use crate::verb::repair::{Mender, Standing};
 
@@ -49,6 +50,8 @@ struct Step {
     reason: String,
     /// What was done, or would be.
     outcome: Outcome,
+    /// Whether the pod lives on without these networks until it is deleted.
+    needs_new_pod: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
 }
@@ -123,20 +126,24 @@ impl Stale<'_> {
             Self::Networks(_, positions) => positions.contains(at),
             Self::Whole(_) | Self::Orphan(..) => true,
         };
-        let remaining = self.record().remaining().filter(|(at, _, _)| chosen(at));
-        remaining
-            .map(|(_, attachment, _)| format!("{} on {}", attachment.label, attachment.interface))
-            .collect()
+        let record = self.record();
+        let remaining = record.remaining().map(|(at, attachment, _)| (at, attachment));
+        let torn_down = record.torn_down().filter(|_| matches!(self, Self::Networks(..)));
+        let all = remaining.chain(torn_down).filter(|(at, _)| chosen(at));
+        all.map(|(_, attachment)| format!("{} on {}", attachment.label, attachment.interface)).collect()
     }
 
     fn step(&self, reason: String, outcome: Outcome, error: Option<String>) -> Step {
         let plan = &self.record().plan;
+        // A teardown gives the node back what the networks hold, and the pod nothing.
+        let needs_new_pod = matches!(self, Self::Networks(..));
         Step {
             pod: plan.pod.clone(),
             container: plan.key.container.to_string(),
             networks: self.networks(),
             reason,
             outcome,
+            needs_new_pod,
             error,
         }
     }
@@ -188,18 +195,20 @@ fn orphans(records: &Records) -> impl Iterator<Item = (Stale<'_>, String)> {
     })
 }
 
-/// Extra networks whose interface is gone are torn down: what is left of them are addresses that nobody
-/// else gets. All else needs a pod that is attached anew.
+/// Extra networks whose interface is gone are torn down: what is left of them are addresses that no other
+/// pod gets. Every difference needs a pod that is attached anew, these too.
 fn sort<'r>(
     record: &'r Record,
-    drift: Vec<(usize, String)>,
+    drift: Vec<(usize, Drift)>,
     stale: &mut Vec<(Stale<'r>, String)>,
     beyond: &mut Vec<Step>,
 ) {
-    for (at, sentence) in drift {
-        let is_extra = record.plan.attachments.get(at).is_some_and(|it| it.role == crate::plan::Role::Extra);
+    for (at, drift) in drift {
+        let attachment = record.plan.attachments.get(at);
+        let is_extra = attachment.is_some_and(|it| it.role == crate::plan::Role::Extra);
+        let sentence = drift.to_string();
         let networks = Stale::Networks(record, vec![at]);
-        if is_extra && sentence.ends_with(" is gone") && sentence.starts_with("interface ") {
+        if is_extra && matches!(drift, Drift::InterfaceGone(_)) {
             stale.push((networks, sentence));
         } else if !beyond.iter().any(|step| step.reason == sentence) {
             beyond.push(networks.step(sentence, Outcome::NeedsNewPod, None));
@@ -244,7 +253,7 @@ impl View for Mended {
     }
 
     fn exit(&self) -> Exit {
-        let failed = |step: &Step| matches!(step.outcome, Outcome::Failed | Outcome::NeedsNewPod);
+        let failed = |step: &Step| step.outcome == Outcome::Failed || step.needs_new_pod;
         if self.steps.iter().any(failed) { Exit::Failed } else { Exit::Done }
     }
 }
@@ -264,7 +273,7 @@ fn step_text(step: &Step, look: &Look) -> String {
         step.networks.join(", "),
         step.reason
     );
-    if step.outcome == Outcome::NeedsNewPod {
+    if step.needs_new_pod {
         text.push_str("; delete the pod to have it attached anew");
     }
     if let Some(error) = &step.error {

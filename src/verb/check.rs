@@ -5,7 +5,7 @@ use std::cell::LazyCell;
 
 use serde_json::Value;
 
-use super::{Session, add, del, key_of, open_netns};
+use super::{Session, add, del, key_of, open_netns, repair};
 use crate::attach::{Attacher, Place};
 use crate::cni::error::{Code, Error};
 use crate::cni::request::Sandbox;
@@ -147,10 +147,13 @@ fn check_kernel(session: &Session<'_>, record: &Record, netns: &Netns) -> Result
     let primary = (record.plan.mode == Mode::Delegating).then_some(&record.plan.key.interface);
     let interfaces: Vec<_> =
         primary.into_iter().chain(extras.map(|(_, attachment, _)| &attachment.interface)).collect();
-    let drift = then.drift(&now, &interfaces);
+    let torn_down = record.torn_down().filter(|(_, it)| !(primary_only && it.role == Role::Extra));
+    let mut drift = then.drift(&now, &interfaces);
+    drift.extend(torn_down.map(|(_, attachment)| repair::lacking(attachment)));
     if drift.is_empty() {
         return Ok(());
     }
+    let drift: Vec<String> = drift.iter().map(ToString::to_string).collect();
     let problem = format!(
         "the sandbox is not as it was attached: {}; delete the pod to have it attached anew",
         drift.join("; ")

@@ -14,8 +14,9 @@ use crate::deadline::Deadline;
 use crate::ledger::{Event, Key, Record};
 use crate::netlink::Netlink;
 use crate::netns::Netns;
+use crate::plan::Attachment;
 use crate::signal::Signals;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Drift, Snapshot};
 
 /// How long a person waits for a call that holds the container.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -25,8 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub enum Standing {
     /// The kernel shows what it showed when ADD ended.
     AsAttached,
-    /// The kernel shows something else: the sentences, each with its attachment's position.
-    Drifted(Vec<(usize, String)>),
+    /// The kernel shows something else: each difference with its attachment's position.
+    Drifted(Vec<(usize, Drift)>),
     /// Its ADD has not ended: it is under way, or was killed.
     Unfinished,
     /// The namespace is alive, and not where it was: nobody can say how it looks.
@@ -58,12 +59,18 @@ impl Standing {
     }
 }
 
-fn drift(record: &Record, then: &Snapshot, now: &Snapshot) -> Vec<(usize, String)> {
+fn drift(record: &Record, then: &Snapshot, now: &Snapshot) -> Vec<(usize, Drift)> {
     let of_attachment = |(at, interface): (usize, _)| {
-        then.drift(now, &[interface]).into_iter().map(move |sentence| (at, sentence)).collect::<Vec<_>>()
+        then.drift(now, &[interface]).into_iter().map(move |drift| (at, drift)).collect::<Vec<_>>()
     };
     let interfaces = record.remaining().map(|(at, attachment, _)| (at, &attachment.interface));
-    interfaces.flat_map(of_attachment).collect()
+    let torn_down = record.torn_down().map(|(at, attachment)| (at, lacking(attachment)));
+    interfaces.flat_map(of_attachment).chain(torn_down).collect()
+}
+
+/// What the living pod of a record lacks, since this attachment of it is torn down.
+pub(super) fn lacking(attachment: &Attachment) -> Drift {
+    Drift::TornDown { network: attachment.label.clone(), interface: attachment.interface.to_string() }
 }
 
 /// The request that stands for a person's: no sandbox, plugins from `plugin_path`.

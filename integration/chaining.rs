@@ -568,6 +568,49 @@ fn a_default_route_stays_with_the_primary_unless_it_is_asked_for() {
     half.check().run().assert_success();
 }
 
+/// The real sbr moves every route of the interface into a table of its own, the subnet's too: a gateway is on the
+/// link all the same.
+#[test]
+fn a_default_route_moves_to_a_network_with_source_based_routing() {
+    for gateways in [json!(["10.9.0.1", "fd09::1"]), json!([])] {
+        let node = Node::new();
+        let blue = node.bridge("br-blue", "10.9.0.0/24 fd09::/64");
+        let plugins = json!([blue, {"type": "sbr"}]);
+        node.define("team-a", "blue", json!({"cniVersion": "1.0.0", "name": "blue", "plugins": plugins}));
+        let pod = node.pod("team-a", "web");
+        let (v4, v6, _) = with_default_route(&pod, routed(&node), gateways.clone());
+        assert_eq!(
+            (v4, v6),
+            (vec!["via 10.9.0.1 dev net1".to_owned()], vec!["via fd09::1 dev net1".to_owned()])
+        );
+        let [main, rules] = ["route show table main", "rule show"].map(|what| pod.ip(what));
+        assert!(!main.contains("10.9.0.0/24") && main.contains("onlink"), "{main}");
+        assert!(rules.contains("from 10.9.0.2"), "sbr did its work: {rules}");
+        assert!(pod.ip("route get 192.0.2.1").contains("via 10.9.0.1 dev net1 src 10.9.0.2"), "{gateways}");
+        assert!(pod.pings("10.9.0.1"), "{gateways}");
+        pod.del().run().assert_success();
+        assert_eq!(pod.links(), Vec::<String>::new());
+    }
+}
+
+/// One that is in none of its subnets is refused as before: it is not on the link.
+#[test]
+fn a_gateway_outside_the_network_is_refused_behind_sbr_too() {
+    let node = Node::new();
+    let blue = node.bridge("br-blue", "10.9.0.0/24 fd09::/64");
+    let plugins = json!([blue, {"type": "sbr"}]);
+    node.define("team-a", "blue", json!({"cniVersion": "1.0.0", "name": "blue", "plugins": plugins}));
+    let config = routed(&node);
+    for gateway in ["192.0.2.1", "2001:db8::1"] {
+        let pod = node.pod("team-a", "web");
+        let networks = json!([{"name": "blue", "default-route": [gateway]}]);
+        let outcome = pod.add(config.clone()).networks_json(networks).run();
+        let said = format!("gateway {gateway} is in no subnet of the interface");
+        outcome.assert_error(104, ["network \"team-a/blue\" on net1", &said]);
+        assert_eq!(pod.links(), Vec::<String>::new());
+    }
+}
+
 /// One that a plugin has removed to have its own comes back, behind the runtime's primary too. A way out where there
 /// was none is welcome.
 #[test]

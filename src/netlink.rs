@@ -146,6 +146,24 @@ impl Netlink {
         outcome.map_err(|errno| self.route_fault(Operation::Add, &message, errno))
     }
 
+    /// Adds a default route by way of a gateway that is taken to be on the link (`onlink`), whether or not a route of
+    /// the main table leads there. Without `metric` as [`Netlink::add_default_route`].
+    ///
+    /// # Errors
+    /// As [`Netlink::add_default_route`].
+    pub fn add_onlink_default_route(
+        &mut self,
+        family: Family,
+        link_index: u32,
+        gateway: IpAddr,
+        metric: Option<u32>,
+    ) -> Result<(), NetlinkError> {
+        let hop = NextHop { link_index: Some(link_index), gateway: Some(gateway) };
+        let message = route::onlink(route::new_default(family, hop, metric));
+        let outcome = self.create(&message);
+        outcome.map_err(|errno| self.route_fault(Operation::Add, &message, errno))
+    }
+
     /// Adds a route to `destination` that leaves through a link as the default route `like` does: by the same
     /// next hops, on the link or not, with the same MTU and source; done also where there is one already: then
     /// none is returned.

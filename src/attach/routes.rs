@@ -131,7 +131,7 @@ impl Move<'_> {
         let last = u32::try_from(change.hops.len()).unwrap_or_default().saturating_sub(1);
         self.clear_the_way(family, first_metric(family).saturating_add(last), moved, netlink)?;
         for (hop, metric) in change.hops.iter().zip(metrics(family)) {
-            netlink.add_default_route(family, target.index, *hop, metric).map_err(self.failed(family))?;
+            add_default_route(family, target, *hop, metric, netlink).map_err(self.failed(family))?;
         }
         self.verify(change, target, netlink)
     }
@@ -203,6 +203,24 @@ impl Move<'_> {
     fn failed(&self, family: Family) -> impl FnOnce(NetlinkError) -> RouteError {
         let (network, interface) = (self.network.to_owned(), self.to.to_owned());
         move |source| RouteError::Netlink { network, family, interface, source: Box::new(source) }
+    }
+}
+
+/// Adds a default route. A plugin for source-based routing (sbr) moves the routes to the interface's subnets into a
+/// table of its own, and the kernel finds no way to a gateway there: such a gateway is on the link.
+fn add_default_route(
+    family: Family,
+    target: &Link,
+    hop: Option<IpAddr>,
+    metric: Option<u32>,
+    netlink: &mut Netlink,
+) -> Result<(), NetlinkError> {
+    let is_neighbour = |gateway: &IpAddr| target.addresses.iter().any(|subnet| subnet.contains(*gateway));
+    match (netlink.add_default_route(family, target.index, hop, metric), hop.filter(is_neighbour)) {
+        (Err(error), Some(gateway)) if error.is_unreachable() => {
+            netlink.add_onlink_default_route(family, target.index, gateway, metric)
+        }
+        (outcome, _) => outcome,
     }
 }
 

@@ -27,6 +27,14 @@ pub struct NetlinkError {
     pub errno: io::Error,
 }
 
+impl NetlinkError {
+    /// Whether the kernel knows no way to the gateway of a route.
+    pub fn is_unreachable(&self) -> bool {
+        let errno = self.errno.raw_os_error().map(Errno::from_raw);
+        matches!(errno, Some(Errno::ENETUNREACH | Errno::EHOSTUNREACH))
+    }
+}
+
 /// What was to be done.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Operation {

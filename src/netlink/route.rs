@@ -181,6 +181,12 @@ pub(super) fn new_default(family: Family, hop: NextHop, metric: Option<u32>) -> 
     message
 }
 
+/// The route, with a gateway that the kernel takes to be on the link without looking for a route to it.
+pub(super) fn onlink(mut message: RouteMessage) -> RouteMessage {
+    message.header.flags |= RouteFlags::Onlink;
+    message
+}
+
 /// A static route to `destination` like a listed default route, but for its metric and TOS: by those of its next hops
 /// that are on the link.
 pub(super) fn alike(listed: &RouteMessage, destination: IpNetwork, link_index: u32) -> RouteMessage {

@@ -57,7 +57,7 @@ fn refusal(outcome: Result<Allocation, DeviceError>) -> (KubeletError, Code) {
     let error = outcome.expect_err("the kubelet's answer is no answer");
     let code = error.to_protocol().code;
     let sentence = error.to_string();
-    assert!(sentence.starts_with("cannot ask the kubelet which devices pod shop/cart has: "), "{sentence}");
+    assert!(sentence.starts_with("cannot ask the kubelet which devices the pod has: "), "{sentence}");
     match error {
         DeviceError::Kubelet { source, .. } => (*source, code),
         other => panic!("{other}"),

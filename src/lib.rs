@@ -25,6 +25,7 @@ pub mod device;
 pub mod event;
 pub mod family;
 pub mod file;
+pub mod known;
 pub mod ledger;
 pub mod logging;
 pub mod metrics;

@@ -2,6 +2,7 @@
 //! selections, definitions, policy), and the plan that is made of it. Changes nothing.
 
 mod admission;
+mod devices;
 mod genie;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,9 +14,8 @@ use crate::cni::request::Sandbox;
 use crate::config::{ANNOTATIONS_CAPABILITY, Config, PrimarySource};
 use crate::definition::{Api, Copies, Finder, NodeDefinitions, OnOutage};
 use crate::delegate;
-use crate::device::{Allocation, KUBELET_LIMIT};
 use crate::netlink::{Inside, Netlink};
-use crate::plan::{self, NodeNetwork, Plan, PrimaryNetwork, SelectedNetwork};
+use crate::plan::{self, NodeNetwork, Plan, PrimaryNetwork};
 use crate::pod::{Annotations, DEFAULT_NETWORK_ANNOTATION, GENIE_ANNOTATION, NETWORKS_ANNOTATION, Pod};
 use crate::policy::Path;
 use crate::primary::{self, Resolved};
@@ -236,7 +236,8 @@ pub fn plan(
     };
     let mut node_networks = node_networks(config, pod, definitions)?;
     node_networks.extend(choices);
-    assign_devices(&mut selected, primary.iter_mut().chain(&mut node_networks), config, pod)?;
+    let of_node = primary.iter_mut().chain(&mut node_networks);
+    let without_device = devices::assign(&mut selected, of_node, config, pod)?;
     let replacement = has_default.then(|| selected.pop()).flatten();
     let links = if selected.is_empty() && node_networks.is_empty() {
         BTreeSet::new()
@@ -250,6 +251,7 @@ pub fn plan(
     plan.admissions = admitted.admissions;
     plan.admissions.extend(chosen.admissions);
     plan.warnings.extend(chosen.warnings);
+    plan.warnings.extend(without_device);
     plan.warnings.extend(wishes.warnings);
     plan.warnings.extend(admitted.warnings);
     plan.warnings.append(&mut definitions.warnings);
@@ -293,37 +295,6 @@ fn fetch_definitions(config: &Config, pod: &Pod, wishes: &Wishes, definitions: &
         .map(|selection| (selection.namespace.clone(), selection.name.clone()));
     let wanted: Vec<_> = of_pod.chain(of_node).collect();
     definitions.fetch(&wanted);
-}
-
-/// Gives each network whose definition names a resource one of the pod's devices: those that a
-/// selection names first, so that they are not given to another. The kubelet is asked once, and only
-/// where there is such a network.
-fn assign_devices<'n>(
-    selected: &mut [SelectedNetwork],
-    of_node: impl Iterator<Item = &'n mut NodeNetwork>,
-    config: &Config,
-    pod: &Pod,
-) -> Result<(), Error> {
-    let mut of_node: Vec<_> = of_node.filter(|network| network.resource.is_some()).collect();
-    if of_node.is_empty() && selected.iter().all(|selected| selected.resource.is_none()) {
-        return Ok(());
-    }
-    let socket = &config.kubelet_socket;
-    let mut allocation = Allocation::of_pod(socket, &pod.namespace, &pod.name, KUBELET_LIMIT)?;
-    for SelectedNetwork { selection, resource, .. } in selected.iter() {
-        if let (Some(resource), Some(device)) = (resource, &selection.device_id) {
-            allocation.take_specific(resource, device)?;
-        }
-    }
-    for NodeNetwork { resource, device_id, .. } in &mut of_node {
-        *device_id = resource.as_ref().map(|resource| allocation.take(resource)).transpose()?;
-    }
-    for SelectedNetwork { selection, resource, .. } in selected {
-        if let (Some(resource), None) = (resource, &selection.device_id) {
-            selection.device_id = Some(allocation.take(resource)?);
-        }
-    }
-    Ok(())
 }
 
 /// The primary that the configuration names, unless the pod has chosen another.

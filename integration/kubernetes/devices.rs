@@ -191,3 +191,86 @@ fn a_device_of_a_claim_has_its_cdi_name() {
     let call = cluster.add(&second, &uid, config(&cluster)).networks("fast,fast");
     call.run().assert_error(7, ["has 1 of resource"]);
 }
+
+/// A definition of this chain that names a resource.
+fn define_chain(cluster: &Cluster, name: &str, resource: &str, plugins: Value) {
+    let config = json!({"cniVersion": "1.0.0", "name": name, "plugins": plugins});
+    cluster.define_as(name, json!({RESOURCE: resource}), &json!({"config": config.to_string()}));
+}
+
+/// OpenShift Virtualization and ovs-cni name a resource that only marks nodes for the scheduler. No kubelet lists a
+/// device of it, so that there need not be one to ask.
+#[test]
+fn a_scheduling_marker_is_no_device() {
+    let cluster = Cluster::new();
+    for (kind, marker) in
+        [("cnv-bridge", "bridge.network.kubevirt.io/br1"), ("ovs", "ovs-cni.network.kubevirt.io/br1")]
+    {
+        cluster.node.recorder(kind);
+        define_chain(&cluster, "lan", marker, json!([{"type": kind, "bridge": "br1"}]));
+        let uid = cluster.create_pod(&format!("web-{kind}"), json!({}));
+        let pod = cluster.sandbox(&format!("web-{kind}"));
+        cluster.add(&pod, &uid, config(&cluster)).networks("lan").run().assert_success();
+        let stdin = cluster.node.only_call("ADD", kind).stdin().clone();
+        assert!(stdin["deviceID"].is_null() && stdin["pciBusID"].is_null(), "{stdin}");
+        pod.del().run().assert_success();
+        cluster.node.forget_calls();
+    }
+}
+
+/// A plugin of which it is not known that it needs a device gets one if the kubelet has given the pod one, and goes
+/// on without; a pool that is exhausted, and a kubelet that cannot be asked, hold it up.
+#[test]
+fn a_plugin_that_may_have_a_device_goes_on_without() {
+    let cluster = Cluster::new();
+    define_chain(&cluster, "lan", VF, json!([{"type": "blue"}]));
+    let uid = cluster.create_pod("web", json!({}));
+    let pod = cluster.sandbox("web");
+    let add = |networks: &str| cluster.add(&pod, &uid, config(&cluster)).networks(networks).run();
+    add("lan")
+        .assert_error(11, [&format!("network \"{}/lan\": cannot ask the kubelet", cluster.namespace())]);
+    let listed = |devices: Value| {
+        Kubelet::start(&socket(&cluster)).get([allocated(cluster.namespace(), "web", devices)])
+    };
+    let kubelet = listed(json!([]));
+    let outcome = add("lan");
+    outcome.assert_success();
+    let said = format!("network \"{}/lan\": the pod has no device of resource \"{VF}\"", cluster.namespace());
+    assert!(outcome.stderr.contains(&said), "{}", outcome.stderr);
+    pod.del().run().assert_success();
+    drop(kubelet);
+    let _kubelet = listed(vfs(&["0000:18:02.5"]));
+    cluster.node.forget_calls();
+    add("lan,lan").assert_error(7, ["has 1 of resource"]);
+    add("lan").assert_success();
+    assert_eq!(cluster.node.only_call("ADD", "blue").stdin()["deviceID"], "0000:18:02.5");
+    pod.del().run().assert_success();
+}
+
+/// What a chain cannot do without is refused in a sentence that names the network once, and the pod once.
+#[test]
+fn a_device_that_is_owed_and_not_there_is_refused() {
+    let cluster = Cluster::new();
+    let uid = cluster.create_pod("web", json!({}));
+    let pod = cluster.sandbox("web");
+    let _kubelet = Kubelet::start(&socket(&cluster)).get([allocated(cluster.namespace(), "web", json!([]))]);
+    for plugins in [
+        json!([{"type": "sriov"}]),
+        json!([{"type": "bridge"}, {"type": "rdma"}]),
+        json!([{"type": "blue", "capabilities": {"deviceID": true}}]),
+    ] {
+        define_chain(&cluster, "lan", VF, plugins);
+        let outcome = cluster.add(&pod, &uid, config(&cluster)).networks("lan").run();
+        let start = format!(
+            "pod {}: network \"{}/lan\": the pod has no device",
+            cluster.label("web"),
+            cluster.namespace()
+        );
+        outcome.assert_error(7, [start.as_str(), VF]);
+        assert_eq!(outcome.stdout.matches(&cluster.label("web")).count(), 1, "{}", outcome.stdout);
+    }
+    define_chain(&cluster, "lan", VF, json!([{"type": "bridge", "bridge": "br1"}]));
+    let named = json!([{"name": "lan", "deviceID": "0000:18:02.5"}]);
+    let outcome = cluster.add(&pod, &uid, config(&cluster)).networks_json(named).run();
+    outcome.assert_error(7, ["the pod has no device"]);
+}

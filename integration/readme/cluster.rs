@@ -245,7 +245,7 @@ fn devices() -> Vec<(u64, String)> {
         "metadata": {
             "namespace": "team-a", "name": "lan", "annotations": {"k8s.v1.cni.cncf.io/resourceName": resource},
         },
-        "spec": {"config": "{\"cniVersion\": \"1.0.0\", \"type\": \"blue\"}"},
+        "spec": {"config": json!({"cniVersion": "1.0.0", "type": "blue", "capabilities": {"deviceID": true}}).to_string()},
     }));
     let socket = scene.node.path("kubelet/kubelet.sock");
     let asked = |networks: &str| {

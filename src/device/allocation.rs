@@ -11,14 +11,12 @@ use crate::cni::error::{Code, Error};
 use crate::name::Namespace;
 use crate::quoted::Quoted;
 
-/// Why a network gets no device.
+/// Why a network gets no device. The pod is named by the call's error, and the network by the caller.
 #[derive(Debug, thiserror::Error)]
 pub enum DeviceError {
     /// The kubelet does not say.
-    #[error("cannot ask the kubelet which devices pod {pod} has: {source}")]
+    #[error("cannot ask the kubelet which devices the pod has: {source}")]
     Kubelet {
-        /// `namespace/name`.
-        pod: String,
         /// Why.
         #[source]
         source: Box<KubeletError>,
@@ -28,12 +26,10 @@ pub enum DeviceError {
     Name(#[from] InvalidName),
     /// The pod has no such devices.
     #[error(
-        "pod {pod} has no device of resource {resource}, it has {has}; add the resource to \"limits\" of one of \
+        "the pod has no device of resource {resource}, it has {has}; add the resource to \"limits\" of one of \
          its containers, or correct \"k8s.v1.cni.cncf.io/resourceName\" in the definition"
     )]
     NotAllocated {
-        /// `namespace/name`.
-        pod: String,
         /// The resource.
         resource: Quoted,
         /// What the kubelet has given the pod.
@@ -41,12 +37,10 @@ pub enum DeviceError {
     },
     /// Every device is given.
     #[error(
-        "pod {pod} has {allocated} of resource {resource}, and its networks ask for {asked} or more; raise the \
+        "the pod has {allocated} of resource {resource}, and its networks ask for {asked} or more; raise the \
          resource in \"limits\" of its containers, or leave a network out"
     )]
     Exhausted {
-        /// `namespace/name`.
-        pod: String,
         /// The resource.
         resource: Quoted,
         /// How many devices the kubelet has given the pod.
@@ -56,12 +50,10 @@ pub enum DeviceError {
     },
     /// A selection names a device that the pod does not have.
     #[error(
-        "pod {pod} asks for device {device} of resource {resource}, and the kubelet has given it {has}; leave \
+        "the pod asks for device {device} of resource {resource}, and the kubelet has given it {has}; leave \
          \"deviceID\" out, and the pod gets one of them"
     )]
     NotOfPod {
-        /// `namespace/name`.
-        pod: String,
         /// The resource.
         resource: Quoted,
         /// The device that was asked for.
@@ -71,12 +63,10 @@ pub enum DeviceError {
     },
     /// A selection names a device that another network has.
     #[error(
-        "pod {pod} asks for device {device} of resource {resource} twice; leave \"deviceID\" out of one of the \
+        "the pod asks for device {device} of resource {resource} twice; leave \"deviceID\" out of one of the \
          networks"
     )]
     Given {
-        /// `namespace/name`.
-        pod: String,
         /// The resource.
         resource: Quoted,
         /// The device.
@@ -168,10 +158,9 @@ impl Allocation {
         pod: &str,
         answer: Result<Vec<ContainerResources>, KubeletError>,
     ) -> Result<Self, DeviceError> {
-        let label = format!("{namespace}/{pod}");
         match answer {
-            Ok(containers) => Ok(Self::new(label, &containers)),
-            Err(source) => Err(DeviceError::Kubelet { pod: label, source: Box::new(source) }),
+            Ok(containers) => Ok(Self::new(format!("{namespace}/{pod}"), &containers)),
+            Err(source) => Err(DeviceError::Kubelet { source: Box::new(source) }),
         }
     }
 
@@ -238,7 +227,6 @@ impl Allocation {
                 Ok(device.id.clone())
             }
             None => Err(DeviceError::Exhausted {
-                pod: self.pod.clone(),
                 resource: Quoted::text(resource),
                 allocated,
                 asked: allocated + 1,
@@ -260,20 +248,16 @@ impl Allocation {
                 known.given = true;
                 return Ok(());
             }
-            let (pod, resource, device) = self.names(resource, device);
-            return Err(DeviceError::Given { pod, resource, device });
+            let (resource, device) = (Quoted::text(resource), Quoted::text(device));
+            return Err(DeviceError::Given { resource, device });
         }
         let has = list(self.devices_of(resource).map(|known| Quoted::text(&known.id).to_string()));
-        let (pod, resource, device) = self.names(resource, device);
-        Err(DeviceError::NotOfPod { pod, resource, device, has })
+        let (resource, device) = (Quoted::text(resource), Quoted::text(device));
+        Err(DeviceError::NotOfPod { resource, device, has })
     }
 
     fn devices_of<'a>(&'a mut self, resource: &'a str) -> impl Iterator<Item = &'a mut Device> {
         self.devices.iter_mut().filter(move |device| device.is_of(resource))
-    }
-
-    fn names(&self, resource: &str, device: &str) -> (String, Quoted, Quoted) {
-        (self.pod.clone(), Quoted::text(resource), Quoted::text(device))
     }
 
     /// How many devices of a resource the pod has; an error where it has none.
@@ -283,8 +267,7 @@ impl Allocation {
         if count > 0 {
             return Ok(count);
         }
-        let (pod, resource) = (self.pod.clone(), Quoted::text(resource));
-        Err(DeviceError::NotAllocated { pod, resource, has: self.summary() })
+        Err(DeviceError::NotAllocated { resource: Quoted::text(resource), has: self.summary() })
     }
 
     /// `2 of "vendor.com/a", 1 of "vendor.com/b"`, or `none at all`.

@@ -43,7 +43,7 @@ fn an_exhausted_resource_says_how_many_there_were() {
     let error = allocation.take("a.b/x").unwrap_err();
     assert_eq!(
         error.to_string(),
-        "pod shop/cart has 1 of resource \"a.b/x\", and its networks ask for 2 or more; raise the resource in \
+        "the pod has 1 of resource \"a.b/x\", and its networks ask for 2 or more; raise the resource in \
          \"limits\" of its containers, or leave a network out"
     );
     assert_eq!(error.to_protocol().code, Code::CONFIG);
@@ -55,7 +55,7 @@ fn a_resource_that_the_pod_does_not_have_is_no_exhausted_one() {
         allocation(&[container(vec![devices("a.b/x", &["1", "2"]), devices("a.b/y", &["1"])], vec![])]);
     assert_eq!(
         some.take("a.b/z").unwrap_err().to_string(),
-        "pod shop/cart has no device of resource \"a.b/z\", it has 2 of \"a.b/x\", 1 of \"a.b/y\"; add the \
+        "the pod has no device of resource \"a.b/z\", it has 2 of \"a.b/x\", 1 of \"a.b/y\"; add the \
          resource to \"limits\" of one of its containers, or correct \"k8s.v1.cni.cncf.io/resourceName\" in the \
          definition"
     );

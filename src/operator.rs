@@ -14,6 +14,7 @@ mod cli;
 pub mod console;
 mod doctor;
 mod explain;
+mod fault;
 mod install;
 mod installation;
 mod keep;

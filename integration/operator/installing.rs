@@ -108,8 +108,9 @@ fn each_runtime_gets_what_it_needs() {
     assert!(crio.path("root/usr/libexec/cni/braid").exists());
 
     let k3s = root("/var/lib/rancher/k3s/agent/etc/containerd/config.toml", "version = 2\n");
-    run(&k3s, &["install"]).assert_status(0);
     let directory = "/var/lib/rancher/k3s/agent/etc/cni/net.d";
+    k3s.write(&format!("root{directory}/10-primary.conflist"), PRIMARY);
+    run(&k3s, &["install"]).assert_status(0);
     let entry = conf(&k3s, &format!("{directory}/00-braid.conflist"))["plugins"][0].clone();
     assert_eq!(entry["primaryConfDir"], directory);
     assert_eq!(entry["confDir"], format!("{directory}/braid.d"));
@@ -122,7 +123,7 @@ fn chained_it_is_the_last_of_the_chain_and_leaves_no_trace() {
     assert_snapshot!(run(&node, &["install", "--mode", "chained"]).snapshot());
     let plugins = conf(&node, "/etc/cni/net.d/10-primary.conflist")["plugins"].clone();
     assert_eq!((&plugins[0]["type"], &plugins[1]["type"]), (&json!("ptp"), &json!("braid")));
-    assert_eq!(run(&node, &["install"]).assert_status(0).stdout, "everything is as it should be\n");
+    assert_eq!(run(&node, &["install"]).assert_status(0).stdout, "nothing to change\n");
     assert_snapshot!(run(&node, &["uninstall"]).snapshot());
     assert_eq!(files(&node), before);
     assert_eq!(run(&node, &["uninstall"]).assert_status(0).stdout, "braid is not installed here\n");
@@ -142,6 +143,117 @@ fn where_the_primary_removes_other_files_it_is_a_file_of_the_chain() {
     run(&node, &["uninstall"]).assert_status(0);
     assert_eq!(files(&node), before);
     assert!(!node.path("root/etc/cni/net.d/primary").exists());
+}
+
+/// An entry that is there, and cannot work, is not called well because nothing of it is Braid's to change.
+#[test]
+fn a_node_that_cannot_work_is_an_error() {
+    let with = |more: Value, behind: bool| {
+        let node = containerd();
+        run(&node, &["install"]).assert_status(0);
+        let file = "/etc/cni/net.d/00-braid.conflist";
+        let mut document = conf(&node, file);
+        let entry = document["plugins"][0].as_object_mut().unwrap();
+        entry.remove("clusterNetwork");
+        entry.extend(more.as_object().cloned().unwrap());
+        if behind {
+            document["plugins"].as_array_mut().unwrap().insert(0, json!({"type": "ptp"}));
+        }
+        node.write(&format!("root{file}"), &(serde_json::to_string_pretty(&document).unwrap() + "\n"));
+        node
+    };
+    let file = "error: NODE/root/etc/cni/net.d/00-braid.conflist";
+    let first = "braid is the first plugin and has no primary network, so that no pod starts: set \"clusterNetwork\" or \"delegates\"";
+    let behind = "braid stands behind other plugins and has a primary network of its own, so that no pod starts: put it first, or remove \"clusterNetwork\" and \"delegates\"";
+    let typo = "; unknown key \"clusterNetwrk\" in braid's configuration: did you mean \"clusterNetwork\"?";
+    let policy = "braid's configuration, key \"policy\": must be an object: until then pods get no network that they ask for";
+    for (more, is_behind, expected) in [
+        (json!({}), false, format!("{file}: {first}")),
+        (json!({"clusterNetwrk": "auto"}), false, format!("{file}: {first}{typo}")),
+        (json!({"delegates": []}), false, format!("{file}: {first}")),
+        (json!({"clusterNetwork": "auto"}), true, format!("{file}: {behind}")),
+        (json!({"clusterNetwork": "auto", "policy": 1}), false, format!("{file}: {policy}")),
+        (
+            json!({"clusterNetwork": "auto", "maxNetworks": "x"}),
+            false,
+            format!("{file}: braid's configuration, key \"maxNetworks\": "),
+        ),
+        (json!({"clusterNetwork": "/etc/none.conf"}), false, "error: NODE/root/etc/none.conf ".to_owned()),
+    ] {
+        let node = with(more.clone(), is_behind);
+        // Its keys are in another order now, which is Braid's to mend, once.
+        run(&node, &["install"]).assert_status(1);
+        let before = files(&node);
+        let said = run(&node, &["install"]).assert_status(1);
+        let start = format!("nothing to change\n{expected}");
+        assert!(said.stdout.starts_with(&start), "{more}: {}", said.stdout);
+        assert_eq!(files(&node), before);
+        assert_eq!(run(&node, &["install", "--dry-run"]).assert_status(1).stdout, said.stdout);
+    }
+}
+
+#[test]
+fn another_file_that_sorts_first_is_an_error() {
+    let node = containerd();
+    run(&node, &["install"]).assert_status(0);
+    node.write("root/etc/cni/net.d/00-a.conf", "{\"name\": \"a\", \"type\": \"ptp\"}");
+    let said = run(&node, &["install"]).assert_status(1);
+    assert_eq!(
+        said.stdout,
+        "nothing to change\nerror: the runtime reads NODE/root/etc/cni/net.d/00-a.conf first, and not \
+         NODE/root/etc/cni/net.d/00-braid.conflist, so that pods get nothing from braid: rename one of the \
+         two, so that braid's sorts first\n"
+    );
+    fs::remove_file(node.path("root/etc/cni/net.d/00-a.conf")).unwrap();
+    run(&node, &["install"]).assert_status(0);
+
+    let chained = containerd();
+    run(&chained, &["install", "--mode", "chained"]).assert_status(0);
+    chained.write("root/etc/cni/net.d/00-a.conf", "{\"name\": \"a\", \"type\": \"ptp\"}");
+    let said = run(&chained, &["install"]).assert_status(1);
+    assert!(said.stdout.contains("00-a.conf first, and not NODE/root/etc/cni/net.d/10-"), "{}", said.stdout);
+
+    // A file behind the primary's chain is in no other chain.
+    let file = containerd();
+    run(&file, &["install", "--mode", "chained-file"]).assert_status(0);
+    run(&file, &["install"]).assert_status(0);
+    file.write("root/etc/cni/net.d/00-a.conf", "{\"name\": \"a\", \"type\": \"ptp\"}");
+    let said = run(&file, &["install"]).assert_status(1);
+    assert!(
+        said.stdout.contains("00-a.conf first, and not NODE/root/etc/cni/net.d/primary/"),
+        "{}",
+        said.stdout
+    );
+}
+
+/// The primary may come up after Braid: it is installed all the same, and the status says that it is not yet fit.
+#[test]
+fn without_a_primary_the_node_is_not_yet_fit() {
+    let node = containerd();
+    fs::remove_file(node.path("root/etc/cni/net.d/10-primary.conflist")).unwrap();
+    let said = run(&node, &["install"]).assert_status(3);
+    let problem = "error: no primary network in NODE/root/etc/cni/net.d yet: no configuration there without braid or multus in it: until then no pod starts\n";
+    assert!(said.stdout.ends_with(problem), "{}", said.stdout);
+    assert!(node.path("root/etc/cni/net.d/00-braid.conflist").exists());
+    let said = run(&node, &["install"]).assert_status(3);
+    assert_eq!(said.stdout, format!("nothing to change\n{problem}"));
+    let json = run(&node, &["install", "-o", "json"]).assert_status(3).json();
+    assert_eq!(json["problems"].as_array().unwrap().len(), 1, "{json}");
+    node.write("root/etc/cni/net.d/10-primary.conflist", PRIMARY);
+    run(&node, &["install"]).assert_status(0);
+}
+
+/// What an administrator has written there is not overwritten because it has a mistake.
+#[test]
+fn braids_own_file_that_cannot_be_read_is_left_as_it_is() {
+    let node = containerd();
+    let file = "etc/cni/net.d/00-braid.conflist";
+    node.write(&format!("root/{file}"), "{\"name\": ");
+    let before = files(&node);
+    let said = run(&node, &["install"]).assert_status(1);
+    let expected = "braid: braid's own file cannot be read: NODE/root/etc/cni/net.d/00-braid.conflist: not valid JSON: EOF while parsing a value at line 1 column 9: repair it, or remove it to have it written anew\n";
+    assert_eq!(said.stderr, expected);
+    assert_eq!(files(&node), before);
 }
 
 #[test]

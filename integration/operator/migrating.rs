@@ -85,7 +85,7 @@ fn a_thin_plugin_is_translated_once_and_comes_back_as_it_was() {
     assert_eq!((&entry["delegates"], &entry["namespaceIsolation"]), (&Value::Null, &json!(false)));
     assert_eq!(entry["capabilities"]["io.kubernetes.cri.pod-annotations"], true);
     let said = run(&node, &[]).assert_status(0);
-    assert_eq!(said.stdout, "everything is as it should be\n");
+    assert_eq!(said.stdout, "nothing to change\n");
 
     // Its DaemonSet still runs, and has written its file anew.
     node.write("root/etc/cni/net.d/00-multus.conf", &thin());
@@ -106,7 +106,7 @@ fn a_thin_plugin_is_translated_once_and_comes_back_as_it_was() {
     run(&node, &["--back"]).assert_status(0);
     assert_eq!(names(&node), ["00-multus.conf", "10-primary.conflist", "braid.d"]);
     assert_eq!(fs::read_to_string(node.path("root/etc/cni/net.d/00-multus.conf")).unwrap(), thin());
-    assert_eq!(run(&node, &["--back"]).assert_status(0).stdout, "everything is as it should be\n");
+    assert_eq!(run(&node, &["--back"]).assert_status(0).stdout, "nothing to change\n");
 }
 
 /// The daemon's word counts, and its pod's paths become the host's.

@@ -32,6 +32,40 @@ fn a_conflist_with_several_mistakes() {
     assert_snapshot!(validate("x.conflist", text));
 }
 
+/// What no pod starts with is an error, wherever the file will stand.
+#[test]
+fn a_braid_that_cannot_work_where_it_stands() {
+    let said = |entries: Value, name: &str| {
+        let conflist = json!({"cniVersion": "1.0.0", "name": name, "plugins": entries});
+        validate("x.conflist", &conflist.to_string())
+    };
+    let first = "error: braid is the first plugin and has no primary network, so that no pod starts";
+    let behind = "error: braid stands behind other plugins and has a primary network of its own";
+    let braid = |more: Value| {
+        let mut entry = json!({"type": "braid"});
+        entry.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap());
+        entry
+    };
+    for more in [json!({}), json!({"clusterNetwrk": "auto"}), json!({"clusterNetwork": "", "delegates": []})]
+    {
+        let text = said(json!([braid(more.clone())]), "node");
+        assert!(text.starts_with("status 1") && text.contains(first), "{more}: {text}");
+    }
+    let ptp = json!({"type": "ptp"});
+    let delegating = braid(json!({"clusterNetwork": "auto"}));
+    let text = said(json!([ptp, delegating]), "node");
+    assert!(text.starts_with("status 1") && text.contains(behind), "{text}");
+    for entries in [json!([ptp, braid(json!({}))]), json!([delegating, ptp]), json!([ptp])] {
+        let text = said(entries.clone(), "node");
+        assert!(text.starts_with("status 0"), "{entries}: {text}");
+    }
+    // A file of a sub-directory, which is appended to the primary's chain.
+    let text = validate("braid.conf", &braid(json!({})).to_string());
+    assert!(text.starts_with("status 0"), "{text}");
+    let alone = validate("x.conf", r#"{"cniVersion": "1.0.0", "name": "node", "type": "braid"}"#);
+    assert!(alone.contains(first), "{alone}");
+}
+
 #[test]
 fn json_that_ends_early() {
     assert_snapshot!(validate("x.conf", "{\n  \"name\": \"x\",\n"));

@@ -5,7 +5,7 @@ mod place;
 mod plugins;
 mod storage;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use chrono::{TimeDelta, Utc};
 use clap::Args;
@@ -13,16 +13,17 @@ use serde::Serialize;
 
 use super::CommandError;
 use super::console::{Exit, Look, Tone, View};
+use super::fault::{self, Fault};
+use super::install::{Install, InstallError};
 use super::installation::{EXTENSIONS, Installation, Stance};
 use super::node::{self, NodeOptions};
-use super::runtime::{Kind, Runtime};
+use super::runtime::{Kind, Runtime, below};
 use crate::cluster::{Cluster, ClusterConfig, ClusterError, PodReference};
 use crate::cni::netconf::{self, Missing, NetworkConfig};
 use crate::cni::request::Environment;
 use crate::config::{ANNOTATIONS_CAPABILITY, CheckNetworks, Config, ResultScope, StatusPolicy};
-use crate::definition::{Api, NodeDefinitions, OnOutage};
+use crate::definition::NodeDefinitions;
 use crate::delegate;
-use crate::{prepare, primary};
 
 /// How long before its end a token is worth a warning.
 const TOKEN_MARGIN: TimeDelta = TimeDelta::minutes(10);
@@ -33,6 +34,9 @@ pub(super) struct Doctor {
     /// End with 1 for warnings, too
     #[arg(long)]
     strict: bool,
+    /// The root of the node's files, for an image or a mounted host
+    #[arg(long, value_name = "DIR", default_value = "/")]
+    root: PathBuf,
     #[command(flatten)]
     node: NodeOptions,
 }
@@ -79,19 +83,52 @@ pub(super) struct Diagnosis {
 
 impl Doctor {
     pub(super) fn run(&self) -> Result<Diagnosis, CommandError> {
-        let runtime = node::runtime(&self.node.directories, Path::new("/"))?;
-        let mut findings = vec![found_runtime(&runtime)];
+        let runtime = node::runtime(&self.node.directories, &self.root)?;
+        let node = Examined::new(runtime, self.root.clone());
+        let mut findings = vec![found_runtime(&node.runtime)];
         findings.extend(user());
+        findings.extend(place::unreadable(&node.seen));
         let place = match &self.node.config {
-            Some(file) => Installation::in_file(file, &["braid"]).into_iter().next(),
-            None => Installation::all(&runtime.conf_dir, &["braid"]).into_iter().next(),
+            Some(file) => Some(node::place_in(&below(&self.root, file))?),
+            None => Installation::all(&node.seen.conf_dir, &["braid"]).into_iter().next(),
         };
         match place {
-            None => findings.push(place::nowhere(&runtime)),
-            Some(place) => findings.extend(installed(&runtime, &place)),
+            Some(place) => findings.extend(node.configured(&place, binary(&node.seen))),
+            None => {
+                findings.push(place::nowhere(&node.seen));
+                findings.extend(self.before_installation(&node));
+            }
         }
         Ok(Diagnosis { strict: self.strict, findings })
     }
+
+    /// What is true already of a node that Braid is to be installed on.
+    fn before_installation(&self, node: &Examined) -> Vec<Finding> {
+        match Install::foreseen(&self.root, &self.node.directories) {
+            // What stands in the way is said already, with what to do.
+            Err(InstallError::Multus(_) | InstallError::Unreadable(_)) => vec![kernel::check()],
+            Err(error) => {
+                let advice = "braid install refuses until then";
+                vec![fail("installation", error.to_string(), advice), kernel::check()]
+            }
+            Ok(place) => {
+                let mut findings = node.configured(&place, None);
+                if let Some(first) = findings.first_mut() {
+                    first.message.insert_str(0, "braid install would write ");
+                }
+                findings
+            }
+        }
+    }
+}
+
+/// The node that is looked at.
+struct Examined {
+    /// With the node's own paths.
+    runtime: Runtime,
+    /// With the paths by which we reach them.
+    seen: Runtime,
+    root: PathBuf,
 }
 
 /// Another user sees no records, and no file of root's.
@@ -115,31 +152,51 @@ fn found_runtime(runtime: &Runtime) -> Finding {
     }
 }
 
-fn installed(runtime: &Runtime, place: &Installation) -> Vec<Finding> {
-    let config = match place.config() {
-        Ok(config) => config,
-        Err(error) => {
-            let message = format!("{}: {error}", place.file.display());
-            return vec![fail("configuration", message, "correct it; until then no pod starts")];
-        }
-    };
-    let mut findings = vec![configuration(place, &config)];
-    findings.extend(place::order(runtime, place));
-    findings.extend(place::beside(runtime));
-    findings.extend(binary(runtime));
-    let (network, finding) = primary_network(&config, place, runtime);
-    findings.push(finding);
-    let path = config.plugin_path(&runtime.bin_dirs);
-    findings.extend(plugins::check(&config, network.as_ref(), &path));
-    findings.push(capabilities(&config, network.as_ref(), place.stance));
-    findings.extend(crio(runtime, &config));
-    findings.extend(definitions(&config));
-    findings.push(kernel::check());
-    findings.extend(storage::state(&config));
-    findings.extend(storage::files(&config));
-    findings.extend(place::multus(runtime, &config.state_dir));
-    findings.extend(api(&config));
-    findings
+impl Examined {
+    fn new(runtime: Runtime, root: PathBuf) -> Self {
+        let bin_dirs = runtime.bin_dirs.iter().map(|dir| below(&root, dir)).collect();
+        let seen = Runtime { conf_dir: below(&root, &runtime.conf_dir), bin_dirs, ..runtime.clone() };
+        Self { runtime, seen, root }
+    }
+
+    /// What is found with Braid in that place, now or once it is installed.
+    fn configured(&self, place: &Installation, binary: Option<Finding>) -> Vec<Finding> {
+        let config = match place.config() {
+            Ok(config) => fault::below_root(config, &self.root),
+            Err(error) => {
+                let message = format!("{}: {error}", place.file.display());
+                return vec![fail("configuration", message, "correct it; until then no pod starts")];
+            }
+        };
+        let runtime = &self.seen;
+        let mut findings = vec![configuration(place, &config)];
+        let faults = Fault::all(place, &self.runtime, &self.root);
+        findings.push(place::order(place, runtime, &self.root, &faults));
+        findings.extend(place::beside(runtime));
+        findings.extend(binary);
+        let (network, finding) = primary_network(&config, place, &faults);
+        findings.push(finding);
+        let path = config.plugin_path(&runtime.bin_dirs);
+        findings.extend(match self.is_mounted() {
+            // What is built for another machine cannot be started on this one.
+            true => plugins::installed(network.as_ref(), &path).into_iter().collect(),
+            false => plugins::check(&config, network.as_ref(), &path),
+        });
+        findings.push(capabilities(&config, network.as_ref(), place.stance));
+        findings.extend(crio(runtime, &config));
+        findings.extend(definitions(&config));
+        findings.push(kernel::check());
+        findings.extend(storage::state(&config));
+        findings.extend(storage::files(&config));
+        findings.extend(place::multus(runtime, &config.state_dir));
+        findings.extend(api(&config));
+        findings
+    }
+
+    /// Whether it is another node's root, or an image's.
+    fn is_mounted(&self) -> bool {
+        self.root != Path::new("/")
+    }
 }
 
 fn configuration(place: &Installation, config: &Config) -> Finding {
@@ -178,27 +235,39 @@ fn binary(runtime: &Runtime) -> Option<Finding> {
 fn primary_network(
     config: &Config,
     place: &Installation,
-    runtime: &Runtime,
+    faults: &[Fault],
 ) -> (Option<NetworkConfig>, Finding) {
-    if let Some(source) = &config.primary {
-        let mut finder =
-            prepare::finder(config, NodeDefinitions::read(&config.conf_dirs), Api::Absent, OnOutage::Refuse);
-        return match primary::resolve(source, config, &mut finder) {
-            Ok(resolved) => {
-                let network = resolved.network;
-                let finding = ready(config, &network);
-                (Some(network), finding)
-            }
-            Err(error) => {
-                (None, fail("primary", error.to_string(), "see why the primary has written no file"))
-            }
-        };
+    if let Some(Fault::Entry { source, .. }) = faults.iter().find(|it| matches!(it, Fault::Entry { .. })) {
+        return (None, fail("primary", source.to_string(), "correct it; until then no pod starts"));
     }
-    let own = netconf::list(&runtime.conf_dir, &EXTENSIONS).unwrap_or_default();
-    let file = if place.stance == Stance::ChainedFile { own.first() } else { Some(&place.file) };
-    let network = file.and_then(|file| netconf::load(file, &Missing::default()).ok());
-    let finding = ok("primary", "the runtime runs it: braid stands in its chain");
-    (network, finding)
+    match fault::primary(config) {
+        Some(Ok(network)) => {
+            let finding = ready(config, &network);
+            (Some(network), finding)
+        }
+        Some(Err(error)) => {
+            (None, fail("primary", error.to_string(), "see why the primary has written no file"))
+        }
+        None if config.is_delegating() => {
+            (None, ok("primary", "a definition of the cluster: the API is asked for it at each ADD"))
+        }
+        None => {
+            let finding = ok("primary", "the runtime runs it: braid stands in its chain");
+            (chained_network(place), finding)
+        }
+    }
+}
+
+/// The network in whose chain Braid stands.
+fn chained_network(place: &Installation) -> Option<NetworkConfig> {
+    let file = match place.stance {
+        Stance::ChainedFile => {
+            let directory = place.file.parent()?.parent()?;
+            netconf::list(directory, &EXTENSIONS).ok()?.into_iter().next()?
+        }
+        Stance::Chained | Stance::Delegating => place.file.clone(),
+    };
+    netconf::load(&file, &Missing::default()).ok()
 }
 
 fn ready(config: &Config, network: &NetworkConfig) -> Finding {

@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 
 use super::CommandError;
 use super::console::{Exit, Look, Tone, View};
+use super::fault::Fault;
 use super::node::{Node, NodeOptions};
 use crate::cluster::{Cluster, ClusterConfig, ClusterError, ClusterPod};
 use crate::cni::error::Error;
@@ -164,9 +165,11 @@ impl Explain {
             requests: Vec::new(),
             warnings: Vec::new(),
         };
-        if let Err(error) = fill(&mut explained, &node, &config, &sandbox, &pod, subject.object, cluster) {
-            explained.refused = Some(error.to_string());
-        }
+        // A fault of the node stops every pod, whatever this one asks for.
+        let fault = Fault::all(&node.place, &node.runtime, Path::new("/")).into_iter().next();
+        let filled = fill(&mut explained, &node, &config, &sandbox, &pod, subject.object, cluster);
+        let refused = fault.map(|fault| fault.to_string());
+        explained.refused = refused.or_else(|| filled.err().map(|error| error.to_string()));
         Ok(explained)
     }
 

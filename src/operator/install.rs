@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 use super::CommandError;
 use super::account::{Account, AccountError};
 use super::change::{self, Change, ChangeError, Shown};
-use super::console::{Look, View};
+use super::console::{Exit, Look, Tone, View};
+use super::fault::Fault;
 use super::installation::{EXTENSIONS, Installation, Stance};
 use super::node::{self, Directories};
 use super::runtime::{Runtime, below};
@@ -24,6 +25,8 @@ use entry::Settle;
 pub(super) const FILE: &str = "00-braid.conflist";
 /// What a primary's file is kept under while Braid is in its chain. No runtime reads files of this ending.
 pub(super) const BACKUP: &str = "before-braid";
+/// What is said if every file is as it would be written.
+pub(super) const NOTHING_TO_CHANGE: &str = "nothing to change\n";
 /// Plugins that delegate as Braid does.
 pub(super) const MULTUS: [&str; 2] = ["multus", "multus-shim"];
 
@@ -132,6 +135,9 @@ pub(super) enum InstallError {
     /// The directory cannot be listed.
     #[error(transparent)]
     Directory(#[from] NetconfError),
+    /// Braid's own file is there and says nothing.
+    #[error("braid's own file cannot be read: {0}: repair it, or remove it to have it written anew")]
+    Unreadable(#[source] NetconfError),
 }
 
 impl InstallError {
@@ -153,6 +159,12 @@ pub(super) struct Installed {
     mode: Stance,
     runtime: Runtime,
     changes: Vec<Shown>,
+    /// Why the node cannot work all the same.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    problems: Vec<String>,
+    /// Whether time alone may solve them all.
+    #[serde(skip)]
+    may_pass: bool,
 }
 
 impl Installed {
@@ -160,14 +172,35 @@ impl Installed {
     pub(super) fn is_unchanged(&self) -> bool {
         self.changes.is_empty()
     }
+
+    /// What was changed alone.
+    pub(super) fn without_problems(self) -> Self {
+        Self { problems: Vec::new(), ..self }
+    }
+
+    /// Why the node cannot work all the same, in one line.
+    pub(super) fn problem(&self) -> Option<String> {
+        (!self.problems.is_empty()).then(|| self.problems.join("; "))
+    }
 }
 
 impl View for Installed {
     fn text(&self, look: &Look) -> String {
-        if self.changes.is_empty() {
-            return "everything is as it should be\n".to_owned();
+        let mut text: String = self.changes.iter().map(|change| change.text(look, self.dry_run)).collect();
+        if text.is_empty() {
+            text.push_str(NOTHING_TO_CHANGE);
         }
-        self.changes.iter().map(|change| change.text(look, self.dry_run)).collect()
+        let problems = self.problems.iter();
+        text.extend(problems.map(|it| format!("{}: {it}\n", look.paint(Tone::Bad, "error"))));
+        text
+    }
+
+    fn exit(&self) -> Exit {
+        match (self.problems.is_empty(), self.may_pass) {
+            (true, _) => Exit::Done,
+            (false, true) => Exit::NotYet,
+            (false, false) => Exit::Failed,
+        }
     }
 }
 
@@ -187,8 +220,49 @@ impl Install {
         let directory = below(&self.root, &runtime.conf_dir);
         let _lock = if self.dry_run { None } else { Some(lock(&directory)?) };
         let (mode, changes) = self.plan(&runtime, &directory, occasion)?;
+        let planned = changes.last().and_then(|change| self.planned(mode, change));
         let changes = change::make_due(&changes, &self.root, self.dry_run).map_err(InstallError::from)?;
-        Ok(Installed { dry_run: self.dry_run, mode, runtime, changes })
+        let faults = planned.map(|place| Fault::all(&place, &runtime, &self.root)).unwrap_or_default();
+        Ok(Installed {
+            dry_run: self.dry_run,
+            mode,
+            runtime,
+            changes,
+            may_pass: faults.iter().all(Fault::may_pass),
+            problems: faults.iter().map(ToString::to_string).collect(),
+        })
+    }
+
+    /// Braid's place as it is once `change` is made, which writes Braid's configuration.
+    fn planned(&self, mode: Stance, change: &Change) -> Option<Installation> {
+        let Change::File { path, contents, .. } = change else { return None };
+        let document: Value = serde_json::from_slice(contents).ok()?;
+        let file = below(&self.root, path);
+        match mode {
+            Stance::ChainedFile => {
+                let network = file.parent()?.file_name()?.to_str()?;
+                Installation::behind(network, &file, &document)
+            }
+            _ => Installation::in_document(&file, &document, &["braid"]).into_iter().next(),
+        }
+    }
+
+    /// Where Braid would stand on a node that it is not installed on.
+    pub(super) fn foreseen(root: &Path, directories: &Directories) -> Result<Installation, InstallError> {
+        let install = Self {
+            mode: Mode::Auto,
+            kubeconfig: None,
+            account: Account::default(),
+            settings: None,
+            dry_run: true,
+            root: root.to_owned(),
+            directories: directories.clone(),
+        };
+        let runtime = node::runtime(directories, root).unwrap_or_else(|_| Runtime::unknown(None));
+        let directory = below(root, &runtime.conf_dir);
+        let (mode, last) = install.configuration(&runtime, &directory, Occasion::Rehearsed)?;
+        let planned = last.last().and_then(|change| install.planned(mode, change));
+        planned.ok_or(InstallError::NoPrimary(directory))
     }
 
     /// The binary first: a configuration without its plugin stops every pod of the node. The configuration
@@ -199,13 +273,27 @@ impl Install {
         directory: &Path,
         occasion: Occasion,
     ) -> Result<(Stance, Vec<Change>), InstallError> {
-        let existing = existing(directory)?;
-        let mode = self.stance(runtime, existing.as_ref(), directory)?;
-        let settle = Settle { install: self, runtime, occasion, settings: self.settings()? };
+        let (mode, last) = self.configuration(runtime, directory, occasion)?;
         let mut changes = vec![
             Change::File { path: binary(runtime), contents: program()?, mode: 0o755 },
             Change::Directory(definitions(runtime)),
         ];
+        // The API is asked last of all: what can be refused without it has been.
+        changes.extend(self.account.changes(&self.root, &definitions(runtime), occasion)?);
+        changes.extend(last);
+        Ok((mode, changes))
+    }
+
+    /// The files that make the configuration, Braid's own last.
+    fn configuration(
+        &self,
+        runtime: &Runtime,
+        directory: &Path,
+        occasion: Occasion,
+    ) -> Result<(Stance, Vec<Change>), InstallError> {
+        let existing = existing(directory)?;
+        let mode = self.stance(runtime, existing.as_ref(), directory)?;
+        let settle = Settle { install: self, runtime, occasion, settings: self.settings()? };
         let primary = primary(directory);
         let needed =
             |primary: Option<Primary>| primary.ok_or_else(|| InstallError::NoPrimary(directory.to_owned()));
@@ -215,10 +303,7 @@ impl Install {
             (None, Stance::Chained) => self.chained(&settle, needed(primary)?)?,
             (None, Stance::ChainedFile) => vec![self.chained_file(&settle, &needed(primary)?, directory)?],
         };
-        // The API is asked last of all: what can be refused without it has been.
-        changes.extend(self.account.changes(&self.root, &definitions(runtime), occasion)?);
-        changes.extend(last);
-        Ok((mode, changes))
+        Ok((mode, last))
     }
 
     fn settings(&self) -> Result<Option<Settings>, InstallError> {
@@ -380,6 +465,10 @@ pub(super) fn backup(file: &Path) -> PathBuf {
 
 /// The one place where Braid stands.
 fn existing(directory: &Path) -> Result<Option<Installation>, InstallError> {
+    let ours = directory.join(FILE);
+    if let Some((_, error)) = Installation::unreadable(directory).into_iter().find(|(it, _)| *it == ours) {
+        return Err(InstallError::Unreadable(error));
+    }
     let mut found = Installation::all(directory, &["braid"]);
     if let [_, _, ..] = found.as_slice() {
         let files: Vec<_> = found.iter().map(|place| place.file.display().to_string()).collect();

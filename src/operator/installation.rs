@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::cni::keys;
-use crate::cni::netconf;
+use crate::cni::netconf::{self, NetconfError};
 use crate::cni::version::Version;
 use crate::config::{Config, ConfigError};
 
@@ -45,16 +45,23 @@ impl Installation {
         files.iter().flat_map(|file| Self::in_file(file, kind)).collect()
     }
 
+    /// Configurations that cannot be read, each with the reason: Braid may stand in them. The directory itself
+    /// is one of them if it is there and cannot be listed.
+    pub(super) fn unreadable(conf_dir: &Path) -> Vec<(PathBuf, NetconfError)> {
+        let files = match netconf::list(conf_dir, &EXTENSIONS) {
+            Ok(files) => files,
+            Err(_) if !conf_dir.exists() => Vec::new(),
+            Err(error) => return vec![(conf_dir.to_owned(), error)],
+        };
+        let problem = |file: PathBuf| document(&file).err().map(|error| (file, error));
+        files.into_iter().filter_map(problem).collect()
+    }
+
     /// The places in a file, and in the sub-directory of its network.
     pub(super) fn in_file(file: &Path, kind: &[&str]) -> Vec<Self> {
         let Some(document) = read(file) else { return Vec::new() };
         let Some(object) = document.as_object() else { return Vec::new() };
-        let mut found: Vec<Self> = Vec::new();
-        let plugins = keys::get(object, "plugins").and_then(Value::as_array);
-        let entries = plugins.map_or_else(|| vec![&document], |plugins| plugins.iter().collect());
-        for (at, entry) in entries.iter().enumerate() {
-            found.extend(Self::of_entry(file, &document, entry, at == 0, kind));
-        }
+        let mut found = Self::in_document(file, &document, kind);
         let name = keys::get(object, "name").and_then(Value::as_str).unwrap_or_default();
         // The name becomes a path; one that is no name is not the runtime's either.
         if let (Some(directory), Ok(name)) = (file.parent(), name.parse::<netconf::NetworkName>()) {
@@ -66,6 +73,21 @@ impl Installation {
             }));
         }
         found
+    }
+
+    /// The places in a document, which is, or will be, that of `file`.
+    pub(super) fn in_document(file: &Path, document: &Value, kind: &[&str]) -> Vec<Self> {
+        let Some(object) = document.as_object() else { return Vec::new() };
+        let plugins = keys::get(object, "plugins").and_then(Value::as_array);
+        let entries = plugins.map_or_else(|| vec![document], |plugins| plugins.iter().collect());
+        let place = |(at, entry): (usize, &&Value)| Self::of_entry(file, document, entry, at == 0, kind);
+        entries.iter().enumerate().filter_map(place).collect()
+    }
+
+    /// The place of an entry that is, or will be, a file of its own behind the chain of `network`.
+    pub(super) fn behind(network: &str, file: &Path, entry: &Value) -> Option<Self> {
+        let place = Self::of_entry(file, &json!({ "name": network }), entry, false, &["braid"])?;
+        Some(Self { stance: Stance::ChainedFile, document: entry.clone(), ..place })
     }
 
     fn of_entry(file: &Path, document: &Value, entry: &Value, is_first: bool, kind: &[&str]) -> Option<Self> {
@@ -102,13 +124,24 @@ fn request(list: &Map<String, Value>, entry: &Map<String, Value>) -> Value {
 }
 
 fn read(file: &Path) -> Option<Value> {
-    serde_json::from_str(&netconf::read_file(file).ok()?).ok()
+    document(file).ok()
+}
+
+/// The JSON of a file.
+///
+/// # Errors
+/// [`NetconfError`], which names the file.
+pub(super) fn document(file: &Path) -> Result<Value, NetconfError> {
+    let in_file = |error: serde_json::Error| {
+        let source = std::io::Error::other(format!("not valid JSON: {error}"));
+        NetconfError::File { path: file.to_owned(), source }
+    };
+    serde_json::from_str(&netconf::read_file(file)?).map_err(in_file)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     fn directory(files: &[(&str, Value)]) -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
@@ -147,6 +180,14 @@ mod tests {
                 ("o/braid.conf", Stance::ChainedFile),
             ]
         );
+        let broken = dir.path().join("50-torn.conflist");
+        std::fs::write(&broken, "{").unwrap();
+        std::os::unix::fs::symlink("/nowhere", dir.path().join("60-away.conf")).unwrap();
+        let unreadable = Installation::unreadable(dir.path());
+        let names: Vec<_> = unreadable.iter().map(|(file, _)| file.file_name().unwrap()).collect();
+        assert_eq!(names, ["50-torn.conflist", "60-away.conf"]);
+        assert!(Installation::unreadable(&dir.path().join("away")).is_empty(), "nothing is installed yet");
+        assert_eq!(Installation::unreadable(&broken).len(), 1, "a file in the directory's place");
         let config = found[0].config().unwrap();
         assert_eq!((config.network.as_str(), config.version), ("l", Version::V1_1_0));
         assert_eq!(found[3].config().unwrap().network.as_str(), "o");

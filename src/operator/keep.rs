@@ -82,8 +82,12 @@ impl Keep {
     /// Installs again, and says what it has changed. A failure is a sentence: others of this kind follow.
     fn repeat(&self, console: &mut Console<'_>) -> Result<Option<String>, CommandError> {
         match self.install.carry_out(Occasion::Kept) {
-            Ok(installed) if installed.is_unchanged() => Ok(None),
-            Ok(installed) => console.show(&installed).map(|_| None).map_err(CommandError::from),
+            Ok(installed) if installed.is_unchanged() => Ok(installed.problem()),
+            Ok(installed) => {
+                let problem = installed.problem();
+                console.show(&installed.without_problems())?;
+                Ok(problem)
+            }
             Err(error) => Ok(Some(error.to_string())),
         }
     }

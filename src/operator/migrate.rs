@@ -422,7 +422,7 @@ impl View for Migrated {
         }
         let note = |note: &String| format!("{}: {}\n", look.paint(Tone::Odd, "note"), look.wrap(6, note));
         text.extend(self.notes.iter().map(note));
-        if text.is_empty() { "everything is as it should be\n".to_owned() } else { text }
+        if text.is_empty() { install::NOTHING_TO_CHANGE.to_owned() } else { text }
     }
 
     fn exit(&self) -> Exit {

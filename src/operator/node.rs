@@ -5,18 +5,18 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::installation::Installation;
+use super::fault;
+use super::installation::{self, Installation};
 use super::records::Records;
 use super::runtime::{Kind, Runtime, RuntimeError};
-use crate::cni::netconf::{self, NetconfError, NetworkConfig};
+use crate::cni::netconf::{NetconfError, NetworkConfig};
 use crate::cni::request::Environment;
 use crate::config::{Config, ConfigError};
-use crate::definition::{Api, NodeDefinitions, OnOutage};
+use crate::definition::NodeDefinitions;
 use crate::ledger::Ledger;
 use crate::plan::Role;
 use crate::reservation::Reservations;
 use crate::verb::leftovers;
-use crate::{prepare, primary};
 
 /// The runtime's directories, for those who have them elsewhere.
 #[derive(Args, Clone, Debug, Default)]
@@ -49,8 +49,16 @@ pub(super) enum NodeError {
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
     /// Braid stands nowhere.
-    #[error("no configuration in {} has braid in it: install it, or name its file with --config", .0.display())]
-    NotInstalled(PathBuf),
+    #[error(
+        "no configuration in {} has braid in it: install it, or name its file with --config{unreadable}",
+        directory.display()
+    )]
+    NotInstalled {
+        /// The runtime's directory.
+        directory: PathBuf,
+        /// The files in which it may stand, each with `; ` in front and the reason behind.
+        unreadable: String,
+    },
     /// The file that was named cannot be read.
     #[error("braid's configuration cannot be read: {0}")]
     Unreadable(#[from] NetconfError),
@@ -73,6 +81,8 @@ pub(super) enum NodeError {
 pub(super) struct Node {
     /// Its runtime, with the directories that were named on the command line.
     pub(super) runtime: Runtime,
+    /// Braid's place on it.
+    pub(super) place: Installation,
     /// Its configuration there.
     pub(super) config: Config,
 }
@@ -84,14 +94,15 @@ impl Node {
     /// [`NodeError`].
     pub(super) fn find(options: &NodeOptions) -> Result<Self, NodeError> {
         let runtime = runtime(&options.directories, Path::new("/"))?;
-        let config = match &options.config {
-            Some(file) => config_in(file)?,
+        let place = match &options.config {
+            Some(file) => place_in(file)?,
             None => {
                 let first = Installation::all(&runtime.conf_dir, &["braid"]).into_iter().next();
-                config_of(&first.ok_or_else(|| NodeError::NotInstalled(runtime.conf_dir.clone()))?)?
+                first.ok_or_else(|| not_installed(&runtime.conf_dir))?
             }
         };
-        Ok(Self { runtime, config })
+        let config = config_of(&place)?;
+        Ok(Self { runtime, place, config })
     }
 
     /// Where plugins are, as a runtime would have it.
@@ -110,17 +121,27 @@ impl Node {
     }
 }
 
+fn not_installed(directory: &Path) -> NodeError {
+    let problems = Installation::unreadable(directory).into_iter().map(|(_, error)| format!("; {error}"));
+    NodeError::NotInstalled { directory: directory.to_owned(), unreadable: problems.collect() }
+}
+
 /// Braid's configuration in `file`.
 ///
 /// # Errors
 /// [`NodeError`].
 pub(super) fn config_in(file: &Path) -> Result<Config, NodeError> {
-    let text = netconf::read_file(file)?;
-    let in_file =
-        |source| NetconfError::File { path: file.to_owned(), source: std::io::Error::other(source) };
-    serde_json::from_str::<serde::de::IgnoredAny>(&text).map_err(in_file)?;
+    config_of(&place_in(file)?)
+}
+
+/// Braid's place in `file`.
+///
+/// # Errors
+/// [`NodeError`].
+pub(super) fn place_in(file: &Path) -> Result<Installation, NodeError> {
+    installation::document(file)?;
     let first = Installation::in_file(file, &["braid"]).into_iter().next();
-    config_of(&first.ok_or_else(|| NodeError::NotInFile(file.to_owned()))?)
+    first.ok_or_else(|| NodeError::NotInFile(file.to_owned()))
 }
 
 fn config_of(place: &Installation) -> Result<Config, NodeError> {
@@ -164,8 +185,5 @@ pub(super) fn leaked_addresses(config: &Config, records: &Records) -> Vec<Reserv
 
 /// The primary network of a delegating Braid, where it is there.
 fn primary(config: &Config) -> Option<NetworkConfig> {
-    let source = config.primary.as_ref()?;
-    let definitions = NodeDefinitions::read(&config.conf_dirs);
-    let mut finder = prepare::finder(config, definitions, Api::Absent, OnOutage::Refuse);
-    primary::resolve(source, config, &mut finder).ok().map(|resolved| resolved.network)
+    fault::primary(config)?.ok()
 }

@@ -16,6 +16,10 @@ use serde_json::Value;
 use super::CommandError;
 use super::console::{Exit, Look, Tone, View};
 use super::explain::read_text;
+use super::fault::Fault;
+use super::installation::Installation;
+use super::node::{self, Directories};
+use super::runtime::Runtime;
 use super::source::{Node, Spot, Tree, documents, inside};
 use crate::name::Namespace;
 use rules::Rules;
@@ -64,6 +68,11 @@ pub(super) struct Verdict {
 
 impl Validate {
     pub(super) fn run(&self) -> Result<Verdict, CommandError> {
+        self.check(node::runtime(&Directories::default(), Path::new("/")).ok().as_ref())
+    }
+
+    /// Checks the files; those that `runtime` reads also for their place among its others.
+    fn check(&self, runtime: Option<&Runtime>) -> Result<Verdict, CommandError> {
         let rules = Rules::read(self.config.as_deref())?;
         let mut verdict =
             Verdict { strict: self.strict, files: self.files.len(), checked: 0, problems: vec![] };
@@ -74,10 +83,27 @@ impl Validate {
                 .problems
                 .extend(report.problems.into_iter().map(|problem| Problem::in_file(file, problem)));
         }
+        for file in runtime.iter().flat_map(|_| self.files.iter().chain(&self.config)) {
+            let faults = runtime.map(|runtime| faults_on_node(file, runtime)).unwrap_or_default();
+            let first = Spot { line: 1, column: 1 };
+            let problem = |it: String| Problem::in_file(file, (first, Severity::Error, it));
+            verdict.problems.extend(faults.into_iter().map(problem));
+        }
         verdict.problems.sort();
         verdict.problems.dedup();
         Ok(verdict)
     }
+}
+
+/// Why Braid cannot work in a file that the node's runtime reads, beside what the file alone says.
+fn faults_on_node(file: &Path, runtime: &Runtime) -> Vec<String> {
+    let Ok(file) = std::path::absolute(file) else { return Vec::new() };
+    if file.parent() != Some(&runtime.conf_dir) {
+        return Vec::new();
+    }
+    let places = Installation::in_file(&file, &["braid"]);
+    let faults = places.iter().flat_map(|place| Fault::all(place, runtime, Path::new("/")));
+    faults.filter(Fault::is_of_node).map(|fault| fault.to_string()).collect()
 }
 
 impl View for Verdict {
@@ -213,5 +239,44 @@ fn namespace(metadata: Option<&Node>, report: &mut Report) -> Option<Namespace> 
             .parse()
             .map_err(|error: crate::name::InvalidNamespace| report.error(node.spot, error.to_string()))
             .ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// The messages about `file` in a runtime's directory with `files`.
+    fn said(files: &[(&str, Value)], file: &str) -> Vec<String> {
+        let directory = tempfile::tempdir().unwrap();
+        for (name, document) in files {
+            std::fs::write(directory.path().join(name), document.to_string()).unwrap();
+        }
+        let runtime = Runtime { conf_dir: directory.path().to_owned(), ..Runtime::unknown(None) };
+        let validate = Validate { files: vec![directory.path().join(file)], config: None, strict: false };
+        let problems = validate.check(Some(&runtime)).unwrap().problems.into_iter();
+        let plain = |text: String| text.replace(&format!("{}/", directory.path().display()), "");
+        problems.map(|problem| plain(problem.message)).collect()
+    }
+
+    #[test]
+    fn a_file_that_the_runtime_reads_is_checked_in_its_place() {
+        let braid = |more: Value| {
+            let mut entry = json!({"type": "braid", "primaryConfDir": "/nowhere"});
+            entry.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap());
+            ("10-braid.conflist", json!({"cniVersion": "1.0.0", "name": "node", "plugins": [entry]}))
+        };
+        let primary = json!({"cniVersion": "1.0.0", "name": "primary", "type": "ptp"});
+        let inline = braid(json!({"delegates": [primary]}));
+        assert_eq!(said(&[inline.clone(), ("20-a.conf", primary.clone())], inline.0), Vec::<String>::new());
+        let not_first = "the runtime reads 05-a.conf first, and not 10-braid.conflist, so that pods get nothing \
+                         from braid: rename one of the two, so that braid's sorts first";
+        assert_eq!(said(&[inline.clone(), ("05-a.conf", primary)], inline.0), [not_first]);
+        let auto = braid(json!({"clusterNetwork": "auto"}));
+        let none = said(std::slice::from_ref(&auto), auto.0);
+        let expected = "no primary network in /nowhere yet: no configuration there without braid or multus in it: \
+                        until then no pod starts";
+        assert_eq!(none, [expected]);
     }
 }

@@ -1,10 +1,12 @@
 //! Braid's place in the runtime's directory, and who takes it away again.
 
-use std::path::PathBuf;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 
 use super::{Finding, fail, ok, warn};
-use crate::cni::netconf;
+use crate::cni::netconf::{self, NetconfError};
 use crate::multus_cache;
+use crate::operator::fault::Fault;
 use crate::operator::install::{self, MULTUS};
 use crate::operator::installation::{EXTENSIONS, Installation, Stance};
 use crate::operator::runtime::Runtime;
@@ -12,6 +14,10 @@ use crate::operator::runtime::Runtime;
 /// Braid stands nowhere: it never did, or somebody has taken it away.
 pub(super) fn nowhere(runtime: &Runtime) -> Finding {
     let directory = runtime.conf_dir.display();
+    if let Some((_, error)) = Installation::unreadable(&runtime.conf_dir).into_iter().find(is_ours) {
+        let message = format!("braid's own file cannot be read: {error}");
+        return fail("installation", message, "repair it, or remove it and run braid install");
+    }
     if let Some(file) = renamed(runtime) {
         return fail(
             "installation",
@@ -33,6 +39,10 @@ pub(super) fn nowhere(runtime: &Runtime) -> Finding {
         return fail("installation", message, "run braid migrate multus to move to braid");
     }
     fail("installation", format!("no configuration in {directory} has braid in it"), "run braid install")
+}
+
+fn is_ours((file, _): &(PathBuf, NetconfError)) -> bool {
+    file.file_name() == Some(OsStr::new(install::FILE))
 }
 
 /// Braid's file under the name that Cilium gives to those of others.
@@ -63,22 +73,31 @@ pub(super) fn beside(runtime: &Runtime) -> Option<Finding> {
 }
 
 /// A runtime takes the first file of the directory.
-pub(super) fn order(runtime: &Runtime, place: &Installation) -> Option<Finding> {
-    if place.stance == Stance::ChainedFile {
-        return Some(sub_directory(runtime));
-    }
-    let first = netconf::list(&runtime.conf_dir, &EXTENSIONS).ok()?.into_iter().next()?;
-    Some(if first == place.file {
-        ok("order", "the runtime reads braid's file first")
-    } else {
+pub(super) fn order(place: &Installation, runtime: &Runtime, root: &Path, faults: &[Fault]) -> Finding {
+    if let Some(Fault::NotFirst { first, .. }) = faults.iter().find(|it| matches!(it, Fault::NotFirst { .. }))
+    {
         let message = format!("the runtime reads {} first, and not braid's file", first.display());
         fail("order", message, "rename one of the two, so that braid's sorts first")
-    })
+    } else if place.stance == Stance::ChainedFile {
+        sub_directory(runtime, root)
+    } else {
+        ok("order", "the runtime reads braid's file first")
+    }
 }
 
-fn sub_directory(runtime: &Runtime) -> Finding {
+/// Files of the runtime's that cannot be read: containerd takes no other one while such a file is first.
+pub(super) fn unreadable(runtime: &Runtime) -> Vec<Finding> {
+    let problems = Installation::unreadable(&runtime.conf_dir).into_iter().filter(|it| !is_ours(it));
+    let finding = |(_, error): (PathBuf, NetconfError)| {
+        let message = format!("cannot be read: {error}");
+        warn("files", message, "repair or remove it: whether braid stands in it is not known")
+    };
+    problems.map(finding).collect()
+}
+
+fn sub_directory(runtime: &Runtime, root: &Path) -> Finding {
     const ADVICE: &str = "use containerd 2.1 or CRI-O 1.33, or newer, or run braid uninstall, then braid install with another --mode";
-    match runtime.reads_sub_directories(std::path::Path::new("/")) {
+    match runtime.reads_sub_directories(root) {
         Some(true) => ok("order", "the entry is a file of its own, and the runtime reads such files"),
         Some(false) => {
             fail("order", "the entry is a file of its own, and this runtime is too old to read it", ADVICE)
@@ -92,7 +111,7 @@ fn sub_directory(runtime: &Runtime) -> Finding {
 }
 
 /// What is left of Multus.
-pub(super) fn multus(runtime: &Runtime, state_dir: &std::path::Path) -> Vec<Finding> {
+pub(super) fn multus(runtime: &Runtime, state_dir: &Path) -> Vec<Finding> {
     let files = Installation::all(&runtime.conf_dir, &MULTUS).into_iter();
     let mut findings: Vec<Finding> = files
         .map(|place| {

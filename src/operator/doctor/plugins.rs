@@ -14,7 +14,7 @@ use crate::cni::version::Version;
 use crate::config::Config;
 use crate::deadline::Deadline;
 use crate::definition::NodeDefinitions;
-use crate::delegate::{Call, DelegateError, Delegates};
+use crate::delegate::{self, Call, DelegateError, Delegates};
 use crate::netlink::Netlink;
 use crate::plan::dhcp_socket;
 use crate::signal::Signals;
@@ -31,6 +31,23 @@ pub(super) fn check(config: &Config, primary: Option<&NetworkConfig>, path: &[Pa
     let environment = Environment::of_process();
     let delegates = Delegates::new(path.to_vec(), &environment, &[], LIMIT, &mut signals);
     Plugins { delegates, versions: BTreeMap::new() }.check(config, primary)
+}
+
+/// Whether the primary's plugins are there, without starting them.
+pub(super) fn installed(primary: Option<&NetworkConfig>, path: &[PathBuf]) -> Option<Finding> {
+    let missing = |kind: PluginType| delegate::find(&kind, path).err().map(|error| error.to_string());
+    let problems: Vec<String> = kinds(primary?).filter_map(missing).collect();
+    Some(if problems.is_empty() {
+        ok("plugins", "every plugin of the primary is installed")
+    } else {
+        fail("plugins", problems.join("; "), "install them, or set binDir to where they are")
+    })
+}
+
+/// The plugins of a chain, with those that give it addresses.
+fn kinds(network: &NetworkConfig) -> impl Iterator<Item = PluginType> {
+    let ipam = network.plugins.iter().filter_map(|plugin| plugin.ipam()?.parse().ok());
+    network.plugins.iter().map(|plugin| plugin.kind.clone()).chain(ipam)
 }
 
 /// The plugins that were asked so far, with the versions that they know.
@@ -74,9 +91,7 @@ impl Plugins<'_> {
     }
 
     fn problems(&mut self, network: &NetworkConfig) -> Vec<String> {
-        let ipam = network.plugins.iter().filter_map(|plugin| plugin.ipam()?.parse().ok());
-        let kinds = network.plugins.iter().map(|plugin| plugin.kind.clone()).chain(ipam);
-        kinds.filter_map(|kind| self.problem(&kind, network.version)).collect()
+        kinds(network).filter_map(|kind| self.problem(&kind, network.version)).collect()
     }
 
     fn problem(&mut self, kind: &PluginType, version: Version) -> Option<String> {

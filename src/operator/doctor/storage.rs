@@ -43,7 +43,22 @@ pub(super) fn state(config: &Config) -> Vec<Finding> {
 
 fn of_records(config: &Config, records: &Records) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let stale = records.live.iter().map(Entry::of).filter(|entry| entry.kernel == Kernel::Gone).count();
+    let entries: Vec<Entry> = records.live.iter().map(Entry::of).collect();
+    let of_kernel = |kernel: Kernel| entries.iter().filter(move |entry| entry.kernel == kernel);
+    if let Some(first) = of_kernel(Kernel::Drifted).next() {
+        let pods = of_kernel(Kernel::Drifted).count();
+        let message = format!(
+            "{pods} pods differ from what was attached, {} first: {}",
+            first.pod,
+            first.drift.join("; ")
+        );
+        findings.push(warn(
+            "records",
+            message,
+            "braid list has them all; delete a pod to have it attached anew",
+        ));
+    }
+    let stale = of_kernel(Kernel::Gone).count();
     if stale > 0 {
         findings.push(warn("records", format!("{stale} of sandboxes that are gone"), "run braid gc"));
     }

@@ -5,6 +5,8 @@ use serde_json::{Value, json};
 use super::{Node, Report, Spot, Tree};
 use crate::cni::netconf::{Missing, NetconfError, NetworkConfig};
 use crate::config::Config;
+use crate::operator::fault::EntryFault;
+use crate::operator::installation::Stance;
 
 /// A conf or conflist; `name` stands in where it has none.
 pub(super) fn check(document: &Node, name: Option<&str>, report: &mut Report) {
@@ -18,8 +20,9 @@ pub(super) fn check(document: &Node, name: Option<&str>, report: &mut Report) {
     }
     let plugins = document.get("plugins");
     let inline = plugins.is_none().then_some(document);
-    for plugin in plugins.map(Node::elements).unwrap_or_default().iter().chain(inline) {
+    for (at, plugin) in plugins.map(Node::elements).unwrap_or_default().iter().chain(inline).enumerate() {
         check_plugin(plugin, report);
+        check_place(document, at, plugin, report);
     }
     if report.problems.len() == before {
         let missing = Missing { name: name.or(Some("x")), ..Missing::default() };
@@ -50,6 +53,27 @@ fn check_plugin(plugin: &Node, report: &mut Report) {
     }
     if plugin.get("type").and_then(Node::text) == Some("braid") {
         check_braid(plugin, report);
+    }
+}
+
+/// Whether Braid can work where it stands. An entry alone, without a name, says nothing of its place.
+fn check_place(document: &Node, at: usize, plugin: &Node, report: &mut Report) {
+    if plugin.get("type").and_then(Node::text) != Some("braid") {
+        return;
+    }
+    let stance = match (at, document.get("name")) {
+        (0, Some(_)) => Stance::Delegating,
+        (0, None) => return,
+        _ => Stance::Chained,
+    };
+    let mut entry = plugin.to_value();
+    if let Some(entry) = entry.as_object_mut() {
+        entry.insert("name".to_owned(), json!("x"));
+    }
+    // What is wrong with a key is reported at the key.
+    let Ok(config) = Config::parse(entry.to_string().as_bytes()) else { return };
+    if let Some(fault) = EntryFault::of(stance, &config) {
+        report.error(plugin.get("type").map_or(plugin.spot, |kind| kind.spot), fault.to_string());
     }
 }
 

@@ -347,6 +347,65 @@ fn is_alive(pid: &str) -> bool {
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
 }
 
+/// The event about the pod that was refused for it asks no more.
+#[test]
+fn an_exec_plugin_that_hangs_or_fails_is_run_once() {
+    let server = ApiServer::start();
+    for (script, least) in [("sleep 3600", ms(500)), ("exit 1", ms(0))] {
+        let runs = server.directory().join("runs");
+        let program = server.program(&format!("echo run >> {}; {script}", runs.display()));
+        let kubeconfig = server.kubeconfig(json!({"exec": {"command": program}}));
+        let mut cluster = cluster_within(&kubeconfig, ms(500));
+        timed(least, ms(950), || {
+            let error = blue(&mut cluster).unwrap_err();
+            assert_eq!(blue(&mut cluster).unwrap_err(), error);
+            assert_eq!(cluster.publish_event(&web(None), "NetworkRefused", "x").unwrap_err(), error);
+        });
+        assert_eq!(std::fs::read_to_string(&runs).unwrap(), "run\n");
+        std::fs::remove_file(runs).unwrap();
+    }
+}
+
+/// A FIFO would wait for a writer, a device begin to work or never end.
+#[test]
+fn only_regular_files_lead_to_the_api() {
+    let server = ApiServer::start();
+    let fifo = server.directory().join("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let pair = server.certificate(&User::named("system:node:n1"));
+    let (certificate, key) = (server.file(&pair.certificate), server.file(&pair.key));
+    for bad in [fifo.as_path(), Path::new("/dev/zero"), server.directory()] {
+        let in_cluster = tempfile::tempdir().unwrap();
+        std::fs::write(in_cluster.path().join("token"), "t").unwrap();
+        std::os::unix::fs::symlink(bad, in_cluster.path().join("ca.crt")).unwrap();
+        let entry = json!({"server": server.url(), "certificate-authority": bad});
+        let errors = [
+            kubeconfig_error(bad),
+            kubeconfig_error(&server.kubeconfig(json!({"tokenFile": bad}))),
+            kubeconfig_error(&server.kubeconfig_for(entry, json!({"token": "s3cret"}))),
+            kubeconfig_error(&server.kubeconfig(json!({"client-certificate": bad, "client-key": key}))),
+            kubeconfig_error(
+                &server.kubeconfig(json!({"client-certificate": certificate, "client-key": bad})),
+            ),
+            in_cluster_error(&server, in_cluster.path()),
+        ];
+        for error in errors {
+            assert!(error.ends_with("it is not a regular file"), "{}: {error}", bad.display());
+        }
+    }
+    assert_eq!(server.connections(), 0);
+}
+
+fn in_cluster_error(server: &ApiServer, directory: &Path) -> String {
+    let port = server.port().to_string();
+    let environment = Environment::from([
+        ("KUBERNETES_SERVICE_HOST", "127.0.0.1"),
+        ("KUBERNETES_SERVICE_PORT", port.as_str()),
+    ]);
+    let config = ClusterConfig { service_account: directory.to_owned(), ..ClusterConfig::default() };
+    blue(&mut Cluster::configured(&config, &environment).unwrap()).unwrap_err().to_string()
+}
+
 #[test]
 fn an_exec_plugin_that_is_missing_shows_how_to_install_it() {
     let server = ApiServer::start();
@@ -1091,7 +1150,7 @@ fn parts_of_a_kubeconfig_that_cannot_be_used_are_named() {
             "key",
         ),
         (server.cluster_entry(), json!({"tokenFile": "/does/not/exist"}), "cannot read the token"),
-        (server.cluster_entry(), json!({"tokenFile": "/dev/null"}), "holds no token"),
+        (server.cluster_entry(), json!({"tokenFile": server.file("\n")}), "holds no token"),
         (server.cluster_entry(), json!({"token": "a\ns3cret"}), "has characters in it"),
         (server.cluster_entry(), json!({"exec": {"args": ["x"]}}), "\"exec\" has no \"command\""),
     ];

@@ -37,6 +37,7 @@ mod faults;
 mod given;
 mod habits;
 mod image;
+mod invalid_configuration;
 mod kubernetes;
 mod leftovers;
 mod load;

@@ -119,6 +119,38 @@ fn networks_cost_a_request_for_each_definition_and_one_for_the_status() {
     );
 }
 
+/// What hangs on the way to the API costs its limit once: the event is not worth another one.
+#[test]
+fn a_credential_that_hangs_costs_an_add_its_limit_once() {
+    let cluster = Cluster::usual();
+    let pod = cluster.pod();
+    let program = cluster.server.program("sleep 3600");
+    let kubeconfig = cluster.server.kubeconfig(json!({"exec": {"command": program}}));
+    let more = json!({"kubeconfig": kubeconfig, "apiTimeout": "1500ms"});
+    let add = known(pod.add(cluster.config(more)), &pod).networks("blue").run();
+    add.assert_error(7, ["did not give a credential in 1.5 s"]);
+    assert!(
+        add.took >= Duration::from_millis(1500) && add.took < Duration::from_millis(2900),
+        "{:?}",
+        add.took
+    );
+}
+
+#[test]
+fn a_fifo_in_the_place_of_a_file_is_refused_at_once() {
+    let cluster = Cluster::usual();
+    let pod = cluster.pod();
+    let fifo = cluster.node.path("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let token = cluster.server.kubeconfig(json!({"tokenFile": fifo}));
+    for kubeconfig in [json!(fifo), json!(token)] {
+        let add = pod.add(cluster.config(json!({"kubeconfig": kubeconfig})));
+        let add = known(add, &pod).networks("blue").run();
+        add.assert_error(7, ["it is not a regular file"]);
+        assert!(add.took < Duration::from_secs(1), "{:?}", add.took);
+    }
+}
+
 #[test]
 fn a_status_that_is_not_taken_undoes_the_attachment() {
     let cluster = Cluster::usual();

@@ -318,11 +318,11 @@ fn no_error_of_a_del_that_is_wrong_itself_reads_as_success() {
     let del = |more: Value| node.call("DEL", node.delegating()).of_pod(&pod).with(more);
     for more in [
         json!({"name": "not found"}),
-        json!({"confDir": "no such file or directory"}),
+        json!({"cniDir": "no such file or directory"}),
         json!({"cniVersion": "not found"}),
         json!({"clusterNetwork": "/not found/x.conf"}),
         json!({"clusterNetwork": "/nowhere/x.conf"}),
-        json!({"runtimeConfig": "not found"}),
+        json!({"clusterNetwork": "not found/x"}),
     ] {
         assert_not_taken_for_success(&del(more).run());
     }

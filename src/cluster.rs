@@ -15,6 +15,7 @@ mod daemon_set;
 mod error;
 mod event;
 mod exec;
+mod file;
 mod question;
 mod retry;
 mod service_account;
@@ -147,6 +148,8 @@ pub struct Cluster {
     /// What an exec plugin of the kubeconfig gets.
     variables: exec::Variables,
     open: Option<Open>,
+    /// Why there is no way to the API: what hangs (an exec plugin, a file) costs its limit once.
+    failed: Option<ClusterError>,
     /// Whether the last question found the API silent.
     is_silent: bool,
 }
@@ -180,7 +183,7 @@ impl Cluster {
             None => Source::in_cluster(environment, &config.service_account)?,
         };
         let variables = exec::variables(environment, &config.pass_environment);
-        Some(Self { source, timeout: config.timeout, variables, open: None, is_silent: false })
+        Some(Self { source, timeout: config.timeout, variables, open: None, failed: None, is_silent: false })
     }
 
     /// Whether anything has been asked so far.
@@ -341,27 +344,36 @@ impl Cluster {
             })
             .collect();
         self.is_silent = answers.iter().any(|answer| answer.as_ref().is_err_and(ClusterError::is_outage));
+        let unusable = |error: &&ClusterError| matches!(error, ClusterError::Kubeconfig { .. });
+        self.failed = answers.iter().filter_map(|answer| answer.as_ref().err()).find(unusable).cloned();
         answers
     }
 
     fn open(&mut self) -> Result<(&Runtime, &Session), ClusterError> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
         if self.open.is_none() {
-            let runtime = Builder::new_current_thread()
-                .enable_io()
-                .enable_time()
-                .build()
-                .map_err(|error| self.cannot_start(&error.to_string()))?;
-            let opening = Access::open(&self.source, &self.variables, self.timeout);
-            let access = runtime
-                .block_on(unless_stopped(opening))
-                .unwrap_or_else(|| Err(ClusterError::Stopped { what: "a credential".to_owned() }))?;
-            let session = Session::new(access, self.timeout);
-            self.open = Some(Open { runtime: Some(runtime), session });
+            let opened = self.start();
+            self.open = Some(opened.inspect_err(|error| self.failed = Some(error.clone()))?);
         }
         match self.open.as_ref().map(|open| (open.runtime.as_ref(), &open.session)) {
             Some((Some(runtime), session)) => Ok((runtime, session)),
             _ => Err(self.cannot_start("the runtime is gone")),
         }
+    }
+
+    fn start(&self) -> Result<Open, ClusterError> {
+        let runtime = Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            .build()
+            .map_err(|error| self.cannot_start(&error.to_string()))?;
+        let opening = Access::open(&self.source, &self.variables, self.timeout);
+        let access = runtime
+            .block_on(unless_stopped(opening))
+            .unwrap_or_else(|| Err(ClusterError::Stopped { what: "a credential".to_owned() }))?;
+        Ok(Open { runtime: Some(runtime), session: Session::new(access, self.timeout) })
     }
 
     fn cannot_start(&self, problem: &str) -> ClusterError {

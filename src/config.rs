@@ -9,6 +9,7 @@ mod read;
 mod value;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnetwork::IpNetwork;
@@ -57,6 +58,9 @@ pub enum ConfigError {
     /// The name or version is wrong.
     #[error("braid's configuration: {0}")]
     Netconf(#[from] NetconfError),
+    /// A key cannot be read that is needed.
+    #[error(transparent)]
+    Unread(Arc<Self>),
 }
 
 /// Where the primary network's configuration comes from.
@@ -70,6 +74,17 @@ pub enum PrimarySource {
     Path(PathBuf),
     /// A definition in `multusNamespace`, or a conf file's network name.
     Named(String),
+}
+
+impl PrimarySource {
+    /// The keys that name the directories and the namespace in which it is looked up.
+    pub fn places(&self) -> &'static [&'static str] {
+        match self {
+            Self::Inline(_) | Self::Path(_) => &[],
+            Self::Auto => &["primaryConfDir"],
+            Self::Named(_) => &["primaryConfDir", "confDir", "multusNamespace"],
+        }
+    }
 }
 
 /// Which entries the printed result has (design decision 7).
@@ -213,6 +228,15 @@ pub struct Config {
     pub valid_attachments: Option<Vec<ValidAttachment>>,
     /// What an administrator should know but no pod should suffer for.
     pub warnings: Vec<String>,
+    /// Keys that cannot be read and count as missing; empty unless the configuration is read for teardown.
+    unread: Vec<UnreadKey>,
+}
+
+/// A key of the configuration whose value cannot be read.
+#[derive(Clone, Debug)]
+struct UnreadKey {
+    key: &'static str,
+    error: Arc<ConfigError>,
 }
 
 impl Config {
@@ -221,9 +245,41 @@ impl Config {
     /// # Errors
     /// [`ConfigError`], naming the key and what it must be.
     pub fn parse(text: &[u8]) -> Result<Self, ConfigError> {
-        let value: Value = serde_json::from_slice(text).map_err(ConfigError::Json)?;
-        let Value::Object(object) = value else { return Err(ConfigError::NotAnObject) };
-        Self::read(&object)
+        let config = Self::read(&object(text)?)?;
+        match config.unread.first() {
+            Some(UnreadKey { error, .. }) => Err(ConfigError::Unread(Arc::clone(error))),
+            None => Ok(config),
+        }
+    }
+
+    /// Reads the configuration for DEL, CHECK and GC, which must work for pods that were attached before it
+    /// became invalid. A key that cannot be read is a warning and counts as missing, unless the call needs it:
+    /// see [`Config::require`].
+    ///
+    /// # Errors
+    /// [`ConfigError`] for a text that is no JSON object, for the name, the version and `cniDir`: in another
+    /// directory than the one that holds the records, teardown would succeed without doing anything.
+    pub fn parse_for_teardown(text: &[u8]) -> Result<Self, ConfigError> {
+        let mut config = Self::read(&object(text)?)?;
+        config.require(&["cniDir"])?;
+        let missing = config.unread.iter().map(|UnreadKey { error, .. }| {
+            format!(
+                "{error}; this call goes on as if the key were missing, but no pod starts until it is mended"
+            )
+        });
+        config.warnings.extend(missing.collect::<Vec<_>>());
+        Ok(config)
+    }
+
+    /// Whether the keys that a step needs could be read.
+    ///
+    /// # Errors
+    /// [`ConfigError::Unread`] for the first that could not.
+    pub fn require(&self, keys: &[&str]) -> Result<(), ConfigError> {
+        match self.unread.iter().find(|unread| keys.contains(&unread.key)) {
+            Some(UnreadKey { error, .. }) => Err(ConfigError::Unread(Arc::clone(error))),
+            None => Ok(()),
+        }
     }
 
     /// Whether Braid runs the primary itself, rather than standing in its chain.
@@ -236,6 +292,14 @@ impl Config {
         let mut path = runtime.to_vec();
         path.extend(self.bin_dir.iter().filter(|dir| !runtime.contains(dir)).cloned());
         path
+    }
+}
+
+/// The JSON object that `text` is.
+fn object(text: &[u8]) -> Result<Map<String, Value>, ConfigError> {
+    match serde_json::from_slice(text).map_err(ConfigError::Json)? {
+        Value::Object(object) => Ok(object),
+        _ => Err(ConfigError::NotAnObject),
     }
 }
 

@@ -84,12 +84,16 @@ impl From<DelegateError> for Error {
 
 impl From<ConfigError> for Error {
     fn from(error: ConfigError) -> Self {
-        let code = match &error {
-            ConfigError::Json(_) | ConfigError::NotAnObject => Code::DECODE,
-            ConfigError::Netconf(source) => netconf_code(source),
-            ConfigError::Key(_) | ConfigError::Value { .. } => Code::CONFIG,
-        };
-        Self::new(code, error)
+        Self::new(config_code(&error), error)
+    }
+}
+
+fn config_code(error: &ConfigError) -> Code {
+    match error {
+        ConfigError::Json(_) | ConfigError::NotAnObject => Code::DECODE,
+        ConfigError::Netconf(source) => netconf_code(source),
+        ConfigError::Key(_) | ConfigError::Value { .. } => Code::CONFIG,
+        ConfigError::Unread(inner) => config_code(inner),
     }
 }
 

@@ -23,7 +23,7 @@ use crate::cni::error::{Code, Error};
 use crate::cni::keys;
 use crate::cni::request::{ContainerId, Request, Sandbox, Verb};
 use crate::cni::version::Version;
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::deadline::Deadline;
 use crate::definition::{Api, Finder, NodeDefinitions, OnOutage};
 use crate::delegate::{self, Delegates};
@@ -49,7 +49,7 @@ pub fn answer(request: &Request, input: &[u8], signals: &mut Signals) -> Answer 
     if request.verb == Verb::Version {
         return Answer { version: Version::NEWEST, outcome: Ok(Some(versions(input))) };
     }
-    let config = match Config::parse(input) {
+    let config = match read_config(&request.verb, input) {
         Ok(config) => config,
         Err(error) => {
             let error = Error::from(error);
@@ -72,6 +72,14 @@ pub fn answer(request: &Request, input: &[u8], signals: &mut Signals) -> Answer 
         observe::observe(&session, outcome.as_ref().err(), started.elapsed());
     }
     Answer { version, outcome }
+}
+
+/// What ends attachments, or looks at them, works with a configuration that has become invalid since.
+fn read_config(verb: &Verb, input: &[u8]) -> Result<Config, ConfigError> {
+    match verb {
+        Verb::Del(_) | Verb::Check(_) | Verb::Gc => Config::parse_for_teardown(input),
+        Verb::Add(_) | Verb::Status | Verb::Version => Config::parse(input),
+    }
 }
 
 /// Takes back an ADD whose result nobody could be told: a runtime that was killed meanwhile knows of no

@@ -178,6 +178,30 @@ fn a_sandbox_that_is_gone_is_collected() {
     assert_eq!(node.state("records"), [format!("{}@eth0", live.container)]);
 }
 
+/// What a person looks at and cleans up was attached before the configuration was broken.
+#[test]
+fn an_invalid_configuration_keeps_nobody_from_listing_and_collecting() {
+    let node = node();
+    let web = attached(&node, "web", "blue");
+    let file = node.path("net.d/00-braid.conflist");
+    let valid = std::fs::read_to_string(&file).unwrap();
+    let mut conflist: Value = serde_json::from_str(&valid).unwrap();
+    conflist["plugins"][0]["statusPolicy"] = json!("sometimes");
+    std::fs::write(&file, conflist.to_string()).unwrap();
+    for command in [&["list"][..], &["show", "team-a/web"], &["repair", "team-a/web"]] {
+        braid(&node, command).assert_status(0);
+    }
+    web.lose_netns();
+    node.forget_calls();
+    braid(&node, &["gc"]).assert_status(0);
+    assert_eq!(node.calls_in_order(), ["DEL blue net1", "DEL primary eth0"]);
+    // Where the records are must be known.
+    conflist["plugins"][0]["cniDir"] = json!("relative");
+    std::fs::write(&file, conflist.to_string()).unwrap();
+    let refused = braid(&node, &["gc"]);
+    assert!(refused.stderr.contains("\"cniDir\""), "{}", refused.stderr);
+}
+
 /// A namespace that a process still lives in is not gone, wherever its path leads.
 #[test]
 fn a_sandbox_that_lives_elsewhere_is_left_alone() {

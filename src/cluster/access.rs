@@ -20,6 +20,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use super::credential::{Credential, Proof};
 use super::error::ClusterError;
 use super::exec;
+use super::file;
 use crate::cni::error::one_line;
 use crate::cni::request::Environment;
 
@@ -103,7 +104,7 @@ pub(super) struct Access {
 }
 
 impl Access {
-    /// Reads the files, and runs the exec plugin where there is one. No connection is made.
+    /// Reads the files, each within `limit`, and runs the exec plugin where there is one. No connection is made.
     pub(super) async fn open(
         source: &Source,
         variables: &exec::Variables,
@@ -113,9 +114,11 @@ impl Access {
             Source::Kubeconfig(path) => Draft::from_kubeconfig(path, variables, limit).await,
             Source::InCluster { server, directory } => Draft::in_cluster(server, directory),
         };
-        draft
-            .and_then(|draft| draft.finish(source.path()))
-            .map_err(|problem| ClusterError::Kubeconfig { path: source.path().to_owned(), problem })
+        let access = match draft {
+            Ok(draft) => draft.finish(source.path(), limit).await,
+            Err(problem) => Err(problem),
+        };
+        access.map_err(|problem| ClusterError::Kubeconfig { path: source.path().to_owned(), problem })
     }
 }
 
@@ -147,7 +150,7 @@ impl Draft {
             insecure: false,
             authority: Authority::File(directory.join("ca.crt")),
             identity: AuthInfo::default(),
-            proof: Proof::TokenFile { path: directory.join("token"), instead: None },
+            proof: Proof::token_file(directory.join("token"), None),
         })
     }
 
@@ -156,14 +159,9 @@ impl Draft {
         variables: &exec::Variables,
         limit: Duration,
     ) -> Result<Self, String> {
-        let config = Kubeconfig::read_from(path).map_err(|error| match error {
-            kube::config::KubeconfigError::ReadConfig(error, _) => format!("cannot read it: {error}"),
-            // The parser quotes the line, and a line of a kubeconfig can be a token.
-            kube::config::KubeconfigError::Parse(error) => format!("is not a kubeconfig{}", place(&error)),
-            other => one_line(&other.to_string(), 300),
-        })?;
-        let (cluster, mut identity) = choose(config)?;
+        let (cluster, mut identity) = choose(read_kubeconfig(path, limit).await?)?;
         let proof = proof(&cluster, &mut identity, variables, limit).await?;
+        take_in_certificate(&mut identity, limit).await?;
         Ok(Self {
             server: cluster.server.clone().ok_or("its cluster has no \"server\"")?,
             server_name: cluster.tls_server_name.clone().filter(|name| !name.is_empty()),
@@ -174,17 +172,71 @@ impl Draft {
         })
     }
 
-    fn finish(self, source: &Path) -> Result<Access, String> {
+    async fn finish(self, source: &Path, limit: Duration) -> Result<Access, String> {
         let server = Server::parse(&self.server)?;
         let name = self.server_name.as_deref().unwrap_or(&server.host);
         let name = ServerName::try_from(name.to_owned())
             .map_err(|_| format!("\"{}\" is not a server's name", one_line(name, 200)))?;
-        let (roots, trust) = self.authority.read(source)?;
+        let (roots, trust) = self.authority.read(source, limit).await?;
         let tls =
             tls(&server, if self.insecure { Some(Vec::new()) } else { roots }, self.insecure, self.identity)?;
         let credential = Credential { proof: self.proof, source: source.to_owned() };
         Ok(Access { server, name, tls: Arc::new(tls), credential, trust })
     }
+}
+
+/// The kubeconfig, whose files are named from its own directory.
+async fn read_kubeconfig(path: &Path, limit: Duration) -> Result<Kubeconfig, String> {
+    let read = file::read(path, file::MAX_BYTES, limit).await;
+    let bytes = read.map_err(|error| format!("cannot read it: {error}"))?;
+    let text = String::from_utf8(bytes).map_err(|_| "is not text in UTF-8".to_owned())?;
+    let mut config = Kubeconfig::from_yaml(&text).map_err(|error| match error {
+        // The parser quotes the line, and a line of a kubeconfig can be a token.
+        kube::config::KubeconfigError::Parse(error) => format!("is not a kubeconfig{}", place(&error)),
+        other => one_line(&other.to_string(), 300),
+    })?;
+    if let Some(directory) = path.parent() {
+        make_absolute(&mut config, directory);
+    }
+    Ok(config)
+}
+
+/// As client-go does: a program without a slash is looked up in `PATH`.
+fn make_absolute(config: &mut Kubeconfig, directory: &Path) {
+    let join = |file: &mut Option<String>| {
+        let joined = file.as_deref().filter(|file| !file.is_empty()).map(|file| directory.join(file));
+        *file = joined.and_then(|path| path.to_str().map(str::to_owned));
+    };
+    for cluster in config.clusters.iter_mut().filter_map(|named| named.cluster.as_mut()) {
+        join(&mut cluster.certificate_authority);
+    }
+    for identity in config.auth_infos.iter_mut().filter_map(|named| named.auth_info.as_mut()) {
+        join(&mut identity.client_certificate);
+        join(&mut identity.client_key);
+        join(&mut identity.token_file);
+        let exec = identity.exec.as_mut().map(|exec| &mut exec.command);
+        exec.filter(|command| command.as_deref().is_some_and(|command| command.contains('/'))).map(join);
+    }
+}
+
+/// Puts a client certificate and its key that are in files into the identity: whoever makes TLS of it would
+/// wait for a FIFO.
+async fn take_in_certificate(identity: &mut AuthInfo, limit: Duration) -> Result<(), String> {
+    async fn data(what: &str, path: Option<String>, limit: Duration) -> Result<Option<String>, String> {
+        let Some(path) = path else { return Ok(None) };
+        let read = file::read(Path::new(&path), file::MAX_BYTES, limit).await;
+        let bytes = read.map_err(|error| format!("cannot read the {what} {path}: {error}"))?;
+        Ok(Some(STANDARD.encode(bytes)))
+    }
+    let certificate = identity.client_certificate.take();
+    if identity.client_certificate_data.is_none() {
+        identity.client_certificate_data = data("client certificate", certificate, limit).await?;
+    }
+    let key = identity.client_key.take();
+    if identity.client_key_data.is_none() {
+        identity.client_key_data = data("client key", key, limit).await?.map(Into::into);
+    }
+    Ok(())
 }
 
 fn place(error: &serde_saphyr::Error) -> String {
@@ -226,7 +278,7 @@ async fn proof(
     refuse_what_would_be_ignored(cluster, identity)?;
     let token = identity.token.take().filter(|token| !secrecy::ExposeSecret::expose_secret(token).is_empty());
     if let Some(path) = identity.token_file.take().filter(|path| !path.is_empty()) {
-        return Ok(Proof::TokenFile { path: path.into(), instead: token });
+        return Ok(Proof::token_file(path.into(), token));
     }
     if let Some(token) = token {
         return Ok(Proof::Token(token));
@@ -282,7 +334,7 @@ fn authority(cluster: &Cluster) -> Result<Authority, String> {
 
 impl Authority {
     /// The certificates, and how to name them.
-    fn read(&self, source: &Path) -> Result<(Roots, String), String> {
+    async fn read(&self, source: &Path, limit: Duration) -> Result<(Roots, String), String> {
         match self {
             Self::System => Ok((None, "the certificate authorities of this node".to_owned())),
             Self::Data(pem) => {
@@ -291,7 +343,8 @@ impl Authority {
             }
             Self::File(path) => {
                 let name = format!("the certificate authority {}", path.display());
-                let pem = std::fs::read(path).map_err(|error| format!("cannot read {name}: {error}"))?;
+                let read = file::read(path, file::MAX_BYTES, limit).await;
+                let pem = read.map_err(|error| format!("cannot read {name}: {error}"))?;
                 Ok((Some(certificates(&pem, &name)?), name))
             }
         }

@@ -1,8 +1,8 @@
 //! Who we are to the API server, and what to say when it does not believe us.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -13,6 +13,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::error::{ClusterError, Expiry};
+use super::file;
 
 /// The largest token that is read; a server refuses headers far below it.
 const MAX_TOKEN_BYTES: u64 = 64 << 10;
@@ -29,6 +30,8 @@ pub(super) enum Proof {
         path: PathBuf,
         /// The kubeconfig's own token, for when the file cannot be read.
         instead: Option<SecretString>,
+        /// The token that was read last, for a message.
+        last: Mutex<Option<SecretString>>,
     },
     /// A token that a program gave us.
     Exec { command: String, token: SecretString, expires: Option<DateTime<Utc>> },
@@ -36,6 +39,13 @@ pub(super) enum Proof {
     Password { user: String, password: SecretString },
     /// A client certificate, in a file of its own where it is not in the kubeconfig.
     Certificate(Option<PathBuf>),
+}
+
+impl Proof {
+    /// A token in a file.
+    pub(super) fn token_file(path: PathBuf, instead: Option<SecretString>) -> Self {
+        Self::TokenFile { path, instead, last: Mutex::default() }
+    }
 }
 
 /// A proof and the kubeconfig, or in-cluster directory, that it comes from.
@@ -46,17 +56,28 @@ pub(super) struct Credential {
 }
 
 impl Credential {
-    /// The value of the `Authorization` header, where the proof travels in one.
-    pub(super) fn authorization(&self) -> Result<Option<HeaderValue>, ClusterError> {
+    /// The value of the `Authorization` header, where the proof travels in one. A file is read within `limit`.
+    pub(super) async fn authorization(&self, limit: Duration) -> Result<Option<HeaderValue>, ClusterError> {
         let text = match &self.proof {
             Proof::Nothing | Proof::Certificate(_) => return Ok(None),
             Proof::Password { user, password } => {
                 let pair = format!("{user}:{}", password.expose_secret());
                 SecretString::from(format!("Basic {}", STANDARD.encode(pair)))
             }
-            Proof::Token(_) | Proof::TokenFile { .. } | Proof::Exec { .. } => {
-                let token = self.token()?.unwrap_or_default();
-                SecretString::from(format!("Bearer {}", token.expose_secret().trim()))
+            Proof::Token(token) | Proof::Exec { token, .. } => bearer(token),
+            Proof::TokenFile { path, instead, last } => {
+                let token = match (read_token(path, limit).await, instead) {
+                    (Ok(token), _) => token,
+                    (Err(_), Some(instead)) => instead.clone(),
+                    (Err(problem), None) => {
+                        return Err(ClusterError::Kubeconfig { path: path.clone(), problem });
+                    }
+                };
+                let header = bearer(&token);
+                if let Ok(mut last) = last.lock() {
+                    *last = Some(token);
+                }
+                header
             }
         };
         let mut value = HeaderValue::from_str(text.expose_secret())
@@ -65,17 +86,12 @@ impl Credential {
         Ok(Some(value))
     }
 
-    fn token(&self) -> Result<Option<SecretString>, ClusterError> {
+    /// The token that was sent last.
+    fn token(&self) -> Option<SecretString> {
         match &self.proof {
-            Proof::Token(token) | Proof::Exec { token, .. } => Ok(Some(token.clone())),
-            Proof::TokenFile { path, instead } => match read_token(path) {
-                Ok(token) => Ok(Some(token)),
-                Err(problem) => instead
-                    .clone()
-                    .map(Some)
-                    .ok_or_else(|| ClusterError::Kubeconfig { path: path.clone(), problem }),
-            },
-            Proof::Nothing | Proof::Password { .. } | Proof::Certificate(_) => Ok(None),
+            Proof::Token(token) | Proof::Exec { token, .. } => Some(token.clone()),
+            Proof::TokenFile { last, .. } => last.lock().ok()?.clone(),
+            Proof::Nothing | Proof::Password { .. } | Proof::Certificate(_) => None,
         }
     }
 
@@ -95,7 +111,7 @@ impl Credential {
     pub(super) fn refused(&self, server: &str, now: DateTime<Utc>) -> ClusterError {
         let expires = match &self.proof {
             Proof::Exec { expires: Some(expires), .. } => Some(*expires),
-            _ => self.token().ok().flatten().and_then(|token| end_of(token.expose_secret())),
+            _ => self.token().and_then(|token| end_of(token.expose_secret())),
         };
         ClusterError::Unauthorized {
             server: server.to_owned(),
@@ -118,12 +134,14 @@ impl Credential {
     }
 }
 
-fn read_token(path: &Path) -> Result<SecretString, String> {
-    let mut token = String::new();
-    let file = File::open(path).map_err(|error| format!("cannot read the token: {error}"))?;
-    file.take(MAX_TOKEN_BYTES)
-        .read_to_string(&mut token)
-        .map_err(|error| format!("cannot read the token: {error}"))?;
+fn bearer(token: &SecretString) -> SecretString {
+    SecretString::from(format!("Bearer {}", token.expose_secret().trim()))
+}
+
+async fn read_token(path: &Path, limit: Duration) -> Result<SecretString, String> {
+    let failed = |error: &dyn std::fmt::Display| format!("cannot read the token: {error}");
+    let bytes = file::read(path, MAX_TOKEN_BYTES, limit).await.map_err(|error| failed(&error))?;
+    let token = String::from_utf8(bytes).map_err(|_| failed(&"it is not text"))?;
     if token.trim().is_empty() { Err("holds no token".to_owned()) } else { Ok(token.into()) }
 }
 
@@ -217,7 +235,8 @@ mod tests {
     #[test]
     fn a_token_with_a_line_break_inside_is_no_header() {
         let credential = Credential { proof: Proof::Token("a\nb".to_owned().into()), source: "/k".into() };
-        let error = credential.authorization().unwrap_err();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let error = runtime.block_on(credential.authorization(Duration::from_secs(1))).unwrap_err();
         assert!(error.to_string().starts_with("/k: the credential has characters"), "{error}");
     }
 }

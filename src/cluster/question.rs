@@ -104,7 +104,7 @@ impl Session {
     }
 
     async fn attempt(&self, question: &Question) -> Result<Bytes, Failure> {
-        let request = self.request(question).map_err(Failure::Final)?;
+        let request = self.request(question).await.map_err(Failure::Final)?;
         let (connection, number, is_new) =
             self.connected().await.map_err(|broken| self.broken(broken, question))?;
         match connection.send(request, &self.access).await {
@@ -139,7 +139,7 @@ impl Session {
         }
     }
 
-    fn request(&self, question: &Question) -> Result<Request<Full<Bytes>>, ClusterError> {
+    async fn request(&self, question: &Question) -> Result<Request<Full<Bytes>>, ClusterError> {
         let request = question.request.clone().map_err(|problem| self.useless(question, &problem))?;
         let (mut parts, body) = request.into_parts();
         let path = parts.uri.path_and_query().map(ToString::to_string).unwrap_or_default();
@@ -149,7 +149,7 @@ impl Session {
         parts
             .headers
             .insert(USER_AGENT, HeaderValue::from_static(concat!("braid/", env!("CARGO_PKG_VERSION"))));
-        if let Some(authorization) = self.access.credential.authorization()? {
+        if let Some(authorization) = self.access.credential.authorization(self.connect_limit).await? {
             parts.headers.insert(AUTHORIZATION, authorization);
         }
         Ok(Request::from_parts(parts, Full::from(body)))

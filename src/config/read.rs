@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::keys::unknown_keys;
 use super::value::{decode, duration, path, positive, text, texts, wrong};
 use super::{
     CapabilityPolicy, CheckNetworks, Config, ConfigError, DEFAULT_CONF_DIR, MULTUS_CONF_DIR, PrimarySource,
-    ResultScope, StatusPolicy, ValidAttachment,
+    ResultScope, StatusPolicy, UnreadKey, ValidAttachment,
 };
-use crate::cni::keys;
+use crate::cni::keys::{self, KeyError};
 use crate::cni::netconf::{self, NetconfError, NetworkName};
 use crate::cni::version::Version;
 use crate::device::{DEVICE_INFO_DIR, KUBELET_SOCKET};
@@ -19,6 +20,41 @@ use crate::name::Namespace;
 use crate::policy::{Namespaces, Policy, PolicyError};
 
 type Object = Map<String, Value>;
+
+/// The name that `multusNamespace` has by default.
+const DEFAULT_MULTUS_NAMESPACE: &str = "kube-system";
+
+/// The keys of one configuration, and those whose values cannot be read.
+struct Keys<'o> {
+    object: &'o Object,
+    unread: Vec<UnreadKey>,
+}
+
+impl Keys<'_> {
+    /// The value of `key`, or `None` if it is missing or cannot be read.
+    fn read<T>(
+        &mut self,
+        key: &'static str,
+        how: impl FnOnce(&Object, &'static str) -> Result<Option<T>, ConfigError>,
+    ) -> Option<T> {
+        how(self.object, key).unwrap_or_else(|error| {
+            self.unread.push(UnreadKey { key, error: error.into() });
+            None
+        })
+    }
+
+    /// Replaces a default by the value of `key`.
+    fn set<T>(
+        &mut self,
+        default: &mut T,
+        key: &'static str,
+        how: impl FnOnce(&Object, &'static str) -> Result<Option<T>, ConfigError>,
+    ) {
+        if let Some(value) = self.read(key, how) {
+            *default = value;
+        }
+    }
+}
 
 impl Config {
     /// What holds where a configuration has nothing but the three keys that cannot be left out, or whose default
@@ -67,38 +103,49 @@ impl Config {
             prev_result: None,
             valid_attachments: None,
             warnings: Vec::new(),
+            unread: Vec::new(),
         }
     }
 
+    /// Reads every key. One that cannot be read counts as missing and is listed in `unread`.
+    ///
+    /// # Errors
+    /// [`ConfigError`] for the name or the version, which the runtime itself puts in.
     pub(super) fn read(object: &Object) -> Result<Self, ConfigError> {
         let version = netconf::read_version(object, Version::V0_1_0)?;
-        let mut config = Self::new(name(object)?, version, multus_namespace(object)?);
+        let mut keys = Keys { object, unread: Vec::new() };
+        let multus_namespace = match keys.read("multusNamespace", namespace) {
+            Some(namespace) => namespace,
+            None => parse_namespace("multusNamespace", DEFAULT_MULTUS_NAMESPACE)?,
+        };
+        let mut config = Self::new(name(object)?, version, multus_namespace);
         config.warnings = unknown_keys(object);
-        config.read_networks(object)?;
-        config.read_primary(object)?;
-        config.read_places(object)?;
-        config.read_tenancy(object)?;
-        config.read_limits(object)?;
-        config.read_behaviour(object)?;
-        config.read_cluster(object)?;
-        config.read_logs(object)?;
-        config.read_request(object)?;
+        config.read_networks(&mut keys);
+        config.read_primary(&mut keys);
+        config.read_places(&mut keys);
+        config.read_tenancy(&mut keys);
+        config.read_limits(&mut keys);
+        config.read_behaviour(&mut keys);
+        config.read_cluster(&mut keys);
+        config.read_logs(&mut keys);
+        config.read_request(&mut keys);
+        config.unread = keys.unread;
         Ok(config)
     }
 
     /// Networks of the node's own beside the primary.
-    fn read_networks(&mut self, object: &Object) -> Result<(), ConfigError> {
-        let names = texts(object, "defaultNetworks")?.unwrap_or_default();
-        self.default_networks =
-            names.iter().map(|name| source(name, "defaultNetworks")).collect::<Result<_, _>>()?;
-        self.auxiliary_chain = text(object, "auxiliaryCNIChainName")?.map(|name| name.parse()).transpose()?;
-        Ok(())
+    fn read_networks(&mut self, keys: &mut Keys<'_>) {
+        keys.set(&mut self.default_networks, "defaultNetworks", sources);
+        self.auxiliary_chain = keys.read("auxiliaryCNIChainName", network_name);
     }
 
-    fn read_primary(&mut self, object: &Object) -> Result<(), ConfigError> {
-        let mut delegates = decode::<Vec<Value>>(object, "delegates")?.unwrap_or_default();
-        if let Some(name) = text(object, "clusterNetwork")? {
-            self.primary = Some(source(&name, "clusterNetwork")?);
+    fn read_primary(&mut self, keys: &mut Keys<'_>) {
+        let mut delegates = keys.read("delegates", decode::<Vec<Value>>).unwrap_or_default();
+        let named = keys.read("clusterNetwork", |object, key| {
+            text(object, key)?.map(|name| source(&name, key)).transpose()
+        });
+        if named.is_some() {
+            self.primary = named;
             // Multus ignores `delegates` beside `clusterNetwork`; so do we, and say so.
             if !delegates.is_empty() {
                 let ignored = "\"delegates\" is ignored because \"clusterNetwork\" is set";
@@ -108,98 +155,95 @@ impl Config {
             self.primary = Some(PrimarySource::Inline(delegates.remove(0)));
             self.inline_networks = delegates;
         }
-        Ok(())
     }
 
-    fn read_places(&mut self, object: &Object) -> Result<(), ConfigError> {
-        set(&mut self.primary_conf_dir, path(object, "primaryConfDir")?);
-        set(&mut self.conf_dirs, path(object, "confDir")?.map(|dir| vec![dir]));
-        set(&mut self.state_dir, path(object, "cniDir")?);
-        self.bin_dir = path(object, "binDir")?;
-        set(&mut self.kubelet_socket, path(object, "kubeletSocket")?);
-        set(&mut self.device_info_dir, path(object, "deviceInfoDir")?);
-        self.readiness_file = path(object, "readinessindicatorfile")?;
-        Ok(())
+    fn read_places(&mut self, keys: &mut Keys<'_>) {
+        keys.set(&mut self.primary_conf_dir, "primaryConfDir", path);
+        let conf_dir = keys.read("confDir", path);
+        self.conf_dirs = conf_dir.map_or_else(|| self.conf_dirs.clone(), |dir| vec![dir]);
+        keys.set(&mut self.state_dir, "cniDir", path);
+        self.bin_dir = keys.read("binDir", path);
+        keys.set(&mut self.kubelet_socket, "kubeletSocket", path);
+        keys.set(&mut self.device_info_dir, "deviceInfoDir", path);
+        self.readiness_file = keys.read("readinessindicatorfile", path);
     }
 
-    fn read_tenancy(&mut self, object: &Object) -> Result<(), ConfigError> {
-        set(&mut self.namespace_isolation, decode(object, "namespaceIsolation")?);
-        set(&mut self.global_namespaces, texts(object, "globalNamespaces")?);
-        set(&mut self.system_namespaces, texts(object, "systemNamespaces")?);
-        set(&mut self.genie_annotation, decode(object, "genieAnnotation")?);
-        self.policy = read_policy(object, &self.system_namespaces, &self.multus_namespace);
+    fn read_tenancy(&mut self, keys: &mut Keys<'_>) {
+        keys.set(&mut self.namespace_isolation, "namespaceIsolation", decode);
+        keys.set(&mut self.global_namespaces, "globalNamespaces", texts);
+        keys.set(&mut self.system_namespaces, "systemNamespaces", texts);
+        keys.set(&mut self.genie_annotation, "genieAnnotation", decode);
+        self.policy = read_policy(keys.object, &self.system_namespaces, &self.multus_namespace);
         match &self.policy {
             Ok(policy) => self.warnings.extend(policy.iter().flat_map(|policy| policy.warnings.clone())),
             Err(problem) => self.warnings.push(problem.to_string()),
         }
-        Ok(())
     }
 
-    fn read_limits(&mut self, object: &Object) -> Result<(), ConfigError> {
-        set(&mut self.readiness_timeout, duration(object, "readinessTimeout")?);
-        set(&mut self.delegate_timeout, positive(object, "delegateTimeout")?);
-        set(&mut self.delete_give_up, duration(object, "deleteGiveUp")?);
-        set(&mut self.max_networks, decode(object, "maxNetworks")?);
-        Ok(())
+    fn read_limits(&mut self, keys: &mut Keys<'_>) {
+        keys.set(&mut self.readiness_timeout, "readinessTimeout", duration);
+        keys.set(&mut self.delegate_timeout, "delegateTimeout", positive);
+        keys.set(&mut self.delete_give_up, "deleteGiveUp", duration);
+        keys.set(&mut self.max_networks, "maxNetworks", decode);
     }
 
-    fn read_behaviour(&mut self, object: &Object) -> Result<(), ConfigError> {
-        set(&mut self.retry_delete, decode(object, "retryDeleteOnError")?);
-        set(&mut self.result_scope, decode(object, "resultScope")?);
-        set(&mut self.capability_policy, decode(object, "capabilityPolicy")?);
-        set(&mut self.check_networks, decode(object, "checkNetworks")?);
-        set(&mut self.keep_cluster_routes, decode(object, "keepClusterRoutes")?);
-        set(&mut self.pass_environment, decode(object, "passEnvironment")?);
-        set(&mut self.drain, decode(object, "drain")?);
-        Ok(())
+    fn read_behaviour(&mut self, keys: &mut Keys<'_>) {
+        keys.set(&mut self.retry_delete, "retryDeleteOnError", decode);
+        keys.set(&mut self.result_scope, "resultScope", decode);
+        keys.set(&mut self.capability_policy, "capabilityPolicy", decode);
+        keys.set(&mut self.check_networks, "checkNetworks", decode);
+        keys.set(&mut self.keep_cluster_routes, "keepClusterRoutes", decode);
+        keys.set(&mut self.pass_environment, "passEnvironment", decode);
+        keys.set(&mut self.drain, "drain", decode);
     }
 
-    fn read_cluster(&mut self, object: &Object) -> Result<(), ConfigError> {
-        self.kubeconfig = path(object, "kubeconfig")?;
-        set(&mut self.api_timeout, positive(object, "apiTimeout")?);
-        set(&mut self.status_policy, decode(object, "statusPolicy")?);
-        set(&mut self.definition_cache_max_age, duration(object, "definitionCacheMaxAge")?);
-        Ok(())
+    fn read_cluster(&mut self, keys: &mut Keys<'_>) {
+        self.kubeconfig = keys.read("kubeconfig", path);
+        keys.set(&mut self.api_timeout, "apiTimeout", positive);
+        keys.set(&mut self.status_policy, "statusPolicy", decode);
+        keys.set(&mut self.definition_cache_max_age, "definitionCacheMaxAge", duration);
     }
 
-    fn read_logs(&mut self, object: &Object) -> Result<(), ConfigError> {
-        set(&mut self.log.to_stderr, decode(object, "logToStderr")?);
-        match text(object, "logLevel")?.map(|level| level.parse::<Level>()) {
+    fn read_logs(&mut self, keys: &mut Keys<'_>) {
+        keys.set(&mut self.log.to_stderr, "logToStderr", decode);
+        match keys.read("logLevel", text).map(|level| level.parse::<Level>()) {
             Some(Err(unknown)) => self.warnings.push(unknown.to_string()),
-            level => set(&mut self.log.level, level.and_then(Result::ok)),
+            Some(Ok(level)) => self.log.level = level,
+            None => {}
         }
-        self.log.file = path(object, "logFile")?;
-        self.log.audit = path(object, "auditLog")?;
-        self.log.rotation = rotation(&decode(object, "logOptions")?.unwrap_or_default())?;
-        self.event_log = path(object, "eventLog")?;
-        self.metrics_file = path(object, "metricsFile")?;
-        Ok(())
+        self.log.file = keys.read("logFile", path);
+        self.log.audit = keys.read("auditLog", path);
+        keys.set(&mut self.log.rotation, "logOptions", rotation);
+        self.event_log = keys.read("eventLog", path);
+        self.metrics_file = keys.read("metricsFile", path);
     }
 
     /// What the runtime has put in for this one call.
-    fn read_request(&mut self, object: &Object) -> Result<(), ConfigError> {
-        set(&mut self.runtime_config, decode(object, "runtimeConfig")?);
-        self.declared_capabilities = decode(object, "capabilities")?;
-        self.prev_result = keys::get(object, "prevResult").cloned();
-        self.valid_attachments = valid_attachments(object)?;
-        Ok(())
+    fn read_request(&mut self, keys: &mut Keys<'_>) {
+        keys.set(&mut self.runtime_config, "runtimeConfig", decode);
+        self.declared_capabilities = keys.read("capabilities", decode);
+        self.prev_result = keys::get(keys.object, "prevResult").cloned();
+        self.valid_attachments = keys.read("cni.dev/valid-attachments", valid_attachments);
     }
 }
 
-/// Takes a value in place of the default where there is one.
-fn set<T>(default: &mut T, value: Option<T>) {
-    if let Some(value) = value {
-        *default = value;
-    }
+fn rotation(object: &Object, key: &'static str) -> Result<Option<Rotation>, ConfigError> {
+    let Some(options) = decode::<Object>(object, key)? else { return Ok(None) };
+    Ok(Some(Rotation {
+        max_size_mib: log_option(&options, "maxSize", "logOptions.maxSize")?,
+        max_age_days: log_option(&options, "maxAge", "logOptions.maxAge")?,
+        max_backups: log_option(&options, "maxBackups", "logOptions.maxBackups")?,
+        compress: log_option(&options, "compress", "logOptions.compress")?.unwrap_or(false),
+    }))
 }
 
-fn rotation(options: &Object) -> Result<Rotation, ConfigError> {
-    Ok(Rotation {
-        max_size_mib: decode(options, "maxSize")?,
-        max_age_days: decode(options, "maxAge")?,
-        max_backups: decode(options, "maxBackups")?,
-        compress: decode(options, "compress")?.unwrap_or(false),
-    })
+/// `path` is how an error names the key.
+fn log_option<T: DeserializeOwned>(
+    options: &Object,
+    key: &'static str,
+    path: &'static str,
+) -> Result<Option<T>, ConfigError> {
+    Ok(keys::decode(options, key).map_err(|error| KeyError { key: path, ..error })?)
 }
 
 fn name(object: &Object) -> Result<NetworkName, ConfigError> {
@@ -207,10 +251,12 @@ fn name(object: &Object) -> Result<NetworkName, ConfigError> {
     Ok(name.parse()?)
 }
 
-fn multus_namespace(object: &Object) -> Result<Namespace, ConfigError> {
-    const KEY: &str = "multusNamespace";
-    let name = text(object, KEY)?.unwrap_or_else(|| "kube-system".to_owned());
-    name.parse().map_err(|_| wrong(KEY, &name, "must be the name of a namespace"))
+fn namespace(object: &Object, key: &'static str) -> Result<Option<Namespace>, ConfigError> {
+    text(object, key)?.map(|name| parse_namespace(key, &name)).transpose()
+}
+
+fn parse_namespace(key: &'static str, name: &str) -> Result<Namespace, ConfigError> {
+    name.parse().map_err(|_| wrong(key, name, "must be the name of a namespace"))
 }
 
 /// The policy, none without the key. A policy that cannot be understood is no error yet: teardown, and pods
@@ -235,18 +281,31 @@ fn source(name: &str, key: &'static str) -> Result<PrimarySource, ConfigError> {
     }
 }
 
+fn network_name(object: &Object, key: &'static str) -> Result<Option<NetworkName>, ConfigError> {
+    const RULE: &str = "must be a network's name: 1 to 200 letters, digits, \"_\", \".\" or \"-\", the first a letter or digit";
+    let parse = |name: String| name.parse().map_err(|_| wrong(key, &name, RULE));
+    text(object, key)?.map(parse).transpose()
+}
+
+fn sources(object: &Object, key: &'static str) -> Result<Option<Vec<PrimarySource>>, ConfigError> {
+    let names = texts(object, key)?;
+    names.map(|names| names.iter().map(|name| source(name, key)).collect()).transpose()
+}
+
 /// GC's list. `null` is one without entries: Go writes it so, and CRI-O sends it for a network without pods.
-fn valid_attachments(object: &Object) -> Result<Option<Vec<ValidAttachment>>, ConfigError> {
-    const KEY: &str = "cni.dev/valid-attachments";
-    if object.get(KEY).is_some_and(Value::is_null) {
+fn valid_attachments(
+    object: &Object,
+    key: &'static str,
+) -> Result<Option<Vec<ValidAttachment>>, ConfigError> {
+    if object.get(key).is_some_and(Value::is_null) {
         return Ok(Some(Vec::new()));
     }
-    let Some(list) = decode::<Vec<Map<String, Value>>>(object, KEY)? else { return Ok(None) };
+    let Some(list) = decode::<Vec<Map<String, Value>>>(object, key)? else { return Ok(None) };
     let read = |entry: &Map<String, Value>| {
         let container =
-            text(entry, "containerID")?.ok_or_else(|| wrong(KEY, "", "needs a containerID in each entry"))?;
+            text(entry, "containerID")?.ok_or_else(|| wrong(key, "", "needs a containerID in each entry"))?;
         let interface =
-            text(entry, "ifname")?.ok_or_else(|| wrong(KEY, "", "needs an ifname in each entry"))?;
+            text(entry, "ifname")?.ok_or_else(|| wrong(key, "", "needs an ifname in each entry"))?;
         Ok(ValidAttachment { container, interface })
     };
     list.iter().map(read).collect::<Result<_, _>>().map(Some)

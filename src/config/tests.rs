@@ -1,3 +1,5 @@
+use std::path::Path;
+
 use super::value::parse_duration;
 use super::*;
 use serde_json::json;
@@ -65,10 +67,33 @@ fn wrong_values_name_their_key() {
         (json!({"resultScope": "some"}), "resultScope"),
         (json!({"cni.dev/valid-attachments": [{"containerID": "x"}]}), "valid-attachments"),
         (json!({"runtimeConfig": []}), "runtimeConfig"),
+        (json!({"auxiliaryCNIChainName": "not a name"}), "auxiliaryCNIChainName"),
+        (json!({"logOptions": {"maxSize": "big"}}), "logOptions.maxSize"),
     ];
     for (more, key) in table {
         let error = parse(more).unwrap_err().to_string();
         assert!(error.contains(key), "{error}");
+    }
+}
+
+#[test]
+fn teardown_takes_what_it_needs_of_an_invalid_configuration() {
+    let text = json!({
+        "name": "node", "cniDir": "/state", "statusPolicy": "sometimes", "deleteGiveUp": "soon", "confDir": "x",
+    });
+    let config = Config::parse_for_teardown(text.to_string().as_bytes()).unwrap();
+    assert_eq!(
+        (config.state_dir.as_path(), config.delete_give_up),
+        (Path::new("/state"), Duration::from_mins(15))
+    );
+    for key in ["statusPolicy", "deleteGiveUp", "confDir"] {
+        let warned = config.warnings.iter().filter(|warning| warning.contains(key));
+        assert_eq!(warned.count(), 1, "{key}");
+        assert!(config.require(&["cniDir", key]).unwrap_err().to_string().contains(key));
+    }
+    config.require(&["cniDir", "clusterNetwork"]).unwrap();
+    for needed in [r#"{"name": "n", "cniDir": "x"}"#, r#"{"name": "/"}"#, "{}", "[]"] {
+        assert!(Config::parse_for_teardown(needed.as_bytes()).is_err(), "{needed}");
     }
 }
 

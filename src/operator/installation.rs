@@ -108,6 +108,14 @@ impl Installation {
     pub(super) fn config(&self) -> Result<Config, ConfigError> {
         Config::parse(self.request.to_string().as_bytes())
     }
+
+    /// The same for what ends attachments or lists them, as DEL reads it.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub(super) fn config_for_teardown(&self) -> Result<Config, ConfigError> {
+        Config::parse_for_teardown(self.request.to_string().as_bytes())
+    }
 }
 
 /// The entry as libcni sends it: with the network's name, and its version.

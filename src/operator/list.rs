@@ -62,7 +62,7 @@ pub(super) struct Listing {
 
 impl List {
     pub(super) fn run(&self) -> Result<Listing, CommandError> {
-        let node = Node::find(&self.node)?;
+        let node = Node::find_for_teardown(&self.node)?;
         let records = Records::look(&node.ledger())?;
         let wanted = |record: &&Record| {
             let namespace = record.plan.pod.split('/').next();
@@ -153,7 +153,7 @@ pub(super) struct Shown {
 
 impl Show {
     pub(super) fn run(&self) -> Result<Shown, CommandError> {
-        let node = Node::find(&self.node)?;
+        let node = Node::find_for_teardown(&self.node)?;
         let found = Selected::of(&self.container, Records::look(&node.ledger())?)?;
         Ok(Shown {
             records: found.live.iter().map(Entry::of).collect(),

@@ -93,6 +93,18 @@ impl Node {
     /// # Errors
     /// [`NodeError`].
     pub(super) fn find(options: &NodeOptions) -> Result<Self, NodeError> {
+        Self::find_with(options, Installation::config)
+    }
+
+    /// Finds it for what ends attachments or lists them, which works with an invalid configuration too.
+    ///
+    /// # Errors
+    /// [`NodeError`].
+    pub(super) fn find_for_teardown(options: &NodeOptions) -> Result<Self, NodeError> {
+        Self::find_with(options, Installation::config_for_teardown)
+    }
+
+    fn find_with(options: &NodeOptions, read: Read) -> Result<Self, NodeError> {
         let runtime = runtime(&options.directories, Path::new("/"))?;
         let place = match &options.config {
             Some(file) => place_in(file)?,
@@ -101,7 +113,7 @@ impl Node {
                 first.ok_or_else(|| not_installed(&runtime.conf_dir))?
             }
         };
-        let config = config_of(&place)?;
+        let config = config_of(&place, read)?;
         Ok(Self { runtime, place, config })
     }
 
@@ -131,8 +143,11 @@ fn not_installed(directory: &Path) -> NodeError {
 /// # Errors
 /// [`NodeError`].
 pub(super) fn config_in(file: &Path) -> Result<Config, NodeError> {
-    config_of(&place_in(file)?)
+    config_of(&place_in(file)?, Installation::config)
 }
+
+/// How strictly a configuration is read.
+type Read = fn(&Installation) -> Result<Config, ConfigError>;
 
 /// Braid's place in `file`.
 ///
@@ -144,8 +159,8 @@ pub(super) fn place_in(file: &Path) -> Result<Installation, NodeError> {
     first.ok_or_else(|| NodeError::NotInFile(file.to_owned()))
 }
 
-fn config_of(place: &Installation) -> Result<Config, NodeError> {
-    place.config().map_err(|source| NodeError::Config { file: place.file.clone(), source: Box::new(source) })
+fn config_of(place: &Installation, read: Read) -> Result<Config, NodeError> {
+    read(place).map_err(|source| NodeError::Config { file: place.file.clone(), source: Box::new(source) })
 }
 
 /// The runtime of the node below `root`; what was said on the command line counts first.

@@ -151,7 +151,7 @@ impl Stale<'_> {
 
 impl Gc {
     pub(super) fn run(&self) -> Result<Mended, CommandError> {
-        let node = Node::find(&self.node)?;
+        let node = Node::find_for_teardown(&self.node)?;
         let records = Records::look(&node.ledger())?;
         let gone = |record: &&Record| Standing::of(record).is_ok_and(|standing| standing.is_stale());
         let mut stale: Vec<(Stale<'_>, String)> = records
@@ -172,7 +172,7 @@ impl Gc {
 
 impl Repair {
     pub(super) fn run(&self) -> Result<Mended, CommandError> {
-        let node = Node::find(&self.node)?;
+        let node = Node::find_for_teardown(&self.node)?;
         let records = Selected::of(&self.container, Records::look(&node.ledger())?)?;
         let (mut stale, mut beyond) = (Vec::new(), Vec::new());
         for record in &records.live {

@@ -134,7 +134,7 @@ impl Uninstall {
     fn state_dirs(&self, places: &[Installation]) -> Vec<PathBuf> {
         let mut directories: Vec<PathBuf> = places
             .iter()
-            .filter_map(|place| Some(below(&self.root, &place.config().ok()?.state_dir)))
+            .filter_map(|place| Some(below(&self.root, &place.config_for_teardown().ok()?.state_dir)))
             .collect();
         directories.dedup();
         directories

@@ -19,6 +19,10 @@ use crate::plan::{Attachment, Role};
 use crate::pod::{Pod, without_annotations};
 use crate::primary;
 
+/// The keys that say whether there is a primary, and which. Unread, they could hide one whose addresses a pod
+/// without a record still has.
+pub(super) const PRIMARY_KEYS: [&str; 2] = ["clusterNetwork", "delegates"];
+
 pub(super) fn del(session: &mut Session<'_>, sandbox: &Sandbox) -> Result<(), Error> {
     let about = |error: Error| match Pod::from_args(&sandbox.args) {
         Ok(pod) => error.about(format!("pod {pod}")),
@@ -247,6 +251,7 @@ fn unrecorded(
     recalled: Vec<Remembered>,
 ) -> Result<Vec<Remembered>, Error> {
     let mut found = recalled;
+    session.config.require(&PRIMARY_KEYS)?;
     if !session.config.is_delegating() {
         found.retain(|remembered| remembered.attachment.role == Role::Extra);
         return Ok(found);
@@ -275,7 +280,9 @@ fn recall(session: &Session<'_>, sandbox: &Sandbox, cache: &MultusCache) -> Vec<
 /// been attached through it.
 pub(super) fn current_primary(session: &Session<'_>, sandbox: &Sandbox) -> Result<Option<Attachment>, Error> {
     let config = session.config;
+    config.require(&PRIMARY_KEYS)?;
     let Some(source) = &config.primary else { return Ok(None) };
+    config.require(source.places())?;
     let mut definitions = session.definitions();
     let network = match primary::resolve(source, config, &mut definitions) {
         Ok(resolved) => resolved.network,

@@ -20,6 +20,7 @@ use crate::plan::Role;
 use crate::primary;
 
 pub(super) fn gc(session: &mut Session<'_>) -> Result<(), Error> {
+    session.config.require(&["cni.dev/valid-attachments"])?;
     let Some(valid) = session.config.valid_attachments.clone() else {
         let problem = "GC without \"cni.dev/valid-attachments\" would take every attachment for a stale one; nothing was done";
         return Err(Error::new(Code::CONFIG, problem));
@@ -211,7 +212,9 @@ fn unknown_attachments(session: &Session<'_>, unreadable: bool) -> Option<String
 
 fn primary_network(session: &Session<'_>) -> Result<Option<NetworkConfig>, Error> {
     let config = session.config;
+    config.require(&del::PRIMARY_KEYS)?;
     let Some(source) = &config.primary else { return Ok(None) };
+    config.require(source.places())?;
     match primary::resolve(source, config, &mut session.definitions()) {
         Ok(resolved) => Ok(Some(resolved.network)),
         Err(error) if error.is_transient() => Ok(None),

@@ -34,6 +34,11 @@
 //! | An annotation of hostile size, depth, encoding; keys given twice, NUL, lone surrogates, huge numbers | `recursion limit exceeded` | `request::a_hostile_annotation_is_refused_as_a_whole` |
 //! | A call that is not UTF-8 | `is not valid JSON` | `request::a_call_that_is_no_text_is_refused` |
 //! | Interface names with `/`, `%`, newline, leading dash, period at either end, reserved ones | `that does not begin with '-' or '.'` | `request::an_interface_name_is_no_path_no_option_and_no_pattern` |
+//! | An address of the node's subnet, of a service, of another bridge, on a shared network with its gateway on the node, by every key and both annotations, of trusted definitions and of the node's files | `no network that is granted holds it` | `address::an_address_that_is_not_granted_is_refused_on_every_path` |
+//! | The same where a careless owner grants it | `it overlaps an address or a route of the node` | `address::an_address_of_the_node_is_refused_whoever_grants_it` |
+//! | A granted address, and a second pod beside it | none: they are given | `address::a_granted_address_is_given_with_its_gateway_on_the_node` |
+//! | An address that an IPAMClaim brings | `which is in no network that the pod is granted` | `address::the_address_of_a_claim_is_held_against_the_grant` |
+//! | An address that is not granted, while the policy is only audited | none: it is logged | `address::audit_gives_the_address_and_writes_it_down` |
 //! | A policy with a slip of the pen | `did you mean \"allowedSubnets\"?` | `audit::an_unclear_policy_refuses_networks_and_nothing_else` |
 //! | Isolation while the policy is only audited | `is not shared with namespace team-a` | `audit::audit_mode_lets_pods_run_and_writes_down_what_it_would_refuse` |
 //! | Names with control characters, to forge lines of the audit log | none: they are escaped | `audit::every_decision_is_one_line` |
@@ -45,6 +50,7 @@
 //! | `LD_PRELOAD` and its like in the environment | none: they stay behind | `host::nothing_of_the_environment_reaches_a_tenants_plugin` |
 //! | Packets, raw frames and addresses of the other tenant | `cannot have address \"10.20.0.3/16\"` | `packets::packets_of_one_tenant_never_reach_the_other` |
 
+mod address;
 mod audit;
 mod definition;
 mod foreign;
@@ -124,12 +130,13 @@ pub(crate) fn policy() -> Value {
     json!({
         "allowedHostInterfaces": {"br-a*": ["team-a"], "br-b*": ["team-b"]},
         "allowedSubnets": {"10.20.0.0/16": ["team-a"], "10.21.0.0/16": ["team-b"]},
-        "sharedNodeNetworks": {"uplink": ["team-c"]},
+        "sharedNodeNetworks": {"uplink": ["team-c"]}, "serviceCIDRs": ["10.96.0.0/12", "fd00:10:96::/112"],
     })
 }
 
 /// The modules of the table, with their text.
-const MODULES: [(&str, &str); 7] = [
+const MODULES: [(&str, &str); 8] = [
+    ("address", include_str!("tenancy/address.rs")),
     ("audit", include_str!("tenancy/audit.rs")),
     ("definition", include_str!("tenancy/definition.rs")),
     ("foreign", include_str!("tenancy/foreign.rs")),

@@ -16,6 +16,7 @@ use crate::device::DeviceInfoStore;
 use crate::name::InterfaceName;
 use crate::netlink::Link;
 use crate::plan::{Attachment, Role};
+use crate::policy::grants;
 
 /// How one network failed.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +69,19 @@ pub enum AttachError {
         #[source]
         source: Box<ResultError>,
     },
+    /// The network gave an address that the pod has not been granted.
+    #[error(
+        "network \"{label}\" on {interface}: its claim (\"ipam-claim-reference\") gave {address}, which is in no network \
+         that the pod is granted: braid.io/allowed-ips, or policy.allowedSubnets, can have it"
+    )]
+    NotGranted {
+        /// The network.
+        label: String,
+        /// Its interface.
+        interface: InterfaceName,
+        /// The address.
+        address: ipnetwork::IpNetwork,
+    },
     /// What was asked for is not what is there.
     #[error(
         "network \"{label}\" on {interface}: {key} {asked} was asked for, and the network gave {got}; add \
@@ -96,7 +110,7 @@ impl AttachError {
                 Error { details: protocol.details, ..Error::new(protocol.code, self) }
             }
             Self::Result { .. } | Self::Vanished { .. } => Error::new(Code::DELEGATE, self),
-            Self::NotAsAsked { .. } => Error::new(Code::NOT_AS_ASKED, self),
+            Self::NotAsAsked { .. } | Self::NotGranted { .. } => Error::new(Code::NOT_AS_ASKED, self),
         }
     }
 }
@@ -303,7 +317,7 @@ pub fn keep_off(
 /// its link, or in its result where it has no link.
 ///
 /// # Errors
-/// [`AttachError::NotAsAsked`].
+/// [`AttachError::NotAsAsked`], [`AttachError::NotGranted`].
 pub fn verify(
     attachment: &Attachment,
     result: &AttachmentResult,
@@ -320,6 +334,14 @@ pub fn verify(
         attachment.asked_ips.iter().find(|asked| !given.iter().any(|given| given.ip() == **asked))
     {
         return not_as_asked("ips", missing.to_string(), given.iter().map(ToString::to_string).collect());
+    }
+    if let Some(networks) = &attachment.granted_networks {
+        let is_granted =
+            |address: ipnetwork::IpNetwork| networks.iter().any(|network| grants(*network, address));
+        if let Some(address) = given.iter().copied().find(|address| !is_granted(*address)) {
+            let (label, interface) = (attachment.label.clone(), attachment.interface.clone());
+            return Err(AttachError::NotGranted { label, interface, address });
+        }
     }
     let reported =
         result.sandbox_interfaces().find(|(_, reported)| reported.name == attachment.interface.as_str());
@@ -399,6 +421,7 @@ mod tests {
             runtime_config: Map::new(),
             args: "".into(),
             asked_ips: Vec::new(),
+            granted_networks: None,
             asked_mac: None,
             default_route: None,
             device: None,
@@ -476,6 +499,24 @@ mod tests {
         assert!(verified(&attachment, ips(&[]), None).unwrap_err().contains("the network gave none"));
         let error = verify(&attachment, &AttachmentResult::default(), None).unwrap_err();
         assert_eq!(error.to_protocol().code, Code::NOT_AS_ASKED);
+    }
+
+    #[test]
+    fn every_address_of_a_claim_must_be_granted() {
+        let mut attachment = attachment("1.0.0");
+        attachment.granted_networks =
+            Some(vec!["10.0.0.0/24".parse().unwrap(), "fd00::9/64".parse().unwrap()]);
+        let given = |list: &[&str]| {
+            let ips: Vec<_> = list.iter().map(|address| json!({"address": address})).collect();
+            verified(&attachment, json!({ "ips": ips }), None)
+        };
+        assert_eq!(given(&["10.0.0.5/24", "fd00::9/64"]), Ok(()));
+        assert_eq!(
+            given(&["10.0.0.5/24", "10.96.0.10/12"]).unwrap_err(),
+            "network \"team-a/blue\" on net1: its claim (\"ipam-claim-reference\") gave 10.96.0.10/12, which is in no \
+             network that the pod is granted: braid.io/allowed-ips, or policy.allowedSubnets, can have it"
+        );
+        assert!(given(&["10.0.0.5/23"]).is_err() && given(&["fd00::8/64"]).is_err());
     }
 
     #[test]

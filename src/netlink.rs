@@ -26,8 +26,8 @@ use connection::Connection;
 pub use error::{NetlinkError, Object, Operation, RouteLink};
 pub use inside::{Inside, InsideError};
 pub use link::Link;
-pub use route::DefaultRoute;
 use route::NextHop;
+pub use route::{DefaultRoute, Origin, Route, RouteKey};
 
 /// A route netlink socket, bound to the namespace in which it was opened.
 ///
@@ -102,6 +102,22 @@ impl Netlink {
     pub fn dead_ends(&mut self, family: Family) -> Result<Vec<DefaultRoute>, NetlinkError> {
         let routes = self.dump(route::all(family), Object::Routes(family))?;
         Ok(routes.into_iter().filter_map(|message| route::read_dead_end(message, family)).collect())
+    }
+
+    /// The routes of a family that `keep` takes, of every table, whatever they are there for: unicast ones, the
+    /// host's own addresses, and those that lead nowhere.
+    ///
+    /// # Errors
+    /// As [`Netlink::default_routes`].
+    pub fn routes(
+        &mut self,
+        family: Family,
+        keep: impl Fn(&RouteKey) -> bool,
+    ) -> Result<Vec<Route>, NetlinkError> {
+        let wanted = |reply: &Message| route::read_key(reply, family).is_some_and(|key| keep(&key));
+        let dumped = self.connection.dump_those(&route::all(family), &wanted);
+        let routes = dumped.map_err(|errno| fault(Operation::List, Object::Routes(family), errno))?;
+        Ok(routes.into_iter().filter_map(|reply| route::read(reply, family)).collect())
     }
 
     /// Deletes a route, all next hops of it; done also where it is gone already.

@@ -12,6 +12,7 @@ mod requirement;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use ipnetwork::IpNetwork;
 use serde_json::Value;
 
 pub use self::attachment::{Attachment, Device, Role};
@@ -90,6 +91,8 @@ pub struct SelectedNetwork {
     pub network: NetworkConfig,
     /// The device resource that the definition names; the device itself is in the selection by then.
     pub resource: Option<String>,
+    /// The networks that every address of the attachment must lie in; `None` if any may be given.
+    pub granted_networks: Option<Vec<IpNetwork>>,
 }
 
 /// The primary network of a delegating Braid.
@@ -185,7 +188,7 @@ fn selected_attachment(
     interface: InterfaceName,
     inputs: &Inputs<'_>,
 ) -> Result<Attachment, PlanError> {
-    let SelectedNetwork { selection, mut network, resource } = selected;
+    let SelectedNetwork { selection, mut network, resource, granted_networks } = selected;
     check_capabilities(&selection, resource.as_ref(), &network, inputs.config.capability_policy)?;
     add_cni_args(&selection, &mut network)?;
     let device = selection.device_id.clone().map(|id| Device { resource, id });
@@ -196,6 +199,7 @@ fn selected_attachment(
     Ok(Attachment {
         runtime_config: runtime_config(&selection, device.as_ref(), device_info_file.as_deref()),
         asked_ips: selection.ips.iter().map(|address| address.ip()).collect(),
+        granted_networks,
         asked_mac: selection.mac.map(|mac| mac.to_string()),
         default_route: selection.default_route,
         device,

@@ -8,7 +8,9 @@
 //! holds always. The node's administrator says more with the `policy` key; `policy.mode` decides whether
 //! that is enforced, or logged alone.
 
+mod address;
 mod fence;
+mod gateway;
 mod grant;
 mod plugins;
 mod refusal;
@@ -17,13 +19,17 @@ mod rules;
 mod scope;
 mod sharing;
 
+pub use address::{HostRoute, HostRouteKind, HostRoutes, overlap, routed_addresses};
 pub use fence::{FenceError, MAX_BYTES};
+pub use gateway::NodeGateway;
 pub use grant::{Grant, in_words};
-pub use refusal::Refusal;
-pub use request::{IPS_ANNOTATION, MACS_ANNOTATION, REQUESTS_ANNOTATION, Request};
+pub use refusal::{Refusal, Taken};
+pub use request::{IPS_ANNOTATION, MACS_ANNOTATION, REQUESTS_ANNOTATION, Request, grants};
 pub use rules::{KEYS, Mode, Policy, PolicyError, Vlans};
 pub use scope::{Namespaces, Scoped};
 pub use sharing::{ACCOUNTS_ANNOTATION, Account, NAMESPACES_ANNOTATION, View, names_accounts};
+
+use ipnetwork::IpNetwork;
 
 use crate::cni::netconf::NetworkName;
 use crate::config::Config;
@@ -53,6 +59,8 @@ pub struct Case<'a> {
     pub selection: &'a Selection,
     /// The definition.
     pub definition: &'a Definition,
+    /// What of the host's routes overlaps [`routed_addresses`]; looked at only if there are any.
+    pub host: HostRoutes<'a>,
 }
 
 impl Case<'_> {
@@ -70,6 +78,9 @@ pub struct Verdict {
     pub would_refuse: Vec<Refusal>,
     /// Why the pod gets it: what each rule that had a say has said; empty where it does not.
     pub granted_by: Vec<Grant>,
+    /// The networks that every address of the attachment must lie in, where the policy limits what the pod gets
+    /// without naming it.
+    pub granted_networks: Option<Vec<IpNetwork>>,
 }
 
 impl Verdict {
@@ -97,7 +108,13 @@ pub fn judge(case: &Case<'_>) -> Verdict {
         Err(refusal) => return Verdict::refused(refusal),
     };
     let Some(policy) = policy else { return Verdict { granted_by, ..Verdict::default() } };
-    weigh(policy, check_node(case, policy), granted_by)
+    let (addresses, networks) = match address::check(case, policy) {
+        Ok(granted) => (Ok(granted.grant), granted.networks),
+        Err(refusal) => (Err(refusal), None),
+    };
+    let verdict = weigh(policy, check_node(case, policy).into_iter().chain([addresses]), granted_by);
+    let is_bound = policy.is_enforced() && verdict.refusal.is_none();
+    Verdict { granted_networks: networks.filter(|_| is_bound), ..verdict }
 }
 
 /// What the node's policy says of a definition by itself, before any pod asks for it: what its own namespace's
@@ -116,7 +133,7 @@ pub fn judge_definition(
     let view = View { config, namespace, path: Path::Networks };
     let selection = Selection::new(namespace.clone(), name.clone(), 0);
     let account = Account::Unknown(String::new());
-    let case = Case { view, account: &account, selection: &selection, definition };
+    let case = Case { view, account: &account, selection: &selection, definition, host: Ok(&[]) };
     weigh(policy, [check_node_network(&case, policy), check_fence(&case, policy)], Vec::new())
 }
 
@@ -136,7 +153,7 @@ fn weigh(
     if policy.is_enforced() && !broken.is_empty() {
         return Verdict::refused(broken.remove(0));
     }
-    Verdict { refusal: None, would_refuse: broken, granted_by }
+    Verdict { would_refuse: broken, granted_by, ..Verdict::default() }
 }
 
 /// What can be said of a selection before anything is looked up: a policy's word on the primary must not tell

@@ -4,6 +4,7 @@
 mod admission;
 mod devices;
 mod genie;
+mod host;
 
 use std::collections::{BTreeMap, BTreeSet};
 

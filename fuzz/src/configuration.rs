@@ -73,7 +73,8 @@ fn check_policy(config: &Config) {
     let selection = Selection::new(namespace.clone(), "x".parse().unwrap(), 0);
     let view = View { config, namespace: &namespace, path: policy::Path::Networks };
     let account = Account::Unknown(String::new());
-    let case = Case { view, account: &account, selection: &selection, definition: &definition };
+    let case =
+        Case { view, account: &account, selection: &selection, definition: &definition, host: Ok(&[]) };
     let verdict = policy::judge(&case);
     let must_refuse = match &config.policy {
         Ok(None) => false,

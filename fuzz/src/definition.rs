@@ -92,7 +92,13 @@ fn check_fence(network: NetworkConfig, bytes: usize) {
     let account = Account::Unknown(String::new());
     let judge = |config| {
         let view = View { config, namespace: &namespace, path: policy::Path::Networks };
-        policy::judge(&Case { view, account: &account, selection: &selection, definition: &definition })
+        policy::judge(&Case {
+            view,
+            account: &account,
+            selection: &selection,
+            definition: &definition,
+            host: Ok(&[]),
+        })
     };
     let (verdict, audited) = (judge(enforcing), judge(auditing));
     assert_eq!((&audited.refusal, audited.would_refuse.first()), (&None, verdict.refusal.as_ref()));

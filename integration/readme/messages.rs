@@ -191,6 +191,16 @@ fn messages_of_the_policy() {
         "braid.io/allowed-requests": "ips, cni-args, deviceID", "braid.io/allowed-ips": "10.20.0.0/24, 10.96.0.0/12",
     });
     cluster.publish("team-a", "lan", words, Some(lan));
+    let shared = json!({"braid.io/allowed-namespaces": "*", "braid.io/allowed-ips": "10.96.0.0/16"});
+    let gateway = json!({"name": "shared", "type": "bridge", "bridge": "br-s", "isGateway": true});
+    cluster.publish("kube-system", "shared", shared, Some(gateway));
+    let open = json!({"braid.io/allowed-namespaces": "*"});
+    cluster.publish("kube-system", "storage", open, Some(json!({"name": "storage", "type": "blue"})));
+    let of_system = |name: &str, more: Value| {
+        let mut element = json!({"name": name, "namespace": "kube-system"});
+        element.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap());
+        json!([element]).to_string()
+    };
     let narrow = json!({"braid.io/allowed-service-accounts": "builder"});
     cluster.publish("team-a", "narrow", narrow, Some(json!({"type": "blue"})));
     cluster.node.write("braid.d/10-trunk.conf", r#"{"name": "trunk", "type": "blue"}"#);
@@ -220,6 +230,9 @@ fn messages_of_the_policy() {
         asked("lan@data0"),
         asked(r#"[{"name": "lan", "ips": ["10.20.9.9/24"]}]"#),
         asked(r#"[{"name": "lan", "ips": ["10.96.0.1/24"]}]"#),
+        asked(&of_system("shared", json!({"ips": ["10.96.0.10/16"]}))),
+        asked(&of_system("storage", json!({"ips": ["192.0.2.20/26"]}))),
+        asked(&of_system("storage", json!({"ipam-claim-reference": "vm1"}))),
         asked(r#"[{"name": "lan", "cni-args": {"promisc": true}}]"#),
         asked(r#"[{"name": "lan", "deviceID": "0000:04:00.5"}]"#),
         asked("narrow"),

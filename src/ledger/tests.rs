@@ -58,6 +58,7 @@ fn attachment(name: &str, interface: &str) -> Attachment {
         runtime_config: json!({"ips": ["10.0.0.5/24"]}).as_object().cloned().unwrap(),
         args: "IgnoreUnknown=1".into(),
         asked_ips: vec!["10.0.0.5".parse().unwrap()],
+        granted_networks: None,
         asked_mac: Some("02:00:00:00:00:01".to_owned()),
         default_route: Some(vec!["fd00::1".parse().unwrap()]),
         device: None,

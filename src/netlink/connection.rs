@@ -78,18 +78,27 @@ impl Connection {
 
     /// Asks for a change and waits until it is made. `flags` are the request's own, `NLM_F_CREATE` say.
     pub(super) fn act(&mut self, request: Message, flags: u16) -> io::Result<()> {
-        self.exchange(request, flags | NLM_F_ACK).map(drop)
+        self.exchange(request, flags | NLM_F_ACK, &|_| false).map(drop)
     }
 
     /// Asks for one object.
     pub(super) fn get(&mut self, request: Message) -> io::Result<Vec<Message>> {
-        self.exchange(request, NLM_F_ACK).map(|answer| answer.messages)
+        self.exchange(request, NLM_F_ACK, &|_| true).map(|answer| answer.messages)
     }
 
     /// Asks for all objects of a kind, again as long as they change meanwhile.
     pub(super) fn dump(&mut self, request: &Message) -> io::Result<Vec<Message>> {
+        self.dump_those(request, &|_| true)
+    }
+
+    /// As [`Connection::dump`], and keeps only what `keep` takes: of a long table, few entries.
+    pub(super) fn dump_those(
+        &mut self,
+        request: &Message,
+        keep: &dyn Fn(&Message) -> bool,
+    ) -> io::Result<Vec<Message>> {
         for _ in 0..DUMP_ATTEMPTS {
-            let answer = self.exchange(request.clone(), NLM_F_DUMP)?;
+            let answer = self.exchange(request.clone(), NLM_F_DUMP, keep)?;
             if !answer.interrupted {
                 return Ok(answer.messages);
             }
@@ -97,12 +106,17 @@ impl Connection {
         Err(Errno::EINTR.into())
     }
 
-    fn exchange(&mut self, request: Message, flags: u16) -> io::Result<Answer> {
+    fn exchange(
+        &mut self,
+        request: Message,
+        flags: u16,
+        keep: &dyn Fn(&Message) -> bool,
+    ) -> io::Result<Answer> {
         refuse_to_stall()?;
         self.send(request, flags)?;
         let (replies, sequence) = (&mut self.replies, self.sequence);
-        let answer =
-            self.runtime.block_on(async { tokio::time::timeout(LIMIT, collect(replies, sequence)).await });
+        let collected = collect(replies, sequence, keep);
+        let answer = self.runtime.block_on(async { tokio::time::timeout(LIMIT, collected).await });
         answer.unwrap_or_else(|_| {
             Err(io::Error::new(io::ErrorKind::TimedOut, "the kernel gave no answer in 10 s"))
         })
@@ -125,7 +139,11 @@ impl fmt::Debug for Connection {
 
 /// Everything up to the end of the answer. What answers an earlier request, one that was waited
 /// for in vain, is passed over.
-async fn collect(replies: &mut Replies, sequence: u32) -> io::Result<Answer> {
+async fn collect(
+    replies: &mut Replies,
+    sequence: u32,
+    keep: &dyn Fn(&Message) -> bool,
+) -> io::Result<Answer> {
     let mut answer = Answer::default();
     while let Some((message, source)) = poll_fn(|cx| replies(cx)).await {
         let ours = message.header.sequence_number == sequence;
@@ -136,7 +154,7 @@ async fn collect(replies: &mut Replies, sequence: u32) -> io::Result<Answer> {
             payload => {
                 answer.interrupted |= message.header.flags & NLM_F_DUMP_INTR != 0;
                 match payload {
-                    NetlinkPayload::InnerMessage(inner) => answer.messages.push(inner),
+                    NetlinkPayload::InnerMessage(inner) if keep(&inner) => answer.messages.push(inner),
                     NetlinkPayload::Error(error) => return outcome(error.raw_code(), answer),
                     NetlinkPayload::Done(done) => return outcome(done.code, answer),
                     _ => {}

@@ -28,6 +28,40 @@ pub struct DefaultRoute {
     message: RouteMessage,
 }
 
+/// A route of any destination, as it was listed.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Route {
+    /// What tells it from others.
+    pub key: RouteKey,
+    /// Numbers of the links that it leaves through.
+    pub links: Vec<u32>,
+    message: RouteMessage,
+}
+
+/// Where a route leads, and who has made it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct RouteKey {
+    /// Its destination; of a default route 0.0.0.0/0 or ::/0.
+    pub destination: IpNetwork,
+    /// Whether it is in the main table.
+    pub is_main: bool,
+    /// Who has made it.
+    pub origin: Origin,
+}
+
+/// Who has made a route.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Origin {
+    /// The kernel, for an address of the host itself (table local).
+    Address,
+    /// The kernel, for the subnet of an address.
+    Connected,
+    /// A router advertisement.
+    Router,
+    /// Anything else.
+    Configured,
+}
+
 /// One way out.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) struct NextHop {
@@ -76,6 +110,36 @@ pub(super) fn read_dead_end(reply: Message, family: Family) -> Option<DefaultRou
         }
         _ => None,
     }
+}
+
+/// What a reply about a route says first; `None` for cached ones and those of broadcast, anycast and multicast.
+pub(super) fn read_key(reply: &Message, family: Family) -> Option<RouteKey> {
+    use RouteType::{Anycast, Broadcast, Local, Multicast};
+    let Message::NewRoute(message) = reply else { return None };
+    let header = &message.header;
+    let is_other = matches!(header.kind, Anycast | Broadcast | Multicast)
+        || header.flags.contains(RouteFlags::Cloned)
+        || header.address_family != address_family(family);
+    if is_other {
+        return None;
+    }
+    let origin = match header.protocol {
+        _ if header.kind == Local => Origin::Address,
+        RouteProtocol::Kernel => Origin::Connected,
+        RouteProtocol::Ra => Origin::Router,
+        _ => Origin::Configured,
+    };
+    let anywhere = || family.default_destination().parse().ok();
+    let destination = destination(message).or_else(anywhere)?;
+    Some(RouteKey { destination, is_main: table(message) == u32::from(RouteHeader::RT_TABLE_MAIN), origin })
+}
+
+/// The route in a reply.
+pub(super) fn read(reply: Message, family: Family) -> Option<Route> {
+    let key = read_key(&reply, family)?;
+    let Message::NewRoute(message) = reply else { return None };
+    let links = next_hops(&message).into_iter().filter_map(|hop| hop.link_index).collect();
+    Some(Route { key, links, message })
 }
 
 /// The family counts too: a kernel without IPv6 answers a request for it with all families.

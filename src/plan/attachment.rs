@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -37,6 +38,9 @@ pub struct Attachment {
     pub args: CniArgs,
     /// Addresses that the result must show.
     pub asked_ips: Vec<IpAddr>,
+    /// The networks that every address of the result must lie in; `None` if any may be given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub granted_networks: Option<Vec<IpNetwork>>,
     /// The MAC that the result must show.
     pub asked_mac: Option<String>,
     /// Where this attachment gets the default route: the gateways asked for, none meaning its own.
@@ -75,6 +79,7 @@ impl Attachment {
             runtime_config: Map::new(),
             args,
             asked_ips: Vec::new(),
+            granted_networks: None,
             asked_mac: None,
             default_route: None,
             device: None,

@@ -9,7 +9,7 @@ use ipnetwork::IpNetwork;
 use serde_json::{Map, Value};
 
 use super::plugins::{Position, Table, is_delegating};
-use super::request::{self, Request};
+use super::request;
 use super::rules::{Policy, Vlans};
 use super::{Case, Refusal};
 use crate::cni::keys;
@@ -151,10 +151,10 @@ pub enum FenceError {
     },
 }
 
-/// Holds a tenant's definition, and the addresses and arguments that a pod asks of it, against the fence.
+/// Holds a tenant's definition, and the arguments that a pod hands it, against the fence.
 ///
 /// # Errors
-/// [`Refusal::Definition`], [`Refusal::Device`], [`Refusal::Arguments`], [`Refusal::Address`].
+/// [`Refusal::Definition`], [`Refusal::Device`], [`Refusal::Arguments`].
 pub(super) fn check(case: &Case<'_>, policy: &Policy) -> Result<(), Refusal> {
     let owner = &case.selection.namespace;
     let fence = Fence { policy, owner };
@@ -167,18 +167,7 @@ pub(super) fn check(case: &Case<'_>, policy: &Policy) -> Result<(), Refusal> {
     let arguments = case.selection.cni_args.iter().flatten();
     fence
         .check_arguments(case.definition, arguments)
-        .map_err(|problem| Refusal::Arguments { network: case.network(), problem })?;
-    let values = request::values_of(Request::Ips, case.selection);
-    let allowed = |value: &String| {
-        request::network_of(value).is_some_and(|network| policy.allows_subnet(owner, network))
-    };
-    match values.iter().find(|value| !allowed(value)) {
-        Some(value) => {
-            let (owner, value) = (owner.clone(), Quoted::text(value));
-            Err(Refusal::Address { network: case.network(), owner, value })
-        }
-        None => Ok(()),
-    }
+        .map_err(|problem| Refusal::Arguments { network: case.network(), problem })
 }
 
 /// The fence for the definitions of one namespace.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::request::IPS_ANNOTATION;
 use super::sharing::{ACCOUNTS_ANNOTATION, NAMESPACES_ANNOTATION};
 use crate::name::Namespace;
 
@@ -28,6 +29,10 @@ pub enum Grant {
     Trusted(Namespace),
     /// The definition stays inside the fence of tenants' definitions.
     Fenced,
+    /// Its owner grants the addresses that the pod asks for.
+    OwnersAddresses,
+    /// The policy grants the addresses that the pod asks for to networks of this namespace.
+    Subnets(Namespace),
     /// The networks of the node are for every pod: there is no policy.
     NoPolicy,
 }
@@ -45,6 +50,8 @@ impl fmt::Display for Grant {
             Self::SharedNodeNetwork => f.write_str("policy.sharedNodeNetworks"),
             Self::Trusted(namespace) => write!(f, "{namespace} is in policy.trustedNamespaces"),
             Self::Fenced => f.write_str("inside the fence of tenants' definitions"),
+            Self::OwnersAddresses => write!(f, "addresses in {IPS_ANNOTATION}"),
+            Self::Subnets(namespace) => write!(f, "addresses in policy.allowedSubnets of {namespace}"),
             Self::NoPolicy => f.write_str("no policy"),
         }
     }

@@ -1,7 +1,9 @@
 //! Why a pod may not have what it asks for: the rule, the object, and who can change it.
 
+use std::fmt;
+
 use super::fence::FenceError;
-use super::request::Request;
+use super::request::{IPS_ANNOTATION, Request};
 use super::rules::PolicyError;
 use super::sharing::{ACCOUNTS_ANNOTATION, NAMESPACES_ANNOTATION};
 use crate::device::RESOURCE_ANNOTATION;
@@ -83,6 +85,59 @@ pub enum Refusal {
         /// The address, as it was written.
         value: Quoted,
     },
+    /// An address that neither the owner nor the administrator has granted.
+    #[error(
+        "network \"{network}\" cannot have address {value}: no network that is granted holds it with its prefix: {}",
+        who_grants(owner, *has_say)
+    )]
+    Ungranted {
+        /// `namespace/name`.
+        network: String,
+        /// The definition's namespace.
+        owner: Namespace,
+        /// The address, as it was written.
+        value: Quoted,
+        /// Whether the owner's word counts.
+        has_say: bool,
+    },
+    /// An address that is the node's, or a service's.
+    #[error(
+        "network \"{network}\" cannot have address {value}: the network's gateway is on the node, and {by}: the pod \
+         can ask for another"
+    )]
+    AddressTaken {
+        /// `namespace/name`.
+        network: String,
+        /// The address, as it was written.
+        value: Quoted,
+        /// Whose it is.
+        by: Taken,
+    },
+    /// The routes of the node cannot be read, so that it is not known whose an address is.
+    #[error(
+        "network \"{network}\" has its gateway on the node, and the node's routes cannot be read, which must not lead \
+         to the addresses asked for: {problem}"
+    )]
+    HostRoutes {
+        /// `namespace/name`.
+        network: String,
+        /// What the kernel says.
+        problem: String,
+    },
+    /// A claim of addresses, where none are granted.
+    #[error(
+        "network \"{network}\" takes no \"ipam-claim-reference\" from pods: no addresses are granted that the \
+         claim's could lie in: {}",
+        who_grants(owner, *has_say)
+    )]
+    Claim {
+        /// `namespace/name`.
+        network: String,
+        /// The definition's namespace.
+        owner: Namespace,
+        /// Whether the owner's word counts.
+        has_say: bool,
+    },
     /// The pod must not choose this primary.
     #[error(
         "network \"{network}\" may not be the primary of pods of namespace {namespace}: the node's administrator \
@@ -139,6 +194,27 @@ pub enum Refusal {
     Unclear(#[from] PolicyError),
 }
 
+/// Whose an address is that a pod asks for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Taken {
+    /// An address or a route of the node.
+    Node,
+    /// The network's gateway, or another address of the node itself.
+    Gateway,
+    /// Services or other destinations of the cluster.
+    Services,
+}
+
+impl fmt::Display for Taken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Node => "it overlaps an address or a route of the node",
+            Self::Gateway => "it is that gateway's, or another address of the node itself",
+            Self::Services => "it overlaps the cluster's own (policy.serviceCIDRs, keepClusterRoutes)",
+        })
+    }
+}
+
 impl Refusal {
     /// The rule's name, for the audit log.
     pub fn rule(&self) -> &'static str {
@@ -146,7 +222,13 @@ impl Refusal {
             Self::OtherNamespace { .. } => "namespace",
             Self::OtherAccount { .. } | Self::UnknownAccount { .. } => "service-account",
             Self::Request { .. } => "request",
-            Self::Value { .. } | Self::Address { .. } | Self::Device { .. } => "value",
+            Self::Value { .. }
+            | Self::Address { .. }
+            | Self::Ungranted { .. }
+            | Self::AddressTaken { .. }
+            | Self::HostRoutes { .. }
+            | Self::Claim { .. }
+            | Self::Device { .. } => "value",
             Self::Primary { .. } => "primary-override",
             Self::NodeNetwork { .. } => "node-network",
             Self::Definition { .. } | Self::Arguments { .. } => "definition",
@@ -166,5 +248,16 @@ fn who_allows(request: Request, is_owners_word: bool) -> &'static str {
         "its owner can add it to braid.io/allowed-requests"
     } else {
         "its owner can add it to braid.io/allowed-requests, or the node's administrator to policy.allowedRequests"
+    }
+}
+
+/// Who can grant an address of a network whose definition is in `owner`.
+fn who_grants(owner: &Namespace, has_say: bool) -> String {
+    let administrator =
+        format!("the node's administrator can add one to policy.allowedSubnets for namespace {owner}");
+    if has_say {
+        format!("its owner can add one to {IPS_ANNOTATION}, or {administrator}")
+    } else {
+        administrator
     }
 }

@@ -105,7 +105,7 @@ impl fmt::Display for Request {
 }
 
 /// Everything that a selection asks for, `cni-args` looked into.
-fn asked(selection: &Selection) -> Vec<Request> {
+pub(super) fn asked(selection: &Selection) -> Vec<Request> {
     let outright = |request: &Request| match request {
         Request::Interface => selection.interface.is_some(),
         Request::Ips => !selection.ips.is_empty(),
@@ -223,11 +223,22 @@ pub(super) fn values_of(request: Request, selection: &Selection) -> Vec<String> 
     values
 }
 
-/// Whether `value`, an address with or without a prefix length, is in the network `word`.
+/// Whether the network `word` grants `value`, an address with or without a prefix length.
 fn is_allowed_ip(word: &str, value: &str) -> bool {
-    let address: Result<RequestedAddress, _> = value.parse();
-    let network: Result<IpNetwork, _> = word.parse();
-    matches!((address, network), (Ok(address), Ok(network)) if network.contains(address.ip()))
+    network_of(value).is_some_and(|address| grants_address(word, address))
+}
+
+/// Whether a word of [`IPS_ANNOTATION`] grants an address, with a prefix no shorter than its own: a network all its
+/// addresses, and `10.0.0.9/24` that one alone. A bridge with a gateway takes the whole subnet of a pod's address.
+pub(super) fn grants_address(word: &str, address: IpNetwork) -> bool {
+    word.parse().is_ok_and(|granted| grants(granted, address))
+}
+
+/// Whether `granted` holds the address with its prefix: a network all its addresses, one with host bits that one alone.
+pub fn grants(granted: IpNetwork, address: IpNetwork) -> bool {
+    let is_network = granted.ip() == granted.network();
+    let has_address = if is_network { granted.contains(address.ip()) } else { granted.ip() == address.ip() };
+    has_address && granted.prefix() <= address.prefix()
 }
 
 /// Whether `value` starts with the bytes of `word`.
@@ -296,9 +307,19 @@ mod tests {
     #[test]
     fn addresses_and_macs_are_held_against_the_owners_words() {
         let ips = [
-            ("10.0.0.0/24", "10.0.0.9/16", true),
+            ("10.0.0.0/24", "10.0.0.9/24", true),
+            ("10.0.0.0/24", "10.0.0.9/26", true),
+            ("10.0.0.0/24", "10.0.0.9", true),
+            ("10.0.0.0/24", "10.0.0.9/23", false),
+            ("10.0.0.0/24", "10.0.0.9/0", false),
             ("10.0.0.0/24", "10.0.1.9", false),
-            ("10.0.0.9", "10.0.0.9/24", true),
+            ("10.0.0.9", "10.0.0.9", true),
+            ("10.0.0.9", "10.0.0.9/24", false),
+            ("10.0.0.9/24", "10.0.0.9/24", true),
+            ("10.0.0.9/24", "10.0.0.9", true),
+            ("10.0.0.9/24", "10.0.0.9/23", false),
+            ("10.0.0.9/24", "10.0.0.8/24", false),
+            ("2001:db8::/32", "2001:db8::20/3", false),
             ("fd00::/64", "fd00::9/64", true),
             ("10.0.0.0/24", "fd00::9", false),
             ("0.0.0.0/0", "::ffff:10.0.0.9", false),

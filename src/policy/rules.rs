@@ -23,7 +23,7 @@ use crate::definition::Standing;
 use crate::name::{DefinitionName, Namespace};
 
 /// The keys of a policy.
-pub const KEYS: [&str; 9] = [
+pub const KEYS: [&str; 10] = [
     "mode",
     "trustedNamespaces",
     "allowedRequests",
@@ -31,6 +31,7 @@ pub const KEYS: [&str; 9] = [
     "allowedHostInterfaces",
     "allowedSubnets",
     "allowedVlans",
+    "serviceCIDRs",
     "primaryOverride",
     "sharedNodeNetworks",
 ];
@@ -81,6 +82,7 @@ pub struct Policy {
     host_interfaces: Scoped<Pattern>,
     subnets: Scoped<IpNetwork>,
     vlans: Scoped<Vlans>,
+    service_cidrs: Vec<IpNetwork>,
     primaries: Vec<PrimaryOverride>,
     node_networks: BTreeMap<String, Namespaces>,
     /// What the administrator should know.
@@ -143,6 +145,7 @@ impl Policy {
             host_interfaces: scoped(object, "allowedHostInterfaces", |text| Pattern::new(text).ok())?,
             subnets: scoped(object, "allowedSubnets", |text| text.parse().ok())?,
             vlans: scoped(object, "allowedVlans", |text| text.parse().ok())?,
+            service_cidrs: service_cidrs(object)?,
             primaries: primaries(object)?,
             node_networks: node_networks(object)?,
         })
@@ -180,6 +183,17 @@ impl Policy {
                 && subnet.contains(network.broadcast())
                 && subnet.prefix() <= network.prefix()
         })
+    }
+
+    /// What networks of definitions in `namespace` may have addresses of.
+    pub fn subnets_of<'s>(&'s self, namespace: &'s Namespace) -> impl Iterator<Item = IpNetwork> + 's {
+        let subnets = self.subnets.of(namespace);
+        subnets.filter_map(|subnet| IpNetwork::new(subnet.network(), subnet.prefix()).ok())
+    }
+
+    /// The addresses of the cluster's services, which no network with a gateway on the node gives to a pod.
+    pub fn service_cidrs(&self) -> &[IpNetwork] {
+        &self.service_cidrs
     }
 
     /// Whether networks of definitions in `namespace` may be on all of these VLANs.
@@ -302,6 +316,13 @@ fn scoped<T>(
         _ => "must be a list of patterns, or an object of them with the namespaces of each",
     };
     entries.map(Scoped::new).ok_or_else(|| wrong(key, value, rule))
+}
+
+fn service_cidrs(object: &Map<String, Value>) -> Result<Vec<IpNetwork>, PolicyError> {
+    const KEY: &str = "serviceCIDRs";
+    let Some(value) = keys::get(object, KEY) else { return Ok(Vec::new()) };
+    let read = || texts(value)?.into_iter().map(|text| text.parse().ok()).collect::<Option<Vec<_>>>();
+    read().ok_or_else(|| wrong(KEY, value, "must be a list of networks in CIDR form"))
 }
 
 fn primaries(object: &Map<String, Value>) -> Result<Vec<PrimaryOverride>, PolicyError> {

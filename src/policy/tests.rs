@@ -18,6 +18,7 @@ pub(super) struct Scene {
     pub(super) standing: Standing,
     pub(super) path: Path,
     pub(super) account: Account,
+    pub(super) host: Vec<HostRoute>,
 }
 
 impl Scene {
@@ -31,6 +32,7 @@ impl Scene {
             standing: Standing::Object,
             path: Path::Networks,
             account: Account::Unknown("nobody asked".to_owned()),
+            host: Vec::new(),
         }
     }
 
@@ -60,6 +62,15 @@ impl Scene {
     }
 
     pub(super) fn verdict(&self) -> Verdict {
+        self.verdict_with(Ok(&self.host))
+    }
+
+    /// The refusal on a host of which this is known.
+    pub(super) fn refusal_with(&self, host: HostRoutes<'_>) -> String {
+        self.verdict_with(host).refusal.map(|refusal| refusal.to_string()).unwrap_or_default()
+    }
+
+    fn verdict_with(&self, host: HostRoutes<'_>) -> Verdict {
         let mut value = json!({"cniVersion": "1.0.0", "name": "n"});
         extend(&mut value, &self.config);
         let config = Config::parse(value.to_string().as_bytes()).unwrap();
@@ -79,7 +90,8 @@ impl Scene {
                 .unwrap(),
         };
         let view = View { config: &config, namespace: &namespace, path: self.path };
-        judge(&Case { view, account: &self.account, selection: &selection, definition: &definition })
+        let account = &self.account;
+        judge(&Case { view, account, selection: &selection, definition: &definition, host })
     }
 
     /// The refusal; empty where there is none.
@@ -424,6 +436,10 @@ proptest! {
             let with = |annotations: &Value| Scene {
                 config: config.clone(), annotations: annotations.clone(), account: account.clone(), ..scene.clone()
             };
+            if config.get("policy").is_some() && after.get(IPS_ANNOTATION).is_some() {
+                // Under a policy it grants addresses, too.
+                continue;
+            }
             let (wide, narrow) = (with(&before).verdict(), with(&after).verdict());
             prop_assert!(wide.refusal.is_none() || narrow.refusal.is_some(), "{after} lets in what {before} keeps out");
         }

@@ -1,7 +1,7 @@
 //! From what a pod asks for to what it gets: every selection is looked up as the pod may see it, judged, and
 //! written to the audit log, whatever path it came by.
 
-use super::{Wishes, annotation_key, check_identity};
+use super::{Wishes, annotation_key, check_identity, host};
 use crate::audit::{self, Decision, Outcome};
 use crate::cluster::ClusterPod;
 use crate::cni::error::Error;
@@ -75,8 +75,16 @@ struct Desk<'a> {
 
 impl Desk<'_> {
     fn judge(&self, definition: Definition, account: &Account, admitted: &mut Admitted) -> Result<(), Error> {
-        let case = Case { view: *self.view, account, selection: self.selection, definition: &definition };
-        let verdict = policy::judge(&case);
+        let case = Case {
+            view: *self.view,
+            account,
+            selection: self.selection,
+            definition: &definition,
+            host: Ok(&[]),
+        };
+        let host = host::overlapping_routes(&case);
+        let host = host.as_ref().map(Vec::as_slice).map_err(String::as_str);
+        let verdict = policy::judge(&Case { host, ..case });
         if let Some(refusal) = verdict.refusal {
             return Err(self.refuse(&refusal));
         }
@@ -89,7 +97,8 @@ impl Desk<'_> {
         admitted.admissions.push(Admission { label: self.network(), source, granted_by });
         let resource = definition.resource().cloned();
         let network = definition.network;
-        admitted.networks.push(SelectedNetwork { selection: self.selection.clone(), network, resource });
+        let (selection, granted_networks) = (self.selection.clone(), verdict.granted_networks);
+        admitted.networks.push(SelectedNetwork { selection, network, resource, granted_networks });
         Ok(())
     }
 

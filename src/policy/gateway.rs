@@ -1,0 +1,119 @@
+//! Networks whose gateway is on the node, so that an address that a pod takes becomes a route of the node.
+
+use ipnetwork::IpNetwork;
+use serde_json::Value;
+
+use crate::cni::keys;
+use crate::cni::netconf::{NetworkConfig, PluginConfig};
+
+/// How the node reaches the pods of a network, as far as its gateway is on the node.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct NodeGateway {
+    /// The interfaces of the host that carry the gateway's address and the connected route to the pods' subnet;
+    /// none where the node has a route to each pod alone.
+    pub interfaces: Vec<String>,
+    /// The gateways that the network names.
+    pub addresses: Vec<IpNetwork>,
+}
+
+impl NodeGateway {
+    /// The gateway of a network on the node; `None` where the node is no router of it, or it is not known to be one.
+    pub fn of(network: &NetworkConfig) -> Option<Self> {
+        let routed: Vec<&PluginConfig> = network.plugins.iter().filter(|plugin| is_routed(plugin)).collect();
+        if routed.is_empty() {
+            return None;
+        }
+        let mut addresses = Vec::new();
+        for ipam in routed.iter().filter_map(|plugin| keys::get(plugin.object(), "ipam")) {
+            gateways(ipam, &mut addresses);
+        }
+        Some(Self { interfaces: routed.into_iter().flat_map(interfaces).collect(), addresses })
+    }
+
+    /// What the node routes to a pod with this address: its subnet where the gateway is on a bridge, else it alone.
+    pub(super) fn routed(&self, address: IpNetwork) -> IpNetwork {
+        if self.interfaces.is_empty() { IpNetwork::from(address.ip()) } else { address }
+    }
+}
+
+fn is_routed(plugin: &PluginConfig) -> bool {
+    match plugin.kind.as_str() {
+        "bridge" => has_switch(plugin, "isGateway") || has_switch(plugin, "isDefaultGateway"),
+        "ipvlan" => matches!(plugin.text("mode"), Some("l3" | "l3s")),
+        // flannel's delegate is a bridge with a gateway unless it says otherwise.
+        "ptp" | "flannel" => true,
+        _ => false,
+    }
+}
+
+/// Whether any spelling of the key is true: which of several a plugin reads depends on their order.
+fn has_switch(plugin: &PluginConfig, key: &str) -> bool {
+    plugin.object().iter().any(|(name, value)| keys::is_same(name, key) && *value == true)
+}
+
+/// The bridge, and the interface of its VLAN, which has the gateway's address in its place.
+fn interfaces(plugin: &PluginConfig) -> Vec<String> {
+    let bridge = match plugin.kind.as_str() {
+        "bridge" => plugin.text("bridge").unwrap_or("cni0"),
+        "flannel" => {
+            let delegate = keys::get(plugin.object(), "delegate");
+            delegate.and_then(|delegate| keys::get_text(delegate, "bridge")).unwrap_or("cni0")
+        }
+        _ => return Vec::new(),
+    };
+    let vlan = keys::get(plugin.object(), "vlan").and_then(Value::as_u64).filter(|vlan| *vlan > 0);
+    std::iter::once(bridge.to_owned()).chain(vlan.map(|vlan| format!("{bridge}.{vlan}"))).collect()
+}
+
+/// Every `gateway` of an IPAM configuration, at any depth.
+fn gateways(value: &Value, found: &mut Vec<IpNetwork>) {
+    match value {
+        Value::Object(object) => {
+            for (key, value) in object {
+                let gateway = value.as_str().filter(|_| keys::is_same(key, "gateway"));
+                found.extend(gateway.and_then(|gateway| gateway.parse::<IpNetwork>().ok()));
+                gateways(value, found);
+            }
+        }
+        Value::Array(list) => list.iter().for_each(|value| gateways(value, found)),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cni::netconf::Missing;
+    use serde_json::json;
+
+    fn of(plugin: Value) -> Option<Vec<String>> {
+        let network = json!({"cniVersion": "1.0.0", "name": "x", "plugins": [plugin]});
+        let network = NetworkConfig::parse(&network.to_string(), &Missing::default()).unwrap();
+        NodeGateway::of(&network).map(|gateway| gateway.interfaces)
+    }
+
+    #[test]
+    fn the_node_is_the_gateway_of_bridges_that_say_so_of_ptp_and_of_ipvlan_in_l3() {
+        let bridge = |name: &str| Some(vec![name.to_owned()]);
+        let table = [
+            (json!({"type": "bridge", "bridge": "br0"}), None),
+            (json!({"type": "bridge", "bridge": "br0", "isGateway": false}), None),
+            (json!({"type": "bridge", "bridge": "br0", "isGateway": true}), bridge("br0")),
+            (json!({"type": "bridge", "isDefaultGateway": true}), bridge("cni0")),
+            (json!({"type": "bridge", "isGateway": false, "ISGateway": true}), bridge("cni0")),
+            (
+                json!({"type": "bridge", "bridge": "br0", "isGateway": true, "vlan": 7}),
+                Some(vec!["br0".to_owned(), "br0.7".to_owned()]),
+            ),
+            (json!({"type": "ptp"}), Some(vec![])),
+            (json!({"type": "ipvlan", "master": "eth0"}), None),
+            (json!({"type": "ipvlan", "master": "eth0", "mode": "l3"}), Some(vec![])),
+            (json!({"type": "ipvlan", "master": "eth0", "mode": "l3s"}), Some(vec![])),
+            (json!({"type": "macvlan", "master": "eth0"}), None),
+            (json!({"type": "flannel", "delegate": {"bridge": "br-f"}}), bridge("br-f")),
+        ];
+        for (plugin, expected) in table {
+            assert_eq!(of(plugin.clone()), expected, "{plugin}");
+        }
+    }
+}

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use braid::netns::Netns;
+use linux::netns::Netns;
 use serde_json::{Value, json};
 
 use crate::apiserver::{ApiServer, Setup, User};

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use braid::cluster::{Cluster, ClusterConfig, ClusterDefinition, ClusterError, Expiry, PodReference};
-use braid::cni::request::Environment;
 use braid::name::{DefinitionName, Namespace};
+use cni::request::Environment;
 use serde_json::{Value, json};
 
 use crate::apiserver::{ApiServer, Fault, Right, Setup, User};

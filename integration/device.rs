@@ -7,8 +7,8 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use braid::cni::error::Code;
 use braid::device::{Allocation, DeviceError, DeviceInfoError, DeviceInfoStore, KubeletError};
+use cni::error::Code;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 

@@ -198,7 +198,7 @@ fn the_dockerfile_makes_the_same_image() {
     let ignored = fs::read_to_string(Path::new(REPOSITORY).join(".dockerignore")).unwrap();
     let is_ignored = |name: &str| ignored.lines().any(|line| line.trim_matches('/') == name);
     assert!(is_ignored("target"), "the builder would copy what was built before");
-    for needed in ["LICENSE", "Cargo.toml", "Cargo.lock", "src", "integration", "scripts"] {
+    for needed in ["LICENSE", "Cargo.toml", "Cargo.lock", "src", "crates", "integration", "scripts"] {
         assert!(!is_ignored(needed), "{needed} is not copied");
     }
 

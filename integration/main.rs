@@ -20,6 +20,7 @@ mod kustomize;
 mod nameserver;
 mod node;
 mod pod;
+mod source;
 mod wire;
 
 mod advice;

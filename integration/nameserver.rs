@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use braid::netns::Netns;
+use linux::netns::Netns;
 
 use crate::node::Node;
 

@@ -116,8 +116,9 @@
 //! | 7.4 | a network that a pod may not have fails the pod | `faults::fault_03_isolation_holds_for_the_default_network_annotation` `tenancy::foreign::another_tenants_network_looks_as_if_it_were_not_there` |
 //! | 7.5 | the runtime's `runtimeConfig` is the cluster-wide default network's alone | `faults::fault_04_the_kubelets_arguments_do_not_leak_to_extra_networks` |
 
+use crate::source::{has_test, has_unit_test};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use braid::selection::{Limits, parse};
 use serde_json::{Value, json};
@@ -203,27 +204,11 @@ fn rows() -> Vec<Row> {
 /// Whether there is a test of this name, as `cargo nextest` writes it, in this target or in the library.
 fn exists(test: &str) -> bool {
     let (module, function) = test.rsplit_once("::").expect("a module in front");
-    let module = module.replace("::", "/");
-    let in_library = module.strip_suffix("/tests").unwrap_or(&module);
-    let files = [
-        format!("integration/{module}.rs"),
-        format!("integration/{}.rs", module.rsplit_once('/').map_or("", |(outer, _)| outer)),
-        format!("src/{module}.rs"),
-        format!("src/{in_library}.rs"),
-        format!("src/{in_library}/mod.rs"),
-    ];
-    files.iter().map(|file| Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).any(|file| has(&file, function))
-}
-
-fn has(file: &PathBuf, function: &str) -> bool {
-    let text = std::fs::read_to_string(file).unwrap_or_default();
-    let mut lines = text.lines().map(str::trim_start);
-    let mut is_test = false;
-    lines.any(|line| {
-        let found = is_test && line.starts_with(&format!("fn {function}("));
-        is_test = line == "#[test]" || (is_test && (line.starts_with("#[") || line.starts_with("//")));
-        found
-    })
+    let path = module.replace("::", "/");
+    let outer = path.rsplit_once('/').map_or("", |(outer, _)| outer);
+    let here = [path.as_str(), outer].map(|module| format!("integration/{module}.rs"));
+    let mut files = here.iter().map(|file| Path::new(env!("CARGO_MANIFEST_DIR")).join(file));
+    files.any(|file| has_test(&file, function)) || has_unit_test(test)
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use braid::netns::Netns;
+use linux::netns::Netns;
 use serde_json::{Value, json};
 
 use crate::apiserver::Fault;

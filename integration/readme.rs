@@ -13,6 +13,7 @@ pub(crate) mod page;
 mod reference;
 mod reliability;
 
+use crate::source::files_of;
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -131,9 +132,8 @@ fn the_flow_is_that_of_the_program() {
     let steps: Vec<&str> = line.trim_matches(['|', ' ']).split(" > ").map(str::trim).collect();
     assert_eq!(steps.len(), 8, "{steps:?}");
     for module in steps.into_iter().chain(["ledger"]) {
-        let found =
-            [format!("src/{module}.rs"), format!("src/{module}/mod.rs"), format!("src/cni/{module}.rs")];
-        assert!(found.iter().any(|file| Path::new(REPOSITORY).join(file).exists()), "no module {module}");
+        let found = [files_of(module), files_of(&format!("cni::{module}"))].concat();
+        assert!(found.iter().any(|file| file.exists()), "no module {module}");
     }
     for plugin in ["bridge", "macvlan", "ptp", "vlan", "host-local", "static", "portmap"] {
         assert!(

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use braid::netns::Netns;
+use linux::netns::Netns;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 

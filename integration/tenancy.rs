@@ -62,7 +62,7 @@ mod request;
 use std::collections::BTreeSet;
 use std::fs;
 
-use braid::netns::Netns;
+use linux::netns::Netns;
 use serde_json::{Value, json};
 
 use crate::apiserver::{ApiServer, Setup};

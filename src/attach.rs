@@ -4,19 +4,18 @@
 
 pub mod routes;
 
-use serde_json::{Map, Value};
-
-use crate::cni::error::{Code, Error};
-use crate::cni::netconf::{Inputs, NetworkConfig, PluginConfig};
-use crate::cni::request::{Command, ContainerId};
-use crate::cni::result::{AttachmentResult, ResultError};
-use crate::deadline::Deadline;
 use crate::delegate::{Call, DelegateError, Delegates, Target};
 use crate::device::DeviceInfoStore;
-use crate::name::InterfaceName;
-use crate::netlink::Link;
 use crate::plan::{Attachment, Role};
 use crate::policy::grants;
+use cni::deadline::Deadline;
+use cni::error::{Code, Error};
+use cni::name::InterfaceName;
+use cni::netconf::{Inputs, NetworkConfig, PluginConfig};
+use cni::request::{Command, ContainerId};
+use cni::result::{AttachmentResult, ResultError};
+use linux::netlink::Link;
+use serde_json::{Map, Value};
 
 /// How one network failed.
 #[derive(Debug, thiserror::Error)]
@@ -407,8 +406,8 @@ fn network_call<'c>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cni::netconf::Missing;
-    use crate::cni::version::Version;
+    use cni::netconf::Missing;
+    use cni::version::Version;
     use serde_json::json;
 
     fn attachment(version: &str) -> Attachment {

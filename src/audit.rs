@@ -6,8 +6,8 @@
 use log::{Level, Record};
 use serde::Serialize;
 
-use crate::cni::error::one_line;
 use crate::logging::AUDIT_TARGET;
+use cni::error::one_line;
 
 /// What was decided.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]

@@ -43,10 +43,10 @@ use access::{Access, Source};
 use question::{Question, Session};
 use retry::Retries;
 
-use crate::cni::error::one_line;
-use crate::cni::request::Environment;
 use crate::name::{DefinitionName, Namespace};
-use crate::signal::unless_stopped;
+use cni::error::one_line;
+use cni::request::Environment;
+use linux::signal::unless_stopped;
 
 /// The resource of definitions, as `kubectl` and RBAC name it.
 const DEFINITIONS: &str = "network-attachment-definitions.k8s.cni.cncf.io";

@@ -18,12 +18,12 @@ use serde_json::{Map, Value};
 
 pub use self::keys::{KNOWN_KEYS, MULTUS_DAEMON_KEYS};
 
-use crate::cni::keys::KeyError;
-use crate::cni::netconf::{NetconfError, NetworkName};
-use crate::cni::version::Version;
 use crate::logging::LogConfig;
 use crate::name::Namespace;
 use crate::policy::{Policy, PolicyError};
+use cni::keys::KeyError;
+use cni::netconf::{NetconfError, NetworkName};
+use cni::version::Version;
 
 /// The capability through which a runtime hands over a pod's annotations.
 pub const ANNOTATIONS_CAPABILITY: &str = "io.kubernetes.cri.pod-annotations";

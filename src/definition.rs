@@ -19,11 +19,10 @@ pub use copies::Copies;
 pub use node::NodeDefinitions;
 
 use crate::cluster::{Cluster, ClusterDefinition, ClusterError};
-use crate::cni::keys;
-use crate::cni::netconf::{Missing, NetconfError, NetworkConfig};
-use crate::cni::version::Version;
 use crate::device::RESOURCE_ANNOTATION;
 use crate::name::{DefinitionName, Namespace};
+use cni::netconf::{Missing, NetconfError, NetworkConfig};
+use cni::version::Version;
 
 /// A definition, resolved to the network that it stands for.
 #[derive(Clone, Debug, PartialEq)]
@@ -405,7 +404,7 @@ impl Finder<'_> {
         names.extend(self.node.names(namespace));
         names.sort();
         names.dedup();
-        let hint = match keys::by_nearness(name.as_str(), names.iter().map(String::as_str))
+        let hint = match crate::spelling::by_nearness(name.as_str(), names.iter().map(String::as_str))
             .get(..5.min(names.len()))
         {
             Some([]) | None => format!(": create it with kubectl apply, in namespace {namespace}"),

@@ -5,12 +5,9 @@
 //! gone where it did not end by itself. Which plugin runs, and with which request, is decided elsewhere.
 
 mod advice;
-mod child;
-mod spawn;
-mod survivors;
 
-pub(crate) use spawn::die_with_us;
-pub(crate) use survivors::outlast;
+use linux::child;
+pub(crate) use linux::child::die_with_us;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -21,13 +18,13 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::cni::error::{Code, Error, one_line};
-use crate::cni::keys;
-use crate::cni::netconf::PluginType;
-use crate::cni::request::{CniArgs, Command, ContainerId, DEPTH_VARIABLE, Environment};
-use crate::deadline::Deadline;
-use crate::name::InterfaceName;
-use crate::signal::Signals;
+use cni::deadline::Deadline;
+use cni::error::{Code, Error, one_line};
+use cni::keys;
+use cni::name::InterfaceName;
+use cni::netconf::PluginType;
+use cni::request::{CniArgs, Command, ContainerId, DEPTH_VARIABLE, Environment};
+use linux::signal::Signals;
 
 /// The attachment that a plugin is called for (CNI 1.1.0, section 2, "Parameters").
 #[derive(Clone, Copy, Debug)]
@@ -227,6 +224,12 @@ pub struct Timing {
 /// The most timings that are kept: GC of a whole node can call many plugins.
 const MAX_TIMINGS: usize = 512;
 
+/// Waits until no process is left of the plugins that a killed call for `container` has started, and kills those
+/// that do not end. The lock of the container must be held, so that no other call is at work.
+pub(crate) fn reap_orphaned_plugins(container: &ContainerId) {
+    child::reap_orphaned_processes(&[format!("{DEPTH_VARIABLE}=1"), format!("CNI_CONTAINERID={container}")]);
+}
+
 /// Runs plugins.
 #[derive(Debug)]
 pub struct Delegates<'a> {
@@ -340,7 +343,7 @@ impl<'a> Delegates<'a> {
         }
         let input = call.request.to_string();
         let environment = self.environment_of(call);
-        let output = child::run(&executable, &environment, input.as_bytes(), limit, self.signals);
+        let output = child::run(&executable, &environment, input.as_bytes(), limit.instant(), self.signals);
         judge(call.plugin, seconds, output)
     }
 
@@ -433,7 +436,7 @@ pub fn decode(
     stdout: Vec<u8>,
     stderr: Vec<u8>,
 ) -> Result<Value, DelegateError> {
-    let ended = spawn::Ended::Exited(status);
+    let ended = child::Ended::Exited(status);
     let output = judge(plugin, 0, Ok(child::Output { ended, stdout, stderr }))?;
     decode_result(plugin, &output)
 }

@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::cni::error::Error;
-use crate::cni::request::{Sandbox, Verb};
 use crate::delegate::Timing;
 use crate::logging::{self, Rotation};
 use crate::pod::Pod;
+use cni::error::Error;
+use cni::request::{Sandbox, Verb};
 
 /// One call of the runtime, as it ended.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -181,8 +181,8 @@ fn milliseconds(duration: Duration) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cni::error::Code;
-    use crate::cni::request::Command;
+    use cni::error::Code;
+    use cni::request::Command;
 
     fn timing(network: &str, interface: &str, plugin: &str, command: Command, code: Option<u64>) -> Timing {
         Timing {

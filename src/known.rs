@@ -3,9 +3,9 @@
 
 use serde_json::Value;
 
-use crate::cni::keys;
-use crate::cni::netconf::{NetworkConfig, PluginConfig};
 use crate::device::DEVICE_ID_CAPABILITY;
+use cni::keys;
+use cni::netconf::{NetworkConfig, PluginConfig};
 
 /// Whether the plugins of a network work with a device of the pod.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -94,7 +94,7 @@ pub fn is_scheduling_marker(resource: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cni::netconf::Missing;
+    use cni::netconf::Missing;
     use serde_json::json;
 
     fn use_of(plugins: Value) -> DeviceUse {

@@ -24,7 +24,6 @@
 //! decided here.
 
 mod census;
-pub(crate) mod directory;
 mod error;
 mod journal;
 mod lock;
@@ -46,10 +45,14 @@ pub use lock::Lock;
 pub(crate) use record::LAYOUT;
 pub use record::{Event, Key, Mode, Moment, Record, RecordPlan, RecordedNetns, State, event_line, plan_line};
 
-use crate::cni::request::ContainerId;
-use crate::deadline::Deadline;
-use crate::file::{FileError, is_missing};
-use crate::signal::Signals;
+use cni::deadline::Deadline;
+use cni::request::ContainerId;
+use linux::directory;
+use linux::file::{FileError, is_missing};
+use linux::signal::Signals;
+
+/// Copies of definitions, beside the records.
+pub(crate) const DEFINITIONS: &str = "definitions";
 
 /// The largest record: sixteen networks of the largest size, with their results, fit.
 const MAX_RECORD_BYTES: u64 = 32 << 20;
@@ -215,7 +218,7 @@ impl Ledger {
 
     /// Every file that was begun, with what it was begun as.
     fn beginnings(&self) -> impl Iterator<Item = (PathBuf, String)> {
-        let directories = [self.records(), self.orphans(), self.root.join(directory::DEFINITIONS)];
+        let directories = [self.records(), self.orphans(), self.root.join(DEFINITIONS)];
         directories.into_iter().flat_map(|directory| directory::temporaries(&self.root, &directory))
     }
 
@@ -303,7 +306,7 @@ impl Ledger {
     /// # Errors
     /// As [`Ledger::all`].
     pub fn set_aside_files(&self) -> Result<Vec<PathBuf>, LedgerError> {
-        directory::list(&self.root, &self.aside())
+        Ok(directory::list(&self.root, &self.aside())?)
     }
 
     /// Whether a record was ever set aside and still waits for somebody to look at it.

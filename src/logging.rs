@@ -16,7 +16,7 @@ use file_rotate::{ContentLimit, FileRotate};
 use log::{LevelFilter, Log, Metadata, Record};
 use nix::fcntl::{Flock, FlockArg, OFlag};
 
-use crate::cni::error::one_line;
+use cni::error::one_line;
 
 /// How much is logged, each level with all that stands above it.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]

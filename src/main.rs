@@ -4,13 +4,13 @@
 use std::io::{self, IsTerminal, Read, Write};
 use std::process::ExitCode;
 
-use braid::cni::error::{Code, Error};
-use braid::cni::request::{Environment, Request};
-use braid::cni::version::Version;
 use braid::operator::console::Look;
 use braid::operator::{self, Console};
-use braid::signal::Signals;
 use braid::verb::{self, Answer};
+use cni::error::{Code, Error};
+use cni::request::{Environment, Request};
+use cni::version::Version;
+use linux::signal::Signals;
 use serde_json::Value;
 
 /// The largest configuration that is read from standard input.

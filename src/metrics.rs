@@ -24,10 +24,11 @@ use nix::fcntl::{Flock, FlockArg, OFlag};
 
 pub use exposition::Counts;
 
-use crate::deadline::Deadline;
 use crate::event::Outcome;
-use crate::file::FileError;
-use crate::ledger::{Census, Tally, directory};
+use crate::ledger::{Census, Tally};
+use cni::deadline::Deadline;
+use linux::directory;
+use linux::file::FileError;
 
 /// How long a call waits for others that count.
 const PATIENCE: Duration = Duration::from_secs(2);

@@ -19,12 +19,12 @@ use serde_json::{Map, Value};
 
 pub use write::write;
 
-use crate::cni::keys;
-use crate::cni::netconf::{self, Missing, NetworkConfig};
-use crate::cni::request::{ContainerId, Sandbox};
-use crate::cni::version::Version;
-use crate::ledger::directory;
 use crate::plan::{Attachment, Role};
+use cni::keys;
+use cni::netconf::{self, Missing, NetworkConfig};
+use cni::request::{ContainerId, Sandbox};
+use cni::version::Version;
+use linux::directory;
 
 /// Where Multus keeps its records unless its `cniDir` says otherwise.
 pub const MULTUS_STATE_DIR: &str = "/var/lib/cni/multus";
@@ -154,7 +154,7 @@ fn read_delegate(
         (at, None) => (Role::Extra, format!("net{at}")),
     };
     let interface =
-        interface.parse().map_err(|error: crate::name::InvalidInterfaceName| invalid(error.to_string()))?;
+        interface.parse().map_err(|error: cni::name::InvalidInterfaceName| invalid(error.to_string()))?;
     Ok(Attachment::new(network.name.to_string(), role, interface, network, sandbox.args.clone()))
 }
 

@@ -5,16 +5,13 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
-
-use crate::quoted::Quoted;
+use cni::checked_text;
+use cni::quoted::Quoted;
 
 /// Longest DNS-1123 label, in bytes.
 const MAX_LABEL: usize = 63;
 /// Longest DNS-1123 subdomain, in bytes.
 const MAX_SUBDOMAIN: usize = 253;
-/// Longest interface name, in bytes: the kernel's `IFNAMSIZ` without the terminating zero.
-const MAX_INTERFACE: usize = 15;
 
 /// What a name must be.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -28,125 +25,34 @@ pub enum NameRule {
          labels of a-z, 0-9 and '-' with a letter or digit at both ends, joined by '.'"
     )]
     Subdomain,
-    /// The kernel's limit.
-    #[error("must be an interface name of 1 to 15 bytes")]
-    InterfaceLength,
-    /// What the kernel refuses, takes for a pattern, or nobody could type.
-    #[error("must be an interface name: visible ASCII characters without '/', ':' and '%'")]
-    InterfaceCharacters,
-    /// A tool takes the first for an option; a plugin that makes a path of a sysctl's name would leave out
-    /// the second, in front or behind (`eth0.`), and reach another interface's.
-    #[error("must be an interface name that does not begin with '-' or '.', nor end with '.'")]
-    InterfaceEnds,
-    /// Names that mean something else: the loopback, or a directory in /proc/sys/net/ipv4/conf.
-    #[error("must not be \".\", \"..\", \"lo\", \"all\" or \"default\", which have a meaning of their own")]
-    InterfaceReserved,
 }
 
-/// A newtype around a checked `String`, its error, and the conversions that all names have.
-macro_rules! checked_name {
-    ($(#[$doc:meta])* $name:ident, $error:ident, $what:literal, $check:path) => {
-        $(#[$doc])*
-        #[derive(Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
-        #[serde(try_from = "String", into = "String")]
-        pub struct $name(String);
-
-        #[doc = concat!("A text that is no ", $what, ".")]
-        #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-        #[error("{what} {value}: {rule}", what = $what)]
-        pub struct $error {
-            /// The text, as far as a message shows it.
-            pub value: Quoted,
-            /// The rule that it breaks.
-            pub rule: NameRule,
-        }
-
-        impl $name {
-            /// The name as it was written.
-            pub fn as_str(&self) -> &str {
-                &self.0
-            }
-        }
-
-        impl AsRef<str> for $name {
-            fn as_ref(&self) -> &str {
-                &self.0
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.pad(&self.0)
-            }
-        }
-
-        impl FromStr for $name {
-            type Err = $error;
-
-            fn from_str(text: &str) -> Result<Self, Self::Err> {
-                Self::try_from(text)
-            }
-        }
-
-        impl TryFrom<&str> for $name {
-            type Error = $error;
-
-            fn try_from(text: &str) -> Result<Self, Self::Error> {
-                match $check(text) {
-                    Ok(()) => Ok(Self(text.to_owned())),
-                    Err(rule) => Err($error { value: Quoted::text(text), rule }),
-                }
-            }
-        }
-
-        impl TryFrom<String> for $name {
-            type Error = $error;
-
-            fn try_from(text: String) -> Result<Self, Self::Error> {
-                Self::try_from(text.as_str())
-            }
-        }
-
-        impl From<$name> for String {
-            fn from(name: $name) -> Self {
-                name.0
-            }
-        }
-    };
-}
-
-checked_name!(
+checked_text!(
     /// A Kubernetes namespace: a DNS-1123 label of at most 63 bytes.
     Namespace,
     InvalidNamespace,
     "namespace",
+    NameRule,
     check_label
 );
 
-checked_name!(
+checked_text!(
     /// The name of a NetworkAttachmentDefinition: a DNS-1123 subdomain of at most 253 bytes, its labels of any
     /// length. It holds no `/` and is never `.` or `..`.
     DefinitionName,
     InvalidDefinitionName,
     "network definition",
+    NameRule,
     check_subdomain
 );
 
-checked_name!(
+checked_text!(
     /// The name of an object of the Kubernetes API: a DNS-1123 subdomain of at most 253 bytes.
     ObjectName,
     InvalidObjectName,
     "object",
+    NameRule,
     check_subdomain
-);
-
-checked_name!(
-    /// The name of a network interface in the pod (`CNI_IFNAME`): what the kernel takes, less what it would
-    /// take for something else.
-    InterfaceName,
-    InvalidInterfaceName,
-    "interface",
-    check_interface
 );
 
 /// An object of the Kubernetes API, as `namespace/name`.
@@ -207,23 +113,6 @@ fn is_label(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(inside) && !text.starts_with('-') && !text.ends_with('-')
 }
 
-fn check_interface(text: &str) -> Result<(), NameRule> {
-    if text.is_empty() || text.len() > MAX_INTERFACE {
-        return Err(NameRule::InterfaceLength);
-    }
-    // '%' is a pattern to the kernel: "net%d" would come back as "net0".
-    if text.bytes().any(|byte| !byte.is_ascii_graphic() || b"/:%".contains(&byte)) {
-        return Err(NameRule::InterfaceCharacters);
-    }
-    if [".", "..", "lo", "all", "default"].contains(&text) {
-        return Err(NameRule::InterfaceReserved);
-    }
-    if text.starts_with(['-', '.']) || text.ends_with('.') {
-        return Err(NameRule::InterfaceEnds);
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -270,47 +159,11 @@ mod tests {
     }
 
     #[test]
-    fn interfaces_are_what_the_kernel_takes() {
-        for text in ["a", "net1", "eth0.100", "data-0_x", "lo0", "alls", "a@b", "exactly15bytes_"] {
-            assert_eq!(text.parse::<InterfaceName>().unwrap().as_str(), text);
-        }
-        let cases = [
-            ("", NameRule::InterfaceLength),
-            ("sixteen-bytes-xx", NameRule::InterfaceLength),
-            ("a/b", NameRule::InterfaceCharacters),
-            ("a:b", NameRule::InterfaceCharacters),
-            ("net%d", NameRule::InterfaceCharacters),
-            ("a b", NameRule::InterfaceCharacters),
-            ("a\t", NameRule::InterfaceCharacters),
-            ("a\0", NameRule::InterfaceCharacters),
-            ("a\u{7f}", NameRule::InterfaceCharacters),
-            ("ä", NameRule::InterfaceCharacters),
-            ("-rf", NameRule::InterfaceEnds),
-            (".all", NameRule::InterfaceEnds),
-            ("all.", NameRule::InterfaceEnds),
-            ("eth0..", NameRule::InterfaceEnds),
-            (".", NameRule::InterfaceReserved),
-            ("..", NameRule::InterfaceReserved),
-            ("lo", NameRule::InterfaceReserved),
-            ("all", NameRule::InterfaceReserved),
-            ("default", NameRule::InterfaceReserved),
-        ];
-        for (text, rule) in cases {
-            assert_eq!(text.parse::<InterfaceName>().unwrap_err().rule, rule, "{text:?}");
-        }
-    }
-
-    #[test]
     fn errors_name_the_value_and_the_rule() {
         assert_eq!(
             "Blue\n".parse::<Namespace>().unwrap_err().to_string(),
             "namespace \"Blue\\n\": must be a DNS-1123 label: 1 to 63 of a-z, 0-9 and '-', \
              with a letter or digit at both ends"
-        );
-        assert_eq!(
-            "lo".parse::<InterfaceName>().unwrap_err().to_string(),
-            "interface \"lo\": must not be \".\", \"..\", \"lo\", \"all\" or \"default\", \
-             which have a meaning of their own"
         );
         assert!(
             "a_".parse::<DefinitionName>().unwrap_err().to_string().starts_with("network definition \"a_\"")
@@ -322,7 +175,6 @@ mod tests {
         let name: DefinitionName = serde_json::from_str("\"net-a\"").unwrap();
         assert_eq!(serde_json::to_string(&name).unwrap(), "\"net-a\"");
         assert!(serde_json::from_str::<Namespace>("\"a.b\"").is_err());
-        assert!(serde_json::from_str::<InterfaceName>("\"lo\"").is_err());
     }
 
     proptest! {
@@ -331,9 +183,6 @@ mod tests {
             if let Ok(name) = text.parse::<DefinitionName>() {
                 prop_assert_eq!(name.as_str(), &text);
                 prop_assert!(!text.contains('/') && !text.contains("..") && text != ".");
-            }
-            if let Ok(name) = text.parse::<InterfaceName>() {
-                prop_assert!(!name.as_str().contains('/') && name.as_str() != "..");
             }
         }
     }

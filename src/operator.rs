@@ -41,9 +41,9 @@ pub use manual::markdown;
 use cli::{Cli, Command};
 use console::View;
 
-use crate::cni::error::{Code, Error};
 use crate::ledger::LedgerError;
-use crate::signal::Signals;
+use cni::error::{Code, Error};
+use linux::signal::Signals;
 
 /// Why a command came to nothing.
 #[derive(Debug, thiserror::Error)]

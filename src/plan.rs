@@ -22,13 +22,13 @@ pub use self::requirement::dhcp_socket;
 
 use self::capability::{check_capabilities, device_arguments, runtime_config, undeclared_capabilities};
 use self::interface_name::interface_names;
-use crate::cni::netconf::NetworkConfig;
-use crate::cni::request::{CniArgs, Sandbox};
 use crate::config::Config;
 use crate::device::{DEVICE_INFO_CAPABILITY, DeviceInfoStore};
-use crate::name::InterfaceName;
 use crate::pod::without_annotations;
 use crate::selection::Selection;
+use cni::name::InterfaceName;
+use cni::netconf::NetworkConfig;
+use cni::request::{CniArgs, Sandbox};
 
 /// What an ADD is going to do.
 #[derive(Clone, Debug, Default, PartialEq)]

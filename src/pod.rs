@@ -6,10 +6,10 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
-use crate::cni::keys;
-use crate::cni::request::CniArgs;
 use crate::config::ANNOTATIONS_CAPABILITY;
 use crate::name::{InvalidNamespace, Namespace};
+use cni::keys;
+use cni::request::CniArgs;
 
 /// The annotation that asks for extra networks (NPWG 1.3, section 4.1).
 pub const NETWORKS_ANNOTATION: &str = "k8s.v1.cni.cncf.io/networks";

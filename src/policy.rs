@@ -29,13 +29,12 @@ pub use rules::{KEYS, Mode, Policy, PolicyError, Vlans};
 pub use scope::{Namespaces, Scoped};
 pub use sharing::{ACCOUNTS_ANNOTATION, Account, NAMESPACES_ANNOTATION, View, names_accounts};
 
-use ipnetwork::IpNetwork;
-
-use crate::cni::netconf::NetworkName;
 use crate::config::Config;
 use crate::definition::{Definition, Standing};
 use crate::name::{DefinitionName, Namespace};
 use crate::selection::Selection;
+use cni::netconf::NetworkName;
+use ipnetwork::IpNetwork;
 
 /// How a pod names a network.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -9,18 +9,19 @@ mod host;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::cluster::{Cluster, ClusterPod};
-use crate::cni::error::{Code, Error};
-use crate::cni::netconf::{Missing, NetworkName};
-use crate::cni::request::Sandbox;
 use crate::config::{ANNOTATIONS_CAPABILITY, Config, PrimarySource};
 use crate::definition::{Api, Copies, Finder, NodeDefinitions, OnOutage};
 use crate::delegate;
-use crate::netlink::{Inside, Netlink};
 use crate::plan::{self, NodeNetwork, Plan, PrimaryNetwork};
 use crate::pod::{Annotations, DEFAULT_NETWORK_ANNOTATION, GENIE_ANNOTATION, NETWORKS_ANNOTATION, Pod};
 use crate::policy::Path;
 use crate::primary::{self, Resolved};
+use crate::report::kernel_error;
 use crate::selection::{self, Limits, Selection};
+use cni::error::{Code, Error};
+use cni::netconf::{Missing, NetworkName};
+use cni::request::Sandbox;
+use linux::netlink::{Inside, Netlink};
 
 /// What a pod's annotations ask for.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -333,7 +334,8 @@ fn node_networks(
 }
 
 fn link_names(inside: &mut Inside<'_>) -> Result<BTreeSet<String>, Error> {
-    let links = inside.netlink()?.links()?;
+    let netlink = inside.netlink().map_err(kernel_error)?;
+    let links = netlink.links().map_err(kernel_error)?;
     Ok(links.into_iter().map(|link| link.name).collect())
 }
 

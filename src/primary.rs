@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::cni::netconf::{self, Missing, NetconfError, NetworkConfig, NetworkName};
 use crate::config::{Config, PrimarySource};
 use crate::definition::{Administrator, Api, Definition, DefinitionError, Finder, NodeDefinitions, Wanted};
 use crate::name::{DefinitionName, Namespace};
+use cni::netconf::{self, Missing, NetconfError, NetworkConfig, NetworkName};
 
 /// What runtimes take for configurations, in one directory sorted by name.
 const EXTENSIONS: [&str; 3] = ["conf", "conflist", "json"];

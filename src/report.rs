@@ -3,22 +3,20 @@
 use crate::attach::AttachError;
 use crate::attach::routes::RouteError;
 use crate::cluster::ClusterError;
-use crate::cni::error::{Code, Error};
-use crate::cni::netconf::NetconfError;
-use crate::cni::request::RequestError;
-use crate::cni::result::ResultError;
 use crate::config::ConfigError;
 use crate::definition::DefinitionError;
 use crate::delegate::DelegateError;
 use crate::device::DeviceError;
 use crate::ledger::LedgerError;
-use crate::netlink::{InsideError, NetlinkError};
-use crate::netns::NetnsError;
 use crate::plan::PlanError;
 use crate::pod::PodError;
 use crate::policy::Refusal;
 use crate::primary::PrimaryError;
 use crate::selection::SelectionError;
+use cni::error::{Code, Error};
+use cni::netconf::NetconfError;
+use linux::netlink::InsideError;
+use linux::netns::NetnsError;
 
 macro_rules! with_code {
     ($($error:ty => $code:ident),* $(,)?) => {
@@ -31,11 +29,8 @@ macro_rules! with_code {
 }
 
 with_code! {
-    RequestError => ENVIRONMENT,
     PodError => CONFIG,
     SelectionError => CONFIG,
-    ResultError => DECODE,
-    NetlinkError => IO,
     RouteError => ROUTE,
 }
 
@@ -45,23 +40,14 @@ impl From<Refusal> for Error {
     }
 }
 
-impl From<NetnsError> for Error {
-    fn from(error: NetnsError) -> Self {
-        let code = match &error {
-            NetnsError::Missing(_) | NetnsError::NotANamespace(_) => Code::ENVIRONMENT,
-            NetnsError::Io { .. } | NetnsError::Thread { .. } | NetnsError::Panicked(_) => Code::IO,
-        };
-        Self::new(code, error)
-    }
-}
-
-impl From<InsideError> for Error {
-    fn from(error: InsideError) -> Self {
-        match error {
-            InsideError::Netns(error) => error.into(),
-            InsideError::Netlink(error) => error.into(),
-        }
-    }
+/// The protocol's error for one of the kernel's side, which knows neither.
+pub(crate) fn kernel_error(error: impl Into<InsideError>) -> Error {
+    let error = error.into();
+    let code = match &error {
+        InsideError::Netns(NetnsError::Missing(_) | NetnsError::NotANamespace(_)) => Code::ENVIRONMENT,
+        InsideError::Netns(_) | InsideError::Netlink(_) => Code::IO,
+    };
+    Error::new(code, error)
 }
 
 impl From<DeviceError> for Error {
@@ -139,7 +125,7 @@ impl From<LedgerError> for Error {
     fn from(error: LedgerError) -> Self {
         let code = match &error {
             LedgerError::Busy(_) | LedgerError::Stopped => Code::TRY_AGAIN,
-            LedgerError::File(_) | LedgerError::Untrusted { .. } | LedgerError::Unreadable { .. } => Code::IO,
+            LedgerError::File(_) | LedgerError::Directory(_) | LedgerError::Unreadable { .. } => Code::IO,
         };
         Self::new(code, error)
     }
@@ -156,7 +142,7 @@ mod tests {
     #[test]
     fn only_a_path_that_is_no_namespaces_is_the_runtimes_mistake() {
         let path = || std::path::PathBuf::from("/run/netns/x");
-        let code = |error: NetnsError| Error::from(error).code;
+        let code = |error: NetnsError| kernel_error(error).code;
         assert_eq!(code(NetnsError::Missing(path())), Code::ENVIRONMENT);
         assert_eq!(code(NetnsError::NotANamespace(path())), Code::ENVIRONMENT);
         assert_eq!(code(NetnsError::Io { path: path(), errno: nix::errno::Errno::EMFILE }), Code::IO);

@@ -19,9 +19,9 @@ use std::time::SystemTime;
 use nix::fcntl::OFlag;
 use serde_json::Value;
 
-use crate::cni::keys;
-use crate::cni::netconf::NetworkConfig;
-use crate::cni::request::ContainerId;
+use cni::keys;
+use cni::netconf::NetworkConfig;
+use cni::request::ContainerId;
 
 /// Where host-local keeps them unless `dataDir` says otherwise.
 const DATA_DIR: &str = "/var/lib/cni/networks";
@@ -124,7 +124,7 @@ pub fn unknown(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cni::netconf::Missing;
+    use cni::netconf::Missing;
     use serde_json::json;
     use std::fs;
 

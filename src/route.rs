@@ -3,9 +3,9 @@
 
 use std::net::IpAddr;
 
-use crate::cni::result::AttachmentResult;
-use crate::family::Family;
 use crate::snapshot::{SeenRoute, Snapshot};
+use cni::family::Family;
+use cni::result::AttachmentResult;
 
 /// The default route of one family moves to one attachment.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -76,7 +76,7 @@ fn own_hops(result: &AttachmentResult, family: Family) -> Vec<Option<IpAddr>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cni::version::Version;
+    use cni::version::Version;
     use serde_json::{Value, json};
 
     fn decide(requested: &[&str], result: Value) -> Vec<(Family, Vec<String>)> {

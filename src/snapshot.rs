@@ -1,13 +1,13 @@
 //! What the kernel shows in a sandbox: interfaces and default routes, when ADD ended and when CHECK
-//! comes. Comparing is pure; looking is the caller's, through [`crate::netlink`].
+//! comes. Comparing is pure; looking is the caller's, through [`linux::netlink`].
 
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::family::Family;
-use crate::name::InterfaceName;
-use crate::netlink::Link;
+use cni::family::Family;
+use cni::name::InterfaceName;
+use linux::netlink::Link;
 
 /// A sandbox as the kernel shows it.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]

@@ -6,8 +6,8 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::cni::result::{Address, AttachmentResult, Interface};
 use crate::snapshot::Snapshot;
+use cni::result::{Address, AttachmentResult, Interface};
 
 /// The annotation that carries the status.
 pub const STATUS_ANNOTATION: &str = "k8s.v1.cni.cncf.io/network-status";
@@ -116,10 +116,10 @@ fn gateways(interface: &str, snapshot: &Snapshot) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cni::version::Version;
-    use crate::family::Family;
-    use crate::netlink::Link;
     use crate::snapshot::SeenRoute;
+    use cni::family::Family;
+    use cni::version::Version;
+    use linux::netlink::Link;
 
     fn result(value: Value) -> AttachmentResult {
         AttachmentResult::read(&value, Version::V1_1_0).unwrap()

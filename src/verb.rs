@@ -6,6 +6,7 @@ mod check;
 mod del;
 mod gc;
 pub mod leftovers;
+pub(crate) mod limit;
 mod observe;
 mod publish;
 pub mod repair;
@@ -19,20 +20,21 @@ use serde_json::{Value, json};
 
 use crate::attach::{Attacher, Place};
 use crate::cluster::{Cluster, ClusterConfig};
-use crate::cni::error::{Code, Error};
-use crate::cni::keys;
-use crate::cni::request::{ContainerId, Request, Sandbox, Verb};
-use crate::cni::version::Version;
 use crate::config::{Config, ConfigError};
-use crate::deadline::Deadline;
 use crate::definition::{Api, Finder, NodeDefinitions, OnOutage};
 use crate::delegate::{self, Delegates};
 use crate::device::DeviceInfoStore;
 use crate::ledger::{Key, Ledger, LedgerError, Lock, Moment};
 use crate::logging;
-use crate::netns::{Netns, NetnsError};
 use crate::prepare;
-use crate::signal::Signals;
+use crate::report::kernel_error;
+use cni::deadline::Deadline;
+use cni::error::{Code, Error};
+use cni::keys;
+use cni::request::{ContainerId, Request, Sandbox, Verb};
+use cni::version::Version;
+use linux::netns::{Netns, NetnsError};
+use linux::signal::Signals;
 
 /// What a call comes to, with the version to print it in.
 #[derive(Debug)]
@@ -158,7 +160,7 @@ impl<'a> Session<'a> {
     fn hold(&mut self, container: &ContainerId, deadline: Deadline) -> Result<Lock, LedgerError> {
         let lock = self.ledger.lock(container, deadline, self.delegates.signals())?;
         if lock.was_left() {
-            delegate::outlast(container);
+            delegate::reap_orphaned_plugins(container);
             self.ledger.remove_beginnings(container);
         }
         Ok(lock)
@@ -202,8 +204,8 @@ fn key_of(sandbox: &Sandbox) -> Key {
 
 /// The sandbox's namespace, which must be one and not the host's.
 fn open_netns(sandbox: &Sandbox) -> Result<Netns, Error> {
-    let netns = Netns::open(sandbox.netns.as_ref())?;
-    if netns.is_own()? {
+    let netns = Netns::open(sandbox.netns.as_ref()).map_err(kernel_error)?;
+    if netns.is_own().map_err(kernel_error)? {
         let problem =
             format!("CNI_NETNS {} is the host's own network namespace, which no pod may have", sandbox.netns);
         return Err(Error::new(Code::ENVIRONMENT, problem));

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use braid::cluster::answer;
-use braid::cni::netconf::{Missing, NetworkConfig};
-use braid::cni::version::Version;
 use braid::pod::Annotations;
+use cni::netconf::{Missing, NetworkConfig};
+use cni::version::Version;
 
 use super::{assert_told_well, definition};
 

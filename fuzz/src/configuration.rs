@@ -2,15 +2,15 @@
 
 use std::path::Path;
 
-use braid::cni::netconf::{Missing, NetworkConfig};
-use braid::cni::result::AttachmentResult;
 use braid::config::{Config, ConfigError};
-use braid::deadline::Deadline;
 use braid::definition::{Annotations, Definition, Source, Standing};
 use braid::name::Namespace;
 use braid::pod;
 use braid::policy::{self, Account, Case, View};
 use braid::selection::Selection;
+use cni::deadline::Deadline;
+use cni::netconf::{Missing, NetworkConfig};
+use cni::result::AttachmentResult;
 use serde_json::Value;
 
 use super::assert_told_well;

@@ -3,14 +3,14 @@
 use std::path::Path;
 use std::sync::OnceLock;
 
-use braid::cni::keys;
-use braid::cni::netconf::{Inputs, Missing, NetworkConfig, PluginConfig};
-use braid::cni::version::Version;
 use braid::config::Config;
 use braid::definition::{Annotations, Definition, Source, Standing};
 use braid::name::Namespace;
 use braid::policy::{self, Account, Case, View};
 use braid::selection::Selection;
+use cni::keys;
+use cni::netconf::{Inputs, Missing, NetworkConfig, PluginConfig};
+use cni::version::Version;
 use ipnetwork::IpNetwork;
 use serde_json::{Map, Value, json};
 

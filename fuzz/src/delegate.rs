@@ -1,8 +1,8 @@
 //! What a plugin prints, whatever that is.
 
-use braid::cni::keys;
-use braid::cni::netconf::PluginType;
 use braid::delegate::{self, DelegateError};
+use cni::keys;
+use cni::netconf::PluginType;
 use serde_json::Value;
 
 use super::assert_told_well;

@@ -24,8 +24,8 @@ mod result;
 use std::fmt::Display;
 use std::path::Path;
 
-use braid::cni::error::{Code, Error};
-use braid::cni::version::Version;
+use cni::error::{Code, Error};
+use cni::version::Version;
 
 pub use annotation::annotation;
 pub use api_answer::api_answer;

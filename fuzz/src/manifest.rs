@@ -1,7 +1,7 @@
 //! Files of the node's definition directory, in YAML and in JSON.
 
-use braid::cni::version::Version;
 use braid::definition::NodeDefinitions;
+use cni::version::Version;
 
 use super::definition::check_network;
 

@@ -4,10 +4,10 @@ use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use braid::cni::request::Sandbox;
-use braid::cni::version::Version;
 use braid::multus_cache::{self, Remembered};
 use braid::plan::Role;
+use cni::request::Sandbox;
+use cni::version::Version;
 use serde_json::{Map, Value};
 
 use super::definition::check_network;

@@ -1,8 +1,8 @@
 //! A chained call: the configuration with the result of the plugins in front.
 
-use braid::cni::result::AttachmentResult;
-use braid::cni::version::Version;
 use braid::config::Config;
+use cni::result::AttachmentResult;
+use cni::version::Version;
 use serde_json::{Value, json};
 
 use super::assert_told_well;

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use braid::cni::request::{Environment, Request, Sandbox, Verb};
 use braid::pod::Pod;
+use cni::request::{Environment, Request, Sandbox, Verb};
 
 use super::{assert_file_name, assert_told_well};
 

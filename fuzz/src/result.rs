@@ -1,9 +1,9 @@
 //! The result of a plugin, and what becomes of it.
 
-use braid::cni::result::{AttachmentResult, MOST_INTERFACES, MOST_IPS, MOST_ROUTES, ResultError};
-use braid::cni::version::Version;
 use braid::snapshot::Snapshot;
 use braid::status::{self, StatusSource};
+use cni::result::{AttachmentResult, MOST_INTERFACES, MOST_IPS, MOST_ROUTES, ResultError};
+use cni::version::Version;
 use serde_json::Value;
 
 use super::assert_told_well;

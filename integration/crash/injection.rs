@@ -13,6 +13,7 @@ use std::time::SystemTime;
 
 use crate::chroot;
 use crate::node::Node;
+use crate::source;
 
 /// System calls that change something outside of the process, or start, feed and await a plugin; and the
 /// last one. What an architecture does not have, strace passes over.
@@ -139,7 +140,8 @@ fn program(node: &Node, name: &str, options: &str) -> PathBuf {
 pub(super) fn executable() -> PathBuf {
     let executable = chroot::executable();
     let built = executable.metadata().unwrap().modified().unwrap();
-    let (changed, file) = newest(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).expect("sources");
+    let sources = source::directories();
+    let (changed, file) = sources.iter().filter_map(|directory| newest(directory)).max().expect("sources");
     assert!(built > changed, "{} is older than {}: run scripts/build", executable.display(), file.display());
     executable
 }

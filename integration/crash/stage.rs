@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 
-use braid::netns::Netns;
+use linux::netns::Netns;
 use serde_json::{Value, json};
 
 use super::injection::{Point, Scope, calls_made, executable, killer, observer};

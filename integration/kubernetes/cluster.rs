@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use braid::netns::Netns;
+use linux::netns::Netns;
 use serde_json::{Value, json};
 
 use super::relay::Relay;

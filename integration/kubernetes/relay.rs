@@ -6,7 +6,7 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use braid::netns::Netns;
+use linux::netns::Netns;
 use nix::sys::socket::{Shutdown as Ends, shutdown};
 
 /// A running relay. It ends when it goes.

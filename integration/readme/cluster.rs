@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use braid::netns::Netns;
+use linux::netns::Netns;
 use serde_json::{Value, json};
 
 use super::machine::Machine;

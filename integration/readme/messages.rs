@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::time::Duration;
 
-use braid::deadline::Deadline;
 use braid::ledger::Ledger;
-use braid::signal::Signals;
+use cni::deadline::Deadline;
+use linux::signal::Signals;
 use serde_json::{Value, json};
 
 use super::page::{Table, code, table};
@@ -307,7 +307,7 @@ fn busy(node: &Node, pod: &Pod<'_>) -> String {
     let long = Deadline::after(Duration::from_secs(5));
     let _held = ledger.lock(&container, long, &mut signals).unwrap();
     let now = Deadline::after(Duration::ZERO);
-    let error = braid::cni::error::Error::from(ledger.lock(&container, now, &mut signals).unwrap_err());
+    let error = cni::error::Error::from(ledger.lock(&container, now, &mut signals).unwrap_err());
     assert_eq!(error.code.0, 11);
     error.msg
 }

@@ -1,5 +1,6 @@
 //! The page's reference tables, each row held against the program.
 
+use crate::source;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
@@ -227,7 +228,7 @@ fn every_example_of_an_element_reaches_the_plugin() {
 fn every_annotation_is_in_the_readme() {
     let documented: BTreeSet<String> =
         table("The annotations").iter().map(|row| code(&row[0]).to_owned()).collect();
-    let source = sources();
+    let source = source::text();
     let domains = ["k8s.v1.cni.cncf.io/", "v1.multus-cni.io/", "braid.io/"];
     let quoted = source.split('"').filter(|text| {
         let name = domains.iter().find_map(|domain| text.strip_prefix(domain));
@@ -265,7 +266,7 @@ fn every_annotation_parses() {
 #[test]
 fn every_code_is_documented() {
     let documented: BTreeSet<u64> = table("Codes").iter().map(|row| row[0].parse().unwrap()).collect();
-    let source = sources();
+    let source = source::text();
     let constants = source.split("pub const ").skip(1).filter_map(|rest| {
         let (name, rest) = rest.split_once(": Self = Self(")?;
         Some((name.to_owned(), rest.split(')').next()?.parse::<u64>().ok()?))
@@ -280,27 +281,10 @@ fn every_code_is_documented() {
     assert_eq!(documented, expected);
 }
 
-/// The program's text without its tests.
-fn sources() -> String {
-    fn read(directory: &Path, text: &mut String) {
-        for entry in fs::read_dir(directory).unwrap().flatten() {
-            if entry.path().is_dir() {
-                read(&entry.path(), text);
-            } else {
-                let file = fs::read_to_string(entry.path()).unwrap();
-                text.push_str(file.split("#[cfg(test)]").next().unwrap());
-            }
-        }
-    }
-    let mut text = String::new();
-    read(&Path::new(REPOSITORY).join("src"), &mut text);
-    text
-}
-
 /// The numbers of the limits are those of the program's constants.
 #[test]
 fn every_limit_is_the_programs() {
-    let source = sources();
+    let source = source::text();
     let constants: [(&str, &[(&str, &str)]); 12] = [
         ("bytes of an annotation", &[("MAX_ANNOTATION_BYTES: usize = 64 * 1024", "65536")]),
         ("networks of one pod", &[("max_networks: 16", "16"), ("networks: 16", "maxNetworks")]),

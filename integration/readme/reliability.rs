@@ -1,10 +1,8 @@
 //! `docs/reliability.md`: every test that it names exists, and each promise has one.
 
-use std::fs;
-use std::path::Path;
+use crate::source::has_unit_test;
 use std::process::Command;
 
-use super::REPOSITORY;
 use super::page::codes;
 
 const PAGE: &str = include_str!("../../docs/reliability.md");
@@ -27,20 +25,6 @@ fn integration_tests() -> Vec<String> {
     tests
 }
 
-/// Whether the library has this unit test: `ledger::tests::name` is in `src/ledger.rs` or in
-/// `src/ledger/tests.rs`.
-fn is_unit_test(name: &str) -> bool {
-    let Some((module, function)) = name.split_once("::tests::") else { return false };
-    let module = module.replace("::", "/");
-    let files =
-        [format!("src/{module}.rs"), format!("src/{module}/tests.rs"), format!("src/{module}/mod.rs")];
-    files.iter().filter_map(|file| fs::read_to_string(Path::new(REPOSITORY).join(file)).ok()).any(|source| {
-        let lines: Vec<&str> = source.lines().map(str::trim).collect();
-        let head = format!("fn {function}(");
-        lines.windows(2).any(|pair| pair[0] == "#[test]" && pair[1].starts_with(&head))
-    })
-}
-
 #[test]
 fn every_promise_names_tests_that_exist() {
     let known = integration_tests();
@@ -50,7 +34,10 @@ fn every_promise_names_tests_that_exist() {
         let mut named = codes(tests).peekable();
         assert!(named.peek().is_some(), "no test holds: {promise}");
         for test in named {
-            assert!(known.iter().any(|known| known == test) || is_unit_test(test), "there is no test {test}");
+            assert!(
+                known.iter().any(|known| known == test) || has_unit_test(test),
+                "there is no test {test}"
+            );
         }
     }
 }

@@ -5,9 +5,9 @@ use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 
-use crate::family::Family;
-use crate::netlink::{AddedRoute, DefaultRoute, Link, Netlink, NetlinkError};
 use crate::route::RouteChange;
+use cni::family::Family;
+use linux::netlink::{AddedRoute, DefaultRoute, Link, Netlink, NetlinkError};
 
 /// Why a default route did not move.
 #[derive(Debug, thiserror::Error)]
@@ -116,12 +116,12 @@ impl Move<'_> {
         netlink: &mut Netlink,
     ) -> Result<(), RouteError> {
         let family = change.family;
-        let old = netlink.default_routes(family).map_err(self.failed(family))?;
+        let old = netlink.default_routes(kernel_family(family)).map_err(self.failed(family))?;
         self.keep_cluster_routes(family, &old, primary, moved, netlink)?;
         moved.families.push(family);
         let elsewhere = old.into_iter().filter(|route| route.link_index != Some(target.index)).collect();
         self.remove(family, elsewhere, moved, netlink)?;
-        let left = netlink.default_routes(family).map_err(self.failed(family))?;
+        let left = netlink.default_routes(kernel_family(family)).map_err(self.failed(family))?;
         // Made by the network's own plugin, it may have an MTU, or a gateway that only it knows how to reach.
         if change.hops.len() == 1 && is_as_asked(change, target, &left) {
             let metric = left.first().map(metric).unwrap_or_default();
@@ -145,7 +145,7 @@ impl Move<'_> {
         moved: &mut Moved,
         netlink: &mut Netlink,
     ) -> Result<(), RouteError> {
-        let mut dead_ends = netlink.dead_ends(family).map_err(self.failed(family))?;
+        let mut dead_ends = netlink.dead_ends(kernel_family(family)).map_err(self.failed(family))?;
         dead_ends.retain(|route| self::metric(route) <= metric);
         self.remove(family, dead_ends, moved, netlink)
     }
@@ -184,7 +184,8 @@ impl Move<'_> {
     }
 
     fn verify(&self, change: &RouteChange, target: &Link, netlink: &mut Netlink) -> Result<(), RouteError> {
-        let shown = netlink.default_routes(change.family).map_err(self.failed(change.family))?;
+        let shown =
+            netlink.default_routes(kernel_family(change.family)).map_err(self.failed(change.family))?;
         if is_as_asked(change, target, &shown) {
             return Ok(());
         }
@@ -216,9 +217,12 @@ fn add_default_route(
     netlink: &mut Netlink,
 ) -> Result<(), NetlinkError> {
     let is_neighbour = |gateway: &IpAddr| target.addresses.iter().any(|subnet| subnet.contains(*gateway));
-    match (netlink.add_default_route(family, target.index, hop, metric), hop.filter(is_neighbour)) {
+    match (
+        netlink.add_default_route(kernel_family(family), target.index, hop, metric),
+        hop.filter(is_neighbour),
+    ) {
         (Err(error), Some(gateway)) if error.is_unreachable() => {
-            netlink.add_onlink_default_route(family, target.index, gateway, metric)
+            netlink.add_onlink_default_route(kernel_family(family), target.index, gateway, metric)
         }
         (outcome, _) => outcome,
     }
@@ -228,6 +232,14 @@ fn is_as_asked(change: &RouteChange, target: &Link, shown: &[DefaultRoute]) -> b
     let asked =
         |route: &DefaultRoute| route.link_index == Some(target.index) && change.hops.contains(&route.gateway);
     shown.len() == change.hops.len() && shown.iter().all(asked)
+}
+
+/// The family as the kernel's side has it.
+pub(crate) const fn kernel_family(family: Family) -> linux::family::Family {
+    match family {
+        Family::V4 => linux::family::Family::V4,
+        Family::V6 => linux::family::Family::V6,
+    }
 }
 
 /// One metric for each next hop, so that the first is taken while it is there. The first one is the
@@ -258,14 +270,14 @@ impl WayOut {
     pub fn look(netlink: &mut Netlink) -> Result<Self, NetlinkError> {
         let mut routes = Vec::new();
         for family in Family::ALL {
-            routes.extend(netlink.default_routes(family)?);
+            routes.extend(netlink.default_routes(kernel_family(family))?);
         }
         Ok(Self { routes })
     }
 
     /// Whether there was a default route of this family.
     pub fn has(&self, family: Family) -> bool {
-        self.routes.iter().any(|route| route.family() == family)
+        self.routes.iter().any(|route| route.family() == kernel_family(family))
     }
 
     /// Removes the family's default routes through the links of these numbers that the kernel heeds before those of
@@ -281,10 +293,10 @@ impl WayOut {
         netlink: &mut Netlink,
     ) -> Result<Vec<u32>, RouteError> {
         let failed = |source| RouteError::NotGivenBack { family, source };
-        let ours = || self.routes.iter().filter(|route| route.family() == family);
+        let ours = || self.routes.iter().filter(|route| route.family() == kernel_family(family));
         let first = ours().map(metric).min().unwrap_or_default();
         let mut taken = Vec::new();
-        for route in netlink.default_routes(family).map_err(failed)? {
+        for route in netlink.default_routes(kernel_family(family)).map_err(failed)? {
             let through = route.link_index.filter(|index| from.contains(index));
             // One behind is a network's own second way out, for when the first is gone.
             if let Some(index) = through.filter(|_| metric(&route) <= first) {
@@ -311,7 +323,7 @@ impl Moved {
             let _ = netlink.delete_added_route(route);
         }
         for family in &self.families {
-            for route in netlink.default_routes(*family).unwrap_or_default() {
+            for route in netlink.default_routes(kernel_family(*family)).unwrap_or_default() {
                 let _ = netlink.delete_route(&route);
             }
         }

@@ -21,8 +21,8 @@ use super::credential::{Credential, Proof};
 use super::error::ClusterError;
 use super::exec;
 use super::file;
-use crate::cni::error::one_line;
-use crate::cni::request::Environment;
+use cni::error::one_line;
+use cni::request::Environment;
 
 /// What a kubeconfig offers on one connection first: several requests at once.
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];

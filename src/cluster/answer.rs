@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::{ClusterDefinition, ClusterPod};
-use crate::cni::error::one_line;
+use cni::error::one_line;
 
 /// The largest definition that is read: etcd keeps none that is much larger.
 const MAX_DEFINITION_BYTES: usize = 1 << 20;

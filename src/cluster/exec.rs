@@ -18,9 +18,9 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::unix::pipe;
 use tokio::time::{sleep, timeout};
 
-use crate::cni::error::one_line;
-use crate::cni::request::Environment;
 use crate::delegate::die_with_us;
+use cni::error::one_line;
+use cni::request::Environment;
 
 /// The most that a plugin may print on either output.
 const MAX_OUTPUT_BYTES: u64 = 1 << 20;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use crate::file::read_regular;
+use linux::file::read_regular;
 
 /// The largest kubeconfig or certificate that is read: more than a bundle of all public authorities has.
 pub(super) const MAX_BYTES: u64 = 2 << 20;

@@ -15,7 +15,7 @@ use super::access::Access;
 use super::connection::{Broken, Connection, Response};
 use super::error::ClusterError;
 use super::retry::Retries;
-use crate::cni::error::one_line;
+use cni::error::one_line;
 
 /// How much of the server's own words is shown.
 const SHOWN_CHARS: usize = 300;

@@ -2,8 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::cni::error::one_line;
-use crate::cni::keys;
+use cni::error::one_line;
 
 /// Keys that mean something to Braid or to the protocol.
 pub const KNOWN_KEYS: [&str; 49] = [
@@ -76,7 +75,7 @@ pub(super) fn unknown_keys(object: &Map<String, Value>) -> Vec<String> {
     let dotted = |key: &str| key.contains(['.', '/']);
     let unknown = object.keys().filter(|key| !known(key) && !dotted(key));
     unknown
-        .map(|key| match keys::nearest(key, KNOWN_KEYS) {
+        .map(|key| match crate::spelling::nearest(key, KNOWN_KEYS) {
             Some(near) => format!(
                 "unknown key \"{}\" in braid's configuration: did you mean \"{near}\"?",
                 one_line(key, 64)

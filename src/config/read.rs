@@ -11,13 +11,13 @@ use super::{
     CapabilityPolicy, CheckNetworks, Config, ConfigError, DEFAULT_CONF_DIR, MULTUS_CONF_DIR, PrimarySource,
     ResultScope, StatusPolicy, UnreadKey, ValidAttachment,
 };
-use crate::cni::keys::{self, KeyError};
-use crate::cni::netconf::{self, NetconfError, NetworkName};
-use crate::cni::version::Version;
 use crate::device::{DEVICE_INFO_DIR, KUBELET_SOCKET};
 use crate::logging::{Level, LogConfig, Rotation};
 use crate::name::Namespace;
 use crate::policy::{Namespaces, Policy, PolicyError};
+use cni::keys::{self, KeyError};
+use cni::netconf::{self, NetconfError, NetworkName};
+use cni::version::Version;
 
 type Object = Map<String, Value>;
 

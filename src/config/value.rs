@@ -7,8 +7,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::ConfigError;
-use crate::cni::error::one_line;
-use crate::cni::keys;
+use cni::error::one_line;
+use cni::keys;
 
 pub(super) fn decode<T: DeserializeOwned>(
     object: &Map<String, Value>,

@@ -11,10 +11,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::cluster::ClusterDefinition;
-use crate::cni::netconf;
-use crate::cni::request::ContainerId;
-use crate::ledger::directory;
 use crate::name::{DefinitionName, Namespace};
+use cni::netconf;
+use cni::request::ContainerId;
+use linux::directory;
 
 /// A copy is written again when it is older than this share of its greatest age, or has changed.
 const RENEWALS: u32 = 8;
@@ -59,7 +59,7 @@ impl Copies {
     }
 
     fn directory(&self) -> PathBuf {
-        self.root.join(directory::DEFINITIONS)
+        self.root.join(crate::ledger::DEFINITIONS)
     }
 
     fn path(&self, namespace: &Namespace, name: &DefinitionName) -> PathBuf {

@@ -7,11 +7,10 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{Annotations, Definition, DefinitionError, Source, Standing};
-use crate::cni::error::one_line;
-use crate::cni::keys;
-use crate::cni::netconf::{self, Missing, NetconfError, NetworkConfig};
-use crate::cni::version::Version;
 use crate::name::{DefinitionName, Namespace};
+use cni::error::one_line;
+use cni::netconf::{self, Missing, NetconfError, NetworkConfig};
+use cni::version::Version;
 
 /// The most files of one directory that are read.
 const MAX_FILES: usize = 4096;
@@ -183,7 +182,7 @@ impl NodeDefinitions {
     pub(super) fn unknown(&self, namespace: &Namespace, name: &str) -> DefinitionError {
         // Only names that a pod of this namespace could have written itself: others are not its business.
         let own = self.manifests.iter().filter(|manifest| manifest.namespace == *namespace);
-        let near = keys::nearest(name, own.map(|manifest| manifest.name.as_str()));
+        let near = crate::spelling::nearest(name, own.map(|manifest| manifest.name.as_str()));
         let directories: Vec<_> = self.directories.iter().map(|path| path.display().to_string()).collect();
         DefinitionError::Unknown {
             namespace: namespace.clone(),

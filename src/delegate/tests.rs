@@ -1,7 +1,7 @@
 //! Each with a plugin that is a shell script.
 
 use super::*;
-use crate::deadline::Deadline;
+use cni::deadline::Deadline;
 use serde_json::json;
 
 /// Signal masks and children belong to the process; nextest gives each test its own.

@@ -7,9 +7,9 @@ use std::time::Duration;
 use super::kubelet::{self, KubeletError};
 use super::message::{ContainerDevices, ContainerResources, DynamicResource};
 use super::name::{InvalidName, check_resource, is_pci_address};
-use crate::cni::error::{Code, Error};
 use crate::name::Namespace;
-use crate::quoted::Quoted;
+use cni::error::{Code, Error};
+use cni::quoted::Quoted;
 
 /// Why a network gets no device. The pod is named by the call's error, and the network by the caller.
 #[derive(Debug, thiserror::Error)]

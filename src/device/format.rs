@@ -4,7 +4,7 @@
 use serde_json::{Map, Value};
 
 use super::name::is_pci_address;
-use crate::quoted::Quoted;
+use cni::quoted::Quoted;
 
 /// What is wrong with the content of a device-info file.
 #[derive(Debug, thiserror::Error)]

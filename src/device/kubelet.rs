@@ -25,8 +25,8 @@ use super::message::{
     ListPodResourcesResponse, PodResources,
 };
 use crate::name::Namespace;
-use crate::quoted::Quoted;
-use crate::signal::unless_stopped;
+use cni::quoted::Quoted;
+use linux::signal::unless_stopped;
 
 /// The largest answer that is read, the bound that the kubelet's own client and Multus have. An answer
 /// to `List` covers every pod of the node with the NUMA nodes of each device.

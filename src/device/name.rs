@@ -1,7 +1,7 @@
 //! Names of resources and devices, and the file name that they make together.
 
 use crate::name::check_subdomain;
-use crate::quoted::Quoted;
+use cni::quoted::Quoted;
 
 /// Longest part after the `/` of a resource's name, in bytes, as Kubernetes has it.
 const MAX_NAME: usize = 63;

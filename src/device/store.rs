@@ -19,10 +19,10 @@ use serde_json::Value;
 
 use super::format::{self, InvalidDeviceInfo};
 use super::name::{self, InvalidName, MAX_FILE_NAME};
-use crate::cni::request::ContainerId;
-use crate::file::{FileError, is_missing};
-use crate::ledger::directory;
-use crate::name::InterfaceName;
+use cni::name::InterfaceName;
+use cni::request::ContainerId;
+use linux::directory;
+use linux::file::{FileError, is_missing};
 
 /// Files of device plugins (section 4.1).
 const OF_PLUGINS: &str = "dp";

@@ -2,23 +2,19 @@
 
 use std::path::PathBuf;
 
-use crate::cni::request::ContainerId;
-use crate::file::FileError;
+use cni::request::ContainerId;
+use linux::directory::DirectoryError;
+use linux::file::FileError;
 
 /// What is wrong with the ledger.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
-    /// A file or directory could not be read, written, renamed or removed.
+    /// A file could not be read, written, renamed or removed.
     #[error(transparent)]
     File(#[from] FileError),
-    /// A directory is a symbolic link, another user's, or writable by others.
-    #[error("state directory {} {problem}: braid keeps its records only where root alone can write", path.display())]
-    Untrusted {
-        /// The directory.
-        path: PathBuf,
-        /// What is wrong with it.
-        problem: &'static str,
-    },
+    /// A directory could not be read or made, or cannot be trusted.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
     /// The record's plan is not whole. It has been moved to `aside`.
     #[error("record {} cannot be read ({problem}) and was set aside", path.display())]
     Unreadable {

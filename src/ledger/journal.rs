@@ -10,8 +10,8 @@ use nix::fcntl::OFlag;
 
 use super::LedgerError;
 use super::record::{self, Event};
-use crate::deadline::Deadline;
-use crate::file::FileError;
+use cni::deadline::Deadline;
+use linux::file::FileError;
 
 /// A record being written.
 #[derive(Debug)]

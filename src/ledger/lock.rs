@@ -11,10 +11,10 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag};
 
 use super::LedgerError;
-use crate::cni::request::ContainerId;
-use crate::deadline::Deadline;
-use crate::file::FileError;
-use crate::signal::Signals;
+use cni::deadline::Deadline;
+use cni::request::ContainerId;
+use linux::file::FileError;
+use linux::signal::Signals;
 
 /// Where the lock of a container is.
 pub(super) fn path_of(directory: &Path, container: &ContainerId) -> PathBuf {

@@ -5,12 +5,12 @@ use std::io;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::cni::netconf::NetworkName;
-use crate::cni::request::{CniArgs, ContainerId};
-use crate::name::InterfaceName;
-use crate::netns::{Netns, NetnsCookie, NetnsId};
 use crate::plan::{Attachment, Role};
 use crate::snapshot::Snapshot;
+use cni::name::InterfaceName;
+use cni::netconf::NetworkName;
+use cni::request::{CniArgs, ContainerId};
+use linux::netns::{Netns, NetnsCookie, NetnsId};
 
 /// What a record is found by (CNI 1.1.0, section 2: an attachment is a container and an interface).
 #[derive(Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]

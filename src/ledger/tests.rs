@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::cni::netconf::{Missing, NetworkConfig};
-use crate::cni::version::Version;
-use crate::netns::{NetnsCookie, NetnsId};
 use crate::plan::{Attachment, Role};
 use crate::snapshot::Snapshot;
+use cni::netconf::{Missing, NetworkConfig};
+use cni::version::Version;
+use linux::directory::DirectoryError;
+use linux::netns::NetnsId;
 
 struct State {
     _dir: tempfile::TempDir,
@@ -75,7 +76,7 @@ fn plan_of(key: Key) -> RecordPlan {
         netns: RecordedNetns {
             boot: "b".to_owned(),
             id: NetnsId { device: 4, inode: u64::MAX },
-            cookie: Some(NetnsCookie::for_test(u64::MAX)),
+            cookie: Some(serde_json::from_str("18446744073709551615").unwrap()),
             path: "/run/netns/x".to_owned(),
         },
         pod: "team-a/web".to_owned(),
@@ -312,10 +313,13 @@ fn a_state_directory_that_others_can_change_is_refused() {
         for mode in [0o777, 0o770, 0o702] {
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
             let error = state.ledger.create(plan()).unwrap_err();
-            assert!(matches!(error, LedgerError::Untrusted { .. }), "{directory} {mode:o}: {error}");
+            assert!(
+                matches!(error, LedgerError::Directory(DirectoryError::Untrusted { .. })),
+                "{directory} {mode:o}: {error}"
+            );
             let outcome = state.ledger.read(&key("c1", "eth0"));
             assert!(
-                matches!(outcome, Err(LedgerError::Untrusted { .. })),
+                matches!(outcome, Err(LedgerError::Directory(DirectoryError::Untrusted { .. }))),
                 "{directory} {mode:o}: {outcome:?}"
             );
             assert!(state.ledger.all().is_err(), "{directory} {mode:o}");
@@ -342,7 +346,10 @@ fn a_state_directory_behind_a_symbolic_link_is_refused() {
         } else {
             state.ledger.create(plan()).map(drop)
         };
-        assert!(matches!(outcome, Err(LedgerError::Untrusted { .. })), "{linked:?}: {outcome:?}");
+        assert!(
+            matches!(outcome, Err(LedgerError::Directory(DirectoryError::Untrusted { .. }))),
+            "{linked:?}: {outcome:?}"
+        );
     }
 }
 

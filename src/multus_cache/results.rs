@@ -9,11 +9,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::Remembered;
-use crate::cni::netconf;
-use crate::cni::request::{CniArgs, ContainerId, Sandbox};
-use crate::cni::result::AttachmentResult;
 use crate::device::DEVICE_INFO_CAPABILITY;
 use crate::plan::Attachment;
+use cni::netconf;
+use cni::request::{CniArgs, ContainerId, Sandbox};
+use cni::result::AttachmentResult;
 
 /// The mark of the form that libcni has written since 0.8.
 pub(super) const KIND: &str = "cniCacheV1";

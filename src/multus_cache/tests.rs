@@ -111,7 +111,7 @@ fn a_record_that_goes_back_is_read_as_it_was() {
         mode: Mode::Delegating,
         netns: RecordedNetns {
             boot: String::new(),
-            id: crate::netns::NetnsId { device: 1, inode: 2 },
+            id: linux::netns::NetnsId { device: 1, inode: 2 },
             cookie: None,
             path: "/run/netns/web".to_owned(),
         },

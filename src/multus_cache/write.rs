@@ -7,10 +7,10 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::results::{self, Cached};
-use crate::cni::request::CniArgs;
-use crate::ledger::directory::{prepare, write_and_sync};
 use crate::ledger::{LedgerError, Record};
 use crate::plan::{Attachment, Role};
+use cni::request::CniArgs;
+use linux::directory::{prepare, write_and_sync};
 
 /// Writes what is left of `record` into Multus's directory: the results first, since the list of delegates is
 /// what Multus looks for. Returns whether it could be said in Multus's words: its list begins with the

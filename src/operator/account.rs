@@ -16,8 +16,8 @@ use super::change::Change;
 use super::install::Occasion;
 use super::runtime::below;
 use crate::cluster::{self, Cluster, ClusterConfig, ClusterError};
-use crate::cni::request::Environment;
 use crate::name::NamespacedName;
+use cni::request::Environment;
 
 /// The files' names, in the directory of definitions.
 pub(super) const KUBECONFIG: &str = "braid.kubeconfig";

@@ -10,7 +10,7 @@ use clap::ValueEnum;
 use comfy_table::{ColumnConstraint, ContentArrangement, Table, Width, presets};
 use serde::Serialize;
 
-use crate::signal;
+use linux::signal;
 
 /// How long people wait in silence, and then for the next word.
 const SILENCE: Duration = Duration::from_secs(2);

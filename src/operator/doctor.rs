@@ -19,11 +19,11 @@ use super::installation::{EXTENSIONS, Installation, Stance};
 use super::node::{self, NodeOptions};
 use super::runtime::{Kind, Runtime, below};
 use crate::cluster::{Cluster, ClusterConfig, ClusterError, PodReference};
-use crate::cni::netconf::{self, Missing, NetworkConfig};
-use crate::cni::request::Environment;
 use crate::config::{ANNOTATIONS_CAPABILITY, CheckNetworks, Config, ResultScope, StatusPolicy};
 use crate::definition::NodeDefinitions;
 use crate::delegate;
+use cni::netconf::{self, Missing, NetworkConfig};
+use cni::request::Environment;
 
 /// How long before its end a token is worth a warning.
 const TOKEN_MARGIN: TimeDelta = TimeDelta::minutes(10);

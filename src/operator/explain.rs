@@ -15,9 +15,6 @@ use super::console::{Exit, Look, Tone, View};
 use super::fault::Fault;
 use super::node::{Node, NodeOptions};
 use crate::cluster::{Cluster, ClusterConfig, ClusterError, ClusterPod};
-use crate::cni::error::Error;
-use crate::cni::netconf::{self, NetconfError};
-use crate::cni::request::{Environment, Sandbox};
 use crate::config::{ANNOTATIONS_CAPABILITY, Config};
 use crate::definition::{Api, Copies, NodeDefinitions, OnOutage};
 use crate::name::Namespace;
@@ -25,6 +22,9 @@ use crate::plan::{Attachment, Plan, Role};
 use crate::pod::Pod;
 use crate::prepare::{self, Wishes};
 use crate::selection::Selection;
+use cni::error::Error;
+use cni::netconf::{self, NetconfError};
+use cni::request::{Environment, Sandbox};
 
 /// What `braid explain` is told.
 #[derive(Args, Debug)]
@@ -190,7 +190,7 @@ impl Explain {
     fn read_manifest(&self) -> Result<Subject, ExplainError> {
         let text = read_text(self.manifest.as_deref().unwrap_or(Path::new("-")))?;
         let manifests: Vec<Value> = serde_saphyr::from_multiple(&text)
-            .map_err(|error| ExplainError::Manifest(crate::cni::error::one_line(&error.to_string(), 300)))?;
+            .map_err(|error| ExplainError::Manifest(cni::error::one_line(&error.to_string(), 300)))?;
         let pods = manifests.into_iter().filter_map(|value| serde_json::from_value::<Manifest>(value).ok());
         let pod = pods.into_iter().find(|manifest| manifest.kind == "Pod");
         let missing = || ExplainError::Manifest("no object of kind Pod is in it".to_owned());
@@ -227,10 +227,8 @@ fn sandbox(namespace: &str, name: &str, uid: &str) -> Sandbox {
         ("CNI_IFNAME", "eth0"),
         ("CNI_ARGS", args.as_str()),
     ]);
-    match crate::cni::request::Request::read(request) {
-        Some(Ok(crate::cni::request::Request { verb: crate::cni::request::Verb::Add(sandbox), .. })) => {
-            sandbox
-        }
+    match cni::request::Request::read(request) {
+        Some(Ok(cni::request::Request { verb: cni::request::Verb::Add(sandbox), .. })) => sandbox,
         _ => sandbox("default", "", ""),
     }
 }

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 
 use super::installation::{EXTENSIONS, Installation, Stance};
 use super::runtime::{Runtime, below};
-use crate::cni::netconf::{self, Missing, NetworkConfig};
 use crate::config::{Config, ConfigError, PrimarySource};
 use crate::definition::{Api, NodeDefinitions, OnOutage};
 use crate::prepare;
 use crate::primary::{self, PrimaryError};
+use cni::netconf::{self, Missing, NetworkConfig};
 
 /// What is wrong with an entry of Braid's by itself, wherever it stands.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]

@@ -18,7 +18,7 @@ use super::installation::{EXTENSIONS, Installation, Stance};
 use super::node::{self, Directories};
 use super::runtime::{Runtime, below};
 use super::settings::{Settings, SettingsError};
-use crate::cni::netconf::{self, Missing, NetconfError, NetworkConfig};
+use cni::netconf::{self, Missing, NetconfError, NetworkConfig};
 use entry::Settle;
 
 /// The name of Braid's own file: it sorts first.

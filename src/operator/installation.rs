@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::cni::keys;
-use crate::cni::netconf::{self, NetconfError};
-use crate::cni::version::Version;
 use crate::config::{Config, ConfigError};
+use cni::keys;
+use cni::netconf::{self, NetconfError};
+use cni::version::Version;
 
 /// What runtimes take for configurations, in one directory sorted by name.
 pub(super) const EXTENSIONS: [&str; 3] = ["conf", "conflist", "json"];

@@ -20,11 +20,11 @@ use super::node;
 use super::runtime::below;
 use super::uninstall::Uninstall;
 use crate::cluster::{Cluster, ClusterConfig};
-use crate::cni::keys;
-use crate::cni::netconf;
-use crate::cni::request::Environment;
 use crate::name::NamespacedName;
-use crate::signal::Signals;
+use cni::keys;
+use cni::netconf;
+use cni::request::Environment;
+use linux::signal::Signals;
 
 /// How often the files are looked at. The kubelet itself takes up to a minute to renew a mounted one.
 const PAUSE: Duration = Duration::from_secs(2);

@@ -21,14 +21,14 @@ use super::installation::{EXTENSIONS, Installation, Stance};
 use super::node::{self, Directories};
 use super::records::Records;
 use super::runtime::{Kind, Runtime, below};
-use crate::cni::keys;
-use crate::cni::netconf::{self, NetconfError};
-use crate::deadline::Deadline;
 use crate::delegate::{self, DelegateError};
 use crate::ledger::{Ledger, LedgerError, Record};
 use crate::multus_cache::{self, MULTUS_STATE_DIR};
 use crate::plan::Role;
-use crate::signal::Signals;
+use cni::deadline::Deadline;
+use cni::keys;
+use cni::netconf::{self, NetconfError};
+use linux::signal::Signals;
 
 /// What Multus's files are kept under. No runtime reads files of this ending.
 const RETIRED: &str = "before-migration";

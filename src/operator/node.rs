@@ -9,14 +9,14 @@ use super::fault;
 use super::installation::{self, Installation};
 use super::records::Records;
 use super::runtime::{Kind, Runtime, RuntimeError};
-use crate::cni::netconf::{NetconfError, NetworkConfig};
-use crate::cni::request::Environment;
 use crate::config::{Config, ConfigError};
 use crate::definition::NodeDefinitions;
 use crate::ledger::Ledger;
 use crate::plan::Role;
 use crate::reservation::Reservations;
 use crate::verb::leftovers;
+use cni::netconf::{NetconfError, NetworkConfig};
+use cni::request::Environment;
 
 /// The runtime's directories, for those who have them elsewhere.
 #[derive(Args, Clone, Debug, Default)]
@@ -128,7 +128,7 @@ impl Node {
     }
 
     /// What a person's call of a plugin stands in for.
-    pub(super) fn request(&self) -> crate::cni::request::Request {
+    pub(super) fn request(&self) -> cni::request::Request {
         crate::verb::repair::request(self.plugin_path(), Environment::of_process())
     }
 }

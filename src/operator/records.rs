@@ -6,13 +6,13 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::console::{Look, Tone};
-use crate::cni::error::Error;
-use crate::cni::netconf::NetworkConfig;
-use crate::cni::result::AttachmentResult;
 use crate::ledger::{Ledger, LedgerError, Mode, Record, Seen, State};
 use crate::plan::{Attachment, Role};
 use crate::snapshot::Drift;
 use crate::verb::repair::Standing;
+use cni::error::Error;
+use cni::netconf::NetworkConfig;
+use cni::result::AttachmentResult;
 
 /// How much of a container's ID a table shows, as crictl does.
 const SHORT_ID: usize = 13;

@@ -8,13 +8,13 @@ use super::console::{Exit, Look, Tone, View};
 use super::list::Selected;
 use super::node::{self, Node, NodeOptions};
 use super::records::Records;
-use crate::cni::error::Error;
 use crate::ledger::Record;
 use crate::reservation::Reservations;
-use crate::signal::Signals;
 use crate::snapshot::Drift;
 use crate::verb::leftovers;
 use crate::verb::repair::{Mender, Standing};
+use cni::error::Error;
+use linux::signal::Signals;
 
 /// What `braid gc` is told.
 #[derive(Args, Debug)]

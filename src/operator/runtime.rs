@@ -10,7 +10,7 @@ use std::path::{Component, Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
-use crate::cni::netconf::{self, NetconfError};
+use cni::netconf::{self, NetconfError};
 
 /// Where runtimes look unless their configuration says otherwise.
 const CONF_DIR: &str = "/etc/cni/net.d";
@@ -324,7 +324,7 @@ fn read(root: &Path, file: &Path) -> Result<Table, RuntimeError> {
     let text = netconf::read_file(&below(root, file))?;
     text.parse().map_err(|error: toml::de::Error| RuntimeError::Toml {
         path: file.to_owned(),
-        problem: crate::cni::error::one_line(&error.to_string(), 300),
+        problem: cni::error::one_line(&error.to_string(), 300),
     })
 }
 

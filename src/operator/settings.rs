@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
-use crate::cni::keys;
-use crate::cni::netconf::{self, NetconfError};
 use crate::config::{Config, ConfigError};
+use cni::keys;
+use cni::netconf::{self, NetconfError};
 
 /// What the network's configuration says around the entry, and what is not for an administrator to say.
 const NOT_SET: [&str; 8] =

@@ -99,7 +99,7 @@ pub(super) fn documents(text: &str) -> Result<Vec<Node>, (Option<Spot>, String)>
             // The place is told apart from the message.
             let behind = first.strip_prefix("error: line ").and_then(|rest| rest.split_once(": "));
             let message = behind.map_or(first, |(_, message)| message);
-            (place, crate::cni::error::one_line(&format!("not valid YAML: {message}"), 300))
+            (place, cni::error::one_line(&format!("not valid YAML: {message}"), 300))
         })
 }
 

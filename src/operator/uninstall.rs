@@ -20,8 +20,8 @@ use super::installation::{Installation, Stance};
 use super::node::{self, Directories};
 use super::records::Records;
 use super::runtime::{Kind, Runtime, below};
-use crate::cni::keys;
 use crate::ledger::Ledger;
+use cni::keys;
 
 /// How often the ledger is looked at while waiting.
 const PAUSE: Duration = Duration::from_secs(1);

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::console::{Look, View};
-use crate::cni::version::Version;
+use cni::version::Version;
 
 /// The program's version and the protocol's.
 #[derive(Debug, Serialize)]

@@ -7,9 +7,9 @@ use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::cni::netconf::NetworkConfig;
-use crate::cni::request::CniArgs;
-use crate::name::InterfaceName;
+use cni::name::InterfaceName;
+use cni::netconf::NetworkConfig;
+use cni::request::CniArgs;
 
 /// Whose network an attachment is.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]

@@ -7,10 +7,10 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use super::{Device, PlanError, PrimaryNetwork, label};
-use crate::cni::netconf::NetworkConfig;
 use crate::config::{CapabilityPolicy, Config};
 use crate::device::{DEVICE_ID_CAPABILITY, DEVICE_INFO_CAPABILITY};
 use crate::selection::Selection;
+use cni::netconf::NetworkConfig;
 
 /// Whether the network can do what was asked (NPWG 1.3, sections 4.1.2.1.3 to 4.1.2.1.10).
 pub(super) fn check_capabilities(

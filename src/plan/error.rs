@@ -1,8 +1,8 @@
 //! Why there is no plan.
 
-use crate::cni::netconf::{NetconfError, PluginType};
 use crate::delegate::DelegateError;
-use crate::name::InterfaceName;
+use cni::name::InterfaceName;
+use cni::netconf::{NetconfError, PluginType};
 
 /// Why there is no plan.
 #[derive(Debug, thiserror::Error)]

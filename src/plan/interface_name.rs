@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::{Inputs, PlanError, label};
-use crate::name::InterfaceName;
 use crate::selection::Selection;
+use cni::name::InterfaceName;
 
 /// The names that interfaces get by themselves.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::{Plan, PlanError};
-use crate::cni::keys;
-use crate::cni::netconf::{PluginConfig, PluginType};
 use crate::delegate::DelegateError;
+use cni::keys;
+use cni::netconf::{PluginConfig, PluginType};
 
 /// Where the daemon of the dhcp plugin listens unless the definition says otherwise.
 const DHCP_SOCKET: &str = "/run/cni/dhcp.sock";
@@ -60,7 +60,7 @@ impl Plan {
                         return Err(PlanError::NoMaster {
                             label: attachment.label.clone(),
                             plugin: plugin.kind.clone(),
-                            master: crate::cni::error::one_line(master, 64),
+                            master: cni::error::one_line(master, 64),
                         });
                     }
                     _ => made.extend(bridge_of(plugin)),

@@ -1,10 +1,10 @@
 use super::*;
-use crate::cni::netconf::Missing;
-use crate::cni::netconf::PluginType;
-use crate::cni::request::ContainerId;
-use crate::cni::version::Version;
 use crate::delegate::DelegateError;
 use crate::selection::{self, Limits};
+use cni::netconf::Missing;
+use cni::netconf::PluginType;
+use cni::request::ContainerId;
+use cni::version::Version;
 use serde_json::{Value, json};
 use std::path::Path;
 

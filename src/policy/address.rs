@@ -14,7 +14,7 @@ use super::rules::Policy;
 use super::scope::words;
 use super::{Case, Grant, Refusal};
 use crate::definition::Standing;
-use crate::quoted::Quoted;
+use cni::quoted::Quoted;
 
 /// A route of the host, as far as it matters to an address that a pod asks for.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -12,11 +12,12 @@ use super::plugins::{Position, Table, is_delegating};
 use super::request;
 use super::rules::{Policy, Vlans};
 use super::{Case, Refusal};
-use crate::cni::keys;
-use crate::cni::netconf::NetworkConfig;
 use crate::definition::Definition;
-use crate::name::{InterfaceName, Namespace};
-use crate::quoted::Quoted;
+use crate::name::Namespace;
+use cni::keys;
+use cni::name::InterfaceName;
+use cni::netconf::NetworkConfig;
+use cni::quoted::Quoted;
 
 /// The largest configuration of a tenant's, in bytes.
 pub const MAX_BYTES: usize = 64 * 1024;

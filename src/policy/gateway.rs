@@ -3,8 +3,8 @@
 use ipnetwork::IpNetwork;
 use serde_json::Value;
 
-use crate::cni::keys;
-use crate::cni::netconf::{NetworkConfig, PluginConfig};
+use cni::keys;
+use cni::netconf::{NetworkConfig, PluginConfig};
 
 /// How the node reaches the pods of a network, as far as its gateway is on the node.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -83,7 +83,7 @@ fn gateways(value: &Value, found: &mut Vec<IpNetwork>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cni::netconf::Missing;
+    use cni::netconf::Missing;
     use serde_json::json;
 
     fn of(plugin: Value) -> Option<Vec<String>> {

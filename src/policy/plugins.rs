@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::rules::{PolicyError, wrong};
-use crate::cni::netconf::PluginType;
+use cni::netconf::PluginType;
 
 /// Keys of every plugin: the protocol's own.
 const PLUGIN_KEYS: [&str; 6] = ["type", "name", "cniVersion", "cniVersions", "capabilities", "ipam"];

@@ -8,7 +8,7 @@ use super::rules::PolicyError;
 use super::sharing::{ACCOUNTS_ANNOTATION, NAMESPACES_ANNOTATION};
 use crate::device::RESOURCE_ANNOTATION;
 use crate::name::Namespace;
-use crate::quoted::Quoted;
+use cni::quoted::Quoted;
 
 /// Why a pod may not have a network, or not with what it asks of it.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]

@@ -13,8 +13,8 @@ use serde_json::Value;
 use super::rules::Policy;
 use super::scope::words;
 use super::{Case, Refusal};
-use crate::quoted::Quoted;
 use crate::selection::{MacAddress, RequestedAddress, Selection};
+use cni::quoted::Quoted;
 
 /// The requests that a definition's owner allows, a list of [`Request`]s.
 pub const REQUESTS_ANNOTATION: &str = "braid.io/allowed-requests";

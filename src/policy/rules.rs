@@ -16,11 +16,11 @@ use super::request::Request;
 use super::scope::{Namespaces, Scoped};
 use super::sharing::View;
 use super::{Path, plugins};
-use crate::cni::error::one_line;
-use crate::cni::keys;
-use crate::cni::netconf::NetworkName;
 use crate::definition::Standing;
 use crate::name::{DefinitionName, Namespace};
+use cni::error::one_line;
+use cni::keys;
+use cni::netconf::NetworkName;
 
 /// The keys of a policy.
 pub const KEYS: [&str; 10] = [
@@ -241,7 +241,7 @@ fn check_keys(object: &Map<String, Value>, known: &[&'static str]) -> Result<(),
     for key in object.keys().filter(|key| !key.contains(['.', '/'])) {
         let is_new = seen.insert(key.to_ascii_lowercase());
         if !is_new || !known.iter().any(|name| name.eq_ignore_ascii_case(key)) {
-            let near = keys::nearest(key, known.iter().copied());
+            let near = crate::spelling::nearest(key, known.iter().copied());
             let hint = near.map(|near| format!(": did you mean \"{near}\"?")).unwrap_or_default();
             let hint = if is_new { hint } else { ", which is there twice".to_owned() };
             return Err(PolicyError::UnknownKey { key: one_line(key, 64), hint });

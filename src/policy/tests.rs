@@ -4,8 +4,8 @@ use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
 use super::*;
-use crate::cni::netconf::{Missing, NetworkConfig};
 use crate::definition::{Annotations, Source, Viewer};
+use cni::netconf::{Missing, NetworkConfig};
 
 /// A case as data: what a test changes stands in it, the rest is a harmless pod of team-a.
 #[derive(Clone, Debug)]

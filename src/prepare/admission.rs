@@ -4,13 +4,13 @@
 use super::{Wishes, annotation_key, check_identity, host};
 use crate::audit::{self, Decision, Outcome};
 use crate::cluster::ClusterPod;
-use crate::cni::error::Error;
 use crate::config::Config;
 use crate::definition::{Api, Definition, DefinitionError, Finder, Wanted};
 use crate::plan::{Admission, SelectedNetwork};
 use crate::pod::Pod;
 use crate::policy::{self, Account, Case, Path, Refusal, View};
 use crate::selection::Selection;
+use cni::error::Error;
 
 /// What a pod gets of what it asks for.
 pub(super) struct Admitted {

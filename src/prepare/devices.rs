@@ -1,11 +1,11 @@
 //! Which device of the pod each network gets.
 
-use crate::cni::error::Error;
 use crate::config::Config;
 use crate::device::{Allocation, DeviceError, KUBELET_LIMIT};
 use crate::known::{self, DeviceUse};
 use crate::plan::{NodeNetwork, SelectedNetwork};
 use crate::pod::Pod;
+use cni::error::Error;
 
 /// A network that may have a device of the pod.
 struct Claim<'n> {

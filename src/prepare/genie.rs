@@ -3,13 +3,13 @@
 
 use super::annotation_key;
 use crate::audit::{self, Decision, Outcome};
-use crate::cni::error::Error;
-use crate::cni::netconf::NetworkName;
 use crate::config::Config;
 use crate::plan::{Admission, NodeNetwork, Series};
 use crate::pod::Pod;
 use crate::policy::{self, Path, Verdict, View};
 use crate::primary::{Choices, PrimaryError};
+use cni::error::Error;
+use cni::netconf::NetworkName;
 
 /// What a pod gets of what it chooses.
 #[derive(Debug, Default)]
@@ -59,7 +59,7 @@ fn record(
     pod: &Pod,
     word: &NetworkName,
     verdict: &Verdict,
-    found: Result<&&(std::path::PathBuf, crate::cni::netconf::NetworkConfig), &PrimaryError>,
+    found: Result<&&(std::path::PathBuf, cni::netconf::NetworkConfig), &PrimaryError>,
 ) {
     let refused = || {
         let uid = pod.uid.as_deref();

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use ipnetwork::IpNetwork;
 
-use crate::family::Family;
-use crate::netlink::{Link, Netlink, NetlinkError, Origin, Route};
+use crate::attach::routes::kernel_family;
 use crate::policy::{self, Case, HostRoute, HostRouteKind};
+use cni::family::Family;
+use linux::netlink::{Link, Netlink, NetlinkError, Origin, Route};
 
 /// The routes of the host that overlap what its node would route to the pod. The kernel is asked only if there is a
 /// policy, and the pod asks for an address of a network whose gateway is on the node.
@@ -25,7 +26,7 @@ fn read(asked: &[IpNetwork]) -> Result<Vec<HostRoute>, NetlinkError> {
     let families: BTreeSet<Family> = asked.iter().map(|address| Family::of(address.ip())).collect();
     let mut routes = Vec::new();
     for family in families {
-        let listed = netlink.routes(family, |key| {
+        let listed = netlink.routes(kernel_family(family), |key| {
             key.destination.prefix() > 0
                 && !is_of_link(key.destination)
                 && asked.iter().any(|asked| policy::overlap(key.destination, *asked))

@@ -5,8 +5,8 @@ use std::str::FromStr;
 use serde_json::{Map, Value};
 
 use super::error::{Refusal, Rule};
-use crate::cni::keys;
-use crate::quoted::Quoted;
+use cni::keys;
+use cni::quoted::Quoted;
 
 /// An object and where it stands: `""` for an element, `"portMappings[0]."` inside one.
 pub(super) struct Dict<'a> {
@@ -150,6 +150,6 @@ pub(super) fn entry(key: &str, index: usize) -> String {
 }
 
 fn nearest(word: &str, known: &[&'static str]) -> Option<&'static str> {
-    let near = keys::nearest(word, known.iter().copied())?;
+    let near = crate::spelling::nearest(word, known.iter().copied())?;
     known.iter().copied().find(|key| *key == near)
 }

@@ -3,10 +3,9 @@
 use std::fmt;
 
 use super::MAX_ANNOTATION_BYTES;
-use crate::name::{
-    DefinitionName, InvalidDefinitionName, InvalidInterfaceName, InvalidNamespace, NameRule, Namespace,
-};
-use crate::quoted::Quoted;
+use crate::name::{DefinitionName, InvalidDefinitionName, InvalidNamespace, NameRule, Namespace};
+use cni::name::InvalidInterfaceName;
+use cni::quoted::Quoted;
 
 /// A networks annotation that is refused as a whole (NPWG 1.3, section 4.1).
 #[derive(Debug, thiserror::Error)]
@@ -198,6 +197,9 @@ pub enum Rule {
     /// A name.
     #[error(transparent)]
     Name(#[from] NameRule),
+    /// An interface's name.
+    #[error(transparent)]
+    Interface(#[from] cni::name::NameRule),
     /// 4.1.2.1.3.
     #[error("must be an IPv4 or IPv6 address with an optional prefix length")]
     AddressWithPrefix,
@@ -259,7 +261,7 @@ macro_rules! name_rules {
     ($($error:ident),*) => {
         $(impl From<$error> for Rule {
             fn from(error: $error) -> Self {
-                Self::Name(error.rule)
+                error.rule.into()
             }
         })*
     };

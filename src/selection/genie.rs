@@ -3,8 +3,8 @@
 
 use super::error::{Element, Refusal, Rule, SelectionError};
 use super::{Limits, MAX_ANNOTATION_BYTES};
-use crate::cni::netconf::NetworkName;
-use crate::quoted::Quoted;
+use cni::netconf::NetworkName;
+use cni::quoted::Quoted;
 
 /// Reads the annotation. A blank one asks for nothing.
 ///

@@ -11,8 +11,9 @@ use super::dict::{Dict, entry};
 use super::error::{Element, Refusal, Rule, SelectionError};
 use super::request::{self, Bandwidth, PortMapping, RequestedAddress};
 use super::{Limits, Selection};
-use crate::name::{self, DefinitionName, InterfaceName, Namespace};
-use crate::quoted::Quoted;
+use crate::name::{self, DefinitionName, Namespace};
+use cni::name::InterfaceName;
+use cni::quoted::Quoted;
 
 /// Keys of an element: the standard's (section 4.1.2.1), then Multus's.
 const KEYS: [&str; 13] = [

@@ -17,8 +17,9 @@ use serde_json::{Map, Value};
 
 pub use self::error::{Element, ElementError, Refusal, Rule, SelectionError};
 pub use self::request::{Bandwidth, InfinibandGuid, MacAddress, PortMapping, Protocol, RequestedAddress};
-use crate::name::{DefinitionName, InterfaceName, Namespace};
-use crate::quoted::Quoted;
+use crate::name::{DefinitionName, Namespace};
+use cni::name::InterfaceName;
+use cni::quoted::Quoted;
 
 /// Longest annotation that is read, in bytes. Kubernetes allows 256 KiB for all annotations of a pod together.
 pub const MAX_ANNOTATION_BYTES: usize = 64 * 1024;

@@ -3,7 +3,7 @@
 use super::error::{Element, Refusal, Rule, SelectionError};
 use super::{Limits, Selection};
 use crate::name::{DefinitionName, Namespace};
-use crate::quoted::Quoted;
+use cni::quoted::Quoted;
 
 /// Reads every element of `text`, which is not blank.
 pub(super) fn parse(

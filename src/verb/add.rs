@@ -9,24 +9,26 @@ use serde_json::Value;
 
 use super::publish::{self, Stage};
 use super::{Session, boot_id, del, key_of, leftovers, now, open_netns};
+use crate::attach::routes::kernel_family;
 use crate::attach::routes::{Moved, WayOut};
 use crate::attach::{AttachError, Attacher, Place, keep_off, verify};
 use crate::cluster::PodReference;
-use crate::cni::error::{Code, Error};
-use crate::cni::request::Sandbox;
-use crate::cni::result::AttachmentResult;
 use crate::config::Config;
-use crate::deadline::Deadline;
 use crate::definition::{Api, NodeDefinitions, OnOutage};
-use crate::family::Family;
 use crate::ledger::{Event, Journal, LedgerError, Lock, Mode, RecordPlan, RecordedNetns};
-use crate::name::InterfaceName;
-use crate::netlink::{Inside, Netlink, NetlinkError};
-use crate::netns::Netns;
 use crate::plan::{Attachment, Plan};
 use crate::pod::Pod;
 use crate::prepare::{self, Wishes};
+use crate::report::kernel_error;
 use crate::snapshot::{SeenRoute, Snapshot};
+use cni::deadline::Deadline;
+use cni::error::{Code, Error};
+use cni::family::Family;
+use cni::name::InterfaceName;
+use cni::request::Sandbox;
+use cni::result::AttachmentResult;
+use linux::netlink::{Inside, Netlink, NetlinkError};
+use linux::netns::Netns;
 
 pub(super) fn add(session: &mut Session<'_>, sandbox: &Sandbox) -> Result<Value, Error> {
     let pod = Pod::from_args(&sandbox.args)?;
@@ -45,7 +47,7 @@ fn add_pod(
     pod: &Pod,
     stage: &mut Stage,
 ) -> Result<Value, Error> {
-    let deadline = Deadline::after(Deadline::ADD);
+    let deadline = Deadline::after(super::limit::ADD);
     let config = session.config;
     check_mode(config)?;
     let netns = open_netns(sandbox)?;
@@ -167,7 +169,7 @@ fn hold_container(
 ) -> Result<Option<Lock>, Error> {
     match session.hold(&sandbox.container, deadline) {
         Ok(lock) => Ok(Some(lock)),
-        Err(error @ (LedgerError::File(_) | LedgerError::Untrusted { .. })) if asks_nothing => {
+        Err(error @ (LedgerError::File(_) | LedgerError::Directory(_))) if asks_nothing => {
             log::warn!("{error}; the pod runs unrecorded");
             Ok(None)
         }
@@ -206,7 +208,7 @@ fn settle_leftover(
     }
     log::warn!("an unfinished ADD of container {} is torn down first", key.container);
     let place = if same_sandbox { sandbox.netns.as_str() } else { "" };
-    del::tear_down(session, &record, place, deadline.within(Deadline::DEL))
+    del::tear_down(session, &record, place, deadline.within(super::limit::DEL))
 }
 
 /// What identifies the sandbox's namespace. The socket that is asked for the cookie is needed later in any case;
@@ -352,9 +354,14 @@ impl<'s, 'a> Addition<'s, 'a> {
         Some(format!("the interface of network \"{}\"", owner.label))
     }
 
+    fn has_link(&mut self, name: &str) -> Result<bool, Error> {
+        let netlink = self.inside.netlink().map_err(kernel_error)?;
+        netlink.link_exists(name).map_err(kernel_error)
+    }
+
     /// Remembers an interface that is there, for [`Addition::miss_none`]. A network may have none, DPDK say.
     fn see(&mut self, label: &str, interface: &InterfaceName) -> Result<(), Error> {
-        if self.plan.needs_record() && self.inside.netlink()?.link_exists(interface.as_str())? {
+        if self.plan.needs_record() && self.has_link(interface.as_str())? {
             self.seen.push((label.to_owned(), interface.clone()));
         }
         Ok(())
@@ -363,10 +370,9 @@ impl<'s, 'a> Addition<'s, 'a> {
     /// An interface that a later network's plugins have taken away is in the result, and would be missing in
     /// the pod.
     fn miss_none(&mut self, snapshot: &Snapshot) -> Result<(), Error> {
-        for (label, interface) in &self.seen {
+        for (label, interface) in self.seen.clone() {
             let name = interface.as_str();
-            if snapshot.link(name).is_none() && !self.inside.netlink()?.link_exists(name)? {
-                let (label, interface) = (label.clone(), interface.clone());
+            if snapshot.link(name).is_none() && !self.has_link(name)? {
                 return Err(AttachError::Vanished { label, interface }.into());
             }
         }
@@ -431,7 +437,7 @@ impl<'s, 'a> Addition<'s, 'a> {
 
     /// Undoes in reverse what was done. What resists stays in the record for DEL.
     fn undo(&mut self, error: Error) -> Error {
-        let deadline = Deadline::after(Deadline::UNDO);
+        let deadline = Deadline::after(super::limit::UNDO);
         self.session.delegates.signals().ignore_stop();
         if let Some(moved) = self.moved.take() {
             // A sandbox that cannot be asked any more has no routes to put back.
@@ -477,7 +483,7 @@ pub(super) fn look(netlink: &mut Netlink) -> Result<Snapshot, NetlinkError> {
     let names: BTreeMap<u32, String> = links.iter().map(|link| (link.index, link.name.clone())).collect();
     let mut default_routes = Vec::new();
     for family in Family::ALL {
-        default_routes.extend(netlink.default_routes(family)?.iter().map(|route| SeenRoute {
+        default_routes.extend(netlink.default_routes(kernel_family(family))?.iter().map(|route| SeenRoute {
             family,
             interface: route.link_index.and_then(|index| names.get(&index).cloned()),
             gateway: route.gateway,

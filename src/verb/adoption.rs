@@ -2,12 +2,12 @@
 //! then is tried again, counted and given up as any other network.
 
 use super::{Session, boot_id, key_of, netns_at, now};
-use crate::cni::request::Sandbox;
-use crate::deadline::Deadline;
 use crate::ledger::{Event, LAYOUT, LedgerError, Mode, Record, RecordPlan, RecordedNetns};
 use crate::multus_cache::{MultusCache, Remembered};
-use crate::netns::NetnsId;
 use crate::pod::Pod;
+use cni::deadline::Deadline;
+use cni::request::Sandbox;
+use linux::netns::NetnsId;
 
 /// The record, on the disk; Multus's own goes then. The lock of the container must be held.
 ///

@@ -7,18 +7,19 @@ use serde_json::Value;
 
 use super::{Session, add, del, key_of, open_netns, repair};
 use crate::attach::{Attacher, Place};
-use crate::cni::error::{Code, Error};
-use crate::cni::request::Sandbox;
-use crate::cni::result::AttachmentResult;
 use crate::config::CheckNetworks;
-use crate::deadline::Deadline;
-use crate::family::Family;
 use crate::ledger::{Mode, Record};
-use crate::netlink::{Inside, Link, Netlink};
-use crate::netns::Netns;
 use crate::plan::{Attachment, Role};
 use crate::pod::Pod;
+use crate::report::kernel_error;
 use crate::route;
+use cni::deadline::Deadline;
+use cni::error::{Code, Error};
+use cni::family::Family;
+use cni::request::Sandbox;
+use cni::result::AttachmentResult;
+use linux::netlink::{Inside, Link, Netlink};
+use linux::netns::Netns;
 
 pub(super) fn check(session: &mut Session<'_>, sandbox: &Sandbox) -> Result<(), Error> {
     let pod = Pod::from_args(&sandbox.args)?;
@@ -26,7 +27,7 @@ pub(super) fn check(session: &mut Session<'_>, sandbox: &Sandbox) -> Result<(), 
 }
 
 fn check_pod(session: &mut Session<'_>, sandbox: &Sandbox) -> Result<(), Error> {
-    let deadline = Deadline::after(Deadline::OTHER);
+    let deadline = Deadline::after(super::limit::OTHER);
     let netns = open_netns(sandbox)?;
     let Some(record) = session.ledger.read(&key_of(sandbox))? else {
         return check_unrecorded(session, sandbox, deadline);
@@ -139,7 +140,7 @@ fn check_kernel(session: &Session<'_>, record: &Record, netns: &Netns) -> Result
     let Some(then) = &record.complete else {
         return Err(Error::new(Code::DRIFT, "its ADD never ended: delete the pod to have it attached anew"));
     };
-    let now = add::look(Inside::new(netns).netlink()?)?;
+    let now = add::look(Inside::new(netns).netlink().map_err(kernel_error)?).map_err(kernel_error)?;
     let primary_only = session.config.check_networks == CheckNetworks::Primary;
     let extras =
         record.remaining().filter(|(_, attachment, _)| attachment.role == Role::Extra && !primary_only);

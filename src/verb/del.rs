@@ -8,16 +8,16 @@ use serde_json::Value;
 
 use super::{Session, adoption, boot_id, key_of, moment, netns_at, now};
 use crate::attach::{AttachError, Place};
-use crate::cni::error::{Code, Error};
-use crate::cni::request::Sandbox;
-use crate::cni::result::AttachmentResult;
-use crate::deadline::Deadline;
 use crate::delegate;
 use crate::ledger::{Event, LedgerError, Record};
 use crate::multus_cache::{self, MultusCache, Remembered};
 use crate::plan::{Attachment, Role};
 use crate::pod::{Pod, without_annotations};
 use crate::primary;
+use cni::deadline::Deadline;
+use cni::error::{Code, Error};
+use cni::request::Sandbox;
+use cni::result::AttachmentResult;
 
 /// The keys that say whether there is a primary, and which. Unread, they could hide one whose addresses a pod
 /// without a record still has.
@@ -28,7 +28,7 @@ pub(super) fn del(session: &mut Session<'_>, sandbox: &Sandbox) -> Result<(), Er
         Ok(pod) => error.about(format!("pod {pod}")),
         Err(_) => error.about(format!("container {}", sandbox.container)),
     };
-    let deadline = Deadline::after(Deadline::DEL);
+    let deadline = Deadline::after(super::limit::DEL);
     // Stopping halfway would leave more behind than going on, which ends within the limit.
     session.delegates.signals().ignore_stop();
     // A DEL of a pod that asked for nothing costs a few looks, and no lock.
@@ -83,7 +83,7 @@ pub(super) fn tear_down(
     deadline: Deadline,
 ) -> Result<(), Error> {
     if record.complete.is_none() {
-        delegate::outlast(&record.plan.key.container);
+        delegate::reap_orphaned_plugins(&record.plan.key.container);
     }
     let netns = living_netns(record, netns);
     let remaining: Vec<_> =

@@ -10,14 +10,14 @@ use serde_json::{Value, json};
 
 use super::{Session, del, leftovers};
 use crate::attach;
-use crate::cni::error::{Code, Error};
-use crate::cni::netconf::{NetworkConfig, NetworkName};
 use crate::config::ValidAttachment;
-use crate::deadline::Deadline;
 use crate::ledger::{LedgerError, Record};
 use crate::multus_cache;
 use crate::plan::Role;
 use crate::primary;
+use cni::deadline::Deadline;
+use cni::error::{Code, Error};
+use cni::netconf::{NetworkConfig, NetworkName};
 
 pub(super) fn gc(session: &mut Session<'_>) -> Result<(), Error> {
     session.config.require(&["cni.dev/valid-attachments"])?;
@@ -25,7 +25,7 @@ pub(super) fn gc(session: &mut Session<'_>) -> Result<(), Error> {
         let problem = "GC without \"cni.dev/valid-attachments\" would take every attachment for a stale one; nothing was done";
         return Err(Error::new(Code::CONFIG, problem));
     };
-    let deadline = Deadline::after(Deadline::OTHER);
+    let deadline = Deadline::after(super::limit::OTHER);
     let mut failures: Vec<Error> = Vec::new();
     let (records, unreadable) = read_records(session)?;
     failures.extend(unreadable);

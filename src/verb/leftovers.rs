@@ -7,14 +7,14 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use super::{Session, boot_id, del, gc};
-use crate::cni::netconf::NetworkConfig;
-use crate::deadline::Deadline;
 use crate::definition::Copies;
 use crate::ledger::{Ledger, Record};
 use crate::multus_cache;
-use crate::netns::Living;
 use crate::plan::Role;
 use crate::reservation::{self, Reservations};
+use cni::deadline::Deadline;
+use cni::netconf::NetworkConfig;
+use linux::netns::Living;
 
 /// How many records an ADD tears down, and how long it takes for that at most: a pod waits for it.
 const A_FEW: usize = 4;

@@ -4,12 +4,12 @@
 use std::time::Duration;
 
 use super::Session;
-use crate::cni::error::Error;
-use crate::cni::request::{Request, Verb};
 use crate::config::Config;
 use crate::event::{Event, Outcome};
 use crate::ledger::{Census, Tally};
 use crate::metrics::{self, Observation};
+use cni::error::Error;
+use cni::request::{Request, Verb};
 
 /// Whether anybody watches. A Braid that was started by a Braid is not the runtime's call.
 pub(super) fn is_wanted(config: &Config, request: &Request) -> bool {

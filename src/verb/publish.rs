@@ -5,16 +5,16 @@ use serde_json::Value;
 
 use super::Session;
 use crate::cluster::{Cluster, ClusterError, PodReference};
-use crate::cni::error::{Code, Error};
-use crate::cni::result::AttachmentResult;
 use crate::config::StatusPolicy;
 use crate::device::DeviceInfoStore;
-use crate::name::InterfaceName;
 use crate::plan::{Attachment, Plan, Role};
 use crate::pod::{Annotations, Pod};
 use crate::prepare;
 use crate::snapshot::Snapshot;
 use crate::status::{self, StatusSource};
+use cni::error::{Code, Error};
+use cni::name::InterfaceName;
+use cni::result::AttachmentResult;
 
 /// How far an ADD had come when it failed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -7,16 +7,17 @@ use std::time::Duration;
 use super::leftovers::Detective;
 use super::{Session, add, del};
 use crate::attach::Place;
-use crate::cni::error::{Code, Error};
-use crate::cni::request::{Environment, Request, Verb};
 use crate::config::Config;
-use crate::deadline::Deadline;
 use crate::ledger::{Event, Key, Record};
-use crate::netlink::Netlink;
-use crate::netns::Netns;
 use crate::plan::Attachment;
-use crate::signal::Signals;
+use crate::report::kernel_error;
 use crate::snapshot::{Drift, Snapshot};
+use cni::deadline::Deadline;
+use cni::error::{Code, Error};
+use cni::request::{Environment, Request, Verb};
+use linux::netlink::Inside;
+use linux::netns::Netns;
+use linux::signal::Signals;
 
 /// How long a person waits for a call that holds the container.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -48,7 +49,8 @@ impl Standing {
             return Ok(if gone { Self::Gone } else { Self::Elsewhere });
         }
         let Some(then) = &record.complete else { return Ok(Self::Unfinished) };
-        let now = Netns::open(path.as_ref())?.run(|| add::look(&mut Netlink::open()?))??;
+        let netns = Netns::open(path.as_ref()).map_err(kernel_error)?;
+        let now = add::look(Inside::new(&netns).netlink().map_err(kernel_error)?).map_err(kernel_error)?;
         let drift = drift(record, then, &now);
         Ok(if drift.is_empty() { Self::AsAttached } else { Self::Drifted(drift) })
     }
@@ -115,7 +117,7 @@ impl<'a> Mender<'a> {
     /// # Errors
     /// As [`Mender::tear_down`].
     pub fn tear_down_orphan(&mut self, file: &Path, record: &Record) -> Result<(), Error> {
-        let deadline = Deadline::after(Deadline::OTHER);
+        let deadline = Deadline::after(super::limit::OTHER);
         let netns = del::living_netns(record, "");
         let mut attacher = self.0.attacher(Place { container: &record.plan.key.container, netns: &netns });
         let failures: Vec<String> = record
@@ -141,7 +143,9 @@ impl<'a> Mender<'a> {
         let patience = Deadline::after(PATIENCE);
         let _lock = session.hold(&key.container, patience)?;
         match session.ledger.read(key)? {
-            Some(current) if current == *record => work(session, record, Deadline::after(Deadline::OTHER)),
+            Some(current) if current == *record => {
+                work(session, record, Deadline::after(super::limit::OTHER))
+            }
             _ => {
                 Err(Error::new(Code::TRY_AGAIN, format!("container {} has changed meanwhile", key.container)))
             }

@@ -3,9 +3,9 @@
 
 use super::Session;
 use crate::attach;
-use crate::cni::error::{Code, Error};
-use crate::deadline::Deadline;
 use crate::primary::{self, PrimaryError};
+use cni::deadline::Deadline;
+use cni::error::{Code, Error};
 
 pub(super) fn status(session: &mut Session<'_>) -> Result<(), Error> {
     session.refuse_nested().map_err(not_available)?;
@@ -30,7 +30,7 @@ pub(super) fn status(session: &mut Session<'_>) -> Result<(), Error> {
         session.delegates.find(&plugin.kind).map_err(|error| not_available(error.to_protocol()))?;
     }
     let about = format!("primary network \"{}\"", network.name);
-    attach::status(&mut session.delegates, &network, Deadline::after(Deadline::STATUS))
+    attach::status(&mut session.delegates, &network, Deadline::after(super::limit::STATUS))
         .map_err(|error| not_available(error.to_protocol()).about(about))
 }
 

@@ -4,12 +4,12 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use super::{Finding, fail, ok, warn};
-use crate::cni::netconf::{self, NetconfError};
 use crate::multus_cache;
 use crate::operator::fault::Fault;
 use crate::operator::install::{self, MULTUS};
 use crate::operator::installation::{EXTENSIONS, Installation, Stance};
 use crate::operator::runtime::Runtime;
+use cni::netconf::{self, NetconfError};
 
 /// Braid stands nowhere: it never did, or somebody has taken it away.
 pub(super) fn nowhere(runtime: &Runtime) -> Finding {

@@ -8,16 +8,16 @@ use serde_json::{Value, json};
 
 use super::{Finding, fail, ok, warn};
 use crate::attach;
-use crate::cni::netconf::{NetworkConfig, PluginType};
-use crate::cni::request::{Command, Environment};
-use crate::cni::version::Version;
 use crate::config::Config;
-use crate::deadline::Deadline;
 use crate::definition::NodeDefinitions;
 use crate::delegate::{self, Call, DelegateError, Delegates};
-use crate::netlink::Netlink;
 use crate::plan::dhcp_socket;
-use crate::signal::Signals;
+use cni::deadline::Deadline;
+use cni::netconf::{NetworkConfig, PluginType};
+use cni::request::{Command, Environment};
+use cni::version::Version;
+use linux::netlink::Netlink;
+use linux::signal::Signals;
 
 /// How long one plugin may take to say its versions, and the primary to say that it is ready.
 const LIMIT: Duration = Duration::from_secs(5);

@@ -6,10 +6,10 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use super::{Install, InstallError, Occasion, Primary, definitions};
-use crate::cni::keys;
 use crate::config::{ANNOTATIONS_CAPABILITY, DEFAULT_CONF_DIR};
 use crate::operator::runtime::{Kind, Runtime};
 use crate::operator::settings::Settings;
+use cni::keys;
 
 /// Braid's entry in a file of any form.
 pub(in crate::operator) fn of(document: &mut Value) -> Option<&mut Map<String, Value>> {

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
-use crate::cni::keys;
 use crate::config::{KNOWN_KEYS, MULTUS_CONF_DIR, MULTUS_DAEMON_KEYS};
 use crate::operator::install::{self, Primary, entry};
 use crate::operator::runtime::{Runtime, below};
+use cni::keys;
 
 /// Where Multus's pods have the host's directories, and the host has not.
 const POD_ROOTS: [&str; 2] = ["/hostroot", "/host"];

@@ -3,10 +3,10 @@
 use serde_json::{Value, json};
 
 use super::{Node, Report, Spot, Tree};
-use crate::cni::netconf::{Missing, NetconfError, NetworkConfig};
 use crate::config::Config;
 use crate::operator::fault::EntryFault;
 use crate::operator::installation::Stance;
+use cni::netconf::{Missing, NetconfError, NetworkConfig};
 
 /// A conf or conflist; `name` stands in where it has none.
 pub(super) fn check(document: &Node, name: Option<&str>, report: &mut Report) {

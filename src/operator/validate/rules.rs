@@ -6,7 +6,6 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use super::{Report, Spot};
-use crate::cni::netconf::{Missing, NetworkConfig};
 use crate::config::{ANNOTATIONS_CAPABILITY, Config};
 use crate::definition::{Annotations, Definition, Source, Standing};
 use crate::name::{DefinitionName, Namespace};
@@ -15,6 +14,7 @@ use crate::pod::{GENIE_ANNOTATION, Pod};
 use crate::policy;
 use crate::prepare::Wishes;
 use crate::selection::Limits;
+use cni::netconf::{Missing, NetworkConfig};
 
 /// A node that takes all that some node takes.
 const ANY_NODE: &[u8] =

@@ -4,7 +4,6 @@
 use ipnetwork::IpNetwork;
 
 use super::{Node, Report, Tree};
-use crate::cni::keys;
 use crate::definition::Annotations;
 use crate::name::Namespace;
 use crate::policy::{
@@ -21,7 +20,7 @@ pub(super) fn check(metadata: Option<&Node>, report: &mut Report) {
     let Some(Tree::Map(entries)) = annotations.map(|annotations| &annotations.tree) else { return };
     for (key, spot, value) in entries.iter().filter(|(key, _, _)| key.starts_with(PREFIX)) {
         if !KNOWN.contains(&key.as_str()) {
-            let hint = keys::nearest(key, KNOWN).map(|near| format!(": did you mean \"{near}\"?"));
+            let hint = crate::spelling::nearest(key, KNOWN).map(|near| format!(": did you mean \"{near}\"?"));
             let message = format!("annotation \"{key}\" means nothing{}", hint.unwrap_or_default());
             report.warning(*spot, message);
             continue;
@@ -69,7 +68,7 @@ fn problem_with(key: &str, word: &str) -> Option<String> {
 
 fn unknown_request(word: &str) -> String {
     let all = Request::ALL.map(Request::as_str);
-    match keys::nearest(word, all) {
+    match crate::spelling::nearest(word, all) {
         Some(near) => format!("is nothing that a pod can ask for: did you mean \"{near}\"?"),
         None => format!("is nothing that a pod can ask for: use {}", all.join(", ")),
     }

@@ -4,19 +4,21 @@ use std::collections::BTreeSet;
 
 use super::{Addition, look};
 use crate::attach::routes::{Move, WayOut};
-use crate::cni::error::Error;
-use crate::cni::result::AttachmentResult;
-use crate::family::Family;
 use crate::plan::{Attachment, Role};
 use crate::pod::Pod;
+use crate::report::kernel_error;
 use crate::route::{self, RouteChange};
 use crate::snapshot::Snapshot;
+use cni::error::Error;
+use cni::family::Family;
+use cni::result::AttachmentResult;
 
 impl<'s> Addition<'s, '_> {
     /// Looks where the default routes lead before an extra network can take them.
     pub(super) fn look_for_way_out(&mut self, attachment: &Attachment) -> Result<(), Error> {
         if attachment.role == Role::Extra && self.way_out.is_none() {
-            self.way_out = Some(WayOut::look(self.inside.netlink()?)?);
+            let netlink = self.inside.netlink().map_err(kernel_error)?;
+            self.way_out = Some(WayOut::look(netlink).map_err(kernel_error)?);
         }
         Ok(())
     }
@@ -44,12 +46,12 @@ impl<'s> Addition<'s, '_> {
         }
         let primary = self.sandbox.interface.as_str();
         let keep = &self.session.config.keep_cluster_routes;
-        let netlink = self.inside.netlink()?;
+        let netlink = self.inside.netlink().map_err(kernel_error)?;
         if let Some((to, changes)) = changes {
             let (network, to) = (to.label.as_str(), to.interface.as_str());
             self.moved = Some(Move { changes, network, to, primary, keep }.apply(netlink)?);
         }
-        let snapshot = look(netlink)?;
+        let snapshot = look(netlink).map_err(kernel_error)?;
         self.give_back(changes.as_ref().map_or(&[], |(_, changes)| changes), snapshot)
     }
 
@@ -69,7 +71,7 @@ impl<'s> Addition<'s, '_> {
         let families: BTreeSet<Family> = candidates.iter().map(|route| route.family).collect();
         let index_of = |extra: &Attachment| Some(snapshot.link(extra.interface.as_str())?.index);
         let links: Vec<u32> = extras().filter_map(index_of).collect();
-        let netlink = self.inside.netlink()?;
+        let netlink = self.inside.netlink().map_err(kernel_error)?;
         let mut taken = Vec::new();
         for family in families {
             taken.extend(way_out.give_back(family, &links, netlink)?);
@@ -78,7 +80,7 @@ impl<'s> Addition<'s, '_> {
             log::warn!("{}", unasked_default_route(self.pod, extra));
         }
         // A route that was there before may be back even where none was taken.
-        Ok(look(netlink)?)
+        look(netlink).map_err(kernel_error)
     }
 }
 

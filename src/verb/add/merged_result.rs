@@ -3,12 +3,12 @@
 use serde_json::Value;
 
 use super::Addition;
-use crate::cni::result::AttachmentResult;
 use crate::config::ResultScope;
-use crate::family::Family;
 use crate::plan::{Attachment, Role};
 use crate::route::RouteChange;
 use crate::snapshot::{SeenRoute, Snapshot};
+use cni::family::Family;
+use cni::result::AttachmentResult;
 
 impl Addition<'_, '_> {
     /// The result in the request's version (design decision 7).

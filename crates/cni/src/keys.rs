@@ -70,24 +70,6 @@ pub fn decode<T: DeserializeOwned>(
     get(object, key).map(|value| T::deserialize(value)).transpose().map_err(|source| KeyError { key, source })
 }
 
-/// The known key that `word` was probably meant to be, if one is close.
-pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let word: String = word.chars().take(64).collect::<String>().to_ascii_lowercase();
-    known
-        .into_iter()
-        .map(|key| (strsim::damerau_levenshtein(&word, &key.to_ascii_lowercase()), key))
-        .filter(|(distance, key)| *distance <= 2.max(key.len() / 3))
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, key)| key)
-}
-
-/// All of `known`, those first that are most like `word`.
-pub fn by_nearness<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
-    let mut known: Vec<_> = known.into_iter().collect();
-    known.sort_by_key(|key| (strsim::damerau_levenshtein(word, key), *key));
-    known
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,11 +113,5 @@ mod tests {
     fn a_wrong_type_names_the_key() {
         let error = decode::<bool>(&object(json!({"a": "yes"})), "a").unwrap_err();
         assert!(error.to_string().starts_with("key \"a\": invalid type"), "{error}");
-    }
-
-    #[test]
-    fn the_nearest_key_is_near() {
-        assert_eq!(nearest("defaultroute", ["default-route", "ips"]), Some("default-route"));
-        assert_eq!(nearest("entirely-else", ["default-route", "ips"]), None);
     }
 }

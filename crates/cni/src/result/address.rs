@@ -5,8 +5,8 @@ use serde_json::{Map, Value};
 use super::error::ResultError;
 use super::layout::{put_list, put_other, put_text};
 use super::node::Node;
-use crate::cni::version::Version;
 use crate::family::Family;
+use crate::version::Version;
 
 pub(super) const ADDRESS_KEYS: &[&str] = &["version", "address", "gateway", "interface"];
 pub(super) const FAMILY_ADDRESS_KEYS: &[&str] = &["ip", "gateway", "routes"];

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::{NetconfError, NetworkConfig, PluginType};
-use crate::cni::keys;
+use crate::keys;
 
 /// One plugin of a chain, as it was written.
 #[derive(Clone, Debug, PartialEq)]

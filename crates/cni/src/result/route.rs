@@ -7,8 +7,8 @@ use serde_json::{Map, Value};
 use super::error::ResultError;
 use super::layout::{put_other, put_text};
 use super::node::Node;
-use crate::cni::keys;
 use crate::family::Family;
+use crate::keys;
 
 pub(super) const ROUTE_KEYS: &[&str] = &["dst", "gw"];
 

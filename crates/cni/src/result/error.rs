@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::cni::version::UnknownVersion;
+use crate::version::UnknownVersion;
 
 /// The most characters of foreign text that an error quotes.
 const MOST_QUOTED: usize = 64;

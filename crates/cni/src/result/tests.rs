@@ -253,7 +253,7 @@ fn the_habits_of_go_are_read() {
     assert_eq!(result.ips[0], Address { address: "10.0.0.1/8".to_owned(), ..Address::default() });
     assert_eq!(result.ips[1], Address { address: "10.0.0.3/8".to_owned(), ..Address::default() });
     assert_eq!(result.ips[2].interface, Some(0));
-    // An exact key that is null counts as missing and wins, as crate::cni::keys has it.
+    // An exact key that is null counts as missing and wins, as crate::keys has it.
     assert_eq!(result.routes, [route("0.0.0.0/0", None)]);
     assert_eq!(result.dns, None);
 }

@@ -1,7 +1,7 @@
 //! What the runtime asks: the protocol's environment variables as values (CNI 1.1.0, section 2).
 //!
 //! The environment is read once, as a value, so that nothing else looks at globals and all that is
-//! missing is named in one error. Standard input is not read here; see [`crate::config`].
+//! missing is named in one error. Standard input is not read here; see the caller.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};

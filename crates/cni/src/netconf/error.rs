@@ -4,8 +4,8 @@ use std::io;
 use std::path::PathBuf;
 
 use super::MAX_PLUGINS;
-use crate::cni::keys::KeyError;
-use crate::cni::version::UnknownVersion;
+use crate::keys::KeyError;
+use crate::version::UnknownVersion;
 
 /// What is wrong with a network configuration.
 #[derive(Debug, thiserror::Error)]

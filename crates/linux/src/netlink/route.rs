@@ -129,9 +129,17 @@ pub(super) fn read_key(reply: &Message, family: Family) -> Option<RouteKey> {
         RouteProtocol::Ra => Origin::Router,
         _ => Origin::Configured,
     };
-    let anywhere = || family.default_destination().parse().ok();
+    let anywhere = || default_destination(family).parse().ok();
     let destination = destination(message).or_else(anywhere)?;
     Some(RouteKey { destination, is_main: table(message) == u32::from(RouteHeader::RT_TABLE_MAIN), origin })
+}
+
+/// The destination of the family's default route, in CIDR notation.
+const fn default_destination(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "0.0.0.0/0",
+        Family::V6 => "::/0",
+    }
 }
 
 /// The route in a reply.

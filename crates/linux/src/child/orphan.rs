@@ -1,25 +1,21 @@
-//! What the plugins of a killed Braid have left running. A plugin dies with Braid, and its own children do
-//! not: an IPAM plugin would go on, and reserve an address after the DEL that has given it back.
+//! Processes that the children of a killed parent have left running. A child dies with its parent, and its own
+//! children do not: an IPAM plugin would go on, and reserve an address after the DEL that has released it.
 //!
-//! They are known by what each process inherits: our variables in its environment, and the process group
-//! that its plugin was started in. What is meant to outlive the call has made a session of its own, and is
-//! left alone.
+//! They are known by what each process inherits: variables in its environment, and the process group that it
+//! was started in. A process that is meant to outlive the call has made a session of its own, and is left alone.
 
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::process::{PidfdFlags, pidfd_open, pidfd_send_signal};
-
-use crate::cni::request::{ContainerId, DEPTH_VARIABLE};
-use crate::deadline::Deadline;
 
 /// How long they may finish what they have begun, which is better than to cut it short.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -29,35 +25,35 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// As much of an environment as is read; ours is a few KiB.
 const MAX_ENVIRONMENT_BYTES: u64 = 256 << 10;
 
-/// Waits until no process is left of the plugins that a killed call for `container` has started, and kills
-/// those that do not end. The lock of the container must be held, so that no other call is at work.
-pub(crate) fn outlast(container: &ContainerId) {
-    let (patience, limit) = (Deadline::after(PATIENCE), Deadline::after(LIMIT));
+/// Waits until no orphaned process has all of `variables` (`NAME=value`) in its environment, and kills those
+/// that do not end. The caller makes sure that no living call of its own has started processes with them.
+pub fn reap_orphaned_processes(variables: &[String]) {
+    let started = Instant::now();
     loop {
-        let survivors = find(container);
+        let survivors = find(variables);
         if survivors.is_empty() {
             return;
         }
-        if limit.remaining().is_zero() {
-            log::warn!("processes of a killed call for container {container} do not end: {survivors:?}");
+        if started.elapsed() >= LIMIT {
+            log::warn!("processes of a killed call ({}) do not end: {survivors:?}", variables.join(", "));
             return;
         }
-        if patience.remaining().is_zero() {
-            survivors.into_iter().for_each(|process| end(process, container));
+        if started.elapsed() >= PATIENCE {
+            survivors.into_iter().for_each(|process| end(process, variables));
         }
         sleep(PAUSE);
     }
 }
 
 /// Kills a process that was found to be a survivor, and no other that has its number by now.
-fn end(process: i32, container: &ContainerId) {
+fn end(process: i32, variables: &[String]) {
     let Some(pid) = rustix::process::Pid::from_raw(process) else { return };
-    end_held(process, pidfd_open(pid, PidfdFlags::empty()), container);
+    end_held(process, pidfd_open(pid, PidfdFlags::empty()), variables);
 }
 
 /// The process behind `held` keeps its number, or has ended: what is looked at now is what is killed.
-fn end_held(process: i32, held: Result<OwnedFd, Errno>, container: &ContainerId) {
-    let is_still_one = || is_survivor(&Path::new("/proc").join(process.to_string()), container);
+fn end_held(process: i32, held: Result<OwnedFd, Errno>, variables: &[String]) {
+    let is_still_one = || is_survivor(&Path::new("/proc").join(process.to_string()), variables);
     match held {
         Ok(held) if is_still_one() => drop(pidfd_send_signal(&held, rustix::process::Signal::KILL)),
         // Before Linux 5.3, or behind a filter of system calls that is as old: by its number, at once.
@@ -69,19 +65,19 @@ fn end_held(process: i32, held: Result<OwnedFd, Errno>, container: &ContainerId)
     }
 }
 
-fn find(container: &ContainerId) -> Vec<i32> {
+fn find(variables: &[String]) -> Vec<i32> {
     let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     let processes = processes.filter_map(|entry| {
         let process: i32 = entry.file_name().to_str()?.parse().ok()?;
-        is_survivor(&entry.path(), container).then_some(process)
+        is_survivor(&entry.path(), variables).then_some(process)
     });
     processes.collect()
 }
 
-fn is_survivor(process: &Path, container: &ContainerId) -> bool {
+fn is_survivor(process: &Path, variables: &[String]) -> bool {
     // Only root's: what runs in a pod as somebody else cannot hold its teardown up.
     let is_ours = process.metadata().is_ok_and(|metadata| metadata.uid() == geteuid().as_raw());
-    is_ours && is_in_group(process) && has_our_variables(process, container)
+    is_ours && is_in_group(process) && has_variables(process, variables)
 }
 
 /// Whether a process lives, in a group that is not its session's first: see [`super::spawn`].
@@ -93,14 +89,15 @@ fn is_in_group(process: &Path) -> bool {
     state.is_some_and(|state| !matches!(state, "Z" | "X")) && group != session
 }
 
-fn has_our_variables(process: &Path, container: &ContainerId) -> bool {
+fn has_variables(process: &Path, variables: &[String]) -> bool {
     let Ok(file) = File::open(process.join("environ")) else { return false };
     let mut bytes = Vec::new();
     if file.take(MAX_ENVIRONMENT_BYTES).read_to_end(&mut bytes).is_err() {
         return false;
     }
-    let wanted = [format!("{DEPTH_VARIABLE}=1"), format!("CNI_CONTAINERID={container}")];
-    wanted.iter().all(|wanted| bytes.split(|byte| *byte == 0).any(|variable| variable == wanted.as_bytes()))
+    variables
+        .iter()
+        .all(|wanted| bytes.split(|byte| *byte == 0).any(|variable| variable == wanted.as_bytes()))
 }
 
 #[cfg(test)]
@@ -110,15 +107,19 @@ mod tests {
     use std::process::{Child, Command};
     use std::time::Instant;
 
-    fn container() -> ContainerId {
-        format!("survivor-{}", std::process::id()).parse().unwrap()
+    fn container() -> String {
+        format!("survivor-{}", std::process::id())
+    }
+
+    fn variables() -> [String; 2] {
+        ["NESTED=1".to_owned(), format!("ID={}", container())]
     }
 
     /// A process that a plugin of a killed call for the container could have left.
     fn left(seconds: &str, change: impl FnOnce(&mut Command) -> &mut Command) -> Child {
         let mut command = Command::new("sleep");
         command.arg(seconds).process_group(0);
-        command.env(DEPTH_VARIABLE, "1").env("CNI_CONTAINERID", container().as_str());
+        command.env("NESTED", "1").env("ID", container());
         change(&mut command);
         let child = command.spawn().unwrap();
         await_execution(&child);
@@ -135,7 +136,7 @@ mod tests {
 
     fn outlasted() -> Duration {
         let started = Instant::now();
-        outlast(&container());
+        reap_orphaned_processes(&variables());
         started.elapsed()
     }
 
@@ -161,10 +162,10 @@ mod tests {
     fn what_is_killed_is_what_was_looked_at() {
         let held = |child: &Child| pidfd_open(rustix::process::Pid::from_child(child), PidfdFlags::empty());
         let number = |child: &Child| i32::try_from(child.id()).unwrap();
-        let mut other = left("60", |command| command.env("CNI_CONTAINERID", "another"));
-        end(number(&other), &container());
+        let mut other = left("60", |command| command.env("ID", "another"));
+        end(number(&other), &variables());
         for held in [held(&other), Err(Errno::NOSYS), Err(Errno::MFILE)] {
-            end_held(number(&other), held, &container());
+            end_held(number(&other), held, &variables());
         }
         sleep(Duration::from_millis(200));
         assert!(other.try_wait().unwrap().is_none(), "it was killed");
@@ -172,15 +173,15 @@ mod tests {
         other.wait().unwrap();
         // A kernel that cannot hold one still ends it.
         let mut survivor = left("60", |command| command);
-        end_held(number(&survivor), Err(Errno::NOSYS), &container());
+        end_held(number(&survivor), Err(Errno::NOSYS), &variables());
         assert!(!survivor.wait().unwrap().success());
     }
 
     #[test]
     fn others_are_left_alone() {
         let mut others = [
-            left("60", |command| command.env("CNI_CONTAINERID", "another")),
-            left("60", |command| command.env_remove(DEPTH_VARIABLE)),
+            left("60", |command| command.env("ID", "another")),
+            left("60", |command| command.env_remove("NESTED")),
             left("60", Command::env_clear),
             session_of_its_own(),
         ];
@@ -195,7 +196,7 @@ mod tests {
 
     fn session_of_its_own() -> Child {
         let mut command = Command::new("setsid");
-        command.args(["sleep", "60"]).env(DEPTH_VARIABLE, "1").env("CNI_CONTAINERID", container().as_str());
+        command.args(["sleep", "60"]).env("NESTED", "1").env("ID", container());
         let child = command.spawn().unwrap();
         // Until it has called setsid(2), it is in our group.
         std::thread::sleep(Duration::from_millis(200));

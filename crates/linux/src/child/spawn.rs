@@ -56,7 +56,7 @@ pub(super) struct Child {
 
 /// How a process ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Ended {
+pub enum Ended {
     /// With this status.
     Exited(i32),
     /// By this signal.
@@ -65,7 +65,7 @@ pub(super) enum Ended {
 
 impl Ended {
     /// Whether it ended by itself, with status 0.
-    pub(super) fn is_success(self) -> bool {
+    pub fn is_success(self) -> bool {
         self == Self::Exited(0)
     }
 }
@@ -235,7 +235,7 @@ fn wait(pid: Pid, flags: i32) -> io::Result<Option<Ended>> {
 
 /// The same bond for a child that the standard library starts.
 #[allow(unsafe_code, reason = "std offers no other way to run code between fork and exec")]
-pub(crate) fn die_with_us(command: &mut Command) {
+pub fn die_with_us(command: &mut Command) {
     let braid = Pid::this();
     let in_child = move || {
         nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;

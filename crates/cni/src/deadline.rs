@@ -1,4 +1,4 @@
-//! How long a whole call may take, and each step's share of it (design decision 13).
+//! How long a whole call may take, and each step's share of it.
 
 use std::time::{Duration, Instant};
 
@@ -7,20 +7,14 @@ use std::time::{Duration, Instant};
 pub struct Deadline(Instant);
 
 impl Deadline {
-    /// ADD without its undoing.
-    pub const ADD: Duration = Duration::from_secs(150);
-    /// The undoing of an ADD; with it the call takes 200 s at most.
-    pub const UNDO: Duration = Duration::from_secs(50);
-    /// DEL: CRI-O kills it at 60 s and does not come back.
-    pub const DEL: Duration = Duration::from_secs(50);
-    /// CHECK, GC.
-    pub const OTHER: Duration = Duration::from_secs(50);
-    /// STATUS, which a runtime may wait for in its own status call.
-    pub const STATUS: Duration = Duration::from_secs(10);
-
     /// `limit` from now.
     pub fn after(limit: Duration) -> Self {
         Self(Instant::now() + limit)
+    }
+
+    /// The point in time.
+    pub fn instant(self) -> Instant {
+        self.0
     }
 
     /// What is left, zero once it has passed.

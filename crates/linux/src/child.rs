@@ -1,20 +1,22 @@
 //! A child process between its start and its end: input and both outputs served at once, a limit, a
 //! bound on what it may say, and an end that leaves nobody behind.
 
+mod orphan;
+mod spawn;
+
 use std::ffi::OsString;
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::spawn::{Child, Ended, Spawned, spawn};
-use crate::deadline::Deadline;
 use crate::signal::Signals;
+use spawn::{Child, Spawned, spawn};
 
 /// The most that a plugin may print: far beyond any result, far below what hurts a node.
 const MAX_OUTPUT_BYTES: usize = 1 << 20;
@@ -26,30 +28,55 @@ const GRACE: Duration = Duration::from_millis(250);
 const BUSY_TRIES: u32 = 60;
 const BUSY_PAUSE: Duration = Duration::from_millis(50);
 
+pub use orphan::reap_orphaned_processes;
+pub use spawn::{Ended, die_with_us};
+
 /// What a child that ended by itself has left.
 #[derive(Debug)]
-pub(super) struct Output {
-    pub(super) ended: Ended,
-    pub(super) stdout: Vec<u8>,
-    pub(super) stderr: Vec<u8>,
+pub struct Output {
+    /// How it ended.
+    pub ended: Ended,
+    /// All that it wrote there, at most 1 MiB.
+    pub stdout: Vec<u8>,
+    /// The first 64 KiB of it.
+    pub stderr: Vec<u8>,
 }
 
 /// Why a child has no output that counts. It is gone, with its process group.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub enum Failure {
+    /// It could not be started.
     Start(io::Error),
-    Serve { attempt: &'static str, source: io::Error },
-    TimedOut { stderr: Vec<u8> },
-    Flood { stderr: Vec<u8> },
+    /// It was started, and the system does not let us serve it.
+    Serve {
+        /// What failed, in words.
+        attempt: &'static str,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// It did not end in time.
+    TimedOut {
+        /// What it wrote to standard error.
+        stderr: Vec<u8>,
+    },
+    /// It printed more than 1 MiB.
+    Flood {
+        /// What it wrote to standard error.
+        stderr: Vec<u8>,
+    },
+    /// A signal asks this process to stop.
     Stopped,
 }
 
 /// Runs `executable` to its end, or to `deadline`.
-pub(super) fn run(
+///
+/// # Errors
+/// [`Failure`]; the child and its process group are gone then.
+pub fn run(
     executable: &Path,
     environment: &[(OsString, OsString)],
     input: &[u8],
-    deadline: Deadline,
+    deadline: Instant,
     signals: &mut Signals,
 ) -> Result<Output, Failure> {
     let spawned = start(executable, environment, deadline).map_err(Failure::Start)?;
@@ -63,13 +90,13 @@ pub(super) fn run(
     }
 }
 
-fn start(executable: &Path, environment: &[(OsString, OsString)], deadline: Deadline) -> io::Result<Spawned> {
+fn start(executable: &Path, environment: &[(OsString, OsString)], deadline: Instant) -> io::Result<Spawned> {
     let mut tries = 0;
     loop {
         match spawn(executable, environment) {
             Err(error) if error.raw_os_error() == Some(Errno::ETXTBSY as i32) && tries < BUSY_TRIES => {
                 tries += 1;
-                sleep(BUSY_PAUSE.min(deadline.remaining()));
+                sleep(BUSY_PAUSE.min(remaining(deadline)));
             }
             outcome => return outcome,
         }
@@ -130,25 +157,25 @@ impl<'a> Conversation<'a> {
     }
 
     /// Serves the pipes until the child has ended and its outputs are closed or have had their grace.
-    fn hold(&mut self, deadline: Deadline, signals: &mut Signals) -> Result<Ended, End> {
+    fn hold(&mut self, deadline: Instant, signals: &mut Signals) -> Result<Ended, End> {
         self.unblock().map_err(io("its pipes cannot be prepared"))?;
-        let mut ended: Option<(Ended, Deadline)> = None;
+        let mut ended: Option<(Ended, Instant)> = None;
         loop {
             self.serve()?;
             if ended.is_none() {
                 let status =
                     self.child.try_wait().map_err(io("the system does not say whether it has ended"))?;
-                ended = status.map(|status| (status, deadline.within(GRACE)));
+                ended = status.map(|status| (status, deadline.min(Instant::now() + GRACE)));
             }
             let quiet = self.stdout_pipe.is_none() && self.stderr_pipe.is_none();
             let limit = match ended {
                 Some((status, _)) if quiet => return Ok(status),
-                Some((status, grace)) if grace.remaining().is_zero() => {
+                Some((status, grace)) if remaining(grace).is_zero() => {
                     self.child.kill_group();
                     return Ok(status);
                 }
                 Some((_, grace)) => grace,
-                None if deadline.remaining().is_zero() => return Err(End::TimedOut),
+                None if remaining(deadline).is_zero() => return Err(End::TimedOut),
                 None => deadline,
             };
             self.wait(limit, signals).map_err(io("its pipes cannot be waited for"))?;
@@ -159,13 +186,13 @@ impl<'a> Conversation<'a> {
     }
 
     /// Sleeps until a pipe or a signal has something, or `limit` has passed.
-    fn wait(&self, limit: Deadline, signals: &Signals) -> io::Result<()> {
+    fn wait(&self, limit: Instant, signals: &Signals) -> io::Result<()> {
         let mut fds = vec![PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
         fds.extend(self.stdin.as_ref().map(|pipe| PollFd::new(pipe.as_fd(), PollFlags::POLLOUT)));
         fds.extend(self.stdout_pipe.as_ref().map(|pipe| PollFd::new(pipe.as_fd(), PollFlags::POLLIN)));
         fds.extend(self.stderr_pipe.as_ref().map(|pipe| PollFd::new(pipe.as_fd(), PollFlags::POLLIN)));
         // Rounded up, so that the last millisecond is slept and not spun through.
-        let milliseconds = limit.remaining().as_millis() + 1;
+        let milliseconds = remaining(limit).as_millis() + 1;
         let timeout = PollTimeout::try_from(milliseconds).unwrap_or(PollTimeout::MAX);
         match poll(&mut fds, timeout) {
             Ok(_) | Err(Errno::EINTR) => Ok(()),
@@ -214,6 +241,11 @@ impl<'a> Conversation<'a> {
             sleep(Duration::from_millis(10));
         }
     }
+}
+
+/// What is left until `deadline`, zero once it has passed.
+fn remaining(deadline: Instant) -> Duration {
+    deadline.saturating_duration_since(Instant::now())
 }
 
 fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {

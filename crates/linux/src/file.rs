@@ -28,7 +28,7 @@ impl FileError {
 }
 
 /// Whether an error only says that there is nothing.
-pub(crate) fn is_missing(error: &io::Error) -> bool {
+pub fn is_missing(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
@@ -40,7 +40,7 @@ pub(crate) fn is_missing(error: &io::Error) -> bool {
 ///
 /// # Errors
 /// What the system says; `InvalidInput` for anything but a regular file.
-pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
+pub fn open_regular(path: &Path) -> io::Result<File> {
     refuse_irregular(&std::fs::metadata(path)?)?;
     let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
     let file = OpenOptions::new().read(true).custom_flags(flags.bits()).open(path)?;
@@ -59,7 +59,7 @@ fn refuse_irregular(metadata: &std::fs::Metadata) -> io::Result<()> {
 ///
 /// # Errors
 /// As [`open_regular`]; `FileTooLarge` for one that is larger.
-pub(crate) fn read_regular(path: &Path, max: u64) -> io::Result<Vec<u8>> {
+pub fn read_regular(path: &Path, max: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     open_regular(path)?.take(max.saturating_add(1)).read_to_end(&mut bytes)?;
     if u64::try_from(bytes.len()).is_ok_and(|length| length <= max) {

@@ -6,8 +6,8 @@ use ipnetwork::IpNetwork;
 use serde_json::{Map, Number, Value};
 
 use super::error::{ResultError, excerpt, quoted, wrong_type};
-use crate::cni::keys;
-use crate::cni::version::{UnknownVersion, Version};
+use crate::keys;
+use crate::version::{UnknownVersion, Version};
 
 /// Whether content that is wrong, but of the right type, is an error.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

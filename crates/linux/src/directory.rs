@@ -1,4 +1,4 @@
-//! The ledger's directories: 0700, root's own, never behind a symbolic link.
+//! State directories: 0700, root's own, never behind a symbolic link; files that are there whole or not at all.
 
 use std::fs::{DirBuilder, File};
 use std::io::{self, Write};
@@ -7,17 +7,29 @@ use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
-use super::LedgerError;
 use crate::file::{FileError, is_missing};
 
-/// Copies of definitions, beside the records.
-pub(crate) const DEFINITIONS: &str = "definitions";
-
-/// Temporary files start with it; a container ID never does.
+/// Temporary files start with it.
 const TEMPORARY: &str = ".";
 
+/// What is wrong with a state directory.
+#[derive(Debug, thiserror::Error)]
+pub enum DirectoryError {
+    /// A file or directory could not be read, written, renamed or removed.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A directory is a symbolic link, another user's, or writable by others.
+    #[error("state directory {} {problem}: braid keeps its records only where root alone can write", path.display())]
+    Untrusted {
+        /// The directory.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+}
+
 /// Makes `directory` in `root` where it is missing, and sees that both can be trusted.
-pub(crate) fn prepare(root: &Path, directory: &Path) -> Result<(), LedgerError> {
+pub fn prepare(root: &Path, directory: &Path) -> Result<(), DirectoryError> {
     if is_trusted(root, directory)? {
         return Ok(());
     }
@@ -49,17 +61,17 @@ fn sync(directory: &Path) -> Result<(), FileError> {
 
 /// Whether `directory` in `root` is there; an error where one of the two is there and not to be trusted.
 /// What is read is run as root, so reading needs it no less than writing.
-pub(crate) fn is_trusted(root: &Path, directory: &Path) -> Result<bool, LedgerError> {
+pub fn is_trusted(root: &Path, directory: &Path) -> Result<bool, DirectoryError> {
     Ok(trusted(root)? && trusted(directory)?)
 }
 
 /// Whether the directory is there; an error where it is there and not to be trusted.
-fn trusted(path: &Path) -> Result<bool, LedgerError> {
+fn trusted(path: &Path) -> Result<bool, DirectoryError> {
     let metadata = match path.symlink_metadata() {
         Err(error) if is_missing(&error) => return Ok(false),
         outcome => outcome.map_err(FileError::of("look at", path))?,
     };
-    let untrusted = |problem| Err(LedgerError::Untrusted { path: path.to_owned(), problem });
+    let untrusted = |problem| Err(DirectoryError::Untrusted { path: path.to_owned(), problem });
     if metadata.is_symlink() {
         return untrusted("is a symbolic link");
     }
@@ -72,8 +84,8 @@ fn trusted(path: &Path) -> Result<bool, LedgerError> {
     if metadata.mode() & 0o022 != 0 { untrusted("can be written by others") } else { Ok(true) }
 }
 
-/// The ledger's files in a directory of `root`, sorted; none where the directory is missing.
-pub(crate) fn list(root: &Path, directory: &Path) -> Result<Vec<PathBuf>, LedgerError> {
+/// The files in a directory of `root`, sorted; none where the directory is missing.
+pub fn list(root: &Path, directory: &Path) -> Result<Vec<PathBuf>, DirectoryError> {
     if !is_trusted(root, directory)? {
         return Ok(Vec::new());
     }
@@ -93,7 +105,7 @@ pub(crate) fn list(root: &Path, directory: &Path) -> Result<Vec<PathBuf>, Ledger
 }
 
 /// A temporary file for `name`, with what a killed call left under its name gone.
-pub(crate) fn temporary(directory: &Path, name: &str) -> io::Result<NamedTempFile> {
+pub fn temporary(directory: &Path, name: &str) -> io::Result<NamedTempFile> {
     let temporary = format!("{TEMPORARY}{name}");
     let _ = std::fs::remove_file(temporary_path(directory, name));
     tempfile::Builder::new().prefix(&temporary).rand_bytes(0).make_in(directory, |path| {
@@ -104,18 +116,13 @@ pub(crate) fn temporary(directory: &Path, name: &str) -> io::Result<NamedTempFil
 
 /// Writes a file whole or not at all. What it is begun as is fixed, and starts with the container whose lock
 /// is held and `@`: so a killed call's can be told, and the next call takes it away.
-pub(crate) fn write_file(
-    directory: &Path,
-    begun_as: &str,
-    name: &str,
-    bytes: &[u8],
-) -> Result<File, FileError> {
+pub fn write_file(directory: &Path, begun_as: &str, name: &str, bytes: &[u8]) -> Result<File, FileError> {
     let path = directory.join(name);
     finish(begin(directory, begun_as, &path, bytes)?, &path)
 }
 
 /// The same, and it is on the disk then, with its name: never the name without the rest of it.
-pub(crate) fn write_and_sync(directory: &Path, name: &str, bytes: &[u8]) -> Result<(), FileError> {
+pub fn write_and_sync(directory: &Path, name: &str, bytes: &[u8]) -> Result<(), FileError> {
     let path = directory.join(name);
     let begun = begin(directory, name, &path, bytes)?;
     begun.as_file().sync_all().map_err(FileError::of("sync", &path))?;
@@ -134,13 +141,13 @@ fn finish(begun: NamedTempFile, path: &Path) -> Result<File, FileError> {
 }
 
 /// Where a file is that is begun as `name`.
-pub(crate) fn temporary_path(directory: &Path, name: &str) -> PathBuf {
+pub fn temporary_path(directory: &Path, name: &str) -> PathBuf {
     directory.join(format!("{TEMPORARY}{name}"))
 }
 
 /// The files of `directory` that were begun, with what they were begun as; none where the directory is
 /// missing or not to be trusted.
-pub(crate) fn temporaries(root: &Path, directory: &Path) -> Vec<(PathBuf, String)> {
+pub fn temporaries(root: &Path, directory: &Path) -> Vec<(PathBuf, String)> {
     if !is_trusted(root, directory).unwrap_or(false) {
         return Vec::new();
     }
@@ -153,7 +160,7 @@ pub(crate) fn temporaries(root: &Path, directory: &Path) -> Vec<(PathBuf, String
 }
 
 /// Whether a file was begun before any call that may still be at work.
-pub(crate) fn is_old(path: &Path) -> bool {
+pub fn is_old(path: &Path) -> bool {
     let modified = path.symlink_metadata().and_then(|metadata| metadata.modified());
     modified
         .is_ok_and(|modified| modified.elapsed().is_ok_and(|age| age > std::time::Duration::from_secs(600)))

@@ -1,0 +1,64 @@
+//! The sources of the program: where a module's file is, and what stands in all of them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const REPOSITORY: &str = env!("CARGO_MANIFEST_DIR");
+
+/// The directories that the program is built from.
+pub(crate) fn directories() -> Vec<PathBuf> {
+    let crates = fs::read_dir(Path::new(REPOSITORY).join("crates")).unwrap();
+    let crates = crates.map(|entry| entry.unwrap().path().join("src")).filter(|path| path.is_dir());
+    crates.chain([Path::new(REPOSITORY).join("src")]).collect()
+}
+
+/// The files that a module may be in: `ledger` is in `src`, `cni::error` in the crate `cni`.
+pub(crate) fn files_of(module: &str) -> Vec<PathBuf> {
+    let mut parts: Vec<&str> = module.split("::").collect();
+    let in_crate = Path::new(REPOSITORY).join("crates").join(parts[0]).join("src");
+    let directory = if in_crate.is_dir() {
+        parts.remove(0);
+        in_crate
+    } else {
+        Path::new(REPOSITORY).join("src")
+    };
+    let path = directory.join(parts.join("/"));
+    let beside = |extension: &str| PathBuf::from(format!("{}{extension}", path.display()));
+    vec![beside(".rs"), path.join("tests.rs"), path.join("mod.rs"), path.join("lib.rs")]
+}
+
+/// Whether the library has this unit test: `ledger::tests::name`, or `cni::error::tests::name`.
+pub(crate) fn has_unit_test(name: &str) -> bool {
+    let Some((module, function)) = name.split_once("::tests::") else { return false };
+    files_of(module).iter().any(|file| has_test(file, function))
+}
+
+/// Whether a test of this name is in the file.
+pub(crate) fn has_test(file: &Path, function: &str) -> bool {
+    let text = fs::read_to_string(file).unwrap_or_default();
+    let mut lines = text.lines().map(str::trim_start);
+    let mut is_test = false;
+    lines.any(|line| {
+        let found = is_test && line.starts_with(&format!("fn {function}("));
+        is_test = line == "#[test]" || (is_test && (line.starts_with("#[") || line.starts_with("//")));
+        found
+    })
+}
+
+/// The text of every file of the program, without the tests that stand in them.
+pub(crate) fn text() -> String {
+    let mut text = String::new();
+    directories().iter().for_each(|directory| read(directory, &mut text));
+    text
+}
+
+fn read(directory: &Path, text: &mut String) {
+    for entry in fs::read_dir(directory).unwrap().flatten() {
+        if entry.path().is_dir() {
+            read(&entry.path(), text);
+        } else {
+            let file = fs::read_to_string(entry.path()).unwrap();
+            text.push_str(file.split("#[cfg(test)]").next().unwrap());
+        }
+    }
+}

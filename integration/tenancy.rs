@@ -23,7 +23,13 @@
 //! | Any plugin of the node, first in its chain or as IPAM, with a key that nobody has looked at | `may not use plugin` | `definition::each_of_debians_plugins_is_fenced_in_or_out` |
 //! | Addresses, gateways and routes of the cluster or another tenant, IPv4-mapped or octal ones | `is in no subnet of namespace team-a` | `definition::addresses_of_others_stay_out_of_reach` |
 //! | The VLAN of another tenant, or a range that holds it | `is no VLAN of namespace team-a` | `definition::vlans_of_others_stay_out_of_reach` |
-//! | A network name that another's addresses are kept under | `its owner can write \"name\": \"team-a.x\"` | `definition::a_name_is_not_taken_from_another_namespace` |
+//! | A network name that another's addresses are kept under | none: its plugins get another | `definition::a_name_is_not_taken_from_another_namespace` |
+//! | A network name that means something outside the node, or one too long to be scoped | `its owner can write \"name\": \"team-a.x\"` | `definition::a_name_that_cannot_be_scoped_is_refused` |
+//! | A network's scoped name, in calls after ADD and in what people read | none: the record's counts | `naming::plugins_get_the_scoped_name_and_people_the_definitions_own` |
+//! | A scoped name while the policy is only audited | none: a warning says so | `naming::audit_mode_leaves_the_name_and_says_what_it_would_be` |
+//! | Addresses that pods have under the name from before the policy | none: they are held | `naming::addresses_from_before_are_not_given_out_again` |
+//! | A file in place of the directory that would hold them | `cannot be kept for the pods that have them` | `naming::a_pool_that_cannot_be_held_gives_out_nothing` |
+//! | A scoped name that nobody is told of | none: `explain` says it | `naming::explain_says_the_scoped_name` |
 //! | Keys that Go's decoder reads and Braid's does not: other case, `ſ`, given twice | `may not carry \"BRIDGE\"` | `definition::no_spelling_of_a_key_passes_the_fence` |
 //! | A second value of a key, for the plugin alone | none: it is dropped | `definition::a_plugin_gets_what_was_judged` |
 //! | Sysctls of the node, of the pod, of another interface | `net.ipv4.conf.IFNAME` | `definition::a_sysctl_is_of_the_attachments_own_interface` |
@@ -55,6 +61,7 @@ mod audit;
 mod definition;
 mod foreign;
 mod host;
+mod naming;
 mod packets;
 mod primary;
 mod request;
@@ -135,12 +142,13 @@ pub(crate) fn policy() -> Value {
 }
 
 /// The modules of the table, with their text.
-const MODULES: [(&str, &str); 8] = [
+const MODULES: [(&str, &str); 9] = [
     ("address", include_str!("tenancy/address.rs")),
     ("audit", include_str!("tenancy/audit.rs")),
     ("definition", include_str!("tenancy/definition.rs")),
     ("foreign", include_str!("tenancy/foreign.rs")),
     ("host", include_str!("tenancy/host.rs")),
+    ("naming", include_str!("tenancy/naming.rs")),
     ("packets", include_str!("tenancy/packets.rs")),
     ("primary", include_str!("tenancy/primary.rs")),
     ("request", include_str!("tenancy/request.rs")),

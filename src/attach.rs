@@ -8,6 +8,7 @@ use crate::delegate::{Call, DelegateError, Delegates, Target};
 use crate::device::DeviceInfoStore;
 use crate::plan::{Attachment, Role};
 use crate::policy::grants;
+use crate::reservation::former::{self, HoldError};
 use cni::deadline::Deadline;
 use cni::error::{Code, Error};
 use cni::name::InterfaceName;
@@ -41,6 +42,20 @@ pub enum AttachError {
         /// Why.
         #[source]
         source: Box<DelegateError>,
+    },
+    /// The addresses that pods have under the network's own name cannot be held.
+    #[error(
+        "network \"{label}\" on {interface}: addresses that host-local has given out under the network's own name \
+         cannot be kept for the pods that have them: {source}"
+    )]
+    NotHeld {
+        /// The network.
+        label: String,
+        /// Its interface.
+        interface: InterfaceName,
+        /// What the system says.
+        #[source]
+        source: HoldError,
     },
     /// The interface was there after the network's plugins had run, and is not there any more.
     #[error(
@@ -110,6 +125,7 @@ impl AttachError {
             }
             Self::Result { .. } | Self::Vanished { .. } => Error::new(Code::DELEGATE, self),
             Self::NotAsAsked { .. } | Self::NotGranted { .. } => Error::new(Code::NOT_AS_ASKED, self),
+            Self::NotHeld { .. } => Error::new(Code::IO, self),
         }
     }
 }
@@ -152,6 +168,7 @@ impl Attacher<'_, '_> {
     /// [`AttachError`] of the first plugin that fails. What the chain has done by then is for the
     /// caller to undo.
     pub fn add(&mut self, attachment: &Attachment, deadline: Deadline) -> Result<Value, AttachError> {
+        hold_former_addresses(attachment)?;
         self.prepare_device_info(attachment);
         let mut result = None;
         for plugin in &attachment.network.plugins {
@@ -251,6 +268,15 @@ impl Attacher<'_, '_> {
         }
         Ok(())
     }
+}
+
+/// The plugins know the network by another name than before: addresses that pods have under that one stay theirs.
+fn hold_former_addresses(attachment: &Attachment) -> Result<(), AttachError> {
+    let Some(own_name) = &attachment.own_name else { return Ok(()) };
+    former::hold(&attachment.network, own_name).map_err(|source| {
+        let (label, interface) = (attachment.label.clone(), attachment.interface.clone());
+        AttachError::NotHeld { label, interface, source }
+    })
 }
 
 fn call<'c>(
@@ -425,6 +451,7 @@ mod tests {
             default_route: None,
             device: None,
             device_info_file: None,
+            own_name: None,
         }
     }
 

@@ -46,6 +46,9 @@ pub struct Decision<'a> {
     /// Where its definition comes from, where the pod may know of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub definition: Option<String>,
+    /// The name that the network's plugins get instead of the definition's own, or would get in audit mode.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scoped_name: Option<String>,
     /// Why, in the words that the pod's owner reads.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -63,6 +66,7 @@ impl<'a> Decision<'a> {
             annotation,
             network,
             definition: None,
+            scoped_name: None,
             reason: None,
         }
     }

@@ -27,7 +27,7 @@ use crate::device::{DEVICE_INFO_CAPABILITY, DeviceInfoStore};
 use crate::pod::without_annotations;
 use crate::selection::Selection;
 use cni::name::InterfaceName;
-use cni::netconf::NetworkConfig;
+use cni::netconf::{NetworkConfig, NetworkName};
 use cni::request::{CniArgs, Sandbox};
 
 /// What an ADD is going to do.
@@ -93,6 +93,8 @@ pub struct SelectedNetwork {
     pub resource: Option<String>,
     /// The networks that every address of the attachment must lie in; `None` if any may be given.
     pub granted_networks: Option<Vec<IpNetwork>>,
+    /// The definition's own name for the network, if the policy has given the plugins another.
+    pub own_name: Option<NetworkName>,
 }
 
 /// The primary network of a delegating Braid.
@@ -188,7 +190,7 @@ fn selected_attachment(
     interface: InterfaceName,
     inputs: &Inputs<'_>,
 ) -> Result<Attachment, PlanError> {
-    let SelectedNetwork { selection, mut network, resource, granted_networks } = selected;
+    let SelectedNetwork { selection, mut network, resource, granted_networks, own_name } = selected;
     check_capabilities(&selection, resource.as_ref(), &network, inputs.config.capability_policy)?;
     add_cni_args(&selection, &mut network)?;
     let device = selection.device_id.clone().map(|id| Device { resource, id });
@@ -204,6 +206,7 @@ fn selected_attachment(
         default_route: selection.default_route,
         device,
         device_info_file,
+        own_name,
         ..attachment
     })
 }

@@ -12,6 +12,7 @@ mod address;
 mod fence;
 mod gateway;
 mod grant;
+mod naming;
 mod plugins;
 mod refusal;
 mod request;
@@ -80,11 +81,26 @@ pub struct Verdict {
     /// The networks that every address of the attachment must lie in, where the policy limits what the pod gets
     /// without naming it.
     pub granted_networks: Option<Vec<IpNetwork>>,
+    /// The name that the network's plugins get instead of the definition's own.
+    pub scoped_name: Option<NetworkName>,
+    /// The one that they would get, were the policy enforced.
+    pub would_scope: Option<NetworkName>,
 }
 
 impl Verdict {
     fn refused(refusal: Refusal) -> Self {
         Self { refusal: Some(refusal), ..Self::default() }
+    }
+
+    /// The verdict, with the name that the network's plugins are to know it by.
+    fn scope(mut self, case: &Case<'_>, policy: &Policy) -> Self {
+        let name = naming::scoped_name(case, policy).filter(|_| self.refusal.is_none());
+        if policy.is_enforced() {
+            self.scoped_name = name;
+        } else {
+            self.would_scope = name;
+        }
+        self
     }
 }
 
@@ -113,7 +129,7 @@ pub fn judge(case: &Case<'_>) -> Verdict {
     };
     let verdict = weigh(policy, check_node(case, policy).into_iter().chain([addresses]), granted_by);
     let is_bound = policy.is_enforced() && verdict.refusal.is_none();
-    Verdict { granted_networks: networks.filter(|_| is_bound), ..verdict }
+    Verdict { granted_networks: networks.filter(|_| is_bound), ..verdict }.scope(case, policy)
 }
 
 /// What the node's policy says of a definition by itself, before any pod asks for it: what its own namespace's
@@ -133,7 +149,8 @@ pub fn judge_definition(
     let selection = Selection::new(namespace.clone(), name.clone(), 0);
     let account = Account::Unknown(String::new());
     let case = Case { view, account: &account, selection: &selection, definition, host: Ok(&[]) };
-    weigh(policy, [check_node_network(&case, policy), check_fence(&case, policy)], Vec::new())
+    let rules = [check_node_network(&case, policy), check_fence(&case, policy)];
+    weigh(policy, rules, Vec::new()).scope(&case, policy)
 }
 
 /// What comes of the rules: the first that is broken counts where they are enforced.

@@ -8,6 +8,8 @@
 //! A definition names the directory, so what lies there may be anybody's: nothing is followed or waited for,
 //! and what does not look like a reservation is passed over.
 
+pub mod former;
+
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::OpenOptions;
 use std::io::Read;
@@ -17,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use nix::fcntl::OFlag;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use cni::keys;
 use cni::netconf::NetworkConfig;
@@ -63,13 +65,21 @@ pub fn stores<'n>(networks: impl IntoIterator<Item = &'n NetworkConfig>) -> BTre
 }
 
 fn stores_of(network: &NetworkConfig) -> impl Iterator<Item = Store> {
-    let ipams = network.plugins.iter().filter(|plugin| plugin.ipam() == Some("host-local"));
-    ipams.map(|plugin| {
-        let ipam = keys::get(plugin.object(), "ipam").and_then(Value::as_object);
-        let data = ipam.and_then(|ipam| keys::get(ipam, "dataDir")?.as_str()).filter(|path| !path.is_empty());
-        let directory = Path::new(data.unwrap_or(DATA_DIR)).join(network.name.as_str());
+    host_local_ipams(network).map(|ipam| {
+        let directory = data_dir(ipam).join(network.name.as_str());
         Store { network: network.name.to_string(), directory }
     })
+}
+
+/// The `ipam` of each plugin that has its addresses from host-local.
+fn host_local_ipams(network: &NetworkConfig) -> impl Iterator<Item = &Map<String, Value>> {
+    let plugins = network.plugins.iter().filter(|plugin| plugin.ipam() == Some("host-local"));
+    plugins.filter_map(|plugin| keys::get(plugin.object(), "ipam").and_then(Value::as_object))
+}
+
+fn data_dir(ipam: &Map<String, Value>) -> PathBuf {
+    let named = keys::get(ipam, "dataDir").and_then(Value::as_str).filter(|path| !path.is_empty());
+    PathBuf::from(named.unwrap_or(DATA_DIR))
 }
 
 impl Store {

@@ -231,6 +231,61 @@ metadata:
     assert!(genie.starts_with("status 1\n") && genie.contains("error: annotation cni: "), "{genie}");
 }
 
+/// Definitions of two namespaces that share a name on purpose have one pool of host-local today, and two under the
+/// policy.
+#[test]
+fn definitions_that_would_lose_their_common_pool_are_listed() {
+    let node = Node::new();
+    let definition = |namespace: &str, name: &str, network: &str, subnet: &str| {
+        let ipam = json!({"type": "host-local", "subnet": subnet});
+        let config = json!({"name": network, "type": "bridge", "bridge": "br0", "ipam": ipam});
+        let metadata = json!({"name": name, "namespace": namespace});
+        json!({"kind": "NetworkAttachmentDefinition", "metadata": metadata, "spec": {"config": config.to_string()}})
+    };
+    let write = |file: &str, items: Vec<Value>| {
+        node.write(file, &json!({"kind": "List", "items": items}).to_string());
+    };
+    write(
+        "a.json",
+        vec![
+            definition("team-a", "lan", "lan", "10.20.0.0/24"),
+            definition("team-a", "same", "lan", "10.20.0.0/24"),
+            definition("team-a", "own", "team-a.own", "10.20.0.0/24"),
+        ],
+    );
+    write(
+        "b.json",
+        vec![
+            definition("team-b", "lan", "lan", "10.20.0.0/16"),
+            definition("team-b", "apart", "lan", "10.21.0.0/24"),
+            definition("infra", "lan", "lan", "10.20.0.0/24"),
+        ],
+    );
+    let with = |mode: &str| {
+        let policy = json!({
+            "mode": mode, "trustedNamespaces": ["infra"], "allowedHostInterfaces": ["br0"], "allowedSubnets": ["10.0.0.0/8"],
+        });
+        let entry = json!({"type": "braid", "clusterNetwork": "auto", "policy": policy});
+        let conflist = json!({"cniVersion": "1.0.0", "name": "node", "plugins": [entry]});
+        node.write("00-braid.conflist", &conflist.to_string());
+        let files = ["00-braid.conflist", "a.json", "b.json"].map(|file| node.path_text(file));
+        Tool::new(&node, &["validate", "--config", &files[0], &files[1], &files[2]])
+            .run()
+            .assert_status(0)
+            .stdout
+    };
+    let said = with("enforce");
+    let warned =
+        |of: &str| said.lines().filter(|line| line.contains(&format!("is the name of {of} too"))).count();
+    assert_eq!(said.lines().count(), 3, "{said}");
+    assert_eq!(warned("infra/lan, team-b/lan"), 2, "team-a's two, which keep one pool: {said}");
+    assert_eq!(warned("infra/lan, team-a/lan, team-a/same"), 1, "{said}");
+    assert!(said.contains("b.json:") && said.contains("here \"team-b.lan\""), "{said}");
+    assert_eq!(with("audit"), said, "an upgrade begins with it");
+    let without = Tool::new(&node, &["validate", &node.path_text("a.json"), &node.path_text("b.json")]).run();
+    assert_eq!(without.assert_status(0).stdout.lines().count(), 1);
+}
+
 #[test]
 fn a_configuration_that_is_none_says_so() {
     let node = Node::new();

@@ -218,7 +218,7 @@ fn messages_of_the_policy() {
             json!({"name": "team-a.wide", "type": "ptp", "ipam": {"type": "host-local", "subnet": "10.96.0.0/12"}}),
         ),
         ("tagged", json!({"name": "team-a.tagged", "type": "bridge", "bridge": "br-a0", "vlan": 7})),
-        ("named", json!({"name": "cluster", "type": "ptp"})),
+        ("named", json!({"name": "cluster", "type": "ovn-k8s-cni-overlay"})),
     ];
     for (name, definition) in &definitions {
         cluster.publish("team-a", name, json!({}), Some(definition.clone()));

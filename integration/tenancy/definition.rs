@@ -162,14 +162,36 @@ fn vlans_of_others_stay_out_of_reach() {
 /// State of plugins is kept under the network's name: another's name would be another's addresses.
 #[test]
 fn a_name_is_not_taken_from_another_namespace() {
+    let cluster = Cluster::new();
+    let mut policy = policy();
+    policy["allowedPlugins"] = json!({"blue": []});
+    for name in ["cluster", "team-b.lan", "team-a", "team-a.", "team-a.own"] {
+        cluster.publish("team-a", "x", json!({}), Some(json!({"type": "blue", "name": name})));
+        let pod = cluster.node.pod("team-a", "web");
+        pod.add(cluster.config(policy.clone())).networks("x").run().assert_success();
+        let expected = if name == "team-a.own" { name.to_owned() } else { format!("team-a.{name}") };
+        assert_eq!(cluster.node.only_call("ADD", "blue").stdin()["name"], expected);
+        pod.del().run().assert_success();
+        cluster.node.forget_calls();
+    }
     assert_all_refused(&[
-        (plugin(json!({"type": "ptp", "name": "cluster"})), "its owner can write \"name\": \"team-a.x\""),
-        (plugin(json!({"type": "ptp", "name": "team-b.lan"})), "its owner can write \"name\": \"team-a.x\""),
-        (plugin(json!({"type": "ptp", "name": "team-a"})), "its owner can write \"name\": \"team-a.x\""),
-        (plugin(json!({"type": "ptp", "name": "team-a."})), "its owner can write \"name\": \"team-a.x\""),
         (plugin(json!({"type": "ptp", "name": "../team-b"})), "must be 1 to 200 letters, digits"),
         (plugin(json!({"type": "ptp", "name": "-x"})), "must be 1 to 200 letters, digits"),
         (plugin(json!({"type": "ptp", "name": "team-a.x\n"})), "must be 1 to 200 letters, digits"),
+    ]);
+}
+
+/// A name by which a network is found outside the node cannot be scoped, nor one that would become too long.
+#[test]
+fn a_name_that_cannot_be_scoped_is_refused() {
+    let overlay = |name: &str| plugin(json!({"type": "ovn-k8s-cni-overlay", "name": name}));
+    assert_all_refused(&[
+        (overlay("cluster"), "its owner can write \"name\": \"team-a.x\""),
+        (overlay("team-b.lan"), "its owner can write \"name\": \"team-a.x\""),
+        (
+            plugin(json!({"type": "ptp", "name": "x".repeat(200)})),
+            "its owner can write \"name\": \"team-a.x\"",
+        ),
     ]);
 }
 

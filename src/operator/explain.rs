@@ -89,6 +89,9 @@ struct Planned {
     /// Why the pod may have it.
     allowed: String,
     plugins: Vec<String>,
+    /// The name that the plugins get, if it is not the definition's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scoped_name: Option<String>,
     #[serde(skip_serializing_if = "Map::is_empty")]
     capabilities: Map<String, Value>,
     /// The gateways of the default route that it takes; empty for the network's own.
@@ -293,6 +296,7 @@ fn attachments(plan: &Plan) -> Vec<Planned> {
             source: source.to_owned(),
             allowed: allowed.to_owned(),
             plugins: attachment.network.plugins.iter().map(|plugin| plugin.kind.to_string()).collect(),
+            scoped_name: attachment.own_name.as_ref().map(|_| attachment.network.name.to_string()),
             capabilities: crate::pod::without_annotations(&attachment.runtime_config),
             default_route: attachment.default_route.clone(),
         }
@@ -342,6 +346,11 @@ fn details(planned: &Planned) -> String {
         .iter()
         .map(|(name, value)| format!("{interface} asks for {name}: {value}\n"))
         .collect();
+    if let Some(name) = &planned.scoped_name {
+        text.push_str(&format!(
+            "{interface}: the plugins know the network as {name}; its own name may be another namespace's too\n"
+        ));
+    }
     if let Some(gateways) = &planned.default_route {
         let gateways: Vec<String> = gateways.iter().map(ToString::to_string).collect();
         let through =

@@ -4,6 +4,7 @@
 mod definition;
 mod network;
 mod pod;
+mod pools;
 mod rules;
 mod sharing;
 
@@ -76,12 +77,14 @@ impl Validate {
         let rules = Rules::read(self.config.as_deref())?;
         let mut verdict =
             Verdict { strict: self.strict, files: self.files.len(), checked: 0, problems: vec![] };
+        let mut pools = Vec::new();
         for file in &self.files {
             let report = check_file(file, &rules);
             verdict.checked += usize::from(report.has_subject);
             verdict
                 .problems
                 .extend(report.problems.into_iter().map(|problem| Problem::in_file(file, problem)));
+            pools.extend(report.pools.into_iter().map(|pool| (file.clone(), pool)));
         }
         for file in runtime.iter().flat_map(|_| self.files.iter().chain(&self.config)) {
             let faults = runtime.map(|runtime| faults_on_node(file, runtime)).unwrap_or_default();
@@ -89,6 +92,7 @@ impl Validate {
             let problem = |it: String| Problem::in_file(file, (first, Severity::Error, it));
             verdict.problems.extend(faults.into_iter().map(problem));
         }
+        verdict.problems.extend(pools::parted(&pools));
         verdict.problems.sort();
         verdict.problems.dedup();
         Ok(verdict)
@@ -161,6 +165,8 @@ struct Report {
     problems: Vec<(Spot, Severity, String)>,
     /// Whether there was something that Braid knows: a configuration, a definition, a pod or what makes pods.
     has_subject: bool,
+    /// Where the definitions have their addresses from, as far as a policy is known.
+    pools: Vec<pools::Pool>,
 }
 
 impl Report {

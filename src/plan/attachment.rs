@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use cni::name::InterfaceName;
-use cni::netconf::NetworkConfig;
+use cni::netconf::{NetworkConfig, NetworkName};
 use cni::request::CniArgs;
 
 /// Whose network an attachment is.
@@ -51,6 +51,9 @@ pub struct Attachment {
     /// Where its plugins say what they know of the device (Device Information Specification, section 4.2).
     #[serde(default)]
     pub device_info_file: Option<PathBuf>,
+    /// The definition's own name for the network, if its plugins know it by another (`network.name`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub own_name: Option<NetworkName>,
 }
 
 /// A device that an attachment has for itself.
@@ -84,6 +87,7 @@ impl Attachment {
             default_route: None,
             device: None,
             device_info_file: None,
+            own_name: None,
         }
     }
 }

@@ -24,7 +24,8 @@ fn selected(element: Value, configuration: &Value) -> SelectedNetwork {
     let annotation = json!([object]).to_string();
     let namespace = "team-a".parse().unwrap();
     let selection = selection::parse(&annotation, &namespace, Limits::default()).unwrap().remove(0);
-    SelectedNetwork { selection, network: network(configuration), resource: None, granted_networks: None }
+    let (network, resource) = (network(configuration), None);
+    SelectedNetwork { selection, network, resource, granted_networks: None, own_name: None }
 }
 
 /// What a plan is made from, to be changed and then made.

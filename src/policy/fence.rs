@@ -8,6 +8,7 @@
 use ipnetwork::IpNetwork;
 use serde_json::{Map, Value};
 
+use super::naming::{Naming, naming};
 use super::plugins::{Position, Table, is_delegating};
 use super::request;
 use super::rules::{Policy, Vlans};
@@ -46,7 +47,7 @@ pub enum FenceError {
     /// It is too large.
     #[error("and has {0} bytes: such a one may have {MAX_BYTES}, so its owner has to shorten it")]
     Size(usize),
-    /// Plugins keep state under the network's name, for all namespaces together.
+    /// Its name has a meaning outside the node, for all namespaces together, or is too long to be scoped.
     #[error(
         "and its \"name\" is {name}, which a network of another namespace may have too: its owner can write \
          \"name\": \"{namespace}.{example}\""
@@ -229,12 +230,11 @@ impl Fence<'_> {
         })
     }
 
-    /// A namespace has no period in its name, so that what starts with it and a period is its own.
+    /// A name that is another namespace's too is scoped; one that cannot be is refused.
     fn check_name(&self, network: &NetworkConfig, definition: &str) -> Result<(), FenceError> {
-        let prefix = format!("{}.", self.owner);
-        match network.name.as_str().strip_prefix(&prefix) {
-            Some(rest) if !rest.is_empty() => Ok(()),
-            _ => Err(FenceError::Name {
+        match naming(network, self.owner) {
+            Naming::Own | Naming::Scoped(_) => Ok(()),
+            Naming::Fixed => Err(FenceError::Name {
                 name: Quoted::text(network.name.as_str()),
                 namespace: self.owner.clone(),
                 example: definition.to_owned(),

@@ -11,6 +11,7 @@ use crate::pod::Pod;
 use crate::policy::{self, Account, Case, Path, Refusal, View};
 use crate::selection::Selection;
 use cni::error::Error;
+use cni::netconf::NetworkName;
 
 /// What a pod gets of what it asks for.
 pub(super) struct Admitted {
@@ -66,6 +67,24 @@ pub(super) fn admit(
     Ok(admitted)
 }
 
+/// What the audit log says of a network that the pod gets.
+#[derive(Clone, Copy)]
+struct Allowed<'a> {
+    /// Where the definition comes from.
+    source: &'a str,
+    /// Why the pod gets it.
+    granted_by: &'a str,
+    /// The name that the policy has for the network, if it is not the definition's own.
+    scoped_name: Option<&'a str>,
+}
+
+fn would_scope(network: &str, own: &NetworkName, scoped: &NetworkName) -> String {
+    format!(
+        "policy.mode is \"audit\", or the plugins of network \"{network}\" would know it as \"{scoped}\" and not as \
+         \"{own}\", which a network of another namespace may be called too"
+    )
+}
+
 /// Where one selection is decided on.
 struct Desk<'a> {
     pod: &'a Pod,
@@ -91,14 +110,22 @@ impl Desk<'_> {
         let warning =
             |refusal: &Refusal| format!("policy.mode is \"audit\", or the pod would be refused: {refusal}");
         admitted.warnings.extend(verdict.would_refuse.iter().map(warning));
+        let (own, scoped) = (&definition.network.name, &verdict.would_scope);
+        admitted.warnings.extend(scoped.as_ref().map(|scoped| would_scope(&self.network(), own, scoped)));
         let source = definition.source.to_string();
         let granted_by = policy::in_words(&verdict.granted_by);
-        self.record(&verdict.would_refuse, Some((&source, &granted_by)));
+        let scoped_name = verdict.scoped_name.as_ref().or(verdict.would_scope.as_ref());
+        let scoped_name = scoped_name.map(NetworkName::as_str);
+        self.record(
+            &verdict.would_refuse,
+            Some(Allowed { source: &source, granted_by: &granted_by, scoped_name }),
+        );
         admitted.admissions.push(Admission { label: self.network(), source, granted_by });
-        let resource = definition.resource().cloned();
-        let network = definition.network;
-        let (selection, granted_networks) = (self.selection.clone(), verdict.granted_networks);
-        admitted.networks.push(SelectedNetwork { selection, network, resource, granted_networks });
+        let (selection, resource) = (self.selection.clone(), definition.resource().cloned());
+        let (mut network, granted_networks) = (definition.network, verdict.granted_networks);
+        let own_name = verdict.scoped_name.map(|scoped| std::mem::replace(&mut network.name, scoped));
+        let selected = SelectedNetwork { selection, network, resource, granted_networks, own_name };
+        admitted.networks.push(selected);
         Ok(())
     }
 
@@ -135,10 +162,9 @@ impl Desk<'_> {
         }
     }
 
-    /// Writes the decision down: one line, whatever number of rules is broken. `admission` is where the
-    /// definition comes from and why the pod gets it, where it does.
-    fn record(&self, broken: &[Refusal], admission: Option<(&str, &str)>) {
-        let decision = match admission {
+    /// Writes the decision down: one line, whatever number of rules is broken.
+    fn record(&self, broken: &[Refusal], allowed: Option<Allowed<'_>>) {
+        let decision = match allowed {
             None => Outcome::Refused,
             Some(_) if broken.is_empty() => Outcome::Allowed,
             Some(_) => Outcome::Audited,
@@ -147,8 +173,9 @@ impl Desk<'_> {
         audit::record(&Decision {
             decision,
             rules: broken.iter().map(Refusal::rule).collect(),
-            allowed_by: admission.map(|(_, granted_by)| granted_by.to_owned()),
-            definition: admission.map(|(source, _)| source.to_owned()),
+            allowed_by: allowed.map(|allowed| allowed.granted_by.to_owned()),
+            definition: allowed.map(|allowed| allowed.source.to_owned()),
+            scoped_name: allowed.and_then(|allowed| allowed.scoped_name.map(str::to_owned)),
             reason: (!reasons.is_empty()).then(|| reasons.join("; ")),
             ..self.refused()
         });

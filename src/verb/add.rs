@@ -333,7 +333,7 @@ impl<'s, 'a> Addition<'s, 'a> {
             self.look_for_way_out(attachment)?;
             self.tried = at + 1;
             let result = self.attacher().add(attachment, deadline);
-            if let Err(AttachError::NotStarted { .. }) = result {
+            if let Err(AttachError::NotStarted { .. } | AttachError::NotHeld { .. }) = result {
                 self.tried = at;
             }
             let result = result?;

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
+use super::pools::Pool;
 use super::{Report, Spot};
 use crate::config::{ANNOTATIONS_CAPABILITY, Config};
 use crate::definition::{Annotations, Definition, Source, Standing};
@@ -71,6 +72,9 @@ impl Rules {
             let message = format!("policy.mode is \"audit\", or pods would be refused: {refusal}");
             report.warning(spot, message);
         }
+        let scoped_name = verdict.scoped_name.or(verdict.would_scope);
+        let label = format!("{}/{}", subject.namespace, subject.name);
+        report.pools.push(Pool::new(label, spot, &definition.network, scoped_name));
     }
 
     fn definition(&self, subject: &Subject<'_>) -> Option<Definition> {

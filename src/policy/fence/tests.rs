@@ -216,11 +216,33 @@ fn sysctls_are_the_interfaces_own() {
 }
 
 #[test]
-fn a_name_is_the_namespaces_own() {
-    for name in ["blue", "team-a", "team-a.", "team-a-blue", "team-b.blue", "Team-a.blue"] {
-        let refusal = said(json!({"type": "ptp", "name": name}));
-        assert!(refusal.contains("its owner can write \"name\": \"team-a.blue\""), "{name}: {refusal}");
-    }
+fn a_name_that_is_another_namespaces_too_is_scoped_or_refused() {
+    assert_eq!(said(json!({"type": "ptp", "name": "team-b.blue"})), "");
+    let overlay = json!({"policy": {"allowedPlugins": {"ovn-k8s-cni-overlay": ["topology"]}}});
+    let of_ovn = |name: &str| json!({"type": "ovn-k8s-cni-overlay", "name": name, "topology": "layer2"});
+    let scene = |name: &str| Scene::new(overlay.clone()).defined(of_ovn(name));
+    assert_eq!(scene("team-a.blue").refusal(), "");
+    let refusal = scene("blue").refusal();
+    assert!(refusal.contains("its owner can write \"name\": \"team-a.blue\""), "{refusal}");
+}
+
+/// The name is given under the policy alone, and told of while the policy is only audited.
+#[test]
+fn a_scoped_name_is_the_policys_word() {
+    use crate::definition::Standing;
+    let names = |scene: Scene| {
+        let verdict = scene.verdict();
+        let text = |name: Option<cni::netconf::NetworkName>| name.map(|name| name.to_string());
+        (text(verdict.scoped_name), text(verdict.would_scope))
+    };
+    let scene = |config: Value| Scene::new(config).defined(json!({"type": "ptp", "name": "lan"}));
+    let scoped = Some("team-a.lan".to_owned());
+    assert_eq!(names(scene(policy())), (scoped.clone(), None));
+    assert_eq!(names(scene(json!({"policy": {"mode": "audit"}}))), (None, scoped));
+    assert_eq!(names(scene(json!({}))), (None, None), "no policy");
+    assert_eq!(names(scene(json!({"policy": {"trustedNamespaces": ["team-a"]}}))), (None, None));
+    assert_eq!(names(scene(policy()).standing(Standing::Manifest)), (None, None));
+    assert_eq!(names(Scene::new(policy()).defined(json!({"type": "portmap", "name": "lan"}))), (None, None));
 }
 
 #[test]

@@ -16,7 +16,17 @@ fn root(multus: &str) -> Node {
     node.write("root/etc/containerd/config.toml", "version = 2\n");
     node.write("root/etc/cni/net.d/10-primary.conflist", PRIMARY);
     node.write("root/etc/cni/net.d/00-multus.conf", multus);
+    install(&node, "root/opt/cni/bin", &["ptp"]);
     node
+}
+
+/// Makes files that could be plugins.
+fn install(node: &Node, directory: &str, kinds: &[&str]) {
+    for kind in kinds {
+        let file = format!("{directory}/{kind}");
+        node.write(&file, "");
+        fs::set_permissions(node.path(&file), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    }
 }
 
 /// As the entry point of Multus's thin image writes it.
@@ -96,12 +106,7 @@ fn a_thin_plugin_is_translated_once_and_comes_back_as_it_was() {
     let error = run(&node, &["--back"]).assert_status(1);
     assert!(error.stderr.contains("install multus again"), "{}", error.stderr);
     assert_eq!(names(&node), all);
-    node.write("root/opt/cni/bin/multus", "");
-    fs::set_permissions(
-        node.path("root/opt/cni/bin/multus"),
-        std::os::unix::fs::PermissionsExt::from_mode(0o755),
-    )
-    .unwrap();
+    install(&node, "root/opt/cni/bin", &["multus"]);
     assert_snapshot!(run(&node, &["--back", "--dry-run"]).snapshot());
     run(&node, &["--back"]).assert_status(0);
     assert_eq!(names(&node), ["00-multus.conf", "10-primary.conflist", "braid.d"]);
@@ -147,6 +152,7 @@ fn another_runtimes_directories_are_written_down() {
     let multus = json!({"name": "m", "plugins": [{"type": "multus", "delegates": [{"name": "second"}]}]});
     node.write(&format!("root{directory}/00-multus.conflist"), &multus.to_string());
     node.write("root/etc/cni/multus/net.d/lan.conf", "{}");
+    install(&node, "root/var/lib/rancher/k3s/data/current/bin", &["ptp"]);
     run(&node, &[]).assert_status(0);
     let file = node.path(&format!("root{directory}/00-braid.conflist"));
     let document: Value = serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap();
@@ -184,6 +190,121 @@ fn what_cannot_be_translated_says_why() {
     );
 }
 
+/// Multus has taken its own file for the primary's, at each of its starts.
+#[test]
+fn multus_inside_multus_is_unwrapped() {
+    let mut layered: Value = serde_json::from_str(&thin()).unwrap();
+    for name in ["first", "second"] {
+        let list = json!({"cniVersion": "1.0.0", "name": name, "plugins": [layered]});
+        layered = json!({"cniVersion": "1.0.0", "name": "multus-cni-network", "type": "multus", "delegates": [list]});
+    }
+    let node = root(&layered.to_string());
+    let said = run(&node, &[]).assert_status(0);
+    assert!(said.stdout.contains("its own file for the primary network's, 2 deep"), "{}", said.stdout);
+    let entry = &conflist(&node)["plugins"][0];
+    assert_eq!((&entry["clusterNetwork"], &entry["delegates"]), (&json!("auto"), &Value::Null));
+    assert_eq!(entry["kubeconfig"], "/etc/cni/net.d/multus.d/multus.kubeconfig", "of the innermost");
+
+    let own = json!({"name": "m", "type": "multus", "clusterNetwork": "/host/etc/cni/net.d/00-multus.conf"});
+    let node = root(&own.to_string());
+    let said = run(&node, &[]).assert_status(0);
+    assert!(
+        said.stdout.contains("named multus's own file, /etc/cni/net.d/00-multus.conf"),
+        "{}",
+        said.stdout
+    );
+    assert_eq!(conflist(&node)["plugins"][0]["clusterNetwork"], "auto");
+}
+
+/// A node that would start no pod stays Multus's.
+#[test]
+fn what_would_start_no_pod_is_not_written() {
+    let primary: Value = serde_json::from_str(PRIMARY).unwrap();
+    let behind =
+        json!({"name": "m", "plugins": [{"type": "multus", "delegates": [primary]}, {"type": "portmap"}]});
+    let table = [
+        (
+            json!({"defaultNetworks": ["default/extra"]}),
+            "key \"defaultNetworks\": \"default/extra\" must be a network's name",
+        ),
+        (json!({"defaultNetworks": ["extra"], "kubeconfig": ""}), "\"kube-system/extra\" is not defined"),
+        (json!({"readinessindicatorfile": "run/ready"}), "key \"readinessindicatorfile\""),
+        (json!({"logOptions": {"maxAge": "x"}}), "\"logOptions.maxAge\""),
+        (json!({"delegates": [primary, {"name": "m", "type": "multus"}]}), "braid or multus in its chain"),
+        (json!({"delegates": [behind]}), "braid or multus in its chain"),
+        (json!({"delegates": [{"name": "other", "type": "absent"}]}), "\"absent\""),
+        (json!({"delegates": [{"name": "other"}]}), "the first of \"delegates\" is not a valid"),
+        (
+            json!({"delegates": [primary, {"name": "x", "type": "ptp", "ipam": {"type": "absent"}}]}),
+            "\"absent\"",
+        ),
+        (
+            json!({"clusterNetwork": "absent", "delegates": [], "kubeconfig": ""}),
+            "\"kube-system/absent\" is not defined",
+        ),
+        (json!({"clusterNetwork": "/etc/cni/net.d/multus.d", "delegates": []}), "multus.d"),
+    ];
+    for (more, expected) in table {
+        let mut multus: Value = serde_json::from_str(&thin()).unwrap();
+        multus.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap());
+        let node = root(&multus.to_string());
+        node.write("root/etc/cni/net.d/multus.d/multus.kubeconfig", "");
+        let before = names(&node);
+        for arguments in [&["--dry-run"][..], &[]] {
+            let said = run(&node, arguments).assert_status(1);
+            let start =
+                "00-multus.conf cannot be translated as it is, since braid would start no pod with it: ";
+            assert!(said.stderr.contains(start) && said.stderr.contains(expected), "{more}: {}", said.stderr);
+            assert_eq!(names(&node), before, "{more}");
+            assert!(!node.path("root/opt/cni/bin/braid").exists(), "{more}");
+        }
+    }
+}
+
+/// Default networks stand without the namespace that they are looked for in; what only the API knows is said.
+#[test]
+fn default_networks_are_found_where_they_are_looked_for() {
+    let mut multus: Value = serde_json::from_str(&thin()).unwrap();
+    multus["defaultNetworks"] = json!(["kube-system/extra", "afar"]);
+    let node = root(&multus.to_string());
+    node.write(
+        "root/etc/cni/multus/net.d/extra.conf",
+        r#"{"cniVersion": "1.0.0", "name": "extra", "type": "ptp"}"#,
+    );
+    let said = run(&node, &[]).assert_status(0);
+    assert_eq!(conflist(&node)["plugins"][0]["defaultNetworks"], json!(["extra", "afar"]));
+    let said = said.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(said.contains("not tried, since the API was not asked: network \"kube-system/afar\""), "{said}");
+}
+
+/// Cilium takes the files of others out of the runtime's sight, and would take Braid's.
+#[test]
+fn a_file_that_cilium_has_renamed_is_recognised() {
+    let node = root(&thin());
+    let [file, renamed] = ["00-multus.conf", "00-multus.conf.cilium_bak"]
+        .map(|name| node.path(&format!("root/etc/cni/net.d/{name}")));
+    fs::rename(&file, &renamed).unwrap();
+    let said = run(&node, &[]).assert_status(1);
+    assert!(
+        said.stderr.contains("cilium has renamed /etc/cni/net.d/00-multus.conf.cilium_bak"),
+        "{}",
+        said.stderr
+    );
+    assert!(said.stderr.contains("set cni.exclusive to false"), "{}", said.stderr);
+    assert_eq!(names(&node), ["00-multus.conf.cilium_bak", "10-primary.conflist"]);
+    fs::copy(&renamed, &file).unwrap();
+    let said = run(&node, &[]).assert_status(0);
+    assert!(said.stdout.contains("see that its cni.exclusive is false"), "{}", said.stdout);
+    // Braid's own file, once the node is Braid's.
+    fs::rename(
+        node.path("root/etc/cni/net.d/00-braid.conflist"),
+        node.path("root/etc/cni/net.d/00-braid.conflist.cilium_bak"),
+    )
+    .unwrap();
+    let said = run(&node, &[]).assert_status(1);
+    assert!(said.stderr.contains("00-braid.conflist.cilium_bak"), "{}", said.stderr);
+}
+
 /// A pod of Braid's is handed over to Multus and taken back, and is torn down by what Multus was told:
 /// addresses, rules for host ports and the record go.
 #[test]
@@ -196,9 +317,7 @@ fn a_running_pod_lives_through_both_ways_and_is_torn_down() {
     });
     node.define("team-a", "lan", lan);
     node.write("etc/containerd/config.toml", "version = 2\n");
-    node.write("opt/cni/bin/multus", "");
-    fs::set_permissions(node.path("opt/cni/bin/multus"), std::os::unix::fs::PermissionsExt::from_mode(0o755))
-        .unwrap();
+    install(&node, "opt/cni/bin", &["multus", "bridge", "host-local"]);
     let multus = json!({
         "cniVersion": "1.0.0", "name": "node", "type": "multus", "kubeconfig": "/none", "cniDir": "/state",
         "delegates": [node.bridge("cni0", "10.1.0.0/24")],
@@ -247,9 +366,7 @@ fn a_chained_pod_holds_the_way_back_up() {
     let node = Node::new();
     node.network("blue", json!({}));
     node.write("etc/containerd/config.toml", "version = 2\n");
-    node.write("opt/cni/bin/multus", "");
-    fs::set_permissions(node.path("opt/cni/bin/multus"), std::os::unix::fs::PermissionsExt::from_mode(0o755))
-        .unwrap();
+    install(&node, "opt/cni/bin", &["multus", "bridge", "host-local"]);
     let entry = json!({"type": "braid", "cniDir": "/state"});
     node.write("etc/cni/net.d/00-braid.conflist", &json!({"name": "node", "plugins": [entry]}).to_string());
     node.write("etc/cni/net.d/00-multus.conf.before-migration", &thin());

@@ -212,7 +212,8 @@ pub(super) fn read_text(file: &Path) -> Result<String, NetconfError> {
     Ok(text)
 }
 
-fn cluster(config: &Config) -> Option<Cluster> {
+/// The API of a node's configuration, if there is one.
+pub(super) fn cluster(config: &Config) -> Option<Cluster> {
     let cluster = ClusterConfig {
         kubeconfig: config.kubeconfig.clone(),
         timeout: config.api_timeout,
@@ -221,7 +222,8 @@ fn cluster(config: &Config) -> Option<Cluster> {
     Cluster::configured(&cluster, &Environment::of_process())
 }
 
-fn sandbox(namespace: &str, name: &str, uid: &str) -> Sandbox {
+/// The sandbox of a pod that is not there.
+pub(super) fn sandbox(namespace: &str, name: &str, uid: &str) -> Sandbox {
     let args = format!("IgnoreUnknown=1;K8S_POD_NAMESPACE={namespace};K8S_POD_NAME={name};K8S_POD_UID={uid}");
     let request = Environment::from([
         ("CNI_COMMAND", "ADD"),

@@ -4,6 +4,8 @@
 //! two at any time. Pods that Multus started are torn down by Multus's own records; on the way back, Braid's
 //! records are handed over in Multus's form.
 
+mod nested;
+mod rehearsal;
 mod translation;
 
 use std::path::{Path, PathBuf};
@@ -32,6 +34,8 @@ use linux::signal::Signals;
 
 /// What Multus's files are kept under. No runtime reads files of this ending.
 const RETIRED: &str = "before-migration";
+/// The ending that Cilium gives the files of others, unless its `cni.exclusive` is off.
+const RENAMED_BY_CILIUM: &str = "cilium_bak";
 /// Where the thick plugin's daemon has its configuration, beside the runtime's.
 const DAEMON_CONFIG: &str = "multus.d/daemon-config.json";
 /// How long a call that holds a container is waited for.
@@ -78,6 +82,24 @@ pub(super) enum MigrateError {
     /// Multus is not the first plugin.
     #[error("{} has multus behind other plugins, which no translation fits: put it first, or write braid's configuration by hand", .0.display())]
     Behind(PathBuf),
+    /// What would be written starts no pod.
+    #[error(
+        "{} cannot be translated as it is, since braid would start no pod with it: {problem}; nothing was changed",
+        file.display()
+    )]
+    Untranslated {
+        /// Multus's file.
+        file: PathBuf,
+        /// Why no pod would start.
+        problem: String,
+    },
+    /// Cilium has taken the file out of the runtime's sight.
+    #[error(
+        "cilium has renamed {} (its cni.exclusive), and would do so with braid's file: set cni.exclusive to false in \
+         cilium's configuration, rename that file back, and run this again",
+        .0.display()
+    )]
+    Renamed(PathBuf),
     /// Another file would be read before ours.
     #[error("{} sorts before {}, so that the runtime would not read braid's: rename it", .0.display(), install::FILE)]
     NotFirst(PathBuf),
@@ -112,12 +134,17 @@ struct Found {
     theirs: Vec<Installation>,
     /// Files of Multus's that were taken out of the runtime's sight, with their names of before.
     retired: Vec<(PathBuf, PathBuf)>,
+    /// Files of Multus's or ours that Cilium has renamed.
+    renamed: Vec<PathBuf>,
 }
 
 impl Found {
     fn in_directory(directory: &Path) -> Self {
         let retired = netconf::list(directory, &[RETIRED]).unwrap_or_default();
+        let mut renamed = netconf::list(directory, &[RENAMED_BY_CILIUM]).unwrap_or_default();
+        renamed.retain(|file| !Installation::in_file(file, &["braid", "multus", "multus-shim"]).is_empty());
         Self {
+            renamed,
             ours: Installation::all(directory, &["braid"]).into_iter().next(),
             theirs: Installation::all(directory, &MULTUS),
             retired: retired.into_iter().map(|file| (file.clone(), file.with_extension(""))).collect(),
@@ -137,6 +164,9 @@ impl Migrate {
         let directory = below(&self.root, &runtime.conf_dir);
         let _lock = if self.dry_run { None } else { Some(install::lock(&directory)?) };
         let found = Found::in_directory(&directory);
+        if let (None, true, Some(file)) = (&found.ours, found.theirs.is_empty(), found.renamed.first()) {
+            return Err(MigrateError::Renamed(self.on_node(file)).into());
+        }
         let Some(multus) = found.multus() else { return Err(MigrateError::NoMultus(directory).into()) };
         let mut migrated = Migrated {
             dry_run: self.dry_run,
@@ -169,6 +199,7 @@ impl Migrate {
             (None, Some(multus)) => {
                 let place = place(directory, multus, &found.theirs)?;
                 let document = self.translate(runtime, directory, multus, &mut migrated.notes)?;
+                self.rehearse(runtime, multus, &place, &document, &mut migrated.notes)?;
                 changes.push(Change::document(self.on_node(&place), &document));
             }
             // Gone back to Multus, which has lost its file since.
@@ -211,6 +242,22 @@ impl Migrate {
         Ok(translated.document)
     }
 
+    /// Nothing is written with which no pod would start.
+    fn rehearse(
+        &self,
+        runtime: &Runtime,
+        multus: &Installation,
+        file: &Path,
+        document: &Value,
+        notes: &mut Vec<String>,
+    ) -> Result<(), MigrateError> {
+        let rehearsal = rehearsal::Rehearsal { root: &self.root, runtime, multus: &multus.file };
+        for place in Installation::in_document(file, document, &["braid"]) {
+            notes.extend(rehearsal.run(&place)?);
+        }
+        Ok(())
+    }
+
     /// What the daemon of the thick plugin is told; nothing where there is none.
     fn daemon(&self, directory: &Path) -> Result<Map<String, Value>, MigrateError> {
         let path = match &self.daemon_config {
@@ -247,6 +294,12 @@ impl Migrate {
                  the thick plugin's daemon, until the pods of before are gone"
                     .to_owned(),
             );
+        }
+        if let Some(file) = found.renamed.first() {
+            notes.push(format!(
+                "cilium has renamed {}: see that its cni.exclusive is false, or it does so with braid's file",
+                self.on_node(file).display()
+            ));
         }
         notes.push("stop multus's DaemonSet when all this is done: it writes its file again".to_owned());
     }

@@ -4,8 +4,10 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
+use super::nested;
 use crate::config::{KNOWN_KEYS, MULTUS_CONF_DIR, MULTUS_DAEMON_KEYS};
-use crate::operator::install::{self, Primary, entry};
+use crate::operator::install::{self, MULTUS, Primary, entry};
+use crate::operator::installation::Installation;
 use crate::operator::runtime::{Runtime, below};
 use cni::keys;
 
@@ -24,7 +26,8 @@ const PATHS: [&str; 9] = [
     "kubeletSocket",
 ];
 /// Keys of the network and of the runtime, not of the plugin's own.
-const NETWORK_KEYS: [&str; 6] = ["cniVersion", "cniVersions", "name", "type", "prevResult", "runtimeConfig"];
+pub(super) const NETWORK_KEYS: [&str; 6] =
+    ["cniVersion", "cniVersions", "name", "type", "prevResult", "runtimeConfig"];
 
 /// The node that the configuration is for.
 pub(super) struct Site<'a> {
@@ -53,8 +56,15 @@ pub(super) fn translate(document: &Value, daemon: &Map<String, Value>, site: &Si
         Some(Value::Array(plugins)) => plugins,
         _ => vec![Value::Object(list.clone())],
     };
-    let multus = plugins.first().and_then(Value::as_object).cloned().unwrap_or_default();
+    let mut multus = plugins.first().and_then(Value::as_object).cloned().unwrap_or_default();
     let mut notes = Vec::new();
+    let layers = nested::unwrap(&mut multus);
+    if layers > 0 {
+        notes.push(format!(
+            "multus has taken its own file for the primary network's, {layers} deep: the innermost one's primary network \
+             is kept"
+        ));
+    }
     let entry = entry(&multus, daemon, site, &mut notes);
     if let Some(first) = plugins.first_mut() {
         *first = Value::Object(entry);
@@ -83,6 +93,7 @@ fn entry(
         }
     }
     find_primary(&mut entry, site, notes);
+    name_default_networks(&mut entry, notes);
     keep_isolation(&mut entry, notes);
     keep_definitions(&mut entry, site);
     let primary = current_primary(&entry, site);
@@ -135,8 +146,17 @@ fn on_host(path: &str, pod_roots: &[String], root: &Path) -> String {
 fn find_primary(entry: &mut Map<String, Value>, site: &Site<'_>, notes: &mut Vec<String>) {
     let named = keys::get(entry, "clusterNetwork").and_then(Value::as_str).map(PathBuf::from);
     if let Some(path) = named.filter(|path| path.is_absolute()) {
-        let is_first = site.primaries.first().is_some_and(|first| first.file == below(site.root, &path));
-        if is_first || !below(site.root, &path).exists() {
+        let file = below(site.root, &path);
+        if !Installation::in_file(&file, &MULTUS).is_empty() {
+            notes.push(format!(
+                "\"clusterNetwork\" named multus's own file, {}: braid takes the first configuration without multus",
+                path.display()
+            ));
+            keys::set(entry, "clusterNetwork", json!("auto"));
+            return;
+        }
+        let is_first = site.primaries.first().is_some_and(|first| first.file == file);
+        if is_first || !file.exists() {
             keys::set(entry, "clusterNetwork", json!("auto"));
         }
         return;
@@ -160,6 +180,22 @@ fn find_primary(entry: &mut Map<String, Value>, site: &Site<'_>, notes: &mut Vec
              \"clusterNetwork\" once the primary has a file of its own"
                 .to_owned(),
         ),
+    }
+}
+
+/// A default network is named without its namespace, which is `multusNamespace`. One of another namespace stays as it
+/// is written, and stops the migration.
+fn name_default_networks(entry: &mut Map<String, Value>, notes: &mut Vec<String>) {
+    let namespace = keys::get(entry, "multusNamespace").and_then(Value::as_str).unwrap_or("kube-system");
+    let prefix = format!("{namespace}/");
+    let Some(Value::Array(names)) = keys::get(entry, "defaultNetworks") else { return };
+    let own = |name: &Value| name.as_str().and_then(|name| name.strip_prefix(&prefix)).map(Value::from);
+    let named: Vec<Value> = names.iter().map(|name| own(name).unwrap_or_else(|| name.clone())).collect();
+    if named != *names {
+        notes.push(format!(
+            "networks of \"defaultNetworks\" are written without {prefix}, where they are looked for"
+        ));
+        keys::set(entry, "defaultNetworks", Value::Array(named));
     }
 }
 

@@ -9,6 +9,7 @@
 //! 3. a conflist, then a conf, on the node whose network has the name.
 
 mod copies;
+pub(crate) mod field;
 mod node;
 
 use std::collections::BTreeMap;

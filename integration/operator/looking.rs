@@ -269,3 +269,21 @@ fn another_user_is_told_to_be_root() {
     let (status, text) = said(&["install", "--dry-run"]);
     assert_eq!(status, 0, "{text}");
 }
+
+#[test]
+fn a_field_of_a_manifest_that_is_no_text_is_said_to_be_quoted() {
+    let node = node(json!({}));
+    for (metadata, said) in [
+        ("{name: y}", "metadata.name is a boolean"),
+        ("{name: 1}", "metadata.name is a number: put it in quotes"),
+        ("{name: web, namespace: on}", "metadata.namespace is a boolean"),
+        (
+            "{name: web, annotations: {k8s.v1.cni.cncf.io/networks: n}}",
+            "annotation k8s.v1.cni.cncf.io/networks is a",
+        ),
+    ] {
+        let pod = format!("kind: Pod\nmetadata: {metadata}\n");
+        let outcome = braid(&node, &["explain", "-"]).input(&pod).run();
+        assert!(outcome.stderr.contains(said), "{metadata}: {}", outcome.stderr);
+    }
+}

@@ -340,3 +340,39 @@ fn files_with_nothing_to_check_are_told_apart() {
     let nothing = "nothing to check: no network configuration, no definition and no pod\n";
     assert_eq!(validate(&["role.yaml"]), nothing);
 }
+
+/// YAML reads some words without quotes as something else, and a name of digits as a number.
+#[test]
+fn a_field_that_is_no_text_is_said_to_be_quoted() {
+    let definition = |metadata: &str| {
+        format!(
+            "kind: NetworkAttachmentDefinition\nmetadata:\n  {metadata}\nspec:\n  config: '{{\"type\": \"bridge\"}}'\n"
+        )
+    };
+    let pod = |metadata: &str| format!("kind: Pod\nmetadata:\n  {metadata}\n");
+    let boolean = "is a boolean, as y, n, yes, no, on and off are in YAML: put it in quotes";
+    let number = "is a number: put it in quotes";
+    let cases = [
+        (definition("name: y"), format!("3:9: error: metadata.name {boolean}")),
+        (definition("name: 1"), format!("3:9: error: metadata.name {number}")),
+        (definition("{name: a, namespace: no}"), format!("3:24: error: metadata.namespace {boolean}")),
+        (
+            definition("{name: a, annotations: {braid.io/allowed-namespaces: on}}"),
+            format!("3:56: error: annotation braid.io/allowed-namespaces {boolean}"),
+        ),
+        (definition("namespace: a"), "1:1: error: metadata.name is missing".to_owned()),
+        (definition("name:"), "1:1: error: metadata.name is missing".to_owned()),
+        ("kind: y\n".to_owned(), format!("1:7: error: kind {boolean}")),
+        (pod("{name: web, namespace: 7}"), format!("3:26: error: metadata.namespace {number}")),
+        (
+            pod("{name: web, annotations: {k8s.v1.cni.cncf.io/networks: 1}}"),
+            format!("3:58: error: annotation k8s.v1.cni.cncf.io/networks {number}"),
+        ),
+    ];
+    for (text, expected) in cases {
+        let said = validate("x.yaml", &text);
+        assert!(said.contains(&expected), "{text}\n{said}");
+        assert_eq!(said.matches("error:").count(), 1, "{said}");
+    }
+    assert!(validate("x.yaml", &definition("{name: 'y', namespace: '1'}")).contains("valid"));
+}

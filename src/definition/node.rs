@@ -3,10 +3,9 @@
 
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Annotations, Definition, DefinitionError, Source, Standing};
+use super::{Annotations, Definition, DefinitionError, Source, Standing, field};
 use crate::name::{DefinitionName, Namespace};
 use cni::error::one_line;
 use cni::netconf::{self, Missing, NetconfError, NetworkConfig};
@@ -250,46 +249,14 @@ fn read_yaml(text: &str, path: &Path) -> Result<Vec<Manifest>, String> {
     read_manifests(documents, path)
 }
 
-/// A Kubernetes object, as far as Braid reads it.
-#[derive(Deserialize)]
-struct Object {
-    kind: String,
-    #[serde(default)]
-    metadata: Metadata,
-    #[serde(default)]
-    spec: Option<Spec>,
-    #[serde(default)]
-    items: Vec<Value>,
-}
-
-#[derive(Default, Deserialize)]
-struct Metadata {
-    #[serde(default)]
-    name: String,
-    #[serde(default)]
-    namespace: Option<String>,
-    #[serde(default)]
-    annotations: Annotations,
-}
-
-#[derive(Deserialize)]
-struct Spec {
-    #[serde(default)]
-    config: Option<String>,
-}
-
 /// The definitions among `documents`; other kinds of object are none of our business.
 fn read_manifests(documents: Vec<Value>, path: &Path) -> Result<Vec<Manifest>, String> {
     let mut manifests = Vec::new();
-    for document in documents.into_iter().filter(|document| !document.is_null()) {
-        let Some(kind) = document.get("kind").and_then(Value::as_str) else {
-            return Err("an object in it has no \"kind\"".to_owned());
-        };
-        match kind {
+    for document in documents.iter().filter(|document| !document.is_null()) {
+        match kind(document)?.ok_or("an object in it has no \"kind\"")? {
             "List" | "NetworkAttachmentDefinitionList" => {
-                let list: Object = serde_json::from_value(document).map_err(|error| error.to_string())?;
-                for item in list.items {
-                    if item.get("kind").and_then(Value::as_str) == Some(DEFINITION_KIND) {
+                for item in document.get("items").and_then(Value::as_array).into_iter().flatten() {
+                    if kind(item)? == Some(DEFINITION_KIND) {
                         manifests.push(read_manifest(item, path)?);
                     }
                 }
@@ -303,19 +270,22 @@ fn read_manifests(documents: Vec<Value>, path: &Path) -> Result<Vec<Manifest>, S
 
 const DEFINITION_KIND: &str = "NetworkAttachmentDefinition";
 
-fn read_manifest(document: Value, path: &Path) -> Result<Manifest, String> {
-    let object: Object = serde_json::from_value(document).map_err(|error| error.to_string())?;
-    debug_assert_eq!(object.kind, DEFINITION_KIND);
-    let namespace = object.metadata.namespace.filter(|namespace| !namespace.is_empty());
+fn kind(document: &Value) -> Result<Option<&str>, String> {
+    field::text(document, "kind").map_err(|wrong| wrong.to_string())
+}
+
+fn read_manifest(document: &Value, path: &Path) -> Result<Manifest, String> {
+    let text = |path| field::text(document, path).map_err(|wrong| wrong.to_string());
+    let namespace = text("metadata.namespace")?.filter(|namespace| !namespace.is_empty());
+    let name = text("metadata.name")?.ok_or("metadata.name is missing")?;
     Ok(Manifest {
         namespace: namespace
-            .as_deref()
             .unwrap_or("default")
             .parse()
             .map_err(|error| format!("metadata.namespace: {error}"))?,
-        name: object.metadata.name.parse().map_err(|error| format!("metadata.name: {error}"))?,
-        config: object.spec.and_then(|spec| spec.config).filter(|config| !config.trim().is_empty()),
-        annotations: object.metadata.annotations,
+        name: name.parse().map_err(|error| format!("metadata.name: {error}"))?,
+        config: text("spec.config")?.filter(|config| !config.trim().is_empty()).map(str::to_owned),
+        annotations: field::annotations(document).map_err(|wrong| wrong.to_string())?,
         path: path.to_owned(),
     })
 }
@@ -323,6 +293,44 @@ fn read_manifest(document: Value, path: &Path) -> Result<Manifest, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_field_that_yaml_reads_as_something_else_is_named() {
+        let manifest = |more: &str| format!("kind: NetworkAttachmentDefinition\n{more}\n");
+        let files = [
+            ("kind.yaml", "kind: y\n".to_owned(), "kind is a boolean"),
+            ("name.yaml", manifest("metadata: {name: y}"), "metadata.name is a boolean"),
+            ("number.yaml", manifest("metadata: {name: 1}"), "metadata.name is a number: put it in quotes"),
+            (
+                "namespace.yaml",
+                manifest("metadata: {name: a, namespace: on}"),
+                "metadata.namespace is a boolean",
+            ),
+            ("missing.yaml", manifest("metadata: {namespace: a}"), "metadata.name is missing"),
+            (
+                "config.yaml",
+                manifest("metadata: {name: a}\nspec: {config: {type: x}}"),
+                "spec.config is an object",
+            ),
+            (
+                "shared.yaml",
+                manifest("metadata: {name: a, annotations: {braid.io/allowed-namespaces: no}}"),
+                "annotation braid.io/allowed-namespaces is a boolean",
+            ),
+            ("item.yaml", "kind: List\nitems: [{kind: 1}]\n".to_owned(), "kind is a number"),
+        ];
+        for (name, text, expected) in &files {
+            let dir = directory(&[(*name, text.as_str())]);
+            let warnings = NodeDefinitions::read(&[dir.path().to_owned()]).warnings;
+            assert_eq!(warnings.len(), 1, "{name}");
+            assert!(warnings[0].contains(expected), "{}", warnings[0]);
+        }
+        let quoted = manifest("metadata: {name: 'y', namespace: '1'}\nspec: {config: '{\"type\": \"x\"}'}");
+        let dir = directory(&[("quoted.yaml", quoted.as_str())]);
+        let found = NodeDefinitions::read(&[dir.path().to_owned()]);
+        assert_eq!(found.warnings, Vec::<String>::new());
+        assert!(found.find(&"1".parse().unwrap(), "y", Version::V1_0_0).is_ok());
+    }
 
     fn directory(files: &[(&str, &str)]) -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();

@@ -16,6 +16,7 @@ use super::fault::Fault;
 use super::node::{Node, NodeOptions};
 use crate::cluster::{Cluster, ClusterConfig, ClusterError, ClusterPod};
 use crate::config::{ANNOTATIONS_CAPABILITY, Config};
+use crate::definition::field;
 use crate::definition::{Api, Copies, NodeDefinitions, OnOutage};
 use crate::name::Namespace;
 use crate::plan::{Attachment, Plan, Role};
@@ -194,6 +195,9 @@ impl Explain {
         let text = read_text(self.manifest.as_deref().unwrap_or(Path::new("-")))?;
         let manifests: Vec<Value> = serde_saphyr::from_multiple(&text)
             .map_err(|error| ExplainError::Manifest(cni::error::one_line(&error.to_string(), 300)))?;
+        for manifest in &manifests {
+            field::check(manifest).map_err(|wrong| ExplainError::Manifest(wrong.to_string()))?;
+        }
         let pods = manifests.into_iter().filter_map(|value| serde_json::from_value::<Manifest>(value).ok());
         let pod = pods.into_iter().find(|manifest| manifest.kind == "Pod");
         let missing = || ExplainError::Manifest("no object of kind Pod is in it".to_owned());

@@ -22,6 +22,7 @@ use super::installation::Installation;
 use super::node::{self, Directories};
 use super::runtime::Runtime;
 use super::source::{Node, Spot, Tree, documents, inside};
+use crate::definition::field::WrongField;
 use crate::name::Namespace;
 use rules::Rules;
 
@@ -215,7 +216,8 @@ fn check_json(text: &str, report: &mut Report) -> bool {
 
 fn check_document(document: &Node, text: &str, rules: &Rules, report: &mut Report) {
     report.has_subject |= is_subject(document);
-    match document.get("kind").and_then(Node::text) {
+    let Ok(kind) = text_at(document.get("kind"), "kind", report) else { return };
+    match kind {
         None if matches!(document.tree, Tree::Map(_)) => network::check(document, None, report),
         None if matches!(document.tree, Tree::Scalar(Value::Null)) => {}
         None => report
@@ -237,11 +239,23 @@ fn is_subject(document: &Node) -> bool {
     }
 }
 
+/// The text that a field is, `None` if it is missing, and an error in the report if it is anything else.
+fn text_at<'n>(node: Option<&'n Node>, path: &str, report: &mut Report) -> Result<Option<&'n str>, ()> {
+    let Some(node) = node else { return Ok(None) };
+    match WrongField::in_place_of_text(path, &node.to_value()) {
+        None => Ok(node.text()),
+        Some(wrong) => {
+            report.error(node.spot, wrong.to_string());
+            Err(())
+        }
+    }
+}
+
 fn namespace(metadata: Option<&Node>, report: &mut Report) -> Option<Namespace> {
     let node = metadata.and_then(|metadata| metadata.get("namespace"));
-    match node.and_then(|node| Some((node, node.text()?))) {
+    match text_at(node, "metadata.namespace", report).ok()?.zip(node) {
         None => "default".parse().ok(),
-        Some((node, name)) => name
+        Some((name, node)) => name
             .parse()
             .map_err(|error: crate::name::InvalidNamespace| report.error(node.spot, error.to_string()))
             .ok(),

@@ -2,7 +2,7 @@
 //! policy would say of it.
 
 use super::rules::{Rules, Subject};
-use super::{Node, Report, Spot, check_json, namespace, network, sharing};
+use super::{Node, Report, Spot, check_json, namespace, network, sharing, text_at};
 use crate::name::DefinitionName;
 use crate::operator::source::documents;
 
@@ -30,7 +30,7 @@ pub(super) fn check(document: &Node, text: &str, rules: &Rules, report: &mut Rep
 
 fn name(document: &Node, report: &mut Report) -> Option<DefinitionName> {
     let node = document.get("metadata").and_then(|metadata| metadata.get("name"));
-    let Some((node, name)) = node.and_then(|node| Some((node, node.text()?))) else {
+    let Some((name, node)) = text_at(node, "metadata.name", report).ok()?.zip(node) else {
         report.error(document.spot, "metadata.name is missing".to_owned());
         return None;
     };

@@ -4,7 +4,8 @@
 use serde_json::{Map, Value, json};
 
 use super::rules::Rules;
-use super::{Node, Report, Spot, Tree, check_json, namespace};
+use super::{Node, Report, Spot, Tree, check_json, namespace, text_at};
+use crate::definition::field::annotation;
 use crate::name::Namespace;
 use crate::operator::source::documents;
 use crate::pod::{DEFAULT_NETWORK_ANNOTATION, GENIE_ANNOTATION, NETWORKS_ANNOTATION};
@@ -47,9 +48,9 @@ impl Annotations<'_> {
         let mut texts = Map::new();
         for key in SELECTING.into_iter().chain([GENIE_ANNOTATION]) {
             let Some(node) = self.annotations.get(key) else { continue };
-            match node.text() {
-                None => report.error(node.spot, format!("annotation {key} must be a text")),
-                Some(value) => {
+            match text_at(Some(node), &annotation(key), report) {
+                Err(()) | Ok(None) => {}
+                Ok(Some(value)) => {
                     texts.insert(key.to_owned(), json!(value));
                     if SELECTING.contains(&key) {
                         self.check_selections(value, node.spot, report);

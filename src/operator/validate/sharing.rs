@@ -3,8 +3,9 @@
 
 use ipnetwork::IpNetwork;
 
-use super::{Node, Report, Tree};
+use super::{Node, Report, Tree, text_at};
 use crate::definition::Annotations;
+use crate::definition::field::annotation;
 use crate::name::Namespace;
 use crate::policy::{
     ACCOUNTS_ANNOTATION, IPS_ANNOTATION, MACS_ANNOTATION, NAMESPACES_ANNOTATION, REQUESTS_ANNOTATION, Request,
@@ -25,7 +26,8 @@ pub(super) fn check(metadata: Option<&Node>, report: &mut Report) {
             report.warning(*spot, message);
             continue;
         }
-        let words = value.text().unwrap_or_default().split([',', ' ', '\n', '\t']);
+        let text = text_at(Some(value), &annotation(key), report).ok().flatten();
+        let words = text.unwrap_or_default().split([',', ' ', '\n', '\t']);
         for word in words.filter(|word| !word.is_empty()) {
             if let Some(problem) = problem_with(key, word) {
                 report.warning(value.spot, format!("annotation {key}: \"{word}\" {problem}"));

@@ -6,7 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use super::{Session, boot_id, del, gc};
+use log::Level;
+
+use super::{Session, boot_id, del, gc, moment};
 use crate::definition::Copies;
 use crate::ledger::{Ledger, Record};
 use crate::multus_cache;
@@ -19,6 +21,8 @@ use linux::netns::Living;
 /// How many records an ADD tears down, and how long it takes for that at most: a pod waits for it.
 const A_FEW: usize = 4;
 const LIMIT: Duration = Duration::from_secs(5);
+/// How long after its start a node may take to get rid of the sandboxes of its last life by itself.
+const SETTLING: Duration = Duration::from_mins(15);
 /// As many records as an ADD reads.
 const MAX_RECORDS: usize = 2048;
 /// Sentences about addresses in the log, for one look.
@@ -67,11 +71,21 @@ pub(super) fn tear_down_a_few(session: &mut Session<'_>) {
     tear_down(session, gone.iter().take(A_FEW).copied(), limit);
     let more = gone.len().saturating_sub(A_FEW);
     if more > 0 {
-        log::warn!(
-            "{more} more records of sandboxes that are gone are left: braid gc tears them down at once"
-        );
+        let (level, sentence) = said_of_more(more, Duration::from_secs(moment().uptime));
+        log::log!(level, "{sentence}");
     }
     report_addresses(session, &records);
+}
+
+/// What is told of records that a look has left. After a start of the node every record is of a sandbox that is
+/// gone, and the runtime's own DELs are still coming: there is nothing to do for a person yet.
+fn said_of_more(more: usize, since_start: Duration) -> (Level, String) {
+    let left = format!("{more} more records of sandboxes that are gone are left");
+    if since_start < SETTLING {
+        let sentence = "after a start of the node DEL, GC and later ADDs tear them down";
+        return (Level::Info, format!("{left}: {sentence}"));
+    }
+    (Level::Warn, format!("{left}: braid gc tears them down at once"))
 }
 
 /// GC's part: records of other networks than the request's. They have a list of their own, and what is gone
@@ -162,4 +176,23 @@ fn started() -> Option<SystemTime> {
     let stat = std::fs::read_to_string("/proc/stat").ok()?;
     let seconds = stat.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()?;
     SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_is_sent_to_collect_what_goes_by_itself_after_a_start() {
+        for minutes in [0, 1, 14] {
+            let (level, sentence) = said_of_more(26, Duration::from_mins(minutes));
+            assert!(level == Level::Info && !sentence.contains("braid gc"), "{level} {sentence}");
+        }
+        let (level, sentence) = said_of_more(26, SETTLING);
+        assert_eq!(level, Level::Warn);
+        assert_eq!(
+            sentence,
+            "26 more records of sandboxes that are gone are left: braid gc tears them down at once"
+        );
+    }
 }

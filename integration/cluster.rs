@@ -522,7 +522,65 @@ fn a_missing_right_comes_with_the_command_that_grants_it() {
     ]) {
         assert!(line.contains(command), "{line}");
     }
-    assert_eq!(server.requests().len(), 5, "a 403 is not asked again");
+    let lines = server.lines();
+    let asked = |part: &str| lines.iter().filter(|line| line.contains(part)).count();
+    assert_eq!(
+        [
+            asked("GET /apis/k8s.cni.cncf.io/v1/namespaces/team-a/network-attachment-definitions?"),
+            asked("POST")
+        ],
+        [0, 1],
+        "what is optional is asked once"
+    );
+    for needed in ["attachment-definitions/blue", "GET /api/v1/namespaces/team-a/pods/web", "PATCH"] {
+        assert!((2..=8).contains(&asked(needed)), "{needed}: {lines:?}");
+    }
+}
+
+/// A kube-apiserver that starts refuses everything until its caches of rights are filled.
+#[test]
+fn a_server_that_has_yet_to_read_the_rights_is_asked_again() {
+    let server = ApiServer::with(Setup { manifests: vec![], ..Setup::default() });
+    server.define("team-a", "blue", BLUE);
+    let mut cluster = cluster(&server.usual_kubeconfig());
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(ms(500));
+            server.objects().rbac.apply("rbac.yaml");
+        });
+        timed(ms(400), ms(2500), || blue(&mut cluster).unwrap());
+    });
+    let refused = server.requests().iter().filter(|request| request.status == 403).count();
+    assert!((2..=6).contains(&refused), "{refused}");
+}
+
+#[test]
+fn a_refusal_that_stays_is_asked_again_for_two_seconds_at_most() {
+    let server = ApiServer::with(Setup { manifests: vec![], ..Setup::default() });
+    let mut cluster = cluster(&server.usual_kubeconfig());
+    timed(ms(300), ms(2500), || blue(&mut cluster).unwrap_err());
+    let error = timed(ms(800), ms(2500), || cluster.publish_status(&web(None), "[]").unwrap_err());
+    assert!(matches!(error, ClusterError::Forbidden { .. }), "{error:?}");
+    // A limit that is shorter counts first.
+    let mut hurried = cluster_within(&server.usual_kubeconfig(), ms(200));
+    timed(ms(0), ms(600), || blue(&mut hurried).unwrap_err());
+}
+
+/// Admission plugins wait for caches of their own.
+#[test]
+fn a_server_whose_admission_is_not_ready_is_asked_again() {
+    let (server, mut cluster) = server_and_cluster();
+    server.add_pod("team-a", "web", "u-1", json!({}));
+    let unready = "pods \"web\" is forbidden: not yet ready to handle request";
+    for _ in 0..3 {
+        server.next("PATCH", Fault::status(403, "Forbidden", unready));
+    }
+    cluster.publish_status(&web(None), "[]").unwrap();
+    for _ in 0..20 {
+        server.next("", Fault::status(403, "Forbidden", unready));
+    }
+    let error = blue(&mut cluster).unwrap_err();
+    assert!(error.is_transient() && error.to_string().contains("not yet ready"), "{error:?}");
 }
 
 #[test]
@@ -549,7 +607,10 @@ fn everything(server: &ApiServer) -> Vec<(Right, bool)> {
     let _ = cluster.publish_event(&web(Some("u-1")), "r", "m");
     let _ = cluster.pod(&namespace, "web");
     let _ = cluster.definition_names(&namespace);
-    server.objects().rights.clone()
+    let mut rights = server.objects().rights.clone();
+    // A refusal is asked again.
+    rights.dedup();
+    rights
 }
 
 #[test]

@@ -315,6 +315,14 @@ impl Node {
         succeed("mount", &["-o", &format!("remount,{option}"), &self.path_text(relative)]);
     }
 
+    /// Makes refusals of the API that braid remembers so old that they count.
+    pub(crate) fn age_refusals(&self) {
+        let file = self.path("state/refusals/last");
+        let mut refused: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+        refused["first"] = json!(refused["first"].as_u64().unwrap() - 15);
+        fs::write(&file, refused.to_string()).unwrap();
+    }
+
     // What is there.
 
     /// host-local's reserved addresses in a network.
@@ -335,7 +343,8 @@ impl Node {
         for directory in ["state", "ipam", "devinfo"] {
             for file in files_below(&self.path(directory)) {
                 let name = file.strip_prefix(&self.root).unwrap().display().to_string();
-                let is_kept = ["last_reserved_ip", "/looks/"].iter().any(|kept| name.contains(kept));
+                let is_kept =
+                    ["last_reserved_ip", "/looks/", "/refusals/"].iter().any(|kept| name.contains(kept));
                 if !is_kept && !name.ends_with("/lock") {
                     lines.insert(format!("file {name}"));
                 }

@@ -119,6 +119,65 @@ fn networks_cost_a_request_for_each_definition_and_one_for_the_status() {
     );
 }
 
+fn no_right_yet(verb: &str, resource: &str) -> Fault {
+    let words = format!(
+        "x is forbidden: User \"system:serviceaccount:braid:braid\" cannot {verb} resource \"{resource}\""
+    );
+    Fault::status(403, "Forbidden", &words)
+}
+
+/// The reason and the words of each event that was told.
+fn told(cluster: &Cluster) -> Vec<(String, String)> {
+    let events = cluster.server.requests().into_iter().filter(|request| request.method == "POST");
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    events.map(|event| (text(&event.body["reason"]), text(&event.body["note"]))).collect()
+}
+
+/// A kube-apiserver that starts refuses for some hundred milliseconds, and the pod does not notice.
+#[test]
+fn an_api_server_that_starts_costs_an_add_nothing_but_time() {
+    let cluster = Cluster::usual();
+    let pod = cluster.pod();
+    for _ in 0..3 {
+        cluster.server.next("/blue", no_right_yet("get", "network-attachment-definitions"));
+        cluster.server.next("PATCH", no_right_yet("patch", "pods/status"));
+    }
+    known(pod.add(cluster.config(json!({}))), &pod).networks("blue").run().assert_success();
+    assert_eq!(cluster.node.calls_in_order(), ["ADD primary eth0", "ADD blue net1"], "nothing was undone");
+    assert_eq!((told(&cluster), cluster.node.path("state/refusals").exists()), (vec![], false));
+}
+
+/// The runtime tries again by itself, so that the first event is of a delay. A right that is missing has its advice
+/// at the next try.
+#[test]
+fn a_refusal_that_lasts_is_a_delay_at_first_and_advice_when_it_stays() {
+    let refusals = [
+        ("/blue", no_right_yet("get", "network-attachment-definitions"), "NetworkRefused"),
+        ("PATCH", no_right_yet("patch", "pods/status"), "FailedNetworkAttachment"),
+    ];
+    for (part, fault, reason) in refusals {
+        let cluster = Cluster::usual();
+        let add = || {
+            (0..30).for_each(|_| cluster.server.next(part, fault.clone()));
+            let pod = cluster.pod();
+            let outcome =
+                known(pod.add(cluster.config(json!({"apiTimeout": "10s"}))), &pod).networks("blue").run();
+            assert!(outcome.took < Duration::from_secs(5), "{:?}", outcome.took);
+            cluster.server.forget_faults();
+            outcome
+        };
+        let first = add();
+        let error = first.assert_error(11, ["may not", "so far", "has just started"]);
+        assert!(!error["msg"].as_str().unwrap().contains("kubectl"), "{error:?}");
+        cluster.node.age_refusals();
+        add().assert_error(7, ["may not", "grant it with: kubectl create clusterrole"]);
+        let told = told(&cluster);
+        let reasons: Vec<&str> = told.iter().map(|(reason, _)| reason.as_str()).collect();
+        assert_eq!(reasons, ["NetworkDelayed", reason], "{told:?}");
+        assert!(!told[0].1.contains("kubectl") && told[1].1.contains("kubectl"), "{told:?}");
+    }
+}
+
 /// What hangs on the way to the API costs its limit once: the event is not worth another one.
 #[test]
 fn a_credential_that_hangs_costs_an_add_its_limit_once() {

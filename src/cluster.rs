@@ -17,6 +17,7 @@ mod event;
 mod exec;
 mod file;
 mod question;
+mod refusals;
 mod retry;
 mod service_account;
 
@@ -38,6 +39,7 @@ use tokio::runtime::{Builder, Runtime};
 pub(crate) use access::in_cluster_server;
 pub(crate) use credential::{end_of as token_end, is_due as token_is_due};
 pub use error::{ClusterError, Expiry};
+pub use refusals::Refusals;
 
 use access::{Access, Source};
 use question::{Question, Session};
@@ -78,6 +80,8 @@ pub struct ClusterConfig {
     pub service_account: PathBuf,
     /// Variables of our environment that an exec plugin of the kubeconfig gets beside the usual ones.
     pub pass_environment: Vec<String>,
+    /// What is remembered of refusals. With it, one that is new is a delay; without it, each is final.
+    pub refusals: Option<Refusals>,
 }
 
 impl Default for ClusterConfig {
@@ -87,6 +91,7 @@ impl Default for ClusterConfig {
             timeout: Duration::from_secs(10),
             service_account: "/var/run/secrets/kubernetes.io/serviceaccount".into(),
             pass_environment: Vec::new(),
+            refusals: None,
         }
     }
 }
@@ -147,6 +152,7 @@ pub struct Cluster {
     timeout: Duration,
     /// What an exec plugin of the kubeconfig gets.
     variables: exec::Variables,
+    refusals: Option<Refusals>,
     open: Option<Open>,
     /// Why there is no way to the API: what hangs (an exec plugin, a file) costs its limit once.
     failed: Option<ClusterError>,
@@ -183,7 +189,15 @@ impl Cluster {
             None => Source::in_cluster(environment, &config.service_account)?,
         };
         let variables = exec::variables(environment, &config.pass_environment);
-        Some(Self { source, timeout: config.timeout, variables, open: None, failed: None, is_silent: false })
+        Some(Self {
+            source,
+            timeout: config.timeout,
+            variables,
+            refusals: config.refusals.clone(),
+            open: None,
+            failed: None,
+            is_silent: false,
+        })
     }
 
     /// Whether anything has been asked so far.
@@ -334,7 +348,7 @@ impl Cluster {
         let Some(bodies) = runtime.block_on(unless_stopped(join_all(asked))) else {
             return questions.iter().map(|question| Err(stopped(question))).collect();
         };
-        let answers: Vec<_> = questions
+        let mut answers: Vec<_> = questions
             .iter()
             .zip(bodies)
             .map(|(question, body)| {
@@ -345,8 +359,24 @@ impl Cluster {
             .collect();
         self.is_silent = answers.iter().any(|answer| answer.as_ref().is_err_and(ClusterError::is_outage));
         let unusable = |error: &&ClusterError| matches!(error, ClusterError::Kubeconfig { .. });
+        if patience != Patience::Little {
+            self.doubt_refusals(&mut answers);
+        }
         self.failed = answers.iter().filter_map(|answer| answer.as_ref().err()).find(unusable).cloned();
         answers
+    }
+
+    /// A right that the API has missed for a few seconds alone may be missing only until it has read all rights.
+    fn doubt_refusals<T>(&self, answers: &mut [Result<T, ClusterError>]) {
+        let mut refused = answers.iter().filter_map(|answer| answer.as_ref().err());
+        let is_new = |refusals: &Refusals| {
+            refused.any(|error| matches!(error, ClusterError::Forbidden { .. })) && !refusals.stay()
+        };
+        if self.refusals.as_ref().is_some_and(is_new) {
+            for error in answers.iter_mut().filter_map(|answer| answer.as_mut().err()) {
+                *error = error.clone().doubted();
+            }
+        }
     }
 
     fn open(&mut self) -> Result<(&Runtime, &Session), ClusterError> {
@@ -385,7 +415,7 @@ impl Cluster {
 }
 
 /// How much trouble a question is worth.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Patience {
     /// The whole limit, however often it takes.
     Great,

@@ -19,7 +19,7 @@ use nix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
 
 use crate::attach::{Attacher, Place};
-use crate::cluster::{Cluster, ClusterConfig};
+use crate::cluster::{Cluster, ClusterConfig, Refusals};
 use crate::config::{Config, ConfigError};
 use crate::definition::{Api, Finder, NodeDefinitions, OnOutage};
 use crate::delegate::{self, Delegates};
@@ -135,6 +135,7 @@ impl<'a> Session<'a> {
                 kubeconfig: config.kubeconfig.clone(),
                 timeout: config.api_timeout,
                 pass_environment: pass.clone(),
+                refusals: Some(Refusals::new(&config.state_dir)),
                 ..ClusterConfig::default()
             },
             &request.environment,

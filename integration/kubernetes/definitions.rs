@@ -115,7 +115,13 @@ fn a_missing_right_comes_with_the_command_that_grants_it() {
     let account = format!("system:serviceaccount:{}:braid", cluster.namespace());
     let binding = format!("--serviceaccount={}:braid", cluster.namespace());
     let pod = cluster.sandbox("web");
-    pod.add(cluster.config(json!({}))).networks("blue").run().assert_error(
+    let add = || pod.add(cluster.config(json!({}))).networks("blue").run();
+    add().assert_error(
+        11,
+        [&format!("user \"{account}\" may not get network-attachment-definitions"), "so far"],
+    );
+    cluster.node.age_refusals();
+    add().assert_error(
         7,
         [
             &format!("user \"{account}\" may not get network-attachment-definitions.k8s.cni.cncf.io"),

@@ -32,5 +32,5 @@ fn no_right_is_there_that_was_not_granted() {
     let uid = cluster.create_pod("web", json!({}));
     let pod = cluster.sandbox("web");
     let call = cluster.add(&pod, &uid, json!({})).without_annotations();
-    call.run().assert_error(7, ["may not get pods"]);
+    call.run().assert_error(11, ["may not get pods", "so far"]);
 }

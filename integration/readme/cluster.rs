@@ -194,7 +194,10 @@ fn credentials() -> Vec<(u64, String)> {
     said.push(scene.asked(json!({})));
     std::fs::remove_file(&scene.kubeconfig).unwrap();
     said.push(scene.asked(json!({})));
-    said.push(Scene::new(&[]).asked(json!({})));
+    let without_rights = Scene::new(&[]);
+    said.push(without_rights.asked(json!({"apiTimeout": "5s"})));
+    without_rights.node.age_refusals();
+    said.push(without_rights.asked(json!({"apiTimeout": "5s"})));
     said
 }
 

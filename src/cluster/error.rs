@@ -81,6 +81,21 @@ pub enum ClusterError {
         /// The command that grants the right.
         kubectl: String,
     },
+    /// 403 for a few seconds so far: a right is missing, or the server has yet to read it.
+    #[error(
+        "{user} may not {verb} {resource} in namespace \"{namespace}\" so far: an API server that has just started \
+         may have to read the rights first, and is asked again at the next try"
+    )]
+    NotYetAllowed {
+        /// The user as the server knows us.
+        user: String,
+        /// The verb of the right.
+        verb: &'static str,
+        /// Resource and group, as `kubectl` writes them.
+        resource: String,
+        /// The namespace that was asked about.
+        namespace: String,
+    },
     /// 404: there is no such object.
     #[error("{what} does not exist in the cluster")]
     NotFound {
@@ -152,7 +167,19 @@ impl ClusterError {
 impl ClusterError {
     /// Whether the same question may have another answer soon, though nobody repairs anything.
     pub fn is_transient(&self) -> bool {
-        self.is_outage() || matches!(self, Self::Contended { .. } | Self::Stopped { .. })
+        let passes =
+            matches!(self, Self::Contended { .. } | Self::Stopped { .. } | Self::NotYetAllowed { .. });
+        passes || self.is_outage()
+    }
+
+    /// The same, if it is a refusal, as one that may pass.
+    pub(super) fn doubted(self) -> Self {
+        match self {
+            Self::Forbidden { user, verb, resource, namespace, .. } => {
+                Self::NotYetAllowed { user, verb, resource, namespace }
+            }
+            error => error,
+        }
     }
 }
 

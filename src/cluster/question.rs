@@ -17,6 +17,9 @@ use super::error::ClusterError;
 use super::retry::Retries;
 use cni::error::one_line;
 
+/// For how long a refusal is asked again: a server that starts refuses for some hundred milliseconds, until its
+/// caches of rights are filled.
+const DOUBT: Duration = Duration::from_secs(2);
 /// How much of the server's own words is shown.
 const SHOWN_CHARS: usize = 300;
 
@@ -59,6 +62,8 @@ enum Failure {
     Final(ClusterError),
     /// It may pass.
     Passing { error: Box<ClusterError>, retry_after: Option<Duration> },
+    /// 403: a right is missing, or the server has yet to read it.
+    Refused(Box<ClusterError>),
     /// A connection that was open from before has ended, as a server may do at any time.
     Stale(Box<ClusterError>),
 }
@@ -78,20 +83,25 @@ impl Session {
     ) -> Result<Bytes, ClusterError> {
         let deadline = Instant::now() + limit;
         let mut may_be_stale = true;
+        let mut refused_since = None;
         loop {
             let Ok(attempt) = timeout_at(deadline, self.attempt(question)).await else {
                 self.slot.lock().await.connection = None;
                 return Err(ClusterError::TimedOut { server: self.server(), step: "answer", limit });
             };
-            let (error, retry_after) = match attempt {
+            let (error, retry_after, until) = match attempt {
                 Ok(body) => return Ok(body),
                 Err(Failure::Final(error)) => return Err(error),
                 Err(Failure::Stale(_)) if std::mem::take(&mut may_be_stale) => continue,
-                Err(Failure::Stale(error)) => (error, None),
-                Err(Failure::Passing { error, retry_after }) => (error, retry_after),
+                Err(Failure::Stale(error)) => (error, None, deadline),
+                Err(Failure::Passing { error, retry_after }) => (error, retry_after, deadline),
+                Err(Failure::Refused(error)) => {
+                    let since = *refused_since.get_or_insert_with(Instant::now);
+                    (error, None, deadline.min(since + DOUBT))
+                }
             };
             let Some(wait) = retries.next(retry_after) else { return Err(*error) };
-            if Instant::now() + wait >= deadline {
+            if Instant::now() + wait >= until {
                 return Err(*error);
             }
             log::debug!("asking for {} again in {} ms: {error}", question.what, wait.as_millis());
@@ -176,7 +186,10 @@ impl Session {
         let shown = said.with_status(status);
         Err(match status {
             StatusCode::UNAUTHORIZED => Failure::Final(self.access.credential.refused(&server, Utc::now())),
-            StatusCode::FORBIDDEN => Failure::Final(self.forbidden(question, &said, &shown)),
+            StatusCode::FORBIDDEN if said.is_starting() => {
+                passing(ClusterError::Failing { server, problem: shown }, said.retry_after)
+            }
+            StatusCode::FORBIDDEN => self.forbidden(question, &said, &shown),
             StatusCode::NOT_FOUND => Failure::Final(self.not_found(question, &said)),
             StatusCode::CONFLICT if said.is_race() => {
                 passing(ClusterError::Contended { what: question.what.clone(), problem: shown }, None)
@@ -217,18 +230,18 @@ impl Session {
         }
     }
 
-    fn forbidden(&self, question: &Question, said: &Said, shown: &str) -> ClusterError {
+    fn forbidden(&self, question: &Question, said: &Said, shown: &str) -> Failure {
         // Admission refuses with 403 too, and no right would help there.
-        match said.user_without_right(question.verb) {
-            Some(user) => ClusterError::Forbidden {
-                kubectl: grant(question, &user),
-                user: format!("user \"{user}\""),
-                verb: question.verb,
-                resource: question.resource.to_owned(),
-                namespace: question.namespace.clone(),
-            },
-            None => self.useless(question, shown),
-        }
+        let Some(user) = said.user_without_right(question.verb) else {
+            return Failure::Final(self.useless(question, shown));
+        };
+        Failure::Refused(Box::new(ClusterError::Forbidden {
+            kubectl: grant(question, &user),
+            user: format!("user \"{user}\""),
+            verb: question.verb,
+            resource: question.resource.to_owned(),
+            namespace: question.namespace.clone(),
+        }))
     }
 }
 
@@ -306,6 +319,11 @@ impl Said {
     /// Somebody else changed the object between the server's reading and writing; the same request may do.
     fn is_race(&self) -> bool {
         self.reason == "Conflict" && self.message.contains("the object has been modified")
+    }
+
+    /// Admission plugins refuse everything until their caches are filled.
+    fn is_starting(&self) -> bool {
+        self.message.contains("not yet ready to handle request")
     }
 
     fn is_about(&self, field: &str) -> bool {

@@ -70,7 +70,7 @@ pub(super) fn annotations(manifest: &Value) -> Result<Annotations, WrongField> {
 
 /// How an annotation is named in a message.
 pub(crate) fn annotation(key: &str) -> String {
-    format!("annotation {}", crate::cni::error::one_line(key, 100))
+    format!("annotation {}", cni::error::one_line(key, 100))
 }
 
 /// Whether what Braid reads of a manifest of any kind has the types that it must have.

@@ -59,6 +59,12 @@ pub fn set(object: &mut Map<String, Value>, key: &str, value: Value) {
     object.insert(key.to_owned(), value);
 }
 
+/// The object with those of its keys that Go's decoder takes for one of `known` spelt as there, and no `null`.
+pub fn normalise(object: &Map<String, Value>, known: &[&str]) -> Map<String, Value> {
+    let values = known.iter().filter_map(|key| Some(((*key).to_owned(), get(object, key)?.clone())));
+    values.collect()
+}
+
 /// Decodes the value of `key`.
 ///
 /// # Errors

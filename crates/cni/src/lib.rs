@@ -7,6 +7,7 @@ pub mod family;
 pub mod keys;
 pub mod name;
 pub mod netconf;
+pub mod plugin;
 pub mod quoted;
 pub mod request;
 pub mod result;

@@ -50,8 +50,18 @@ const KINDS: [(&str, &str); 16] = [
 ];
 
 /// The blocks that run on a machine, each in the test that is named.
-const NODE_BLOCKS: [&str; 9] =
-    ["install", "delegating", "chained", "extras", "leaving", "left", "version", "definitions", "migrate"];
+const NODE_BLOCKS: [&str; 10] = [
+    "install",
+    "delegating",
+    "chained",
+    "extras",
+    "leaving",
+    "left",
+    "version",
+    "definitions",
+    "thick",
+    "migrate",
+];
 
 const REPOSITORY: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -523,14 +533,31 @@ fn by_command(machine: &Machine) {
         "delegates": [of_primary],
     });
     machine.node.write("net.d/00-multus.conf", &multus.to_string());
+    let server = cluster::credential(machine);
     let said = machine.sh(&block("node", "migrate").text);
     assert!(said.contains("+      \"clusterNetwork\": \"auto\""), "{said}");
     assert!(said.contains("rename /etc/cni/net.d/00-multus.conf to "), "{said}");
     let before = machine.node.dump();
+    server.add_pod("team-a", "web", "uid-web", json!({}));
     let web = start(machine, "short");
     assert_eq!(web.pod.links(), ["data0", "eth0", "net1"]);
     web.del();
     assert_eq!(machine.node.leftovers(&before), Vec::<String>::new());
+}
+
+/// The ConfigMap and its key are those of Multus's own manifest, and the command is the one that Braid prints.
+#[test]
+fn the_settings_of_the_thick_plugin_are_got_as_the_page_says() {
+    let machine = Machine::new();
+    let arguments = "get configmap multus-daemon-config --namespace kube-system -o jsonpath={.data.daemon-config\\\\.json}";
+    machine.stand_in("kubectl", arguments, "echo '{\"logLevel\": \"debug\"}'");
+    let command = &block("node", "thick").text;
+    machine.sh(command);
+    assert_eq!(machine.sh("cat daemon-config.json"), "{\"logLevel\": \"debug\"}\n");
+    machine.sh("scripts/build");
+    machine.node.write("net.d/00-multus.conf", r#"{"name": "m", "type": "multus-shim"}"#);
+    let said = machine.sh("target/dist/braid migrate multus 2>&1 || true");
+    assert!(said.contains(command.trim()), "{said}");
 }
 
 /// What the page has kubectl apply and delete is there, and is a list of objects. That the rights are

@@ -8,6 +8,7 @@
 //! clear answer.
 
 mod access;
+mod access_review;
 pub mod answer;
 mod connection;
 mod credential;

@@ -12,6 +12,7 @@ mod account;
 mod change;
 mod cli;
 pub mod console;
+mod credential;
 mod doctor;
 mod explain;
 mod fault;
@@ -91,6 +92,7 @@ impl CommandError {
         match self {
             Self::Protocol(error) if error.code == Code::TRY_AGAIN => Exit::NotYet,
             Self::Install(error) if error.may_pass() => Exit::NotYet,
+            Self::Migrate(error) if error.may_pass() => Exit::NotYet,
             _ => Exit::Failed,
         }
     }

@@ -31,7 +31,8 @@ const NAMESPACED: [(&str, &str, &str, &str); 5] = [
 ];
 
 /// The same of what is in none.
-const CLUSTER_WIDE: [(&str, &str, &str, &str); 4] = [
+const CLUSTER_WIDE: [(&str, &str, &str, &str); 5] = [
+    ("authorization.k8s.io", "v1", REVIEWS, "SelfSubjectAccessReview"),
     ("", "v1", "namespaces", "Namespace"),
     ("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition"),
     ("rbac.authorization.k8s.io", "v1", "clusterroles", "ClusterRole"),
@@ -39,6 +40,7 @@ const CLUSTER_WIDE: [(&str, &str, &str, &str); 4] = [
 ];
 
 const DEFINITIONS: &str = "network-attachment-definitions";
+const REVIEWS: &str = "selfsubjectaccessreviews";
 
 impl Target {
     /// `/api/v1/namespaces/a/pods/x/status`, `/apis/<group>/v1/clusterroles/...`; `None` for all else.
@@ -190,6 +192,9 @@ impl Objects {
         if self.has_no_definitions && target.group == "k8s.cni.cncf.io" {
             return Err("404 page not found\n");
         }
+        if (call.method, target.resource.as_str()) == ("POST", REVIEWS) {
+            return Ok(self.review(user, call.body));
+        }
         let right = target.right(call.method);
         let is_allowed = self.rbac.allows(user, &right, &target.namespace, target.name.as_deref());
         self.rights.push((right.clone(), is_allowed));
@@ -211,6 +216,19 @@ impl Objects {
                 None,
             ),
         })
+    }
+
+    /// What a user may do, which every user may ask.
+    fn review(&self, user: &User, body: &[u8]) -> Answer {
+        let Ok(mut review) = serde_json::from_slice::<Value>(body) else { return bad_request("not JSON") };
+        let attributes = &review["spec"]["resourceAttributes"];
+        let word = |key: &str| attributes[key].as_str().unwrap_or_default().to_owned();
+        let subresource = attributes["subresource"].as_str().map(|it| format!("/{it}")).unwrap_or_default();
+        let right =
+            Right { verb: word("verb"), group: word("group"), resource: word("resource") + &subresource };
+        let allowed = self.rbac.allows(user, &right, &word("namespace"), attributes["name"].as_str());
+        review["status"] = json!({ "allowed": allowed });
+        (201, review)
     }
 
     fn read(&self, target: &Target) -> Answer {

@@ -7,9 +7,13 @@ use insta::assert_snapshot;
 use serde_json::{Value, json};
 
 use super::{Said, Tool};
+use crate::apiserver::{ApiServer, User};
 use crate::node::{BRAID, Node};
 
 const PRIMARY: &str = "{\"cniVersion\": \"1.0.0\", \"name\": \"primary\",\n \"plugins\": [{\"type\": \"ptp\", \"capabilities\": {\"ips\": true}}]}\n";
+
+/// One that has all that can be looked at without the API.
+const KUBECONFIG: &str = "clusters: [{name: c, cluster: {server: https://10.0.0.1}}]\n";
 
 /// A root with a primary network, and the configuration of a runtime.
 fn root(runtime: &str, text: &str) -> Node {
@@ -93,6 +97,7 @@ fn what_an_administrator_wrote_stays() {
     document["plugins"][0]["capabilities"]["dns"] = json!(false);
     document["plugins"][0]["drain"] = json!(true);
     node.write(&format!("root{file}"), &document.to_string());
+    node.write("root/etc/braid.kubeconfig", KUBECONFIG);
     run(&node, &["install", "--kubeconfig", "/etc/braid.kubeconfig"]).assert_status(0);
     let entry = conf(&node, file)["plugins"][0].clone();
     assert_eq!((&entry["maxNetworks"], &entry["capabilities"]["dns"]), (&json!(4), &json!(false)));
@@ -224,6 +229,82 @@ fn another_file_that_sorts_first_is_an_error() {
         "{}",
         said.stdout
     );
+}
+
+/// Pods depend on it from the installation on.
+#[test]
+fn a_kubeconfig_that_braid_could_not_work_with_is_refused() {
+    let node = containerd();
+    let before = files(&node);
+    let page = "docs/cluster.md, \"Node by node\", says how to make one";
+    let refused = |kubeconfig: &str| {
+        let said = run(&node, &["install", "--kubeconfig", kubeconfig]).assert_status(1);
+        let dry = run(&node, &["install", "--dry-run", "--kubeconfig", kubeconfig]).assert_status(1);
+        assert_eq!((&said.stdout, &said.stderr), (&dry.stdout, &dry.stderr));
+        said.stderr
+    };
+    assert_eq!(
+        refused("/etc/braid.kubeconfig"),
+        format!(
+            "braid: the kubeconfig cannot be used: NODE/root/etc/braid.kubeconfig: No such file or directory (os error 2); {page}\n"
+        )
+    );
+    assert_eq!(
+        refused("braid.kubeconfig"),
+        "braid: the kubeconfig braid.kubeconfig must have an absolute path, as the node sees it\n"
+    );
+    assert_eq!(files(&node), before);
+    node.write("root/etc/braid.kubeconfig", "secret-token");
+    let form = format!("braid: /etc/braid.kubeconfig is not a kubeconfig; {page}\n");
+    assert_eq!(refused("/etc/braid.kubeconfig"), form);
+    let users = "users: [{name: u, user: {tokenFile: braid.token}}]\n";
+    node.write("root/etc/braid.kubeconfig", &format!("{KUBECONFIG}{users}"));
+    let token = refused("/etc/braid.kubeconfig");
+    assert!(token.contains("NODE/root/etc/braid.token: No such file or directory"), "{token}");
+    nix::unistd::mkfifo(&node.path("root/etc/braid.token"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    assert!(refused("/etc/braid.kubeconfig").contains("braid.token: is not a regular file"));
+    fs::remove_file(node.path("root/etc/braid.token")).unwrap();
+    node.write("root/etc/braid.token", "t");
+    run(&node, &["install", "--kubeconfig", "/etc/braid.kubeconfig"]).assert_status(0);
+
+    // One that stands there already is reported, and keeps nothing from being brought up to date.
+    fs::remove_file(node.path("root/etc/braid.token")).unwrap();
+    let said = run(&node, &["install"]).assert_status(1);
+    let reported = "nothing to change\nerror: the kubeconfig cannot be used: NODE/root/etc/braid.token: ";
+    assert!(said.stdout.starts_with(reported), "{}", said.stdout);
+}
+
+/// On the node itself the API is asked for the rights, before anything is changed.
+#[test]
+fn a_kubeconfig_without_the_rights_is_refused() {
+    let server = ApiServer::start();
+    let node = containerd();
+    let directory = node.path("root/etc/cni/net.d");
+    let install = |kubeconfig: &std::path::Path| {
+        let mut command = std::process::Command::new(BRAID);
+        command.args(["install", "--runtime", "containerd", "--conf-dir"]).arg(&directory);
+        command.arg("--bin-dir").arg(node.path("bin")).arg("--kubeconfig").arg(kubeconfig);
+        let output = command.env_clear().output().unwrap();
+        (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    let stranger = User::service_account("team-a", "stranger");
+    let without = server.kubeconfig(json!({"token": server.token(&stranger, 3600)}));
+    let (status, said) = install(&without);
+    let user = "user \"system:serviceaccount:team-a:stranger\" may not get network-attachment-definitions.k8s.cni.cncf.io";
+    let expected = format!("braid: the kubeconfig {}: {user}", without.display());
+    assert!(
+        status == 1 && said.starts_with(&expected) && said.contains("kubectl create clusterrole"),
+        "{said}"
+    );
+    let late = server.kubeconfig(json!({"token": server.token(&User::braid(), -60)}));
+    let (status, said) = install(&late);
+    assert!(status == 1 && said.contains("does not accept the token"), "{said}");
+    let names = || fs::read_dir(&directory).unwrap().count();
+    assert_eq!(names(), 1, "nothing is changed");
+    server.be_mute();
+    let (status, said) = install(&server.usual_kubeconfig());
+    assert!(status == 3 && said.contains("did not "), "not yet: {status} {said}");
+    assert_eq!(names(), 1, "nothing is changed");
 }
 
 /// The primary may come up after Braid: it is installed all the same, and the status says that it is not yet fit.

@@ -4,7 +4,7 @@ use insta::assert_snapshot;
 use serde_json::{Value, json};
 
 use super::{Said, Tool};
-use crate::apiserver::ApiServer;
+use crate::apiserver::{ApiServer, Fault, User};
 use crate::node::{BRAID, Node};
 
 /// A node with a primary and the networks `team-a/blue`, `default/shared` and `team-b/red`.
@@ -174,7 +174,10 @@ fn a_pod_of_the_cluster_is_explained() {
     server.add_pod("team-a", "web", "u-1", json!({"k8s.v1.cni.cncf.io/networks": networks}));
     assert_snapshot!(explain_pod(&node, "team-a/web"));
     let lines = server.lines();
-    assert!(lines.iter().all(|line| line.starts_with("GET ")) && lines.len() == 2, "{lines:?}");
+    // It asks, and changes nothing: a review is a question.
+    let review = "POST /apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+    let is_question = |line: &String| line.starts_with("GET ") || line == review;
+    assert!(lines.iter().all(is_question) && lines.len() == 3, "{lines:?}");
     let definition = "GET /apis/k8s.cni.cncf.io/v1/namespaces/team-a/network-attachment-definitions/lan";
     assert!(lines.iter().any(|line| line == definition), "{lines:?}");
     assert_eq!(node.calls_in_order(), Vec::<String>::new());
@@ -182,6 +185,88 @@ fn a_pod_of_the_cluster_is_explained() {
     let missing = explain_pod(&node, "team-a/away").replace(&server.name(), "SERVER");
     assert_snapshot!(missing);
     assert_snapshot!(explain_pod(&node, "away"));
+}
+
+/// What ADD would end with, after everything is attached: Multus's thin role has no patch.
+#[test]
+fn a_plan_says_what_the_status_step_will_get() {
+    let server = ApiServer::start();
+    server.define("team-a", "lan", r#"{"cniVersion": "1.0.0", "type": "shared"}"#);
+    let networks = json!({"k8s.v1.cni.cncf.io/networks": "lan"});
+    server.add_pod("team-a", "web", "u-1", networks);
+    server.add_pod("team-a", "plain", "u-2", json!({}));
+    server.objects().rbac.add(json!({
+        "kind": "ClusterRole", "metadata": {"name": "multus"},
+        "rules": [
+            {"apiGroups": ["k8s.cni.cncf.io"], "resources": ["network-attachment-definitions"], "verbs": ["get"]},
+            {"apiGroups": [""], "resources": ["pods", "pods/status"], "verbs": ["get", "update"]},
+        ],
+    }));
+    server.objects().rbac.add(json!({
+        "kind": "ClusterRoleBinding", "metadata": {"name": "multus"}, "roleRef": {"kind": "ClusterRole", "name": "multus"},
+        "subjects": [{"kind": "ServiceAccount", "name": "multus", "namespace": "kube-system"}],
+    }));
+    let multus = User::service_account("kube-system", "multus");
+    let kubeconfig = server.kubeconfig(json!({"token": server.token(&multus, 3600)}));
+    let narrow = node(json!({"kubeconfig": kubeconfig}));
+    let said = explain_pod(&narrow, "team-a/web");
+    let expected = format!(
+        "status 1\npod team-a/web: refused: its network status cannot be published: the credential of {} may not \
+         patch pods/status in namespace \"team-a\": grant it the rights of conf/kubernetes/base/rbac.yaml, or set \
+         \"statusPolicy\": \"never\"\n",
+        kubeconfig.display()
+    );
+    assert!(said.starts_with(&expected) && said.contains("net1 "), "{said}");
+    // One that gets no status needs no right to publish one.
+    assert!(explain_pod(&narrow, "team-a/plain").starts_with("status 0\n"));
+    let silent = node(json!({"kubeconfig": kubeconfig, "statusPolicy": "never"}));
+    let said = explain_pod(&silent, "team-a/web");
+    assert!(said.starts_with("status 0\n") && !said.contains("PATCH"), "{said}");
+
+    let enough = node(json!({"kubeconfig": server.administrators_kubeconfig()}));
+    let said = explain_pod(&enough, "team-a/web");
+    assert!(
+        said.starts_with("status 0\n") && said.contains("asks the API: PATCH the pod's network-status\n"),
+        "{said}"
+    );
+    server.next("selfsubjectaccessreviews", Fault::status(403, "Forbidden", "reviews are off"));
+    let said = explain_pod(&enough, "team-a/web");
+    let unknown = "asks the API: PATCH the pod's network-status (whether it may is not known: ";
+    assert!(said.starts_with("status 0\n") && said.contains(unknown), "{said}");
+}
+
+/// Each pod of the stream, each network of a pod, each annotation: one refusal does not hide the next.
+#[test]
+fn every_pod_of_a_stream_is_explained_with_all_its_refusals() {
+    let node = node(json!({}));
+    let stream = r#"kind: Pod
+metadata: {name: good, namespace: team-a, annotations: {k8s.v1.cni.cncf.io/networks: blue}}
+---
+kind: Service
+metadata: {name: other}
+---
+kind: Pod
+metadata: {name: bad, namespace: team-a, annotations: {k8s.v1.cni.cncf.io/networks: "bleu, blue, team-b/red, torn"}}
+---
+kind: List
+items:
+- kind: Pod
+  metadata: {name: worse, namespace: team-a, annotations: {k8s.v1.cni.cncf.io/networks: "Blue", v1.multus-cni.io/default-network: "blue,blue"}}
+- kind: Pod
+  metadata: {name: worst, namespace: team-a, annotations: {k8s.v1.cni.cncf.io/networks: [blue]}}
+"#;
+    let absent = json!({"cniVersion": "1.0.0", "type": "absent"});
+    node.define("team-a", "torn", absent);
+    let said = braid(&node, &["explain", "-"]).input(stream).run().assert_status(1);
+    assert_snapshot!(said.snapshot());
+    let json = braid(&node, &["explain", "-", "-o", "json"]).input(stream).run().json();
+    let refusals: Vec<usize> = json["pods"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|pod| pod["refusals"].as_array().unwrap().len())
+        .collect();
+    assert_eq!(refusals, [0, 3, 2, 1]);
 }
 
 /// The kernel's line is the machine's own.
@@ -284,6 +369,6 @@ fn a_field_of_a_manifest_that_is_no_text_is_said_to_be_quoted() {
     ] {
         let pod = format!("kind: Pod\nmetadata: {metadata}\n");
         let outcome = braid(&node, &["explain", "-"]).input(&pod).run();
-        assert!(outcome.stderr.contains(said), "{metadata}: {}", outcome.stderr);
+        assert!(outcome.stdout.contains(said), "{metadata}: {}", outcome.snapshot());
     }
 }

@@ -6,17 +6,22 @@ use insta::assert_snapshot;
 use serde_json::{Value, json};
 
 use super::{Said, Tool};
+use crate::apiserver::{ApiServer, User};
 use crate::node::{Node, text};
 
 const PRIMARY: &str = "{\"cniVersion\": \"1.0.0\", \"name\": \"primary\",\n \"plugins\": [{\"type\": \"ptp\", \"capabilities\": {\"ips\": true}}]}\n";
 
-/// A root with a primary network and Multus's file.
+/// One that has all that can be looked at without the API.
+const KUBECONFIG: &str = "clusters: [{name: c, cluster: {server: https://10.0.0.1}}]\n";
+
+/// A root with a primary network, Multus's file and its kubeconfig.
 fn root(multus: &str) -> Node {
     let node = Node::new();
     node.write("root/etc/containerd/config.toml", "version = 2\n");
     node.write("root/etc/cni/net.d/10-primary.conflist", PRIMARY);
     node.write("root/etc/cni/net.d/00-multus.conf", multus);
     install(&node, "root/opt/cni/bin", &["ptp"]);
+    node.write("root/etc/cni/net.d/multus.d/multus.kubeconfig", KUBECONFIG);
     node
 }
 
@@ -58,6 +63,7 @@ fn names(node: &Node) -> Vec<String> {
     let entries = fs::read_dir(node.path("root/etc/cni/net.d")).unwrap().flatten();
     let mut names: Vec<String> =
         entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.retain(|name| name != "multus.d");
     names.sort();
     names
 }
@@ -85,6 +91,7 @@ fn a_dry_run_shows_a_diff_and_changes_nothing() {
 fn a_thin_plugin_is_translated_once_and_comes_back_as_it_was() {
     let node = root(&thin());
     node.write("root/var/lib/cni/multus/c1", "[]");
+    node.write("root/etc/braid.kubeconfig", KUBECONFIG);
     assert_snapshot!(run(&node, &["--kubeconfig", "/etc/braid.kubeconfig"]).snapshot());
     let all = ["00-braid.conflist", "00-multus.conf.before-migration", "10-primary.conflist", "braid.d"];
     assert_eq!(names(&node), all);
@@ -168,6 +175,88 @@ fn another_runtimes_directories_are_written_down() {
     );
 }
 
+/// Its settings are in a ConfigMap, and would be lost unsaid.
+#[test]
+fn a_thick_plugin_without_its_daemons_settings_stops() {
+    let node = root(&thick());
+    let said = run(&node, &[]).assert_status(1);
+    let command = "kubectl get configmap multus-daemon-config --namespace kube-system -o jsonpath='{.data.daemon-config\\.json}' >daemon-config.json";
+    let expected = format!(
+        "braid: multus is the thick plugin, whose settings are in a ConfigMap and not on this node: get them with \
+         {command}, then run braid migrate multus --daemon-config daemon-config.json (if there is none, with {{}} \
+         in that file)\n"
+    );
+    assert_eq!(said.stderr, expected);
+    assert_eq!(names(&node), ["00-multus.conf", "10-primary.conflist"]);
+    run(&node, &["--dry-run"]).assert_status(1);
+    // Where the file is beside the runtime's, it is taken.
+    node.write("root/etc/cni/net.d/multus.d/daemon-config.json", r#"{"logLevel": "debug"}"#);
+    run(&node, &[]).assert_status(0);
+    assert_eq!(conflist(&node)["plugins"][0]["logLevel"], "debug");
+}
+
+/// New pods would lose their networks: the credential comes first.
+#[test]
+fn a_node_does_not_move_without_a_credential() {
+    let node = root(&thin());
+    fs::remove_file(node.path("root/etc/cni/net.d/multus.d/multus.kubeconfig")).unwrap();
+    let said = run(&node, &[]).assert_status(1);
+    let first = "braid: the kubeconfig cannot be used: NODE/root/etc/cni/net.d/multus.d/multus.kubeconfig: No such file or directory";
+    let last =
+        "give braid its own with --kubeconfig before pods depend on it, or no new pod gets its networks\n";
+    assert!(said.stderr.starts_with(first) && said.stderr.ends_with(last), "{}", said.stderr);
+    run(&node, &["--kubeconfig", "/etc/braid.kubeconfig"]).assert_status(1);
+    assert_eq!(names(&node), ["00-multus.conf", "10-primary.conflist"]);
+    node.write("root/etc/braid.kubeconfig", KUBECONFIG);
+    run(&node, &["--kubeconfig", "/etc/braid.kubeconfig"]).assert_status(0);
+
+    // Moved already, and told of another one that is not there.
+    run(&node, &["--kubeconfig", "/etc/other.kubeconfig"]).assert_status(1);
+    assert_eq!(conflist(&node)["plugins"][0]["kubeconfig"], "/etc/braid.kubeconfig");
+}
+
+/// Multus's thin role gets and updates pods/status, and may not patch it.
+#[test]
+fn the_rights_of_multuss_account_are_not_enough() {
+    let server = ApiServer::start();
+    server.objects().rbac.add(json!({
+        "kind": "ClusterRole", "metadata": {"name": "multus"},
+        "rules": [
+            {"apiGroups": ["k8s.cni.cncf.io"], "resources": ["network-attachment-definitions"], "verbs": ["get"]},
+            {"apiGroups": [""], "resources": ["pods", "pods/status"], "verbs": ["get", "update"]},
+        ],
+    }));
+    server.objects().rbac.add(json!({
+        "kind": "ClusterRoleBinding", "metadata": {"name": "multus"}, "roleRef": {"kind": "ClusterRole", "name": "multus"},
+        "subjects": [{"kind": "ServiceAccount", "name": "multus", "namespace": "kube-system"}],
+    }));
+    let account = User::service_account("kube-system", "multus");
+    let of_multus = server.kubeconfig(json!({"token": server.token(&account, 3600)}));
+    let mut document: Value = serde_json::from_str(&thin()).unwrap();
+    document["kubeconfig"] = json!(of_multus);
+    let node = root(&document.to_string());
+    install(&node, "bin", &["ptp"]);
+    document["cniDir"] = json!(node.path("state"));
+    node.write("root/etc/cni/net.d/00-multus.conf", &document.to_string());
+    let migrate = |more: &[&str]| {
+        let mut command = std::process::Command::new(crate::node::BRAID);
+        command.args(["migrate", "multus", "--runtime", "containerd", "--conf-dir"]);
+        command.arg(node.path("root/etc/cni/net.d")).arg("--bin-dir").arg(node.path("bin")).args(more);
+        let output = command.env_clear().output().unwrap();
+        (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (status, said) = migrate(&[]);
+    let right = "user \"system:serviceaccount:kube-system:multus\" may not patch pods/status";
+    assert!(
+        status == 1 && said.contains(right) && said.contains("give braid its own with --kubeconfig"),
+        "{said}"
+    );
+    assert_eq!(names(&node), ["00-multus.conf", "10-primary.conflist"]);
+    let own = server.usual_kubeconfig();
+    assert_eq!(migrate(&["--kubeconfig", own.to_str().unwrap()]), (0, String::new()));
+    assert_eq!(conflist(&node)["plugins"][0]["kubeconfig"], json!(own));
+}
+
 #[test]
 fn what_cannot_be_translated_says_why() {
     let nothing = root("{}");
@@ -183,11 +272,7 @@ fn what_cannot_be_translated_says_why() {
     let daemon = root(&thick());
     daemon.write("root/etc/cni/net.d/multus.d/daemon-config.json", "{");
     assert_snapshot!(run(&daemon, &[]).snapshot());
-    assert_eq!(
-        names(&daemon),
-        ["00-multus.conf", "10-primary.conflist", "multus.d"],
-        "and nothing is changed"
-    );
+    assert_eq!(names(&daemon), ["00-multus.conf", "10-primary.conflist"], "and nothing is changed");
 }
 
 /// Multus has taken its own file for the primary's, at each of its starts.
@@ -319,10 +404,11 @@ fn a_running_pod_lives_through_both_ways_and_is_torn_down() {
     node.write("etc/containerd/config.toml", "version = 2\n");
     install(&node, "opt/cni/bin", &["multus", "bridge", "host-local"]);
     let multus = json!({
-        "cniVersion": "1.0.0", "name": "node", "type": "multus", "kubeconfig": "/none", "cniDir": "/state",
+        "cniVersion": "1.0.0", "name": "node", "type": "multus", "kubeconfig": "/multus.kubeconfig", "cniDir": "/state",
         "delegates": [node.bridge("cni0", "10.1.0.0/24")],
     });
     node.write("etc/cni/net.d/00-multus.conf", &multus.to_string());
+    node.write("multus.kubeconfig", KUBECONFIG);
     let root = node.path_text("");
     let root = root.trim_end_matches('/');
     let migrate = |more: &[&str]| {

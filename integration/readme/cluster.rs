@@ -63,6 +63,18 @@ pub(super) fn fill_in(machine: &Machine, server: &ApiServer) {
     machine.node.write("etc/kubernetes/pki/ca.crt", server.authority());
 }
 
+/// The credential that the page makes on a node, and the API server that takes it.
+pub(super) fn credential(machine: &Machine) -> ApiServer {
+    let server = server_in(&machine.node, || {
+        ApiServer::with(Setup { manifests: vec!["rbac.yaml"], ..Setup::default() })
+    });
+    let text = super::conf::read("conf/kubernetes/braid.kubeconfig");
+    machine.node.write("net.d/braid.d/braid.kubeconfig", &text);
+    fill_in(machine, &server);
+    machine.node.write("net.d/braid.d/braid.token", &server.token(&User::braid(), 3600));
+    server
+}
+
 #[test]
 fn the_way_to_a_cluster_is_as_the_page_says() {
     let machine = installed();

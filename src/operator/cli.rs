@@ -108,7 +108,7 @@ pub(super) enum Command {
     #[command(
         long_about = "Makes the plan that ADD would carry out for a pod on this node, and shows it: networks in order, \
                       interfaces, where each definition is, the rule that allows it, plugins, capabilities, default \
-                      routes, and requests to the API. Ends with 1 where the pod would be refused, with the reason. \
+                      routes, and requests to the API. Ends with 1 where a pod would be refused, with all reasons. \
                       Nothing is changed.",
         after_help = "Examples:\n  braid explain pod.yaml\n  kubectl get pod web -o yaml | braid explain -\n  braid explain --pod team-a/web"
     )]

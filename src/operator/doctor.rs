@@ -1,5 +1,6 @@
 //! `braid doctor`: whether a node is fit for pods with several networks. It looks, and changes nothing.
 
+mod api;
 mod kernel;
 mod place;
 mod plugins;
@@ -7,7 +8,6 @@ mod storage;
 
 use std::path::{Path, PathBuf};
 
-use chrono::{TimeDelta, Utc};
 use clap::Args;
 use serde::Serialize;
 
@@ -18,15 +18,10 @@ use super::install::{Install, InstallError};
 use super::installation::{EXTENSIONS, Installation, Stance};
 use super::node::{self, NodeOptions};
 use super::runtime::{Kind, Runtime, below};
-use crate::cluster::{Cluster, ClusterConfig, ClusterError, PodReference};
-use crate::config::{ANNOTATIONS_CAPABILITY, CheckNetworks, Config, ResultScope, StatusPolicy};
+use crate::config::{ANNOTATIONS_CAPABILITY, CheckNetworks, Config, ResultScope};
 use crate::definition::NodeDefinitions;
 use crate::delegate;
 use cni::netconf::{self, Missing, NetworkConfig};
-use cni::request::Environment;
-
-/// How long before its end a token is worth a warning.
-const TOKEN_MARGIN: TimeDelta = TimeDelta::minutes(10);
 
 /// What `braid doctor` is told.
 #[derive(Args, Debug)]
@@ -189,7 +184,7 @@ impl Examined {
         findings.extend(storage::state(&config));
         findings.extend(storage::files(&config));
         findings.extend(place::multus(runtime, &config.state_dir));
-        findings.extend(api(&config));
+        findings.extend(api::check(&config));
         findings
     }
 
@@ -328,73 +323,6 @@ fn definitions(config: &Config) -> Vec<Finding> {
         findings.push(ok("definitions", format!("{} on this node", networks.len())));
     }
     findings
-}
-
-fn api(config: &Config) -> Vec<Finding> {
-    let settings = ClusterConfig {
-        kubeconfig: config.kubeconfig.clone(),
-        timeout: config.api_timeout,
-        ..ClusterConfig::default()
-    };
-    let Some(mut cluster) = Cluster::configured(&settings, &Environment::of_process()) else {
-        return vec![ok("api", "none is configured: definitions are the node's")];
-    };
-    let mut findings: Vec<Finding> = config.kubeconfig.iter().filter_map(|file| token(file)).collect();
-    let Ok(probe) = "braid-doctor".parse() else { return findings };
-    let answer = cluster.definitions(&[(config.multus_namespace.clone(), probe)]).pop();
-    // That it is not there is an answer to a question that we may ask.
-    match answer {
-        Some(Err(error)) if !matches!(error, ClusterError::NotFound { .. }) => {
-            let advice = "without it, pods with networks of the cluster do not start";
-            findings.push(fail("api", error.to_string(), advice));
-        }
-        _ => {
-            findings.push(ok("api", "it answers, and lets braid read definitions"));
-            findings.extend(publishing(config, &mut cluster));
-        }
-    }
-    findings
-}
-
-/// Whether Braid may publish a pod's status. The pod is none: rights come before names, and a UID that no pod
-/// has keeps the question from changing anything.
-fn publishing(config: &Config, cluster: &mut Cluster) -> Option<Finding> {
-    if config.status_policy == StatusPolicy::Never {
-        return None;
-    }
-    let uid = Some("braid-doctor".to_owned());
-    let pod =
-        PodReference { namespace: config.multus_namespace.clone(), name: "braid-doctor".to_owned(), uid };
-    Some(match cluster.publish_status(&pod, "[]") {
-        Ok(()) | Err(ClusterError::NotFound { .. } | ClusterError::Conflict { .. }) => {
-            ok("api", "it lets braid publish the status of pods")
-        }
-        Err(error) => fail("api", error.to_string(), "grant the right, or set \"statusPolicy\": \"never\""),
-    })
-}
-
-/// A token that ends soon, and that nobody renews.
-fn token(kubeconfig: &Path) -> Option<Finding> {
-    use secrecy::ExposeSecret;
-    let read = kube::config::Kubeconfig::read_from(kubeconfig).ok()?;
-    let users = read.auth_infos.into_iter().filter_map(|user| user.auth_info);
-    let text = users.into_iter().find_map(|user| match (user.token_file, user.token) {
-        (Some(file), _) => std::fs::read_to_string(file).ok(),
-        (None, token) => token.map(|token| token.expose_secret().to_owned()),
-    })?;
-    let end = crate::cluster::token_end(&text)?;
-    let shown = end.format("%Y-%m-%d %H:%M:%S UTC");
-    Some(if end < Utc::now() {
-        fail(
-            "token",
-            format!("it ended at {shown}"),
-            "renew it: braid install, or the DaemonSet, writes a new one",
-        )
-    } else if end < Utc::now() + TOKEN_MARGIN {
-        warn("token", format!("it ends at {shown}"), "see that somebody renews it")
-    } else {
-        ok("token", format!("good until {shown}"))
-    })
 }
 
 impl View for Diagnosis {

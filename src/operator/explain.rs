@@ -1,28 +1,26 @@
 //! `braid explain`: the plan of a pod as ADD would carry it out, without carrying it out. The steps are
 //! ADD's own; the API is asked where one is configured, and told nothing.
 
-use std::collections::BTreeMap;
+mod attempt;
+mod manifest;
+
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use clap::Args;
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::{Map, Value};
 
 use super::CommandError;
 use super::console::{Exit, Look, Tone, View};
+use super::credential;
 use super::fault::Fault;
 use super::node::{Node, NodeOptions};
-use crate::cluster::{Cluster, ClusterConfig, ClusterError, ClusterPod};
-use crate::config::{ANNOTATIONS_CAPABILITY, Config};
-use crate::definition::field;
-use crate::definition::{Api, Copies, NodeDefinitions, OnOutage};
+use crate::cluster::{Cluster, ClusterError, ClusterPod};
 use crate::name::Namespace;
 use crate::plan::{Attachment, Plan, Role};
 use crate::pod::Pod;
-use crate::prepare::{self, Wishes};
-use crate::selection::Selection;
+use attempt::Attempt;
 use cni::error::Error;
 use cni::netconf::{self, NetconfError};
 use cni::request::{Environment, Sandbox};
@@ -30,7 +28,7 @@ use cni::request::{Environment, Sandbox};
 /// What `braid explain` is told.
 #[derive(Args, Debug)]
 pub(super) struct Explain {
-    /// A pod's manifest, in YAML or JSON; - reads standard input
+    /// Manifests with one or several pods, in YAML or JSON; - reads standard input
     #[arg(required_unless_present = "pod", conflicts_with = "pod", value_name = "FILE")]
     manifest: Option<PathBuf>,
     /// A pod that the API has, as namespace/name
@@ -65,14 +63,19 @@ pub(super) enum ExplainError {
     NoApi,
 }
 
-/// A pod's plan.
+/// The plan of each pod.
 #[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
 pub(super) struct Explained {
+    pods: Vec<Explanation>,
+}
+
+/// A pod's plan.
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Explanation {
     pod: String,
-    /// Why ADD would fail.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    refused: Option<String>,
+    /// Why ADD would fail: the first is what it would say.
+    refusals: Vec<String>,
     attachments: Vec<Planned>,
     requests: Vec<String>,
     warnings: Vec<String>,
@@ -100,32 +103,6 @@ struct Planned {
     default_route: Option<Vec<std::net::IpAddr>>,
 }
 
-#[derive(Deserialize)]
-struct Manifest {
-    kind: String,
-    #[serde(default)]
-    metadata: Metadata,
-    #[serde(default)]
-    spec: Spec,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Spec {
-    #[serde(default)]
-    service_account_name: Option<String>,
-}
-
-#[derive(Default, Deserialize)]
-struct Metadata {
-    #[serde(default)]
-    name: String,
-    #[serde(default)]
-    namespace: Option<String>,
-    #[serde(default)]
-    annotations: BTreeMap<String, String>,
-}
-
 /// Who is explained, and what it asks for: a pod that the API has, or that it would have.
 struct Subject {
     namespace: String,
@@ -133,75 +110,58 @@ struct Subject {
     object: ClusterPod,
 }
 
-impl Subject {
-    fn annotations(&self) -> Map<String, Value> {
-        self.object.annotations.iter().map(|(key, value)| (key.clone(), json!(value))).collect()
-    }
-}
-
-impl From<Manifest> for Subject {
-    fn from(Manifest { metadata, spec, .. }: Manifest) -> Self {
-        let object = ClusterPod {
-            uid: "explained".to_owned(),
-            annotations: metadata.annotations,
-            service_account: Some(spec.service_account_name.unwrap_or_else(|| "default".to_owned())),
-            node_name: None,
-            deletion: false,
-        };
-        let namespace = metadata.namespace.unwrap_or_else(|| "default".to_owned());
-        Self { namespace, name: metadata.name, object }
-    }
-}
-
 impl Explain {
     pub(super) fn run(&self) -> Result<Explained, CommandError> {
         let node = Node::find(&self.node)?;
-        let mut cluster = cluster(&node.config);
-        let subject = self.subject(cluster.as_mut())?;
-        let mut config = node.config.clone();
-        config.runtime_config.insert(ANNOTATIONS_CAPABILITY.to_owned(), Value::Object(subject.annotations()));
+        let mut cluster = credential::cluster(&node.config);
+        let subjects = match &self.pod {
+            Some(pod) => vec![Ok(of_cluster(pod, cluster.as_mut())?)],
+            None => {
+                let file = self.manifest.as_deref().unwrap_or(Path::new("-"));
+                manifest::pods(&read_text(file).map_err(ExplainError::File)?)?
+            }
+        };
+        let mut pods = Vec::new();
+        for subject in subjects {
+            pods.push(match subject {
+                Ok(subject) => Explanation::of(subject, &node, cluster.as_mut())?,
+                Err(unreadable) => unreadable,
+            });
+        }
+        Ok(Explained { pods })
+    }
+}
+
+/// The pod that the API has under `namespace/name`.
+fn of_cluster(pod: &str, cluster: Option<&mut Cluster>) -> Result<Subject, CommandError> {
+    let named = pod
+        .split_once('/')
+        .filter(|(_, name)| !name.is_empty() && !name.contains('/'))
+        .and_then(|(namespace, name)| Some((namespace.parse::<Namespace>().ok()?, name.to_owned())));
+    let (namespace, name) = named.ok_or_else(|| ExplainError::Pod(pod.to_owned()))?;
+    let object = match cluster.ok_or(ExplainError::NoApi)?.pod(&namespace, &name) {
+        Err(ClusterError::NotFound { .. }) => return Err(ExplainError::NoPod { namespace, name }.into()),
+        answer => answer.map_err(Error::from)?,
+    };
+    Ok(Subject { namespace: namespace.to_string(), name, object })
+}
+
+impl Explanation {
+    fn of(subject: Subject, node: &Node, cluster: Option<&mut Cluster>) -> Result<Self, Error> {
         let sandbox = sandbox(&subject.namespace, &subject.name, &subject.object.uid);
         let pod = Pod::from_args(&sandbox.args).map_err(Error::from)?;
-        let mut explained = Explained {
-            pod: pod.to_string(),
-            refused: None,
-            attachments: Vec::new(),
-            requests: Vec::new(),
-            warnings: Vec::new(),
-        };
+        let mut explanation = Self { pod: pod.to_string(), ..Self::default() };
         // A fault of the node stops every pod, whatever this one asks for.
-        let fault = Fault::all(&node.place, &node.runtime, Path::new("/")).into_iter().next();
-        let filled = fill(&mut explained, &node, &config, &sandbox, &pod, subject.object, cluster);
-        let refused = fault.map(|fault| fault.to_string());
-        explained.refused = refused.or_else(|| filled.err().map(|error| error.to_string()));
-        Ok(explained)
+        let faults = Fault::all(&node.place, &node.runtime, Path::new("/"));
+        explanation.refusals.extend(faults.iter().map(ToString::to_string));
+        Attempt { node, sandbox: &sandbox, pod: &pod, subject: &subject, cluster }.explain(&mut explanation);
+        Ok(explanation)
     }
 
-    fn subject(&self, cluster: Option<&mut Cluster>) -> Result<Subject, CommandError> {
-        let Some(pod) = &self.pod else { return Ok(self.read_manifest()?) };
-        let named = pod
-            .split_once('/')
-            .filter(|(_, name)| !name.is_empty() && !name.contains('/'))
-            .and_then(|(namespace, name)| Some((namespace.parse::<Namespace>().ok()?, name.to_owned())));
-        let (namespace, name) = named.ok_or_else(|| ExplainError::Pod(pod.clone()))?;
-        let object = match cluster.ok_or(ExplainError::NoApi)?.pod(&namespace, &name) {
-            Err(ClusterError::NotFound { .. }) => return Err(ExplainError::NoPod { namespace, name }.into()),
-            answer => answer.map_err(Error::from)?,
-        };
-        Ok(Subject { namespace: namespace.to_string(), name, object })
-    }
-
-    fn read_manifest(&self) -> Result<Subject, ExplainError> {
-        let text = read_text(self.manifest.as_deref().unwrap_or(Path::new("-")))?;
-        let manifests: Vec<Value> = serde_saphyr::from_multiple(&text)
-            .map_err(|error| ExplainError::Manifest(cni::error::one_line(&error.to_string(), 300)))?;
-        for manifest in &manifests {
-            field::check(manifest).map_err(|wrong| ExplainError::Manifest(wrong.to_string()))?;
+    fn refuse(&mut self, sentence: String) {
+        if !self.refusals.contains(&sentence) {
+            self.refusals.push(sentence);
         }
-        let pods = manifests.into_iter().filter_map(|value| serde_json::from_value::<Manifest>(value).ok());
-        let pod = pods.into_iter().find(|manifest| manifest.kind == "Pod");
-        let missing = || ExplainError::Manifest("no object of kind Pod is in it".to_owned());
-        pod.map(Subject::from).ok_or_else(missing)
     }
 }
 
@@ -214,16 +174,6 @@ pub(super) fn read_text(file: &Path) -> Result<String, NetconfError> {
     let mut text = String::new();
     std::io::stdin().lock().take(netconf::MAX_FILE_BYTES).read_to_string(&mut text).map_err(failed)?;
     Ok(text)
-}
-
-/// The API of a node's configuration, if there is one.
-pub(super) fn cluster(config: &Config) -> Option<Cluster> {
-    let cluster = ClusterConfig {
-        kubeconfig: config.kubeconfig.clone(),
-        timeout: config.api_timeout,
-        ..ClusterConfig::default()
-    };
-    Cluster::configured(&cluster, &Environment::of_process())
 }
 
 /// The sandbox of a pod that is not there.
@@ -240,50 +190,6 @@ pub(super) fn sandbox(namespace: &str, name: &str, uid: &str) -> Sandbox {
         Some(Ok(cni::request::Request { verb: cni::request::Verb::Add(sandbox), .. })) => sandbox,
         _ => sandbox("default", "", ""),
     }
-}
-
-fn fill(
-    explained: &mut Explained,
-    node: &Node,
-    config: &Config,
-    sandbox: &Sandbox,
-    pod: &Pod,
-    object: ClusterPod,
-    mut cluster: Option<Cluster>,
-) -> Result<(), Error> {
-    let wishes = Wishes { object: Some(object), ..Wishes::read(config, pod, cluster.as_mut())? };
-    let selections: Vec<Selection> = wishes.networks.iter().chain(&wishes.default_network).cloned().collect();
-    explained.requests = requests(config, &selections, cluster.is_some());
-    let api = cluster.as_mut().map_or(Api::Absent, Api::Asked);
-    let mut definitions = prepare::finder(config, NodeDefinitions::default(), api, OnOutage::Refuse);
-    // Nothing is kept of what the API says: this is no ADD.
-    definitions.copies = Copies::new(Path::new("/dev/null"), Duration::ZERO);
-    let plan = prepare::plan(config, &node.plugin_path(), sandbox, None, pod, wishes, &mut definitions)?;
-    explained.attachments = attachments(&plan);
-    explained.warnings = plan.warnings;
-    Ok(())
-}
-
-/// What the API would be asked, and told.
-fn requests(config: &Config, selections: &[Selection], has_api: bool) -> Vec<String> {
-    if !has_api || selections.is_empty() {
-        return Vec::new();
-    }
-    let node = NodeDefinitions::read(&config.conf_dirs);
-    let unknown = selections.iter().filter(|selection| {
-        node.find_manifest(&selection.namespace, selection.name.as_str(), config.version).is_none()
-    });
-    let mut requests: Vec<String> = unknown
-        .map(|selection| {
-            format!("GET network-attachment-definition {}/{}", selection.namespace, selection.name)
-        })
-        .collect();
-    requests.sort();
-    requests.dedup();
-    if config.status_policy != crate::config::StatusPolicy::Never {
-        requests.push("PATCH the pod's network-status".to_owned());
-    }
-    requests
 }
 
 /// Each attachment with what the policy has said for it; what the node's configuration names needs no word
@@ -312,10 +218,23 @@ fn attachments(plan: &Plan) -> Vec<Planned> {
 
 impl View for Explained {
     fn text(&self, look: &Look) -> String {
-        let mut text = match &self.refused {
-            Some(problem) => format!("pod {}: {}: {problem}\n", self.pod, look.paint(Tone::Bad, "refused")),
-            None => format!("pod {}: {}\n", self.pod, look.paint(Tone::Good, "would be attached")),
-        };
+        let pods: Vec<String> = self.pods.iter().map(|pod| pod.text(look)).collect();
+        pods.join("\n")
+    }
+
+    fn exit(&self) -> Exit {
+        if self.pods.iter().any(|pod| !pod.refusals.is_empty()) { Exit::Failed } else { Exit::Done }
+    }
+}
+
+impl Explanation {
+    fn text(&self, look: &Look) -> String {
+        let (pod, word) = (&self.pod, look.paint(Tone::Bad, "refused"));
+        let refusals = self.refusals.iter();
+        let mut text: String = refusals.map(|it| format!("pod {pod}: {word}: {it}\n")).collect();
+        if text.is_empty() {
+            text = format!("pod {pod}: {}\n", look.paint(Tone::Good, "would be attached"));
+        }
         if !self.attachments.is_empty() {
             let rows = self.attachments.iter().map(row).collect();
             text.push('\n');
@@ -328,10 +247,6 @@ impl View for Explained {
         text.extend(self.requests.iter().map(|request| format!("asks the API: {request}\n")));
         text.extend(self.warnings.iter().map(|it| format!("{}: {it}\n", look.paint(Tone::Odd, "warning"))));
         text
-    }
-
-    fn exit(&self) -> Exit {
-        if self.refused.is_some() { Exit::Failed } else { Exit::Done }
     }
 }
 

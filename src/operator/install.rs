@@ -1,25 +1,28 @@
 //! `braid install`: binary and configuration onto a node, or into the root of an image.
 
 pub(super) mod entry;
+mod error;
+mod outcome;
 
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use nix::fcntl::{Flock, FlockArg};
-use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::CommandError;
-use super::account::{Account, AccountError};
-use super::change::{self, Change, ChangeError, Shown};
-use super::console::{Exit, Look, Tone, View};
+use super::account::Account;
+use super::change::{self, Change};
+use super::credential::{self, CredentialError};
 use super::fault::Fault;
 use super::installation::{EXTENSIONS, Installation, Stance};
 use super::node::{self, Directories};
 use super::runtime::{Runtime, below};
-use super::settings::{Settings, SettingsError};
+use super::settings::Settings;
 use cni::netconf::{self, Missing, NetconfError, NetworkConfig};
 use entry::Settle;
+pub(super) use error::InstallError;
+pub(super) use outcome::Installed;
 
 /// The name of Braid's own file: it sorts first.
 pub(super) const FILE: &str = "00-braid.conflist";
@@ -79,131 +82,6 @@ pub(super) struct Install {
     pub(super) directories: Directories,
 }
 
-/// Why Braid is not installed.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum InstallError {
-    /// Another installation is under way.
-    #[error("another installation is at work in {}: try again when it has ended", .0.display())]
-    Busy(PathBuf),
-    /// The directory cannot be locked.
-    #[error("cannot lock {}: {source}", path.display())]
-    Lock {
-        /// The directory.
-        path: PathBuf,
-        /// What the system says.
-        #[source]
-        source: std::io::Error,
-    },
-    /// Braid stands in several files.
-    #[error("braid stands in several files, {0}: keep one of them, and remove it from the others")]
-    Several(String),
-    /// Braid stands otherwise already.
-    #[error("braid stands in {} already, in another way than --mode asks for: run braid uninstall first", .0.display())]
-    Otherwise(PathBuf),
-    /// Multus is there.
-    #[error("multus stands in {}: run braid migrate multus, which translates its configuration", .0.display())]
-    Multus(PathBuf),
-    /// There is no network to be chained to.
-    #[error("no primary network in {} to stand behind: install it first, or use --mode delegating", .0.display())]
-    NoPrimary(PathBuf),
-    /// The primary's file has no room for Braid.
-    #[error("{} is a single plugin and no conflist, so that braid cannot be chained: use --mode delegating", .0.display())]
-    NotAList(PathBuf),
-    /// Another file would be read before ours.
-    #[error("{} sorts before {FILE}, so that the runtime would not read braid's: rename it, or use --mode chained", .0.display())]
-    NotFirst(PathBuf),
-    /// The runtime would not read the file.
-    #[error(
-        "this runtime does not read files of sub-directories (containerd 2.1, CRI-O 1.33 and later do): use another --mode"
-    )]
-    TooOld,
-    /// Another file would not stay.
-    #[error("cilium removes the files of others from {}, and this runtime is not known to read those of sub-directories: set cni.exclusive to false in cilium's chart, then use --mode delegating", .0.display())]
-    Exclusive(PathBuf),
-    /// Our own executable cannot be read.
-    #[error("cannot read this program: {0}")]
-    Program(#[source] std::io::Error),
-    /// The keys of an administrator's file cannot be used.
-    #[error(transparent)]
-    Settings(#[from] SettingsError),
-    /// There is no way to the API to be had.
-    #[error(transparent)]
-    Account(#[from] AccountError),
-    /// A file cannot be changed.
-    #[error(transparent)]
-    Change(#[from] ChangeError),
-    /// The directory cannot be listed.
-    #[error(transparent)]
-    Directory(#[from] NetconfError),
-    /// Braid's own file is there and says nothing.
-    #[error("braid's own file cannot be read: {0}: repair it, or remove it to have it written anew")]
-    Unreadable(#[source] NetconfError),
-}
-
-impl InstallError {
-    /// Whether it may be otherwise later.
-    pub(super) fn may_pass(&self) -> bool {
-        match self {
-            Self::Busy(_) => true,
-            Self::Account(AccountError::Cluster(error)) => error.is_outage(),
-            _ => false,
-        }
-    }
-}
-
-/// What was changed, or would be.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Installed {
-    dry_run: bool,
-    mode: Stance,
-    runtime: Runtime,
-    changes: Vec<Shown>,
-    /// Why the node cannot work all the same.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    problems: Vec<String>,
-    /// Whether time alone may solve them all.
-    #[serde(skip)]
-    may_pass: bool,
-}
-
-impl Installed {
-    /// Whether nothing had to be changed.
-    pub(super) fn is_unchanged(&self) -> bool {
-        self.changes.is_empty()
-    }
-
-    /// What was changed alone.
-    pub(super) fn without_problems(self) -> Self {
-        Self { problems: Vec::new(), ..self }
-    }
-
-    /// Why the node cannot work all the same, in one line.
-    pub(super) fn problem(&self) -> Option<String> {
-        (!self.problems.is_empty()).then(|| self.problems.join("; "))
-    }
-}
-
-impl View for Installed {
-    fn text(&self, look: &Look) -> String {
-        let mut text: String = self.changes.iter().map(|change| change.text(look, self.dry_run)).collect();
-        if text.is_empty() {
-            text.push_str(NOTHING_TO_CHANGE);
-        }
-        let problems = self.problems.iter();
-        text.extend(problems.map(|it| format!("{}: {it}\n", look.paint(Tone::Bad, "error"))));
-        text
-    }
-
-    fn exit(&self) -> Exit {
-        match (self.problems.is_empty(), self.may_pass) {
-            (true, _) => Exit::Done,
-            (false, true) => Exit::NotYet,
-            (false, false) => Exit::Failed,
-        }
-    }
-}
-
 /// The primary network of the node.
 pub(super) struct Primary {
     pub(super) file: PathBuf,
@@ -221,16 +99,36 @@ impl Install {
         let _lock = if self.dry_run { None } else { Some(lock(&directory)?) };
         let (mode, changes) = self.plan(&runtime, &directory, occasion)?;
         let planned = changes.last().and_then(|change| self.planned(mode, change));
+        let refused = planned.as_ref().and_then(|place| self.review(place, occasion).err());
+        // What is named now is refused. What stands there already stays, and is reported.
+        let (reported, named) = (refused, self.kubeconfig.is_some());
+        let reported = if named { reported.map_or(Ok(None), Err) } else { Ok(reported) };
+        let reported = reported.map_err(InstallError::from)?;
         let changes = change::make_due(&changes, &self.root, self.dry_run).map_err(InstallError::from)?;
         let faults = planned.map(|place| Fault::all(&place, &runtime, &self.root)).unwrap_or_default();
+        let may_pass = faults.iter().all(Fault::may_pass);
+        let problems = faults.iter().map(ToString::to_string);
         Ok(Installed {
             dry_run: self.dry_run,
             mode,
             runtime,
             changes,
-            may_pass: faults.iter().all(Fault::may_pass),
-            problems: faults.iter().map(ToString::to_string).collect(),
+            may_pass: may_pass && reported.as_ref().is_none_or(CredentialError::may_pass),
+            problems: problems.chain(reported.iter().map(ToString::to_string)).collect(),
         })
+    }
+
+    /// Whether Braid could work with its kubeconfig. That of a service account is written only now, and what is
+    /// there already is not asked about each time that something on the node changes.
+    fn review(&self, place: &Installation, occasion: Occasion) -> Result<(), CredentialError> {
+        if let Some(path) = self.kubeconfig.as_ref().filter(|path| path.is_relative()) {
+            return Err(CredentialError::Relative(path.clone()));
+        }
+        let is_due = occasion != Occasion::Kept && self.account.files(Path::new("/")).is_empty();
+        match place.config() {
+            Ok(config) if is_due => credential::review(&config, &self.root),
+            _ => Ok(()),
+        }
     }
 
     /// Braid's place as it is once `change` is made, which writes Braid's configuration.

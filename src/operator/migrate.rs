@@ -18,6 +18,7 @@ use serde_json::{Map, Value};
 use super::CommandError;
 use super::change::{self, Change, Shown};
 use super::console::{Exit, Look, Tone, View};
+use super::credential::{self, CredentialError};
 use super::install::{self, InstallError, MULTUS, entry};
 use super::installation::{EXTENSIONS, Installation, Stance};
 use super::node::{self, Directories};
@@ -38,6 +39,10 @@ const RETIRED: &str = "before-migration";
 const RENAMED_BY_CILIUM: &str = "cilium_bak";
 /// Where the thick plugin's daemon has its configuration, beside the runtime's.
 const DAEMON_CONFIG: &str = "multus.d/daemon-config.json";
+/// What the command that gets it writes.
+const DAEMON_FILE: &str = "daemon-config.json";
+/// The type of the thick plugin.
+const THICK: &str = "multus-shim";
 /// How long a call that holds a container is waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -106,12 +111,32 @@ pub(super) enum MigrateError {
     /// The daemon's configuration cannot be used.
     #[error("the configuration of multus's daemon cannot be used: {0}")]
     Daemon(#[source] NetconfError),
+    /// The daemon's configuration is not on this node.
+    #[error(
+        "multus is the thick plugin, whose settings are in a ConfigMap and not on this node: get them with \
+         kubectl get configmap multus-daemon-config --namespace kube-system \
+         -o jsonpath='{{.data.daemon-config\\.json}}' >{DAEMON_FILE}, \
+         then run braid migrate multus --daemon-config {DAEMON_FILE} (if there is none, with {{}} in that file)"
+    )]
+    NoDaemonConfig,
+    /// Braid could not work with the kubeconfig.
+    #[error(
+        "{0}: give braid its own with --kubeconfig before pods depend on it, or no new pod gets its networks"
+    )]
+    Credential(#[from] CredentialError),
     /// The daemon's configuration is no object.
     #[error("the configuration of multus's daemon, {}, must be a JSON object", .0.display())]
     DaemonForm(PathBuf),
     /// Multus's plugin is not there any more.
     #[error("{0}: install multus again before the node goes back to it, or no pod would start")]
     Plugin(#[source] DelegateError),
+}
+
+impl MigrateError {
+    /// Whether it may be otherwise later.
+    pub(super) fn may_pass(&self) -> bool {
+        matches!(self, Self::Credential(error) if error.may_pass())
+    }
 }
 
 /// What was changed, or would be.
@@ -195,12 +220,20 @@ impl Migrate {
             Change::Directory(install::definitions(runtime)),
         ];
         match (&found.ours, found.theirs.first()) {
-            (Some(ours), _) => changes.push(self.keep(runtime, ours)),
+            (Some(ours), _) => {
+                let kept = self.keep(runtime, ours);
+                if self.kubeconfig.is_some() {
+                    self.review(&kept)?;
+                }
+                changes.push(kept);
+            }
             (None, Some(multus)) => {
                 let place = place(directory, multus, &found.theirs)?;
                 let document = self.translate(runtime, directory, multus, &mut migrated.notes)?;
                 self.rehearse(runtime, multus, &place, &document, &mut migrated.notes)?;
-                changes.push(Change::document(self.on_node(&place), &document));
+                let translated = Change::document(self.on_node(&place), &document);
+                self.review(&translated)?;
+                changes.push(translated);
             }
             // Gone back to Multus, which has lost its file since.
             (None, None) => return Err(MigrateError::NoMultus(directory.to_owned()).into()),
@@ -212,6 +245,17 @@ impl Migrate {
             self.note_what_follows(runtime, found, &mut migrated.notes);
         }
         Ok(())
+    }
+
+    /// Whether new pods will get their networks with the kubeconfig of what is written.
+    fn review(&self, change: &Change) -> Result<(), MigrateError> {
+        let Change::File { path, contents, .. } = change else { return Ok(()) };
+        let Ok(document) = serde_json::from_slice(contents) else { return Ok(()) };
+        let place = Installation::in_document(path, &document, &["braid"]).into_iter().next();
+        match place.map(|place| place.config()) {
+            Some(Ok(config)) => Ok(credential::review(&config, &self.root)?),
+            _ => Ok(()),
+        }
     }
 
     /// Braid's file as it is, with a kubeconfig that is named now.
@@ -237,7 +281,7 @@ impl Migrate {
             primaries: &primaries,
             kubeconfig: self.kubeconfig.as_deref(),
         };
-        let translated = translation::translate(&multus.document, &self.daemon(directory)?, &site);
+        let translated = translation::translate(&multus.document, &self.daemon(directory, multus)?, &site);
         notes.extend(translated.notes);
         Ok(translated.document)
     }
@@ -259,13 +303,14 @@ impl Migrate {
     }
 
     /// What the daemon of the thick plugin is told; nothing where there is none.
-    fn daemon(&self, directory: &Path) -> Result<Map<String, Value>, MigrateError> {
+    fn daemon(&self, directory: &Path, multus: &Installation) -> Result<Map<String, Value>, MigrateError> {
         let path = match &self.daemon_config {
             Some(path) => path.clone(),
             None => directory.join(DAEMON_CONFIG),
         };
         if self.daemon_config.is_none() && !path.exists() {
-            return Ok(Map::new());
+            let is_thick = keys::get_text(&multus.request, "type") == Some(THICK);
+            return if is_thick { Err(MigrateError::NoDaemonConfig) } else { Ok(Map::new()) };
         }
         let text = netconf::read_file(&path).map_err(MigrateError::Daemon)?;
         let in_file = |source| {
@@ -364,7 +409,7 @@ impl Migrate {
     }
 
     fn what_stays(&self, runtime: &Runtime, multus: &Installation) -> String {
-        let thick = keys::get_text(&multus.request, "type") == Some("multus-shim");
+        let thick = keys::get_text(&multus.request, "type") == Some(THICK);
         let daemon = if thick { "see that multus's daemon runs; " } else { "" };
         let binary = install::binary(runtime);
         let binary = binary.display();

@@ -8,10 +8,10 @@ use super::MigrateError;
 use crate::cluster::Cluster;
 use crate::config::{Config, PrimarySource};
 use crate::definition::{Api, Copies, DefinitionError, Finder, NodeDefinitions, OnOutage};
-use crate::operator::explain;
 use crate::operator::fault::{Fault, below_root};
 use crate::operator::installation::Installation;
 use crate::operator::runtime::{Runtime, below};
+use crate::operator::{credential, explain};
 use crate::pod::Pod;
 use crate::prepare::{self, Wishes};
 use crate::primary::{self, PrimaryError};
@@ -41,7 +41,7 @@ impl Rehearsal<'_> {
         }
         let config = place.config().map_err(|error| self.untranslated(error.to_string()))?;
         let mut config = below_root(config, self.root);
-        let mut cluster = if self.root == Path::new("/") { explain::cluster(&config) } else { None };
+        let mut cluster = if self.root == Path::new("/") { credential::cluster(&config) } else { None };
         let mut notes = Vec::new();
         self.plan(&mut config, cluster.as_mut(), &mut notes).map_err(|problem| self.untranslated(problem))?;
         Ok(notes)

@@ -1,0 +1,179 @@
+//! One pod's ADD up to its first side effect; if it is refused, each part of what the pod asks for
+//! alone, so that one refusal does not hide another.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use super::{Explanation, Subject, attachments};
+use crate::cluster::Cluster;
+use crate::config::{ANNOTATIONS_CAPABILITY, Config, StatusPolicy};
+use crate::definition::{Api, Copies, Finder, NodeDefinitions, OnOutage};
+use crate::operator::node::Node;
+use crate::plan::Plan;
+use crate::pod::{DEFAULT_NETWORK_ANNOTATION, GENIE_ANNOTATION, NETWORKS_ANNOTATION, Pod};
+use crate::prepare::{self, Wishes};
+use crate::selection::Selection;
+use cni::error::{Code, Error};
+use cni::request::Sandbox;
+
+/// What is tried, and with what.
+pub(super) struct Attempt<'a> {
+    pub(super) node: &'a Node,
+    pub(super) sandbox: &'a Sandbox,
+    pub(super) pod: &'a Pod,
+    pub(super) subject: &'a Subject,
+    pub(super) cluster: Option<&'a mut Cluster>,
+}
+
+impl Attempt<'_> {
+    /// Fills in the plan, or why there is none.
+    pub(super) fn explain(mut self, explanation: &mut Explanation) {
+        let annotations = self.subject.object.annotations.iter();
+        let all: Map<String, Value> = annotations.map(|(key, value)| (key.clone(), json!(value))).collect();
+        let wishes = match self.read(all.clone()) {
+            Ok(wishes) => wishes,
+            Err(error) => {
+                explanation.refuse(error.to_string());
+                return self.read_each(&all, explanation);
+            }
+        };
+        let config = self.config(all);
+        let selected = wishes.networks.iter().chain(&wishes.default_network);
+        if self.cluster.is_some() {
+            explanation.requests = requests(&config, selected);
+        }
+        let is_due = is_status_due(&config, self.pod, &wishes);
+        match self.plan(&config, wishes, explanation) {
+            Err(error) if error.code == Code::TRY_AGAIN => {}
+            _ if is_due => self.review_status(&config, explanation),
+            _ => {}
+        }
+    }
+
+    /// The node's configuration with the annotations that the runtime would hand over.
+    fn config(&self, annotations: Map<String, Value>) -> Config {
+        let mut config = self.node.config.clone();
+        config.runtime_config.insert(ANNOTATIONS_CAPABILITY.to_owned(), Value::Object(annotations));
+        config
+    }
+
+    fn read(&self, annotations: Map<String, Value>) -> Result<Wishes, Error> {
+        let object = Some(self.subject.object.clone());
+        Ok(Wishes { object, ..Wishes::read(&self.config(annotations), self.pod, None)? })
+    }
+
+    /// What is wrong with each annotation by itself.
+    fn read_each(&self, all: &Map<String, Value>, explanation: &mut Explanation) {
+        for key in [NETWORKS_ANNOTATION, DEFAULT_NETWORK_ANNOTATION, GENIE_ANNOTATION] {
+            let alone = all.iter().filter(|(name, _)| *name == key);
+            let alone = alone.map(|(name, value)| (name.clone(), value.clone())).collect();
+            if let Err(error) = self.read(alone) {
+                explanation.refuse(error.to_string());
+            }
+        }
+    }
+
+    /// The plan of all that the pod asks for; if it is refused, what is wrong with each network by itself.
+    fn plan(&mut self, config: &Config, wishes: Wishes, explanation: &mut Explanation) -> Result<(), Error> {
+        let api = self.cluster.as_deref_mut().map_or(Api::Absent, Api::Asked);
+        let mut definitions = prepare::finder(config, NodeDefinitions::default(), api, OnOutage::Refuse);
+        // Nothing is kept of what the API says: this is no ADD.
+        definitions.copies = Copies::new(Path::new("/dev/null"), Duration::ZERO);
+        let singles = singles(&wishes);
+        let path = self.node.plugin_path();
+        let plan = |wishes, definitions: &mut Finder<'_>| -> Result<Plan, Error> {
+            prepare::plan(config, &path, self.sandbox, None, self.pod, wishes, definitions)
+        };
+        let error = match plan(wishes, &mut definitions) {
+            Ok(plan) => {
+                explanation.attachments = attachments(&plan);
+                explanation.warnings = plan.warnings;
+                return Ok(());
+            }
+            Err(error) => error,
+        };
+        explanation.refuse(error.to_string());
+        // An API that is away is away for all of them.
+        if error.code != Code::TRY_AGAIN {
+            for (number, single) in singles {
+                if let Err(error) = plan(single, &mut definitions) {
+                    explanation.refuse(renumbered(&error.to_string(), number));
+                }
+            }
+        }
+        Err(error)
+    }
+
+    /// What the API would say to the status of the pod, once that is attached.
+    fn review_status(&mut self, config: &Config, explanation: &mut Explanation) {
+        const STEP: &str = "PATCH the pod's network-status";
+        let Some(cluster) = self.cluster.as_deref_mut() else { return };
+        match cluster.may_publish_status(&self.pod.namespace) {
+            Ok(true) => explanation.requests.push(STEP.to_owned()),
+            Ok(false) => explanation.refuse(may_not_publish(config, self.pod)),
+            Err(error) => {
+                explanation.requests.push(format!("{STEP} (whether it may is not known: {error})"));
+            }
+        }
+    }
+}
+
+fn may_not_publish(config: &Config, pod: &Pod) -> String {
+    let kubeconfig = config.kubeconfig.as_ref();
+    let credential = kubeconfig.map_or("of this pod".to_owned(), |path| format!("of {}", path.display()));
+    format!(
+        "its network status cannot be published: the credential {credential} may not patch pods/status in \
+         namespace \"{}\": grant it the rights of conf/kubernetes/base/rbac.yaml, or set \"statusPolicy\": \
+         \"never\"",
+        pod.namespace
+    )
+}
+
+/// Whether ADD would publish a status.
+fn is_status_due(config: &Config, pod: &Pod, wishes: &Wishes) -> bool {
+    match config.status_policy {
+        StatusPolicy::Never => false,
+        StatusPolicy::Always => true,
+        StatusPolicy::Attached => wishes.has_extras() || prepare::has_node_networks(config, pod),
+    }
+}
+
+/// What the pod asks for, one network at a time, each with its number among the automatic interface names.
+fn singles(wishes: &Wishes) -> Vec<(usize, Wishes)> {
+    let mut singles = Vec::new();
+    let mut unnamed = 0;
+    let default = wishes.default_network.as_ref();
+    if wishes.networks.len() + usize::from(default.is_some()) < 2 {
+        return singles;
+    }
+    for network in &wishes.networks {
+        unnamed += usize::from(network.interface.is_none());
+        let networks = vec![network.clone()];
+        singles.push((unnamed, Wishes { networks, default_network: None, ..wishes.clone() }));
+    }
+    if let Some(network) = default {
+        let default_network = Some(network.clone());
+        singles.push((1, Wishes { networks: Vec::new(), default_network, ..wishes.clone() }));
+    }
+    singles
+}
+
+/// A message about a network that was planned alone, with the interface name that it has beside the others.
+fn renumbered(message: &str, number: usize) -> String {
+    message.replacen(" on net1:", &format!(" on net{number}:"), 1)
+}
+
+/// The definitions that the API would be asked for.
+fn requests<'s>(config: &Config, selected: impl Iterator<Item = &'s Selection>) -> Vec<String> {
+    let node = NodeDefinitions::read(&config.conf_dirs);
+    let unknown = selected.filter(|selection| {
+        node.find_manifest(&selection.namespace, selection.name.as_str(), config.version).is_none()
+    });
+    let get = |it: &Selection| format!("GET network-attachment-definition {}/{}", it.namespace, it.name);
+    let mut requests: Vec<String> = unknown.map(get).collect();
+    requests.sort();
+    requests.dedup();
+    requests
+}

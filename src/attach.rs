@@ -43,9 +43,9 @@ pub enum AttachError {
         #[source]
         source: Box<DelegateError>,
     },
-    /// The addresses that pods have under the network's own name cannot be held.
+    /// The addresses that pods have under the network's other name cannot be held.
     #[error(
-        "network \"{label}\" on {interface}: addresses that host-local has given out under the network's own name \
+        "network \"{label}\" on {interface}: addresses that host-local has given out under its other name \
          cannot be kept for the pods that have them: {source}"
     )]
     NotHeld {
@@ -270,10 +270,10 @@ impl Attacher<'_, '_> {
     }
 }
 
-/// The plugins know the network by another name than before: addresses that pods have under that one stay theirs.
+/// The plugins may have known the network by another name: addresses that pods have under that one stay theirs.
 fn hold_former_addresses(attachment: &Attachment) -> Result<(), AttachError> {
-    let Some(own_name) = &attachment.own_name else { return Ok(()) };
-    former::hold(&attachment.network, own_name).map_err(|source| {
+    let Some(other_name) = &attachment.other_name else { return Ok(()) };
+    former::hold(&attachment.network, other_name).map_err(|source| {
         let (label, interface) = (attachment.label.clone(), attachment.interface.clone());
         AttachError::NotHeld { label, interface, source }
     })
@@ -451,7 +451,7 @@ mod tests {
             default_route: None,
             device: None,
             device_info_file: None,
-            own_name: None,
+            other_name: None,
         }
     }
 

@@ -93,8 +93,8 @@ pub struct SelectedNetwork {
     pub resource: Option<String>,
     /// The networks that every address of the attachment must lie in; `None` if any may be given.
     pub granted_networks: Option<Vec<IpNetwork>>,
-    /// The definition's own name for the network, if the policy has given the plugins another.
-    pub own_name: Option<NetworkName>,
+    /// The name that the network's plugins may have known it by before: see [`Attachment::other_name`].
+    pub other_name: Option<NetworkName>,
 }
 
 /// The primary network of a delegating Braid.
@@ -190,7 +190,7 @@ fn selected_attachment(
     interface: InterfaceName,
     inputs: &Inputs<'_>,
 ) -> Result<Attachment, PlanError> {
-    let SelectedNetwork { selection, mut network, resource, granted_networks, own_name } = selected;
+    let SelectedNetwork { selection, mut network, resource, granted_networks, other_name } = selected;
     check_capabilities(&selection, resource.as_ref(), &network, inputs.config.capability_policy)?;
     add_cni_args(&selection, &mut network)?;
     let device = selection.device_id.clone().map(|id| Device { resource, id });
@@ -206,7 +206,7 @@ fn selected_attachment(
         default_route: selection.default_route,
         device,
         device_info_file,
-        own_name,
+        other_name,
         ..attachment
     })
 }

@@ -24,6 +24,7 @@ pub use address::{HostRoute, HostRouteKind, HostRoutes, overlap, routed_addresse
 pub use fence::{FenceError, MAX_BYTES};
 pub use gateway::NodeGateway;
 pub use grant::{Grant, in_words};
+pub use naming::name_under_policy;
 pub use refusal::{Refusal, Taken};
 pub use request::{IPS_ANNOTATION, MACS_ANNOTATION, REQUESTS_ANNOTATION, Request, grants};
 pub use rules::{KEYS, Mode, Policy, PolicyError, Vlans};

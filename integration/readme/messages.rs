@@ -182,6 +182,22 @@ fn messages_about_a_pod_and_a_network() {
     assert_eq!(said, with_codes(&table("Between a pod and a network")));
 }
 
+/// What is said if a file is in place of the directory in which addresses from before the policy would be held.
+fn of_a_pool_that_cannot_be_held(cluster: &Cluster) -> (u64, String) {
+    let ipam = cluster.node.host_local("10.20.1.0/24");
+    let lan = json!({"name": "pool", "type": "bridge", "bridge": "br-a0", "ipam": ipam});
+    cluster.publish("team-a", "pool", json!({}), Some(lan));
+    cluster.node.write("ipam/pool/10.20.1.2", "c1\r\nnet1");
+    cluster.node.write("ipam/team-a.pool", "");
+    let mut policy = policy();
+    policy["allowedPlugins"] = json!({"host-local": ["ranges", "subnet", "dataDir"]});
+    let pod = cluster.node.pod("team-a", "web");
+    let outcome = pod.add(cluster.config(policy)).networks("pool").run();
+    let message = text(&outcome.assert_error(5, [])["msg"]).to_owned();
+    let message = message.replace(&cluster.node.path_text("ipam"), "/var/lib/cni/networks");
+    (5, message.strip_prefix("pod team-a/web: ").unwrap().to_owned())
+}
+
 #[test]
 fn messages_of_the_policy() {
     let cluster = Cluster::new();
@@ -239,6 +255,7 @@ fn messages_of_the_policy() {
         asked("trunk"),
         shown(cluster.refusal(json!({"allowedSubnet": []}), "lan")),
     ]);
+    said.insert(of_a_pool_that_cannot_be_held(&cluster));
     let pod = cluster.node.pod("team-a", "web");
     let primary = pod.add(cluster.config(policy())).default_network("metered").run();
     said.insert(shown(text(&primary.assert_error(7, [])["msg"]).to_owned()));

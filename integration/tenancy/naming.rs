@@ -114,6 +114,11 @@ fn addresses_from_before_are_not_given_out_again() {
         |names: Vec<String>| names.into_iter().filter(|name| !name.starts_with('.')).collect::<Vec<_>>();
     let expected = ["10.20.1.4", "10.20.1.5", "fd00:20::4", "fd00:20::5"];
     assert_eq!(mine(cluster.node.reservations("team-a.lan")), expected, "what was given back is free");
+    // The policy is taken back: the other way round, the same holds.
+    let back = start("five", Value::Null);
+    assert_eq!(back.addresses("net1"), ["10.20.1.6/24", "fd00:20::6/64"]);
+    assert!(mine(cluster.node.reservations("lan")).contains(&"10.20.1.5".to_owned()), "held");
+    back.del().run().assert_success();
     next.del().run().assert_success();
     after.del().run().assert_success();
     assert_eq!(mine(cluster.node.reservations("team-a.lan")), Vec::<String>::new());

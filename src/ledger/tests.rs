@@ -64,7 +64,7 @@ fn attachment(name: &str, interface: &str) -> Attachment {
         default_route: Some(vec!["fd00::1".parse().unwrap()]),
         device: None,
         device_info_file: None,
-        own_name: None,
+        other_name: None,
     }
 }
 

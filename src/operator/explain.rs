@@ -208,7 +208,7 @@ fn attachments(plan: &Plan) -> Vec<Planned> {
             source: source.to_owned(),
             allowed: allowed.to_owned(),
             plugins: attachment.network.plugins.iter().map(|plugin| plugin.kind.to_string()).collect(),
-            scoped_name: attachment.own_name.as_ref().map(|_| attachment.network.name.to_string()),
+            scoped_name: attachment.is_scoped().then(|| attachment.network.name.to_string()),
             capabilities: crate::pod::without_annotations(&attachment.runtime_config),
             default_route: attachment.default_route.clone(),
         }

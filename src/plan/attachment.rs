@@ -51,9 +51,10 @@ pub struct Attachment {
     /// Where its plugins say what they know of the device (Device Information Specification, section 4.2).
     #[serde(default)]
     pub device_info_file: Option<PathBuf>,
-    /// The definition's own name for the network, if its plugins know it by another (`network.name`).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub own_name: Option<NetworkName>,
+    /// The other name that the network's plugins may have known it by, when a policy came or went: the definition's
+    /// own if the policy has scoped it, the scoped one if not. Of use to ADD alone.
+    #[serde(skip)]
+    pub other_name: Option<NetworkName>,
 }
 
 /// A device that an attachment has for itself.
@@ -66,6 +67,12 @@ pub struct Device {
 }
 
 impl Attachment {
+    /// Whether the network's plugins know it by another name than its definition's: that one is longer.
+    pub fn is_scoped(&self) -> bool {
+        let name = self.network.name.as_str();
+        self.other_name.as_ref().is_some_and(|other| other.as_str().len() < name.len())
+    }
+
     /// An attachment of which nothing in particular is asked.
     pub fn new(
         label: String,
@@ -87,7 +94,7 @@ impl Attachment {
             default_route: None,
             device: None,
             device_info_file: None,
-            own_name: None,
+            other_name: None,
         }
     }
 }

@@ -25,7 +25,7 @@ fn selected(element: Value, configuration: &Value) -> SelectedNetwork {
     let namespace = "team-a".parse().unwrap();
     let selection = selection::parse(&annotation, &namespace, Limits::default()).unwrap().remove(0);
     let (network, resource) = (network(configuration), None);
-    SelectedNetwork { selection, network, resource, granted_networks: None, own_name: None }
+    SelectedNetwork { selection, network, resource, granted_networks: None, other_name: None }
 }
 
 /// What a plan is made from, to be changed and then made.

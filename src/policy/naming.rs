@@ -6,7 +6,7 @@
 //! network is `namespace/name` of the definition, as ever.
 
 use super::{Case, Policy};
-use crate::definition::Standing;
+use crate::definition::{Definition, Standing};
 use crate::known;
 use crate::name::Namespace;
 use cni::netconf::{NetworkConfig, NetworkName};
@@ -38,8 +38,13 @@ pub(super) fn naming(network: &NetworkConfig, owner: &Namespace) -> Naming {
 /// The name that the policy has for the case's network instead of its own; none for what is not a tenant's.
 pub(super) fn scoped_name(case: &Case<'_>, policy: &Policy) -> Option<NetworkName> {
     let owner = &case.selection.namespace;
-    let is_tenants = case.definition.standing == Standing::Object && !policy.trusts(owner);
-    match is_tenants.then(|| naming(&case.definition.network, owner))? {
+    if policy.trusts(owner) { None } else { name_under_policy(case.definition, owner) }
+}
+
+/// The name that a policy that does not trust `owner` has for the network of its definition, if it is not its own.
+pub fn name_under_policy(definition: &Definition, owner: &Namespace) -> Option<NetworkName> {
+    let is_tenants = definition.standing == Standing::Object;
+    match is_tenants.then(|| naming(&definition.network, owner))? {
         Naming::Scoped(name) => Some(name),
         Naming::Own | Naming::Fixed => None,
     }

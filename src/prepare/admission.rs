@@ -121,10 +121,14 @@ impl Desk<'_> {
             Some(Allowed { source: &source, granted_by: &granted_by, scoped_name }),
         );
         admitted.admissions.push(Admission { label: self.network(), source, granted_by });
+        let under_policy = policy::name_under_policy(&definition, &self.selection.namespace);
         let (selection, resource) = (self.selection.clone(), definition.resource().cloned());
         let (mut network, granted_networks) = (definition.network, verdict.granted_networks);
-        let own_name = verdict.scoped_name.map(|scoped| std::mem::replace(&mut network.name, scoped));
-        let selected = SelectedNetwork { selection, network, resource, granted_networks, own_name };
+        let other_name = match verdict.scoped_name {
+            Some(scoped) => Some(std::mem::replace(&mut network.name, scoped)),
+            None => under_policy,
+        };
+        let selected = SelectedNetwork { selection, network, resource, granted_networks, other_name };
         admitted.networks.push(selected);
         Ok(())
     }

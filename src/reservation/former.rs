@@ -1,15 +1,16 @@
-//! Addresses that host-local has given out under a network's own name, before the policy gave the network's plugins
-//! another. Pods still have them, so that they must not be given out again under the new name.
+//! Addresses that host-local has given out under the other name of a network: a definition's own before a policy scoped
+//! it, or the scoped one before the policy was taken back. Pods still have them, so that they must not be given out
+//! again under the present name.
 //!
 //! ```text
-//! <dataDir>/<own name>/<address>          given out before; its pod's DEL removes it
-//! <dataDir>/<new name>/<address>          holds the address: a link to the next
-//! <dataDir>/<new name>/.held-by-<own name>
+//! <dataDir>/<other name>/<address>        given out before; its pod's DEL removes it
+//! <dataDir>/<present name>/<address>      holds the address: a link to the next
+//! <dataDir>/<present name>/.held-by-<other name>
 //! ```
 //!
 //! host-local takes any file of an address's name for a reservation, and its DEL removes only those that hold the
 //! container's ID. What is not needed any more is removed by the next call. Links come and go whole, whenever a call
-//! is killed.
+//! is killed, and are no reservations themselves.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -41,22 +42,25 @@ pub struct HoldError {
     source: io::Error,
 }
 
-/// Holds the addresses of `network`'s subnets that host-local has given out under `own_name`, and lets go of those
-/// that were given back since.
+/// Holds the addresses of `network`'s subnets that host-local has given out under `other_name`, and lets go of those
+/// that were given back since. Costs one look for a directory if there are none.
 ///
 /// # Errors
 /// [`HoldError`].
-pub fn hold(network: &NetworkConfig, own_name: &NetworkName) -> Result<(), HoldError> {
+pub fn hold(network: &NetworkConfig, other_name: &NetworkName) -> Result<(), HoldError> {
     host_local_ipams(network).try_for_each(|ipam| {
         let data = data_dir(ipam);
+        if !data.join(other_name.as_str()).exists() {
+            return Ok(());
+        }
         let pool = Pool { directory: data.join(network.name.as_str()), data };
-        let mut given_out = addresses(&pool.data.join(own_name.as_str()))?;
+        let mut given_out = given_out(&pool.data.join(other_name.as_str()))?;
         let subnets = subnets_of(ipam);
         given_out.retain(|address, _| subnets.iter().any(|subnet| subnet.contains(*address)));
         let mut present = addresses(&pool.directory)?;
         pool.let_go(&mut present)?;
         given_out.retain(|address, _| !present.contains_key(address));
-        pool.hold(given_out.values(), own_name)
+        pool.hold(given_out.values(), other_name)
     })
 }
 
@@ -83,13 +87,13 @@ impl Pool {
     fn hold<'n>(
         &self,
         names: impl Iterator<Item = &'n OsString>,
-        own_name: &NetworkName,
+        other_name: &NetworkName,
     ) -> Result<(), HoldError> {
         let mut names = names.peekable();
         if names.peek().is_none() {
             return Ok(());
         }
-        let holder = self.holder(own_name)?;
+        let holder = self.holder(other_name)?;
         names.try_for_each(|name| {
             let path = self.directory.join(name);
             match fs::hard_link(&holder, &path) {
@@ -102,20 +106,20 @@ impl Pool {
     }
 
     /// The file to which the links of this name lead.
-    fn holder(&self, own_name: &NetworkName) -> Result<PathBuf, HoldError> {
+    fn holder(&self, other_name: &NetworkName) -> Result<PathBuf, HoldError> {
         let at = |path: &Path| {
             let path = path.to_owned();
             move |source| HoldError { path, source }
         };
         let made = fs::DirBuilder::new().recursive(true).mode(0o755).create(&self.directory);
         made.map_err(at(&self.directory))?;
-        let path = self.directory.join(format!("{HOLDER}{own_name}"));
+        let path = self.directory.join(format!("{HOLDER}{other_name}"));
         let opened = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
         match opened {
             // Read by people alone, so that a call that is killed here leaves nothing wrong behind.
             Ok(mut file) => io::Write::write_all(
                 &mut file,
-                format!("braid: addresses of this name are held for network {own_name}\n").as_bytes(),
+                format!("braid: addresses of this name are held for network {other_name}\n").as_bytes(),
             )
             .map_err(at(&path))?,
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -126,14 +130,13 @@ impl Pool {
 
     /// Removes the links that hold addresses which were given back, from the directory and from `present`.
     fn let_go(&self, present: &mut BTreeMap<IpAddr, OsString>) -> Result<(), HoldError> {
-        for (own_name, inode) in self.holders() {
-            let former = self.data.join(&own_name);
-            let is_link = |name: &OsString| {
-                fs::symlink_metadata(self.directory.join(name)).is_ok_and(|metadata| metadata.ino() == inode)
+        for (other_name, inode) in holders(&self.directory) {
+            let given_out = given_out(&self.data.join(&other_name))?;
+            let is_over = |address: &IpAddr, name: &OsString| {
+                !given_out.contains_key(address) && inode_of(&self.directory.join(name)) == Some(inode)
             };
-            let is_over = |name: &OsString| is_link(name) && fs::symlink_metadata(former.join(name)).is_err();
-            let over: Vec<IpAddr> =
-                present.iter().filter(|(_, name)| is_over(name)).map(|(address, _)| *address).collect();
+            let over = present.iter().filter(|(address, name)| is_over(address, name));
+            let over: Vec<IpAddr> = over.map(|(address, _)| *address).collect();
             for name in over.iter().filter_map(|address| present.remove(address)) {
                 let path = self.directory.join(name);
                 match fs::remove_file(&path) {
@@ -146,19 +149,33 @@ impl Pool {
         }
         Ok(())
     }
+}
 
-    /// The names for which addresses are held, each with the inode that the links share.
-    fn holders(&self) -> Vec<(String, u64)> {
-        let entries = fs::read_dir(&self.directory).into_iter().flatten().flatten().take(MAX_FILES);
-        let holder = |entry: fs::DirEntry| {
-            let name = entry.file_name().to_str()?.strip_prefix(HOLDER)?.to_owned();
-            // The name becomes a path.
-            name.parse::<NetworkName>().ok()?;
-            let metadata = entry.metadata().ok().filter(|metadata| metadata.is_file())?;
-            (metadata.nlink() > 1).then(|| (name, metadata.ino()))
-        };
-        entries.filter_map(holder).collect()
+/// The names for which addresses are held in a directory, each with the inode that the links share.
+fn holders(directory: &Path) -> Vec<(String, u64)> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten().take(MAX_FILES);
+    let holder = |entry: fs::DirEntry| {
+        let name = entry.file_name().to_str()?.strip_prefix(HOLDER)?.to_owned();
+        // The name becomes a path.
+        name.parse::<NetworkName>().ok()?;
+        let metadata = entry.metadata().ok().filter(|metadata| metadata.is_file())?;
+        (metadata.nlink() > 1).then(|| (name, metadata.ino()))
+    };
+    entries.filter_map(holder).collect()
+}
+
+fn inode_of(path: &Path) -> Option<u64> {
+    fs::symlink_metadata(path).ok().map(|metadata| metadata.ino())
+}
+
+/// The addresses that host-local has given out of a directory, without those that are only held there.
+fn given_out(directory: &Path) -> Result<BTreeMap<IpAddr, OsString>, HoldError> {
+    let mut found = addresses(directory)?;
+    let held: Vec<u64> = holders(directory).into_iter().map(|(_, inode)| inode).collect();
+    if !held.is_empty() {
+        found.retain(|_, name| inode_of(&directory.join(name)).is_none_or(|inode| !held.contains(&inode)));
     }
+    Ok(found)
 }
 
 /// The files of a directory that are named by an address.
@@ -202,14 +219,18 @@ mod tests {
             fs::remove_file(self.0.path().join(network).join(address)).unwrap();
         }
 
-        fn hold(&self, own_name: &str) {
+        fn hold(&self, other_name: &str) {
+            self.hold_in("team-a.lan", other_name);
+        }
+
+        fn hold_in(&self, name: &str, other_name: &str) {
             let ipam = json!({
                 "type": "host-local", "dataDir": self.0.path(), "subnet": "10.9.0.0/24",
                 "ranges": [[{"subnet": "fd09::/64"}]],
             });
-            let value = json!({"cniVersion": "1.0.0", "name": "team-a.lan", "type": "bridge", "ipam": ipam});
+            let value = json!({"cniVersion": "1.0.0", "name": name, "type": "bridge", "ipam": ipam});
             let network = NetworkConfig::parse(&value.to_string(), &Missing::default()).unwrap();
-            hold(&network, &own_name.parse().unwrap()).unwrap();
+            hold(&network, &other_name.parse().unwrap()).unwrap();
         }
 
         /// The addresses that are not free in a network.
@@ -249,6 +270,23 @@ mod tests {
         data.release("lan", "10.9.0.2");
         data.hold("wan");
         assert_eq!(data.reserved("team-a.lan"), ["10.9.0.3"]);
+    }
+
+    /// Forth and back between two names, each holds what the other has given out, and no more: a link is no
+    /// reservation, or both would hold an address for ever.
+    #[test]
+    fn a_policy_that_is_taken_back_holds_the_other_way() {
+        let data = Data::new();
+        data.reserve("lan", "10.9.0.2");
+        data.hold("lan");
+        data.reserve("team-a.lan", "10.9.0.3");
+        data.hold_in("lan", "team-a.lan");
+        assert_eq!(data.reserved("lan"), ["10.9.0.2", "10.9.0.3"]);
+        data.release("lan", "10.9.0.2");
+        data.release("team-a.lan", "10.9.0.3");
+        data.hold_in("lan", "team-a.lan");
+        data.hold("lan");
+        assert_eq!((data.reserved("lan"), data.reserved("team-a.lan")), (vec![], vec![]));
     }
 
     #[test]

@@ -191,6 +191,23 @@ impl Scene {
         let messages = outcome.stderr.lines().filter_map(|line| line.split_once("]: "));
         messages.map(|(_, message)| self.as_on_the_page(message)).collect()
     }
+
+    /// What is said of a network whose plugin may have a device, for a pod that the kubelet has given none.
+    fn without_device(&self) -> Vec<String> {
+        self.server.objects().put(json!({
+            "kind": "NetworkAttachmentDefinition",
+            "metadata": {
+                "namespace": "team-a", "name": "fast",
+                "annotations": {"k8s.v1.cni.cncf.io/resourceName": "nic.example.com/vf"},
+            },
+            "spec": {"config": json!({"cniVersion": "1.0.0", "type": "blue"}).to_string()},
+        }));
+        let socket = self.node.path("kubelet/kubelet.sock");
+        let _kubelet = Kubelet::start(&socket).get([allocated("team-a", "web", json!([]))]);
+        let pod = self.node.pod("team-a", "web");
+        let more = json!({"statusPolicy": "never", "kubeletSocket": socket});
+        self.warnings(self.add(&pod).networks("fast").with(more))
+    }
 }
 
 fn credentials() -> Vec<(u64, String)> {
@@ -296,6 +313,7 @@ fn warnings_of_a_node_with_a_cluster() {
     let never = json!({"statusPolicy": "never"});
     let first = pod("web");
     said.extend(scene.warnings(scene.add(&first).networks("lan").with(never.clone())));
+    said.extend(scene.without_device());
     let gone = pod("gone");
     let of_gone = scene.warnings(scene.add(&gone).networks("lan"));
     said.extend(of_gone.into_iter().map(|message| message.replace("team-a/gone", "team-a/web")));

@@ -74,7 +74,7 @@
 //! | 5 | a map is made of an attachment's result | `kubernetes::status::the_status_has_an_entry_for_every_attachment` |
 //! | 5.1 | what it says is from the result. Otherwise: MTU and gateways are the kernel's where it knows better, since a route may have moved after ADD | `status::tests::an_entry_has_what_clients_read` `status::tests::gateways_are_the_final_ones` |
 //! | 5.1.1 | the first sandbox interface has the attachment's status. Otherwise: the others have an entry each, as the NPWG's own library writes them | `kubernetes::status::several_sandbox_interfaces_and_none` |
-//! | 5.1.1 | an ADD without a result has a minimal map: so has an empty result. Otherwise: one that prints nothing has failed, for nobody knows what the pod has | `kubernetes::status::several_sandbox_interfaces_and_none` `protocol::output_that_is_no_result_is_an_error_that_quotes_stderr` |
+//! | 5.1.1 | an ADD without a result has a minimal map: so has an empty result. Otherwise: one that prints nothing has failed, for nobody knows what the pod has | `kubernetes::status::several_sandbox_interfaces_and_none` `protocol::output_that_is_no_result_is_an_error_that_quotes_it_or_stderr` |
 //! | 5.1.1 | as much of the result as possible is used | `kubernetes::status::the_status_has_an_entry_for_every_attachment` |
 //! | 5.1.1 | of a result before 0.3.0 as much as can be, and the kernel's word for the rest | `kubernetes::status::a_result_of_the_oldest_versions_is_shown` |
 //! | 5.2 | the cluster-wide default network has an entry | `kubernetes::status::the_status_of_a_chained_braid_has_the_primary_too` |
@@ -242,7 +242,7 @@ fn the_annotations_have_their_names() {
 fn refusal(members: Value) -> Option<String> {
     let mut element = json!({"name": "blue"});
     element.as_object_mut().unwrap().extend(members.as_object().cloned().unwrap());
-    let limits = Limits { networks: 16 };
+    let limits = Limits { networks: 16, ..Limits::default() };
     parse(&json!([element]).to_string(), &"team-a".parse().unwrap(), limits)
         .err()
         .map(|error| error.to_string())

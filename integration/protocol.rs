@@ -239,12 +239,12 @@ fn a_delegates_code_and_details_are_kept() {
 }
 
 #[test]
-fn output_that_is_no_result_is_an_error_that_quotes_stderr() {
+fn output_that_is_no_result_is_an_error_that_quotes_it_or_stderr() {
     let node = Node::new();
     node.network("blue", json!({}));
     let table = [
         (json!({"stdout": "", "stderr": "\n  cannot open /dev/x\nmore"}), "\"cannot open /dev/x\""),
-        (json!({"stdout": "{\"cniVersion\": \"1.0.0\", \"ips\": [", "stderr": "cut"}), "\"cut\""),
+        (json!({"stdout": "{\"cniVersion\": \"1.0.0\", \"ips\": [", "stderr": "cut"}), "\"ips\": [\""),
         (json!({"stdout": "hello"}), "plugin \"blue\""),
         (json!({"stdout": "[]"}), "not a JSON object"),
         (json!({"stdout": "{} {}"}), "not valid JSON"),

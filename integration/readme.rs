@@ -50,7 +50,7 @@ const KINDS: [(&str, &str); 16] = [
 ];
 
 /// The blocks that run on a machine, each in the test that is named.
-const NODE_BLOCKS: [&str; 10] = [
+const NODE_BLOCKS: [&str; 11] = [
     "install",
     "delegating",
     "chained",
@@ -61,6 +61,7 @@ const NODE_BLOCKS: [&str; 10] = [
     "definitions",
     "thick",
     "migrate",
+    "before-multus",
 ];
 
 const REPOSITORY: &str = env!("CARGO_MANIFEST_DIR");
@@ -442,6 +443,51 @@ fn on_crio_the_result_is_the_primarys() {
         pod.check_braid(&json!({"checkNetworks": "kernel"}));
         end_unchecked(&machine, &pod, &before);
     }
+}
+
+/// What Multus passes over is found while it still runs.
+#[test]
+fn what_a_move_would_refuse_is_found_before_it() {
+    let machine = Machine::new();
+    let list = |name: &str, items: Vec<Value>| {
+        let list = json!({"apiVersion": "v1", "kind": "List", "items": items});
+        machine.node.write(name, &list.to_string());
+        format!("cat {}", machine.node.path_text(name))
+    };
+    let template = |kind: &str, networks: &str| {
+        let annotations = json!({"k8s.v1.cni.cncf.io/networks": networks});
+        let metadata = json!({"name": "web", "namespace": "team-a", "annotations": annotations});
+        let pod = json!({"metadata": metadata, "spec": {"containers": []}});
+        match kind {
+            "Pod" => json!({"kind": kind, "metadata": metadata, "spec": pod["spec"]}),
+            _ => {
+                json!({"kind": kind, "metadata": {"name": "web", "namespace": "team-a"}, "spec": {"template": pod}})
+            }
+        }
+    };
+    let gateway = r#"[{"name": "lan", "gateway": ["10.0.0.1"]}]"#;
+    let definitions: Vec<Value> = blocks("definition").iter().flat_map(|block| block.yaml()).collect();
+    let shown = [
+        ("network-attachment-definitions", list("definitions.json", definitions)),
+        ("pods", list("pods.json", vec![template("Pod", "lan"), template("Pod", gateway)])),
+        (
+            "deployments,statefulsets,daemonsets,cronjobs",
+            list("workloads.json", vec![template("Deployment", gateway)]),
+        ),
+    ];
+    let cases: String =
+        shown.iter().map(|(kinds, script)| format!("\"get {kinds} -A -o yaml\") {script};;\n")).collect();
+    machine.shim("kubectl", &format!("case \"$*\" in\n{cases}*) exit 1;;\nesac"));
+    machine.shim("braid", &format!("exec {} \"$@\"", crate::node::BRAID));
+    let said =
+        machine.sh(&block("node", "before-multus").text.replace("validate -\n", "validate - || true\n"));
+    let rule = "element 1 (team-a/lan): \"gateway\" is not a known key: Multus ignored it; leave it out, or move the \
+                default route there with \"default-route\"\n";
+    let lines: Vec<&str> = said.split_inclusive('\n').collect();
+    assert_eq!(lines.len(), 3, "{said}");
+    assert!(lines[0].starts_with("valid: "), "{said}");
+    assert!(lines[1].ends_with(&format!(": error: Pod team-a/web: {rule}")), "{said}");
+    assert!(lines[2].ends_with(&format!(": error: Deployment team-a/web: {rule}")), "{said}");
 }
 
 #[test]

@@ -98,8 +98,8 @@ pub enum AttachError {
     },
     /// What was asked for is not what is there.
     #[error(
-        "network \"{label}\" on {interface}: {key} {asked} was asked for, and the network gave {got}; add \
-         \"capabilities\": {{\"{key}\": true}} to the plugin that can set it, or leave \"{key}\" out"
+        "network \"{label}\" on {interface}: {key} {asked} was asked for, and the network gave {got}; {advice}, or leave \
+         \"{key}\" out"
     )]
     NotAsAsked {
         /// The network.
@@ -109,9 +109,11 @@ pub enum AttachError {
         /// The annotation's key.
         key: &'static str,
         /// What was asked.
-        asked: String,
+        asked: Box<str>,
         /// What is there.
-        got: String,
+        got: Box<str>,
+        /// What to change in the definition.
+        advice: Box<str>,
     },
 }
 
@@ -350,8 +352,10 @@ pub fn verify(
 ) -> Result<(), AttachError> {
     let not_as_asked = |key, asked: String, got: Vec<String>| {
         let (label, interface) = (attachment.label.clone(), attachment.interface.clone());
+        let advice = advice(&attachment.network, key, !result.ips.is_empty());
         let got = if got.is_empty() { "none".to_owned() } else { got.join(", ") };
-        Err(AttachError::NotAsAsked { label, interface, key, asked, got })
+        let (asked, got, advice) = (asked.into(), got.into(), advice.into());
+        Err(AttachError::NotAsAsked { label, interface, key, asked, got, advice })
     };
     let given: Vec<_> =
         result.ips.iter().filter_map(|ip| ip.address.parse::<ipnetwork::IpNetwork>().ok()).collect();
@@ -379,6 +383,31 @@ pub fn verify(
             not_as_asked("mac", asked.clone(), mac.into_iter().map(str::to_owned).collect())
         }
         _ => Ok(()),
+    }
+}
+
+/// What to change in a definition whose network did not give what was asked for: only what it lacks.
+fn advice(network: &NetworkConfig, key: &str, has_addresses: bool) -> String {
+    let ipam = network.plugins.iter().find_map(PluginConfig::ipam);
+    let declared = network.plugins.iter().find(|plugin| plugin.declares(key));
+    let capability = format!("\"capabilities\": {{\"{key}\": true}}");
+    match (key, ipam, declared) {
+        ("ips", None, Some(plugin)) if !has_addresses => {
+            format!(
+                "add the missing IPAM plugin to plugin \"{}\", as in \"ipam\": {{\"type\": \"static\"}}",
+                plugin.kind
+            )
+        }
+        ("ips", None, None) if !has_addresses => {
+            format!(
+                "add {capability} and an IPAM plugin, as in \"ipam\": {{\"type\": \"static\"}}, to the plugin that can set it"
+            )
+        }
+        ("ips", Some(ipam), Some(_)) => format!("ask for an address that IPAM plugin \"{ipam}\" gives"),
+        (_, _, Some(plugin)) => {
+            format!("plugin \"{}\" declares the capability and does not heed it: take another", plugin.kind)
+        }
+        (_, _, None) => format!("add {capability} to the plugin that can set it"),
     }
 }
 

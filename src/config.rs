@@ -21,6 +21,7 @@ pub use self::keys::{KNOWN_KEYS, MULTUS_DAEMON_KEYS};
 use crate::logging::LogConfig;
 use crate::name::Namespace;
 use crate::policy::{Policy, PolicyError};
+use crate::selection::{Limits, UnknownKeys};
 use cni::keys::KeyError;
 use cni::netconf::{NetconfError, NetworkName};
 use cni::version::Version;
@@ -196,6 +197,8 @@ pub struct Config {
     pub keep_cluster_routes: Vec<IpNetwork>,
     /// The most networks that one annotation may ask for.
     pub max_networks: usize,
+    /// What becomes of unknown keys in a pod's annotation.
+    pub unknown_keys: UnknownKeys,
     /// Variables that delegates get from our environment.
     pub pass_environment: Vec<String>,
     /// How to reach the cluster's API; without it, the in-cluster files, else the API is not used.
@@ -280,6 +283,11 @@ impl Config {
             Some(UnreadKey { error, .. }) => Err(ConfigError::Unread(Arc::clone(error))),
             None => Ok(()),
         }
+    }
+
+    /// How much an annotation may ask for, and in which words.
+    pub fn limits(&self) -> Limits {
+        Limits { networks: self.max_networks, unknown_keys: self.unknown_keys }
     }
 
     /// Whether Braid runs the primary itself, rather than standing in its chain.

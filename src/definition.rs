@@ -121,15 +121,15 @@ impl fmt::Display for Source {
 /// Why a definition cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DefinitionError {
-    /// There is none of that name.
-    #[error("network \"{namespace}/{name}\" is not defined {place}{hint}")]
+    /// There is none of that name, or none with a configuration.
+    #[error("network \"{namespace}/{name}\" {lack}{hint}")]
     Unknown {
         /// The namespace that was asked for.
         namespace: Namespace,
         /// The name that was asked for.
         name: String,
-        /// Where it was looked for: "on this node", "in the cluster or on this node".
-        place: &'static str,
+        /// What is missing.
+        lack: Lack,
         /// The nearest name that a pod of the namespace may see, or where to look.
         hint: String,
     },
@@ -163,6 +163,29 @@ pub enum DefinitionError {
         /// Why no copy stood in.
         more: String,
     },
+}
+
+/// What is missing of a definition.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Lack {
+    /// It is not in the node's directories, and there is no API to ask.
+    OnNode,
+    /// It is neither in the API nor in the node's directories.
+    Anywhere,
+    /// It is there without `spec.config`, and stands for a network file that the node does not have.
+    Config,
+}
+
+impl fmt::Display for Lack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::OnNode => "is not defined on this node",
+            Self::Anywhere => "is not defined in the cluster or on this node",
+            Self::Config => {
+                "is defined without \"spec.config\", and this node has no network file of that name"
+            }
+        })
+    }
 }
 
 impl DefinitionError {
@@ -390,6 +413,9 @@ impl Finder<'_> {
             .flatten();
         match found {
             Some(definition) => definition.map(|found| Definition { standing, annotations, ..found }),
+            None if standing == Standing::EmptyObject => {
+                Err(self.node.without_config(namespace, name.as_str()))
+            }
             None => Err(self.unknown(namespace, name)),
         }
     }
@@ -398,6 +424,9 @@ impl Finder<'_> {
     fn unknown(&mut self, namespace: &Namespace, name: &DefinitionName) -> DefinitionError {
         let on_node = self.node.unknown(namespace, name.as_str());
         let Api::Asked(cluster) = &mut self.api else { return on_node };
+        if matches!(on_node, DefinitionError::Unknown { lack: Lack::Config, .. }) {
+            return on_node;
+        }
         let mut names = cluster.definition_names(namespace).unwrap_or_else(|error| {
             log::debug!("the names of definitions are not known: {error}");
             Vec::new()
@@ -412,7 +441,7 @@ impl Finder<'_> {
             Some(nearest) => format!(": namespace {namespace} has {}", nearest.join(", ")),
         };
         let (namespace, name) = (namespace.clone(), name.to_string());
-        DefinitionError::Unknown { namespace, name, place: "in the cluster or on this node", hint }
+        DefinitionError::Unknown { namespace, name, lack: Lack::Anywhere, hint }
     }
 
     /// While the API cannot be reached, the last copy stands in, unless a status is due. A copy that the

@@ -136,7 +136,7 @@ pub enum DelegateError {
         plugin: PluginType,
         /// What is wrong with the output.
         problem: &'static str,
-        /// The first line that it wrote to standard error.
+        /// The first line that it wrote to standard error, or the line of its output that is wrong.
         quote: Quote,
     },
 }
@@ -195,6 +195,14 @@ impl Quote {
             text.lines().map(str::trim).find(|line| !line.is_empty()).map(str::to_owned)
         });
         Self(lines.map(|line| one_line(&line, 300)).next().unwrap_or_default())
+    }
+
+    /// The line of this number, counted from 1, or the last one before it that is not blank: an output that ends
+    /// early ends there.
+    fn line(output: &[u8], number: usize) -> Self {
+        let lines: Vec<&[u8]> = output.split(|byte| *byte == b'\n').take(number).collect();
+        let line = lines.into_iter().rev().find(|line| !line.trim_ascii().is_empty());
+        Self::first_line(&[line.unwrap_or_default()])
     }
 }
 
@@ -442,16 +450,15 @@ pub fn decode(
 }
 
 fn decode_result(plugin: &PluginType, output: &child::Output) -> Result<Value, DelegateError> {
-    let failed = |problem| DelegateError::Output {
-        plugin: plugin.clone(),
-        problem,
-        quote: Quote::first_line(&[&output.stderr]),
-    };
+    let failed_with = |problem, quote| DelegateError::Output { plugin: plugin.clone(), problem, quote };
+    let failed = |problem| failed_with(problem, Quote::first_line(&[&output.stderr]));
     if output.stdout.trim_ascii().is_empty() {
         return Err(failed("printed no result"));
     }
-    let value: Value = serde_json::from_slice(&output.stdout)
-        .map_err(|_| failed("printed a result that is not valid JSON"))?;
+    let value: Value = serde_json::from_slice(&output.stdout).map_err(|error| {
+        let problem = "printed a result that is not valid JSON, and standard output takes nothing else";
+        failed_with(problem, Quote::line(&output.stdout, error.line()))
+    })?;
     match reported_error(plugin, &value) {
         Some(error) => Err(error),
         None if value.is_object() => Ok(value),

@@ -1,6 +1,10 @@
 //! The pod as Braid sees it: who it is, from `CNI_ARGS`, and what it asks for, from the annotations
 //! that the runtime hands over as a capability argument.
 
+mod misspelt;
+
+pub use self::misspelt::{MisspeltKey, meant_key};
+
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -76,6 +80,8 @@ pub struct Annotations {
     pub genie: Option<String>,
     /// Whether [`CONFIG_SOURCE_ANNOTATION`] says that the pod is a static one.
     pub is_static: bool,
+    /// Keys that were probably meant to be one of those above: such a pod starts without what it asks for.
+    pub misspelt: Vec<MisspeltKey>,
 }
 
 impl Annotations {
@@ -92,21 +98,25 @@ impl Annotations {
             Value::Object(annotations) => annotations,
             _ => return Err(PodError::Annotations),
         };
-        Self::read(|key| text(annotations, key)).map(Some)
+        Self::read(annotations.keys(), |key| text(annotations, key)).map(Some)
     }
 
     /// The annotations of a pod as the API has them.
     pub fn from_object(annotations: &BTreeMap<String, String>) -> Self {
-        Self::read(|key| Ok(annotations.get(key).cloned())).unwrap_or_default()
+        Self::read(annotations.keys(), |key| Ok(annotations.get(key).cloned())).unwrap_or_default()
     }
 
-    fn read(text: impl Fn(&str) -> Result<Option<String>, PodError>) -> Result<Self, PodError> {
+    fn read<'k>(
+        keys: impl Iterator<Item = &'k String>,
+        text: impl Fn(&str) -> Result<Option<String>, PodError>,
+    ) -> Result<Self, PodError> {
         let asked = |key: &str| text(key).map(|text| text.filter(|text| !text.trim().is_empty()));
         Ok(Self {
             networks: asked(NETWORKS_ANNOTATION)?,
             default_network: asked(DEFAULT_NETWORK_ANNOTATION)?,
             genie: asked(GENIE_ANNOTATION)?,
             is_static: text(CONFIG_SOURCE_ANNOTATION)?.is_some_and(|source| source != "api"),
+            misspelt: misspelt::among(keys),
         })
     }
 }
@@ -141,6 +151,16 @@ mod tests {
         assert_eq!(read(json!({ANNOTATIONS_CAPABILITY: null})).unwrap(), none);
         assert_eq!(read(json!({ANNOTATIONS_CAPABILITY: {NETWORKS_ANNOTATION: "  "}})).unwrap(), none);
         assert_eq!(read(json!({})).unwrap(), None);
+    }
+
+    #[test]
+    fn misspelt_keys_are_seen_in_the_runtimes_word_and_in_the_apis() {
+        let misspelt = |annotations: Annotations| annotations.misspelt.len();
+        let keys =
+            json!({"networks": "a", "k8s.cni.cncf.io/networks": "b", NETWORKS_ANNOTATION: "c", "other": "d"});
+        assert_eq!(misspelt(read(json!({ANNOTATIONS_CAPABILITY: keys})).unwrap().unwrap()), 2);
+        let object = BTreeMap::from([("networks".to_owned(), "a".to_owned())]);
+        assert_eq!(misspelt(Annotations::from_object(&object)), 1);
     }
 
     #[test]

@@ -242,7 +242,12 @@ fn check_node_network(case: &Case<'_>, policy: &Policy) -> Result<Option<Grant>,
     let standing = case.definition.standing;
     if !policy.shares_node_network(&case.view, namespace, name, standing) {
         let namespace = case.view.namespace.clone();
-        return Err(Refusal::NodeNetwork { network: case.network(), namespace, hint: String::new() });
+        return Err(Refusal::NodeNetwork {
+            network: case.network(),
+            namespace,
+            is_defined: standing != Standing::NodeNetwork,
+            hint: String::new(),
+        });
     }
     Ok(match standing {
         Standing::Manifest | Standing::Object => None,

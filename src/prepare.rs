@@ -17,7 +17,7 @@ use crate::pod::{Annotations, DEFAULT_NETWORK_ANNOTATION, GENIE_ANNOTATION, NETW
 use crate::policy::Path;
 use crate::primary::{self, Resolved};
 use crate::report::kernel_error;
-use crate::selection::{self, Limits, Selection};
+use crate::selection::{self, Selection};
 use cni::error::{Code, Error};
 use cni::netconf::{Missing, NetworkName};
 use cni::request::Sandbox;
@@ -46,33 +46,35 @@ impl Wishes {
     /// # Errors
     /// [`Error`] where an annotation is not valid, or not to be had from the runtime.
     pub fn read(config: &Config, pod: &Pod, cluster: Option<&mut Cluster>) -> Result<Self, Error> {
-        let (annotations, object, warnings) = match Annotations::from_runtime_config(&config.runtime_config)?
-        {
-            Some(annotations) => (annotations, None, Vec::new()),
-            None => {
-                let cost =
-                    if cluster.is_some() { "; until then every pod costs a request to the API" } else { "" };
-                let warning = undeclared_annotations() + cost;
-                let object = fetch_pod(config, pod, cluster)?;
-                let annotations = object.as_ref().map(|object| Annotations::from_object(&object.annotations));
-                (annotations.unwrap_or_default(), object, vec![warning])
-            }
-        };
-        let Annotations { networks, default_network, genie, is_static } = annotations;
+        let (annotations, object, mut warnings) =
+            match Annotations::from_runtime_config(&config.runtime_config)? {
+                Some(annotations) => (annotations, None, Vec::new()),
+                None => {
+                    let cost = if cluster.is_some() {
+                        "; until then every pod costs a request to the API"
+                    } else {
+                        ""
+                    };
+                    let warning = undeclared_annotations() + cost;
+                    let object = fetch_pod(config, pod, cluster)?;
+                    let annotations =
+                        object.as_ref().map(|object| Annotations::from_object(&object.annotations));
+                    (annotations.unwrap_or_default(), object, vec![warning])
+                }
+            };
+        let Annotations { networks, default_network, genie, is_static, misspelt } = annotations;
         let read = |annotation: Option<&str>, path| {
             selections(annotation, path, config, pod)
                 .inspect_err(|error| admission::refuse_annotation(path, pod, error))
         };
         let choices = choices(genie.as_deref(), default_network.is_some(), config)
             .inspect_err(|error| admission::refuse_annotation(Path::Genie, pod, error))?;
-        Ok(Self {
-            choices,
-            networks: read(networks.as_deref(), Path::Networks)?,
-            default_network: read(default_network.as_deref(), Path::DefaultNetwork)?.pop(),
-            object,
-            is_static,
-            warnings,
-        })
+        let networks = read(networks.as_deref(), Path::Networks)?;
+        let default_network = read(default_network.as_deref(), Path::DefaultNetwork)?.pop();
+        warnings.extend(misspelt.iter().map(ToString::to_string));
+        warnings.extend(ignored_keys(&networks, Path::Networks));
+        warnings.extend(ignored_keys(default_network.as_slice(), Path::DefaultNetwork));
+        Ok(Self { choices, networks, default_network, object, is_static, warnings })
     }
 
     /// Whether the pod asks for anything of its own.
@@ -139,7 +141,7 @@ fn annotation_key(path: Path) -> &'static str {
 /// What CNI-Genie's annotation chooses, where the configuration heeds it.
 fn choices(annotation: Option<&str>, has_default: bool, config: &Config) -> Result<Vec<NetworkName>, Error> {
     let Some(annotation) = annotation.filter(|_| config.genie_annotation) else { return Ok(Vec::new()) };
-    let limits = Limits { networks: config.max_networks };
+    let limits = config.limits();
     let choices = selection::genie::parse(annotation, limits).map_err(Error::from);
     let checked = choices.and_then(|choices| match choices.is_empty() {
         false if !config.is_delegating() => Err(Error::new(Code::CONFIG, CHAINED)),
@@ -169,13 +171,21 @@ fn selections(
         Path::Networks | Path::Genie => &pod.namespace,
         Path::DefaultNetwork => &config.multus_namespace,
     };
-    let limits = Limits { networks: config.max_networks };
+    let limits = config.limits();
     let selections = selection::parse(annotation, namespace, limits).map_err(Error::from);
     let checked = selections.and_then(|selections| match path {
         Path::Networks | Path::Genie => Ok(selections),
         Path::DefaultNetwork => check_default(selections, config),
     });
     checked.map_err(|error| error.about(format!("annotation {}", annotation_key(path))))
+}
+
+/// A warning for each key of the annotation that was passed over (`lenientAnnotations`).
+fn ignored_keys(selections: &[Selection], path: Path) -> impl Iterator<Item = String> {
+    let ignored = selections.iter().flat_map(|selection| &selection.ignored);
+    ignored.map(move |error| {
+        format!("annotation {}: {error}; it was passed over (lenientAnnotations)", annotation_key(path))
+    })
 }
 
 /// A pod has one primary, on the runtime's interface.

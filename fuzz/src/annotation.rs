@@ -13,7 +13,7 @@ use super::{assert_file_name, assert_told_well};
 pub fn annotation(bytes: &[u8]) {
     let Ok(text) = str::from_utf8(bytes) else { return };
     let pod: Namespace = "team-a".parse().unwrap();
-    let limits = Limits { networks: 16 };
+    let limits = Limits { networks: 16, ..Limits::default() };
     let selections = match selection::parse(text, &pod, limits) {
         Ok(selections) => selections,
         Err(error) => return assert_told_well(&error),
@@ -72,7 +72,7 @@ fn check_together(selections: &[Selection]) {
 fn reads_back(text: &str, pod: &Namespace, selections: &[Selection]) {
     // Escapes make a text longer than it was.
     if text.len() <= selection::MAX_ANNOTATION_BYTES {
-        let again = selection::parse(text, pod, Limits { networks: 16 });
+        let again = selection::parse(text, pod, Limits { networks: 16, ..Limits::default() });
         assert_eq!(again.as_deref().map_err(ToString::to_string), Ok(selections), "{text}");
     }
 }

@@ -7,7 +7,7 @@ use super::{assert_file_name, assert_told_well};
 /// Words are names of networks, within the limit, and say the same once they are written out again.
 pub fn genie(bytes: &[u8]) {
     let Ok(text) = str::from_utf8(bytes) else { return };
-    let limits = Limits { networks: 3 };
+    let limits = Limits { networks: 3, ..Limits::default() };
     let names = match annotation::parse(text, limits) {
         Ok(names) => names,
         Err(error) => return assert_told_well(&error),

@@ -28,7 +28,7 @@ fn first_container() -> String {
 impl Scene {
     fn new() -> Self {
         let node = Node::new();
-        node.recorders(["primary", "blue", "plain", "slow", "moody", "stuck"]);
+        node.recorders(["primary", "blue", "plain", "slow", "moody", "chatty", "stuck"]);
         node.define("team-a", "lan", json!({"type": "blue", "addresses": ["10.30.0.2/24"], "link": true}));
         node.define("team-a", "plain", json!({"type": "plain", "addresses": ["10.60.0.2/24"]}));
         node.define("team-b", "red", json!({"type": "blue"}));
@@ -36,7 +36,7 @@ impl Scene {
         node.define("team-a", "leased", json!({"type": "macvlan", "ipam": {"type": "dhcp"}}));
         node.define("team-a", "typo", json!({"type": "bridgee"}));
         node.define("team-a", "loop", json!({"type": "braid"}));
-        for network in ["slow", "moody", "stuck"] {
+        for network in ["slow", "moody", "chatty", "stuck"] {
             node.define("team-a", network, json!({"type": network}));
         }
         let broken = json!({
@@ -44,6 +44,8 @@ impl Scene {
             "spec": {"config": "{\"name\": \"broken\", \"plugins\": [{}]}"},
         });
         node.write("braid.d/broken.yaml", &broken.to_string());
+        let empty = json!({"kind": "NetworkAttachmentDefinition", "metadata": {"name": "empty", "namespace": "team-a"}});
+        node.write("braid.d/empty.yaml", &empty.to_string());
         symlink_plugin(&node, "macvlan");
         symlink_plugin(&node, "dhcp");
         Self { node }
@@ -126,6 +128,7 @@ fn messages_about_an_annotation() {
         "{\"name\": \"lan\"}".to_owned(),
         "[{\"name\": \"lan\"}".to_owned(),
         lan("\"ip\": \"10.30.0.3/24\""),
+        lan("\"gateway\": [\"10.30.0.1\"]"),
         lan("\"name\": \"lan\""),
         lan("\"ips\": [\"10.30.0.300\"]"),
         lan("\"mac\": \"03:00:00:00:00:01\""),
@@ -154,17 +157,22 @@ fn messages_about_a_pod_and_a_network() {
     let node = &scene.node;
     node.script("slow", json!({"ADD": {"stderr": "waiting for the switch\n", "sleep_ms": 20_000}}));
     node.script("moody", json!({"ADD": {"stderr": "panic: no switch\n", "stdout": "", "exit": 2}}));
+    node.script("chatty", json!({"ADD": {"stdout": "level=info msg=ready\n{}\n"}}));
     let slow = scene.pod();
     let slow = scene.said(slow.add(scene.config()).networks("slow").with(json!({"delegateTimeout": 1})));
     let pod = scene.pod();
     let behind = pod.add(json!({})).prev_result(json!({"cniVersion": "1.0.0"}));
     let chained = scene.said(behind.annotation(DEFAULT_NETWORK, "lan"));
+    let own_primary = scene.pod();
+    let own_primary = scene.said(own_primary.add(scene.config()).default_network("lan"));
     let genie = scene.pod();
     let genie = genie.add(scene.config()).with(json!({"genieAnnotation": true})).annotation("cni", "calico");
     let said = BTreeSet::from([
         scene.said(genie),
         scene.asked("lann"),
         scene.asked("yellow"),
+        scene.asked("empty"),
+        own_primary,
         scene.asked("team-b/red"),
         scene.asked("broken"),
         scene.asked("[{\"name\": \"plain\", \"bandwidth\": {\"ingressRate\": 1000}}]"),
@@ -175,6 +183,7 @@ fn messages_about_a_pod_and_a_network() {
         scene.asked("typo"),
         scene.asked("loop"),
         slow,
+        scene.asked("chatty"),
         scene.asked("moody"),
         scene.asked("[{\"name\": \"lan\", \"default-route\": [\"192.0.2.1\"]}]"),
         chained,
@@ -363,7 +372,9 @@ fn messages_in_the_log() {
     let pod = scene.pod();
     let primary = json!({"name": "primary", "type": "primary", "capabilities": {"portMappings": true}});
     let config = json!({"delegates": [primary], "clusterNetwrk": "x", "capabilities": {ANNOTATIONS: true}});
-    let outcome = pod.add(config).networks("plain").run();
+    let config = pod.add(config).with(json!({"lenientAnnotations": true}));
+    let networks = r#"[{"name": "plain", "gateway": ["10.60.0.1"]}]"#;
+    let outcome = config.networks(networks).annotation("k8s.v1.cni.cncf.io/network", "plain").run();
     outcome.assert_success();
     let log: Vec<String> = outcome
         .stderr

@@ -58,7 +58,11 @@ fn an_empty_definition_opens_no_network_of_the_node() {
     assert!(direct.contains("policy.sharedNodeNetworks"), "{direct}");
     cluster.publish("team-a", "uplink", json!({}), None);
     cluster.publish("team-a", "absent", json!({}), None);
-    assert_eq!((said("uplink"), said("absent")), (direct, absent));
+    let (through, to_none) = (said("uplink"), said("absent"));
+    assert_eq!(through, to_none);
+    let expected =
+        "network \"team-a/NAME\" is defined without \"spec.config\"; and the node shares no network";
+    assert!(through.contains(expected) && through.contains("policy.sharedNodeNetworks"), "{through}");
     let pod = cluster.node.pod("team-c", "web");
     pod.add(cluster.config(policy())).networks("uplink").run().assert_success();
 }

@@ -40,7 +40,9 @@ fn a_refused_primary_tells_nothing_of_what_there_is() {
         text(&outcome.json()["msg"]).replace(&format!("/{name}\""), "/NAME\"")
     };
     let expected = "pod team-a/web: network \"kube-system/NAME\" may not be the primary of pods of namespace \
-                    team-a: the node's administrator can add it to policy.primaryOverride";
+                    team-a: the node's administrator can add it to policy.primaryOverride; a name without a \
+                    namespace is looked for in kube-system here: for one of the pod's own namespace write \
+                    \"team-a/NAME\"";
     for name in ["fast", "broken", "empty", "fats"] {
         assert_eq!(said(name), expected, "{name}");
     }

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use cni::error::one_line;
 
 /// Keys that mean something to Braid or to the protocol.
-pub const KNOWN_KEYS: [&str; 49] = [
+pub const KNOWN_KEYS: [&str; 50] = [
     "cniVersion",
     "cniVersions",
     "name",
@@ -43,6 +43,7 @@ pub const KNOWN_KEYS: [&str; 49] = [
     "delegateTimeout",
     "deleteGiveUp",
     "maxNetworks",
+    "lenientAnnotations",
     "passEnvironment",
     "apiTimeout",
     "statusPolicy",

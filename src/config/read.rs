@@ -15,6 +15,7 @@ use crate::device::{DEVICE_INFO_DIR, KUBELET_SOCKET};
 use crate::logging::{Level, LogConfig, Rotation};
 use crate::name::Namespace;
 use crate::policy::{Namespaces, Policy, PolicyError};
+use crate::selection::UnknownKeys;
 use cni::keys::{self, KeyError};
 use cni::netconf::{self, NetconfError, NetworkName};
 use cni::version::Version;
@@ -87,6 +88,7 @@ impl Config {
             check_networks: CheckNetworks::All,
             keep_cluster_routes: Vec::new(),
             max_networks: 16,
+            unknown_keys: UnknownKeys::Refuse,
             pass_environment: Vec::new(),
             kubeconfig: None,
             api_timeout: Duration::from_secs(10),
@@ -185,6 +187,9 @@ impl Config {
         keys.set(&mut self.delegate_timeout, "delegateTimeout", positive);
         keys.set(&mut self.delete_give_up, "deleteGiveUp", duration);
         keys.set(&mut self.max_networks, "maxNetworks", decode);
+        if keys.read("lenientAnnotations", decode).unwrap_or(false) {
+            self.unknown_keys = UnknownKeys::Ignore;
+        }
     }
 
     fn read_behaviour(&mut self, keys: &mut Keys<'_>) {

@@ -56,6 +56,14 @@ fn unknown_keys_are_warnings_with_a_hint() {
 }
 
 #[test]
+fn annotations_are_read_strictly_unless_the_administrator_says_otherwise() {
+    let keys = |more| parse(more).unwrap().limits().unknown_keys;
+    assert_eq!(keys(json!({})), UnknownKeys::Refuse);
+    assert_eq!(keys(json!({"lenientAnnotations": false})), UnknownKeys::Refuse);
+    assert_eq!(keys(json!({"lenientAnnotations": true})), UnknownKeys::Ignore);
+}
+
+#[test]
 fn wrong_values_name_their_key() {
     let table = [
         (json!({"confDir": "relative"}), "confDir"),
@@ -69,6 +77,7 @@ fn wrong_values_name_their_key() {
         (json!({"runtimeConfig": []}), "runtimeConfig"),
         (json!({"auxiliaryCNIChainName": "not a name"}), "auxiliaryCNIChainName"),
         (json!({"logOptions": {"maxSize": "big"}}), "logOptions.maxSize"),
+        (json!({"lenientAnnotations": "true"}), "lenientAnnotations"),
     ];
     for (more, key) in table {
         let error = parse(more).unwrap_err().to_string();

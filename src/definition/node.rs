@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::{Annotations, Definition, DefinitionError, Source, Standing, field};
+use super::{Annotations, Definition, DefinitionError, Lack, Source, Standing, field};
 use crate::name::{DefinitionName, Namespace};
 use cni::error::one_line;
 use cni::netconf::{self, Missing, NetconfError, NetworkConfig};
@@ -179,19 +179,40 @@ impl NodeDefinitions {
 
     /// The error for a name that nothing on the node stands for.
     pub(super) fn unknown(&self, namespace: &Namespace, name: &str) -> DefinitionError {
+        if self.manifest(namespace, name).is_some() {
+            return self.without_config(namespace, name);
+        }
         // Only names that a pod of this namespace could have written itself: others are not its business.
         let own = self.manifests.iter().filter(|manifest| manifest.namespace == *namespace);
         let near = crate::spelling::nearest(name, own.map(|manifest| manifest.name.as_str()));
-        let directories: Vec<_> = self.directories.iter().map(|path| path.display().to_string()).collect();
         DefinitionError::Unknown {
             namespace: namespace.clone(),
             name: one_line(name, 64),
-            place: "on this node",
+            lack: Lack::OnNode,
             hint: near.map_or_else(
-                || format!(": put its definition in {}", directories.join(" or ")),
+                || format!(": put its definition in {}", self.places()),
                 |near| format!(": did you mean \"{near}\"?"),
             ),
         }
+    }
+
+    /// The error for a definition that stands for a network file which is not there, or not for this pod.
+    pub(super) fn without_config(&self, namespace: &Namespace, name: &str) -> DefinitionError {
+        DefinitionError::Unknown {
+            namespace: namespace.clone(),
+            name: one_line(name, 64),
+            lack: Lack::Config,
+            hint: format!(
+                ": add spec.config to the definition, or put a conflist of that name in {}",
+                self.places()
+            ),
+        }
+    }
+
+    /// The directories, in words.
+    fn places(&self) -> String {
+        let directories: Vec<_> = self.directories.iter().map(|path| path.display().to_string()).collect();
+        directories.join(" or ")
     }
 }
 

@@ -2,7 +2,7 @@
 //! no more. A sentence that is not known stays as it is.
 
 /// Words of a plugin's sentence, and what to do. The first that fits counts.
-const KNOWN: [(&str, &str); 10] = [
+const KNOWN: [(&str, &str); 12] = [
     (
         "no ip addresses available in range set",
         "widen the range in the definition; braid gc --dry-run names addresses that are held for nobody",
@@ -12,6 +12,15 @@ const KNOWN: [(&str, &str); 10] = [
         "another pod has it, or the network does: ask for another, or leave \"ips\" out",
     ),
     ("failed to allocate all requested ips", "ask for one in the network's range, or leave \"ips\" out"),
+    (
+        "in cidr notation",
+        "write the address with its prefix length, as in \"10.0.0.5/24\", in \"ips\" of the annotation or in the \
+         definition",
+    ),
+    (
+        "ipam plugin returned missing ip config",
+        "give the \"ipam\" of the definition addresses, or ask for \"ips\" where it declares that capability",
+    ),
     ("error dialing dhcp daemon", "start the daemon of the dhcp plugin on this node"),
     ("incompatible cni versions", "lower \"cniVersion\" in the definition, or have a newer plugin installed"),
     ("prevresult", BEHIND),

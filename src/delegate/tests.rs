@@ -97,10 +97,24 @@ fn a_result_with_a_failing_exit_code_is_an_error() {
     );
 }
 
+const NOT_JSON: &str =
+    "plugin \"fake\" printed a result that is not valid JSON, and standard output takes nothing else";
+
 #[test]
-fn what_is_no_result_is_quoted_from_stderr() {
+fn what_is_no_result_is_quoted() {
     assert_eq!(message_of("echo oops >&2"), "plugin \"fake\" printed no result: \"oops\"");
-    assert_eq!(message_of("echo '{\"ips\": ['"), "plugin \"fake\" printed a result that is not valid JSON");
+    assert_eq!(message_of("echo '{\"ips\": ['"), format!("{NOT_JSON}: \"{{\"ips\": [\""));
+    let logs = [
+        ("echo 'INFO ready'; echo '{}'", "INFO ready"),
+        (r"echo '{}'; echo; printf 'done\033[31m\tin 3 ms\n'", "done [31m in 3 ms"),
+        (r"echo '{}' | tr -d '\n'; echo ' bye'", "{} bye"),
+        ("echo noise >&2; echo '{,}'", "{,}"),
+    ];
+    for (script, line) in logs {
+        assert_eq!(message_of(script), format!("{NOT_JSON}: \"{line}\""), "{script}");
+    }
+    let long = message_of(r"head -c 5000 /dev/zero | tr '\0' x");
+    assert!(long.len() < 400 && long.ends_with("xxx…\""), "{long}");
     assert_eq!(message_of("echo 1"), "plugin \"fake\" printed a result that is not a JSON object");
 }
 

@@ -184,6 +184,20 @@ impl Report {
         self.problems.iter().skip(before).any(|(_, severity, _)| *severity == Severity::Error)
     }
 
+    /// Puts the object in front of the problems behind the first `before`: in a list that `kubectl` prints, a line's
+    /// number leads to none.
+    fn name_object(&mut self, before: usize, object: &Node) {
+        let metadata = object.get("metadata");
+        let text = |node: Option<&Node>| node.and_then(Node::text).unwrap_or("?").to_owned();
+        let named = |key: &str| metadata.and_then(|metadata| metadata.get(key));
+        let namespace = named("namespace").map_or_else(String::new, |node| text(Some(node)) + "/");
+        let name = format!("{} {namespace}{}", text(object.get("kind")), text(named("name")));
+        let name = cni::error::one_line(&name, 340);
+        for (_, _, message) in self.problems.iter_mut().skip(before) {
+            *message = format!("{name}: {message}");
+        }
+    }
+
     /// Problems of a text inside a text, at their places in the outer one.
     fn within(&mut self, text: &str, outer: Spot, inner: Self) {
         let moved = inner.problems.into_iter();
@@ -224,7 +238,11 @@ fn check_document(document: &Node, text: &str, rules: &Rules, report: &mut Repor
             .error(document.spot, "must be an object: a network configuration, or a manifest".to_owned()),
         Some("List" | "NetworkAttachmentDefinitionList" | "PodList") => {
             let items = document.get("items").map(Node::elements).unwrap_or_default();
-            items.iter().for_each(|item| check_document(item, text, rules, report));
+            for item in items {
+                let before = report.problems.len();
+                check_document(item, text, rules, report);
+                report.name_object(before, item);
+            }
         }
         Some("NetworkAttachmentDefinition") => definition::check(document, text, rules, report),
         Some(_) => pod::check(document, text, rules, report),

@@ -151,14 +151,17 @@ pub enum Refusal {
     },
     /// A network of the node that is not for this namespace, or there is none: the pod is not to know which.
     #[error(
-        "network \"{network}\" is not defined{hint}; and the node shares no network of that name with namespace \
-         {namespace}: its administrator can add it to policy.sharedNodeNetworks"
+        "network \"{network}\" {}{hint}; and the node shares no network of that name with namespace {namespace}: its \
+         administrator can add it to policy.sharedNodeNetworks",
+        if *is_defined { "is defined without \"spec.config\"" } else { "is not defined" }
     )]
     NodeNetwork {
         /// `namespace/name`.
         network: String,
         /// The pod's namespace.
         namespace: Namespace,
+        /// Whether there is a definition, which has no configuration of its own.
+        is_defined: bool,
         /// The nearest name that the pod may see.
         hint: String,
     },

@@ -5,7 +5,7 @@ use super::{Wishes, annotation_key, check_identity, host};
 use crate::audit::{self, Decision, Outcome};
 use crate::cluster::ClusterPod;
 use crate::config::Config;
-use crate::definition::{Api, Definition, DefinitionError, Finder, Wanted};
+use crate::definition::{Api, Definition, DefinitionError, Finder, Lack, Wanted};
 use crate::plan::{Admission, SelectedNetwork};
 use crate::pod::Pod;
 use crate::policy::{self, Account, Case, Path, Refusal, View};
@@ -56,8 +56,12 @@ pub(super) fn admit(
     let mut account = None;
     for ((selection, view), found) in asked.into_iter().zip(found) {
         let desk = Desk { pod, view, selection };
-        policy::check_name(view, selection).map_err(|refusal| desk.refuse(&refusal))?;
-        let definition = found.map_err(|error| desk.refuse_lookup(error))?;
+        let name_of_own = |error| desk.name_definition_of_own(error);
+        policy::check_name(view, selection).map_err(|refusal| name_of_own(desk.refuse(&refusal)))?;
+        let definition = found.map_err(|error| match error {
+            DefinitionError::Unknown { .. } => name_of_own(desk.refuse_lookup(error)),
+            _ => desk.refuse_lookup(error),
+        })?;
         if account.is_none() && policy::names_accounts(&definition.annotations) {
             account = Some(service_account(pod, wishes.object.as_ref(), &mut definitions.api));
         }
@@ -151,8 +155,12 @@ impl Desk<'_> {
             policy::readable(self.view.config).is_ok_and(|policy| policy.is_some_and(|p| p.is_enforced()));
         match error {
             DefinitionError::NotShared { .. } => self.refuse(&Refusal::OtherNamespace { network, namespace }),
+            DefinitionError::Unknown { lack: Lack::Config, .. } if is_enforced => {
+                let hint = String::new();
+                self.refuse(&Refusal::NodeNetwork { network, namespace, is_defined: true, hint })
+            }
             DefinitionError::Unknown { hint, .. } if is_enforced => {
-                self.refuse(&Refusal::NodeNetwork { network, namespace, hint })
+                self.refuse(&Refusal::NodeNetwork { network, namespace, is_defined: false, hint })
             }
             other => {
                 let reason = other.to_string();
@@ -164,6 +172,22 @@ impl Desk<'_> {
                 other.into()
             }
         }
+    }
+
+    /// The error about a primary that is looked for in `multusNamespace`, with how to name one of the pod's own
+    /// namespace. The words do not depend on whether there is one.
+    fn name_definition_of_own(&self, error: Error) -> Error {
+        let Selection { namespace, name, .. } = self.selection;
+        let (offered, own) = (&self.view.config.multus_namespace, &self.pod.namespace);
+        if self.view.path != Path::DefaultNetwork || namespace != offered || namespace == own {
+            return error;
+        }
+        let advice = format!(
+            "a name without a namespace is looked for in {namespace} here: for one of the pod's own namespace write \
+             \"{own}/{name}\""
+        );
+        let msg = format!("{}; {advice}", error.msg);
+        Error { details: error.details, ..Error::new(error.code, msg) }
     }
 
     /// Writes the decision down: one line, whatever number of rules is broken.

@@ -1,5 +1,6 @@
 //! One JSON object of the annotation, read key by key; each refusal names the key's whole path.
 
+use std::cell::RefCell;
 use std::str::FromStr;
 
 use serde_json::{Map, Value};
@@ -12,12 +13,22 @@ use cni::quoted::Quoted;
 pub(super) struct Dict<'a> {
     path: String,
     object: &'a Map<String, Value>,
+    /// Where unknown keys are taken down; without it they are refused.
+    ignored: Option<&'a RefCell<Vec<Refusal>>>,
 }
 
+/// The most unknown keys of an element that are taken down: each becomes a line of the log.
+const MAX_IGNORED: usize = 8;
+
 impl<'a> Dict<'a> {
-    /// An object at `path`.
-    pub(super) fn new(path: String, object: &'a Map<String, Value>) -> Self {
-        Self { path, object }
+    /// An element of the annotation; unknown keys go to `ignored`, if it is there.
+    pub(super) fn new(object: &'a Map<String, Value>, ignored: Option<&'a RefCell<Vec<Refusal>>>) -> Self {
+        Self { path: String::new(), object, ignored }
+    }
+
+    /// An object inside this one, at `path`.
+    pub(super) fn inner(&self, path: &str, object: &'a Map<String, Value>) -> Self {
+        Self { path: format!("{path}."), object, ignored: self.ignored }
     }
 
     /// Refuses keys that are not `known`, and known keys spelt in two ways.
@@ -30,13 +41,27 @@ impl<'a> Dict<'a> {
                 if foreign && word.contains('.') {
                     continue;
                 }
-                let nearest = nearest(word, known);
-                return Err(self.key_refusal(word, Rule::UnknownKey { nearest }));
+                self.unknown_key(word, known)?;
+                continue;
             };
             if let Some((_, other)) = seen.iter().find(|(first, _)| *first == key) {
                 return Err(self.key_refusal(word, Rule::SameKey { other: Quoted::text(other) }));
             }
             seen.push((key, word));
+        }
+        Ok(())
+    }
+
+    /// Refuses a key that is not known, or takes it down as passed over.
+    fn unknown_key(&self, word: &str, known: &[&'static str]) -> Result<(), Refusal> {
+        let rule = match nearest(word, known) {
+            None if self.path.is_empty() && word.eq_ignore_ascii_case("gateway") => Rule::Gateway,
+            nearest => Rule::UnknownKey { nearest },
+        };
+        let refusal = self.key_refusal(word, rule);
+        let Some(ignored) = self.ignored else { return Err(refusal) };
+        if ignored.borrow().len() < MAX_IGNORED {
+            ignored.borrow_mut().push(refusal);
         }
         Ok(())
     }

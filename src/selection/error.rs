@@ -158,6 +158,11 @@ pub enum Rule {
         /// The known key that was probably meant.
         nearest: Option<&'static str>,
     },
+    /// A key of Multus's own examples, which it reads nowhere.
+    #[error(
+        "is not a known key: Multus ignored it; leave it out, or move the default route there with \"default-route\""
+    )]
+    Gateway,
     /// Two spellings of one key.
     #[error("is the same key as {other}: keep one of them")]
     SameKey {

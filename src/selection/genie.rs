@@ -36,7 +36,8 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Result<Vec<String>, String> {
-        let names = parse(text, Limits { networks: 2 }).map_err(|error| error.to_string())?;
+        let names =
+            parse(text, Limits { networks: 2, ..Limits::default() }).map_err(|error| error.to_string())?;
         Ok(names.iter().map(ToString::to_string).collect())
     }
 

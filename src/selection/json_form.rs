@@ -1,5 +1,6 @@
 //! The JSON list form (NPWG 1.3, section 4.1.2): `[{"name": "blue", "ips": ["10.2.2.42/24"]}]`.
 
+use std::cell::RefCell;
 use std::collections::HashSet;
 use std::fmt;
 
@@ -8,9 +9,9 @@ use serde::{Deserialize, de};
 use serde_json::{Map, Value};
 
 use super::dict::{Dict, entry};
-use super::error::{Element, Refusal, Rule, SelectionError};
+use super::error::{Element, ElementError, Refusal, Rule, SelectionError};
 use super::request::{self, Bandwidth, PortMapping, RequestedAddress};
-use super::{Limits, Selection};
+use super::{Limits, Selection, UnknownKeys};
 use crate::name::{self, DefinitionName, Namespace};
 use cni::name::InterfaceName;
 use cni::quoted::Quoted;
@@ -49,7 +50,8 @@ pub(super) fn parse(
 ) -> Result<Vec<Selection>, SelectionError> {
     scan(text, limits.networks)?;
     let elements: Vec<Value> = serde_json::from_str(text).map_err(SelectionError::Json)?;
-    elements.iter().enumerate().map(|(position, value)| element(position, value, pod_namespace)).collect()
+    let read = |(position, value)| element(position, value, pod_namespace, limits.unknown_keys);
+    elements.iter().enumerate().map(read).collect()
 }
 
 /// Looks through `text` for what a [`Value`] cannot show any more: keys given twice. Stops at the element
@@ -157,14 +159,24 @@ impl<'de> Visitor<'de> for Scan {
     }
 }
 
-fn element(position: usize, value: &Value, pod_namespace: &Namespace) -> Result<Selection, SelectionError> {
+fn element(
+    position: usize,
+    value: &Value,
+    pod_namespace: &Namespace,
+    unknown_keys: UnknownKeys,
+) -> Result<Selection, SelectionError> {
     let Some(object) = value.as_object() else {
         let refusal = Refusal::element(Quoted::value(value), Rule::Type("an object"));
         return Err(Element { position, network: None }.refuse(refusal));
     };
-    let dict = Dict::new(String::new(), object);
-    selection(position, &dict, pod_namespace)
-        .map_err(|refusal| Element { position, network: network(&dict, pod_namespace).ok() }.refuse(refusal))
+    let ignored = RefCell::new(Vec::new());
+    let dict = Dict::new(object, (unknown_keys == UnknownKeys::Ignore).then_some(&ignored));
+    let mut selection = selection(position, &dict, pod_namespace).map_err(|refusal| {
+        Element { position, network: network(&dict, pod_namespace).ok() }.refuse(refusal)
+    })?;
+    let error = |refusal| ElementError { element: selection.element(), refusal };
+    selection.ignored = ignored.into_inner().into_iter().map(error).collect();
+    Ok(selection)
 }
 
 fn selection(position: usize, dict: &Dict<'_>, pod_namespace: &Namespace) -> Result<Selection, Refusal> {
@@ -183,6 +195,7 @@ fn selection(position: usize, dict: &Dict<'_>, pod_namespace: &Namespace) -> Res
         default_route: dict.distinct("default-route", (0, MAX_GATEWAYS), request::gateway, |ip| *ip)?,
         ipam_claim: ipam_claim(dict)?,
         device_id: dict.optional("deviceID", device_id)?,
+        ignored: Vec::new(),
         position,
     })
 }
@@ -258,7 +271,7 @@ fn port_mappings(dict: &Dict<'_>) -> Result<Vec<PortMapping>, Refusal> {
     let mapping = |(index, value): (usize, &Value)| {
         let path = entry(KEY, index);
         match value {
-            Value::Object(object) => port_mapping(&Dict::new(format!("{path}."), object)),
+            Value::Object(object) => port_mapping(&dict.inner(&path, object)),
             _ => Err(dict.refusal(&path, value, Rule::Type("an object"))),
         }
     };
@@ -289,7 +302,7 @@ fn port(dict: &Dict<'_>, key: &str) -> Result<u16, Refusal> {
 fn bandwidth(dict: &Dict<'_>) -> Result<Option<Bandwidth>, Refusal> {
     const KEY: &str = "bandwidth";
     let Some(object) = dict.object(KEY)? else { return Ok(None) };
-    let limits = Dict::new(format!("{KEY}."), object);
+    let limits = dict.inner(KEY, object);
     limits.check_keys(&BANDWIDTH_KEYS, false)?;
     let (ingress_rate, ingress_burst) = direction(&limits, "ingressRate", "ingressBurst")?;
     let (egress_rate, egress_burst) = direction(&limits, "egressRate", "egressBurst")?;

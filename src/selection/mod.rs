@@ -29,11 +29,23 @@ pub const MAX_ANNOTATION_BYTES: usize = 64 * 1024;
 pub struct Limits {
     /// The most elements an annotation may have.
     pub networks: usize,
+    /// What becomes of keys that are not known.
+    pub unknown_keys: UnknownKeys,
+}
+
+/// What becomes of a key that is not known, and has no period in it.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum UnknownKeys {
+    /// The annotation is refused.
+    #[default]
+    Refuse,
+    /// It is passed over, as Multus does, and [`Selection::ignored`] has it.
+    Ignore,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { networks: 16 }
+        Self { networks: 16, unknown_keys: UnknownKeys::default() }
     }
 }
 
@@ -65,6 +77,8 @@ pub struct Selection {
     pub ipam_claim: Option<String>,
     /// The device to use (Multus): visible ASCII without `/`, `;` and `=`.
     pub device_id: Option<String>,
+    /// Unknown keys that were passed over ([`UnknownKeys::Ignore`]), each with its rule.
+    pub ignored: Vec<ElementError>,
     /// Number of the element in the annotation, from 0.
     pub position: usize,
 }
@@ -85,6 +99,7 @@ impl Selection {
             default_route: None,
             ipam_claim: None,
             device_id: None,
+            ignored: Vec::new(),
             position,
         }
     }

@@ -58,6 +58,7 @@ fn add_pod(
         publish::status_is_due(session, asks_nothing).then(|| publish::reference(pod, wishes.is_static));
     let untouched = asks_nothing && status_of.is_none() && !session.ledger.has(&key_of(sandbox));
     if untouched && let Some(result) = chained_result(config) {
+        log_warnings(&wishes.warnings, pod);
         return Ok(result.clone());
     }
     wait_until_ready(session, deadline)?;
@@ -144,10 +145,14 @@ fn wait_until_ready(session: &mut Session<'_>, deadline: Deadline) -> Result<(),
     Ok(())
 }
 
-fn log_plan(plan: &Plan, pod: &Pod) {
-    for warning in &plan.warnings {
+fn log_warnings(warnings: &[String], pod: &Pod) {
+    for warning in warnings {
         log::warn!("pod {pod}: {warning}");
     }
+}
+
+fn log_plan(plan: &Plan, pod: &Pod) {
+    log_warnings(&plan.warnings, pod);
     for attachment in &plan.attachments {
         let plugins: Vec<_> = attachment.network.plugins.iter().map(|plugin| plugin.kind.as_str()).collect();
         log::debug!(

@@ -70,7 +70,7 @@ impl Annotations<'_> {
         if value.trim_start().starts_with('[') && check_json(value, &mut found) {
             for list in documents(value).unwrap_or_default() {
                 for (at, element) in list.elements().iter().enumerate() {
-                    check_element(at, element, self.namespace, &mut found);
+                    check_element(at, element, self.namespace, self.rules.limits(), &mut found);
                 }
             }
         } else if found.problems.is_empty() {
@@ -106,18 +106,24 @@ fn spot_behind(text: &str, bytes: usize) -> Spot {
     Spot { line: number(lines), column: number(column) }
 }
 
-/// An element of the JSON form, each key by itself.
-fn check_element(at: usize, element: &Node, namespace: &Namespace, report: &mut Report) {
-    let alone = |value: &Value| selection::parse(&json!([value]).to_string(), namespace, Limits::default());
+/// An element of the JSON form, each key by itself beside the network's name.
+fn check_element(at: usize, element: &Node, namespace: &Namespace, limits: Limits, report: &mut Report) {
+    let alone = |value: &Value| selection::parse(&json!([value]).to_string(), namespace, limits);
     let before = report.problems.len();
     if let Tree::Map(entries) = &element.tree {
+        let (network, is_its_own) = network_of(element, alone);
         for (key, spot, value) in entries {
-            let mut single = json!({"name": "x"});
-            if let Some(single) = single.as_object_mut() {
-                single.insert(key.clone(), value.to_value());
-            }
-            if let Err(error) = alone(&single) {
-                report.error(*spot, numbered(&error.to_string(), at, Some(namespace)));
+            let mut single = network.clone();
+            single.retain(|name, _| !name.eq_ignore_ascii_case(key));
+            single.insert(key.clone(), value.to_value());
+            let stand_in = (!is_its_own).then_some(namespace);
+            match alone(&Value::Object(single)) {
+                Err(error) => report.error(*spot, numbered(&error.to_string(), at, stand_in)),
+                Ok(selections) => {
+                    for ignored in selections.iter().flat_map(|selection| &selection.ignored) {
+                        report.warning(*spot, numbered(&ignored.to_string(), at, stand_in));
+                    }
+                }
             }
         }
     }
@@ -126,6 +132,16 @@ fn check_element(at: usize, element: &Node, namespace: &Namespace, report: &mut 
     {
         report.error(element.spot, numbered(&error.to_string(), at, None));
     }
+}
+
+/// The name and namespace of an element, and whether they are its own: others stand in for what is not valid.
+fn network_of<T, E>(element: &Node, alone: impl Fn(&Value) -> Result<T, E>) -> (Map<String, Value>, bool) {
+    let given = |key: &str| Some((key.to_owned(), element.get(key)?.to_value()));
+    let own: Map<String, Value> = ["name", "namespace"].into_iter().filter_map(given).collect();
+    if alone(&Value::Object(own.clone())).is_ok() {
+        return (own, true);
+    }
+    (Map::from_iter([("name".to_owned(), json!("x"))]), false)
 }
 
 /// The message about a list of one element, with the element's number in its own list, and without the network

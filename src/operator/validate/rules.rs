@@ -57,7 +57,7 @@ impl Rules {
 
     /// How much an annotation may ask for.
     pub(super) fn limits(&self) -> Limits {
-        Limits { networks: self.config.max_networks }
+        self.config.limits()
     }
 
     /// Holds a definition against the policy, as one that the cluster's API has: on the node itself it would be

@@ -77,6 +77,45 @@ fn every_key_arrives() {
 }
 
 #[test]
+fn gateway_is_told_what_it_was_good_for() {
+    for key in ["gateway", "Gateway"] {
+        let rule = "is not a known key: Multus ignored it; leave it out, or move the default route there with \"default-route\"";
+        refused(&format!("\"{key}\": [\"10.0.0.1\"]"), &format!("\"{key}\" {rule}"));
+    }
+    refused("\"portMappings\": [{\"gateway\": 1}]", "\"portMappings[0].gateway\" is not a known key");
+    for key in ["dns", "mtu", "type"] {
+        assert!(one(&format!("\"{key}\": 1")).unwrap_err().ends_with("is not a known key"), "{key}");
+    }
+}
+
+#[test]
+fn unknown_keys_pass_only_where_the_limits_say_so() {
+    let limits = Limits { unknown_keys: UnknownKeys::Ignore, ..Limits::default() };
+    let parse = |text: &str| parse(text, &"pods".parse().unwrap(), limits).map_err(|error| error.to_string());
+    let text = r#"[{"name": "blue", "gateway": ["10.0.0.1"], "portMappings": [{"hostPort": 1, "containerPort": 2, "x": 3}],
+                    "bandwidth": {"ingressRate": 1, "rate": 2}}, {"name": "red"}]"#;
+    let read = parse(text).unwrap();
+    let said: Vec<String> = read[0].ignored.iter().map(ToString::to_string).collect();
+    let expected = [
+        "element 1 (pods/blue): \"gateway\" is not a known key: Multus ignored it; leave it out, or move the default \
+         route there with \"default-route\"",
+        "element 1 (pods/blue): \"portMappings[0].x\" is not a known key",
+        "element 1 (pods/blue): \"bandwidth.rate\" is not a known key",
+    ];
+    assert_eq!(said, expected);
+    assert_eq!((read[0].port_mappings.len(), &read[1].ignored), (1, &Vec::new()));
+    // Everything else is refused as before.
+    for broken in
+        [r#"[{"name": "a", "ips": []}]"#, r#"[{"name": "a", "mac": "x"}]"#, r#"[{"Name": "a", "name": "a"}]"#]
+    {
+        assert!(parse(broken).is_err(), "{broken}");
+    }
+    let many: Vec<String> = (0..100).map(|number| format!("\"key{number}\": 1")).collect();
+    let read = parse(&format!("[{{\"name\": \"blue\", {}}}]", many.join(", "))).unwrap();
+    assert_eq!(read[0].ignored.len(), 8);
+}
+
+#[test]
 fn null_counts_as_absent() {
     let nulls: Vec<String> = KEYS[1..].iter().map(|key| format!("\"{key}\": null")).collect();
     let plain = Selection::new("pods".parse().unwrap(), "blue".parse().unwrap(), 0);

@@ -164,7 +164,7 @@ fn copies_that_cannot_be_kept_hold_nothing_up() {
             node.write("state/definitions", "");
         }
         let pod = cluster.pod();
-        let config = cluster.config(json!({"logLevel": "warning"}));
+        let config = cluster.config(json!({"logLevel": "warning", "statusPolicy": "never"}));
         let add = known(pod.add(config), &pod).networks("blue").run();
         add.assert_success();
         assert!(add.stderr.contains("no copy of network \"team-a/blue\" is kept"), "{}", add.stderr);

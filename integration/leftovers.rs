@@ -214,6 +214,44 @@ fn an_add_tears_down_a_few_and_says_how_many_are_left() {
     assert_eq!(node.state("records").len(), 2);
 }
 
+/// Eight that fail were tried again and again, and the ninth never.
+#[test]
+fn an_add_begins_with_the_record_behind_the_last_one_tried() {
+    let node = node();
+    node.network("green", json!({"addresses": ["10.9.0.2/24"], "link": true}));
+    let stale: Vec<Pod<'_>> = (0..9).map(|number| node.pod("team-a", &format!("stale{number}"))).collect();
+    for (at, pod) in stale.iter().enumerate() {
+        let network = if at == 8 { "green" } else { "blue" };
+        pod.add(node.delegating()).networks(network).run().assert_success();
+    }
+    stale.iter().for_each(Pod::lose_netns);
+    node.script("blue", json!({"DEL": {"error": {"code": 17, "msg": "the switch is away"}}}));
+    let tried = |node: &Node| {
+        let calls = node.calls().into_iter().filter(|call| call.verb() == "DEL");
+        let mut containers: Vec<String> = calls.map(|call| call.variable("CNI_CONTAINERID")).collect();
+        containers.sort();
+        containers.dedup();
+        containers
+    };
+    // The look of the first of these ADDs has stopped at its own record.
+    fs::remove_file(node.path("state/looks/add")).unwrap();
+    let names: Vec<&String> = stale.iter().map(|pod| &pod.container).collect();
+    for expected in [vec![0, 1, 2, 3], vec![4, 5, 6, 7], vec![0, 1, 2, 8]] {
+        let (next, outcome) = {
+            make_a_look_due(&node);
+            node.forget_calls();
+            let pod = node.pod("team-a", "next");
+            let outcome = pod.add(node.delegating()).networks("green").run();
+            (pod, outcome)
+        };
+        outcome.assert_success();
+        assert_eq!(tried(&node), expected.iter().map(|at| names[*at].clone()).collect::<Vec<_>>());
+        next.del().run().assert_success();
+    }
+    assert!(!node.state("records").contains(&record_of(&stale[8])));
+    assert_eq!(node.state("records").len(), 8);
+}
+
 #[test]
 fn what_cannot_be_torn_down_does_not_hold_an_add_up() {
     let node = node();
@@ -276,6 +314,8 @@ fn gc_and_the_next_add_take_away_what_killed_calls_have_begun() {
             old.set_modified(SystemTime::now() - Duration::from_secs(3600)).unwrap();
         }
         node.write("state/definitions/team-a_old", &copy.to_string());
+        let copy = File::options().write(true).open(node.path("state/definitions/team-a_old")).unwrap();
+        copy.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(1)).unwrap();
         for directory in ["records", "orphans", "locks", "definitions"] {
             let path = node.path("state").join(directory);
             fs::set_permissions(path, fs::Permissions::from_mode(0o700)).unwrap();

@@ -660,6 +660,9 @@ fn the_state_directory_is_as_shown() {
     let orphaned = recorded(&node, "orphaned");
     node.script("blue", json!({"DEL net1": {"error": {"code": 17, "msg": "away"}}}));
     orphaned.del().with(json!({"deleteGiveUp": 0})).run().assert_success();
+    let _stale = recorded(&node, "stale");
+    let list = json!({"cniVersion": "1.1.0", "cni.dev/valid-attachments": [{"containerID": kept.container, "ifname": "eth0"}]});
+    node.call("GC", json!({"delegates": [{"type": "blue"}]})).with(list).run();
     let damaged = recorded(&node, "damaged");
     node.write(&format!("state/records/{}@eth0", damaged.container), "damage");
     damaged.del().run();
@@ -674,11 +677,13 @@ fn the_state_directory_is_as_shown() {
         state_file(&node, "aside", &damaged.container),
         state_file(&node, "locks", &calling.container),
         state_file(&node, "looks", "last").replace("<container>", "last"),
+        state_file(&node, "looks", "add").replace("<container>", "add"),
+        state_file(&node, "looks", "gc").replace("<container>", "gc"),
     ];
     let shown = block("state", "").text.lines().map(|line| line.split(' ').next().unwrap_or_default());
     assert_eq!(shown.collect::<Vec<_>>(), found);
     let directories = fs::read_dir(node.path("state")).unwrap().count();
-    assert_eq!(directories, found.len(), "directories that the page does not show");
+    assert_eq!(directories, found.len() - 2, "directories that the page does not show");
     node.write("go", "");
     running.wait().assert_success();
     assert_eq!(node.state("locks"), Vec::<String>::new());

@@ -27,10 +27,16 @@ pub(crate) fn files_of(module: &str) -> Vec<PathBuf> {
     vec![beside(".rs"), path.join("tests.rs"), path.join("mod.rs"), path.join("lib.rs")]
 }
 
-/// Whether the library has this unit test: `ledger::tests::name`, or `cni::error::tests::name`.
+/// Whether the library has this unit test: `ledger::tests::name`, `ledger::tests::part::name`, or
+/// `cni::error::tests::name`.
 pub(crate) fn has_unit_test(name: &str) -> bool {
     let Some((module, function)) = name.split_once("::tests::") else { return false };
-    files_of(module).iter().any(|file| has_test(file, function))
+    match function.rsplit_once("::") {
+        Some((part, function)) => {
+            files_of(&format!("{module}::tests::{part}")).iter().any(|file| has_test(file, function))
+        }
+        None => files_of(module).iter().any(|file| has_test(file, function)),
+    }
 }
 
 /// Whether a test of this name is in the file.

@@ -437,7 +437,7 @@ pub fn gc(
     valid_attachments: &Value,
     deadline: Deadline,
 ) -> Vec<DelegateError> {
-    if network.disable_gc || !network.version.has_gc_and_status() {
+    if !network.has_gc() {
         return Vec::new();
     }
     let calls = network

@@ -340,12 +340,12 @@ impl Finder<'_> {
         answer: Option<Result<ClusterDefinition, ClusterError>>,
     ) -> Result<Definition, DefinitionError> {
         let Wanted { namespace, name, viewer } = wanted;
+        if let Some(Ok(object)) = &answer {
+            self.copies.forget_outdated(object);
+        }
         match answer {
             Some(Ok(object)) if !viewer.sees(namespace, &object.annotations) => Err(not_shared(wanted)),
-            Some(Ok(object)) => {
-                self.copies.keep(&object);
-                self.of_object(object, Source::Api, wanted)
-            }
+            Some(Ok(object)) => self.of_object(object, Source::Api, wanted),
             Some(Err(error)) if error.is_outage() => self.without_api(wanted, error),
             Some(Err(ClusterError::NotFound { .. })) => {
                 self.copies.forget(namespace, name);
@@ -357,6 +357,12 @@ impl Finder<'_> {
                 None => self.of_file(wanted, Standing::NodeNetwork, Annotations::new()),
             },
         }
+    }
+
+    /// Keeps copies of what the API has said of these: definitions that a pod was admitted to.
+    pub fn keep_copies<'n>(&self, names: impl IntoIterator<Item = &'n (Namespace, DefinitionName)>) {
+        let said = names.into_iter().filter_map(|name| self.answers.get(name)?.as_ref().ok());
+        said.for_each(|object| self.copies.keep(object));
     }
 
     /// A verb that must not ask the API still knows what it said once.

@@ -6,10 +6,11 @@
 //!         /aside/…                           records that could not be read
 //!         /locks/<container>                 held during a call, gone after it
 //!         /looks/last                        when somebody last looked for what is left of sandboxes that are gone
+//!         /looks/add, /looks/gc              the record that such a look tried last: the next one begins behind it
 //!         /definitions/…                     copies of definitions: see [`crate::definition::Copies`]
 //!         /<directory>/.<container>@…        the beginning of a file; its writer holds the container's lock
 //!
-//! a record:   <crc32, 8 hex digits> <space> <JSON> <newline>     the plan: whole or absent
+//! a record:   <crc32, 8 hex digits> <space> <JSON> <newline>     the plan: whole or absent; see [`header`]
 //!             <crc32, 8 hex digits> <space> <JSON> <newline>     one event each: what has happened since
 //! ```
 //!
@@ -25,25 +26,27 @@
 
 mod census;
 mod error;
+mod header;
 mod journal;
 mod lock;
 mod look;
+mod reading;
 mod record;
+mod scan;
 
 use std::collections::HashSet;
-use std::fs::OpenOptions;
-use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
 use std::path::{Path, PathBuf};
-
-use nix::fcntl::OFlag;
 
 pub use census::{Census, Tally};
 pub use error::LedgerError;
+pub use header::{AttachmentHeader, RecordHeader};
 pub use journal::Journal;
 pub use lock::Lock;
 pub(crate) use record::LAYOUT;
 pub use record::{Event, Key, Mode, Moment, Record, RecordPlan, RecordedNetns, State, event_line, plan_line};
+
+pub use scan::{Depth, Listed, Scan, Sweep};
 
 use cni::deadline::Deadline;
 use cni::request::ContainerId;
@@ -51,11 +54,14 @@ use linux::directory;
 use linux::file::{FileError, is_missing};
 use linux::signal::Signals;
 
+use crate::plan;
+use reading::Unread;
+
 /// Copies of definitions, beside the records.
 pub(crate) const DEFINITIONS: &str = "definitions";
 
-/// The largest record: sixteen networks of the largest size, with their results, fit.
-const MAX_RECORD_BYTES: u64 = 32 << 20;
+/// The largest record that is written, results and all. More is read: see [`reading::MAX_READ_BYTES`].
+const MAX_RECORD_BYTES: u64 = 8 << 20;
 
 fn name_of(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
@@ -134,12 +140,19 @@ impl Ledger {
     /// Writes a plan before its first side effect. The lock of the container must be held.
     ///
     /// # Errors
-    /// [`LedgerError::File`] or [`LedgerError::Untrusted`]; no record is left then.
+    /// [`LedgerError::File`] or [`LedgerError::Directory`]; no record is left then.
     pub fn create(&self, plan: RecordPlan) -> Result<Journal, LedgerError> {
         let records = self.records();
         directory::prepare(&self.root, &records)?;
         let path = self.path_of(&plan.key);
         let line = record::plan_line(&plan).map_err(FileError::of("encode", &path))?;
+        // The plan sees to it; what Multus remembers makes a record without one.
+        if line.len() > plan::MAX_BYTES + header::MAX_HEADER_BYTES {
+            let problem = format!("it has {} bytes, and may have {}", line.len(), plan::MAX_BYTES);
+            return Err(
+                FileError { action: "record the plan in", path, source: io::Error::other(problem) }.into()
+            );
+        }
         // What DEL could not read would be set aside then, and its networks leak: too deep a nesting, say.
         if let Err(problem) = Record::parse(&line, &plan.key.file_name()) {
             let source = io::Error::other(format!("it could not be read again: {problem}"));
@@ -160,7 +173,8 @@ impl Ledger {
     /// Reads the record of `key`, if there is one.
     ///
     /// # Errors
-    /// [`LedgerError::Unreadable`] once it has been set aside; [`LedgerError::File`].
+    /// [`LedgerError::Unreadable`] once it has been set aside, [`LedgerError::Stuck`] if it could not be;
+    /// [`LedgerError::File`] if trying again may help.
     pub fn read(&self, key: &Key) -> Result<Option<Record>, LedgerError> {
         // Where there is none, the state directory need not be fit for one either.
         if !self.has(key) {
@@ -175,27 +189,32 @@ impl Ledger {
         if !directory::is_trusted(&self.root, directory)? {
             return Ok(None);
         }
-        let bytes = match read_bounded(path) {
-            Err(error) if is_missing(&error) => return Ok(None),
-            outcome => outcome.map_err(FileError::of("read", path))?,
+        let problem = match reading::read_whole(path) {
+            Ok(bytes) => match Record::parse(&bytes, name) {
+                Ok(record) => return Ok(Some(record)),
+                Err(problem) => problem,
+            },
+            Err(Unread::Missing) => return Ok(None),
+            Err(Unread::Refused(error)) => return Err(FileError::of("read", path)(error).into()),
+            Err(Unread::Damaged(problem)) => problem,
         };
-        match Record::parse(&bytes, name) {
-            Ok(record) => Ok(Some(record)),
-            Err(problem) => {
-                self.set_aside(path)?;
-                Err(LedgerError::Unreadable { path: path.to_owned(), problem })
-            }
-        }
+        Err(self.set_aside(path, problem))
     }
 
-    /// Moves a file that cannot be trusted out of the way; nothing is deleted unread.
-    fn set_aside(&self, path: &Path) -> Result<(), LedgerError> {
+    /// Moves a file that cannot be read out of the way; nothing is deleted unread. Where it cannot be moved either, on
+    /// a disk that is broken or read-only, it stays, and is told of as well.
+    fn set_aside(&self, path: &Path, problem: String) -> LedgerError {
         let aside = self.aside();
-        directory::prepare(&self.root, &aside)?;
-        let name = name_of(path);
         let since = std::time::UNIX_EPOCH.elapsed().unwrap_or_default().as_nanos();
-        let moved = std::fs::rename(path, aside.join(format!("{name}.{since}")));
-        Ok(moved.map_err(FileError::of("set aside", path))?)
+        let place = aside.join(format!("{}.{since}", name_of(path)));
+        let moved = directory::prepare(&self.root, &aside)
+            .map_err(LedgerError::from)
+            .and_then(|()| Ok(std::fs::rename(path, place).map_err(FileError::of("set aside", path))?));
+        let path = path.to_owned();
+        match moved {
+            Ok(()) => LedgerError::Unreadable { path, problem },
+            Err(error) => LedgerError::Stuck { path, problem, source: Box::new(error) },
+        }
     }
 
     /// Removes the record of `key`; missing is as good as removed.
@@ -222,19 +241,10 @@ impl Ledger {
         directories.into_iter().flat_map(|directory| directory::temporaries(&self.root, &directory))
     }
 
-    /// Every record. Those that cannot be read are set aside and reported.
-    ///
-    /// # Errors
-    /// [`LedgerError::File`] where the directory cannot be listed; a directory that is missing has none.
-    pub fn all(&self) -> Result<Vec<Result<Record, LedgerError>>, LedgerError> {
-        let files = directory::list(&self.root, &self.records())?;
-        Ok(files.iter().filter_map(|path| self.read_file(path, &name_of(path)).transpose()).collect())
-    }
-
     /// Every orphan with its file. Those that cannot be read are set aside and reported.
     ///
     /// # Errors
-    /// As [`Ledger::all`].
+    /// [`LedgerError`] if the directory cannot be listed; one that is missing has none.
     pub fn all_orphans(&self) -> Result<Vec<Result<Orphan, LedgerError>>, LedgerError> {
         let files = directory::list(&self.root, &self.orphans())?;
         // An orphan's name is its record's, and the attachment's position.
@@ -249,19 +259,9 @@ impl Ledger {
     /// Every record as it is, and what is wrong with those that cannot be read: nothing is moved.
     ///
     /// # Errors
-    /// As [`Ledger::all`].
+    /// [`LedgerError`] if the directory cannot be listed; one that is missing has none.
     pub fn look(&self) -> Result<Vec<Seen>, LedgerError> {
         self.look_in(&self.records(), |name| Some(name))
-    }
-
-    /// The same for the first so many.
-    ///
-    /// # Errors
-    /// As [`Ledger::all`].
-    pub fn look_at_some(&self, most: usize) -> Result<Vec<Seen>, LedgerError> {
-        let mut files = directory::list(&self.root, &self.records())?;
-        files.truncate(most);
-        Ok(see(files, |name| Some(name)))
     }
 
     /// Whether it is time to look for what is left of sandboxes that are gone, `boot` being the kernel's boot
@@ -274,7 +274,7 @@ impl Ledger {
     /// that is at work.
     ///
     /// # Errors
-    /// As [`Ledger::all`].
+    /// [`LedgerError`] if the directory cannot be listed; one that is missing has none.
     pub fn containers(&self) -> Result<HashSet<ContainerId>, LedgerError> {
         let mut containers = HashSet::new();
         for directory in [self.records(), self.orphans(), self.aside(), self.root.join("locks")] {
@@ -288,7 +288,7 @@ impl Ledger {
     /// Every orphan as it is: see [`Ledger::look`].
     ///
     /// # Errors
-    /// As [`Ledger::all`].
+    /// [`LedgerError`] if the directory cannot be listed; one that is missing has none.
     pub fn look_at_orphans(&self) -> Result<Vec<Seen>, LedgerError> {
         self.look_in(&self.orphans(), |name| Some(name.rsplit_once('.')?.0))
     }
@@ -304,7 +304,7 @@ impl Ledger {
     /// The files of records that were set aside.
     ///
     /// # Errors
-    /// As [`Ledger::all`].
+    /// [`LedgerError`] if the directory cannot be listed; one that is missing has none.
     pub fn set_aside_files(&self) -> Result<Vec<PathBuf>, LedgerError> {
         Ok(directory::list(&self.root, &self.aside())?)
     }
@@ -339,7 +339,7 @@ impl Ledger {
     /// The containers for which a call is at work. Locks that nobody holds any more go.
     ///
     /// # Errors
-    /// As [`Ledger::all`].
+    /// [`LedgerError`] if the directory cannot be listed; one that is missing has none.
     pub fn calls_at_work(&self) -> Result<Vec<String>, LedgerError> {
         let locks = self.locks();
         if !directory::is_trusted(&self.root, &locks)? {
@@ -378,26 +378,17 @@ impl Ledger {
 /// Files as they are; `record_name` makes the name of its record out of a file's.
 fn see(files: Vec<PathBuf>, record_name: impl Fn(&str) -> Option<&str>) -> Vec<Seen> {
     let see = |path: PathBuf| {
-        let bytes = match read_bounded(&path) {
-            Err(error) if is_missing(&error) => return None,
-            outcome => outcome.map_err(|error| error.to_string()),
+        let bytes = match reading::read_whole(&path) {
+            Err(Unread::Missing) => return None,
+            Err(Unread::Damaged(problem)) => Err(problem),
+            Err(Unread::Refused(error)) => Err(error.to_string()),
+            Ok(bytes) => Ok(bytes),
         };
         let name = name_of(&path);
         let record = bytes.and_then(|bytes| Record::parse(&bytes, record_name(&name).unwrap_or(&name)));
         Some(Seen { path, record })
     };
     files.into_iter().filter_map(see).collect()
-}
-
-fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
-    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
-    let file = OpenOptions::new().read(true).custom_flags(flags.bits()).open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::other("it is no regular file"));
-    }
-    let mut bytes = Vec::new();
-    file.take(MAX_RECORD_BYTES).read_to_end(&mut bytes)?;
-    Ok(bytes)
 }
 
 fn remove(path: &Path) -> Result<(), FileError> {

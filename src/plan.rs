@@ -10,6 +10,7 @@ mod interface_name;
 mod requirement;
 
 use std::collections::BTreeSet;
+use std::io;
 use std::path::PathBuf;
 
 use ipnetwork::IpNetwork;
@@ -29,6 +30,10 @@ use crate::selection::Selection;
 use cni::name::InterfaceName;
 use cni::netconf::{NetworkConfig, NetworkName};
 use cni::request::{CniArgs, Sandbox};
+
+/// As many bytes as the attachments of a plan have in its record: four times what sixteen networks have whose
+/// definitions have 64 KiB each, as tenants' may under a policy.
+pub const MAX_BYTES: usize = 4 << 20;
 
 /// What an ADD is going to do.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -146,8 +151,38 @@ pub fn make(inputs: Inputs<'_>) -> Result<Plan, PlanError> {
     check_default_route(&plan)?;
     match plan.attachments.iter().find(|attachment| attachment.network.has_meta_plugin()) {
         Some(attachment) => Err(PlanError::Recursive(attachment.label.clone())),
-        None => Ok(plan),
+        None => check_size(&plan.attachments).map(|()| plan),
     }
+}
+
+/// What is recorded of a pod is read back at its end, and lies on the disk of all until then.
+fn check_size(attachments: &[Attachment]) -> Result<(), PlanError> {
+    let sizes: Vec<usize> = attachments.iter().map(size).collect();
+    let largest = sizes.iter().zip(attachments).max_by_key(|(size, _)| **size);
+    match largest {
+        Some((_, attachment)) if sizes.iter().sum::<usize>() > MAX_BYTES => {
+            Err(PlanError::TooLarge { largest: attachment.label.clone() })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// How many bytes an attachment has as JSON.
+fn size(attachment: &Attachment) -> usize {
+    struct Count(usize);
+    impl io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut count = Count(0);
+    // What is no JSON is refused where it is recorded.
+    let _ = serde_json::to_writer(&mut count, attachment);
+    count.0
 }
 
 fn label(selection: &Selection) -> String {

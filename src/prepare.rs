@@ -12,6 +12,7 @@ use crate::cluster::{Cluster, ClusterPod};
 use crate::config::{ANNOTATIONS_CAPABILITY, Config, PrimarySource};
 use crate::definition::{Api, Copies, Finder, NodeDefinitions, OnOutage};
 use crate::delegate;
+use crate::name::{DefinitionName, Namespace};
 use crate::plan::{self, NodeNetwork, Plan, PrimaryNetwork};
 use crate::pod::{Annotations, DEFAULT_NETWORK_ANNOTATION, GENIE_ANNOTATION, NETWORKS_ANNOTATION, Pod};
 use crate::policy::Path;
@@ -237,7 +238,8 @@ pub fn plan(
     }
     let has_default = wishes.default_network.is_some();
     let has_own_primary = wishes.has_primary();
-    fetch_definitions(config, pod, &wishes, definitions);
+    let wanted = definitions_of_cluster(config, pod, &wishes, definitions);
+    definitions.fetch(&wanted.all());
     let admitted = admission::admit(config, pod, &wishes, definitions)?;
     let mut selected = admitted.networks;
     let chosen = genie::choose(config, pod, &wishes.choices)?;
@@ -269,7 +271,17 @@ pub fn plan(
     plan.warnings.append(&mut definitions.warnings);
     plan.warnings.append(&mut definitions.node.warnings);
     plan.check_node(|kind| delegate::find(kind, plugin_path).map(|_| ()), host_has, std::path::Path::exists)?;
+    keep_copies(&wanted, definitions);
     Ok(plan)
+}
+
+/// What was refused leaves nothing on the disk, nor what no call could use: a pod that is owed a status cannot start
+/// without the API, while those that ask for nothing, and the other verbs, need the primary alone.
+fn keep_copies(wanted: &OfCluster, definitions: &Finder<'_>) {
+    definitions.keep_copies(&wanted.primary);
+    if definitions.on_outage == OnOutage::UseCopies {
+        definitions.keep_copies(&wanted.others);
+    }
 }
 
 /// While Braid leaves the node (`braid uninstall`), a pod that would have an extra network is to start on
@@ -290,23 +302,41 @@ fn needs_definitions(config: &Config, wishes: &Wishes) -> bool {
         || config.primary.iter().chain(&config.default_networks).any(named)
 }
 
-/// Asks the API for all that the plan needs of it, at the same time.
-fn fetch_definitions(config: &Config, pod: &Pod, wishes: &Wishes, definitions: &mut Finder<'_>) {
-    if !matches!(definitions.api, Api::Asked(_)) {
-        return;
+/// Definitions that the plan needs of the API.
+#[derive(Default)]
+struct OfCluster {
+    primary: Option<(Namespace, DefinitionName)>,
+    others: Vec<(Namespace, DefinitionName)>,
+}
+
+impl OfCluster {
+    fn all(&self) -> Vec<(Namespace, DefinitionName)> {
+        self.primary.iter().chain(&self.others).cloned().collect()
     }
-    let primary = config.primary.iter().filter(|_| !wishes.has_primary());
+}
+
+/// What the API is asked for, all at the same time; nothing if there is none.
+fn definitions_of_cluster(
+    config: &Config,
+    pod: &Pod,
+    wishes: &Wishes,
+    definitions: &Finder<'_>,
+) -> OfCluster {
+    if !matches!(definitions.api, Api::Asked(_)) {
+        return OfCluster::default();
+    }
+    let of_node = |source| primary::wanted_of_cluster(source, config, &definitions.node);
+    let primary = config.primary.as_ref().filter(|_| !wishes.has_primary());
     let defaults = config.default_networks.iter().filter(|_| !is_system_pod(config, pod));
-    let of_node = primary
-        .chain(defaults)
-        .filter_map(|source| primary::wanted_of_cluster(source, config, &definitions.node));
     let of_pod = wishes
         .networks
         .iter()
         .chain(&wishes.default_network)
         .map(|selection| (selection.namespace.clone(), selection.name.clone()));
-    let wanted: Vec<_> = of_pod.chain(of_node).collect();
-    definitions.fetch(&wanted);
+    OfCluster {
+        primary: primary.and_then(of_node),
+        others: of_pod.chain(defaults.filter_map(of_node)).collect(),
+    }
 }
 
 /// The primary that the configuration names, unless the pod has chosen another.

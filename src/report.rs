@@ -125,7 +125,12 @@ impl From<LedgerError> for Error {
     fn from(error: LedgerError) -> Self {
         let code = match &error {
             LedgerError::Busy(_) | LedgerError::Stopped => Code::TRY_AGAIN,
-            LedgerError::File(_) | LedgerError::Directory(_) | LedgerError::Unreadable { .. } => Code::IO,
+            LedgerError::File(_)
+            | LedgerError::Directory(_)
+            | LedgerError::Unreadable { .. }
+            | LedgerError::Damaged { .. }
+            | LedgerError::Stuck { .. } => Code::IO,
+            LedgerError::NoTime(_) => Code::TRY_AGAIN,
         };
         Self::new(code, error)
     }

@@ -21,14 +21,19 @@ use std::time::SystemTime;
 use nix::fcntl::OFlag;
 use serde_json::{Map, Value};
 
+use cni::deadline::Deadline;
 use cni::keys;
-use cni::netconf::NetworkConfig;
+use cni::netconf::{NetworkConfig, NetworkName};
 use cni::request::ContainerId;
 
 /// Where host-local keeps them unless `dataDir` says otherwise.
 const DATA_DIR: &str = "/var/lib/cni/networks";
 /// As many files as are looked at in one network.
 const MAX_FILES: usize = 8192;
+/// And in all networks of one look.
+const MAX_FILES_OF_ALL: usize = 4 * MAX_FILES;
+/// The kernel takes no longer path.
+const MAX_PATH: usize = 4096;
 /// A container's ID and an interface's name are shorter.
 const MAX_BYTES: u64 = 1024;
 
@@ -61,14 +66,19 @@ impl Reservations {
 
 /// Where the addresses of these networks are reserved.
 pub fn stores<'n>(networks: impl IntoIterator<Item = &'n NetworkConfig>) -> BTreeSet<Store> {
-    networks.into_iter().flat_map(stores_of).collect()
+    let of_network = |network: &NetworkConfig| {
+        directories(network)
+            .into_iter()
+            .map(|directory| Store::new(&network.name, directory))
+            .collect::<Vec<_>>()
+    };
+    networks.into_iter().flat_map(of_network).collect()
 }
 
-fn stores_of(network: &NetworkConfig) -> impl Iterator<Item = Store> {
-    host_local_ipams(network).map(|ipam| {
-        let directory = data_dir(ipam).join(network.name.as_str());
-        Store { network: network.name.to_string(), directory }
-    })
+/// The directories in which host-local keeps a network's addresses.
+pub fn directories(network: &NetworkConfig) -> Vec<PathBuf> {
+    let directories = host_local_ipams(network).map(|ipam| data_dir(ipam).join(network.name.as_str()));
+    directories.filter(|directory| directory.as_os_str().len() <= MAX_PATH).collect()
 }
 
 /// The `ipam` of each plugin that has its addresses from host-local.
@@ -83,11 +93,20 @@ fn data_dir(ipam: &Map<String, Value>) -> PathBuf {
 }
 
 impl Store {
-    /// What is reserved, one entry for each container.
-    pub fn read(&self) -> Vec<Reservations> {
+    /// The reservations of the network with this name in `directory`, which [`directories`] has named.
+    pub fn new(network: &NetworkName, directory: PathBuf) -> Self {
+        Self { network: network.to_string(), directory }
+    }
+
+    /// What is reserved, one entry for each container. Takes the files that it looks at off `files`.
+    fn read(&self, files: &mut usize, deadline: Deadline) -> Vec<Reservations> {
         let entries = std::fs::read_dir(&self.directory).into_iter().flatten().flatten().take(MAX_FILES);
         let mut found: BTreeMap<String, Reservations> = BTreeMap::new();
         for entry in entries {
+            if *files == 0 || deadline.remaining().is_zero() {
+                break;
+            }
+            *files -= 1;
             let path = entry.path();
             let address = entry.file_name().to_str().and_then(|name| name.parse::<IpAddr>().ok());
             let Some((address, (container, made))) = address.zip(owner(&path)) else { continue };
@@ -115,12 +134,16 @@ fn owner(path: &Path) -> Option<(ContainerId, SystemTime)> {
 }
 
 /// What is reserved for containers that `known` does not hold. `known` is asked after the reservations are
-/// read, and these are read again after it: what a call changes meanwhile is nobody's leak.
+/// read, and these are read again after it: what a call changes meanwhile is no leak. What is not read by `deadline` is
+/// left out.
 pub fn unknown(
     stores: &BTreeSet<Store>,
+    deadline: Deadline,
     known: impl FnOnce() -> Option<HashSet<ContainerId>>,
 ) -> Vec<Reservations> {
-    let mut found: Vec<Reservations> = stores.iter().flat_map(Store::read).collect();
+    let mut files = MAX_FILES_OF_ALL;
+    let mut found: Vec<Reservations> =
+        stores.iter().flat_map(|store| store.read(&mut files, deadline)).collect();
     let Some(known) = known() else { return Vec::new() };
     found.retain(|reservations| !known.contains(&reservations.container));
     for reservations in &mut found {
@@ -146,6 +169,10 @@ mod tests {
     fn store(data: &Path) -> BTreeSet<Store> {
         fs::create_dir(data.join("lan")).unwrap();
         stores([&network("lan", json!({"type": "host-local", "dataDir": data}))])
+    }
+
+    fn later() -> Deadline {
+        Deadline::after(std::time::Duration::from_secs(60))
     }
 
     fn summary(found: &[Reservations]) -> Vec<String> {
@@ -181,10 +208,10 @@ mod tests {
         ] {
             fs::write(data.path().join("lan").join(address), content).unwrap();
         }
-        let found = unknown(&stores, known(["c2"]));
+        let found = unknown(&stores, later(), known(["c2"]));
         assert_eq!(summary(&found), ["lan c1 10.0.0.2, fd00::2", "lan c3 10.0.0.4"]);
-        assert!(unknown(&stores, known(["c1", "c2", "c3"])).is_empty());
-        assert!(unknown(&stores, || None).is_empty(), "who is known cannot be told");
+        assert!(unknown(&stores, later(), known(["c1", "c2", "c3"])).is_empty());
+        assert!(unknown(&stores, later(), || None).is_empty(), "who is known cannot be told");
     }
 
     #[test]
@@ -201,7 +228,7 @@ mod tests {
         fs::create_dir(lan.join("10.0.0.4")).unwrap();
         std::os::unix::fs::symlink(data.path().join("secret"), lan.join("10.0.0.5")).unwrap();
         nix::unistd::mkfifo(&lan.join("10.0.0.6"), nix::sys::stat::Mode::S_IRWXU).unwrap();
-        assert_eq!(summary(&unknown(&stores, known([]))), Vec::<String>::new());
+        assert_eq!(summary(&unknown(&stores, later(), known([]))), Vec::<String>::new());
     }
 
     #[test]
@@ -214,6 +241,6 @@ mod tests {
             fs::remove_file(&file).unwrap();
             Some(HashSet::new())
         };
-        assert!(unknown(&stores, deleted).is_empty());
+        assert!(unknown(&stores, later(), deleted).is_empty());
     }
 }

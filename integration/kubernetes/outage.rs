@@ -39,6 +39,22 @@ fn a_copy_stands_in_where_no_status_is_due() {
     call.run().assert_error(11, [&cluster.label("blue")]);
 }
 
+/// A pod that is owed a status cannot start without the API, so no copy of its networks is kept.
+#[test]
+fn a_copy_is_kept_only_if_a_pod_could_start_on_it() {
+    let cluster = Cluster::usual();
+    cluster.define("primary", json!({"addresses": ["10.1.0.2/24"]}));
+    let config = cluster.config(json!({"delegates": [], "clusterNetwork": "primary"}));
+    cluster.sandbox("first").add(config.clone()).networks("blue").run().assert_success();
+    let copies = || cluster.node.state("definitions");
+    let file = |name: &str| cluster.label(name).replace('/', "_");
+    assert_eq!(copies(), [file("primary")]);
+    let second = cluster.sandbox("second");
+    let call = second.add(config).with(json!({"statusPolicy": "never"}));
+    call.networks("blue").run().assert_success();
+    assert_eq!(copies().len(), 2);
+}
+
 /// A copy is used no longer than it may be: here one second.
 #[test]
 fn a_copy_that_is_too_old_is_none() {

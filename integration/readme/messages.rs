@@ -31,6 +31,7 @@ impl Scene {
         node.recorders(["primary", "blue", "plain", "slow", "moody", "chatty", "stuck"]);
         node.define("team-a", "lan", json!({"type": "blue", "addresses": ["10.30.0.2/24"], "link": true}));
         node.define("team-a", "plain", json!({"type": "plain", "addresses": ["10.60.0.2/24"]}));
+        node.define("team-a", "huge", json!({"type": "blue", "filler": "x".repeat(1_000_000)}));
         node.define("team-b", "red", json!({"type": "blue"}));
         node.define("team-a", "uplink", json!({"type": "macvlan", "master": "eth7"}));
         node.define("team-a", "leased", json!({"type": "macvlan", "ipam": {"type": "dhcp"}}));
@@ -182,6 +183,7 @@ fn messages_about_a_pod_and_a_network() {
         scene.asked("leased"),
         scene.asked("typo"),
         scene.asked("loop"),
+        scene.asked("huge,huge,huge,huge,huge"),
         slow,
         scene.asked("chatty"),
         scene.asked("moody"),

@@ -285,9 +285,22 @@ fn every_code_is_documented() {
 #[test]
 fn every_limit_is_the_programs() {
     let source = source::text();
-    let constants: [(&str, &[(&str, &str)]); 12] = [
+    let constants: [(&str, &[(&str, &str)]); 16] = [
         ("bytes of an annotation", &[("MAX_ANNOTATION_BYTES: usize = 64 * 1024", "65536")]),
         ("networks of one pod", &[("max_networks: 16", "16"), ("networks: 16", "maxNetworks")]),
+        (
+            "bytes of configuration of a pod's networks together",
+            &[("pub const MAX_BYTES: usize = 4 << 20", "4 MiB")],
+        ),
+        ("bytes of a record, results included", &[("MAX_RECORD_BYTES: u64 = 8 << 20", "8 MiB")]),
+        (
+            "last-known-good copies of one namespace's definitions",
+            &[("OF_NAMESPACE: Bound = Bound { copies: 64, bytes: 2 << 20 }", "64, and 2 MiB")],
+        ),
+        (
+            "last-known-good copies altogether",
+            &[("OF_ALL: Bound = Bound { copies: 512, bytes: 16 << 20 }", "512, and 16 MiB")],
+        ),
         ("addresses in `ips`", &[("MAX_IPS: usize = 32", "32")]),
         ("gateways in `default-route`", &[("MAX_GATEWAYS: usize = 8", "8")]),
         ("entries of `portMappings`", &[("MAX_PORT_MAPPINGS: usize = 128", "128")]),

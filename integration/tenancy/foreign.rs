@@ -134,3 +134,32 @@ fn an_outage_opens_no_network_that_was_closed() {
     let (code, said) = start(&cluster, "team-b/narrow");
     assert!(code == Some(11) && said.contains("the pod's cannot be learnt"), "{said}");
 }
+
+/// Fourteen pods that were refused filled a state directory of 200 MB with copies of what they had asked for.
+#[test]
+fn what_is_refused_leaves_no_copy() {
+    let mut cluster = Cluster::new();
+    let large = json!({"name": "team-a.large", "type": "blue", "filler": "x".repeat(200_000)});
+    cluster.publish("team-a", "large", json!({}), Some(large));
+    cluster.publish("team-a", "small", json!({}), Some(json!({"name": "team-a.small", "type": "blue"})));
+    cluster.publish("team-b", "closed", json!({}), Some(json!({"type": "blue"})));
+    cluster.publish("team-a", "typo", json!({}), Some(json!({"name": "team-a.typo", "type": "bluee"})));
+    let policy = json!({"mode": "enforce", "allowedPlugins": {"*": ["blue", "bluee"]}});
+    let start = |cluster: &Cluster, networks: &str| {
+        let pod = cluster.node.pod("team-a", "web");
+        pod.add(cluster.config(policy.clone())).networks(networks).run()
+    };
+    for refused in ["small,large", "team-b/closed", "small,typo"] {
+        start(&cluster, refused).assert_error(7, []);
+        assert_eq!(cluster.node.state("definitions"), Vec::<String>::new(), "{refused}");
+    }
+    start(&cluster, "small").assert_success();
+    assert_eq!(cluster.node.state("definitions"), ["team-a_small"]);
+    // What has changed since, and is refused now, does not open in an outage by its copy.
+    let changed = json!({"name": "team-a.small", "type": "blue", "filler": "x".repeat(200_000)});
+    cluster.publish("team-a", "small", json!({}), Some(changed));
+    start(&cluster, "small").assert_error(7, []);
+    assert_eq!(cluster.node.state("definitions"), Vec::<String>::new());
+    cluster.server.stop();
+    start(&cluster, "small").assert_error(11, []);
+}

@@ -3,10 +3,14 @@
 //!
 //! Used only while the API cannot be reached, and by verbs that must not ask it. A copy that cannot be
 //! read or written is as good as none; it never holds anything up.
+//!
+//! Kept only of what a pod was admitted to, since owners fill the disk of all with what is not used, and within
+//! bounds: of a namespace that has too many the oldest goes, and of all namespaces that of the largest.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +22,10 @@ use linux::directory;
 
 /// A copy is written again when it is older than this share of its greatest age, or has changed.
 const RENEWALS: u32 = 8;
+/// As many copies as there are of one namespace, and as many bytes as they have together.
+const OF_NAMESPACE: Bound = Bound { copies: 64, bytes: 2 << 20 };
+/// And of all namespaces.
+const OF_ALL: Bound = Bound { copies: 512, bytes: 16 << 20 };
 /// The longest name of a file.
 const MAX_FILE_NAME: usize = 254;
 
@@ -28,6 +36,34 @@ pub struct Copies {
     max_age: Duration,
     /// The container whose lock is held, so that a copy that was begun has an owner; without one, none is kept.
     pub writer: Option<ContainerId>,
+}
+
+/// How much there may be.
+#[derive(Clone, Copy, Debug)]
+struct Bound {
+    copies: usize,
+    bytes: u64,
+}
+
+impl Bound {
+    fn holds(self, copies: usize, bytes: u64) -> bool {
+        copies <= self.copies && bytes <= self.bytes
+    }
+}
+
+/// A file of the directory.
+#[derive(Debug)]
+struct Kept {
+    path: PathBuf,
+    bytes: u64,
+    written: SystemTime,
+}
+
+impl Kept {
+    fn namespace(&self) -> &str {
+        let name = self.path.file_name().and_then(OsStr::to_str).unwrap_or_default();
+        name.split('_').next().unwrap_or_default()
+    }
 }
 
 /// Neither a namespace nor a definition's name has an underscore, so two never share a file; of those that
@@ -72,17 +108,7 @@ impl Copies {
         if self.max_age.is_zero() || self.is_current(definition) {
             return;
         }
-        let copy = Copy::of(definition);
-        let path = self.path(&definition.namespace, &definition.name);
-        let written = serde_json::to_vec(&copy).map_err(|error| error.to_string()).and_then(|bytes| {
-            directory::prepare(&self.root, &self.directory()).map_err(|error| error.to_string())?;
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            // Of two calls at once, each begins a file of its own.
-            let begun_as = format!("{writer}@{:08x}", crc32fast::hash(name.as_bytes()));
-            directory::write_file(&self.directory(), &begun_as, &name, &bytes)
-                .map_err(|error| error.to_string())
-        });
-        if let Err(problem) = written {
+        if let Err(problem) = self.write(definition, writer) {
             log::warn!(
                 "no copy of network \"{}/{}\" is kept: {problem}",
                 definition.namespace,
@@ -91,9 +117,53 @@ impl Copies {
         }
     }
 
+    fn write(&self, definition: &ClusterDefinition, writer: &ContainerId) -> Result<(), String> {
+        let bytes = serde_json::to_vec(&Copy::of(definition)).map_err(|error| error.to_string())?;
+        let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        if length > netconf::MAX_FILE_BYTES {
+            return Err(format!("it has {length} bytes, and {} are read", netconf::MAX_FILE_BYTES));
+        }
+        directory::prepare(&self.root, &self.directory()).map_err(|error| error.to_string())?;
+        let path = self.path(&definition.namespace, &definition.name);
+        self.make_room(&path, length);
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        // Of two calls at once, each begins a file of its own.
+        let begun_as = format!("{writer}@{:08x}", crc32fast::hash(name.as_bytes()));
+        let written = directory::write_file(&self.directory(), &begun_as, &name, &bytes);
+        written.map(drop).map_err(|error| error.to_string())
+    }
+
+    /// Removes what is too much once there is a copy of `bytes` at `path`.
+    fn make_room(&self, path: &Path, bytes: u64) {
+        let mut kept = self.kept();
+        kept.retain(|kept| kept.path != path);
+        kept.push(Kept { path: path.to_owned(), bytes, written: SystemTime::now() });
+        shrink(&mut kept);
+    }
+
+    /// Every copy, the oldest first.
+    fn kept(&self) -> Vec<Kept> {
+        let files = directory::list(&self.root, &self.directory()).unwrap_or_default().into_iter();
+        let of = |path: PathBuf| {
+            let metadata = path.symlink_metadata().ok()?;
+            Some(Kept { path, bytes: metadata.len(), written: metadata.modified().ok()? })
+        };
+        let mut kept: Vec<Kept> = files.filter_map(of).collect();
+        kept.sort_by_key(|kept| kept.written);
+        kept
+    }
+
     fn is_current(&self, definition: &ClusterDefinition) -> bool {
         let copy = self.read(&definition.namespace, &definition.name);
         copy.is_some_and(|copy| copy.age() < self.max_age / RENEWALS && copy.into_definition() == *definition)
+    }
+
+    /// Drops a copy of what the API says otherwise now: a network that was closed since must not open in an outage.
+    pub(super) fn forget_outdated(&self, definition: &ClusterDefinition) {
+        let copy = self.any(&definition.namespace, &definition.name);
+        if copy.is_some_and(|copy| copy != *definition) {
+            self.forget(&definition.namespace, &definition.name);
+        }
     }
 
     /// Drops the copy of a definition that the API no longer has.
@@ -120,16 +190,38 @@ impl Copies {
         (copy.namespace == *namespace && copy.name == *name).then_some(copy)
     }
 
-    /// Removes copies past their age; GC's business.
+    /// Removes copies past their age, and those that are too many, without reading them.
     pub fn sweep(&self) {
-        let files = directory::list(&self.root, &self.directory()).unwrap_or_default();
-        for path in files {
-            let text = netconf::read_file(&path).unwrap_or_default();
-            let copy: Option<Copy> = serde_json::from_str(&text).ok();
-            if copy.is_none_or(|copy| copy.age() >= self.max_age) {
-                let _ = std::fs::remove_file(&path);
+        let mut kept = self.kept();
+        kept.retain(|kept| {
+            let is_young = kept.written.elapsed().is_ok_and(|age| age < self.max_age);
+            if !is_young {
+                let _ = std::fs::remove_file(&kept.path);
             }
+            is_young
+        });
+        shrink(&mut kept);
+    }
+}
+
+/// Removes the oldest copies of namespaces that have too many, and then of the largest namespace as long as there
+/// are too many of all.
+fn shrink(kept: &mut Vec<Kept>) {
+    loop {
+        let mut namespaces: BTreeMap<&str, (usize, u64)> = BTreeMap::new();
+        for one in kept.iter() {
+            let (copies, bytes) = namespaces.entry(one.namespace()).or_default();
+            (*copies, *bytes) = (*copies + 1, bytes.saturating_add(one.bytes));
         }
+        let all = kept.iter().map(|kept| kept.bytes).fold(0, u64::saturating_add);
+        let is_full = !OF_ALL.holds(kept.len(), all);
+        let largest = namespaces.into_iter().max_by_key(|(_, (copies, bytes))| (*bytes, *copies));
+        let Some((namespace, (copies, bytes))) = largest else { return };
+        if !is_full && OF_NAMESPACE.holds(copies, bytes) {
+            return;
+        }
+        let Some(oldest) = kept.iter().position(|kept| kept.namespace() == namespace) else { return };
+        let _ = std::fs::remove_file(kept.remove(oldest).path);
     }
 }
 
@@ -202,6 +294,98 @@ mod tests {
         }
         let first = long("b");
         assert_eq!(copies.any(&first.namespace, &first.name), Some(first));
+    }
+
+    #[test]
+    fn a_copy_of_what_has_changed_is_forgotten() {
+        let (_dir, copies) = copies(100);
+        let blue = definition("blue");
+        copies.keep(&blue);
+        copies.forget_outdated(&blue);
+        assert_eq!(copies.any(&blue.namespace, &blue.name), Some(blue.clone()));
+        copies.forget_outdated(&ClusterDefinition { resource_version: "2".to_owned(), ..blue.clone() });
+        assert_eq!(copies.any(&blue.namespace, &blue.name), None);
+    }
+
+    fn of(namespace: &str, name: &str, bytes: usize) -> ClusterDefinition {
+        let config = Some("x".repeat(bytes));
+        ClusterDefinition { namespace: namespace.parse().unwrap(), config, ..definition(name) }
+    }
+
+    fn names(copies: &Copies) -> Vec<String> {
+        let files = directory::list(&copies.root, &copies.directory()).unwrap();
+        files.iter().map(|file| file.file_name().unwrap().to_str().unwrap().to_owned()).collect()
+    }
+
+    /// Older by its number, whatever the file system's clock can tell apart.
+    fn age(copies: &Copies, seconds: u64) {
+        for kept in copies.kept() {
+            let file = std::fs::File::options().write(true).open(&kept.path).unwrap();
+            file.set_modified(kept.written - Duration::from_secs(seconds)).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_namespace_with_too_many_copies_loses_its_oldest() {
+        let (_dir, copies) = copies(10_000);
+        copies.keep(&of("team-b", "lan", 10));
+        for at in 0..OF_NAMESPACE.copies + 3 {
+            age(&copies, 1);
+            copies.keep(&of("team-a", &format!("n{at:03}"), 10));
+        }
+        let names = names(&copies);
+        assert_eq!(names.len(), OF_NAMESPACE.copies + 1);
+        assert!(names.contains(&"team-b_lan".to_owned()), "{names:?}");
+        assert!(
+            !names.contains(&"team-a_n002".to_owned()) && names.contains(&"team-a_n003".to_owned()),
+            "{names:?}"
+        );
+    }
+
+    #[test]
+    fn copies_are_bounded_in_bytes_and_the_largest_namespace_pays() {
+        let (_dir, copies) = copies(10_000);
+        let bytes = |copies: &Copies| copies.kept().iter().map(|kept| kept.bytes).sum::<u64>();
+        let most = usize::try_from(OF_NAMESPACE.bytes).unwrap();
+        for at in 0..8 {
+            copies.keep(&of("team-a", &format!("n{at}"), most / 3));
+        }
+        assert!(bytes(&copies) <= OF_NAMESPACE.bytes, "{}", bytes(&copies));
+        assert_eq!(names(&copies), ["team-a_n6", "team-a_n7"]);
+        copies.keep(&of("kube-system", "primary", 10));
+        for at in 0..12 {
+            for number in 0..2 {
+                copies.keep(&of(&format!("team-{at}"), &format!("n{number}"), most / 2 - 1000));
+            }
+        }
+        assert!(bytes(&copies) <= OF_ALL.bytes, "{}", bytes(&copies));
+        assert!(names(&copies).contains(&"kube-system_primary".to_owned()), "{:?}", names(&copies));
+        assert_eq!(copies.kept().len(), 16 + 1);
+    }
+
+    /// In its file, a configuration is text in JSON, and can be longer than what is read.
+    #[test]
+    fn what_could_not_be_read_back_is_not_kept() {
+        let (_dir, copies) = copies(100);
+        let blue = ClusterDefinition { config: Some("\"".repeat(600 << 10)), ..definition("blue") };
+        copies.keep(&blue);
+        assert!(!copies.path(&blue.namespace, &blue.name).exists());
+    }
+
+    #[test]
+    fn a_sweep_takes_what_an_older_braid_kept_too_much_of() {
+        let (_dir, copies) = copies(100);
+        copies.keep(&definition("blue"));
+        for at in 0..OF_NAMESPACE.copies {
+            std::fs::write(copies.directory().join(format!("team-a_n{at}")), "{}").unwrap();
+        }
+        age(&copies, 1);
+        std::fs::write(copies.directory().join("team-b_lan"), vec![b'x'; 3 << 20]).unwrap();
+        copies.sweep();
+        assert_eq!(copies.kept().len(), OF_NAMESPACE.copies);
+        age(&copies, 100);
+        copies.sweep();
+        assert_eq!(names(&copies), Vec::<String>::new());
     }
 
     #[test]

@@ -2,12 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::fs::Metadata;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use super::record::roles;
-use super::{Ledger, LedgerError, directory, name_of, read_bounded};
+use super::reading::{Version, read_summary};
+use super::{Ledger, LedgerError, directory, name_of};
 use crate::plan::Role;
 
 /// How much the ledger holds.
@@ -39,22 +37,16 @@ pub struct Tally(BTreeMap<String, Counted>);
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct Counted(Version, u64, u64);
 
-/// Inode, size and time of change, in seconds and nanoseconds.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-struct Version(u64, u64, i64, i64);
-
-impl Version {
-    fn of(metadata: &Metadata) -> Self {
-        Self(metadata.ino(), metadata.size(), metadata.mtime(), metadata.mtime_nsec())
-    }
-}
-
 impl Counted {
     /// One that goes meanwhile is gone, and one that cannot be read is the next call's to set aside.
     fn read(path: &Path, version: Version) -> Self {
-        let roles = read_bounded(path).ok().and_then(|bytes| roles(&bytes)).unwrap_or_default();
-        let count = |role| u64::try_from(roles.iter().filter(|it| **it == role).count()).unwrap_or(u64::MAX);
-        Self(version, count(Role::Primary), count(Role::Extra))
+        let Ok(summary) = read_summary(path, &name_of(path)) else { return Self(version, 0, 0) };
+        let left = summary.header.attachments.iter().enumerate();
+        let left = left.filter(|(at, _)| !summary.gone.contains(at)).map(|(_, attachment)| attachment.role);
+        left.fold(Self(version, 0, 0), |Self(version, primary, extra), role| match role {
+            Role::Primary => Self(version, primary + 1, extra),
+            Role::Extra => Self(version, primary, extra + 1),
+        })
     }
 }
 

@@ -23,6 +23,28 @@ pub enum LedgerError {
         /// What is wrong with it.
         problem: String,
     },
+    /// The record cannot be read, and is left where it is by those who only look.
+    #[error("record {} cannot be read ({problem})", path.display())]
+    Damaged {
+        /// Where the record is.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The record cannot be read, nor moved out of the way: the disk is broken, say.
+    #[error("record {} cannot be read ({problem}), and could not be set aside: {source}", path.display())]
+    Stuck {
+        /// Where the record is.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+        /// Why it stays there.
+        #[source]
+        source: Box<LedgerError>,
+    },
+    /// The deadline came first.
+    #[error("there was no time for {0} records more: the next GC begins with them")]
+    NoTime(usize),
     /// Another call for the same container did not end in time.
     #[error("another call for container {0} is still at work")]
     Busy(ContainerId),

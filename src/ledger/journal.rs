@@ -8,10 +8,13 @@ use std::sync::mpsc::{Receiver, channel};
 
 use nix::fcntl::OFlag;
 
-use super::LedgerError;
 use super::record::{self, Event};
+use super::{LedgerError, MAX_RECORD_BYTES};
 use cni::deadline::Deadline;
 use linux::file::FileError;
+
+/// More than a line has without a result or a snapshot.
+const FEW_BYTES: u64 = 1 << 10;
 
 /// A record being written.
 #[derive(Debug)]
@@ -46,9 +49,22 @@ impl Journal {
         if self.torn {
             line.insert(0, b'\n');
         }
+        self.check_room(&line).map_err(FileError::of("append to", &self.path))?;
         let outcome = self.file.write_all(&line);
         self.torn = outcome.is_err();
         Ok(outcome.map_err(FileError::of("append to", &self.path))?)
+    }
+
+    /// What is written can be read back. A few words, that an attachment is gone say, always have room.
+    fn check_room(&self, line: &[u8]) -> io::Result<()> {
+        let bytes = u64::try_from(line.len()).unwrap_or(u64::MAX);
+        if bytes > FEW_BYTES && self.file.metadata()?.len().saturating_add(bytes) > MAX_RECORD_BYTES {
+            let problem = format!(
+                "the results of the pod's networks are too large: a record of them may have {MAX_RECORD_BYTES} bytes"
+            );
+            return Err(io::Error::other(problem));
+        }
+        Ok(())
     }
 
     /// Waits until the plan is on the disk, or until `deadline`.

@@ -13,6 +13,8 @@ use super::directory;
 
 /// How often the node is looked at. The first ADD after a start looks in any case.
 const INTERVAL: Duration = Duration::from_secs(600);
+/// As many as a file's name has.
+const MAX_NAME_BYTES: u64 = 255;
 /// More than an ID of a boot has.
 const MAX_BYTES: u64 = 64;
 
@@ -32,6 +34,23 @@ pub(super) fn claim(root: &Path, boot: &str) -> bool {
     !is_recent(&held, boot) && write(&mut held, boot).is_ok()
 }
 
+/// The name of the record at which the last sweep of a kind stopped; empty if none has.
+pub(super) fn last_tried(root: &Path, kind: &str) -> String {
+    let mut name = String::new();
+    let read = open(&root.join("looks").join(kind), false)
+        .and_then(|file| file.take(MAX_NAME_BYTES).read_to_string(&mut name));
+    read.map(|_| name).unwrap_or_default()
+}
+
+/// Writes it down.
+pub(super) fn note_tried(root: &Path, kind: &str, name: &str) {
+    let looks = root.join("looks");
+    if directory::prepare(root, &looks).is_ok() {
+        // Without it, the next sweep begins where this one did.
+        let _ = open(&looks.join(kind), true).and_then(|mut file| write(&mut file, name));
+    }
+}
+
 fn open(path: &Path, to_write: bool) -> std::io::Result<File> {
     let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
     let mut options = OpenOptions::new();
@@ -46,8 +65,8 @@ fn is_recent(file: &File, boot: &str) -> bool {
     read.is_ok() && known == boot && age.is_ok_and(|age| age.is_ok_and(|age| age < INTERVAL))
 }
 
-fn write(file: &mut File, boot: &str) -> std::io::Result<()> {
+fn write(file: &mut File, text: &str) -> std::io::Result<()> {
     file.rewind()?;
     file.set_len(0)?;
-    file.write_all(boot.as_bytes())
+    file.write_all(text.as_bytes())
 }

@@ -5,7 +5,9 @@ use std::io;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::plan::{Attachment, Role};
+use super::header;
+use super::reading::{check_key, first_line};
+use crate::plan::Attachment;
 use crate::snapshot::Snapshot;
 use cni::name::InterfaceName;
 use cni::netconf::NetworkName;
@@ -146,15 +148,12 @@ impl Record {
     /// # Errors
     /// What is wrong with its first line. Later lines that are not whole are passed over.
     pub fn parse(bytes: &[u8], name: &str) -> Result<Self, String> {
-        let mut lines = bytes.split_inclusive(|byte| *byte == b'\n').map(decode_line);
-        let first = lines.next().ok_or("it is empty")?.ok_or("its first line is not whole")?;
-        let plan: RecordPlan = serde_json::from_slice(first).map_err(|error| error.to_string())?;
+        let plan: RecordPlan =
+            serde_json::from_slice(first_line(bytes)?).map_err(|error| error.to_string())?;
         if plan.layout != LAYOUT {
             return Err(format!("its layout is {}, and this braid knows {LAYOUT}", plan.layout));
         }
-        if name != plan.key.file_name() {
-            return Err("it is another container's".to_owned());
-        }
+        check_key(&plan.key, name)?;
         let mut record = Self {
             states: vec![State::Planned; plan.attachments.len()],
             plan,
@@ -164,7 +163,8 @@ impl Record {
         };
         // A line that is not whole is an append that was cut short: by a full disk, say. The next one
         // has begun a line of its own.
-        for line in lines.flatten() {
+        let lines = bytes.split_inclusive(|byte| *byte == b'\n').skip(1);
+        for line in lines.filter_map(decode_line) {
             if let Ok(event) = serde_json::from_slice(line) {
                 record.apply(event);
             }
@@ -224,32 +224,6 @@ impl Record {
     }
 }
 
-/// The roles of what is left of a record, read without all the rest of it; none where the plan is not whole.
-pub(super) fn roles(bytes: &[u8]) -> Option<Vec<Role>> {
-    #[derive(Deserialize)]
-    struct Plan {
-        attachments: Vec<Attached>,
-    }
-    #[derive(Deserialize)]
-    struct Attached {
-        role: Role,
-    }
-    #[derive(Deserialize)]
-    struct Gone {
-        gone: usize,
-    }
-    let mut lines = bytes.split_inclusive(|byte| *byte == b'\n').filter_map(decode_line);
-    let plan: Plan = serde_json::from_slice(lines.next()?).ok()?;
-    let mut roles: Vec<Option<Role>> = plan.attachments.iter().map(|attached| Some(attached.role)).collect();
-    for line in lines.filter(|line| line.starts_with(b"{\"gone\"")) {
-        let at = serde_json::from_slice::<Gone>(line).ok().map(|event| event.gone);
-        if let Some(role) = at.and_then(|at| roles.get_mut(at)) {
-            *role = None;
-        }
-    }
-    Some(roles.into_iter().flatten().collect())
-}
-
 /// The layout that this program writes and reads.
 pub(crate) const LAYOUT: u32 = 1;
 
@@ -258,7 +232,7 @@ pub(crate) const LAYOUT: u32 = 1;
 /// # Errors
 /// [`io::Error`] where the plan cannot be written as JSON.
 pub fn plan_line(plan: &RecordPlan) -> io::Result<Vec<u8>> {
-    encode_line(&serde_json::to_vec(plan)?)
+    encode_line(&header::plan_json(plan)?)
 }
 
 /// A later line of a record.
@@ -277,7 +251,7 @@ fn encode_line(json: &[u8]) -> io::Result<Vec<u8>> {
 }
 
 /// The JSON of a line that is whole.
-fn decode_line(line: &[u8]) -> Option<&[u8]> {
+pub(super) fn decode_line(line: &[u8]) -> Option<&[u8]> {
     let (checksum, rest) = line.strip_suffix(b"\n")?.split_at_checked(8)?;
     let json = rest.strip_prefix(b" ")?;
     let checksum = u32::from_str_radix(str::from_utf8(checksum).ok()?, 16).ok()?;

@@ -2,6 +2,7 @@
 //! that this configuration names.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
 
@@ -13,10 +14,14 @@ use crate::config::{Config, ConfigError};
 use crate::definition::NodeDefinitions;
 use crate::ledger::Ledger;
 use crate::plan::Role;
-use crate::reservation::Reservations;
+use crate::reservation::{self, Reservations};
 use crate::verb::leftovers;
+use cni::deadline::Deadline;
 use cni::netconf::{NetconfError, NetworkConfig};
 use cni::request::Environment;
+
+/// How long addresses are looked at.
+const LOOK: Duration = Duration::from_secs(50);
 
 /// The runtime's directories, for those who have them elsewhere.
 #[derive(Args, Clone, Debug, Default)]
@@ -183,7 +188,9 @@ pub(super) fn unknown_addresses(config: &Config, records: &Records) -> Vec<Reser
     let definitions = NodeDefinitions::read(&config.conf_dirs).networks(config.version);
     let recorded = records.live.iter().flat_map(|record| &record.plan.attachments);
     let networks = recorded.map(|attachment| &attachment.network).chain(&definitions).chain(&primary);
-    leftovers::unknown_addresses(networks, &Ledger::new(&config.state_dir), &config.state_dir)
+    let stores = reservation::stores(networks);
+    let ledger = Ledger::new(&config.state_dir);
+    leftovers::unknown_addresses(&stores, &ledger, &config.state_dir, Deadline::after(LOOK))
 }
 
 /// Those of them that have leaked rather than belong to a pod that is older than Braid's installation.

@@ -1,5 +1,6 @@
 //! Why there is no plan.
 
+use super::MAX_BYTES;
 use crate::delegate::DelegateError;
 use cni::name::InterfaceName;
 use cni::netconf::{NetconfError, PluginType};
@@ -76,6 +77,15 @@ pub enum PlanError {
         label: String,
         /// Where it should listen.
         socket: &'static str,
+    },
+    /// The record of the pod would be too large.
+    #[error(
+        "the pod's networks have more than {} MiB of configuration together: ask for fewer networks, or have the \
+         definition of \"{largest}\" shortened", MAX_BYTES >> 20
+    )]
+    TooLarge {
+        /// The network that has most of it.
+        largest: String,
     },
     /// A network would start Braid again.
     #[error("network \"{0}\" has braid or multus in its chain, which cannot be delegated to")]

@@ -298,6 +298,9 @@ mod tests {
             network: "team-a.lan".to_owned(),
             directory: data.0.path().join("team-a.lan"),
         };
-        assert_eq!(store.read(), []);
+        assert_eq!(
+            store.read(&mut 100, cni::deadline::Deadline::after(std::time::Duration::from_secs(60))),
+            []
+        );
     }
 }

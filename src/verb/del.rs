@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{Session, adoption, boot_id, key_of, moment, netns_at, now};
 use crate::attach::{AttachError, Place};
 use crate::delegate;
-use crate::ledger::{Event, LedgerError, Record};
+use crate::ledger::{Event, LedgerError, Record, RecordedNetns};
 use crate::multus_cache::{self, MultusCache, Remembered};
 use crate::plan::{Attachment, Role};
 use crate::pod::{Pod, without_annotations};
@@ -41,13 +41,13 @@ pub(super) fn del(session: &mut Session<'_>, sandbox: &Sandbox) -> Result<(), Er
     }
     let _lock = lock(session, sandbox, deadline).map_err(about)?;
     let record = session.ledger.read(&key_of(sandbox));
-    if let Ok(None) | Err(LedgerError::Unreadable { .. }) = record {
+    if let Ok(None) | Err(LedgerError::Unreadable { .. } | LedgerError::Stuck { .. }) = record {
         cache = cache.or_else(|| multus_cache::find(&session.config.state_dir, &sandbox.container));
     }
     match record {
         Ok(Some(record)) => tear_down(session, &record, &sandbox.netns, deadline).map_err(about),
         Ok(None) => without_record(session, sandbox, cache, deadline).map_err(about),
-        Err(error @ LedgerError::Unreadable { .. }) => {
+        Err(error @ (LedgerError::Unreadable { .. } | LedgerError::Stuck { .. })) => {
             log::error!("{error}; what it held is left to GC, and to whoever reads it");
             without_record(session, sandbox, cache, deadline).map_err(about)
         }
@@ -191,7 +191,11 @@ pub(super) fn note(session: &Session<'_>, record: &Record, event: &Event) {
 /// The path of the record's namespace, or nothing once it is gone. A path alone proves nothing: it may
 /// belong to another sandbox by now.
 pub(super) fn living_netns(record: &Record, given: &str) -> String {
-    let recorded = &record.plan.netns;
+    living_netns_of(&record.plan.netns, given)
+}
+
+/// The same for what a record says of its namespace.
+pub(super) fn living_netns_of(recorded: &RecordedNetns, given: &str) -> String {
     if recorded.is_of_boot(&boot_id()) == Some(false) {
         return String::new();
     }

@@ -4,20 +4,23 @@
 //! Only records of the request's own network are touched: a node may have several conflists, and each
 //! is collected with a list of its own.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde_json::{Value, json};
 
 use super::{Session, del, leftovers};
 use crate::attach;
 use crate::config::ValidAttachment;
-use crate::ledger::{LedgerError, Record};
+use crate::ledger::{Depth, LedgerError, Listed, Record, RecordHeader, Sweep};
 use crate::multus_cache;
 use crate::plan::Role;
 use crate::primary;
 use cni::deadline::Deadline;
 use cni::error::{Code, Error};
-use cni::netconf::{NetworkConfig, NetworkName};
+use cni::netconf::{Missing, NetworkConfig, NetworkName};
+
+/// As many bytes of configurations as are kept of records that GC has torn down.
+const MAX_GONE_BYTES: usize = 16 << 20;
 
 pub(super) fn gc(session: &mut Session<'_>) -> Result<(), Error> {
     session.config.require(&["cni.dev/valid-attachments"])?;
@@ -27,15 +30,15 @@ pub(super) fn gc(session: &mut Session<'_>) -> Result<(), Error> {
     };
     let deadline = Deadline::after(super::limit::OTHER);
     let mut failures: Vec<Error> = Vec::new();
-    let (records, unreadable) = read_records(session)?;
-    failures.extend(unreadable);
-    failures.extend(tear_down_stale(session, &records, &valid, deadline));
+    let (records, unreadable) = read_records(session, Vec::new(), deadline.share(4))?;
+    failures.extend(unreadable.into_iter().map(Error::from));
+    let (gone, failed) = tear_down_stale(session, &records, &valid, deadline);
+    failures.extend(failed);
     leftovers::tear_down_elsewhere(session, &records, deadline);
     failures.extend(retry_orphans(session, deadline));
-    failures.extend(collect_networks(session, &records, &valid, deadline));
+    failures.extend(collect_networks(session, records, gone, &valid, deadline));
     session.ledger.sweep();
     session.definitions().copies.sweep();
-    leftovers::report_addresses(session, &records);
     if failures.is_empty() {
         return Ok(());
     }
@@ -44,64 +47,109 @@ pub(super) fn gc(session: &mut Session<'_>) -> Result<(), Error> {
     Err(Error::new(code, sentences.join("; ")))
 }
 
-fn read_records(session: &Session<'_>) -> Result<(Vec<Record>, Vec<Error>), Error> {
-    let mut records = Vec::new();
-    let mut unreadable = Vec::new();
-    for record in session.ledger.all()? {
+/// Reads what each record says of itself, but for those of `known` that have not changed since.
+fn read_records(
+    session: &Session<'_>,
+    known: Vec<Listed>,
+    deadline: Deadline,
+) -> Result<(Vec<Listed>, Vec<LedgerError>), Error> {
+    let mut scan = session.ledger.scan(Sweep::Gc, Depth::Whole, deadline)?.knowing(known);
+    let (mut records, mut unreadable) = (Vec::new(), Vec::new());
+    for record in &mut scan {
         match record {
             Ok(record) => records.push(record),
-            Err(error) => unreadable.push(Error::from(error)),
+            Err(error) => unreadable.push(error),
         }
+    }
+    if scan.unread() > 0 {
+        unreadable.push(LedgerError::NoTime(scan.unread()));
     }
     Ok((records, unreadable))
 }
 
+/// Networks of records that are gone, whose plugins are to have GC: each with the time of its record, and its
+/// configuration as text, which takes a tenth of the room.
+#[derive(Default)]
+struct GoneNetworks {
+    networks: BTreeMap<NetworkName, (u64, String)>,
+    bytes: usize,
+}
+
+impl GoneNetworks {
+    fn keep(&mut self, record: &Record) {
+        let extras = record.plan.attachments.iter().filter(|attachment| attachment.role == Role::Extra);
+        for network in extras.map(|attachment| &attachment.network).filter(|network| network.has_gc()) {
+            let newer = |(created, _): &(u64, String)| *created > record.plan.created;
+            if self.networks.get(&network.name).is_some_and(newer) {
+                continue;
+            }
+            let text = network.to_value().to_string();
+            self.bytes += text.len();
+            if self.bytes > MAX_GONE_BYTES {
+                return log::warn!(
+                    "network \"{}\" of a pod that is gone is not collected: too many are",
+                    network.name
+                );
+            }
+            self.networks.insert(network.name.clone(), (record.plan.created, text));
+        }
+    }
+}
+
 fn tear_down_stale(
     session: &mut Session<'_>,
-    records: &[Record],
+    records: &[Listed],
     valid: &[ValidAttachment],
     deadline: Deadline,
-) -> Vec<Error> {
+) -> (GoneNetworks, Vec<Error>) {
     let valid: HashSet<(&str, &str)> = valid
         .iter()
         .map(|attachment| (attachment.container.as_str(), attachment.interface.as_str()))
         .collect();
-    let is_stale = |record: &&Record| {
-        let key = &record.plan.key;
-        record.plan.network == session.config.network
+    let is_stale = |record: &&Listed| {
+        let RecordHeader { key, network, .. } = record.header();
+        *network == session.config.network
             && !valid.contains(&(key.container.as_str(), key.interface.as_str()))
     };
-    let stale: Vec<&Record> = records.iter().filter(is_stale).collect();
-    let count = stale.len();
-    let outcomes = stale
-        .into_iter()
-        .enumerate()
-        .map(|(done, record)| tear_down_one(session, record, deadline.share(count - done)));
-    outcomes.filter_map(Result::err).collect()
+    let stale: Vec<&Listed> = records.iter().filter(is_stale).collect();
+    let (mut gone, mut failures) = (GoneNetworks::default(), Vec::new());
+    for (done, record) in stale.iter().enumerate() {
+        if deadline.remaining().is_zero() {
+            failures.push(LedgerError::NoTime(stale.len() - done).into());
+            break;
+        }
+        session.ledger.stopped_at(Sweep::Gc, &record.name());
+        match tear_down_one(session, record, deadline.share(stale.len() - done)) {
+            Ok(Some(record)) => gone.keep(&record),
+            Ok(None) => {}
+            Err(error) => failures.push(error),
+        }
+    }
+    (gone, failures)
 }
 
-/// A container whose lock is held is being added or deleted right now, and none of GC's business.
+/// Tears down what a record holds, and returns it; nothing if it has gone, or come anew, since it was listed. A
+/// container whose lock is held is being added or deleted right now, and none of GC's business.
 pub(super) fn tear_down_one(
     session: &mut Session<'_>,
-    record: &Record,
+    listed: &Listed,
     deadline: Deadline,
-) -> Result<(), Error> {
-    let key = &record.plan.key;
+) -> Result<Option<Record>, Error> {
+    let key = &listed.header().key;
     let now = Deadline::after(std::time::Duration::ZERO);
     let _lock = match session.hold(&key.container, now) {
         Ok(lock) => lock,
-        Err(LedgerError::Busy(_)) => return Ok(()),
+        Err(LedgerError::Busy(_)) => return Ok(None),
         Err(error) => return Err(error.into()),
     };
-    // Read again: it may have gone, or come anew, since the list was read.
-    match session.ledger.read(key)? {
-        Some(current) if current == *record => {
-            log::info!("container {} is gone: its networks are torn down", key.container);
-            del::tear_down(session, &current, "", deadline)
-                .map_err(|error| error.about(format!("pod {}", record.plan.pod)))
-        }
-        _ => Ok(()),
+    if !session.ledger.is_unchanged(listed) {
+        return Ok(None);
     }
+    let Some(record) = session.ledger.read(key)? else { return Ok(None) };
+    log::info!("container {} is gone: its networks are torn down", key.container);
+    del::tear_down(session, &record, "", deadline)
+        .map_err(|error| error.about(format!("pod {}", record.plan.pod)))?;
+    Ok(Some(record))
 }
 
 fn retry_orphans(session: &mut Session<'_>, deadline: Deadline) -> Vec<Error> {
@@ -134,63 +182,144 @@ fn retry_orphans(session: &mut Session<'_>, deadline: Deadline) -> Vec<Error> {
 /// ledger holds for it.
 fn collect_networks(
     session: &mut Session<'_>,
-    torn_down: &[Record],
+    known: Vec<Listed>,
+    gone: GoneNetworks,
     valid: &[ValidAttachment],
     deadline: Deadline,
 ) -> Vec<Error> {
-    let (live, unreadable) = match read_records(session) {
+    let (live, unreadable) = match read_records(session, known, deadline.share(2)) {
         Ok(records) => records,
         Err(error) => return vec![error],
     };
-    let mut extras = extra_networks(torn_down, &session.config.network);
+    let mut extras = Extras::of(&live, gone, &session.config.network);
+    let attached = Attached::of(&live);
     let mut failures = Vec::new();
     match primary_network(session) {
         Ok(Some(network)) => {
-            failures.extend(collect_primary(session, &network, &live, valid, deadline));
+            failures.extend(collect_primary(session, &network, &attached, valid, deadline));
             extras.remove(&network.name);
         }
         Ok(None) => {}
         Err(error) => failures.push(error),
     }
-    match unknown_attachments(session, !unreadable.is_empty()) {
+    match unknown_attachments(session, &unreadable) {
         Some(problem) if !extras.is_empty() => {
             log::warn!("extra networks are not collected: {problem}");
         }
-        _ => failures.extend(collect_extras(session, extras, &live, valid, deadline)),
+        _ => failures.extend(collect_extras(session, extras, &attached, valid, deadline)),
     }
+    leftovers::report_addresses(session, &live, deadline);
     failures
 }
 
 fn collect_primary(
     session: &mut Session<'_>,
     network: &NetworkConfig,
-    live: &[Record],
+    attached: &Attached,
     valid: &[ValidAttachment],
     deadline: Deadline,
 ) -> Vec<Error> {
-    let list = of_runtime(valid).chain(attachments_of(&network.name, live));
+    let list = of_runtime(valid).chain(attached.to(&network.name));
     let failed = attach::gc(&mut session.delegates, network, &to_value(list.collect()), deadline.share(2));
     failed.into_iter().map(Error::from).collect()
 }
 
+/// The extra networks of the request's records whose plugins are to have GC, in the newest configuration of each.
+struct Extras<'r> {
+    /// Those that a record still holds: the record, and their positions in it.
+    recorded: BTreeMap<NetworkName, (&'r Listed, usize)>,
+    gone: BTreeMap<NetworkName, (u64, String)>,
+}
+
+impl<'r> Extras<'r> {
+    fn of(live: &'r [Listed], gone: GoneNetworks, network: &NetworkName) -> Self {
+        let mut ours: Vec<&Listed> =
+            live.iter().filter(|record| record.header().network == *network).collect();
+        ours.sort_by_key(|record| record.header().created);
+        let mut newest: BTreeMap<&NetworkName, (&Listed, usize, bool)> = BTreeMap::new();
+        for record in ours {
+            let attachments = record.header().attachments.iter().enumerate();
+            for (at, attachment) in attachments.filter(|(_, attachment)| attachment.role == Role::Extra) {
+                newest.insert(&attachment.network, (record, at, attachment.has_gc));
+            }
+        }
+        let mut extras = Self { recorded: BTreeMap::new(), gone: gone.networks };
+        for (name, (record, at, has_gc)) in newest {
+            if extras.gone.get(name).is_some_and(|(created, _)| *created > record.header().created) {
+                continue;
+            }
+            extras.gone.remove(name);
+            if has_gc {
+                extras.recorded.insert(name.clone(), (record, at));
+            }
+        }
+        extras
+    }
+
+    fn remove(&mut self, name: &NetworkName) {
+        self.recorded.remove(name);
+        self.gone.remove(name);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.recorded.is_empty() && self.gone.is_empty()
+    }
+
+    /// What is read at once: the positions of one record's.
+    fn by_record(&self) -> Vec<(&'r Listed, Vec<usize>)> {
+        let mut records: BTreeMap<String, (&'r Listed, Vec<usize>)> = BTreeMap::new();
+        for (record, at) in self.recorded.values() {
+            records.entry(record.name()).or_insert_with(|| (record, Vec::new())).1.push(*at);
+        }
+        records.into_values().collect()
+    }
+}
+
+/// The configurations of one record are in memory at a time.
 fn collect_extras(
     session: &mut Session<'_>,
-    networks: BTreeMap<NetworkName, NetworkConfig>,
-    live: &[Record],
+    extras: Extras<'_>,
+    attached: &Attached,
     valid: &[ValidAttachment],
     deadline: Deadline,
 ) -> Vec<Error> {
     let mut failures = Vec::new();
-    for (name, network) in networks {
-        let mut list: Vec<_> = attachments_of(&name, live).collect();
-        // Behind a chained Braid, a definition may bear the name of the runtime's own network.
-        if name == session.config.network {
-            list.extend(of_runtime(valid));
+    let missing = Missing { name: None, version: session.config.version };
+    for text in extras.gone.values().map(|(_, text)| text) {
+        match NetworkConfig::parse(text, &missing) {
+            Ok(network) => failures.extend(collect_extra(session, &network, attached, valid, deadline)),
+            Err(error) => log::warn!("{error}"),
         }
-        let failed = attach::gc(&mut session.delegates, &network, &to_value(list), deadline.share(4));
-        failures.extend(failed.into_iter().map(Error::from));
+    }
+    for (record, positions) in extras.by_record() {
+        match session.ledger.attachments(record, &positions) {
+            Ok(attachments) => failures.extend(attachments.iter().flat_map(|attachment| {
+                collect_extra(session, &attachment.network, attached, valid, deadline)
+            })),
+            Err(error) => failures.push(error.into()),
+        }
     }
     failures
+}
+
+fn collect_extra(
+    session: &mut Session<'_>,
+    network: &NetworkConfig,
+    attached: &Attached,
+    valid: &[ValidAttachment],
+    deadline: Deadline,
+) -> Vec<Error> {
+    if deadline.remaining().is_zero() {
+        log::warn!("network \"{}\" is not collected: there was no time for it", network.name);
+        return Vec::new();
+    }
+    let mut list: Vec<_> = attached.to(&network.name).collect();
+    // Behind a chained Braid, a definition may bear the name of the runtime's own network.
+    if network.name == session.config.network {
+        list.extend(of_runtime(valid));
+    }
+    let failed = attach::gc(&mut session.delegates, network, &to_value(list), deadline.share(4));
+    failed.into_iter().map(Error::from).collect()
 }
 
 /// What the runtime says is alive.
@@ -199,9 +328,9 @@ fn of_runtime(valid: &[ValidAttachment]) -> impl Iterator<Item = (String, String
 }
 
 /// Why the list of an extra network's attachments may lack living ones, whose addresses would be freed.
-fn unknown_attachments(session: &Session<'_>, unreadable: bool) -> Option<String> {
-    if unreadable {
-        return Some("a record cannot be read".to_owned());
+fn unknown_attachments(session: &Session<'_>, unreadable: &[LedgerError]) -> Option<String> {
+    if let Some(error) = unreadable.first() {
+        return Some(error.to_string());
     }
     if session.ledger.has_set_aside() {
         return Some("a record was set aside: look at it, then remove it from \"aside\"".to_owned());
@@ -222,23 +351,25 @@ fn primary_network(session: &Session<'_>) -> Result<Option<NetworkConfig>, Error
     }
 }
 
-/// The extra networks of the request's records, the newest configuration of each.
-fn extra_networks(records: &[Record], network: &NetworkName) -> BTreeMap<NetworkName, NetworkConfig> {
-    let mut ours: Vec<&Record> = records.iter().filter(|record| record.plan.network == *network).collect();
-    ours.sort_by_key(|record| record.plan.created);
-    let attachments = ours.into_iter().flat_map(|record| &record.plan.attachments);
-    let extras = attachments.filter(|attachment| attachment.role == Role::Extra);
-    extras.map(|attachment| (attachment.network.name.clone(), attachment.network.clone())).collect()
-}
+/// What the ledger holds of each network, whoever's record it is in: containers and interfaces.
+struct Attached(HashMap<NetworkName, Vec<(String, String)>>);
 
-/// What the ledger holds for a network, whoever's record it is in.
-fn attachments_of(name: &NetworkName, records: &[Record]) -> impl Iterator<Item = (String, String)> {
-    let remaining = records
-        .iter()
-        .flat_map(|record| record.remaining().map(move |(_, attachment, _)| (record, attachment)));
-    let of_network = remaining.filter(move |(_, attachment)| attachment.network.name == *name);
-    of_network
-        .map(|(record, attachment)| (record.plan.key.container.to_string(), attachment.interface.to_string()))
+impl Attached {
+    fn of(records: &[Listed]) -> Self {
+        let mut networks: HashMap<NetworkName, Vec<(String, String)>> = HashMap::new();
+        for record in records {
+            let container = &record.header().key.container;
+            for (_, attachment) in record.remaining() {
+                let one = (container.to_string(), attachment.interface.to_string());
+                networks.entry(attachment.network.clone()).or_default().push(one);
+            }
+        }
+        Self(networks)
+    }
+
+    fn to(&self, network: &NetworkName) -> impl Iterator<Item = (String, String)> {
+        self.0.get(network).into_iter().flatten().cloned()
+    }
 }
 
 fn to_value(mut list: Vec<(String, String)>) -> Value {

@@ -2,7 +2,7 @@
 //! knows. GC tears down every such record. ADD looks once in a while and tears down a few, because there are
 //! runtimes that never call GC. Addresses are told of and stay: whose they are is not known here.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -10,12 +10,11 @@ use log::Level;
 
 use super::{Session, boot_id, del, gc, moment};
 use crate::definition::Copies;
-use crate::ledger::{Ledger, Record};
+use crate::ledger::{AttachmentHeader, Depth, Ledger, LedgerError, Listed, RecordedNetns, Sweep};
 use crate::multus_cache;
 use crate::plan::Role;
-use crate::reservation::{self, Reservations};
+use crate::reservation::{self, Reservations, Store};
 use cni::deadline::Deadline;
-use cni::netconf::NetworkConfig;
 use linux::netns::Living;
 
 /// How many records an ADD tears down, and how long it takes for that at most: a pod waits for it.
@@ -36,9 +35,8 @@ pub struct Detective {
 }
 
 impl Detective {
-    /// Whether nothing of the record's sandbox can be in use any more.
-    pub fn is_gone(&mut self, record: &Record) -> bool {
-        let recorded = &record.plan.netns;
+    /// Whether nothing of a record's sandbox can be in use any more.
+    pub fn is_gone(&mut self, recorded: &RecordedNetns) -> bool {
         // Where the ID of either boot could not be read, nothing is certain.
         match recorded.is_of_boot(&boot_id()) {
             None => return false,
@@ -46,7 +44,7 @@ impl Detective {
             Some(true) => {}
         }
         // Looked at hundreds of times: one that is mounted where it was is not visited, too, to make sure.
-        if !del::living_netns(record, &recorded.path).is_empty() {
+        if !del::living_netns_of(recorded, &recorded.path).is_empty() {
             return false;
         }
         let living = self.living.get_or_insert_with(Living::look);
@@ -59,22 +57,35 @@ pub(super) fn tear_down_a_few(session: &mut Session<'_>) {
     if session.delegates.signals().stop_requested() || !session.ledger.claim_look(&boot_id()) {
         return;
     }
+    let deadline = Deadline::after(LIMIT);
     session.ledger.sweep();
     Copies::new(&session.config.state_dir, session.config.definition_cache_max_age).sweep();
-    let records = match session.ledger.look_at_some(MAX_RECORDS) {
-        Ok(seen) => seen.into_iter().filter_map(|seen| seen.record.ok()).collect::<Vec<_>>(),
+    // A disk that is slow leaves time for what is found.
+    let records = match read_some(session, deadline.share(2)) {
+        Ok(records) => records,
         Err(error) => return log::warn!("{error}"),
     };
     let mut detective = Detective::default();
-    let gone: Vec<&Record> = records.iter().filter(|record| detective.is_gone(record)).collect();
-    let limit = Deadline::after(LIMIT);
-    tear_down(session, gone.iter().take(A_FEW).copied(), limit);
+    let gone: Vec<&Listed> =
+        records.iter().filter(|record| detective.is_gone(&record.header().netns)).collect();
+    let tried = gone.get(..A_FEW.min(gone.len())).unwrap_or_default();
+    let last = tear_down(session, tried, deadline);
+    // Records that were not reached count as read: the next look goes on behind the last of these.
+    if let Some(last) = last.or(records.last().filter(|_| gone.is_empty())) {
+        session.ledger.stopped_at(Sweep::Add, &last.name());
+    }
     let more = gone.len().saturating_sub(A_FEW);
     if more > 0 {
         let (level, sentence) = said_of_more(more, Duration::from_secs(moment().uptime));
         log::log!(level, "{sentence}");
     }
-    report_addresses(session, &records);
+    report_addresses(session, &records, deadline);
+}
+
+/// The headers of as many records as an ADD reads. One that is damaged is the next GC's to set aside.
+fn read_some(session: &Session<'_>, deadline: Deadline) -> Result<Vec<Listed>, LedgerError> {
+    let scan = session.ledger.scan(Sweep::Add, Depth::Header, deadline)?;
+    Ok(scan.take(MAX_RECORDS).filter_map(Result::ok).collect())
 }
 
 /// What is told of records that a look has left. After a start of the node every record is of a sandbox that is
@@ -90,42 +101,41 @@ fn said_of_more(more: usize, since_start: Duration) -> (Level, String) {
 
 /// GC's part: records of other networks than the request's. They have a list of their own, and what is gone
 /// is in none.
-pub(super) fn tear_down_elsewhere(session: &mut Session<'_>, records: &[Record], deadline: Deadline) {
+pub(super) fn tear_down_elsewhere(session: &mut Session<'_>, records: &[Listed], deadline: Deadline) {
     let mut detective = Detective::default();
     let network = session.config.network.clone();
-    let elsewhere = records.iter().filter(|record| record.plan.network != network);
-    let gone: Vec<&Record> = elsewhere.filter(|record| detective.is_gone(record)).collect();
-    tear_down(session, gone.into_iter(), deadline.share(2));
+    let elsewhere = records.iter().filter(|record| record.header().network != network);
+    let gone: Vec<&Listed> = elsewhere.filter(|record| detective.is_gone(&record.header().netns)).collect();
+    tear_down(session, &gone, deadline.share(2));
 }
 
-/// What resists stays recorded, and is tried again at the next look.
-fn tear_down<'r>(
-    session: &mut Session<'_>,
-    gone: impl ExactSizeIterator<Item = &'r Record>,
-    deadline: Deadline,
-) {
-    let count = gone.len();
-    for (done, record) in gone.enumerate() {
+/// Returns the last one that was tried. What resists stays recorded, and is tried again at a later look.
+fn tear_down<'r>(session: &mut Session<'_>, gone: &[&'r Listed], deadline: Deadline) -> Option<&'r Listed> {
+    let mut last = None;
+    for (done, record) in gone.iter().enumerate() {
         // One that has taken all the time leaves the others to the next look.
         if deadline.remaining().is_zero() {
-            return;
+            break;
         }
-        if let Err(error) = gc::tear_down_one(session, record, deadline.share(count - done)) {
+        last = Some(*record);
+        if let Err(error) = gc::tear_down_one(session, record, deadline.share(gone.len() - done)) {
             log::warn!("{error}");
         }
     }
+    last
 }
 
 /// Tells in the log of addresses that may have leaked.
-pub(super) fn report_addresses(session: &Session<'_>, records: &[Record]) {
-    let mut networks: BTreeMap<&str, (&NetworkConfig, Role)> = BTreeMap::new();
-    for attachment in records.iter().flat_map(|record| &record.plan.attachments) {
-        networks.insert(attachment.network.name.as_str(), (&attachment.network, attachment.role));
+pub(super) fn report_addresses(session: &Session<'_>, records: &[Listed], deadline: Deadline) {
+    let attachments = records.iter().flat_map(|record| &record.header().attachments);
+    let (mut stores, mut primaries) = (BTreeSet::new(), BTreeSet::new());
+    for AttachmentHeader { network, role, reservations, .. } in attachments {
+        stores.extend(reservations.iter().map(|directory| Store::new(network, directory.clone())));
+        if *role == Role::Primary {
+            primaries.insert(network.as_str());
+        }
     }
-    let primaries: BTreeSet<&str> =
-        networks.iter().filter(|(_, (_, role))| *role == Role::Primary).map(|(name, _)| *name).collect();
-    let networks = networks.values().map(|(network, _)| *network);
-    let found = unknown_addresses(networks, &session.ledger, &session.config.state_dir);
+    let found = unknown_addresses(&stores, &session.ledger, &session.config.state_dir, deadline);
     let leaks: Vec<_> = found.iter().filter(|found| is_suspect(found, &primaries)).collect();
     for leak in leaks.iter().take(MAX_SENTENCES) {
         log::warn!("{}", sentence(leak));
@@ -138,14 +148,14 @@ pub(super) fn report_addresses(session: &Session<'_>, records: &[Record]) {
     }
 }
 
-/// Addresses of `networks` that are reserved for containers which neither the ledger nor Multus knows.
-pub fn unknown_addresses<'n>(
-    networks: impl IntoIterator<Item = &'n NetworkConfig>,
+/// Addresses in `stores` that are reserved for containers which neither the ledger nor Multus knows.
+pub fn unknown_addresses(
+    stores: &BTreeSet<Store>,
     ledger: &Ledger,
     state_dir: &Path,
+    deadline: Deadline,
 ) -> Vec<Reservations> {
-    let known = || ledger.containers().ok();
-    let mut found = reservation::unknown(&reservation::stores(networks), known);
+    let mut found = reservation::unknown(stores, deadline, || ledger.containers().ok());
     found.retain(|found| multus_cache::find(state_dir, &found.container).is_none());
     found
 }

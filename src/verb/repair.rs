@@ -45,7 +45,7 @@ impl Standing {
     pub fn of(record: &Record) -> Result<Self, Error> {
         let path = del::living_netns(record, "");
         if path.is_empty() {
-            let gone = Detective::default().is_gone(record);
+            let gone = Detective::default().is_gone(&record.plan.netns);
             return Ok(if gone { Self::Gone } else { Self::Elsewhere });
         }
         let Some(then) = &record.complete else { return Ok(Self::Unfinished) };

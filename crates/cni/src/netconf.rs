@@ -120,6 +120,11 @@ impl Default for Missing<'_> {
 }
 
 impl NetworkConfig {
+    /// Whether GC is run: the version has it (CNI 1.1.0), and the configuration does not forbid it.
+    pub fn has_gc(&self) -> bool {
+        self.version.has_gc_and_status() && !self.disable_gc
+    }
+
     /// Reads a conf or conflist from its text, complete in itself.
     ///
     /// # Errors

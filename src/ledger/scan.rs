@@ -1,0 +1,175 @@
+//! Going through the records one after the other: what each says of itself, and no more of it in memory at a time.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::vec;
+
+use super::header::{self, RecordHeader};
+use super::reading::{self, Summary, Unread, Version};
+use super::{Ledger, LedgerError, directory, look, name_of};
+use crate::plan::Attachment;
+use cni::deadline::Deadline;
+use linux::file::FileError;
+
+/// How much of each record is read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Depth {
+    /// The header. The rest may be damaged, and what is gone is not known.
+    Header,
+    /// All of it, a few KiB at a time: its plan is whole. One that is not is set aside.
+    Whole,
+}
+
+/// Who goes through the records. Each remembers where it stopped, since what it tried there may be tried in vain.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Sweep {
+    /// An ADD, which tries a few.
+    Add,
+    /// GC.
+    Gc,
+}
+
+impl Sweep {
+    const fn file_name(self) -> &'static str {
+        match self {
+            Self::Add => "add",
+            Self::Gc => "gc",
+        }
+    }
+}
+
+/// A record as a scan shows it.
+#[derive(Clone, Debug)]
+pub struct Listed {
+    path: PathBuf,
+    summary: Summary,
+}
+
+impl Listed {
+    /// What it holds, without the configurations.
+    pub fn header(&self) -> &RecordHeader {
+        &self.summary.header
+    }
+
+    /// The attachments that may still be there, with their positions; all of them if only the header was read.
+    pub fn remaining(&self) -> impl Iterator<Item = (usize, &header::AttachmentHeader)> {
+        let attachments = self.summary.header.attachments.iter().enumerate();
+        attachments.filter(|(at, _)| !self.summary.gone.contains(at))
+    }
+
+    /// The record's name, by which sweeps are ordered.
+    pub fn name(&self) -> String {
+        name_of(&self.path)
+    }
+}
+
+/// Records, one after the other.
+#[derive(Debug)]
+pub struct Scan<'l> {
+    ledger: &'l Ledger,
+    files: vec::IntoIter<PathBuf>,
+    depth: Depth,
+    deadline: Deadline,
+    /// What was read before, by name: a record that has not changed since is not read again.
+    known: HashMap<String, Listed>,
+}
+
+impl Scan<'_> {
+    /// How many records the deadline has left unread.
+    pub fn unread(&self) -> usize {
+        self.files.len()
+    }
+
+    /// Has records that have not changed since they were `listed` taken from there.
+    #[must_use]
+    pub fn knowing(mut self, listed: Vec<Listed>) -> Self {
+        self.known = listed.into_iter().map(|listed| (listed.name(), listed)).collect();
+        self
+    }
+
+    fn read(&mut self, path: PathBuf) -> Option<Result<Listed, LedgerError>> {
+        let name = name_of(&path);
+        if let Some(known) = self.known.remove(&name)
+            && path.symlink_metadata().is_ok_and(|now| Version::of(&now) == known.summary.version)
+        {
+            return Some(Ok(known));
+        }
+        let read = match self.depth {
+            Depth::Header => reading::read_header(&path, &name),
+            Depth::Whole => reading::read_summary(&path, &name),
+        };
+        Some(match read {
+            Ok(summary) => Ok(Listed { path, summary }),
+            Err(Unread::Missing) => return None,
+            Err(Unread::Refused(error)) => Err(FileError::of("read", &path)(error).into()),
+            Err(Unread::Damaged(problem)) if self.depth == Depth::Whole => {
+                Err(self.ledger.set_aside(&path, problem))
+            }
+            Err(Unread::Damaged(problem)) => Err(LedgerError::Damaged { path, problem }),
+        })
+    }
+}
+
+impl Iterator for Scan<'_> {
+    type Item = Result<Listed, LedgerError>;
+
+    /// Ends at the deadline, too.
+    fn next(&mut self) -> Option<Self::Item> {
+        while !self.deadline.remaining().is_zero() {
+            let path = self.files.next()?;
+            if let Some(read) = self.read(path) {
+                return Some(read);
+            }
+        }
+        None
+    }
+}
+
+impl Ledger {
+    /// Goes through the records until `deadline`, beginning behind the one at which the last such sweep has stopped.
+    ///
+    /// # Errors
+    /// [`LedgerError`] if the directory cannot be listed; one that is missing has none.
+    pub fn scan(&self, sweep: Sweep, depth: Depth, deadline: Deadline) -> Result<Scan<'_>, LedgerError> {
+        let mut files = directory::list(&self.root, &self.records())?;
+        let last = look::last_tried(&self.root, sweep.file_name());
+        let behind = files.partition_point(|path| name_of(path) <= last);
+        files.rotate_left(behind);
+        Ok(Scan { ledger: self, files: files.into_iter(), depth, deadline, known: HashMap::new() })
+    }
+
+    /// Has the next sweep of this kind begin behind the record of this name. Where that cannot be written down, it
+    /// begins where this one did.
+    pub fn stopped_at(&self, sweep: Sweep, name: &str) {
+        look::note_tried(&self.root, sweep.file_name(), name);
+    }
+
+    /// Whether a record is still what a scan has shown: no call has changed, replaced or removed it.
+    pub fn is_unchanged(&self, listed: &Listed) -> bool {
+        let now = listed.path.symlink_metadata();
+        now.is_ok_and(|now| Version::of(&now) == listed.summary.version)
+    }
+
+    /// Attachments of a record, by their positions, each read alone; those that it has not are left out.
+    ///
+    /// # Errors
+    /// [`LedgerError`] if the record cannot be read any more.
+    pub fn attachments(&self, listed: &Listed, positions: &[usize]) -> Result<Vec<Attachment>, LedgerError> {
+        let damaged = |problem| LedgerError::Damaged { path: listed.path.clone(), problem };
+        let bytes = match reading::read_whole(&listed.path) {
+            Ok(bytes) => bytes,
+            Err(Unread::Missing) => return Ok(Vec::new()),
+            Err(Unread::Refused(error)) => return Err(FileError::of("read", &listed.path)(error).into()),
+            Err(Unread::Damaged(problem)) => return Err(damaged(problem)),
+        };
+        let json = reading::first_line(&bytes).map_err(damaged)?;
+        header::attachments(json, positions).map_err(damaged)
+    }
+}
+
+/// The record's file of a listed one, for messages.
+impl AsRef<Path> for Listed {
+    fn as_ref(&self) -> &Path {
+        &self.path
+    }
+}

@@ -1,5 +1,5 @@
-//! What our credential may do, by the API's own word (`authorization.k8s.io/v1`). Every user may ask, and
-//! nothing is changed to find out.
+//! What our credential may do, by the API's own word (`authorization.k8s.io/v1`). Every user may
+//! ask, and nothing is changed to find out.
 
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
@@ -13,7 +13,8 @@ use super::{Cluster, ClusterError, Patience};
 use crate::name::Namespace;
 
 impl Cluster {
-    /// Whether the status of pods in `namespace` may be published: the right to patch `pods/status`.
+    /// Whether the status of pods in `namespace` may be published: the right to patch
+    /// `pods/status`.
     ///
     /// # Errors
     /// [`ClusterError`] if it cannot be told.

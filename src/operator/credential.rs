@@ -1,5 +1,5 @@
-//! The kubeconfig that Braid is to use, before a node depends on it: without it, or without the rights, no
-//! pod starts that asks for a network of the cluster.
+//! The kubeconfig that Braid is to use, before a node depends on it: without it, or without the
+//! rights, no pod starts that asks for a network of the cluster.
 
 use std::path::{Path, PathBuf};
 
@@ -46,8 +46,8 @@ impl CredentialError {
     }
 }
 
-/// Checks the kubeconfig of `config`, if it has one, on the node whose files are below `root`: the files, and on
-/// this very node the rights.
+/// Checks the kubeconfig of `config`, if it has one, on the node whose files are below `root`: the
+/// files, and on this very node the rights.
 ///
 /// # Errors
 /// [`CredentialError`].
@@ -105,8 +105,8 @@ pub(super) fn may_read(cluster: &mut Cluster, config: &Config) -> Result<(), Clu
     }
 }
 
-/// Asks for a status to be published, if one is ever due. The pod is none: rights come before names, and a UID
-/// that no pod has keeps the request from changing anything.
+/// Asks for a status to be published, if one is ever due. The pod is none: rights come before
+/// names, and a UID that no pod has keeps the request from changing anything.
 ///
 /// # Errors
 /// [`ClusterError`].

@@ -1,5 +1,5 @@
-//! Why no pod starts on a node that is configured so, or none through Braid. `validate`, `doctor`, `explain`
-//! and `install` report the same faults in the same words.
+//! Why no pod starts on a node that is configured so, or none through Braid. `validate`, `doctor`,
+//! `explain` and `install` report the same faults in the same words.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -100,7 +100,8 @@ pub(super) enum Fault {
 }
 
 impl Fault {
-    /// Whether the node may be fit later, though nothing is corrected: the primary comes up after Braid.
+    /// Whether the node may be fit later, though nothing is corrected: the primary comes up after
+    /// Braid.
     pub(super) fn may_pass(&self) -> bool {
         matches!(self, Self::Primary { source } if source.is_transient())
     }
@@ -110,7 +111,8 @@ impl Fault {
         matches!(self, Self::Primary { .. } | Self::NotFirst { .. })
     }
 
-    /// All that is wrong with Braid's place. `runtime` has the node's own paths, `place` those below `root`.
+    /// All that is wrong with Braid's place. `runtime` has the node's own paths, `place` those
+    /// below `root`.
     pub(super) fn all(place: &Installation, runtime: &Runtime, root: &Path) -> Vec<Self> {
         let file = || place.file.clone();
         let mut faults: Vec<Self> = not_first(place, &below(root, &runtime.conf_dir)).into_iter().collect();
@@ -133,7 +135,8 @@ impl Fault {
     }
 }
 
-/// The primary network of a delegating Braid, as far as the node's own files say it: the API is not asked.
+/// The primary network of a delegating Braid, as far as the node's own files say it: the API is not
+/// asked.
 pub(super) fn primary(config: &Config) -> Option<Result<NetworkConfig, PrimaryError>> {
     let source = config.primary.as_ref()?;
     let definitions = NodeDefinitions::read(&config.conf_dirs);

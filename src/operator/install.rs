@@ -98,7 +98,7 @@ impl Install {
         let directory = below(&self.root, &runtime.conf_dir);
         let _lock = if self.dry_run { None } else { Some(lock(&directory)?) };
         let (mode, changes) = self.plan(&runtime, &directory, occasion)?;
-        let planned = changes.last().and_then(|change| self.planned(mode, change));
+        let planned = self.planned(mode, &changes);
         let refused = planned.as_ref().and_then(|place| self.review(place, occasion).err());
         // What is named now is refused. What stands there already stays, and is reported.
         let (reported, named) = (refused, self.kubeconfig.is_some());
@@ -131,8 +131,13 @@ impl Install {
         }
     }
 
-    /// Braid's place as it is once `change` is made, which writes Braid's configuration.
-    fn planned(&self, mode: Stance, change: &Change) -> Option<Installation> {
+    /// Braid's place as it is once the changes are made, one of which writes Braid's configuration.
+    fn planned(&self, mode: Stance, changes: &[Change]) -> Option<Installation> {
+        changes.iter().rev().find_map(|change| self.written(mode, change))
+    }
+
+    /// Braid's place in what a change writes.
+    fn written(&self, mode: Stance, change: &Change) -> Option<Installation> {
         let Change::File { path, contents, .. } = change else { return None };
         let document: Value = serde_json::from_slice(contents).ok()?;
         let file = below(&self.root, path);
@@ -159,8 +164,7 @@ impl Install {
         let runtime = node::runtime(directories, root).unwrap_or_else(|_| Runtime::unknown(None));
         let directory = below(root, &runtime.conf_dir);
         let (mode, last) = install.configuration(&runtime, &directory, Occasion::Rehearsed)?;
-        let planned = last.last().and_then(|change| install.planned(mode, change));
-        planned.ok_or(InstallError::NoPrimary(directory))
+        install.planned(mode, &last).ok_or(InstallError::NoPrimary(directory))
     }
 
     /// The binary first: a configuration without its plugin stops every pod of the node. The configuration

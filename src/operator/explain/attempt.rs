@@ -75,7 +75,8 @@ impl Attempt<'_> {
         }
     }
 
-    /// The plan of all that the pod asks for; if it is refused, what is wrong with each network by itself.
+    /// The plan of all that the pod asks for; if it is refused, what is wrong with each network by
+    /// itself.
     fn plan(&mut self, config: &Config, wishes: Wishes, explanation: &mut Explanation) -> Result<(), Error> {
         let api = self.cluster.as_deref_mut().map_or(Api::Absent, Api::Asked);
         let mut definitions = prepare::finder(config, NodeDefinitions::default(), api, OnOutage::Refuse);
@@ -140,7 +141,8 @@ fn is_status_due(config: &Config, pod: &Pod, wishes: &Wishes) -> bool {
     }
 }
 
-/// What the pod asks for, one network at a time, each with its number among the automatic interface names.
+/// What the pod asks for, one network at a time, each with its number among the automatic interface
+/// names.
 fn singles(wishes: &Wishes) -> Vec<(usize, Wishes)> {
     let mut singles = Vec::new();
     let mut unnamed = 0;
@@ -160,7 +162,8 @@ fn singles(wishes: &Wishes) -> Vec<(usize, Wishes)> {
     singles
 }
 
-/// A message about a network that was planned alone, with the interface name that it has beside the others.
+/// A message about a network that was planned alone, with the interface name that it has beside the
+/// others.
 fn renumbered(message: &str, number: usize) -> String {
     message.replacen(" on net1:", &format!(" on net{number}:"), 1)
 }

@@ -4,12 +4,12 @@
 //! two at any time. Pods that Multus started are torn down by Multus's own records; on the way back, Braid's
 //! records are handed over in Multus's form.
 
+mod back;
 mod nested;
 mod rehearsal;
 mod translation;
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
@@ -22,16 +22,11 @@ use super::credential::{self, CredentialError};
 use super::install::{self, InstallError, MULTUS, entry};
 use super::installation::{EXTENSIONS, Installation, Stance};
 use super::node::{self, Directories};
-use super::records::Records;
 use super::runtime::{Kind, Runtime, below};
-use crate::delegate::{self, DelegateError};
-use crate::ledger::{Ledger, LedgerError, Record};
+use crate::delegate::DelegateError;
 use crate::multus_cache::{self, MULTUS_STATE_DIR};
-use crate::plan::Role;
-use cni::deadline::Deadline;
 use cni::keys;
 use cni::netconf::{self, NetconfError};
-use linux::signal::Signals;
 
 /// What Multus's files are kept under. No runtime reads files of this ending.
 const RETIRED: &str = "before-migration";
@@ -43,8 +38,6 @@ const DAEMON_CONFIG: &str = "multus.d/daemon-config.json";
 const DAEMON_FILE: &str = "daemon-config.json";
 /// The type of the thick plugin.
 const THICK: &str = "multus-shim";
-/// How long a call that holds a container is waited for.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Whom Braid takes a node over from.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
@@ -349,78 +342,6 @@ impl Migrate {
         notes.push("stop multus's DaemonSet when all this is done: it writes its file again".to_owned());
     }
 
-    /// Multus's file first, then Braid's goes. Records are handed over before, so that Multus finds them, and
-    /// once more after, for the pods that came meanwhile.
-    fn back(
-        &self,
-        runtime: &Runtime,
-        found: &Found,
-        multus: &Installation,
-        migrated: &mut Migrated,
-    ) -> Result<(), CommandError> {
-        self.multus_can_run(runtime, multus)?;
-        let ledger = found.ours.as_ref().map(|ours| self.ledger(ours)).transpose()?;
-        // CRI-O calls Braid for the pods that Braid has started.
-        let ledger = ledger.filter(|_| runtime.kind != Some(Kind::Crio));
-        let cache = self.multus_state(Some(multus));
-        if let Some(ledger) = &ledger {
-            migrated.waiting_for = unspeakable(ledger)?;
-            if !migrated.waiting_for.is_empty() {
-                return Ok(());
-            }
-            migrated.handed_over = self.tell_multus(ledger, &cache)?;
-        }
-        let mut changes: Vec<Change> = found.retired.iter().map(|pair| self.restore(pair)).collect();
-        changes.extend(found.ours.iter().map(|ours| Change::Gone(self.on_node(&ours.file))));
-        migrated.changes =
-            change::make_due(&changes, &self.root, self.dry_run).map_err(InstallError::from)?;
-        if let (Some(ledger), false) = (&ledger, self.dry_run) {
-            migrated.notes.extend(hand_over(ledger, &cache)?);
-        }
-        if !migrated.changes.is_empty() {
-            migrated.notes.push(self.what_stays(runtime, multus));
-        }
-        Ok(())
-    }
-
-    fn multus_can_run(&self, runtime: &Runtime, multus: &Installation) -> Result<(), MigrateError> {
-        let named = keys::get_text(&multus.request, "type").unwrap_or("multus");
-        let Ok(kind) = named.parse() else { return Ok(()) };
-        let path: Vec<PathBuf> = runtime.bin_dirs.iter().map(|dir| below(&self.root, dir)).collect();
-        delegate::find(&kind, &path).map(|_| ()).map_err(MigrateError::Plugin)
-    }
-
-    fn ledger(&self, ours: &Installation) -> Result<Ledger, CommandError> {
-        let config = ours.config().map_err(|source| node::NodeError::Config {
-            file: ours.file.clone(),
-            source: Box::new(source),
-        })?;
-        Ok(Ledger::new(&below(&self.root, &config.state_dir)))
-    }
-
-    /// Writes every record in Multus's form; the pods.
-    fn tell_multus(&self, ledger: &Ledger, cache: &Path) -> Result<Vec<String>, CommandError> {
-        let mut records = Records::look(ledger)?.live;
-        records.retain(|record| record.remaining().next().is_some());
-        for record in records.iter().filter(|_| !self.dry_run) {
-            multus_cache::write(cache, record)?;
-        }
-        Ok(records.iter().map(|record| record.plan.pod.clone()).collect())
-    }
-
-    fn what_stays(&self, runtime: &Runtime, multus: &Installation) -> String {
-        let thick = keys::get_text(&multus.request, "type") == Some(THICK);
-        let daemon = if thick { "see that multus's daemon runs; " } else { "" };
-        let binary = install::binary(runtime);
-        let binary = binary.display();
-        match runtime.kind {
-            Some(Kind::Crio) => format!(
-                "{daemon}{binary} and braid's records stay: CRI-O tears down the pods of before with them"
-            ),
-            _ => format!("{daemon}{binary} stays; nothing calls it any more"),
-        }
-    }
-
     /// Where Multus remembers its pods, below our root.
     fn multus_state(&self, multus: Option<&Installation>) -> PathBuf {
         let named = multus.and_then(|multus| keys::get_text(&multus.request, "cniDir"));
@@ -432,12 +353,6 @@ impl Migrate {
         let mut to = file.as_os_str().to_owned();
         to.push(format!(".{RETIRED}"));
         Change::Moved { from: self.on_node(file), to: self.on_node(Path::new(&to)) }
-    }
-
-    /// A file that Multus has written anew meanwhile is newer than ours of it.
-    fn restore(&self, (retired, before): &(PathBuf, PathBuf)) -> Change {
-        let from = self.on_node(retired);
-        if before.exists() { Change::Gone(from) } else { Change::Moved { from, to: self.on_node(before) } }
     }
 
     fn on_node(&self, file: &Path) -> PathBuf {
@@ -457,51 +372,6 @@ fn place(directory: &Path, multus: &Installation, theirs: &[Installation]) -> Re
         Some(first) => Err(MigrateError::NotFirst(first)),
         None => Ok(ours),
     }
-}
-
-/// The pods that Multus has no words for: their primary is the runtime's, or is torn down already.
-fn unspeakable(ledger: &Ledger) -> Result<Vec<String>, LedgerError> {
-    let has_primary = |record: &Record| {
-        record.remaining().next().is_none_or(|(_, attachment, _)| attachment.role == Role::Primary)
-    };
-    let records = Records::look(ledger)?;
-    Ok(records
-        .live
-        .iter()
-        .filter(|record| !has_primary(record))
-        .map(|record| record.plan.pod.clone())
-        .collect())
-}
-
-/// Hands every record over, and removes it; the sentences of what could not be.
-fn hand_over(ledger: &Ledger, cache: &Path) -> Result<Vec<String>, CommandError> {
-    let mut signals = Signals::block().map_err(|errno| CommandError::Signals(errno.into()))?;
-    let records = Records::look(ledger)?;
-    let outcomes = records.live.iter().map(|record| hand_over_one(ledger, cache, record, &mut signals));
-    let mut notes: Vec<String> = outcomes
-        .filter_map(Result::err)
-        .map(|error| format!("{error}; run braid migrate multus --back again"))
-        .collect();
-    if !records.orphans.is_empty() || !records.unreadable.is_empty() {
-        notes.push(
-            "networks that could not be torn down, or records that cannot be read, stay in braid's state directory"
-                .to_owned(),
-        );
-    }
-    Ok(notes)
-}
-
-fn hand_over_one(
-    ledger: &Ledger,
-    cache: &Path,
-    record: &Record,
-    signals: &mut Signals,
-) -> Result<(), LedgerError> {
-    let key = &record.plan.key;
-    let _lock = ledger.lock(&key.container, Deadline::after(PATIENCE), signals)?;
-    // It may have gone meanwhile.
-    let Some(current) = ledger.read(key)? else { return Ok(()) };
-    if multus_cache::write(cache, &current)? { ledger.remove(key) } else { Ok(()) }
 }
 
 impl View for Migrated {

@@ -51,6 +51,7 @@ mod protocol;
 mod readme;
 mod release;
 mod requests;
+mod routers;
 mod scenarios;
 mod soak;
 mod teardown;

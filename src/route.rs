@@ -1,11 +1,15 @@
 //! Which default routes a pod is to have, from what it asked for and what its network offers
 //! (NPWG 1.3, section 4.1.2.1.9). Deciding is pure; the kernel is [`crate::attach`]'s business.
 
+mod coverage;
+
 use std::net::IpAddr;
 
 use crate::snapshot::{SeenRoute, Snapshot};
 use cni::family::Family;
 use cni::result::AttachmentResult;
+
+pub use coverage::{is_wide, taking_default};
 
 /// The default route of one family moves to one attachment.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -189,6 +193,7 @@ mod tests {
                 seen(Family::V6, "net2"),
                 SeenRoute { interface: None, ..seen(Family::V6, "") },
             ],
+            ..Snapshot::default()
         };
         let of = |had: &[Family], asked: &[Family]| {
             let changes: Vec<_> =

@@ -3,10 +3,12 @@
 
 use std::net::IpAddr;
 
+use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
 use cni::family::Family;
 use cni::name::InterfaceName;
+use cni::result::Route;
 use linux::netlink::Link;
 
 /// A sandbox as the kernel shows it.
@@ -16,6 +18,24 @@ pub struct Snapshot {
     pub links: Vec<Link>,
     /// Every default route of the main table.
     pub default_routes: Vec<SeenRoute>,
+    /// Every default route of the main table that a router has advertised.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub advertised: Vec<SeenRoute>,
+    /// The interfaces on which no advertisement is taken.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub closed_to_routers: Vec<String>,
+    /// Routes of extra networks that took the default route together, and were removed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub removed_routes: Vec<RemovedRoute>,
+}
+
+/// A route that a network's plugins had made, and that was removed.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct RemovedRoute {
+    /// The interface that it left by.
+    pub interface: String,
+    /// Its destination.
+    pub destination: IpNetwork,
 }
 
 /// A default route.
@@ -56,6 +76,9 @@ pub enum Drift {
     /// The link has a default route more.
     #[error("{0} was not there when the pod was attached")]
     RouteAdded(SeenRoute),
+    /// A router has advertised a default route on a link that takes no advertisements.
+    #[error("{0} comes from a router advertisement, which the network's definition does not ask for")]
+    Advertised(SeenRoute),
     /// `braid repair` or an unfinished DEL has torn the attachment down while its sandbox lives.
     #[error("network \"{network}\" on {interface} is torn down")]
     #[expect(missing_docs, reason = "the sentence says it")]
@@ -86,7 +109,21 @@ impl Snapshot {
         // A way out through something else is the pod's own doing: a VPN, say.
         let new = now.default_routes.iter().filter(ours).filter(|route| !self.default_routes.contains(route));
         drift.extend(new.cloned().map(Drift::RouteAdded));
+        let is_closed = |route: &&SeenRoute| {
+            route.interface.as_ref().is_some_and(|it| self.closed_to_routers.contains(it))
+        };
+        let advertised = now.advertised.iter().filter(ours).filter(is_closed);
+        drift.extend(advertised.cloned().map(Drift::Advertised));
         drift
+    }
+
+    /// Whether the route of an attachment's result was removed from its interface.
+    pub fn has_removed(&self, interface: &InterfaceName, route: &Route) -> bool {
+        let Some(destination) = route.destination() else { return false };
+        let is_same = |removed: &RemovedRoute| {
+            removed.interface == interface.as_str() && removed.destination == destination
+        };
+        self.removed_routes.iter().any(is_same)
     }
 }
 
@@ -172,8 +209,11 @@ mod tests {
     /// A link that has gone takes its routes along: the one sentence is enough.
     #[test]
     fn the_routes_of_a_link_that_is_gone_are_not_reported_beside_it() {
-        let then =
-            Snapshot { links: vec![link("net1", &[])], default_routes: vec![route("net1", "10.0.0.1")] };
+        let then = Snapshot {
+            links: vec![link("net1", &[])],
+            default_routes: vec![route("net1", "10.0.0.1")],
+            ..Snapshot::default()
+        };
         let drift = then.drift(&Snapshot::default(), &names(&["net1"]).iter().collect::<Vec<_>>());
         assert_eq!(sentences(&drift), ["interface net1 is gone"]);
     }
@@ -182,8 +222,8 @@ mod tests {
     #[test]
     fn an_mtu_that_was_not_recorded_is_no_drift() {
         let old = Link { mtu: None, ..link("net1", &[]) };
-        let then = Snapshot { links: vec![old], default_routes: vec![] };
-        let now = Snapshot { links: vec![link("net1", &[])], default_routes: vec![] };
+        let then = Snapshot { links: vec![old], default_routes: vec![], ..Snapshot::default() };
+        let now = Snapshot { links: vec![link("net1", &[])], default_routes: vec![], ..Snapshot::default() };
         for (then, now) in [(&then, &now), (&now, &then)] {
             assert_eq!(then.drift(now, &names(&["net1"]).iter().collect::<Vec<_>>()), Vec::new());
         }
@@ -198,6 +238,7 @@ mod tests {
         let then = Snapshot {
             links: vec![link("net1", &["10.0.0.2/24"])],
             default_routes: vec![route("net1", "10.0.0.1")],
+            ..Snapshot::default()
         };
         let names = names(&["net1"]);
         assert_eq!(then.drift(&then, &names.iter().collect::<Vec<_>>()), Vec::new());
@@ -208,11 +249,16 @@ mod tests {
         let then = Snapshot {
             links: vec![link("eth0", &["10.1.0.2/24"]), link("net1", &["10.0.0.2/24", "fd00::2/64"])],
             default_routes: vec![route("net1", "10.0.0.1")],
+            ..Snapshot::default()
         };
         let mut changed = link("net1", &["10.0.0.2/24", "10.9.0.1/24"]);
         (changed.mac, changed.mtu) = (None, Some(1400));
         changed.up = false;
-        let now = Snapshot { links: vec![changed], default_routes: vec![route("eth0", "10.1.0.1")] };
+        let now = Snapshot {
+            links: vec![changed],
+            default_routes: vec![route("eth0", "10.1.0.1")],
+            ..Snapshot::default()
+        };
         let names = names(&["eth0", "net1", "dpdk0"]);
         assert_eq!(
             sentences(&then.drift(&now, &names.iter().collect::<Vec<_>>())),
@@ -230,11 +276,34 @@ mod tests {
 
     #[test]
     fn a_default_route_through_an_interface_of_the_pods_own_is_no_drift() {
-        let then =
-            Snapshot { links: vec![link("net1", &[])], default_routes: vec![route("net1", "10.0.0.1")] };
+        let then = Snapshot {
+            links: vec![link("net1", &[])],
+            default_routes: vec![route("net1", "10.0.0.1")],
+            ..Snapshot::default()
+        };
         let routes = vec![route("net1", "10.0.0.1"), route("tun0", "10.9.0.1")];
         let now = Snapshot { default_routes: routes, ..then.clone() };
         assert_eq!(then.drift(&now, &names(&["net1"]).iter().collect::<Vec<_>>()), Vec::new());
+    }
+
+    #[test]
+    fn a_route_that_a_router_advertises_is_drift_on_an_interface_that_takes_none() {
+        let then = Snapshot {
+            links: vec![link("net1", &[]), link("net2", &[])],
+            closed_to_routers: vec!["net1".to_owned()],
+            ..Snapshot::default()
+        };
+        let advertised =
+            vec![route("net1", "10.0.0.1"), route("net2", "10.0.0.1"), route("eth0", "10.0.0.1")];
+        let now = Snapshot { advertised, ..then.clone() };
+        let names = names(&["eth0", "net1", "net2"]);
+        assert_eq!(
+            sentences(&then.drift(&now, &names.iter().collect::<Vec<_>>())),
+            [
+                "the IPv4 default route via 10.0.0.1 on net1 comes from a router advertisement, which the network's \
+              definition does not ask for"
+            ]
+        );
     }
 
     #[test]

@@ -145,7 +145,11 @@ mod tests {
             interface: Some(interface.to_owned()),
             gateway: Some(gateway.parse().unwrap()),
         };
-        Snapshot { links: Vec::new(), default_routes: gateways.iter().map(route).collect() }
+        Snapshot {
+            links: Vec::new(),
+            default_routes: gateways.iter().map(route).collect(),
+            ..Snapshot::default()
+        }
     }
 
     #[test]
@@ -202,7 +206,7 @@ mod tests {
             up: true,
             addresses: Vec::new(),
         };
-        let snapshot = Snapshot { links: vec![link], default_routes: Vec::new() };
+        let snapshot = Snapshot { links: vec![link], ..Snapshot::default() };
         let value = json!({"ips": [{"address": "10.0.0.2/24"}]});
         assert_eq!(
             status("ns/x", false, value, &snapshot),

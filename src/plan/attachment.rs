@@ -7,6 +7,7 @@ use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use cni::keys;
 use cni::name::InterfaceName;
 use cni::netconf::{NetworkConfig, NetworkName};
 use cni::request::CniArgs;
@@ -71,6 +72,21 @@ impl Attachment {
     pub fn is_scoped(&self) -> bool {
         let name = self.network.name.as_str();
         self.other_name.as_ref().is_some_and(|other| other.as_str().len() < name.len())
+    }
+
+    /// What the network's tuning plugin sets for router advertisements (`accept_ra`, 0 to 2) on the
+    /// attachment's interface; `None` if it does not say.
+    pub fn accept_ra(&self) -> Option<&str> {
+        let tuning = self.network.plugins.iter().filter(|plugin| plugin.kind.as_str() == "tuning");
+        let sysctls = tuning.filter_map(|plugin| keys::get(plugin.object(), "sysctl")?.as_object());
+        let values = sysctls.flatten().filter(|(name, _)| self.is_accept_ra(name));
+        values.filter_map(|(_, value)| value.as_str()).rfind(|value| matches!(*value, "0" | "1" | "2"))
+    }
+
+    fn is_accept_ra(&self, name: &str) -> bool {
+        let name = name.replace('/', ".");
+        let interface = name.strip_prefix("net.ipv6.conf.").and_then(|rest| rest.strip_suffix(".accept_ra"));
+        interface.is_some_and(|interface| interface == "IFNAME" || interface == self.interface.as_str())
     }
 
     /// An attachment of which nothing in particular is asked.

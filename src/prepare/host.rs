@@ -45,8 +45,8 @@ fn is_of_link(network: IpNetwork) -> bool {
 }
 
 fn host_route(route: &Route, links: &[Link]) -> HostRoute {
-    let interface = match route.links.as_slice() {
-        [index] => links.iter().find(|link| link.index == *index).map(|link| link.name.clone()),
+    let interface = match route.hops.as_slice() {
+        [hop] => links.iter().find(|link| Some(link.index) == hop.link_index).map(|link| link.name.clone()),
         _ => None,
     };
     let kind = match route.key.origin {

@@ -1,5 +1,6 @@
 //! ADD (CNI 1.1.0, section 2): plan, then attach in order; on any failure undo in reverse.
 
+mod advertisements;
 mod default_route;
 mod merged_result;
 
@@ -7,6 +8,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use self::advertisements::Advertisements;
 use super::publish::{self, Stage};
 use super::{Session, boot_id, del, key_of, leftovers, now, open_netns};
 use crate::attach::routes::kernel_family;
@@ -27,7 +29,7 @@ use cni::family::Family;
 use cni::name::InterfaceName;
 use cni::request::Sandbox;
 use cni::result::AttachmentResult;
-use linux::netlink::{Inside, Netlink, NetlinkError};
+use linux::netlink::{Inside, Netlink, NetlinkError, Origin, RouteKey};
 use linux::netns::Netns;
 
 pub(super) fn add(session: &mut Session<'_>, sandbox: &Sandbox) -> Result<Value, Error> {
@@ -259,6 +261,8 @@ struct Addition<'s, 'a> {
     way_out: Option<WayOut>,
     /// Networks and interfaces that were there once their plugins had run.
     seen: Vec<(String, InterfaceName)>,
+    /// What becomes of router advertisements.
+    advertisements: Advertisements,
     /// The pod whose status is due.
     status_of: Option<PodReference>,
 }
@@ -299,6 +303,7 @@ impl<'s, 'a> Addition<'s, 'a> {
             moved: None,
             way_out: None,
             seen: Vec::new(),
+            advertisements: Advertisements::default(),
             status_of,
         })
     }
@@ -311,7 +316,9 @@ impl<'s, 'a> Addition<'s, 'a> {
     }
 
     fn attempt(&mut self, deadline: Deadline) -> Result<Value, Error> {
-        self.attach_all(deadline)?;
+        let attached = self.attach_all(deadline);
+        self.open_to_routers();
+        attached?;
         let results = self.read_results()?;
         for (attachment, result) in self.plan.attachments.iter().zip(&results) {
             keep_off(attachment, result, |interface| self.owner(attachment, interface))?;
@@ -336,6 +343,7 @@ impl<'s, 'a> Addition<'s, 'a> {
         }
         for (at, attachment) in self.plan.attachments.iter().enumerate() {
             self.look_for_way_out(attachment)?;
+            self.close_to_routers(attachment);
             self.tried = at + 1;
             let result = self.attacher().add(attachment, deadline);
             if let Err(AttachError::NotStarted { .. } | AttachError::NotHeld { .. }) = result {
@@ -494,5 +502,14 @@ pub(super) fn look(netlink: &mut Netlink) -> Result<Snapshot, NetlinkError> {
             gateway: route.gateway,
         }));
     }
-    Ok(Snapshot { links, default_routes })
+    let is_advertised =
+        |key: &RouteKey| key.is_main && key.origin == Origin::Router && key.destination.prefix() == 0;
+    let hops =
+        netlink.routes(kernel_family(Family::V6), is_advertised)?.into_iter().flat_map(|route| route.hops);
+    let advertised = hops.map(|hop| SeenRoute {
+        family: Family::V6,
+        interface: hop.link_index.and_then(|index| names.get(&index).cloned()),
+        gateway: hop.gateway,
+    });
+    Ok(Snapshot { links, default_routes, advertised: advertised.collect(), ..Snapshot::default() })
 }

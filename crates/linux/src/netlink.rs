@@ -125,9 +125,21 @@ impl Netlink {
     /// # Errors
     /// [`NetlinkError`] where the kernel refuses.
     pub fn delete_route(&mut self, route: &DefaultRoute) -> Result<(), NetlinkError> {
-        let request = Message::DelRoute(route::request(route.message()));
+        self.delete_listed(route.message())
+    }
+
+    /// Deletes a route of any destination, all next hops of it; done also where it is gone already.
+    ///
+    /// # Errors
+    /// [`NetlinkError`] where the kernel refuses.
+    pub fn delete_any_route(&mut self, route: &Route) -> Result<(), NetlinkError> {
+        self.delete_listed(route.message())
+    }
+
+    fn delete_listed(&mut self, listed: &RouteMessage) -> Result<(), NetlinkError> {
+        let request = Message::DelRoute(route::request(listed));
         let outcome = unless(Errno::ESRCH, self.connection.act(request, 0));
-        outcome.map_err(|errno| self.route_fault(Operation::Delete, route.message(), errno))
+        outcome.map_err(|errno| self.route_fault(Operation::Delete, listed, errno))
     }
 
     /// Puts a deleted route back as it was; done also where it is there already.

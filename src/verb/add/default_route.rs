@@ -2,16 +2,19 @@
 
 use std::collections::BTreeSet;
 
+use ipnetwork::IpNetwork;
+
 use super::{Addition, look};
-use crate::attach::routes::{Move, WayOut};
+use crate::attach::routes::{Move, WayOut, kernel_family};
 use crate::plan::{Attachment, Role};
 use crate::pod::Pod;
 use crate::report::kernel_error;
 use crate::route::{self, RouteChange};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{RemovedRoute, Snapshot};
 use cni::error::Error;
 use cni::family::Family;
-use cni::result::AttachmentResult;
+use cni::result::{AttachmentResult, MOST_ROUTES};
+use linux::netlink::{Route, RouteKey};
 
 impl<'s> Addition<'s, '_> {
     /// Looks where the default routes lead before an extra network can take them.
@@ -52,7 +55,56 @@ impl<'s> Addition<'s, '_> {
             self.moved = Some(Move { changes, network, to, primary, keep }.apply(netlink)?);
         }
         let snapshot = look(netlink).map_err(kernel_error)?;
-        self.give_back(changes.as_ref().map_or(&[], |(_, changes)| changes), snapshot)
+        let mut snapshot = self.give_back(changes.as_ref().map_or(&[], |(_, changes)| changes), snapshot)?;
+        for family in Family::ALL {
+            let mover = changes.as_ref().filter(|(_, changes)| changes.iter().any(|it| it.family == family));
+            let removed = self.remove_wide_routes(family, mover.map(|(to, _)| *to), &snapshot)?;
+            // Of more, no result tells.
+            snapshot.removed_routes.extend(removed.into_iter().take(MOST_ROUTES));
+        }
+        snapshot.closed_to_routers = self.closed_to_routers();
+        Ok(snapshot)
+    }
+
+    /// Removes the routes of extra networks that together take the family's default route from the primary
+    /// network, or from `mover`, which has asked for it.
+    fn remove_wide_routes(
+        &mut self,
+        family: Family,
+        mover: Option<&Attachment>,
+        snapshot: &Snapshot,
+    ) -> Result<Vec<RemovedRoute>, Error> {
+        let had_route = self.way_out.as_ref().is_some_and(|way_out| way_out.has(family));
+        let is_other = |extra: &&Attachment| {
+            extra.role == Role::Extra && mover.is_none_or(|mover| mover.interface != extra.interface)
+        };
+        let others = || self.plan.attachments.iter().filter(is_other);
+        let index_of = |extra: &Attachment| Some(snapshot.link(extra.interface.as_str())?.index);
+        let links: Vec<u32> = others().filter_map(index_of).collect();
+        if links.is_empty() || !(had_route || mover.is_some()) {
+            return Ok(Vec::new());
+        }
+        let netlink = self.inside.netlink().map_err(kernel_error)?;
+        let is_wide = |key: &RouteKey| key.is_main && route::is_wide(key.destination);
+        let mut routes = netlink.routes(kernel_family(family), is_wide).map_err(kernel_error)?;
+        routes.retain(|route| route.is_through(&links));
+        let destinations: Vec<_> = routes.iter().map(|route| route.key.destination).collect();
+        let taking = route::taking_default(family, &destinations);
+        routes.retain(|route| taking.contains(&route.key.destination));
+        routes.iter().try_for_each(|route| netlink.delete_any_route(route)).map_err(kernel_error)?;
+        let mut removed = Vec::new();
+        for extra in others() {
+            let own = |route: &&Route| index_of(extra).is_some_and(|index| route.is_through(&[index]));
+            let own: Vec<_> = routes.iter().filter(own).map(|route| route.key.destination).collect();
+            if !own.is_empty() {
+                log::warn!("{}", unasked_wide_routes(self.pod, extra, &own));
+            }
+            let interface = extra.interface.to_string();
+            removed.extend(
+                own.into_iter().map(|destination| RemovedRoute { interface: interface.clone(), destination }),
+            );
+        }
+        Ok(removed)
     }
 
     /// Gives the primary network back the default routes that extra networks have taken unasked.
@@ -90,5 +142,19 @@ fn unasked_default_route(pod: &Pod, attachment: &Attachment) -> String {
          the primary network's is the way out: add \"default-route\": [] to the pod's annotation to have it, or take \
          the route out of the network's definition",
         attachment.label, attachment.interface
+    )
+}
+
+/// Of many routes the first few are named.
+fn unasked_wide_routes(pod: &Pod, attachment: &Attachment, routes: &[IpNetwork]) -> String {
+    let shown: Vec<_> = routes.iter().take(4).map(ToString::to_string).collect();
+    let more = if routes.len() > shown.len() { ", ..." } else { "" };
+    format!(
+        "pod {pod}: network \"{}\" has made routes on {} that together take the default route, which the pod has not \
+         asked for ({}{more}); they were removed: add \"default-route\": [] to the pod's annotation to have them, or \
+         take the routes out of the network's definition",
+        attachment.label,
+        attachment.interface,
+        shown.join(", ")
     )
 }

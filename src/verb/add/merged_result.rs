@@ -28,7 +28,8 @@ impl Addition<'_, '_> {
         };
         // Before 0.3.0 an address has no interface: an extra's would be taken for the pod's.
         if self.session.config.result_scope == ResultScope::All && version.has_interfaces() {
-            for (attachment, extra) in results {
+            for (attachment, mut extra) in results {
+                extra.routes.retain(|route| !snapshot.has_removed(&attachment.interface, route));
                 add_default_routes(&mut merged, attachment, &extra, snapshot);
                 merged.append(extra, attachment.interface.as_str(), &self.sandbox.netns);
             }

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use ipnetwork::IpNetwork;
 use serde_json::{Map, Value};
 
 use super::error::ResultError;
@@ -34,6 +35,12 @@ impl Route {
     /// the main one is some policy's, and not the way out of the sandbox.
     pub fn default_family(&self) -> Option<Family> {
         Family::is_default(&self.dst).filter(|_| self.is_in_main_table())
+    }
+
+    /// The destination without host bits, of a route of the main table; `None` where the text is none.
+    pub fn destination(&self) -> Option<IpNetwork> {
+        let network: IpNetwork = self.dst.parse().ok().filter(|_| self.is_in_main_table())?;
+        IpNetwork::new(network.network(), network.prefix()).ok()
     }
 
     fn is_in_main_table(&self) -> bool {

@@ -33,9 +33,20 @@ pub struct DefaultRoute {
 pub struct Route {
     /// What tells it from others.
     pub key: RouteKey,
-    /// Numbers of the links that it leaves through.
-    pub links: Vec<u32>,
+    /// By which ways it leaves.
+    pub hops: Vec<NextHop>,
     message: RouteMessage,
+}
+
+impl Route {
+    /// Whether a next hop of it is on one of these links.
+    pub fn is_through(&self, links: &[u32]) -> bool {
+        self.hops.iter().filter_map(|hop| hop.link_index).any(|link| links.contains(&link))
+    }
+
+    pub(super) fn message(&self) -> &RouteMessage {
+        &self.message
+    }
 }
 
 /// Where a route leads, and who has made it.
@@ -64,9 +75,11 @@ pub enum Origin {
 
 /// One way out.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(super) struct NextHop {
-    pub(super) link_index: Option<u32>,
-    pub(super) gateway: Option<IpAddr>,
+pub struct NextHop {
+    /// Number of the link.
+    pub link_index: Option<u32>,
+    /// Address of the next router, if any.
+    pub gateway: Option<IpAddr>,
 }
 
 impl DefaultRoute {
@@ -146,8 +159,7 @@ const fn default_destination(family: Family) -> &'static str {
 pub(super) fn read(reply: Message, family: Family) -> Option<Route> {
     let key = read_key(&reply, family)?;
     let Message::NewRoute(message) = reply else { return None };
-    let links = next_hops(&message).into_iter().filter_map(|hop| hop.link_index).collect();
-    Some(Route { key, links, message })
+    Some(Route { key, hops: next_hops(&message), message })
 }
 
 /// The family counts too: a kernel without IPv6 answers a request for it with all families.

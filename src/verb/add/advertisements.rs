@@ -1,0 +1,53 @@
+//! Extra interfaces take no router advertisements unless their network's definition says so.
+
+use super::Addition;
+use crate::attach::advertisements::set_accept_ra;
+use crate::plan::{Attachment, Role};
+
+/// What the sandbox's new interfaces do with advertisements, while extra networks are attached.
+#[derive(Debug, Default)]
+pub(super) struct Advertisements {
+    /// What was set before the first extra network; `None` as long as nothing was changed.
+    before: Option<String>,
+    /// Interfaces that take none.
+    closed: Vec<String>,
+}
+
+impl Addition<'_, '_> {
+    /// Before the plugins of an extra network make its interface. A sandbox whose setting cannot be changed
+    /// keeps it: the pod has its networks all the same.
+    pub(super) fn close_to_routers(&mut self, attachment: &Attachment) {
+        if attachment.role != Role::Extra {
+            return;
+        }
+        let wanted = attachment.accept_ra().unwrap_or("0");
+        match set_accept_ra(self.inside.netns(), wanted) {
+            Ok(Some(before)) => {
+                self.advertisements.before.get_or_insert(before);
+                if wanted == "0" {
+                    self.advertisements.closed.push(attachment.interface.to_string());
+                }
+            }
+            Ok(None) => {}
+            Err(error) => log::warn!(
+                "pod {}: network \"{}\" on {} may take router advertisements: {error}",
+                self.pod,
+                attachment.label,
+                attachment.interface
+            ),
+        }
+    }
+
+    /// After the last extra network: what the pod makes itself is its own affair.
+    pub(super) fn open_to_routers(&mut self) {
+        let Some(before) = self.advertisements.before.take() else { return };
+        if let Err(error) = set_accept_ra(self.inside.netns(), &before) {
+            log::warn!("pod {}: {error}", self.pod);
+        }
+    }
+
+    /// The interfaces that take no advertisements.
+    pub(super) fn closed_to_routers(&self) -> Vec<String> {
+        self.advertisements.closed.clone()
+    }
+}

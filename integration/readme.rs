@@ -618,7 +618,9 @@ fn the_daemonset_of_the_page_is_there() {
             ["kubectl", "apply", "-f", file] => {
                 kustomize::documents(&repository.join(file)).iter().for_each(kustomize::check);
             }
-            ["kubectl", "apply" | "delete", "-k", overlay] => {
+            // The DaemonSet has gone before the rest.
+            ["kubectl", "apply", "-k", overlay]
+            | ["kubectl", "delete", "-k", overlay, "--ignore-not-found"] => {
                 let objects = kustomize::render(&repository.join(overlay));
                 assert_eq!(
                     kustomize::object(&objects, "DaemonSet", "braid")["metadata"]["namespace"],

@@ -17,6 +17,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 pub use self::keys::{KNOWN_KEYS, MULTUS_DAEMON_KEYS};
+pub(crate) use self::value::parse_duration;
 
 use crate::logging::LogConfig;
 use crate::name::Namespace;

@@ -21,6 +21,7 @@ pub mod definition;
 pub mod delegate;
 pub mod device;
 pub mod event;
+mod grpc;
 pub mod known;
 pub mod ledger;
 pub mod logging;

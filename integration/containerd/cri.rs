@@ -114,6 +114,14 @@ struct Nothing {}
 struct RuntimeStatusAnswer {
     #[prost(message, optional, tag = "1")]
     status: Option<RuntimeStatus>,
+    #[prost(btree_map = "string, string", tag = "2")]
+    info: BTreeMap<String, String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Message)]
+struct RuntimeStatusRequest {
+    #[prost(bool, tag = "1")]
+    verbose: bool,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -191,6 +199,17 @@ pub(super) fn is_ready(socket: &Path) -> Result<(), String> {
         Some(condition) => Err(condition.message.clone()),
         None => Err("no word about the network".to_owned()),
     }
+}
+
+/// The plugins of the network `name` that the runtime has loaded, in their order.
+pub(super) fn loaded(socket: &Path, name: &str) -> Vec<String> {
+    let question = RuntimeStatusRequest { verbose: true };
+    let answer: RuntimeStatusAnswer = ask(socket, "/runtime.v1.RuntimeService/Status", question).unwrap();
+    let dump: serde_json::Value = serde_json::from_str(&answer.info["cniconfig"]).unwrap();
+    let networks = dump["Networks"].as_array().into_iter().flatten();
+    let network = networks.map(|network| &network["Config"]).find(|config| config["Name"] == name);
+    let plugins = network.and_then(|config| config["Plugins"].as_array()).into_iter().flatten();
+    plugins.map(|plugin| plugin["Network"]["type"].as_str().unwrap().to_owned()).collect()
 }
 
 /// One question on a connection of its own: containerd may have been restarted since the last.

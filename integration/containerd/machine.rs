@@ -32,8 +32,23 @@ pub(super) struct Machine<'n> {
 }
 
 impl<'n> Machine<'n> {
-    /// Starts containerd with the network configuration that `net.d` holds.
+    /// Starts containerd with the network configuration that `cri.d` holds.
     pub(super) fn start(node: &'n Node) -> Self {
+        Self::start_with(node, |_| {})
+    }
+
+    /// The same with one that appends the files of a sub-directory to a network's chain, in the place of
+    /// Debian's; Braid's commands find its configuration where Debian's is.
+    pub(super) fn start_newer(node: &'n Node) -> Self {
+        Self::start_with(node, |machine| {
+            for program in ["containerd", "containerd-shim-runc-v2", "ctr"] {
+                machine.mount(&newer().join(program), &format!("/usr/bin/{program}"));
+            }
+            machine.mount(&machine.root.join("config.toml"), "/etc/containerd/config.toml");
+        })
+    }
+
+    fn start_with(node: &'n Node, prepare: impl Fn(&Self)) -> Self {
         require_packages();
         let root = node.path("containerd");
         fs::create_dir_all(&root).unwrap();
@@ -42,6 +57,7 @@ impl<'n> Machine<'n> {
         let keeper = keep(node);
         let init = wait_for("the first process", || child_of(keeper.id()));
         let mut machine = Self { node, root, keeper, init, daemon: None };
+        prepare(&machine);
         machine.start_daemon();
         machine.ctr(&["images", "import", &image::build(&machine.root)]);
         machine
@@ -83,8 +99,19 @@ impl<'n> Machine<'n> {
         self.daemon.take().expect("containerd was started").wait().unwrap();
     }
 
+    /// Shows `file` in the machine where `place` is.
+    fn mount(&self, file: &Path, place: &str) {
+        let output = self.inside("mount").arg("--bind").arg(file).arg(place).output().unwrap();
+        assert!(output.status.success(), "{place}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// The plugins of a network that containerd has loaded.
+    pub(super) fn loaded(&self, network: &str) -> Vec<String> {
+        cri::loaded(&self.socket(), network)
+    }
+
     /// A command in the namespaces of the machine.
-    fn inside(&self, program: &str) -> Command {
+    pub(super) fn inside(&self, program: &str) -> Command {
         let mut command = Command::new("nsenter");
         command.args(["--net", "--mount", "--pid", "--target", &self.init.to_string(), program]);
         command
@@ -216,6 +243,14 @@ fn remove_tree(group: &Path) -> bool {
         }
     }
     fs::remove_dir(group).is_ok()
+}
+
+/// Where `scripts/containerd` has put its containerd.
+fn newer() -> PathBuf {
+    let target = Path::new(BRAID).ancestors().nth(2).unwrap();
+    let directory = target.join("containerd/usr/bin");
+    assert!(directory.join("containerd").exists(), "{}: run scripts/containerd", directory.display());
+    directory
 }
 
 fn require_packages() {

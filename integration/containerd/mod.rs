@@ -2,6 +2,7 @@
 //!
 //! [`machine`] starts and ends it, [`cri`] asks it, [`image`] is what its sandboxes run.
 
+mod chained_file;
 mod cri;
 mod image;
 pub(crate) mod machine;

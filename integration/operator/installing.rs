@@ -197,6 +197,68 @@ fn a_node_that_cannot_work_is_an_error() {
     }
 }
 
+/// The name of a file and what tells it from another one of the same contents.
+fn inode(node: &Node, path: &str) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    fs::metadata(node.path(&format!("root{path}"))).unwrap().ino()
+}
+
+const PRIMARY_FILE: &str = "/etc/cni/net.d/10-primary.conflist";
+const CHAINED_FILE: &str = "/etc/cni/net.d/primary/braid.conf";
+
+/// containerd does not watch the directory of a chain: each change there renames the primary's file over itself.
+#[test]
+fn every_change_of_a_chained_file_renews_the_primarys() {
+    let node = containerd();
+    let before = files(&node);
+    let renewal = format!("renew {PRIMARY_FILE}\n");
+    let first = inode(&node, PRIMARY_FILE);
+    let mut seen = first;
+    let mut renews = |arguments: &[&str], expected: bool| {
+        let said = run(&node, arguments).assert_status(0).stdout;
+        let now = inode(&node, PRIMARY_FILE);
+        assert_eq!((said.contains(&renewal), now != seen), (expected, expected), "{arguments:?}: {said}");
+        seen = now;
+    };
+    let install = ["install", "--mode", "chained-file"];
+    let shown = run(&node, &[&install[..], &["--dry-run"]].concat()).assert_status(0).stdout;
+    assert!(shown.ends_with(&renewal) && first == inode(&node, PRIMARY_FILE), "{shown}");
+    renews(&install, true);
+    renews(&["install"], false);
+    renews(&["install", "--kubeconfig", "/etc/braid.kubeconfig"], true);
+    // A run that was killed between the two files, or a hand: what is there is right, and was not read.
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    node.write(&format!("root{CHAINED_FILE}"), &read(&node, CHAINED_FILE));
+    renews(&["install"], true);
+    node.write("root/etc/cni/net.d/primary/other.conf", "{\"type\": \"tuning\"}");
+    let other = node.path("root/etc/cni/net.d/primary/other.conf");
+    renews(&["uninstall"], true);
+    assert!(other.exists() && !node.path(&format!("root{CHAINED_FILE}")).exists());
+    fs::remove_dir_all(other.parent().unwrap()).unwrap();
+    assert_eq!(files(&node), before);
+}
+
+/// Such a primary leaves pods silently without their networks: no runtime reads the file.
+#[test]
+fn a_chained_file_that_no_runtime_reads_is_refused() {
+    let single = "{\"cniVersion\": \"1.0.0\", \"name\": \"primary\", \"type\": \"ptp\"}";
+    let inlined = PRIMARY.replacen('{', "{\"loadOnlyInlinedPlugins\": true, ", 1);
+    for (primary, said) in
+        [(single, "is a single plugin and no conflist"), (&inlined, "loadOnlyInlinedPlugins")]
+    {
+        let node = containerd();
+        node.write(&format!("root{PRIMARY_FILE}"), primary);
+        let before = files(&node);
+        let refused = run(&node, &["install", "--mode", "chained-file"]).assert_status(1);
+        assert!(
+            refused.stderr.contains(said) && refused.stderr.contains(" use --mode "),
+            "{}",
+            refused.stderr
+        );
+        assert_eq!(files(&node), before);
+    }
+}
+
 #[test]
 fn another_file_that_sorts_first_is_an_error() {
     let node = containerd();
@@ -338,6 +400,20 @@ fn braids_own_file_that_cannot_be_read_is_left_as_it_is() {
 }
 
 #[test]
+fn definitions_keep_their_directory() {
+    let node = containerd();
+    run(&node, &["install"]).assert_status(0);
+    node.write("root/etc/cni/net.d/braid.d/lan.yaml", "{}");
+    run(&node, &["uninstall"]).assert_status(0);
+    assert!(node.path("root/etc/cni/net.d/braid.d/lan.yaml").exists());
+    run(&node, &["install"]).assert_status(0);
+    fs::remove_file(node.path("root/etc/cni/net.d/braid.d/lan.yaml")).unwrap();
+    let said = run(&node, &["uninstall"]).assert_status(0).stdout;
+    assert!(said.contains("remove /etc/cni/net.d/braid.d\n"), "{said}");
+    assert!(!node.path("root/etc/cni/net.d/braid.d").exists());
+}
+
+#[test]
 fn two_that_would_fight_are_refused() {
     let node = containerd();
     run(&node, &["install"]).assert_status(0);
@@ -375,6 +451,77 @@ fn it_waits_for_calls_that_are_at_work() {
     drop(held);
     Tool::new(&node, &["uninstall", "--root", root]).run().assert_status(0);
     assert!(!node.path("etc/cni/net.d/00-braid.conflist").exists());
+}
+
+/// A node with a pod that has an extra network, and braid's configuration in its directory.
+fn held_up(node: &Node) -> (crate::pod::Pod<'_>, std::path::PathBuf) {
+    node.network("blue", json!({"addresses": ["10.9.0.2/24"]}));
+    node.write("etc/containerd/config.toml", "version = 2\n");
+    let more = node.delegating();
+    let entry = json!({"type": "braid", "cniDir": "/state", "delegates": more["delegates"]});
+    let conflist = json!({"cniVersion": "1.0.0", "name": "node", "plugins": [entry]});
+    node.write("etc/cni/net.d/00-braid.conflist", &conflist.to_string());
+    let web = node.pod("team-a", "web");
+    web.add(more).networks("blue").run().assert_success();
+    (web, node.path("etc/cni/net.d/00-braid.conflist"))
+}
+
+/// An interrupted wait leaves the node as it was; a drain that was there before goes on, and that is said.
+#[test]
+fn an_interrupted_wait_takes_its_drain_back() {
+    use nix::sys::signal::{Signal, kill};
+    let node = Node::new();
+    let (_web, file) = held_up(&node);
+    let before = fs::read_to_string(&file).unwrap();
+    let root = node.path_text("");
+    let interrupted = |signal: Signal| {
+        let mut command = std::process::Command::new(BRAID);
+        command.args(["uninstall", "--wait", "--root", root.trim_end_matches('/')]);
+        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stderr.take().unwrap()));
+        assert_eq!(lines.next().unwrap().unwrap(), "new extra networks are refused on this node from now on");
+        assert_eq!(lines.next().unwrap().unwrap(), "waiting for 1 pod with extra networks: team-a/web");
+        assert!(fs::read_to_string(&file).unwrap().contains("drain"));
+        kill(nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap()), signal).unwrap();
+        let output = child.wait_with_output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+        let (status, said) = interrupted(signal);
+        assert!(
+            status == Some(3) && said.ends_with("interrupted; new extra networks are accepted again\n"),
+            "{said}"
+        );
+        assert_eq!(fs::read_to_string(&file).unwrap(), before);
+    }
+    let drain = Tool::new(&node, &["uninstall", "--root", root.trim_end_matches('/')]);
+    drain.run().assert_status(3);
+    let drained = fs::read_to_string(&file).unwrap();
+    let (status, said) = interrupted(Signal::SIGINT);
+    let goes_on = "interrupted; the drain of before goes on: braid install ends it\n";
+    assert!(status == Some(3) && said.ends_with(goes_on), "{said}");
+    assert_eq!(fs::read_to_string(&file).unwrap(), drained);
+}
+
+#[test]
+fn a_wait_has_an_end() {
+    let node = Node::new();
+    let (web, file) = held_up(&node);
+    let root = node.path_text("");
+    let uninstall = |more: &[&str]| {
+        Tool::new(&node, &[&["uninstall", "--root", root.trim_end_matches('/')], more].concat()).run()
+    };
+    let started = std::time::Instant::now();
+    let said = uninstall(&["--wait", "--timeout", "2s"]).assert_status(3);
+    assert!((2..20).contains(&started.elapsed().as_secs()), "{:?}", started.elapsed());
+    assert!(said.stdout.ends_with("the time to wait is over\n"), "{}", said.stdout);
+    assert!(fs::read_to_string(&file).unwrap().contains("drain"), "and it goes on");
+    let wrong = uninstall(&["--wait", "--timeout", "2 days"]).assert_status(2);
+    assert!(wrong.stderr.contains("must be seconds, or a number with one of the units"), "{}", wrong.stderr);
+    uninstall(&["--timeout", "2s"]).assert_status(2);
+    web.del().run().assert_success();
+    uninstall(&["--wait", "--timeout", "1h"]).assert_status(0);
 }
 
 /// A pod with an extra network holds the configuration up, new ones are refused, all else works.
@@ -419,7 +566,9 @@ fn it_leaves_once_no_pod_has_an_extra_network() {
     });
     // Whether the DEL itself is seen at work is chance.
     assert!(
-        waiting.stderr.starts_with("waiting for 1 with extra networks: team-a/web"),
+        waiting.stderr.starts_with(
+            "new extra networks are refused on this node from now on\nwaiting for 1 pod with extra networks: team-a/web"
+        ),
         "{}",
         waiting.stderr
     );

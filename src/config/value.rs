@@ -50,7 +50,7 @@ pub(super) fn duration(
     parse_duration(&written).map(Some).ok_or_else(|| wrong(key, &written, RULE))
 }
 
-pub(super) fn parse_duration(text: &str) -> Option<Duration> {
+pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let number: u64 = digits.parse().ok()?;
     let milliseconds = match text.strip_prefix(digits)? {

@@ -1,22 +1,13 @@
 //! One question to the kubelet: which resources does this pod have? gRPC over its unix socket, and the
 //! runtime for it, exist only as long as the question.
 
-use std::future::Future;
 use std::io;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use hyper::body::Incoming;
-use hyper::client::conn::http2::{self, SendRequest};
 use hyper::http::uri::PathAndQuery;
-use hyper::{Request, Response, Uri};
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::net::UnixStream;
-use tonic::body::Body;
-use tonic::client::{Grpc, GrpcService};
+use tonic::client::Grpc;
 use tonic::{Code, Status};
 use tonic_prost::ProstCodec;
 
@@ -162,21 +153,13 @@ fn check_socket(path: &Path) -> Result<(), KubeletError> {
 
 /// A connection to the kubelet.
 struct Kubelet {
-    grpc: Grpc<Connection>,
+    grpc: Grpc<crate::grpc::Connection>,
 }
 
 impl Kubelet {
     async fn connect(socket: &Path) -> Result<Self, KubeletError> {
         let failed = |source| KubeletError::Connect { path: socket.to_owned(), source };
-        let stream = UnixStream::connect(socket).await.map_err(failed)?;
-        let (requests, driver) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
-            .await
-            .map_err(|error| failed(io::Error::other(error)))?;
-        // Its outcome is that of the request that is under way.
-        tokio::spawn(async move { drop(driver.await) });
-        // The authority that grpc-go's clients send on a unix socket.
-        let grpc = Grpc::with_origin(Connection(requests), Uri::from_static("http://localhost"))
-            .max_decoding_message_size(MAX_ANSWER_BYTES);
+        let grpc = crate::grpc::connect(socket, MAX_ANSWER_BYTES).await.map_err(failed)?;
         Ok(Self { grpc })
     }
 
@@ -327,21 +310,4 @@ fn has_devices(pod: &PodResources) -> bool {
     pod.containers
         .iter()
         .any(|container| !container.devices.is_empty() || !container.dynamic_resources.is_empty())
-}
-
-/// The sending half of an HTTP/2 connection, as tonic asks for it.
-struct Connection(SendRequest<Body>);
-
-impl GrpcService<Body> for Connection {
-    type ResponseBody = Incoming;
-    type Error = hyper::Error;
-    type Future = Pin<Box<dyn Future<Output = hyper::Result<Response<Incoming>>> + Send>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<hyper::Result<()>> {
-        self.0.poll_ready(context)
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        Box::pin(self.0.send_request(request))
-    }
 }

@@ -1,5 +1,7 @@
 //! Changes to a node's files: planned, shown as a diff, then made, each file whole or not at all.
 
+mod renewal;
+
 use std::fs::Permissions;
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -8,6 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde_json::Value;
 use similar::TextDiff;
+use tempfile::NamedTempFile;
 
 use super::console::{Look, Tone};
 use super::runtime::below;
@@ -25,6 +28,9 @@ pub(super) enum Change {
     Gone(PathBuf),
     /// A directory is gone with all that is in it.
     AllGone(PathBuf),
+    /// A runtime reads `file` again, and with it the files of the directory `chain`, which it does not watch:
+    /// due after a change in `chain`, of this run or of an earlier one that was broken off.
+    Renewed { file: PathBuf, chain: PathBuf },
 }
 
 /// A change that could not be made.
@@ -61,15 +67,20 @@ impl Change {
             Self::Directory(path)
             | Self::File { path, .. }
             | Self::Moved { from: path, .. }
+            | Self::Renewed { file: path, .. }
             | Self::Gone(path)
             | Self::AllGone(path) => path,
         }
     }
 
-    /// Whether the node differs from it.
-    fn is_due(&self, root: &Path) -> bool {
+    /// Whether the node differs from it, after the changes `before` of the same run.
+    fn is_due(&self, root: &Path, before: &[Shown]) -> bool {
         let path = below(root, self.path());
         match self {
+            Self::Renewed { chain, .. } => {
+                before.iter().any(|change| change.path.starts_with(chain))
+                    || renewal::is_behind(&path, &below(root, chain))
+            }
             Self::Directory(_) => !path.is_dir(),
             Self::Moved { .. } | Self::Gone(_) | Self::AllGone(_) => path.symlink_metadata().is_ok(),
             Self::File { contents, mode, .. } => {
@@ -83,7 +94,7 @@ impl Change {
     ///
     /// # Errors
     /// [`ChangeError`]; the file is then as it was.
-    fn make(&self, root: &Path) -> Result<(), ChangeError> {
+    pub(super) fn make(&self, root: &Path) -> Result<(), ChangeError> {
         let path = below(root, self.path());
         let (action, made) = match self {
             Self::Directory(_) => ("make", std::fs::create_dir_all(&path)),
@@ -92,6 +103,7 @@ impl Change {
             Self::Gone(_) => ("remove", std::fs::remove_file(&path)),
             Self::AllGone(_) => ("remove", std::fs::remove_dir_all(&path)),
             Self::File { contents, mode, .. } => ("write", write(&path, contents, *mode)),
+            Self::Renewed { .. } => ("renew", renewal::renew(&path)),
         };
         made.map_err(|source| ChangeError { action, path, source })
     }
@@ -113,6 +125,7 @@ impl Change {
             Self::Moved { .. } => ("rename", String::new()),
             Self::Gone(_) => ("remove", diff(&before, b"")),
             Self::AllGone(_) => ("remove", String::new()),
+            Self::Renewed { .. } => ("renew", String::new()),
             Self::File { contents, .. } => ("write", diff(&before, contents)),
         };
         let to = if let Self::Moved { to, .. } = self { Some(to.clone()) } else { None };
@@ -131,7 +144,10 @@ pub(super) fn make_due(
     is_rehearsal: bool,
 ) -> Result<Vec<Shown>, ChangeError> {
     let mut shown = Vec::new();
-    for change in changes.iter().filter(|change| change.is_due(root)) {
+    for change in changes {
+        if !change.is_due(root, &shown) {
+            continue;
+        }
         shown.push(change.shown(root));
         if !is_rehearsal {
             change.make(root)?;
@@ -144,14 +160,20 @@ pub(super) fn make_due(
 fn write(path: &Path, contents: &[u8], mode: u32) -> io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("/"));
     std::fs::create_dir_all(directory)?;
-    let file = tempfile::Builder::new().prefix(".braid-").suffix(".new").tempfile_in(directory);
-    // Its own words end with the name of the file that nobody will see.
-    let mut file = file.map_err(|error| io::Error::from(error.kind()))?;
+    let mut file = beside(path)?;
     file.write_all(contents)?;
     file.as_file().set_permissions(Permissions::from_mode(mode))?;
     file.as_file().sync_all()?;
     file.persist(path).map_err(|failure| failure.error)?;
     std::fs::File::open(directory)?.sync_all()
+}
+
+/// A new file in the directory of `path`, under a name that no runtime reads.
+fn beside(path: &Path) -> io::Result<NamedTempFile> {
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    let file = tempfile::Builder::new().prefix(".braid-").suffix(".new").tempfile_in(directory);
+    // Its own words end with the name of a file that is never seen.
+    file.map_err(|error| io::Error::from(error.kind()))
 }
 
 fn rename(from: &Path, to: &Path) -> io::Result<()> {

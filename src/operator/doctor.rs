@@ -4,6 +4,7 @@ mod api;
 mod kernel;
 mod place;
 mod plugins;
+mod reading;
 mod storage;
 
 use std::path::{Path, PathBuf};
@@ -168,6 +169,7 @@ impl Examined {
         let faults = Fault::all(place, &self.runtime, &self.root);
         findings.push(place::order(place, runtime, &self.root, &faults));
         findings.extend(place::beside(runtime));
+        findings.extend(reading::check(&self.runtime, &self.root, place, &config));
         findings.extend(binary);
         let (network, finding) = primary_network(&config, place, &faults);
         findings.push(finding);

@@ -84,6 +84,19 @@ pub(super) enum Fault {
         #[source]
         source: PrimaryError,
     },
+    /// The primary's file takes no file of a chain.
+    #[error(
+        "{} is a single plugin, or has \"loadOnlyInlinedPlugins\": true, so that no runtime reads {}: run braid \
+         uninstall, then braid install with another --mode",
+        network.display(),
+        file.display()
+    )]
+    NotAppended {
+        /// The primary's file.
+        network: PathBuf,
+        /// Braid's file.
+        file: PathBuf,
+    },
     /// The runtime reads another file.
     #[error(
         "the runtime reads {} first, and not {}, so that pods get nothing from braid: \
@@ -115,7 +128,9 @@ impl Fault {
     /// below `root`.
     pub(super) fn all(place: &Installation, runtime: &Runtime, root: &Path) -> Vec<Self> {
         let file = || place.file.clone();
-        let mut faults: Vec<Self> = not_first(place, &below(root, &runtime.conf_dir)).into_iter().collect();
+        let directory = below(root, &runtime.conf_dir);
+        let mut faults: Vec<Self> = not_first(place, &directory).into_iter().collect();
+        faults.extend(not_appended(place));
         let config = match place.config() {
             Ok(config) => below_root(config, root),
             Err(source) => {
@@ -163,6 +178,17 @@ fn not_first(place: &Installation, directory: &Path) -> Option<Fault> {
         Stance::Delegating | Stance::Chained => first < file && file.parent() == Some(directory),
     };
     is_other.then_some(Fault::NotFirst { first, file })
+}
+
+/// libcni appends files to a conflist that does not exclude them.
+fn not_appended(place: &Installation) -> Option<Fault> {
+    let (network, file) = (place.network_file.clone(), place.file.clone());
+    // The network's file of a place that is only planned is not known, and was looked at before.
+    if place.stance != Stance::ChainedFile || network == file {
+        return None;
+    }
+    let config = netconf::load(&network, &Missing::default()).ok()?;
+    (!config.appends_files()).then_some(Fault::NotAppended { network, file })
 }
 
 /// The configuration of a node whose files are below `root`, with the paths by which we reach them.

@@ -3,6 +3,7 @@
 pub(super) mod entry;
 mod error;
 mod outcome;
+mod reading;
 
 use std::path::{Path, PathBuf};
 
@@ -23,6 +24,7 @@ use cni::netconf::{self, Missing, NetconfError, NetworkConfig};
 use entry::Settle;
 pub(super) use error::InstallError;
 pub(super) use outcome::Installed;
+use reading::Reading;
 
 /// The name of Braid's own file: it sorts first.
 pub(super) const FILE: &str = "00-braid.conflist";
@@ -105,17 +107,23 @@ impl Install {
         let reported = if named { reported.map_or(Ok(None), Err) } else { Ok(reported) };
         let reported = reported.map_err(InstallError::from)?;
         let changes = change::make_due(&changes, &self.root, self.dry_run).map_err(InstallError::from)?;
+        let place = existing(&directory)?.filter(|_| mode == Stance::ChainedFile && !self.dry_run);
+        let reading =
+            place.map(|place| reading::of_chained_file(&runtime, &self.root, &place)).transpose()?;
         let faults = planned.map(|place| Fault::all(&place, &runtime, &self.root)).unwrap_or_default();
         let may_pass = faults.iter().all(Fault::may_pass);
         let problems = faults.iter().map(ToString::to_string);
-        Ok(Installed {
+        let mut installed = Installed {
             dry_run: self.dry_run,
             mode,
             runtime,
             changes,
             may_pass: may_pass && reported.as_ref().is_none_or(CredentialError::may_pass),
             problems: problems.chain(reported.iter().map(ToString::to_string)).collect(),
-        })
+            notes: Vec::new(),
+        };
+        installed.learn(reading.unwrap_or(Reading::Done));
+        Ok(installed)
     }
 
     /// Whether Braid could work with its kubeconfig. That of a service account is written only now, and what is
@@ -200,10 +208,10 @@ impl Install {
         let needed =
             |primary: Option<Primary>| primary.ok_or_else(|| InstallError::NoPrimary(directory.to_owned()));
         let last = match (existing, mode) {
-            (Some(there), _) => vec![self.renewed(&settle, there, primary.as_ref())?],
+            (Some(there), _) => self.existing_place(&settle, there, primary.as_ref())?,
             (None, Stance::Delegating) => vec![self.delegating(&settle, primary.as_ref(), directory)?],
             (None, Stance::Chained) => self.chained(&settle, needed(primary)?)?,
-            (None, Stance::ChainedFile) => vec![self.chained_file(&settle, &needed(primary)?, directory)?],
+            (None, Stance::ChainedFile) => self.chained_file(&settle, &needed(primary)?)?,
         };
         Ok((mode, last))
     }
@@ -268,6 +276,17 @@ impl Install {
         }
     }
 
+    fn existing_place(
+        &self,
+        settle: &Settle<'_>,
+        there: Installation,
+        primary: Option<&Primary>,
+    ) -> Result<Vec<Change>, InstallError> {
+        let read = renewal(&self.root, &there);
+        let file = self.renewed(settle, there, primary)?;
+        Ok(std::iter::once(file).chain(read).collect())
+    }
+
     /// Braid's file with what it needs now.
     fn renewed(
         &self,
@@ -296,7 +315,9 @@ impl Install {
             "plugins": [{"type": "braid", "clusterNetwork": "auto"}],
         });
         let (file, stance) = (first_place(directory)?, Stance::Delegating);
-        self.renewed(settle, Installation { file, stance, document, request: Value::Null }, primary)
+        let network_file = file.clone();
+        let place = Installation { file, network_file, stance, document, request: Value::Null };
+        self.renewed(settle, place, primary)
     }
 
     fn chained(&self, settle: &Settle<'_>, primary: Primary) -> Result<Vec<Change>, InstallError> {
@@ -313,14 +334,16 @@ impl Install {
         ])
     }
 
-    fn chained_file(
-        &self,
-        settle: &Settle<'_>,
-        primary: &Primary,
-        directory: &Path,
-    ) -> Result<Change, InstallError> {
-        let file = directory.join(primary.network.name.as_str()).join("braid.conf");
-        Ok(self.write(&file, &Value::Object(settle.new_entry()?)))
+    fn chained_file(&self, settle: &Settle<'_>, primary: &Primary) -> Result<Vec<Change>, InstallError> {
+        if !primary.network.appends_files() {
+            return Err(not_appending(&primary.file));
+        }
+        let directory = primary.file.parent().unwrap_or(Path::new("/"));
+        let chain = directory.join(primary.network.name.as_str());
+        Ok(vec![
+            self.write(&chain.join("braid.conf"), &Value::Object(settle.new_entry()?)),
+            Change::Renewed { file: self.on_node(&primary.file), chain: self.on_node(&chain) },
+        ])
     }
 
     fn write(&self, file: &Path, document: &Value) -> Change {
@@ -331,6 +354,21 @@ impl Install {
     fn on_node(&self, file: &Path) -> PathBuf {
         on_node(&self.root, file)
     }
+}
+
+/// Makes a runtime read the file of a chain that Braid has, or had, of its own.
+pub(super) fn renewal(root: &Path, place: &Installation) -> Option<Change> {
+    let chain = on_node(root, place.chain()?);
+    Some(Change::Renewed { file: on_node(root, &place.network_file), chain })
+}
+
+/// Why no runtime appends files to the chain of a primary's file.
+fn not_appending(file: &Path) -> InstallError {
+    let text = netconf::read_file(file).unwrap_or_default();
+    let document: Value = serde_json::from_str(&text).unwrap_or_default();
+    let is_list = document.get("plugins").is_some_and(Value::is_array);
+    let file = file.to_owned();
+    if is_list { InstallError::OnlyInlined(file) } else { InstallError::NotAList(file) }
 }
 
 /// A file below `root`, as the node sees it.

@@ -30,6 +30,8 @@ pub(super) enum Stance {
 pub(super) struct Installation {
     /// The file.
     pub(super) file: PathBuf,
+    /// The file of the network whose chain it belongs to: the same one, unless Braid has a file of the chain.
+    pub(super) network_file: PathBuf,
     /// How Braid stands there.
     pub(super) stance: Stance,
     /// The whole file.
@@ -66,10 +68,10 @@ impl Installation {
         // The name becomes a path; one that is no name is not the runtime's either.
         if let (Some(directory), Ok(name)) = (file.parent(), name.parse::<netconf::NetworkName>()) {
             let files = netconf::list(&directory.join(name.as_str()), &["conf"]).unwrap_or_default();
-            found.extend(files.iter().filter_map(|file| {
-                let entry = read(file)?;
+            found.extend(files.into_iter().filter_map(|chained| {
+                let entry = read(&chained)?;
                 let place = Self::of_entry(file, &document, &entry, false, kind)?;
-                Some(Self { stance: Stance::ChainedFile, document: entry, ..place })
+                Some(Self { file: chained, stance: Stance::ChainedFile, document: entry, ..place })
             }));
         }
         found
@@ -95,10 +97,27 @@ impl Installation {
         let named = keys::get(entry, "type").and_then(Value::as_str)?;
         kind.contains(&named).then(|| Self {
             file: file.to_owned(),
+            network_file: file.to_owned(),
             stance: if is_first { Stance::Delegating } else { Stance::Chained },
             document: document.clone(),
             request: request(list, entry),
         })
+    }
+
+    /// Whether it refuses new extra networks.
+    pub(super) fn is_draining(&self) -> bool {
+        let entry = self.request.as_object();
+        entry.and_then(|entry| keys::get(entry, "drain")) == Some(&Value::Bool(true))
+    }
+
+    /// The network's name.
+    pub(super) fn network(&self) -> &str {
+        self.request.get("name").and_then(Value::as_str).unwrap_or_default()
+    }
+
+    /// The directory of the chain that a file of its own belongs to.
+    pub(super) fn chain(&self) -> Option<&Path> {
+        self.file.parent().filter(|_| self.stance == Stance::ChainedFile)
     }
 
     /// Braid's configuration as a runtime would send it.

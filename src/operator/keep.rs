@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use serde_json::Value;
 
 use super::CommandError;
 use super::console::{Console, Exit};
@@ -21,7 +20,6 @@ use super::runtime::below;
 use super::uninstall::Uninstall;
 use crate::cluster::{Cluster, ClusterConfig};
 use crate::name::NamespacedName;
-use cni::keys;
 use cni::netconf;
 use cni::request::Environment;
 use linux::signal::Signals;
@@ -131,7 +129,7 @@ impl Keep {
     /// As `braid uninstall --wait`, but without holding the node's lock meanwhile: whoever wants Braid back
     /// installs it, which ends the drain, and this with it.
     fn leave(&self, console: &mut Console<'_>) -> Result<Exit, CommandError> {
-        let uninstall = Uninstall::of(&self.install.root, &self.install.directories);
+        let uninstall = Uninstall::repeated(&self.install.root, &self.install.directories);
         let mut said: Option<Vec<String>> = None;
         loop {
             if said.is_some() && self.is_wanted_again() {
@@ -156,20 +154,16 @@ impl Keep {
         let root = &self.install.root;
         let Ok(runtime) = node::runtime(&self.install.directories, root) else { return false };
         let places = Installation::all(&below(root, &runtime.conf_dir), &["braid"]);
-        let drains = |place: &Installation| {
-            let entry = place.request.as_object();
-            entry.and_then(|entry| keys::get(entry, "drain")) == Some(&Value::Bool(true))
-        };
-        !places.is_empty() && !places.iter().all(drains)
+        !places.is_empty() && !places.iter().all(Installation::is_draining)
     }
 }
 
-fn block() -> Result<Signals, CommandError> {
+pub(super) fn block() -> Result<Signals, CommandError> {
     Signals::block().map_err(|errno| CommandError::Signals(errno.into()))
 }
 
 /// Waits for so long; whether a signal has come that ends us.
-fn stops_within(pause: Duration, signals: &mut Signals) -> Result<bool, CommandError> {
+pub(super) fn stops_within(pause: Duration, signals: &mut Signals) -> Result<bool, CommandError> {
     if signals.stop_requested() {
         return Ok(true);
     }

@@ -1,5 +1,7 @@
 //! The container runtime of a node: which one it is, and where it looks for configurations and plugins.
-//! Read from its configuration files; nothing is started or asked.
+//! Read from its configuration files; nothing is started, and only [`cri`] asks it.
+
+mod cri;
 
 use std::collections::HashSet;
 use std::ffi::OsString;
@@ -11,6 +13,8 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use cni::netconf::{self, NetconfError};
+
+pub(super) use cri::Sandbox;
 
 /// Where runtimes look unless their configuration says otherwise.
 const CONF_DIR: &str = "/etc/cni/net.d";
@@ -53,11 +57,13 @@ impl Kind {
         }
     }
 
-    fn socket(self) -> Option<&'static str> {
+    /// Where it answers, unless its configuration says otherwise.
+    fn socket(self) -> &'static str {
         match self {
-            Self::Containerd => Some("/run/containerd/containerd.sock"),
-            Self::Crio => Some("/run/crio/crio.sock"),
-            _ => None,
+            Self::Containerd => "/run/containerd/containerd.sock",
+            Self::Crio => "/run/crio/crio.sock",
+            Self::K3s | Self::Rke2 => "/run/k3s/containerd/containerd.sock",
+            Self::Microk8s => "/var/snap/microk8s/common/run/containerd.sock",
         }
     }
 
@@ -115,6 +121,9 @@ pub(super) struct Runtime {
     /// nothing is said.
     #[serde(rename = "maxConfNum", skip_serializing_if = "Option::is_none")]
     pub(super) max_conf_num: Option<usize>,
+    /// The socket on which it answers the kubelet.
+    #[serde(skip)]
+    pub(super) socket: Option<PathBuf>,
 }
 
 /// Why a runtime's configuration cannot be used.
@@ -158,6 +167,7 @@ impl Runtime {
             conf_dir: said.conf_dir.unwrap_or_else(|| conf_dir.into()),
             bin_dirs,
             max_conf_num: said.max_conf_num,
+            socket: Some(said.socket.unwrap_or_else(|| kind.socket().into())),
         })
     }
 
@@ -186,6 +196,7 @@ impl Runtime {
             conf_dir: conf_dir.into(),
             bin_dirs: vec![bin_dir.into()],
             max_conf_num: None,
+            socket: kind.map(|kind| kind.socket().into()),
         }
     }
 }
@@ -225,7 +236,7 @@ fn resolved(root: &Path, path: &Path) -> Option<PathBuf> {
 fn present(root: &Path) -> Option<Kind> {
     let has_file = |kind: &Kind| kind.files().iter().any(|file| below(root, Path::new(file)).exists());
     let found: Vec<Kind> = Kind::ALL.into_iter().filter(has_file).collect();
-    let runs = |kind: &&Kind| kind.socket().is_some_and(|socket| below(root, Path::new(socket)).exists());
+    let runs = |kind: &&Kind| below(root, Path::new(kind.socket())).exists();
     match found.as_slice() {
         [Kind::Crio, Kind::Containerd] => found.iter().find(runs).or(found.first()).copied(),
         found => found.first().copied(),
@@ -238,6 +249,7 @@ struct Said {
     conf_dir: Option<PathBuf>,
     bin_dirs: Vec<PathBuf>,
     max_conf_num: Option<usize>,
+    socket: Option<PathBuf>,
 }
 
 impl Said {
@@ -245,6 +257,7 @@ impl Said {
     fn and(mut self, later: Self) -> Self {
         self.conf_dir = later.conf_dir.or(self.conf_dir);
         self.max_conf_num = later.max_conf_num.or(self.max_conf_num);
+        self.socket = later.socket.or(self.socket);
         if !later.bin_dirs.is_empty() {
             self.bin_dirs = later.bin_dirs;
         }
@@ -294,13 +307,14 @@ fn said_by_containerd(table: &Table) -> Said {
         let of = |name: &&str| plugins.get(*name)?.get("cni")?.as_table().cloned();
         CRI_PLUGINS.iter().find_map(of)
     };
-    let Some(cni) = plugins.and_then(cni) else { return Said::default() };
+    let socket = path(table.get("grpc").and_then(|grpc| grpc.get("address")));
+    let Some(cni) = plugins.and_then(cni) else { return Said { socket, ..Said::default() } };
     let several = paths(cni.get("bin_dirs"));
     let bin_dirs = if several.is_empty() { path(cni.get("bin_dir")).into_iter().collect() } else { several };
     // Of a number below 0 containerd takes all, too.
     let number = |value: &Value| value.as_integer().map(|number| usize::try_from(number).unwrap_or(0));
     let max_conf_num = cni.get("max_conf_num").and_then(number);
-    Said { conf_dir: path(cni.get("conf_dir")), bin_dirs, max_conf_num }
+    Said { conf_dir: path(cni.get("conf_dir")), bin_dirs, max_conf_num, socket }
 }
 
 fn crio(root: &Path) -> Result<Said, RuntimeError> {
@@ -309,12 +323,13 @@ fn crio(root: &Path) -> Result<Said, RuntimeError> {
     files.extend(matching(root, Path::new("/etc/crio/crio.conf.d/*")));
     files.iter().try_fold(Said::default(), |said, file| {
         let table = read(root, file)?;
-        let network = table.get("crio").and_then(|crio| crio.get("network")).and_then(Value::as_table);
-        let Some(network) = network else { return Ok(said) };
+        let of = |name: &str| table.get("crio").and_then(|crio| crio.get(name)).and_then(Value::as_table);
+        let (network, api) = (of("network"), of("api"));
         let later = Said {
-            conf_dir: path(network.get("network_dir")),
-            bin_dirs: paths(network.get("plugin_dirs")),
+            conf_dir: path(network.and_then(|network| network.get("network_dir"))),
+            bin_dirs: paths(network.and_then(|network| network.get("plugin_dirs"))),
             max_conf_num: None,
+            socket: path(api.and_then(|api| api.get("listen"))),
         };
         Ok(said.and(later))
     })

@@ -3,9 +3,11 @@
 //! A runtime tears pods down with the configuration that is loaded then, so Braid's stays until no record
 //! holds an extra network. CRI-O keeps each pod's configuration, so the binary stays there.
 
-use std::fmt;
+mod held;
+
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde::Serialize;
@@ -17,23 +19,30 @@ use super::change::{self, Change, Shown};
 use super::console::{Console, Exit, Look, Tone, View};
 use super::install::{self, InstallError, entry};
 use super::installation::{Installation, Stance};
+use super::keep;
 use super::node::{self, Directories};
 use super::records::Records;
 use super::runtime::{Kind, Runtime, below};
+use crate::config;
 use crate::ledger::Ledger;
 use cni::keys;
+use held::Held;
 
-/// How often the ledger is looked at while waiting.
+/// How often the ledger is read while waiting.
 const PAUSE: Duration = Duration::from_secs(1);
 /// How long a runtime has to notice that no new extra network is to be attached.
 const NOTICE: Duration = Duration::from_secs(1);
+const DRAINS: &str = "new extra networks are refused on this node from now on";
 
 /// What `braid uninstall` is told.
 #[derive(Args, Debug)]
 pub(super) struct Uninstall {
-    /// Wait until no pod has an extra network
+    /// Wait until no pod has an extra network; interrupted, accept new ones again
     #[arg(long)]
     wait: bool,
+    /// How long to wait at most (30m, 2h); then end with 3, and go on refusing new ones
+    #[arg(long, value_name = "TIME", requires = "wait", value_parser = timeout)]
+    timeout: Option<Duration>,
     /// Show what would change, and change nothing
     #[arg(long)]
     dry_run: bool,
@@ -42,6 +51,9 @@ pub(super) struct Uninstall {
     root: PathBuf,
     #[command(flatten)]
     directories: Directories,
+    /// The caller repeats it until it is done.
+    #[arg(skip)]
+    is_repeated: bool,
 }
 
 /// How far it came.
@@ -51,6 +63,8 @@ pub(super) struct Left {
     dry_run: bool,
     /// Whether nothing of Braid is left in the runtime's way.
     done: bool,
+    /// Whether new extra networks are refused on this node.
+    drains: bool,
     changes: Vec<Shown>,
     /// The pods that still have extra networks.
     waiting_for: Vec<String>,
@@ -58,6 +72,9 @@ pub(super) struct Left {
     calls_at_work: Vec<String>,
     /// What was left on purpose, and what to do with it.
     notes: Vec<String>,
+    /// Whether the caller repeats it until it is done.
+    #[serde(skip)]
+    is_repeated: bool,
 }
 
 impl Left {
@@ -67,10 +84,29 @@ impl Left {
     }
 }
 
+/// How a wait has ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Waited {
+    /// Nothing holds the configuration up any more, or it was not to be waited for.
+    Enough,
+    /// The time was over.
+    TimedOut,
+    /// SIGTERM or SIGINT came.
+    Interrupted,
+}
+
 impl Uninstall {
-    /// The one that takes back what an installation into these directories has made; it does not wait.
-    pub(super) fn of(root: &Path, directories: &Directories) -> Self {
-        Self { wait: false, dry_run: false, root: root.to_owned(), directories: directories.clone() }
+    /// The one that takes back what an installation into these directories has made. It does not wait: its
+    /// caller repeats it.
+    pub(super) fn repeated(root: &Path, directories: &Directories) -> Self {
+        Self {
+            wait: false,
+            timeout: None,
+            dry_run: false,
+            root: root.to_owned(),
+            directories: directories.clone(),
+            is_repeated: true,
+        }
     }
 
     pub(super) fn run(&self, console: &mut Console<'_>) -> Result<Left, CommandError> {
@@ -78,42 +114,93 @@ impl Uninstall {
         let directory = below(&self.root, &runtime.conf_dir);
         let _lock = if self.dry_run { None } else { Some(install::lock(&directory)?) };
         let places = Installation::all(&directory, &["braid"]);
-        let mut left = Left {
-            dry_run: self.dry_run,
-            done: false,
-            changes: Vec::new(),
-            waiting_for: Vec::new(),
-            calls_at_work: Vec::new(),
-            notes: Vec::new(),
-        };
+        let mut left = self.nothing_done(&places);
         // From here on nothing new is attached, so that what is counted only becomes less.
-        let drains: Vec<Change> = places.iter().filter_map(|place| self.drain(place)).collect();
+        let before = self.accepting(&places)?;
+        let drains: Vec<Change> = places.iter().flat_map(|place| self.drain(place)).collect();
         left.changes = self.make(&drains)?;
         // A call that the runtime began before it noticed is seen by its lock, or by its record.
         if !self.dry_run && !left.changes.is_empty() {
             std::thread::sleep(NOTICE);
         }
-        let held = self.wait_for_pods(&places, self.held(&places)?, console)?;
+        let (held, waited) = self.wait_for_pods(&places, console)?;
         if !held.is_empty() {
             left.waiting_for = held.pods;
             left.calls_at_work = held.calls;
+            self.end_early(waited, &before, &mut left)?;
             return Ok(left);
         }
-        let mut changes: Vec<Change> = places.iter().flat_map(|place| restore(&self.root, place)).collect();
-        self.add_rest(&runtime, &places, &mut changes, &mut left.notes)?;
-        left.changes.extend(self.make(&changes)?);
-        left.done = true;
+        self.restore_all(&runtime, &places, &mut left)?;
         Ok(left)
+    }
+
+    fn nothing_done(&self, places: &[Installation]) -> Left {
+        Left {
+            dry_run: self.dry_run,
+            done: false,
+            drains: !places.is_empty(),
+            changes: Vec::new(),
+            waiting_for: Vec::new(),
+            calls_at_work: Vec::new(),
+            notes: Vec::new(),
+            is_repeated: self.is_repeated,
+        }
+    }
+
+    fn restore_all(
+        &self,
+        runtime: &Runtime,
+        places: &[Installation],
+        left: &mut Left,
+    ) -> Result<(), CommandError> {
+        let mut changes: Vec<Change> = places.iter().flat_map(|place| restore(&self.root, place)).collect();
+        self.add_rest(runtime, places, &mut changes, &mut left.notes)?;
+        left.changes.extend(self.make(&changes)?);
+        (left.done, left.drains) = (true, false);
+        Ok(())
+    }
+
+    /// An interrupted wait leaves the node as it was before; one whose time is over leaves the drain.
+    fn end_early(&self, waited: Waited, before: &[Change], left: &mut Left) -> Result<(), CommandError> {
+        match waited {
+            Waited::Enough => {}
+            Waited::TimedOut => left.notes.push("the time to wait is over".to_owned()),
+            Waited::Interrupted if before.is_empty() => {
+                let note = "interrupted; the drain of before goes on: braid install ends it";
+                left.notes.push(note.to_owned());
+            }
+            Waited::Interrupted => {
+                left.changes.extend(self.make(before)?);
+                left.drains = false;
+                left.notes.push("interrupted; new extra networks are accepted again".to_owned());
+            }
+        }
+        Ok(())
+    }
+
+    /// What takes back the drain that this run begins.
+    fn accepting(&self, places: &[Installation]) -> Result<Vec<Change>, InstallError> {
+        let mut changes = Vec::new();
+        for place in places.iter().filter(|place| !place.is_draining()) {
+            let contents = cni::netconf::read_file(&place.file)?.into_bytes();
+            let mode = place.file.metadata().map_or(0o644, |it| it.permissions().mode() & 0o7777);
+            let path = install::on_node(&self.root, &place.file);
+            changes.push(Change::File { path, contents, mode });
+            changes.extend(install::renewal(&self.root, place));
+        }
+        Ok(changes)
     }
 
     fn make(&self, changes: &[Change]) -> Result<Vec<Shown>, InstallError> {
         Ok(change::make_due(changes, &self.root, self.dry_run)?)
     }
 
-    fn drain(&self, place: &Installation) -> Option<Change> {
+    fn drain(&self, place: &Installation) -> Vec<Change> {
         let mut document = place.document.clone();
-        keys::set(entry::of(&mut document)?, "drain", json!(true));
-        Some(file(&self.root, &place.file, &document))
+        let Some(entry) = entry::of(&mut document) else { return Vec::new() };
+        keys::set(entry, "drain", json!(true));
+        let file = file(&self.root, &place.file, &document);
+        std::iter::once(file).chain(install::renewal(&self.root, place)).collect()
     }
 
     fn held(&self, places: &[Installation]) -> Result<Held, CommandError> {
@@ -140,31 +227,51 @@ impl Uninstall {
         directories
     }
 
+    /// Waits as long as it is told to. What is waited for is said whenever it changes.
     fn wait_for_pods(
         &self,
         places: &[Installation],
-        mut held: Held,
         console: &mut Console<'_>,
-    ) -> Result<Held, CommandError> {
+    ) -> Result<(Held, Waited), CommandError> {
+        let mut held = self.held(places)?;
+        if !self.wait || self.dry_run || held.is_empty() {
+            return Ok((held, Waited::Enough));
+        }
+        let mut signals = keep::block()?;
+        let started = Instant::now();
+        console.progress(DRAINS)?;
         let mut said = Held::default();
-        while self.wait && !self.dry_run && !held.is_empty() {
+        while !held.is_empty() {
             if said != held {
                 console.progress(&held.to_string())?;
                 said = held;
             }
-            std::thread::sleep(PAUSE);
+            let left = self.timeout.map(|limit| limit.saturating_sub(started.elapsed()));
+            if keep::stops_within(left.unwrap_or(PAUSE).min(PAUSE), &mut signals)? {
+                return Ok((self.held(places)?, Waited::Interrupted));
+            }
             held = self.held(places)?;
+            if left == Some(Duration::ZERO) {
+                return Ok((held, Waited::TimedOut));
+            }
         }
-        Ok(held)
+        Ok((held, Waited::Enough))
     }
 
     /// The kubeconfig that an installation has made, with its token: nothing that tears a pod down asks the
     /// API. One without the token beside it is somebody else's.
+    ///
+    /// The directory that they are in goes if there is nothing else in it: definitions stay.
     fn credential(&self, runtime: &Runtime) -> Vec<Change> {
         let definitions = install::definitions(runtime);
         let files = [account::KUBECONFIG, account::TOKEN].map(|name| definitions.join(name));
         let [_, token] = &files;
-        if below(&self.root, token).exists() { files.map(Change::Gone).to_vec() } else { Vec::new() }
+        let mut gone = if below(&self.root, token).exists() { files.to_vec() } else { Vec::new() };
+        let ours: Vec<PathBuf> = gone.iter().map(|file| below(&self.root, file)).collect();
+        if entries(&below(&self.root, &definitions)).iter().all(|entry| ours.contains(entry)) {
+            gone.push(definitions);
+        }
+        gone.into_iter().map(Change::Gone).collect()
     }
 
     /// State and binary, after the configuration: a runtime that still has ours loaded finds its plugin.
@@ -200,31 +307,10 @@ impl Uninstall {
     }
 }
 
-/// What holds the configuration up.
-#[derive(Debug, Default, Eq, PartialEq)]
-struct Held {
-    /// The pods whose records hold an extra network.
-    pods: Vec<String>,
-    /// The containers for which a call is at work.
-    calls: Vec<String>,
-}
-
-impl Held {
-    fn is_empty(&self) -> bool {
-        self.pods.is_empty() && self.calls.is_empty()
-    }
-}
-
-impl fmt::Display for Held {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let pods = format!("{} with extra networks: {}", self.pods.len(), self.pods.join(", "));
-        let calls = format!("calls at work for {}", self.calls.join(", "));
-        match (self.pods.is_empty(), self.calls.is_empty()) {
-            (_, true) => write!(f, "waiting for {pods}"),
-            (true, _) => write!(f, "waiting for {calls}"),
-            _ => write!(f, "waiting for {pods}; and for {calls}"),
-        }
-    }
+/// A time as Braid's configuration has it.
+fn timeout(text: &str) -> Result<Duration, String> {
+    config::parse_duration(text)
+        .ok_or_else(|| "must be seconds, or a number with one of the units s, m, h".to_owned())
 }
 
 /// The primary's file as it was, or as it is now without our entry.
@@ -234,13 +320,11 @@ fn restore(root: &Path, place: &Installation) -> Vec<Change> {
     match place.stance {
         Stance::Delegating => vec![Change::Gone(ours)],
         Stance::ChainedFile => {
-            let alone = place
-                .file
-                .parent()
-                .and_then(|dir| std::fs::read_dir(dir).ok())
-                .is_some_and(|files| files.count() == 1);
-            let directory = ours.parent().map(Path::to_owned).filter(|_| alone);
-            std::iter::once(Change::Gone(ours)).chain(directory.map(Change::Gone)).collect()
+            let is_alone = |chain: &&Path| entries(chain).len() == 1;
+            let chain = place.chain().filter(is_alone).map(|chain| install::on_node(root, chain));
+            // The directory last: if this is broken off, its time still tells that the runtime is behind.
+            let read = install::renewal(root, place);
+            std::iter::once(Change::Gone(ours)).chain(read).chain(chain.map(Change::Gone)).collect()
         }
         Stance::Chained => {
             let mut document = place.document.clone();
@@ -260,31 +344,54 @@ fn restore(root: &Path, place: &Installation) -> Vec<Change> {
     }
 }
 
+fn entries(directory: &Path) -> Vec<PathBuf> {
+    std::fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
+}
+
 fn file(root: &Path, path: &Path, document: &Value) -> Change {
     Change::document(install::on_node(root, path), document)
+}
+
+impl Left {
+    fn is_free(&self) -> bool {
+        self.waiting_for.is_empty() && self.calls_at_work.is_empty()
+    }
+
+    /// What holds it up, and what ends that.
+    fn waiting(&self, look: &Look) -> String {
+        let word = look.paint(Tone::Odd, "waiting");
+        let mut text = String::new();
+        if self.drains && !self.is_free() {
+            let word = if self.dry_run { "would be" } else { "are" };
+            text.push_str(&format!("new extra networks {word} refused on this node from now on\n"));
+        }
+        for pod in &self.waiting_for {
+            text.push_str(&format!("{word}: {pod} has extra networks\n"));
+        }
+        for container in &self.calls_at_work {
+            text.push_str(&format!("{word}: a call for container {container} is at work\n"));
+        }
+        text
+    }
 }
 
 impl View for Left {
     fn text(&self, look: &Look) -> String {
         let mut text: String = self.changes.iter().map(|change| change.text(look, self.dry_run)).collect();
-        for pod in &self.waiting_for {
-            text.push_str(&format!("{}: {pod} has extra networks\n", look.paint(Tone::Odd, "waiting")));
-        }
-        for container in &self.calls_at_work {
-            let word = look.paint(Tone::Odd, "waiting");
-            text.push_str(&format!("{word}: a call for container {container} is at work\n"));
-        }
+        text.push_str(&self.waiting(look));
         if !self.waiting_for.is_empty() {
-            text.push_str(
-                "move these pods to other nodes (kubectl drain), then run this again, or with --wait\n",
-            );
+            text.push_str(if self.is_repeated {
+                "move these pods to other nodes (kubectl drain): braid leaves by itself when they are gone\n"
+            } else {
+                "move these pods to other nodes (kubectl drain), then run this again, or with --wait; braid \
+                 install takes it back\n"
+            });
         }
         text.extend(self.notes.iter().map(|note| format!("{note}\n")));
         if text.is_empty() { "braid is not installed here\n".to_owned() } else { text }
     }
 
     fn exit(&self) -> Exit {
-        let is_free = self.waiting_for.is_empty() && self.calls_at_work.is_empty();
-        if is_free { Exit::Done } else { Exit::NotYet }
+        if self.is_free() { Exit::Done } else { Exit::NotYet }
     }
 }

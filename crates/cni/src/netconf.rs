@@ -155,6 +155,12 @@ impl NetworkConfig {
         Ok(config)
     }
 
+    /// Whether runtimes append the files of its sub-directory to the chain: a conflist without
+    /// `loadOnlyInlinedPlugins`.
+    pub const fn appends_files(&self) -> bool {
+        self.appends_files
+    }
+
     /// The configuration, once it is known to have plugins.
     ///
     /// # Errors

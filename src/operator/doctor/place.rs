@@ -78,6 +78,8 @@ pub(super) fn order(place: &Installation, runtime: &Runtime, root: &Path, faults
     {
         let message = format!("the runtime reads {} first, and not braid's file", first.display());
         fail("order", message, "rename one of the two, so that braid's sorts first")
+    } else if let Some(fault) = faults.iter().find(|it| matches!(it, Fault::NotAppended { .. })) {
+        fail("order", fault.to_string(), "until then pods start without the networks that they ask for")
     } else if place.stance == Stance::ChainedFile {
         sub_directory(runtime, root)
     } else {

@@ -39,6 +39,9 @@ pub(in crate::operator) enum InstallError {
     /// The primary's file has no room for Braid.
     #[error("{} is a single plugin and no conflist, so that braid cannot be chained: use --mode delegating", .0.display())]
     NotAList(PathBuf),
+    /// The primary's file excludes those of its sub-directory.
+    #[error("{} has \"loadOnlyInlinedPlugins\": true, so that no runtime reads a file of its chain: remove that key, or use --mode chained", .0.display())]
+    OnlyInlined(PathBuf),
     /// Another file would be read before ours.
     #[error("{} sorts before {FILE}, so that the runtime would not read braid's: rename it, or use --mode chained", .0.display())]
     NotFirst(PathBuf),

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::NOTHING_TO_CHANGE;
+use super::reading::Reading;
 use crate::operator::change::Shown;
 use crate::operator::console::{Exit, Look, Tone, View};
 use crate::operator::installation::Stance;
@@ -22,12 +23,26 @@ pub(in crate::operator) struct Installed {
     /// Whether time alone may solve them all.
     #[serde(skip)]
     pub(super) may_pass: bool,
+    /// What could not be found out, and how a person can.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) notes: Vec<String>,
 }
 
 impl Installed {
-    /// Whether nothing had to be changed.
+    /// Whether nothing had to be changed, and nothing is to be said.
     pub(in crate::operator) fn is_unchanged(&self) -> bool {
-        self.changes.is_empty()
+        self.changes.is_empty() && self.notes.is_empty()
+    }
+
+    pub(super) fn learn(&mut self, reading: Reading) {
+        match reading {
+            Reading::Done => {}
+            Reading::NotRead(problem) => {
+                self.problems.push(problem);
+                self.may_pass = false;
+            }
+            Reading::Unknown(note) => self.notes.push(note),
+        }
     }
 
     /// What was changed alone.
@@ -49,6 +64,7 @@ impl View for Installed {
         }
         let problems = self.problems.iter();
         text.extend(problems.map(|it| format!("{}: {it}\n", look.paint(Tone::Bad, "error"))));
+        text.extend(self.notes.iter().map(|note| format!("{note}\n")));
         text
     }
 

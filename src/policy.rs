@@ -22,7 +22,7 @@ mod sharing;
 
 pub use address::{HostRoute, HostRouteKind, HostRoutes, overlap, routed_addresses};
 pub use fence::{FenceError, MAX_BYTES};
-pub use gateway::NodeGateway;
+pub use gateway::{NodeGateway, open_addresses};
 pub use grant::{Grant, in_words};
 pub use naming::name_under_policy;
 pub use refusal::{Refusal, Taken};
@@ -114,6 +114,12 @@ pub fn readable(config: &Config) -> Result<Option<&Policy>, Refusal> {
         Ok(policy) => Ok(policy.as_ref()),
         Err(error) => Err(error.clone().into()),
     }
+}
+
+/// Whether a policy is enforced, so that addresses are granted.
+pub fn is_enforced(config: &Config) -> bool {
+    !matches!(&config.policy, Ok(None))
+        && !matches!(&config.policy, Ok(Some(policy)) if !policy.is_enforced())
 }
 
 /// Judges one selection of a pod.

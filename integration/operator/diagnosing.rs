@@ -408,3 +408,28 @@ fn pods_that_have_drifted() {
     let advice = "braid list has them all; delete a pod to have it attached anew";
     assert_finds(&said, "warn", "records", message, advice);
 }
+
+/// What a policy would keep from pods, and what a policy does not know.
+#[test]
+fn a_network_on_which_pods_may_take_any_address() {
+    let definition = json!({
+        "cniVersion": "1.0.0", "name": "open", "type": "bridge", "isGateway": true, "ipam": {"type": "static"},
+    });
+    let message = "network \"open\": pods may take any address on it, those of the node and of services too: its \
+                   gateway is on the node, and \"static\" gives what a pod asks for";
+    let advice = "add braid.io/allowed-ips to its definition, or enforce a policy (allowedSubnets)";
+    for more in [json!({}), json!({"policy": {"mode": "audit"}})] {
+        let node = node(more, json!({}));
+        node.define("team-a", "open", definition.clone());
+        assert_finds(&doctor_of(&node, "containerd").assert_status(0), "warn", "addresses", message, advice);
+    }
+    let enforced = node(json!({"policy": {}}), json!({}));
+    enforced.define("team-a", "open", definition.clone());
+    let said = doctor_of(&enforced, "containerd").assert_status(0);
+    assert!(!said.stdout.contains("may take any address"), "{}", said.stdout);
+    let message = "policy.serviceCIDRs is missing: a pod may be given an address of a service";
+    let advice = "write what the API server has for --service-cluster-ip-range";
+    assert_finds(&said, "warn", "policy", message, advice);
+    let complete = node(json!({"policy": {"serviceCIDRs": "10.96.0.0/12"}}), json!({}));
+    assert!(!doctor_of(&complete, "containerd").stdout.contains("serviceCIDRs"));
+}

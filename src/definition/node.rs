@@ -65,12 +65,24 @@ impl NodeDefinitions {
 
     /// Every network that can be used, manifests first; `version` fills in where one has none.
     pub fn networks(&self, version: Version) -> Vec<NetworkConfig> {
+        self.annotated_networks(version).into_iter().map(|(network, _)| network).collect()
+    }
+
+    /// As [`NodeDefinitions::networks`], with its owner's annotations. A file has those of a manifest that
+    /// stands for it.
+    pub fn annotated_networks(&self, version: Version) -> Vec<(NetworkConfig, Annotations)> {
         let manifests = self.manifests.iter().filter_map(|manifest| {
             let missing = Missing { name: Some(manifest.name.as_str()), version };
-            NetworkConfig::parse(manifest.config.as_ref()?, &missing).ok()
+            let network = NetworkConfig::parse(manifest.config.as_ref()?, &missing).ok()?;
+            Some((network, manifest.annotations.clone()))
         });
-        let files = self.files.iter();
-        let files = files.filter_map(|(_, path)| netconf::load(path, &Missing { name: None, version }).ok());
+        let files = self.files.iter().filter_map(|(name, path)| {
+            let network = netconf::load(path, &Missing { name: None, version }).ok()?;
+            let stands_for =
+                |manifest: &&Manifest| manifest.config.is_none() && manifest.name.as_str() == name;
+            let manifest = self.manifests.iter().find(stands_for);
+            Some((network, manifest.map(|manifest| manifest.annotations.clone()).unwrap_or_default()))
+        });
         manifests.chain(files).collect()
     }
 

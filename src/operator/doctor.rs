@@ -20,8 +20,9 @@ use super::installation::{EXTENSIONS, Installation, Stance};
 use super::node::{self, NodeOptions};
 use super::runtime::{Kind, Runtime, below};
 use crate::config::{ANNOTATIONS_CAPABILITY, CheckNetworks, Config, ResultScope};
-use crate::definition::NodeDefinitions;
+use crate::definition::{Annotations, NodeDefinitions};
 use crate::delegate;
+use crate::policy;
 use cni::netconf::{self, Missing, NetworkConfig};
 
 /// What `braid doctor` is told.
@@ -320,11 +321,30 @@ fn definitions(config: &Config) -> Vec<Finding> {
         .iter()
         .map(|warning| warn("definitions", warning.clone(), "repair or remove the file"))
         .collect();
-    let networks = node.networks(config.version);
+    let networks = node.annotated_networks(config.version);
     if findings.is_empty() {
         findings.push(ok("definitions", format!("{} on this node", networks.len())));
     }
+    findings.extend(addresses(config, &networks));
     findings
+}
+
+/// Networks on which a pod can take an address of the node or of a service.
+fn addresses(config: &Config, networks: &[(NetworkConfig, Annotations)]) -> Vec<Finding> {
+    let Ok(policy) = &config.policy else { return Vec::new() };
+    if let Some(policy) = policy.as_ref().filter(|policy| policy.is_enforced()) {
+        let is_named = !policy.service_cidrs().is_empty() || !config.keep_cluster_routes.is_empty();
+        let message = "policy.serviceCIDRs is missing: a pod may be given an address of a service";
+        let advice = "write what the API server has for --service-cluster-ip-range";
+        return if is_named { Vec::new() } else { vec![warn("policy", message, advice)] };
+    }
+    let open = networks.iter().filter_map(|(network, annotations)| {
+        let problem = policy::open_addresses(network, annotations)?;
+        let message = format!("network \"{}\": {problem}", network.name);
+        let advice = "add braid.io/allowed-ips to its definition, or enforce a policy (allowedSubnets)";
+        Some(warn("addresses", message, advice))
+    });
+    open.collect()
 }
 
 impl View for Diagnosis {

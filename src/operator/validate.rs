@@ -232,7 +232,10 @@ fn check_document(document: &Node, text: &str, rules: &Rules, report: &mut Repor
     report.has_subject |= is_subject(document);
     let Ok(kind) = text_at(document.get("kind"), "kind", report) else { return };
     match kind {
-        None if matches!(document.tree, Tree::Map(_)) => network::check(document, None, report),
+        None if matches!(document.tree, Tree::Map(_)) => {
+            network::check(document, None, report);
+            rules.check_file(document, report);
+        }
         None if matches!(document.tree, Tree::Scalar(Value::Null)) => {}
         None => report
             .error(document.spot, "must be an object: a network configuration, or a manifest".to_owned()),

@@ -3,6 +3,10 @@
 use ipnetwork::IpNetwork;
 use serde_json::Value;
 
+use super::request::{IPS_ANNOTATION, REQUESTS_ANNOTATION, Request};
+use super::scope::words;
+use crate::definition::Annotations;
+
 use cni::keys;
 use cni::netconf::{NetworkConfig, PluginConfig};
 
@@ -34,6 +38,30 @@ impl NodeGateway {
     pub(super) fn routed(&self, address: IpNetwork) -> IpNetwork {
         if self.interfaces.is_empty() { IpNetwork::from(address.ip()) } else { address }
     }
+}
+
+/// Why a pod may take any address on the network as long as no policy is enforced: its gateway is on the
+/// node, its IPAM gives out what is asked for, and its owner does not limit that. `None` if it may not.
+pub fn open_addresses(network: &NetworkConfig, annotations: &Annotations) -> Option<String> {
+    NodeGateway::of(network)?;
+    let ipam = network.plugins.iter().filter_map(PluginConfig::ipam).find(|ipam| gives_any(ipam))?;
+    let may_ask = annotations.get(REQUESTS_ANNOTATION).is_none_or(|list| words(list).any(asks_address));
+    let is_open = may_ask && !annotations.contains_key(IPS_ANNOTATION);
+    is_open.then(|| {
+        format!(
+            "pods may take any address on it, those of the node and of services too: its gateway is on the \
+             node, and \"{ipam}\" gives what a pod asks for"
+        )
+    })
+}
+
+/// Whether an IPAM plugin gives out addresses that its configuration does not hold (`IP=` in `CNI_ARGS`).
+fn gives_any(ipam: &str) -> bool {
+    matches!(ipam, "static" | "whereabouts")
+}
+
+fn asks_address(word: &str) -> bool {
+    matches!(word.parse(), Ok(Request::Ips | Request::CniArgs))
 }
 
 fn is_routed(plugin: &PluginConfig) -> bool {
@@ -90,6 +118,23 @@ mod tests {
         let network = json!({"cniVersion": "1.0.0", "name": "x", "plugins": [plugin]});
         let network = NetworkConfig::parse(&network.to_string(), &Missing::default()).unwrap();
         NodeGateway::of(&network).map(|gateway| gateway.interfaces)
+    }
+
+    #[test]
+    fn addresses_are_open_on_a_gateway_of_the_node_that_gives_what_is_asked_for() {
+        let open = |ipam: &str, gateway: bool, annotations: Value| {
+            let ipam = json!({"type": ipam});
+            let network = json!({"name": "x", "type": "bridge", "isGateway": gateway, "ipam": ipam});
+            let network = NetworkConfig::parse(&network.to_string(), &Missing::default()).unwrap();
+            open_addresses(&network, &serde_json::from_value(annotations).unwrap()).is_some()
+        };
+        let (none, ips) = (json!({}), json!({IPS_ANNOTATION: "10.20.0.0/24"}));
+        assert!(open("static", true, none.clone()) && open("whereabouts", true, none.clone()));
+        assert!(!open("static", false, none.clone()) && !open("host-local", true, none));
+        assert!(!open("static", true, ips));
+        let requests = |list: &str| json!({REQUESTS_ANNOTATION: list});
+        assert!(!open("static", true, requests("interface")));
+        assert!(open("static", true, requests("mac, ips")) && open("static", true, requests("cni-args")));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use super::pools::Pool;
-use super::{Report, Spot};
+use super::{Node, Report, Spot};
 use crate::config::{ANNOTATIONS_CAPABILITY, Config};
 use crate::definition::{Annotations, Definition, Source, Standing};
 use crate::name::{DefinitionName, Namespace};
@@ -72,9 +72,33 @@ impl Rules {
             let message = format!("policy.mode is \"audit\", or pods would be refused: {refusal}");
             report.warning(spot, message);
         }
+        self.warn_of_open_addresses(&definition.network, &definition.annotations, spot, report);
         let scoped_name = verdict.scoped_name.or(verdict.would_scope);
         let label = format!("{}/{}", subject.namespace, subject.name);
         report.pools.push(Pool::new(label, spot, &definition.network, scoped_name));
+    }
+
+    /// Without a policy that is enforced, only its owner keeps pods from taking any address on a network.
+    pub(super) fn warn_of_open_addresses(
+        &self,
+        network: &NetworkConfig,
+        annotations: &Annotations,
+        spot: Spot,
+        report: &mut Report,
+    ) {
+        let open = policy::open_addresses(network, annotations);
+        if let Some(problem) = open.filter(|_| !policy::is_enforced(&self.config)) {
+            let advice = "add braid.io/allowed-ips to its definition, or enforce a policy (allowedSubnets)";
+            report.warning(spot, format!("network \"{}\": {problem}; {advice}", network.name));
+        }
+    }
+
+    /// As [`Rules::warn_of_open_addresses`] for a conf or conflist, which has no annotations.
+    pub(super) fn check_file(&self, document: &Node, report: &mut Report) {
+        let network = NetworkConfig::read(&document.to_value(), &Missing::default());
+        if let Ok(network) = network {
+            self.warn_of_open_addresses(&network, &Annotations::new(), document.spot, report);
+        }
     }
 
     fn definition(&self, subject: &Subject<'_>) -> Option<Definition> {

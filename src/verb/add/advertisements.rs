@@ -1,16 +1,32 @@
 //! Extra interfaces take no router advertisements unless their network's definition says so.
 
 use super::Addition;
-use crate::attach::advertisements::set_accept_ra;
+use crate::attach::advertisements::{AcceptRaError, set_accept_ra};
 use crate::plan::{Attachment, Role};
+use linux::netns::Netns;
 
 /// What the sandbox's new interfaces do with advertisements, while extra networks are attached.
 #[derive(Debug, Default)]
 pub(super) struct Advertisements {
     /// What was set before the first extra network; `None` as long as nothing was changed.
     before: Option<String>,
+    /// What was set last.
+    now: String,
     /// Interfaces that take none.
     closed: Vec<String>,
+}
+
+impl Advertisements {
+    /// Sets what the next interface does. Returns whether the kernel knows IPv6.
+    fn set(&mut self, wanted: &str, netns: &Netns) -> Result<bool, AcceptRaError> {
+        if self.before.is_some() && self.now == wanted {
+            return Ok(true);
+        }
+        let Some(before) = set_accept_ra(netns, wanted)? else { return Ok(false) };
+        self.before.get_or_insert(before);
+        wanted.clone_into(&mut self.now);
+        Ok(true)
+    }
 }
 
 impl Addition<'_, '_> {
@@ -21,14 +37,11 @@ impl Addition<'_, '_> {
             return;
         }
         let wanted = attachment.accept_ra().unwrap_or("0");
-        match set_accept_ra(self.inside.netns(), wanted) {
-            Ok(Some(before)) => {
-                self.advertisements.before.get_or_insert(before);
-                if wanted == "0" {
-                    self.advertisements.closed.push(attachment.interface.to_string());
-                }
+        match self.advertisements.set(wanted, self.inside.netns()) {
+            Ok(true) if wanted == "0" => {
+                self.advertisements.closed.push(attachment.interface.to_string());
             }
-            Ok(None) => {}
+            Ok(_) => {}
             Err(error) => log::warn!(
                 "pod {}: network \"{}\" on {} may take router advertisements: {error}",
                 self.pod,

@@ -379,20 +379,22 @@ fn a_field_that_is_no_text_is_said_to_be_quoted() {
 
 #[test]
 fn a_network_on_which_pods_may_take_any_address() {
-    let definition = |annotations: &str, gateway: bool| {
-        format!(
-            r#"{{"apiVersion": "k8s.cni.cncf.io/v1", "kind": "NetworkAttachmentDefinition",
-                "metadata": {{"name": "open", "namespace": "team-a", "annotations": {annotations}}},
-                "spec": {{"config": "{{\\"cniVersion\\": \\"1.0.0\\", \\"name\\": \\"team-a.open\\", \\"type\\": \\"bridge\\", \\"bridge\\": \\"br0\\", \\"isGateway\\": {gateway}, \\"ipam\\": {{\\"type\\": \\"static\\"}}}}"}}}}"#
-        )
+    let definition = |annotations: Value, gateway: bool| {
+        let config = json!({
+            "cniVersion": "1.0.0", "name": "team-a.open", "type": "bridge", "bridge": "br0",
+            "isGateway": gateway, "ipam": {"type": "static"},
+        });
+        let metadata = json!({"name": "open", "namespace": "team-a", "annotations": annotations});
+        let kind = "NetworkAttachmentDefinition";
+        json!({"kind": kind, "metadata": metadata, "spec": {"config": config.to_string()}}).to_string()
     };
     let said = "warning: network \"team-a.open\": pods may take any address on it, those of the node and of services \
                 too: its gateway is on the node, and \"static\" gives what a pod asks for; add braid.io/allowed-ips to \
                 its definition, or enforce a policy (allowedSubnets)";
-    let open = validate("x.json", &definition("{}", true));
-    assert!(open.contains(said) && open.contains("x.json:3:"), "{open}");
-    let limited = r#"{"braid.io/allowed-ips": "10.20.0.0/24"}"#;
-    for text in [definition(limited, true), definition("{}", false)] {
+    let open = validate("x.json", &definition(json!({}), true));
+    assert!(open.contains(said) && open.contains("x.json:1:"), "{open}");
+    let limited = json!({"braid.io/allowed-ips": "10.20.0.0/24"});
+    for text in [definition(limited, true), definition(json!({}), false)] {
         let found = validate("x.json", &text);
         assert!(!found.contains("may take any address"), "{found}");
     }

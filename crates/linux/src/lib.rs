@@ -8,3 +8,4 @@ pub mod file;
 pub mod netlink;
 pub mod netns;
 pub mod signal;
+pub mod sysctl;

@@ -3,11 +3,16 @@
 //! They say what they do to a link, not for whom: which link is whose is the caller's. Each works
 //! in the namespace in which its [`Netlink`] was opened (see [`crate::netns::Netns::run`]).
 
+mod address;
+mod change;
 mod connection;
 mod error;
 mod inside;
 mod link;
+mod new_link;
+mod new_route;
 mod route;
+mod state;
 
 use std::collections::HashMap;
 use std::io;
@@ -23,11 +28,16 @@ use crate::family::Family;
 use crate::netns::NetnsCookie;
 use connection::Connection;
 
+pub use address::LinkAddress;
+pub use change::{Change, LinkSettings, PortSettings, PortVlan};
 pub use error::{NetlinkError, Object, Operation, RouteLink};
 pub use inside::{Inside, InsideError};
 pub use link::Link;
+pub use new_link::{IpVlan, MacVlan, NewLink, NewLinkEnd, NewLinkKind};
+pub use new_route::{NewRoute, Scope};
 use route::NextHop;
 pub use route::{DefaultRoute, Origin, Route, RouteKey};
+pub use state::{LinkId, LinkKind, LinkState, OperState};
 
 /// A route netlink socket, bound to the namespace in which it was opened.
 ///
@@ -90,7 +100,7 @@ impl Netlink {
     /// # Errors
     /// [`NetlinkError`] where the kernel refuses; that it has no such family is none.
     pub fn default_routes(&mut self, family: Family) -> Result<Vec<DefaultRoute>, NetlinkError> {
-        let routes = self.dump(route::all(family), Object::Routes(family))?;
+        let routes = self.main_table(family)?;
         Ok(routes.into_iter().flat_map(|message| route::read_default(message, family)).collect())
     }
 
@@ -100,7 +110,7 @@ impl Netlink {
     /// # Errors
     /// As [`Netlink::default_routes`].
     pub fn dead_ends(&mut self, family: Family) -> Result<Vec<DefaultRoute>, NetlinkError> {
-        let routes = self.dump(route::all(family), Object::Routes(family))?;
+        let routes = self.main_table(family)?;
         Ok(routes.into_iter().filter_map(|message| route::read_dead_end(message, family)).collect())
     }
 
@@ -219,6 +229,98 @@ impl Netlink {
         outcome.map_err(|errno| self.route_fault(Operation::Delete, message, errno))
     }
 
+    /// Makes changes: sends all before it reads the first answer. The kernel works on them in order, and on the
+    /// later ones also if it has refused an earlier one.
+    ///
+    /// # Errors
+    /// [`NetlinkError`] for the first that the kernel refuses.
+    pub fn apply(&mut self, changes: &[Change<'_>]) -> Result<(), NetlinkError> {
+        self.apply_then_find(changes, &[]).map(drop)
+    }
+
+    /// As [`Netlink::apply`], and looks links up once the changes are made; `None` for those that are not there.
+    ///
+    /// # Errors
+    /// As [`Netlink::apply`]; that a link is not there is none.
+    pub fn apply_then_find(
+        &mut self,
+        changes: &[Change<'_>],
+        links: &[LinkId<'_>],
+    ) -> Result<Vec<Option<LinkState>>, NetlinkError> {
+        let asked: Vec<_> = links.iter().map(LinkId::request).collect();
+        let questions = asked.iter().flatten().map(|message| (message.clone(), 0));
+        let requests: Vec<_> = changes.iter().map(Change::request).chain(questions).collect();
+        let sent = self.connection.send_together(requests);
+        let mut answers = sent.map_err(|errno| fault(Operation::Reach, Object::Socket, errno))?.into_iter();
+        for (change, answer) in changes.iter().zip(&mut answers) {
+            match answer {
+                Err(errno) if !change.is_done(&errno) => return Err(self.change_fault(change, errno)),
+                _ => {}
+            }
+        }
+        let mut found = Vec::with_capacity(links.len());
+        for (link, asked) in links.iter().zip(&asked) {
+            let answer = asked.as_ref().and_then(|_| answers.next());
+            found.push(answer.map_or(Ok(None), |answer| read_found(link, answer))?);
+        }
+        Ok(found)
+    }
+
+    /// The link, with what its kind says of it; `None` if there is none.
+    ///
+    /// # Errors
+    /// [`NetlinkError`] if the kernel refuses.
+    pub fn find(&mut self, link: LinkId<'_>) -> Result<Option<LinkState>, NetlinkError> {
+        Ok(self.apply_then_find(&[], &[link])?.pop().flatten())
+    }
+
+    /// The addresses of the link of this index.
+    ///
+    /// # Errors
+    /// [`NetlinkError`] if the kernel refuses; that there is no such link is none.
+    pub fn link_addresses(&mut self, index: u32) -> Result<Vec<LinkAddress>, NetlinkError> {
+        let replies = match self.connection.dump(&address::of_link(index)) {
+            Err(errno) if errno.raw_os_error() == Some(Errno::ENODEV as i32) => Ok(Vec::new()),
+            replies => replies.map_err(|errno| fault(Operation::List, Object::Addresses, errno)),
+        };
+        Ok(replies?.iter().filter_map(|reply| address::read(reply, index)).collect())
+    }
+
+    /// Index of the link of the first default route of the main table that has one: IPv4 before IPv6, the lowest
+    /// metric first, those of routers too.
+    ///
+    /// # Errors
+    /// As [`Netlink::default_routes`].
+    pub fn default_link(&mut self) -> Result<Option<u32>, NetlinkError> {
+        for family in Family::ALL {
+            let routes = self.main_table(family)?;
+            let link = routes.into_iter().find_map(|reply| route::read_default_link(reply, family));
+            if link.is_some() {
+                return Ok(link);
+            }
+        }
+        Ok(None)
+    }
+
+    /// The routes of the main table, which a kernel that does not know strict dumps mixes with the others'.
+    fn main_table(&mut self, family: Family) -> Result<Vec<Message>, NetlinkError> {
+        match self.connection.dump(&route::main_table(family)) {
+            // A namespace in which there has been no route yet has no such table.
+            Err(errno) if errno.raw_os_error() == Some(Errno::ENOENT as i32) => Ok(Vec::new()),
+            replies => replies.map_err(|errno| fault(Operation::List, Object::Routes(family), errno)),
+        }
+    }
+
+    fn change_fault(&mut self, change: &Change<'_>, errno: io::Error) -> NetlinkError {
+        let (operation, object) = change.about();
+        match change.message() {
+            Message::NewRoute(message) | Message::DelRoute(message) => {
+                self.route_fault(operation, message, errno)
+            }
+            _ => fault(operation, object, errno),
+        }
+    }
+
     fn create(&mut self, message: &RouteMessage) -> io::Result<()> {
         self.connection.act(Message::NewRoute(message.clone()), NLM_F_CREATE | NLM_F_EXCL)
     }
@@ -261,6 +363,17 @@ impl Netlink {
             Some(Link { name, .. }) => RouteLink::Down(name),
             None => RouteLink::Gone(index),
         }
+    }
+}
+
+fn read_found(
+    link: &LinkId<'_>,
+    answer: io::Result<Vec<Message>>,
+) -> Result<Option<LinkState>, NetlinkError> {
+    match answer {
+        Ok(replies) => Ok(replies.into_iter().find_map(state::read)),
+        Err(errno) if link.is_absence(&errno) => Ok(None),
+        Err(errno) => Err(fault(Operation::Find, link.object(), errno)),
     }
 }
 

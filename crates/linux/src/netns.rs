@@ -7,7 +7,7 @@ mod living;
 
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -139,6 +139,12 @@ impl Netns {
                 .map_err(|source| NetnsError::Thread { path: self.path.clone(), source })?;
             thread.join().unwrap_or_else(|_| Err(NetnsError::Panicked(self.path.clone())))
         })
+    }
+}
+
+impl AsFd for Netns {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
     }
 }
 

@@ -1,53 +1,60 @@
-//! One exchange with the kernel: a request, its replies, and a limit on the wait.
+//! Exchanges with the kernel: requests, their replies, and a limit on the wait.
 //!
-//! What a request asks and what a reply means belong to `link` and `route`.
+//! What a request asks and what a reply means belong to `link`, `address` and `route`.
 //!
-//! Replies are read from the connection's stream of "unsolicited" messages, where those of a
-//! request that is sent with `notify` arrive. Of rtnetlink's own response streams only `futures`
-//! can read, and they hide that a dump was interrupted.
+//! Several requests travel in one datagram and their replies are read together: the kernel works on them in
+//! order, and on the later ones also if it has refused an earlier one. rtnetlink's own `Handle` sends one request
+//! at a time, so the connection's handle is used below it.
 
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
-use std::pin::pin;
-use std::task::{Context, Poll};
+use std::mem;
+use std::pin::{Pin, pin};
+use std::task::Poll;
 use std::time::Duration;
 
+use futures_util::stream::Stream;
 use netlink_packet_route::RouteNetlinkMessage as Message;
 use nix::errno::Errno;
-use rtnetlink::Handle;
 use rtnetlink::packet_core::{
     NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
 };
+use rtnetlink::proto::{self, ConnectionHandle};
+use rtnetlink::sys::protocols::NETLINK_ROUTE;
 use rtnetlink::sys::{AsyncSocket, SocketAddr};
 use tokio::runtime::{self, Runtime};
 
 use crate::netns::NetnsCookie;
 
-/// The longest wait for the replies to one request.
+/// The longest wait for the replies to what was sent together.
 const LIMIT: Duration = Duration::from_secs(10);
 
 /// How often a dump is tried that changes while the kernel writes it: on a busy host, some do.
 const DUMP_ATTEMPTS: u32 = 10;
 
-/// The kernel's port. Whoever may administer the namespace's network can write to ours too.
+/// Most requests in one datagram: their acknowledgements fit the socket's buffer many times.
+const TOGETHER: usize = 32;
+
+/// The kernel's port. A process that may administer the namespace's network can write to ours too.
 const KERNEL: u32 = 0;
 
-type Reply = (NetlinkMessage<Message>, SocketAddr);
+type Packet = NetlinkMessage<Message>;
 
-/// Polls for the next message; `None` when the socket has failed.
-type Replies = Box<dyn FnMut(&mut Context<'_>) -> Poll<Option<Reply>> + Send>;
+/// What answers no request of ours: of it, only that the kernel had to drop replies counts.
+type Unsolicited = Pin<Box<dyn Stream<Item = (Packet, SocketAddr)> + Send>>;
 
 /// A socket and what drives it.
 pub(super) struct Connection {
     runtime: Runtime,
-    handle: Handle,
-    replies: Replies,
-    /// The number of the last request. The connection numbers them likewise, from 1.
-    sequence: u32,
+    handle: ConnectionHandle<Message>,
+    unsolicited: Unsolicited,
     /// That of the namespace in which the socket works.
     cookie: Option<NetnsCookie>,
 }
+
+/// A message to the kernel and the request's own flags, `NLM_F_CREATE` say.
+pub(super) type Request = (Message, u16);
 
 /// What came back for one request.
 #[derive(Default)]
@@ -63,12 +70,17 @@ impl Connection {
         refuse_to_stall()?;
         let runtime = runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
         let inside = runtime.enter();
-        let (mut connection, handle, mut replies) = rtnetlink::new_connection()?;
+        let (mut connection, handle, unsolicited) = proto::new_connection::<Message>(NETLINK_ROUTE)?;
         drop(inside);
-        let cookie = NetnsCookie::of_socket(connection.socket_mut().socket_ref());
+        // The end of an answer is told from the end of the socket, and a refused dump from a complete one.
+        connection.set_forward_ack(true);
+        connection.set_forward_done(true);
+        let socket = connection.socket_mut().socket_mut();
+        // Kernels before 4.20 do not filter dumps, and send more than is asked for.
+        let _ = socket.set_netlink_get_strict_chk(true);
+        let cookie = NetnsCookie::of_socket(socket);
         runtime.spawn(connection);
-        let replies: Replies = Box::new(move |cx| pin!(replies.recv()).poll(cx).map(Result::ok));
-        Ok(Self { runtime, handle, replies, sequence: 0, cookie })
+        Ok(Self { runtime, handle, unsolicited: Box::pin(unsolicited), cookie })
     }
 
     /// The cookie of the namespace in which it was opened.
@@ -78,12 +90,31 @@ impl Connection {
 
     /// Asks for a change and waits until it is made. `flags` are the request's own, `NLM_F_CREATE` say.
     pub(super) fn act(&mut self, request: Message, flags: u16) -> io::Result<()> {
-        self.exchange(request, flags | NLM_F_ACK, &|_| false).map(drop)
+        let answer = self.exchange((request, flags | NLM_F_ACK), &|_| false)?;
+        drop(answer);
+        Ok(())
     }
 
     /// Asks for one object.
     pub(super) fn get(&mut self, request: Message) -> io::Result<Vec<Message>> {
-        self.exchange(request, NLM_F_ACK, &|_| true).map(|answer| answer.messages)
+        self.exchange((request, NLM_F_ACK), &|_| true).map(|answer| answer.messages)
+    }
+
+    /// Sends all requests before it reads the first answer. Each has its own outcome: the replies, or why the
+    /// kernel refuses.
+    pub(super) fn send_together(
+        &mut self,
+        requests: Vec<Request>,
+    ) -> io::Result<Vec<io::Result<Vec<Message>>>> {
+        let mut outcomes = Vec::with_capacity(requests.len());
+        let mut requests =
+            requests.into_iter().map(|(message, flags)| (message, flags | NLM_F_ACK)).peekable();
+        while requests.peek().is_some() {
+            let some: Vec<Request> = requests.by_ref().take(TOGETHER).collect();
+            let answers = self.exchange_all(some, &|_| true)?;
+            outcomes.extend(answers.into_iter().map(|answer| answer.map(|answer| answer.messages)));
+        }
+        Ok(outcomes)
     }
 
     /// Asks for all objects of a kind, again as long as they change meanwhile.
@@ -98,7 +129,7 @@ impl Connection {
         keep: &dyn Fn(&Message) -> bool,
     ) -> io::Result<Vec<Message>> {
         for _ in 0..DUMP_ATTEMPTS {
-            let answer = self.exchange(request.clone(), NLM_F_DUMP, keep)?;
+            let answer = self.exchange((request.clone(), NLM_F_DUMP), keep)?;
             if !answer.interrupted {
                 return Ok(answer.messages);
             }
@@ -106,63 +137,80 @@ impl Connection {
         Err(Errno::EINTR.into())
     }
 
-    fn exchange(
-        &mut self,
-        request: Message,
-        flags: u16,
-        keep: &dyn Fn(&Message) -> bool,
-    ) -> io::Result<Answer> {
-        refuse_to_stall()?;
-        self.send(request, flags)?;
-        let (replies, sequence) = (&mut self.replies, self.sequence);
-        let collected = collect(replies, sequence, keep);
-        let answer = self.runtime.block_on(async { tokio::time::timeout(LIMIT, collected).await });
-        answer.unwrap_or_else(|_| {
-            Err(io::Error::new(io::ErrorKind::TimedOut, "the kernel gave no answer in 10 s"))
-        })
+    fn exchange(&mut self, request: Request, keep: &dyn Fn(&Message) -> bool) -> io::Result<Answer> {
+        self.exchange_all(vec![request], keep)?.pop().unwrap_or_else(|| Err(closed()))
     }
 
-    fn send(&mut self, request: Message, flags: u16) -> io::Result<()> {
-        let mut message = NetlinkMessage::from(request);
-        message.header.flags = NLM_F_REQUEST | flags;
-        self.handle.notify(message).map_err(|_| closed())?;
-        self.sequence = self.sequence.wrapping_add(1);
-        Ok(())
+    fn exchange_all(
+        &mut self,
+        requests: Vec<Request>,
+        keep: &dyn Fn(&Message) -> bool,
+    ) -> io::Result<Vec<io::Result<Answer>>> {
+        refuse_to_stall()?;
+        let count = requests.len();
+        let messages: Vec<Packet> = requests.into_iter().map(packet).collect();
+        let replies =
+            self.handle.request_batch(messages, SocketAddr::new(KERNEL, 0)).map_err(|_| closed())?;
+        let collected = collect(replies, &mut self.unsolicited, count, keep);
+        let answers = self.runtime.block_on(async { tokio::time::timeout(LIMIT, collected).await });
+        answers.unwrap_or_else(|_| {
+            Err(io::Error::new(io::ErrorKind::TimedOut, "the kernel gave no answer in 10 s"))
+        })
     }
 }
 
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connection").field("sequence", &self.sequence).finish_non_exhaustive()
+        f.debug_struct("Connection").field("cookie", &self.cookie).finish_non_exhaustive()
     }
 }
 
-/// Everything up to the end of the answer. What answers an earlier request, one that was waited
-/// for in vain, is passed over.
+fn packet((message, flags): Request) -> Packet {
+    let mut packet = NetlinkMessage::from(message);
+    packet.header.flags = NLM_F_REQUEST | flags;
+    packet
+}
+
+/// The answers to `count` requests, which the kernel gives one after the other: each ends with an
+/// acknowledgement, an error or the end of a dump.
 async fn collect(
-    replies: &mut Replies,
-    sequence: u32,
+    replies: impl Stream<Item = Packet>,
+    unsolicited: &mut Unsolicited,
+    count: usize,
     keep: &dyn Fn(&Message) -> bool,
-) -> io::Result<Answer> {
+) -> io::Result<Vec<io::Result<Answer>>> {
+    let mut replies = pin!(replies);
+    let mut answers = Vec::with_capacity(count);
     let mut answer = Answer::default();
-    while let Some((message, source)) = poll_fn(|cx| replies(cx)).await {
-        let ours = message.header.sequence_number == sequence;
-        match message.payload {
-            _ if source.port_number() != KERNEL => {}
-            NetlinkPayload::Overrun(_) => return Err(Errno::ENOBUFS.into()),
-            _ if !ours => {}
-            payload => {
-                answer.interrupted |= message.header.flags & NLM_F_DUMP_INTR != 0;
-                match payload {
-                    NetlinkPayload::InnerMessage(inner) if keep(&inner) => answer.messages.push(inner),
-                    NetlinkPayload::Error(error) => return outcome(error.raw_code(), answer),
-                    NetlinkPayload::Done(done) => return outcome(done.code, answer),
-                    _ => {}
-                }
+    while answers.len() < count {
+        let reply = next(replies.as_mut(), unsolicited).await?;
+        answer.interrupted |= reply.header.flags & NLM_F_DUMP_INTR != 0;
+        match reply.payload {
+            NetlinkPayload::InnerMessage(inner) if keep(&inner) => answer.messages.push(inner),
+            NetlinkPayload::Error(error) => {
+                answers.push(outcome(error.raw_code(), mem::take(&mut answer)));
             }
+            NetlinkPayload::Done(done) => answers.push(outcome(done.code, mem::take(&mut answer))),
+            _ => {}
         }
     }
-    Err(closed())
+    Ok(answers)
+}
+
+/// The next reply; an error once the kernel has dropped some.
+async fn next(
+    mut replies: Pin<&mut impl Stream<Item = Packet>>,
+    unsolicited: &mut Unsolicited,
+) -> io::Result<Packet> {
+    let next = poll_fn(|cx| {
+        while let Poll::Ready(Some((message, source))) = unsolicited.as_mut().poll_next(cx) {
+            if source.port_number() == KERNEL && matches!(message.payload, NetlinkPayload::Overrun(_)) {
+                return Poll::Ready(Err(Errno::ENOBUFS.into()));
+            }
+        }
+        replies.as_mut().poll_next(cx).map(|reply| reply.ok_or_else(closed))
+    });
+    next.await
 }
 
 /// The answer that ends with `code`: 0 or a negative errno.

@@ -40,13 +40,19 @@ impl NetlinkError {
 pub enum Operation {
     /// Opening the socket.
     Open,
+    /// Sending to it, or waiting for its answer.
+    Reach,
     /// Listing objects of a kind.
     List,
     /// Looking one up.
     Find,
-    /// Adding a route.
+    /// Making a link.
+    Create,
+    /// Changing one.
+    Configure,
+    /// Adding a route, an address or a VLAN.
     Add,
-    /// Deleting a route.
+    /// Deleting any of these.
     Delete,
     /// Putting a deleted route back.
     Restore,
@@ -65,6 +71,29 @@ pub enum Object {
     Routes(Family),
     /// The link of this name.
     Link(String),
+    /// The link of this index.
+    LinkIndex(u32),
+    /// A link that is to be made.
+    NewLink {
+        /// Its name.
+        name: String,
+        /// Its kind, as the kernel names it.
+        kind: &'static str,
+    },
+    /// A VLAN of a bridge's port.
+    Vlan {
+        /// The port's index.
+        port: u32,
+        /// The VLAN's ID.
+        vlan: u16,
+    },
+    /// An address of a link.
+    Address {
+        /// The address.
+        address: IpNetwork,
+        /// The link's index.
+        link: u32,
+    },
     /// A route.
     Route {
         /// Its family.
@@ -93,6 +122,9 @@ impl fmt::Display for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Open => "open",
+            Self::Reach => "reach the kernel by",
+            Self::Create => "create",
+            Self::Configure => "configure",
             Self::List => "list",
             Self::Find => "look up",
             Self::Add => "add",
@@ -110,6 +142,10 @@ impl fmt::Display for Object {
             Self::Addresses => f.write_str("the addresses"),
             Self::Routes(family) => write!(f, "the {family} routes"),
             Self::Link(name) => write!(f, "interface {}", quoted(name)),
+            Self::LinkIndex(index) => write!(f, "interface #{index}"),
+            Self::NewLink { name, kind } => write!(f, "{kind} interface {}", quoted(name)),
+            Self::Vlan { port, vlan } => write!(f, "VLAN {vlan} of bridge port #{port}"),
+            Self::Address { address, link } => write!(f, "address {address} of interface #{link}"),
             Self::Route { family, destination, gateway, link } => {
                 write_route(f, *family, *destination)?;
                 gateway.map_or(Ok(()), |gateway| write!(f, " via {gateway}"))?;
@@ -156,6 +192,9 @@ fn advice(object: &Object, errno: Errno) -> Option<String> {
             gateway_advice(*gateway, link, errno).or_else(|| family_advice(*family, link, errno))
         }
         Object::Routes(family) => family_advice(*family, None, errno),
+        Object::Address { address, .. } => address_advice(*address, errno),
+        Object::NewLink { kind, .. } => new_link_advice(kind, errno),
+        Object::Link(_) | Object::LinkIndex(_) => link_advice(errno),
         _ => None,
     }
     .or_else(|| general_advice(errno))
@@ -183,6 +222,43 @@ fn family_advice(family: Family, link: Option<&RouteLink>, errno: Errno) -> Opti
         let conf = sysctl_name(link);
         format!("is IPv6 enabled in the kernel and not disabled by sysctl net.ipv6.conf.{conf}.disable_ipv6?")
     })
+}
+
+fn address_advice(address: IpNetwork, errno: Errno) -> Option<String> {
+    match errno {
+        Errno::EEXIST => Some("the interface has it already".to_owned()),
+        Errno::EINVAL => Some("the kernel takes no such address".to_owned()),
+        _ => family_advice(Family::of(address.ip()), None, errno),
+    }
+}
+
+fn new_link_advice(kind: &str, errno: Errno) -> Option<String> {
+    let advice = match errno {
+        Errno::EEXIST if kind == "vlan" => {
+            "there is an interface of this name, or the parent interface has this VLAN already"
+        }
+        Errno::EEXIST => "there is an interface of this name already",
+        Errno::EOPNOTSUPP => {
+            return Some(format!("the kernel does not support such a {kind}: is its module loaded?"));
+        }
+        Errno::EBUSY => "the parent interface is in use by another kind of virtual interface",
+        Errno::EINVAL | Errno::ERANGE => {
+            "does the parent interface allow such an MTU, and such a kind on top?"
+        }
+        Errno::ENODEV => "the parent interface is gone",
+        _ => return None,
+    };
+    Some(advice.to_owned())
+}
+
+fn link_advice(errno: Errno) -> Option<String> {
+    let advice = match errno {
+        Errno::EEXIST => "there is an interface of the new name already",
+        Errno::EOPNOTSUPP => "the kernel does not allow it for this kind of interface",
+        Errno::EINVAL | Errno::ERANGE => "the interface does not take this value",
+        _ => return None,
+    };
+    Some(advice.to_owned())
 }
 
 fn sysctl_name(link: Option<&RouteLink>) -> &str {

@@ -139,7 +139,7 @@ fn read_address(reply: Message) -> Option<(u32, IpNetwork)> {
 }
 
 /// `IFA_ADDRESS` is the peer's where there is one; then `IFA_LOCAL` is ours.
-fn local_address(message: &AddressMessage) -> Option<IpAddr> {
+pub(super) fn local_address(message: &AddressMessage) -> Option<IpAddr> {
     let find = |choose: fn(&AddressAttribute) -> Option<IpAddr>| message.attributes.iter().find_map(choose);
     let local = find(|attribute| if let AddressAttribute::Local(ip) = attribute { Some(*ip) } else { None });
     local.or_else(|| {
@@ -151,7 +151,7 @@ fn is_link_local(ip: &IpAddr) -> bool {
     matches!(ip, IpAddr::V6(ip) if Ipv6Addr::is_unicast_link_local(ip))
 }
 
-fn mac(bytes: &[u8]) -> String {
+pub(super) fn mac(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(":")
 }
 

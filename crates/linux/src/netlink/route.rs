@@ -93,11 +93,31 @@ impl DefaultRoute {
     }
 }
 
-/// A request for all routes of a family, of all tables: the kernel filters only for those who ask strictly.
+/// A request for all routes of a family, of all tables.
 pub(super) fn all(family: Family) -> Message {
     let mut message = RouteMessage::default();
     message.header.address_family = address_family(family);
     Message::GetRoute(message)
+}
+
+/// A request for the routes of a family in the main table.
+pub(super) fn main_table(family: Family) -> Message {
+    let mut message = RouteMessage::default();
+    message.header.address_family = address_family(family);
+    message.header.table = RouteHeader::RT_TABLE_MAIN;
+    Message::GetRoute(message)
+}
+
+/// Index of the link of the default route in a reply, also if a router advertised it; of several next hops the first one's.
+pub(super) fn read_default_link(reply: Message, family: Family) -> Option<u32> {
+    match reply {
+        Message::NewRoute(message)
+            if is_default(&message, family) && message.header.kind == RouteType::Unicast =>
+        {
+            next_hops(&message).into_iter().find_map(|hop| hop.link_index)
+        }
+        _ => None,
+    }
 }
 
 /// The default routes in a reply, one per next hop; none where the reply is about another route.
@@ -304,7 +324,7 @@ fn scope(family: Family, has_gateway: bool) -> RouteScope {
 }
 
 /// `RTA_GATEWAY` has the family of the route; a gateway of the other one travels as `RTA_VIA`.
-fn gateway_attribute(family: Family, gateway: IpAddr) -> RouteAttribute {
+pub(super) fn gateway_attribute(family: Family, gateway: IpAddr) -> RouteAttribute {
     if Family::of(gateway) == family {
         RouteAttribute::Gateway(gateway.into())
     } else {
@@ -350,7 +370,7 @@ fn expiry(ticks: u32) -> Option<RouteAttribute> {
     expires.then(|| RouteAttribute::Expires(ticks.div_ceil(TICKS_PER_SECOND)))
 }
 
-fn address_family(family: Family) -> AddressFamily {
+pub(super) fn address_family(family: Family) -> AddressFamily {
     match family {
         Family::V4 => AddressFamily::Inet,
         Family::V6 => AddressFamily::Inet6,

@@ -1,0 +1,242 @@
+//! A change of links, addresses or routes as data: several are sent together, see `Netlink::apply`.
+
+use std::io;
+use std::marker::PhantomData;
+use std::net::IpAddr;
+
+use ipnetwork::IpNetwork;
+use netlink_packet_route::RouteNetlinkMessage as Message;
+use netlink_packet_route::address::AddressMessage;
+use netlink_packet_route::link::{BridgeVlanInfoFlags, LinkMessage};
+use nix::errno::Errno;
+use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use rtnetlink::{AddressMessageBuilder, LinkBridgePort, LinkBridgeVlan, LinkMessageBuilder, LinkUnspec};
+
+use super::connection::Request;
+use super::error::{Object, Operation};
+use super::new_link::NewLink;
+use super::new_route::NewRoute;
+use super::state::LinkId;
+
+/// A change that is still to be asked for. What it names must live until then: a namespace's descriptor, say.
+#[derive(Clone, Debug)]
+pub struct Change<'a> {
+    message: Message,
+    flags: u16,
+    operation: Operation,
+    object: Object,
+    /// The refusal which says that there is nothing left to do.
+    done: Option<Errno>,
+    lifetime: PhantomData<&'a ()>,
+}
+
+/// What is set on a link that exists; the rest stays as it is.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LinkSettings<'a> {
+    /// Renames it, which a link that is up may refuse.
+    pub name: Option<&'a str>,
+    /// Sets it up or down.
+    pub up: Option<bool>,
+    /// Makes it a port of the link of this index; 0 of none.
+    pub master: Option<u32>,
+    /// Hardware address.
+    pub mac: Option<&'a [u8]>,
+    /// Largest packet in bytes.
+    pub mtu: Option<u32>,
+    /// `ifalias`; empty for none.
+    pub alias: Option<&'a str>,
+    /// Whether it takes frames to any address.
+    pub promiscuous: Option<bool>,
+    /// Length of its transmit queue in packets.
+    pub tx_queue_len: Option<u32>,
+}
+
+/// What is set on a port of a bridge; the rest stays as it is.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PortSettings {
+    /// Whether a frame may leave through the port that it came in by.
+    pub hairpin: Option<bool>,
+    /// Whether it exchanges no frames with other isolated ports.
+    pub isolated: Option<bool>,
+}
+
+/// A VLAN on a port of a bridge.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum PortVlan {
+    /// Frames with its tag, in and out.
+    Tagged(u16),
+    /// Frames without a tag: the port's own VLAN (PVID), untagged on the way out.
+    Native(u16),
+}
+
+impl<'a> Change<'a> {
+    /// Creates a link; one of its name is an error.
+    pub fn create_link(link: &NewLink<'a>) -> Self {
+        Self {
+            flags: NLM_F_CREATE | NLM_F_EXCL,
+            ..Self::new(Message::NewLink(link.message()), Operation::Create, link.object())
+        }
+    }
+
+    /// Creates a link, if none has its name.
+    pub fn ensure_link(link: &NewLink<'a>) -> Self {
+        Self { done: Some(Errno::EEXIST), ..Self::create_link(link) }
+    }
+
+    /// Deletes a link; done also if it is gone.
+    pub fn delete_link(link: LinkId<'a>) -> Self {
+        let message = named(link, LinkUnspec::new_with_index).build();
+        let change = Self::new(Message::DelLink(message), Operation::Delete, link.object());
+        Self { done: Some(Errno::ENODEV), ..change }
+    }
+
+    /// Sets what `settings` name.
+    pub fn set_link(link: LinkId<'a>, settings: &LinkSettings<'a>) -> Self {
+        let message = settings.message(named(link, LinkUnspec::new_with_index));
+        Self::new(Message::NewLink(message), Operation::Configure, link.object())
+    }
+
+    /// Sets what `settings` name on a link that is a port of a bridge.
+    pub fn set_port(link: LinkId<'a>, settings: PortSettings) -> Self {
+        let mut builder = named(link, LinkBridgePort::new);
+        if let Some(hairpin) = settings.hairpin {
+            builder = builder.hairpin(hairpin);
+        }
+        if let Some(isolated) = settings.isolated {
+            builder = builder.isolated(isolated);
+        }
+        Self::new(Message::NewLink(builder.build()), Operation::Configure, link.object())
+    }
+
+    /// Adds a VLAN to the port of this index.
+    pub fn add_vlan(port: u32, vlan: PortVlan) -> Self {
+        let (id, flags) = match vlan {
+            PortVlan::Tagged(id) => (id, BridgeVlanInfoFlags::empty()),
+            PortVlan::Native(id) => (id, BridgeVlanInfoFlags::Pvid | BridgeVlanInfoFlags::Untagged),
+        };
+        let message = LinkBridgeVlan::new(port).vlan(id, flags).build();
+        Self::new(Message::SetLink(message), Operation::Add, Object::Vlan { port, vlan: id })
+    }
+
+    /// Deletes a VLAN from the port of this index; done also if it does not have it.
+    pub fn delete_vlan(port: u32, vlan: u16) -> Self {
+        let message = LinkBridgeVlan::new(port).vlan(vlan, BridgeVlanInfoFlags::empty()).build();
+        let change = Self::new(Message::DelLink(message), Operation::Delete, Object::Vlan { port, vlan });
+        Self { done: Some(Errno::ENOENT), ..change }
+    }
+
+    /// Adds an address to the link of this index. Of IPv4 it has the subnet's broadcast address if it has one, a
+    /// prefix shorter than 31 bits.
+    pub fn add_address(index: u32, address: IpNetwork) -> Self {
+        Self {
+            flags: NLM_F_CREATE | NLM_F_EXCL,
+            ..Self::new(
+                Message::NewAddress(address_message(index, address)),
+                Operation::Add,
+                Object::Address { address, link: index },
+            )
+        }
+    }
+
+    /// Deletes an address of the link of this index; done also if it does not have it.
+    pub fn delete_address(index: u32, address: IpNetwork) -> Self {
+        let message = Message::DelAddress(address_message(index, address));
+        let change = Self::new(message, Operation::Delete, Object::Address { address, link: index });
+        Self { done: Some(Errno::EADDRNOTAVAIL), ..change }
+    }
+
+    /// Adds a route. An identical one is an error; IPv4 heeds the newer of two that differ by their gateway alone.
+    pub fn add_route(route: &NewRoute) -> Self {
+        let change = Self::new(Message::NewRoute(route.message()), Operation::Add, route.object());
+        Self { flags: NLM_F_CREATE, ..change }
+    }
+
+    /// Deletes a route; done also if it is gone.
+    pub fn delete_route(route: &NewRoute) -> Self {
+        let change = Self::new(Message::DelRoute(route.message()), Operation::Delete, route.object());
+        Self { done: Some(Errno::ESRCH), ..change }
+    }
+
+    /// The change, done also if the kernel says that what it adds is there.
+    #[must_use]
+    pub fn unless_present(self) -> Self {
+        Self { done: Some(Errno::EEXIST), ..self }
+    }
+
+    fn new(message: Message, operation: Operation, object: Object) -> Self {
+        Self { message, flags: 0, operation, object, done: None, lifetime: PhantomData }
+    }
+
+    pub(super) fn request(&self) -> Request {
+        (self.message.clone(), self.flags)
+    }
+
+    pub(super) fn message(&self) -> &Message {
+        &self.message
+    }
+
+    pub(super) fn about(&self) -> (Operation, Object) {
+        (self.operation, self.object.clone())
+    }
+
+    /// Whether the kernel's refusal means that there is nothing left to do.
+    pub(super) fn is_done(&self, errno: &io::Error) -> bool {
+        self.done.is_some_and(|done| errno.raw_os_error() == Some(done as i32))
+    }
+}
+
+impl LinkSettings<'_> {
+    fn message(&self, mut builder: LinkMessageBuilder<LinkUnspec>) -> LinkMessage {
+        builder = match self.up {
+            Some(true) => builder.up(),
+            Some(false) => builder.down(),
+            None => builder,
+        };
+        if let Some(on) = self.promiscuous {
+            builder = builder.promiscuous(on);
+        }
+        if let Some(name) = self.name {
+            builder = builder.name(name);
+        }
+        if let Some(master) = self.master {
+            builder = builder.controller(master);
+        }
+        if let Some(mac) = self.mac {
+            builder = builder.address(mac.to_vec());
+        }
+        if let Some(mtu) = self.mtu {
+            builder = builder.mtu(mtu);
+        }
+        if let Some(alias) = self.alias {
+            builder = builder.alias(alias);
+        }
+        if let Some(length) = self.tx_queue_len {
+            builder = builder.txqueuelen(length);
+        }
+        builder.build()
+    }
+}
+
+/// A request about a link by its index, or by its name alone.
+fn named<T>(link: LinkId<'_>, by_index: fn(u32) -> LinkMessageBuilder<T>) -> LinkMessageBuilder<T> {
+    match link {
+        LinkId::Index(index) => by_index(index),
+        LinkId::Name(name) => by_index(0).name(name),
+    }
+}
+
+fn address_message(index: u32, address: IpNetwork) -> AddressMessage {
+    match address.ip() {
+        IpAddr::V4(ip) => AddressMessageBuilder::<std::net::Ipv4Addr>::new()
+            .index(index)
+            .address(ip, address.prefix())
+            .build(),
+        IpAddr::V6(ip) => AddressMessageBuilder::<std::net::Ipv6Addr>::new()
+            .index(index)
+            .address(ip, address.prefix())
+            .build(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

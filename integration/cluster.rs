@@ -1,4 +1,4 @@
-//! `braid::cluster` against the API server's double: every credential, every refusal, every way in which a
+//! `braid::kube` against the API server's double: every credential, every refusal, every way in which a
 //! server can fail, and how many requests and connections each thing takes.
 
 use std::path::{Path, PathBuf};
@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use braid::cluster::{Cluster, ClusterConfig, ClusterDefinition, ClusterError, Expiry, PodReference};
-use braid::name::{DefinitionName, Namespace};
+use braid::kube::{Cluster, ClusterConfig, ClusterDefinition, ClusterError, Expiry, PodReference};
+use braid::pod::name::{DefinitionName, Namespace};
 use cni::request::Environment;
 use serde_json::{Value, json};
 

@@ -25,6 +25,7 @@ mod wire;
 
 mod advice;
 mod anywhere;
+mod architecture;
 mod chaining;
 mod cluster;
 mod containerd;

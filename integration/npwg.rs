@@ -72,7 +72,7 @@
 //! | 4.2.2 | `net-a,net-a` is two attachments and two entries | `kubernetes::status::a_network_that_is_attached_twice_has_two_entries` |
 //! | 5 | the annotation is `k8s.v1.cni.cncf.io/network-status`, a JSON list of maps | `npwg::the_annotations_have_their_names` `cluster::a_status_is_one_merge_patch_that_leaves_the_rest_alone` |
 //! | 5 | a map is made of an attachment's result | `kubernetes::status::the_status_has_an_entry_for_every_attachment` |
-//! | 5.1 | what it says is from the result. Otherwise: MTU and gateways are the kernel's where it knows better, since a route may have moved after ADD | `status::tests::an_entry_has_what_clients_read` `status::tests::gateways_are_the_final_ones` |
+//! | 5.1 | what it says is from the result. Otherwise: MTU and gateways are the kernel's where it knows better, since a route may have moved after ADD | `verb::network_status::tests::an_entry_has_what_clients_read` `verb::network_status::tests::gateways_are_the_final_ones` |
 //! | 5.1.1 | the first sandbox interface has the attachment's status. Otherwise: the others have an entry each, as the NPWG's own library writes them | `kubernetes::status::several_sandbox_interfaces_and_none` |
 //! | 5.1.1 | an ADD without a result has a minimal map: so has an empty result. Otherwise: one that prints nothing has failed, for nobody knows what the pod has | `kubernetes::status::several_sandbox_interfaces_and_none` `protocol::output_that_is_no_result_is_an_error_that_quotes_it_or_stderr` |
 //! | 5.1.1 | as much of the result as possible is used | `kubernetes::status::the_status_has_an_entry_for_every_attachment` |
@@ -87,17 +87,17 @@
 //! | 5.3.3 | `ips` are the pod's addresses of both families. Otherwise: without their prefix lengths, as the NPWG's library writes them and KubeVirt reads them | `kubernetes::status::the_status_has_an_entry_for_every_attachment` |
 //! | 5.3.3.1 | they are in the status where the result says that they are the pod's, and else not | `kubernetes::status::several_sandbox_interfaces_and_none` |
 //! | 5.3.3.1 | those whose index is that of the sandbox interface | `kubernetes::status::several_sandbox_interfaces_and_none` |
-//! | 5.3.3.1 | without sandbox interfaces, those without an index | `status::tests::a_result_without_interfaces_has_an_entry` |
+//! | 5.3.3.1 | without sandbox interfaces, those without an index | `verb::network_status::tests::a_result_without_interfaces_has_an_entry` |
 //! | 5.3.3.1 | before 0.3.0, those of `ip4` and `ip6` | `kubernetes::status::a_result_of_the_oldest_versions_is_shown` |
 //! | 5.3.4 | `mac` is that of the interface | `kubernetes::status::the_status_has_an_entry_for_every_attachment` |
-//! | 5.3.4 | there is none without `interface` | `status::tests::a_result_without_interfaces_has_an_entry` |
+//! | 5.3.4 | there is none without `interface` | `verb::network_status::tests::a_result_without_interfaces_has_an_entry` |
 //! | 5.3.4.1 | it is that of the first interface of the result with a `sandbox` | `kubernetes::status::several_sandbox_interfaces_and_none` |
-//! | 5.3.5 | `default` is required, and true in one entry alone | `status::tests::several_sandbox_interfaces_have_an_entry_each` `kubernetes::status::the_status_has_an_entry_for_every_attachment` |
+//! | 5.3.5 | `default` is required, and true in one entry alone | `verb::network_status::tests::several_sandbox_interfaces_have_an_entry_each` `kubernetes::status::the_status_has_an_entry_for_every_attachment` |
 //! | 5.3.6 | `dns` is the attachment's | `kubernetes::status::the_status_has_an_entry_for_every_attachment` |
 //! | 5.3.6.1 | with `nameservers` | `kubernetes::status::the_status_has_an_entry_for_every_attachment` |
 //! | 5.3.6.2 | `domain` | `kubernetes::status::the_status_has_an_entry_for_every_attachment` |
 //! | 5.3.6.3 | and `search` | `kubernetes::status::the_status_has_an_entry_for_every_attachment` |
-//! | 5.3.6.4 | `default-route` has the gateways of an attachment that asked for it | `status::tests::gateways_are_the_final_ones` `kubernetes::status::the_status_has_an_entry_for_every_attachment` |
+//! | 5.3.6.4 | `default-route` has the gateways of an attachment that asked for it | `verb::network_status::tests::gateways_are_the_final_ones` `kubernetes::status::the_status_has_an_entry_for_every_attachment` |
 //! | 5.3.7 | `device-info` is what was gathered of the device | `kubernetes::devices::a_device_info_file_goes_from_the_device_plugin_to_the_status` |
 //! | 5.3.7 | with the keys of its specification | `device::content_that_is_wrong_is_refused_on_both_ways` |
 //! | 6 | every pod is attached to the cluster-wide default network, before all others | `chaining::the_primary_by_auto` `chaining::the_default_network_annotation_replaces_the_primary` |
@@ -235,7 +235,7 @@ fn every_requirement_has_a_test() {
 fn the_annotations_have_their_names() {
     assert_eq!(braid::pod::NETWORKS_ANNOTATION, "k8s.v1.cni.cncf.io/networks");
     assert_eq!(NETWORKS, "k8s.v1.cni.cncf.io/networks");
-    assert_eq!(braid::status::STATUS_ANNOTATION, "k8s.v1.cni.cncf.io/network-status");
+    assert_eq!(braid::verb::network_status::STATUS_ANNOTATION, "k8s.v1.cni.cncf.io/network-status");
 }
 
 /// What is wrong with an element that has these members.

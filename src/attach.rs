@@ -3,7 +3,9 @@
 //! caller's affair.
 
 pub mod advertisements;
+pub mod default_route;
 pub mod routes;
+pub mod snapshot;
 
 use crate::delegate::{Call, DelegateError, Delegates, Target};
 use crate::device::DeviceInfoStore;

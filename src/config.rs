@@ -5,6 +5,7 @@
 //! never an outage; a known key with a wrong value is an error that names it.
 
 mod keys;
+mod log;
 mod read;
 mod value;
 
@@ -12,23 +13,19 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ipnetwork::IpNetwork;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 pub use self::keys::{KNOWN_KEYS, MULTUS_DAEMON_KEYS};
 pub(crate) use self::value::parse_duration;
 
-use crate::logging::LogConfig;
-use crate::name::Namespace;
-use crate::policy::{Policy, PolicyError};
+use crate::policy::Tenancy;
 use crate::selection::{Limits, UnknownKeys};
 use cni::keys::KeyError;
 use cni::netconf::{NetconfError, NetworkName};
 use cni::version::Version;
 
-/// The capability through which a runtime hands over a pod's annotations.
-pub const ANNOTATIONS_CAPABILITY: &str = "io.kubernetes.cri.pod-annotations";
+pub use self::log::{Level, LogConfig, Rotation, UnknownLevel};
 
 /// Where definitions are unless `confDir` says otherwise.
 pub const DEFAULT_CONF_DIR: &str = "/etc/cni/net.d/braid.d";
@@ -163,19 +160,12 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// Where plugins are that `CNI_PATH` has not.
     pub bin_dir: Option<PathBuf>,
-    /// Whether a pod reaches only its own namespace's definitions and the global ones.
-    pub namespace_isolation: bool,
-    /// Namespaces whose definitions every pod may use.
-    pub global_namespaces: Vec<String>,
+    /// What it says of tenants.
+    pub tenancy: Tenancy,
     /// Namespaces whose pods get no default networks.
     pub system_namespaces: Vec<String>,
-    /// The rules for what tenants ask for and define, or why nobody can tell them. An unclear policy holds up
-    /// what pods ask for, and nothing else.
-    pub policy: Result<Option<Policy>, PolicyError>,
     /// Whether the annotation `cni` of CNI-Genie chooses a pod's primary.
     pub genie_annotation: bool,
-    /// Where the definitions of `clusterNetwork`, `defaultNetworks` and the default-network annotation are.
-    pub multus_namespace: Namespace,
     /// ADD waits for this file; STATUS reports its absence.
     pub readiness_file: Option<PathBuf>,
     /// How long ADD waits for it.
@@ -194,8 +184,6 @@ pub struct Config {
     pub capability_policy: CapabilityPolicy,
     /// What CHECK looks at.
     pub check_networks: CheckNetworks,
-    /// Destinations that stay on the primary when the default route moves.
-    pub keep_cluster_routes: Vec<IpNetwork>,
     /// The most networks that one annotation may ask for.
     pub max_networks: usize,
     /// What becomes of unknown keys in a pod's annotation.

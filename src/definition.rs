@@ -16,12 +16,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
+pub(crate) use copies::COPIES_DIRECTORY;
 pub use copies::Copies;
 pub use node::NodeDefinitions;
 
-use crate::cluster::{Cluster, ClusterDefinition, ClusterError};
 use crate::device::RESOURCE_ANNOTATION;
-use crate::name::{DefinitionName, Namespace};
+use crate::kube::{Cluster, ClusterDefinition, ClusterError};
+use crate::pod::name::{DefinitionName, Namespace};
 use cni::netconf::{Missing, NetconfError, NetworkConfig};
 use cni::version::Version;
 

@@ -54,11 +54,9 @@ use linux::directory;
 use linux::file::{FileError, is_missing};
 use linux::signal::Signals;
 
+use crate::definition::COPIES_DIRECTORY;
 use crate::plan;
 use reading::Unread;
-
-/// Copies of definitions, beside the records.
-pub(crate) const DEFINITIONS: &str = "definitions";
 
 /// The largest record that is written, results and all. More is read: see [`reading::MAX_READ_BYTES`].
 const MAX_RECORD_BYTES: u64 = 8 << 20;
@@ -237,7 +235,7 @@ impl Ledger {
 
     /// Every file that was begun, with what it was begun as.
     fn beginnings(&self) -> impl Iterator<Item = (PathBuf, String)> {
-        let directories = [self.records(), self.orphans(), self.root.join(DEFINITIONS)];
+        let directories = [self.records(), self.orphans(), self.root.join(COPIES_DIRECTORY)];
         directories.into_iter().flat_map(|directory| directory::temporaries(&self.root, &directory))
     }
 

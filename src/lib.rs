@@ -14,31 +14,24 @@
 //! the tool for people, beside that way.
 
 pub mod attach;
-pub mod audit;
-pub mod cluster;
 pub mod config;
 pub mod definition;
 pub mod delegate;
 pub mod device;
-pub mod event;
 mod grpc;
+pub mod kernel;
 pub mod known;
+pub mod kube;
 pub mod ledger;
-pub mod logging;
-pub mod metrics;
-pub mod multus_cache;
-pub mod name;
+pub mod multus;
+pub mod observe;
 pub mod operator;
 pub mod plan;
 pub mod pod;
 pub mod policy;
 pub mod prepare;
-pub mod primary;
 pub mod report;
 pub mod reservation;
-pub mod route;
 pub mod selection;
-pub mod snapshot;
 mod spelling;
-pub mod status;
 pub mod verb;

@@ -2,6 +2,7 @@
 //! that the runtime hands over as a capability argument.
 
 mod misspelt;
+pub mod name;
 
 pub use self::misspelt::{MisspeltKey, meant_key};
 
@@ -10,11 +11,12 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
-use crate::config::ANNOTATIONS_CAPABILITY;
-use crate::name::{InvalidNamespace, Namespace};
+use crate::pod::name::{InvalidNamespace, Namespace};
 use cni::keys;
 use cni::request::CniArgs;
 
+/// The capability through which a runtime hands over a pod's annotations.
+pub const ANNOTATIONS_CAPABILITY: &str = "io.kubernetes.cri.pod-annotations";
 /// The annotation that asks for extra networks (NPWG 1.3, section 4.1).
 pub const NETWORKS_ANNOTATION: &str = "k8s.v1.cni.cncf.io/networks";
 /// The annotation that asks for another primary network; Multus's.

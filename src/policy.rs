@@ -19,6 +19,7 @@ mod request;
 mod rules;
 mod scope;
 mod sharing;
+mod tenancy;
 
 pub use address::{HostRoute, HostRouteKind, HostRoutes, overlap, routed_addresses};
 pub use fence::{FenceError, MAX_BYTES};
@@ -30,10 +31,10 @@ pub use request::{IPS_ANNOTATION, MACS_ANNOTATION, REQUESTS_ANNOTATION, Request,
 pub use rules::{KEYS, Mode, Policy, PolicyError, Vlans};
 pub use scope::{Namespaces, Scoped};
 pub use sharing::{ACCOUNTS_ANNOTATION, Account, NAMESPACES_ANNOTATION, View, names_accounts};
+pub use tenancy::Tenancy;
 
-use crate::config::Config;
 use crate::definition::{Definition, Standing};
-use crate::name::{DefinitionName, Namespace};
+use crate::pod::name::{DefinitionName, Namespace};
 use crate::selection::Selection;
 use cni::netconf::NetworkName;
 use ipnetwork::IpNetwork;
@@ -105,26 +106,9 @@ impl Verdict {
     }
 }
 
-/// The node's policy, which must be understood before any pod gets what it asks for.
-///
-/// # Errors
-/// [`Refusal::Unclear`].
-pub fn readable(config: &Config) -> Result<Option<&Policy>, Refusal> {
-    match &config.policy {
-        Ok(policy) => Ok(policy.as_ref()),
-        Err(error) => Err(error.clone().into()),
-    }
-}
-
-/// Whether a policy is enforced, so that addresses are granted.
-pub fn is_enforced(config: &Config) -> bool {
-    !matches!(&config.policy, Ok(None))
-        && !matches!(&config.policy, Ok(Some(policy)) if !policy.is_enforced())
-}
-
 /// Judges one selection of a pod.
 pub fn judge(case: &Case<'_>) -> Verdict {
-    let allowed = readable(case.view.config).and_then(|policy| Ok((policy, check_owner(case)?)));
+    let allowed = case.view.tenancy.readable().and_then(|policy| Ok((policy, check_owner(case)?)));
     let (policy, granted_by) = match allowed {
         Ok(allowed) => allowed,
         Err(refusal) => return Verdict::refused(refusal),
@@ -142,17 +126,17 @@ pub fn judge(case: &Case<'_>) -> Verdict {
 /// What the node's policy says of a definition by itself, before any pod asks for it: what its own namespace's
 /// pods hear, too.
 pub fn judge_definition(
-    config: &Config,
+    tenancy: &Tenancy,
     namespace: &Namespace,
     name: &DefinitionName,
     definition: &Definition,
 ) -> Verdict {
-    let policy = match readable(config) {
+    let policy = match tenancy.readable() {
         Err(refusal) => return Verdict::refused(refusal),
         Ok(None) => return Verdict { granted_by: vec![Grant::NoPolicy], ..Verdict::default() },
         Ok(Some(policy)) => policy,
     };
-    let view = View { config, namespace, path: Path::Networks };
+    let view = View { tenancy, namespace, path: Path::Networks };
     let selection = Selection::new(namespace.clone(), name.clone(), 0);
     let account = Account::Unknown(String::new());
     let case = Case { view, account: &account, selection: &selection, definition, host: Ok(&[]) };
@@ -185,7 +169,7 @@ fn weigh(
 /// # Errors
 /// [`Refusal::Unclear`], [`Refusal::Primary`].
 pub fn check_name(view: &View<'_>, selection: &Selection) -> Result<(), Refusal> {
-    match readable(view.config)? {
+    match view.tenancy.readable()? {
         Some(policy) if policy.is_enforced() && view.reaches_all_of(&selection.namespace) => {
             check_primary(view, format!("{}/{}", selection.namespace, selection.name), policy).map(drop)
         }
@@ -197,7 +181,7 @@ pub fn check_name(view: &View<'_>, selection: &Selection) -> Result<(), Refusal>
 /// what it wrote, `found` the network that has this name or this plugin's type. Where there is none, it hears
 /// the same as where it must not have it.
 pub fn judge_choice(view: &View<'_>, word: &NetworkName, found: Option<&NetworkName>) -> Verdict {
-    let policy = match readable(view.config) {
+    let policy = match view.tenancy.readable() {
         Err(refusal) => return Verdict::refused(refusal),
         Ok(None) => return Verdict { granted_by: vec![Grant::NoPolicy], ..Verdict::default() },
         Ok(Some(policy)) => policy,

@@ -5,24 +5,26 @@ mod admission;
 mod devices;
 mod genie;
 mod host;
+pub mod primary;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::cluster::{Cluster, ClusterPod};
-use crate::config::{ANNOTATIONS_CAPABILITY, Config, PrimarySource};
+use crate::config::{Config, PrimarySource};
 use crate::definition::{Api, Copies, Finder, NodeDefinitions, OnOutage};
 use crate::delegate;
-use crate::name::{DefinitionName, Namespace};
+use crate::kernel::kernel_error;
+use crate::kube::{Cluster, ClusterPod};
 use crate::plan::{self, NodeNetwork, Plan, PrimaryNetwork};
+use crate::pod::ANNOTATIONS_CAPABILITY;
+use crate::pod::name::{DefinitionName, Namespace};
 use crate::pod::{Annotations, DEFAULT_NETWORK_ANNOTATION, GENIE_ANNOTATION, NETWORKS_ANNOTATION, Pod};
 use crate::policy::Path;
-use crate::primary::{self, Resolved};
-use crate::report::kernel_error;
 use crate::selection::{self, Selection};
 use cni::error::{Code, Error};
 use cni::netconf::{Missing, NetworkName};
 use cni::request::Sandbox;
 use linux::netlink::{Inside, Netlink};
+use primary::Resolved;
 
 /// What a pod's annotations ask for.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -170,7 +172,7 @@ fn selections(
     let Some(annotation) = annotation else { return Ok(Vec::new()) };
     let namespace = match path {
         Path::Networks | Path::Genie => &pod.namespace,
-        Path::DefaultNetwork => &config.multus_namespace,
+        Path::DefaultNetwork => &config.tenancy.multus_namespace,
     };
     let limits = config.limits();
     let selections = selection::parse(annotation, namespace, limits).map_err(Error::from);

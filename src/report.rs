@@ -2,21 +2,19 @@
 
 use crate::attach::AttachError;
 use crate::attach::routes::RouteError;
-use crate::cluster::ClusterError;
 use crate::config::ConfigError;
 use crate::definition::DefinitionError;
 use crate::delegate::DelegateError;
 use crate::device::DeviceError;
+use crate::kube::ClusterError;
 use crate::ledger::LedgerError;
 use crate::plan::PlanError;
 use crate::pod::PodError;
 use crate::policy::Refusal;
-use crate::primary::PrimaryError;
+use crate::prepare::primary::PrimaryError;
 use crate::selection::SelectionError;
 use cni::error::{Code, Error};
 use cni::netconf::NetconfError;
-use linux::netlink::InsideError;
-use linux::netns::NetnsError;
 
 macro_rules! with_code {
     ($($error:ty => $code:ident),* $(,)?) => {
@@ -38,16 +36,6 @@ impl From<Refusal> for Error {
     fn from(error: Refusal) -> Self {
         Self::new(if error.is_outage() { Code::TRY_AGAIN } else { Code::CONFIG }, error)
     }
-}
-
-/// The protocol's error for one of the kernel's side, which knows neither.
-pub(crate) fn kernel_error(error: impl Into<InsideError>) -> Error {
-    let error = error.into();
-    let code = match &error {
-        InsideError::Netns(NetnsError::Missing(_) | NetnsError::NotANamespace(_)) => Code::ENVIRONMENT,
-        InsideError::Netns(_) | InsideError::Netlink(_) => Code::IO,
-    };
-    Error::new(code, error)
 }
 
 impl From<DeviceError> for Error {
@@ -138,18 +126,4 @@ impl From<LedgerError> for Error {
 
 fn netconf_code(error: &NetconfError) -> Code {
     if error.is_version() { Code::VERSION } else { Code::CONFIG }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_a_path_that_is_no_namespaces_is_the_runtimes_mistake() {
-        let path = || std::path::PathBuf::from("/run/netns/x");
-        let code = |error: NetnsError| kernel_error(error).code;
-        assert_eq!(code(NetnsError::Missing(path())), Code::ENVIRONMENT);
-        assert_eq!(code(NetnsError::NotANamespace(path())), Code::ENVIRONMENT);
-        assert_eq!(code(NetnsError::Io { path: path(), errno: nix::errno::Errno::EMFILE }), Code::IO);
-    }
 }

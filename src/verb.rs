@@ -7,8 +7,9 @@ mod del;
 mod gc;
 pub mod leftovers;
 pub(crate) mod limit;
-mod observe;
+pub mod network_status;
 mod publish;
+mod record_event;
 pub mod repair;
 mod status;
 
@@ -19,15 +20,15 @@ use nix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
 
 use crate::attach::{Attacher, Place};
-use crate::cluster::{Cluster, ClusterConfig, Refusals};
 use crate::config::{Config, ConfigError};
 use crate::definition::{Api, Finder, NodeDefinitions, OnOutage};
 use crate::delegate::{self, Delegates};
 use crate::device::DeviceInfoStore;
+use crate::kernel::kernel_error;
+use crate::kube::{Cluster, ClusterConfig, Refusals};
 use crate::ledger::{Key, Ledger, LedgerError, Lock, Moment};
-use crate::logging;
+use crate::observe::logging;
 use crate::prepare;
-use crate::report::kernel_error;
 use cni::deadline::Deadline;
 use cni::error::{Code, Error};
 use cni::keys;
@@ -65,13 +66,13 @@ pub fn answer(request: &Request, input: &[u8], signals: &mut Signals) -> Answer 
     }
     let version = config.version;
     let mut session = Session::new(&config, request, signals);
-    let observed = observe::is_wanted(&config, request);
+    let observed = record_event::is_wanted(&config, request);
     if observed {
         session.delegates.keep_timings();
     }
     let outcome = session.run(&request.verb);
     if observed {
-        observe::observe(&session, outcome.as_ref().err(), started.elapsed());
+        record_event::observe(&session, outcome.as_ref().err(), started.elapsed());
     }
     Answer { version, outcome }
 }

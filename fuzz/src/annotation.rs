@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use braid::name::Namespace;
+use braid::pod::name::Namespace;
 use braid::selection::{self, Bandwidth, Limits, Selection};
 use serde_json::{Map, Value, json};
 

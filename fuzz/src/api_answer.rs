@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use braid::cluster::answer;
+use braid::kube::answer;
 use braid::pod::Annotations;
 use cni::netconf::{Missing, NetworkConfig};
 use cni::version::Version;

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use braid::config::{Config, ConfigError};
 use braid::definition::{Annotations, Definition, Source, Standing};
-use braid::name::Namespace;
 use braid::pod;
+use braid::pod::name::Namespace;
 use braid::policy::{self, Account, Case, View};
 use braid::selection::Selection;
 use cni::deadline::Deadline;
@@ -71,12 +71,12 @@ fn check_policy(config: &Config) {
         network: NetworkConfig::parse(text, &Missing::default()).unwrap(),
     };
     let selection = Selection::new(namespace.clone(), "x".parse().unwrap(), 0);
-    let view = View { config, namespace: &namespace, path: policy::Path::Networks };
+    let view = View { tenancy: &config.tenancy, namespace: &namespace, path: policy::Path::Networks };
     let account = Account::Unknown(String::new());
     let case =
         Case { view, account: &account, selection: &selection, definition: &definition, host: Ok(&[]) };
     let verdict = policy::judge(&case);
-    let must_refuse = match &config.policy {
+    let must_refuse = match &config.tenancy.policy {
         Ok(None) => false,
         Ok(Some(rules)) => rules.is_enforced() && !rules.trusts(&namespace),
         Err(_) => true,

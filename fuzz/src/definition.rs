@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use braid::config::Config;
 use braid::definition::{Annotations, Definition, Source, Standing};
-use braid::name::Namespace;
+use braid::pod::name::Namespace;
 use braid::policy::{self, Account, Case, View};
 use braid::selection::Selection;
 use cni::keys;
@@ -90,8 +90,8 @@ fn check_fence(network: NetworkConfig, bytes: usize) {
     let namespace: Namespace = "team-a".parse().unwrap();
     let selection = Selection::new(namespace.clone(), "blue".parse().unwrap(), 0);
     let account = Account::Unknown(String::new());
-    let judge = |config| {
-        let view = View { config, namespace: &namespace, path: policy::Path::Networks };
+    let judge = |config: &Config| {
+        let view = View { tenancy: &config.tenancy, namespace: &namespace, path: policy::Path::Networks };
         policy::judge(&Case {
             view,
             account: &account,

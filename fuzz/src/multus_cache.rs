@@ -4,7 +4,7 @@ use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use braid::multus_cache::{self, Remembered};
+use braid::multus::cache::{self, Remembered};
 use braid::plan::Role;
 use cni::request::Sandbox;
 use cni::version::Version;
@@ -55,7 +55,7 @@ fn read(directory: &Path) -> Vec<Remembered> {
         interface: "eth0".parse().unwrap(),
         args: "K8S_POD_NAME=web".into(),
     };
-    let cache = multus_cache::find(directory, &sandbox.container).unwrap();
+    let cache = cache::find(directory, &sandbox.container).unwrap();
     match cache.attachments(&sandbox, Version::V0_3_1) {
         Ok(found) => {
             found.iter().for_each(check);

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use braid::device::{Allocation, check_resource};
-use braid::name::Namespace;
+use braid::pod::name::Namespace;
 
 use super::assert_told_well;
 

@@ -1,7 +1,7 @@
 //! The result of a plugin, and what becomes of it.
 
-use braid::snapshot::Snapshot;
-use braid::status::{self, StatusSource};
+use braid::attach::snapshot::Snapshot;
+use braid::verb::network_status::{self, StatusSource};
 use cni::result::{AttachmentResult, MOST_INTERFACES, MOST_IPS, MOST_ROUTES, ResultError};
 use cni::version::Version;
 use serde_json::Value;
@@ -82,7 +82,7 @@ fn check_status(result: &AttachmentResult) {
         asked_for_default_route: true,
         device_info: None,
     };
-    let written = status::annotation(&[source], &Snapshot::default());
+    let written = network_status::annotation(&[source], &Snapshot::default());
     let entries: Vec<Value> = serde_json::from_str(&written).unwrap();
     assert_eq!(entries.iter().filter(|entry| entry["default"] == true).count(), 1, "{written}");
 }

@@ -1,11 +1,12 @@
-//! Moves a sandbox's default routes, and back. What moves where has been decided in [`crate::route`];
+//! Moves a sandbox's default routes, and back. What moves where has been decided in [`crate::attach::default_route`];
 //! this runs inside the sandbox's namespace.
 
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 
-use crate::route::RouteChange;
+use crate::attach::default_route::RouteChange;
+use crate::kernel::kernel_family;
 use cni::family::Family;
 use linux::netlink::{AddedRoute, DefaultRoute, Link, Netlink, NetlinkError};
 
@@ -232,14 +233,6 @@ fn is_as_asked(change: &RouteChange, target: &Link, shown: &[DefaultRoute]) -> b
     let asked =
         |route: &DefaultRoute| route.link_index == Some(target.index) && change.hops.contains(&route.gateway);
     shown.len() == change.hops.len() && shown.iter().all(asked)
-}
-
-/// The family as the kernel's side has it.
-pub(crate) const fn kernel_family(family: Family) -> linux::family::Family {
-    match family {
-        Family::V4 => linux::family::Family::V4,
-        Family::V6 => linux::family::Family::V6,
-    }
 }
 
 /// One metric for each next hop, so that the first is taken while it is there. The first one is the

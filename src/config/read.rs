@@ -11,10 +11,10 @@ use super::{
     CapabilityPolicy, CheckNetworks, Config, ConfigError, DEFAULT_CONF_DIR, MULTUS_CONF_DIR, PrimarySource,
     ResultScope, StatusPolicy, UnreadKey, ValidAttachment,
 };
+use super::{Level, LogConfig, Rotation};
 use crate::device::{DEVICE_INFO_DIR, KUBELET_SOCKET};
-use crate::logging::{Level, LogConfig, Rotation};
-use crate::name::Namespace;
-use crate::policy::{Namespaces, Policy, PolicyError};
+use crate::pod::name::Namespace;
+use crate::policy::{Namespaces, Policy, PolicyError, Tenancy};
 use crate::selection::UnknownKeys;
 use cni::keys::{self, KeyError};
 use cni::netconf::{self, NetconfError, NetworkName};
@@ -71,12 +71,15 @@ impl Config {
             conf_dirs: vec![DEFAULT_CONF_DIR.into(), MULTUS_CONF_DIR.into()],
             state_dir: "/var/lib/cni/braid".into(),
             bin_dir: None,
-            namespace_isolation: true,
-            global_namespaces: vec!["default".to_owned()],
+            tenancy: Tenancy {
+                policy: Ok(None),
+                isolation: true,
+                global_namespaces: vec!["default".to_owned()],
+                multus_namespace,
+                keep_cluster_routes: Vec::new(),
+            },
             system_namespaces: vec!["kube-system".to_owned()],
-            policy: Ok(None),
             genie_annotation: false,
-            multus_namespace,
             readiness_file: None,
             readiness_timeout: Duration::from_secs(45),
             auxiliary_chain: None,
@@ -86,7 +89,6 @@ impl Config {
             result_scope: ResultScope::All,
             capability_policy: CapabilityPolicy::Verify,
             check_networks: CheckNetworks::All,
-            keep_cluster_routes: Vec::new(),
             max_networks: 16,
             unknown_keys: UnknownKeys::Refuse,
             pass_environment: Vec::new(),
@@ -171,12 +173,13 @@ impl Config {
     }
 
     fn read_tenancy(&mut self, keys: &mut Keys<'_>) {
-        keys.set(&mut self.namespace_isolation, "namespaceIsolation", decode);
-        keys.set(&mut self.global_namespaces, "globalNamespaces", texts);
+        keys.set(&mut self.tenancy.isolation, "namespaceIsolation", decode);
+        keys.set(&mut self.tenancy.global_namespaces, "globalNamespaces", texts);
         keys.set(&mut self.system_namespaces, "systemNamespaces", texts);
         keys.set(&mut self.genie_annotation, "genieAnnotation", decode);
-        self.policy = read_policy(keys.object, &self.system_namespaces, &self.multus_namespace);
-        match &self.policy {
+        self.tenancy.policy =
+            read_policy(keys.object, &self.system_namespaces, &self.tenancy.multus_namespace);
+        match &self.tenancy.policy {
             Ok(policy) => self.warnings.extend(policy.iter().flat_map(|policy| policy.warnings.clone())),
             Err(problem) => self.warnings.push(problem.to_string()),
         }
@@ -197,7 +200,7 @@ impl Config {
         keys.set(&mut self.result_scope, "resultScope", decode);
         keys.set(&mut self.capability_policy, "capabilityPolicy", decode);
         keys.set(&mut self.check_networks, "checkNetworks", decode);
-        keys.set(&mut self.keep_cluster_routes, "keepClusterRoutes", decode);
+        keys.set(&mut self.tenancy.keep_cluster_routes, "keepClusterRoutes", decode);
         keys.set(&mut self.pass_environment, "passEnvironment", decode);
         keys.set(&mut self.drain, "drain", decode);
     }

@@ -13,9 +13,9 @@ fn parse(more: Value) -> Result<Config, ConfigError> {
 #[test]
 fn nothing_configured_is_chained_with_safe_defaults() {
     let config = parse(json!({})).unwrap();
-    assert!(!config.is_delegating() && config.namespace_isolation && config.retry_delete);
+    assert!(!config.is_delegating() && config.tenancy.isolation && config.retry_delete);
     assert_eq!(config.conf_dirs, [PathBuf::from(DEFAULT_CONF_DIR), PathBuf::from(MULTUS_CONF_DIR)]);
-    assert_eq!((config.global_namespaces, config.warnings), (vec!["default".to_owned()], vec![]));
+    assert_eq!((config.tenancy.global_namespaces, config.warnings), (vec!["default".to_owned()], vec![]));
 }
 
 #[test]
@@ -41,7 +41,7 @@ fn cluster_network_wins_over_delegates_and_says_so() {
 #[test]
 fn lists_may_be_texts_with_commas() {
     let config = parse(json!({"globalNamespaces": "default, ops", "systemNamespaces": ["a"]})).unwrap();
-    assert_eq!(config.global_namespaces, ["default", "ops"]);
+    assert_eq!(config.tenancy.global_namespaces, ["default", "ops"]);
     assert_eq!(config.system_namespaces, ["a"]);
 }
 

@@ -14,11 +14,14 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use crate::cluster::ClusterDefinition;
-use crate::name::{DefinitionName, Namespace};
+use crate::kube::ClusterDefinition;
+use crate::pod::name::{DefinitionName, Namespace};
 use cni::netconf;
 use cni::request::ContainerId;
 use linux::directory;
+
+/// Where they are, beside the records.
+pub(crate) const COPIES_DIRECTORY: &str = "definitions";
 
 /// A copy is written again when it is older than this share of its greatest age, or has changed.
 const RENEWALS: u32 = 8;
@@ -95,7 +98,7 @@ impl Copies {
     }
 
     fn directory(&self) -> PathBuf {
-        self.root.join(crate::ledger::DEFINITIONS)
+        self.root.join(COPIES_DIRECTORY)
     }
 
     fn path(&self, namespace: &Namespace, name: &DefinitionName) -> PathBuf {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::{Annotations, Definition, DefinitionError, Lack, Source, Standing, field};
-use crate::name::{DefinitionName, Namespace};
+use crate::pod::name::{DefinitionName, Namespace};
 use cni::error::one_line;
 use cni::netconf::{self, Missing, NetconfError, NetworkConfig};
 use cni::version::Version;

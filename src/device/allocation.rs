@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::kubelet::{self, KubeletError};
 use super::message::{ContainerDevices, ContainerResources, DynamicResource};
 use super::name::{InvalidName, check_resource, is_pci_address};
-use crate::name::Namespace;
+use crate::pod::name::Namespace;
 use cni::error::{Code, Error};
 use cni::quoted::Quoted;
 

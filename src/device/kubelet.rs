@@ -15,7 +15,7 @@ use super::message::{
     ContainerResources, GetPodResourcesRequest, GetPodResourcesResponse, ListPodResourcesRequest,
     ListPodResourcesResponse, PodResources,
 };
-use crate::name::Namespace;
+use crate::pod::name::Namespace;
 use cni::quoted::Quoted;
 use linux::signal::unless_stopped;
 

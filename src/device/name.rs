@@ -1,6 +1,6 @@
 //! Names of resources and devices, and the file name that they make together.
 
-use crate::name::check_subdomain;
+use crate::pod::name::check_subdomain;
 use cni::quoted::Quoted;
 
 /// Longest part after the `/` of a resource's name, in bytes, as Kubernetes has it.

@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use super::header;
 use super::reading::{check_key, first_line};
+use crate::attach::snapshot::Snapshot;
 use crate::plan::Attachment;
-use crate::snapshot::Snapshot;
 use cni::name::InterfaceName;
 use cni::netconf::NetworkName;
 use cni::request::{CniArgs, ContainerId};

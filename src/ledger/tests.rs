@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::*;
+use crate::attach::snapshot::Snapshot;
 use crate::plan::{Attachment, Role};
-use crate::snapshot::Snapshot;
 use cni::netconf::{Missing, NetworkConfig};
 use cni::version::Version;
 use linux::directory::DirectoryError;

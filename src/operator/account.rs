@@ -15,8 +15,8 @@ use serde_json::json;
 use super::change::Change;
 use super::install::Occasion;
 use super::runtime::below;
-use crate::cluster::{self, Cluster, ClusterConfig, ClusterError};
-use crate::name::NamespacedName;
+use crate::kube::{self, Cluster, ClusterConfig, ClusterError};
+use crate::pod::name::NamespacedName;
 use cni::request::Environment;
 
 /// The files' names, in the directory of definitions.
@@ -87,7 +87,7 @@ impl Account {
     ) -> Result<Vec<Change>, AccountError> {
         let Some(account) = &self.service_account else { return Ok(Vec::new()) };
         let environment = Environment::of_process();
-        let server = self.api_server.clone().or_else(|| cluster::in_cluster_server(&environment));
+        let server = self.api_server.clone().or_else(|| kube::in_cluster_server(&environment));
         let server = server.ok_or_else(not_in_pod)?;
         let mut changes = Vec::new();
         if occasion == Occasion::Rehearsed || self.is_due(root, definitions, occasion) {
@@ -108,7 +108,7 @@ impl Account {
         let token = || std::fs::read_to_string(below(root, &definitions.join(TOKEN)));
         self.service_account.is_some()
             && (occasion != Occasion::Kept
-                || token().is_ok_and(|token| cluster::token_is_due(&token, Utc::now()))
+                || token().is_ok_and(|token| kube::token_is_due(&token, Utc::now()))
                 || token().is_err())
     }
 }

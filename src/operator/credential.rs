@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use kube::config::Kubeconfig;
 
 use super::runtime::below;
-use crate::cluster::{Cluster, ClusterConfig, ClusterError, PodReference};
 use crate::config::{Config, StatusPolicy};
+use crate::kube::{Cluster, ClusterConfig, ClusterError, PodReference};
 use cni::netconf::{self, NetconfError};
 use cni::request::Environment;
 
@@ -99,7 +99,7 @@ pub(super) fn cluster(config: &Config) -> Option<Cluster> {
 /// [`ClusterError`].
 pub(super) fn may_read(cluster: &mut Cluster, config: &Config) -> Result<(), ClusterError> {
     let Ok(probe) = PROBE.parse() else { return Ok(()) };
-    match cluster.definitions(&[(config.multus_namespace.clone(), probe)]).pop() {
+    match cluster.definitions(&[(config.tenancy.multus_namespace.clone(), probe)]).pop() {
         Some(Err(error)) if !matches!(error, ClusterError::NotFound { .. }) => Err(error),
         _ => Ok(()),
     }
@@ -114,7 +114,7 @@ pub(super) fn may_publish(cluster: &mut Cluster, config: &Config) -> Result<(), 
     if config.status_policy == StatusPolicy::Never {
         return Ok(());
     }
-    let namespace = config.multus_namespace.clone();
+    let namespace = config.tenancy.multus_namespace.clone();
     let pod = PodReference { namespace, name: PROBE.to_owned(), uid: Some(PROBE.to_owned()) };
     match cluster.publish_status(&pod, "[]") {
         Err(ClusterError::NotFound { .. } | ClusterError::Conflict { .. }) => Ok(()),

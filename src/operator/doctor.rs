@@ -19,9 +19,10 @@ use super::install::{Install, InstallError};
 use super::installation::{EXTENSIONS, Installation, Stance};
 use super::node::{self, NodeOptions};
 use super::runtime::{Kind, Runtime, below};
-use crate::config::{ANNOTATIONS_CAPABILITY, CheckNetworks, Config, ResultScope};
+use crate::config::{CheckNetworks, Config, ResultScope};
 use crate::definition::{Annotations, NodeDefinitions};
 use crate::delegate;
+use crate::pod::ANNOTATIONS_CAPABILITY;
 use crate::policy;
 use cni::netconf::{self, Missing, NetworkConfig};
 
@@ -210,7 +211,7 @@ fn configuration(place: &Installation, config: &Config) -> Finding {
             warn("configuration", message, "run braid uninstall to go on, or braid install to stay")
         }
         // Where nobody can tell the rules, no pod gets what it asks for.
-        warnings if config.policy.is_err() => fail(
+        warnings if config.tenancy.policy.is_err() => fail(
             "configuration",
             format!("{message}: {}", warnings.join("; ")),
             "correct these keys: until then pods get no network that they ask for",
@@ -331,9 +332,9 @@ fn definitions(config: &Config) -> Vec<Finding> {
 
 /// Networks on which a pod can take an address of the node or of a service.
 fn addresses(config: &Config, networks: &[(NetworkConfig, Annotations)]) -> Vec<Finding> {
-    let Ok(policy) = &config.policy else { return Vec::new() };
+    let Ok(policy) = &config.tenancy.policy else { return Vec::new() };
     if let Some(policy) = policy.as_ref().filter(|policy| policy.is_enforced()) {
-        let is_named = !policy.service_cidrs().is_empty() || !config.keep_cluster_routes.is_empty();
+        let is_named = !policy.service_cidrs().is_empty() || !config.tenancy.keep_cluster_routes.is_empty();
         let message = "policy.serviceCIDRs is missing: a pod may be given an address of a service";
         let advice = "write what the API server has for --service-cluster-ip-range";
         return if is_named { Vec::new() } else { vec![warn("policy", message, advice)] };

@@ -9,7 +9,7 @@ use super::runtime::{Runtime, below};
 use crate::config::{Config, ConfigError, PrimarySource};
 use crate::definition::{Api, NodeDefinitions, OnOutage};
 use crate::prepare;
-use crate::primary::{self, PrimaryError};
+use crate::prepare::primary::{self, PrimaryError};
 use cni::netconf::{self, Missing, NetworkConfig};
 
 /// What is wrong with an entry of Braid's by itself, wherever it stands.
@@ -143,7 +143,7 @@ impl Fault {
         } else if let Some(Err(source)) = primary(&config) {
             faults.push(Self::Primary { source });
         }
-        if let Err(problem) = &config.policy {
+        if let Err(problem) = &config.tenancy.policy {
             faults.push(Self::Policy { file: file(), problem: problem.to_string() });
         }
         faults

@@ -24,7 +24,7 @@ use super::installation::{EXTENSIONS, Installation, Stance};
 use super::node::{self, Directories};
 use super::runtime::{Kind, Runtime, below};
 use crate::delegate::DelegateError;
-use crate::multus_cache::{self, MULTUS_STATE_DIR};
+use crate::multus::cache::{self, MULTUS_STATE_DIR};
 use cni::keys;
 use cni::netconf::{self, NetconfError};
 
@@ -318,7 +318,7 @@ impl Migrate {
 
     fn note_what_follows(&self, runtime: &Runtime, found: &Found, notes: &mut Vec<String>) {
         let cache = self.multus_state(found.theirs.first());
-        let count = multus_cache::count(&cache);
+        let count = cache::count(&cache);
         if count > 0 {
             let cache = self.on_node(&cache);
             notes.push(format!(

@@ -6,9 +6,9 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::console::{Look, Tone};
+use crate::attach::snapshot::Drift;
 use crate::ledger::{Ledger, LedgerError, Mode, Record, Seen, State};
 use crate::plan::{Attachment, Role};
-use crate::snapshot::Drift;
 use crate::verb::repair::Standing;
 use cni::error::Error;
 use cni::netconf::NetworkConfig;

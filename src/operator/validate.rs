@@ -23,7 +23,7 @@ use super::node::{self, Directories};
 use super::runtime::Runtime;
 use super::source::{Node, Spot, Tree, documents, inside};
 use crate::definition::field::WrongField;
-use crate::name::Namespace;
+use crate::pod::name::Namespace;
 use rules::Rules;
 
 /// What `braid validate` is told.
@@ -278,7 +278,7 @@ fn namespace(metadata: Option<&Node>, report: &mut Report) -> Option<Namespace> 
         None => "default".parse().ok(),
         Some((name, node)) => name
             .parse()
-            .map_err(|error: crate::name::InvalidNamespace| report.error(node.spot, error.to_string()))
+            .map_err(|error: crate::pod::name::InvalidNamespace| report.error(node.spot, error.to_string()))
             .ok(),
     }
 }

@@ -193,7 +193,7 @@ fn check_node(
         Err(Refusal::AddressTaken { network, value, by })
     };
     let routed = gateway.routed(address);
-    let mut services = policy.service_cidrs().iter().chain(&case.view.config.keep_cluster_routes);
+    let mut services = policy.service_cidrs().iter().chain(&case.view.tenancy.keep_cluster_routes);
     if services.any(|cidr| overlap(*cidr, routed)) {
         return taken(Taken::Services);
     }

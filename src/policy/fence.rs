@@ -14,7 +14,7 @@ use super::request;
 use super::rules::{Policy, Vlans};
 use super::{Case, Refusal};
 use crate::definition::Definition;
-use crate::name::Namespace;
+use crate::pod::name::Namespace;
 use cni::keys;
 use cni::name::InterfaceName;
 use cni::netconf::NetworkConfig;

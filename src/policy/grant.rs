@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::request::IPS_ANNOTATION;
 use super::sharing::{ACCOUNTS_ANNOTATION, NAMESPACES_ANNOTATION};
-use crate::name::Namespace;
+use crate::pod::name::Namespace;
 
 /// A rule that let the pod pass.
 #[derive(Clone, Debug, Eq, PartialEq)]

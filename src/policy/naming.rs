@@ -8,7 +8,7 @@
 use super::{Case, Policy};
 use crate::definition::{Definition, Standing};
 use crate::known;
-use crate::name::Namespace;
+use crate::pod::name::Namespace;
 use cni::netconf::{NetworkConfig, NetworkName};
 
 /// What becomes of the name of a tenant's network.

@@ -7,7 +7,7 @@ use super::request::{IPS_ANNOTATION, Request};
 use super::rules::PolicyError;
 use super::sharing::{ACCOUNTS_ANNOTATION, NAMESPACES_ANNOTATION};
 use crate::device::RESOURCE_ANNOTATION;
-use crate::name::Namespace;
+use crate::pod::name::Namespace;
 use cni::quoted::Quoted;
 
 /// Why a pod may not have a network, or not with what it asks of it.

@@ -17,7 +17,7 @@ use super::scope::{Namespaces, Scoped};
 use super::sharing::View;
 use super::{Path, plugins};
 use crate::definition::Standing;
-use crate::name::{DefinitionName, Namespace};
+use crate::pod::name::{DefinitionName, Namespace};
 use cni::error::one_line;
 use cni::keys;
 use cni::netconf::NetworkName;

@@ -1,6 +1,6 @@
 //! Whom a rule is for: lists of namespaces, and things allowed in some namespaces only.
 
-use crate::name::Namespace;
+use crate::pod::name::Namespace;
 
 /// A list of namespaces, or all of them (`*`).
 #[derive(Clone, Debug, Default, Eq, PartialEq)]

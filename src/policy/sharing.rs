@@ -3,11 +3,11 @@
 //!
 //! A word that is no name matches nobody, so that a slip of the pen shares with fewer, never with more.
 
+use super::Tenancy;
 use super::scope::words;
 use super::{Case, Grant, Path, Refusal};
-use crate::config::Config;
 use crate::definition::{Annotations, Standing, Viewer};
-use crate::name::{DefinitionName, Namespace};
+use crate::pod::name::{DefinitionName, Namespace};
 
 /// The namespaces whose pods may use a definition, beside its own: names, or `*`.
 pub const NAMESPACES_ANNOTATION: &str = "braid.io/allowed-namespaces";
@@ -30,8 +30,8 @@ pub enum Account {
 /// A pod that looks for definitions: it hears of what is shared with it, and of nothing else.
 #[derive(Clone, Copy, Debug)]
 pub struct View<'a> {
-    /// The node's configuration.
-    pub config: &'a Config,
+    /// What the node's configuration says of tenants.
+    pub tenancy: &'a Tenancy,
     /// The pod's namespace.
     pub namespace: &'a Namespace,
     /// How the pod names its networks.
@@ -44,7 +44,7 @@ impl Viewer for View<'_> {
     }
 
     fn sees_node_network(&self, namespace: &Namespace, name: &DefinitionName, standing: Standing) -> bool {
-        match &self.config.policy {
+        match &self.tenancy.policy {
             Ok(None) => true,
             Ok(Some(policy)) => {
                 !policy.is_enforced() || policy.shares_node_network(self, namespace, name, standing)
@@ -67,8 +67,8 @@ impl View<'_> {
     }
 
     fn grant_of_all(&self, owner: &Namespace) -> Option<Grant> {
-        let is_global = || self.config.global_namespaces.iter().any(|global| global == owner.as_str());
-        let is_offered = || self.path == Path::DefaultNetwork && *owner == self.config.multus_namespace;
+        let is_global = || self.tenancy.global_namespaces.iter().any(|global| global == owner.as_str());
+        let is_offered = || self.path == Path::DefaultNetwork && *owner == self.tenancy.multus_namespace;
         match owner {
             own if own == self.namespace => Some(Grant::OwnNamespace),
             _ if is_global() => Some(Grant::Global(owner.clone())),
@@ -78,7 +78,7 @@ impl View<'_> {
     }
 
     fn without_isolation(&self) -> Option<Grant> {
-        (!self.config.namespace_isolation).then_some(Grant::NoIsolation)
+        (!self.tenancy.isolation).then_some(Grant::NoIsolation)
     }
 }
 

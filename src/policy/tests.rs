@@ -1,3 +1,4 @@
+use crate::config::Config;
 use std::path::PathBuf;
 
 use proptest::prelude::*;
@@ -89,7 +90,7 @@ impl Scene {
             network: NetworkConfig::parse(&text, &Missing { name: Some("blue"), ..Missing::default() })
                 .unwrap(),
         };
-        let view = View { config: &config, namespace: &namespace, path: self.path };
+        let view = View { tenancy: &config.tenancy, namespace: &namespace, path: self.path };
         let account = &self.account;
         judge(&Case { view, account, selection: &selection, definition: &definition, host })
     }
@@ -275,7 +276,7 @@ fn audit_says_what_would_be_refused() {
 fn a_pod_does_not_hear_of_what_is_not_shared_with_it() {
     let config = Config::parse(br#"{"name": "n", "policy": {}}"#).unwrap();
     let namespace = "team-a".parse().unwrap();
-    let view = View { config: &config, namespace: &namespace, path: Path::Networks };
+    let view = View { tenancy: &config.tenancy, namespace: &namespace, path: Path::Networks };
     assert!(!view.sees(&"team-b".parse().unwrap(), &Annotations::new()));
     assert!(!view.sees_node_network(&namespace, &"blue".parse().unwrap(), Standing::NodeNetwork));
 }
@@ -462,7 +463,7 @@ proptest! {
             extend(&mut value, &config);
             let config = Config::parse(value.to_string().as_bytes()).unwrap();
             let namespace = "team-a".parse().unwrap();
-            let view = View { config: &config, namespace: &namespace, path: Path::Genie };
+            let view = View { tenancy: &config.tenancy, namespace: &namespace, path: Path::Genie };
             judge_choice(&view, &"calico".parse().unwrap(), network.as_ref())
         };
         let (more, less) = (granting(grants), granting(grants & !taken));

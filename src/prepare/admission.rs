@@ -2,10 +2,10 @@
 //! written to the audit log, whatever path it came by.
 
 use super::{Wishes, annotation_key, check_identity, host};
-use crate::audit::{self, Decision, Outcome};
-use crate::cluster::ClusterPod;
 use crate::config::Config;
 use crate::definition::{Api, Definition, DefinitionError, Finder, Lack, Wanted};
+use crate::kube::ClusterPod;
+use crate::observe::audit::{self, Decision, Outcome};
 use crate::plan::{Admission, SelectedNetwork};
 use crate::pod::Pod;
 use crate::policy::{self, Account, Case, Path, Refusal, View};
@@ -33,7 +33,7 @@ pub(super) fn admit(
     wishes: &Wishes,
     definitions: &mut Finder<'_>,
 ) -> Result<Admitted, Error> {
-    let view = |path| View { config, namespace: &pod.namespace, path };
+    let view = |path| View { tenancy: &config.tenancy, namespace: &pod.namespace, path };
     let (networks, default) = (view(Path::Networks), view(Path::DefaultNetwork));
     let asked: Vec<(&Selection, &View<'_>)> = wishes
         .networks
@@ -42,7 +42,7 @@ pub(super) fn admit(
         .chain(wishes.default_network.iter().map(|selection| (selection, &default)))
         .collect();
     let mut admitted = Admitted { networks: Vec::new(), admissions: Vec::new(), warnings: Vec::new() };
-    if let (Some((selection, view)), Err(refusal)) = (asked.first(), policy::readable(config)) {
+    if let (Some((selection, view)), Err(refusal)) = (asked.first(), config.tenancy.readable()) {
         return Err(Desk { pod, view, selection }.refuse(&refusal));
     }
     let looked_up: Vec<Wanted<'_>> = asked
@@ -152,7 +152,7 @@ impl Desk<'_> {
         let network = self.network();
         let namespace = self.view.namespace.clone();
         let is_enforced =
-            policy::readable(self.view.config).is_ok_and(|policy| policy.is_some_and(|p| p.is_enforced()));
+            self.view.tenancy.readable().is_ok_and(|policy| policy.is_some_and(|p| p.is_enforced()));
         match error {
             DefinitionError::NotShared { .. } => self.refuse(&Refusal::OtherNamespace { network, namespace }),
             DefinitionError::Unknown { lack: Lack::Config, .. } if is_enforced => {
@@ -178,7 +178,7 @@ impl Desk<'_> {
     /// namespace. The words do not depend on whether there is one.
     fn name_definition_of_own(&self, error: Error) -> Error {
         let Selection { namespace, name, .. } = self.selection;
-        let (offered, own) = (&self.view.config.multus_namespace, &self.pod.namespace);
+        let (offered, own) = (&self.view.tenancy.multus_namespace, &self.pod.namespace);
         if self.view.path != Path::DefaultNetwork || namespace != offered || namespace == own {
             return error;
         }

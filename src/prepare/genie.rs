@@ -2,12 +2,12 @@
 //! the primary, the others beside it. Each is judged as another primary is.
 
 use super::annotation_key;
-use crate::audit::{self, Decision, Outcome};
 use crate::config::Config;
+use crate::observe::audit::{self, Decision, Outcome};
 use crate::plan::{Admission, NodeNetwork, Series};
 use crate::pod::Pod;
 use crate::policy::{self, Path, Verdict, View};
-use crate::primary::{Choices, PrimaryError};
+use crate::prepare::primary::{Choices, PrimaryError};
 use cni::error::Error;
 use cni::netconf::NetworkName;
 
@@ -33,7 +33,7 @@ pub(super) fn choose(config: &Config, pod: &Pod, words: &[NetworkName]) -> Resul
     }
     let mut choices = Choices::read(config);
     chosen.warnings.append(&mut choices.warnings);
-    let view = View { config, namespace: &pod.namespace, path: Path::Genie };
+    let view = View { tenancy: &config.tenancy, namespace: &pod.namespace, path: Path::Genie };
     for word in words {
         let found = choices.find(word);
         let verdict =

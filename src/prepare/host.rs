@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use ipnetwork::IpNetwork;
 
-use crate::attach::routes::kernel_family;
+use crate::kernel::kernel_family;
 use crate::policy::{self, Case, HostRoute, HostRouteKind};
 use cni::family::Family;
 use linux::netlink::{Link, Netlink, NetlinkError, Origin, Route};
@@ -15,7 +15,7 @@ use linux::netlink::{Link, Netlink, NetlinkError, Origin, Route};
 /// # Errors
 /// What the kernel says.
 pub(super) fn overlapping_routes(case: &Case<'_>) -> Result<Vec<HostRoute>, String> {
-    let has_policy = matches!(case.view.config.policy, Ok(Some(_)));
+    let has_policy = matches!(case.view.tenancy.policy, Ok(Some(_)));
     let asked = if has_policy { policy::routed_addresses(case) } else { Vec::new() };
     if asked.is_empty() { Ok(Vec::new()) } else { read(&asked).map_err(|error| error.to_string()) }
 }

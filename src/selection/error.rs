@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::MAX_ANNOTATION_BYTES;
-use crate::name::{DefinitionName, InvalidDefinitionName, InvalidNamespace, NameRule, Namespace};
+use crate::pod::name::{DefinitionName, InvalidDefinitionName, InvalidNamespace, NameRule, Namespace};
 use cni::name::InvalidInterfaceName;
 use cni::quoted::Quoted;
 

@@ -12,7 +12,7 @@ use super::dict::{Dict, entry};
 use super::error::{Element, ElementError, Refusal, Rule, SelectionError};
 use super::request::{self, Bandwidth, PortMapping, RequestedAddress};
 use super::{Limits, Selection, UnknownKeys};
-use crate::name::{self, DefinitionName, Namespace};
+use crate::pod::name::{self, DefinitionName, Namespace};
 use cni::name::InterfaceName;
 use cni::quoted::Quoted;
 

@@ -2,7 +2,7 @@
 
 use super::error::{Element, Refusal, Rule, SelectionError};
 use super::{Limits, Selection};
-use crate::name::{DefinitionName, Namespace};
+use crate::pod::name::{DefinitionName, Namespace};
 use cni::quoted::Quoted;
 
 /// Reads every element of `text`, which is not blank.

@@ -3,7 +3,7 @@
 
 use super::{Session, boot_id, key_of, netns_at, now};
 use crate::ledger::{Event, LAYOUT, LedgerError, Mode, Record, RecordPlan, RecordedNetns};
-use crate::multus_cache::{MultusCache, Remembered};
+use crate::multus::cache::{MultusCache, Remembered};
 use crate::pod::Pod;
 use cni::deadline::Deadline;
 use cni::request::Sandbox;

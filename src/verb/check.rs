@@ -6,13 +6,13 @@ use std::cell::LazyCell;
 use serde_json::Value;
 
 use super::{Session, add, del, key_of, open_netns, repair};
+use crate::attach::default_route;
 use crate::attach::{Attacher, Place};
 use crate::config::CheckNetworks;
+use crate::kernel::kernel_error;
 use crate::ledger::{Mode, Record};
 use crate::plan::{Attachment, Role};
 use crate::pod::Pod;
-use crate::report::kernel_error;
-use crate::route;
 use cni::deadline::Deadline;
 use cni::error::{Code, Error};
 use cni::family::Family;
@@ -104,7 +104,7 @@ fn expected_result(
     given_back.into_iter().for_each(|family| expected.replace_default_routes(family, &[]));
     let Some((mover, other, gateways, moved)) = mover else { return Ok(expected.write(version)) };
     let moved = AttachmentResult::read_lenient(moved, other.network.version)?;
-    for change in route::changes(gateways, &moved) {
+    for change in default_route::changes(gateways, &moved) {
         let kept = if mover == at { change.hops.as_slice() } else { &[] };
         expected.replace_default_routes(change.family, kept);
     }

@@ -10,10 +10,10 @@ use super::{Session, adoption, boot_id, key_of, moment, netns_at, now};
 use crate::attach::{AttachError, Place};
 use crate::delegate;
 use crate::ledger::{Event, LedgerError, Record, RecordedNetns};
-use crate::multus_cache::{self, MultusCache, Remembered};
+use crate::multus::cache::{self, MultusCache, Remembered};
 use crate::plan::{Attachment, Role};
 use crate::pod::{Pod, without_annotations};
-use crate::primary;
+use crate::prepare::primary;
 use cni::deadline::Deadline;
 use cni::error::{Code, Error};
 use cni::request::Sandbox;
@@ -34,7 +34,7 @@ pub(super) fn del(session: &mut Session<'_>, sandbox: &Sandbox) -> Result<(), Er
     // A DEL of a pod that asked for nothing costs a few looks, and no lock.
     let mut cache = None;
     if !session.ledger.has_traces(&key_of(sandbox)) {
-        cache = multus_cache::find(&session.config.state_dir, &sandbox.container);
+        cache = cache::find(&session.config.state_dir, &sandbox.container);
         if cache.is_none() {
             return without_record(session, sandbox, None, deadline).map_err(about);
         }
@@ -42,7 +42,7 @@ pub(super) fn del(session: &mut Session<'_>, sandbox: &Sandbox) -> Result<(), Er
     let _lock = lock(session, sandbox, deadline).map_err(about)?;
     let record = session.ledger.read(&key_of(sandbox));
     if let Ok(None) | Err(LedgerError::Unreadable { .. } | LedgerError::Stuck { .. }) = record {
-        cache = cache.or_else(|| multus_cache::find(&session.config.state_dir, &sandbox.container));
+        cache = cache.or_else(|| cache::find(&session.config.state_dir, &sandbox.container));
     }
     match record {
         Ok(Some(record)) => tear_down(session, &record, &sandbox.netns, deadline).map_err(about),

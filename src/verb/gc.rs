@@ -12,9 +12,9 @@ use super::{Session, del, leftovers};
 use crate::attach;
 use crate::config::ValidAttachment;
 use crate::ledger::{Depth, LedgerError, Listed, Record, RecordHeader, Sweep};
-use crate::multus_cache;
+use crate::multus::cache;
 use crate::plan::Role;
-use crate::primary;
+use crate::prepare::primary;
 use cni::deadline::Deadline;
 use cni::error::{Code, Error};
 use cni::netconf::{Missing, NetworkConfig, NetworkName};
@@ -335,7 +335,7 @@ fn unknown_attachments(session: &Session<'_>, unreadable: &[LedgerError]) -> Opt
     if session.ledger.has_set_aside() {
         return Some("a record was set aside: look at it, then remove it from \"aside\"".to_owned());
     }
-    let directory = multus_cache::any(&session.config.state_dir)?;
+    let directory = cache::any(&session.config.state_dir)?;
     Some(format!("multus remembers containers in {}, which may be on them still", directory.display()))
 }
 

@@ -11,7 +11,7 @@ use log::Level;
 use super::{Session, boot_id, del, gc, moment};
 use crate::definition::Copies;
 use crate::ledger::{AttachmentHeader, Depth, Ledger, LedgerError, Listed, RecordedNetns, Sweep};
-use crate::multus_cache;
+use crate::multus::cache;
 use crate::plan::Role;
 use crate::reservation::{self, Reservations, Store};
 use cni::deadline::Deadline;
@@ -156,7 +156,7 @@ pub fn unknown_addresses(
     deadline: Deadline,
 ) -> Vec<Reservations> {
     let mut found = reservation::unknown(stores, deadline, || ledger.containers().ok());
-    found.retain(|found| multus_cache::find(state_dir, &found.container).is_none());
+    found.retain(|found| cache::find(state_dir, &found.container).is_none());
     found
 }
 

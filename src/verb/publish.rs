@@ -4,14 +4,14 @@
 use serde_json::Value;
 
 use super::Session;
-use crate::cluster::{Cluster, ClusterError, PodReference};
+use crate::attach::snapshot::Snapshot;
 use crate::config::StatusPolicy;
 use crate::device::DeviceInfoStore;
+use crate::kube::{Cluster, ClusterError, PodReference};
 use crate::plan::{Attachment, Plan, Role};
 use crate::pod::{Annotations, Pod};
 use crate::prepare;
-use crate::snapshot::Snapshot;
-use crate::status::{self, StatusSource};
+use crate::verb::network_status::{self, StatusSource};
 use cni::error::{Code, Error};
 use cni::name::InterfaceName;
 use cni::result::AttachmentResult;
@@ -96,7 +96,7 @@ pub(super) fn status<'p>(
         device_info: device_info(attachment, device_infos),
     });
     let sources: Vec<StatusSource<'_>> = chained.chain(ours).collect();
-    match cluster.publish_status(pod, &status::annotation(&sources, snapshot)) {
+    match cluster.publish_status(pod, &network_status::annotation(&sources, snapshot)) {
         Err(error @ (ClusterError::NotFound { .. } | ClusterError::Conflict { .. })) => {
             log::warn!("the pod has gone while it was attached: {error}");
             Ok(())

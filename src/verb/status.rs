@@ -3,7 +3,7 @@
 
 use super::Session;
 use crate::attach;
-use crate::primary::{self, PrimaryError};
+use crate::prepare::primary::{self, PrimaryError};
 use cni::deadline::Deadline;
 use cni::error::{Code, Error};
 

@@ -43,7 +43,7 @@ fn token(kubeconfig: &Path) -> Option<Finding> {
         (Some(file), _) => std::fs::read_to_string(file).ok(),
         (None, token) => token.map(|token| token.expose_secret().to_owned()),
     })?;
-    let end = crate::cluster::token_end(&text)?;
+    let end = crate::kube::token_end(&text)?;
     let shown = end.format("%Y-%m-%d %H:%M:%S UTC");
     Some(if end < Utc::now() {
         fail(

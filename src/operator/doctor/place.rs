@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use super::{Finding, fail, ok, warn};
-use crate::multus_cache;
+use crate::multus::cache;
 use crate::operator::fault::Fault;
 use crate::operator::install::{self, MULTUS};
 use crate::operator::installation::{EXTENSIONS, Installation, Stance};
@@ -121,8 +121,8 @@ pub(super) fn multus(runtime: &Runtime, state_dir: &Path) -> Vec<Finding> {
             warn("multus", message, "stop its DaemonSet, which writes it, then run braid migrate multus")
         })
         .collect();
-    if let Some(directory) = multus_cache::any(state_dir) {
-        let count = multus_cache::count(&directory);
+    if let Some(directory) = cache::any(state_dir) {
+        let count = cache::count(&directory);
         let message =
             format!("{count} containers are remembered in {} and torn down by it", directory.display());
         findings.push(ok("multus", message));

@@ -7,11 +7,12 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::{Explanation, Subject, attachments};
-use crate::cluster::Cluster;
-use crate::config::{ANNOTATIONS_CAPABILITY, Config, StatusPolicy};
+use crate::config::{Config, StatusPolicy};
 use crate::definition::{Api, Copies, Finder, NodeDefinitions, OnOutage};
+use crate::kube::Cluster;
 use crate::operator::node::Node;
 use crate::plan::Plan;
+use crate::pod::ANNOTATIONS_CAPABILITY;
 use crate::pod::{DEFAULT_NETWORK_ANNOTATION, GENIE_ANNOTATION, NETWORKS_ANNOTATION, Pod};
 use crate::prepare::{self, Wishes};
 use crate::selection::Selection;

@@ -6,8 +6,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{ExplainError, Explanation, Subject};
-use crate::cluster::ClusterPod;
 use crate::definition::field;
+use crate::kube::ClusterPod;
 
 #[derive(Deserialize)]
 struct Manifest {

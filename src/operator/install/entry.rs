@@ -6,9 +6,10 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use super::{Install, InstallError, Occasion, Primary, definitions};
-use crate::config::{ANNOTATIONS_CAPABILITY, DEFAULT_CONF_DIR};
+use crate::config::DEFAULT_CONF_DIR;
 use crate::operator::runtime::{Kind, Runtime};
 use crate::operator::settings::Settings;
+use crate::pod::ANNOTATIONS_CAPABILITY;
 use cni::keys;
 
 /// Braid's entry in a file of any form.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{Found, Migrate, MigrateError, Migrated, THICK};
 use crate::delegate;
 use crate::ledger::{Ledger, LedgerError, Record};
-use crate::multus_cache;
+use crate::multus::cache;
 use crate::operator::CommandError;
 use crate::operator::change::{self, Change};
 use crate::operator::install::{self, InstallError};
@@ -77,7 +77,7 @@ impl Migrate {
         let mut records = Records::look(ledger)?.live;
         records.retain(|record| record.remaining().next().is_some());
         for record in records.iter().filter(|_| !self.dry_run) {
-            multus_cache::write(cache, record)?;
+            cache::write(cache, record)?;
         }
         Ok(records.iter().map(|record| record.plan.pod.clone()).collect())
     }
@@ -144,5 +144,5 @@ fn hand_over_one(
     let _lock = ledger.lock(&key.container, Deadline::after(PATIENCE), signals)?;
     // It may have gone meanwhile.
     let Some(current) = ledger.read(key)? else { return Ok(()) };
-    if multus_cache::write(cache, &current)? { ledger.remove(key) } else { Ok(()) }
+    if cache::write(cache, &current)? { ledger.remove(key) } else { Ok(()) }
 }

@@ -5,16 +5,16 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::MigrateError;
-use crate::cluster::Cluster;
 use crate::config::{Config, PrimarySource};
 use crate::definition::{Api, Copies, DefinitionError, Finder, NodeDefinitions, OnOutage};
+use crate::kube::Cluster;
 use crate::operator::fault::{Fault, below_root};
 use crate::operator::installation::Installation;
 use crate::operator::runtime::{Runtime, below};
 use crate::operator::{credential, explain};
 use crate::pod::Pod;
+use crate::prepare::primary::{self, PrimaryError};
 use crate::prepare::{self, Wishes};
-use crate::primary::{self, PrimaryError};
 use cni::error::Error;
 
 /// The namespaces of which the pod may be; the first that gets the default networks counts.

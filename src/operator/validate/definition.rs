@@ -3,8 +3,8 @@
 
 use super::rules::{Rules, Subject};
 use super::{Node, Report, Spot, check_json, namespace, network, sharing, text_at};
-use crate::name::DefinitionName;
 use crate::operator::source::documents;
+use crate::pod::name::DefinitionName;
 
 /// A definition, which `text` has.
 pub(super) fn check(document: &Node, text: &str, rules: &Rules, report: &mut Report) {
@@ -35,7 +35,7 @@ fn name(document: &Node, report: &mut Report) -> Option<DefinitionName> {
         return None;
     };
     name.parse()
-        .map_err(|error: crate::name::InvalidDefinitionName| report.error(node.spot, error.to_string()))
+        .map_err(|error: crate::pod::name::InvalidDefinitionName| report.error(node.spot, error.to_string()))
         .ok()
 }
 

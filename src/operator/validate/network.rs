@@ -6,6 +6,7 @@ use super::{Node, Report, Spot, Tree};
 use crate::config::Config;
 use crate::operator::fault::EntryFault;
 use crate::operator::installation::Stance;
+use crate::policy::Tenancy;
 use cni::netconf::{Missing, NetconfError, NetworkConfig};
 
 /// A conf or conflist; `name` stands in where it has none.
@@ -101,8 +102,10 @@ fn check_braids_key(key: &str, value: Value, at_key: Spot, at_value: Spot, repor
         alone.insert(key.to_owned(), value);
     }
     match Config::parse(alone.to_string().as_bytes()) {
-        // Nobody gets what it asks for where the rules cannot be told.
-        Ok(Config { policy: Err(problem), .. }) => report.error(at_value, problem.to_string()),
+        // Without rules that can be read, no pod gets what it asks for.
+        Ok(Config { tenancy: Tenancy { policy: Err(problem), .. }, .. }) => {
+            report.error(at_value, problem.to_string());
+        }
         Ok(config) => config.warnings.into_iter().for_each(|warning| report.warning(at_key, warning)),
         Err(error) => report.error(at_value, error.to_string()),
     }

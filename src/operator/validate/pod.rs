@@ -6,8 +6,8 @@ use serde_json::{Map, Value, json};
 use super::rules::Rules;
 use super::{Node, Report, Spot, Tree, check_json, namespace, text_at};
 use crate::definition::field::annotation;
-use crate::name::Namespace;
 use crate::operator::source::documents;
+use crate::pod::name::Namespace;
 use crate::pod::{DEFAULT_NETWORK_ANNOTATION, GENIE_ANNOTATION, NETWORKS_ANNOTATION};
 use crate::selection::{self, Limits};
 

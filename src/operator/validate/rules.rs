@@ -7,10 +7,11 @@ use serde_json::{Map, Value};
 
 use super::pools::Pool;
 use super::{Node, Report, Spot};
-use crate::config::{ANNOTATIONS_CAPABILITY, Config};
+use crate::config::Config;
 use crate::definition::{Annotations, Definition, Source, Standing};
-use crate::name::{DefinitionName, Namespace};
 use crate::operator::node::{self, NodeError};
+use crate::pod::ANNOTATIONS_CAPABILITY;
+use crate::pod::name::{DefinitionName, Namespace};
 use crate::pod::{GENIE_ANNOTATION, Pod};
 use crate::policy;
 use crate::prepare::Wishes;
@@ -64,7 +65,8 @@ impl Rules {
     /// the administrator's word.
     pub(super) fn judge(&self, subject: &Subject<'_>, spot: Spot, report: &mut Report) {
         let Some(definition) = self.definition(subject) else { return };
-        let verdict = policy::judge_definition(&self.config, &subject.namespace, &subject.name, &definition);
+        let verdict =
+            policy::judge_definition(&self.config.tenancy, &subject.namespace, &subject.name, &definition);
         if let Some(refusal) = verdict.refusal {
             report.error(spot, refusal.to_string());
         }
@@ -87,7 +89,7 @@ impl Rules {
         report: &mut Report,
     ) {
         let open = policy::open_addresses(network, annotations);
-        if let Some(problem) = open.filter(|_| !policy::is_enforced(&self.config)) {
+        if let Some(problem) = open.filter(|_| !self.config.tenancy.is_enforced()) {
             let advice = "add braid.io/allowed-ips to its definition, or enforce a policy (allowedSubnets)";
             report.warning(spot, format!("network \"{}\": {problem}; {advice}", network.name));
         }

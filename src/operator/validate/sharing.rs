@@ -6,7 +6,7 @@ use ipnetwork::IpNetwork;
 use super::{Node, Report, Tree, text_at};
 use crate::definition::Annotations;
 use crate::definition::field::annotation;
-use crate::name::Namespace;
+use crate::pod::name::Namespace;
 use crate::policy::{
     ACCOUNTS_ANNOTATION, IPS_ANNOTATION, MACS_ANNOTATION, NAMESPACES_ANNOTATION, REQUESTS_ANNOTATION, Request,
 };
@@ -83,7 +83,7 @@ fn is_namespace(word: &str) -> bool {
 fn is_account(word: &str) -> bool {
     let (namespace, name) = word.split_once('/').unwrap_or(("default", word));
     let is_any = name == "*" && word.contains('/');
-    is_namespace(namespace) && (is_any || name.parse::<crate::name::DefinitionName>().is_ok())
+    is_namespace(namespace) && (is_any || name.parse::<crate::pod::name::DefinitionName>().is_ok())
 }
 
 fn is_mac_prefix(word: &str) -> bool {

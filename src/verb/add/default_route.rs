@@ -5,12 +5,13 @@ use std::collections::BTreeSet;
 use ipnetwork::IpNetwork;
 
 use super::{Addition, look};
-use crate::attach::routes::{Move, WayOut, kernel_family};
+use crate::attach::default_route::{self, RouteChange};
+use crate::attach::routes::{Move, WayOut};
+use crate::attach::snapshot::{RemovedRoute, Snapshot};
+use crate::kernel::kernel_error;
+use crate::kernel::kernel_family;
 use crate::plan::{Attachment, Role};
 use crate::pod::Pod;
-use crate::report::kernel_error;
-use crate::route::{self, RouteChange};
-use crate::snapshot::{RemovedRoute, Snapshot};
 use cni::error::Error;
 use cni::family::Family;
 use cni::result::{AttachmentResult, MOST_ROUTES};
@@ -34,7 +35,7 @@ impl<'s> Addition<'s, '_> {
         let pairs = self.plan.attachments.iter().zip(results);
         pairs
             .filter_map(|(attachment, result)| Some((attachment, attachment.default_route.as_ref()?, result)))
-            .map(|(attachment, gateways, result)| (attachment, route::changes(gateways, result)))
+            .map(|(attachment, gateways, result)| (attachment, default_route::changes(gateways, result)))
             .next()
     }
 
@@ -48,7 +49,7 @@ impl<'s> Addition<'s, '_> {
             return Ok(Snapshot::default());
         }
         let primary = self.sandbox.interface.as_str();
-        let keep = &self.session.config.keep_cluster_routes;
+        let keep = &self.session.config.tenancy.keep_cluster_routes;
         let netlink = self.inside.netlink().map_err(kernel_error)?;
         if let Some((to, changes)) = changes {
             let (network, to) = (to.label.as_str(), to.interface.as_str());
@@ -85,11 +86,11 @@ impl<'s> Addition<'s, '_> {
             return Ok(Vec::new());
         }
         let netlink = self.inside.netlink().map_err(kernel_error)?;
-        let is_wide = |key: &RouteKey| key.is_main && route::is_wide(key.destination);
+        let is_wide = |key: &RouteKey| key.is_main && default_route::is_wide(key.destination);
         let mut routes = netlink.routes(kernel_family(family), is_wide).map_err(kernel_error)?;
         routes.retain(|route| route.is_through(&links));
         let destinations: Vec<_> = routes.iter().map(|route| route.key.destination).collect();
-        let taking = route::taking_default(family, &destinations);
+        let taking = default_route::taking_default(family, &destinations);
         routes.retain(|route| taking.contains(&route.key.destination));
         routes.iter().try_for_each(|route| netlink.delete_any_route(route)).map_err(kernel_error)?;
         let mut removed = Vec::new();
@@ -116,7 +117,7 @@ impl<'s> Addition<'s, '_> {
         let Some(way_out) = &self.way_out else { return Ok(snapshot) };
         let extras = || self.plan.attachments.iter().filter(|attachment| attachment.role == Role::Extra);
         let is_extra = |name: &str| extras().any(|extra| extra.interface.as_str() == name);
-        let candidates = route::taken(&snapshot, |family| way_out.has(family), changes, is_extra);
+        let candidates = default_route::taken(&snapshot, |family| way_out.has(family), changes, is_extra);
         if candidates.is_empty() {
             return Ok(snapshot);
         }

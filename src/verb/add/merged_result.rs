@@ -3,10 +3,10 @@
 use serde_json::Value;
 
 use super::Addition;
+use crate::attach::default_route::RouteChange;
+use crate::attach::snapshot::{SeenRoute, Snapshot};
 use crate::config::ResultScope;
 use crate::plan::{Attachment, Role};
-use crate::route::RouteChange;
-use crate::snapshot::{SeenRoute, Snapshot};
 use cni::family::Family;
 use cni::result::AttachmentResult;
 

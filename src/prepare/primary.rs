@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::config::{Config, PrimarySource};
 use crate::definition::{Administrator, Api, Definition, DefinitionError, Finder, NodeDefinitions, Wanted};
-use crate::name::{DefinitionName, Namespace};
+use crate::pod::name::{DefinitionName, Namespace};
 use cni::netconf::{self, Missing, NetconfError, NetworkConfig, NetworkName};
 
 /// What runtimes take for configurations, in one directory sorted by name.
@@ -191,7 +191,7 @@ fn named(name: &str, config: &Config, definitions: &mut Finder<'_>) -> Result<De
 
 /// What the node knows comes first, so that a pod that asks for nothing costs no request.
 fn on_node(name: &str, config: &Config, node: &NodeDefinitions) -> Result<Definition, DefinitionError> {
-    let unknown = match node.find(&config.multus_namespace, name, config.version) {
+    let unknown = match node.find(&config.tenancy.multus_namespace, name, config.version) {
         Err(error @ DefinitionError::Unknown { .. }) => error,
         found => return found,
     };
@@ -210,7 +210,7 @@ pub fn wanted_of_cluster(
 ) -> Option<(Namespace, DefinitionName)> {
     let PrimarySource::Named(name) = source else { return None };
     let is_unknown = matches!(on_node(name, config, node), Err(DefinitionError::Unknown { .. }));
-    is_unknown.then(|| Some((config.multus_namespace.clone(), name.parse().ok()?)))?
+    is_unknown.then(|| Some((config.tenancy.multus_namespace.clone(), name.parse().ok()?)))?
 }
 
 fn of_cluster(
@@ -218,7 +218,7 @@ fn of_cluster(
     config: &Config,
     definitions: &mut Finder<'_>,
 ) -> Result<Definition, PrimaryError> {
-    let wanted = Wanted { namespace: &config.multus_namespace, name: &name, viewer: &Administrator };
+    let wanted = Wanted { namespace: &config.tenancy.multus_namespace, name: &name, viewer: &Administrator };
     match definitions.find_all(&[wanted]).pop() {
         Some(Ok(definition)) => Ok(definition),
         None => {

@@ -46,7 +46,7 @@ use access::{Access, Source};
 use question::{Question, Session};
 use retry::Retries;
 
-use crate::name::{DefinitionName, Namespace};
+use crate::pod::name::{DefinitionName, Namespace};
 use cni::error::one_line;
 use cni::request::Environment;
 use linux::signal::unless_stopped;

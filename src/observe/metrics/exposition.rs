@@ -8,8 +8,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::event::Outcome;
 use crate::ledger::Census;
+use crate::observe::event_log::Outcome;
 
 use super::Observation;
 

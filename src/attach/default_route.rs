@@ -5,7 +5,7 @@ mod coverage;
 
 use std::net::IpAddr;
 
-use crate::snapshot::{SeenRoute, Snapshot};
+use crate::attach::snapshot::{SeenRoute, Snapshot};
 use cni::family::Family;
 use cni::result::AttachmentResult;
 

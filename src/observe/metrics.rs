@@ -24,8 +24,8 @@ use nix::fcntl::{Flock, FlockArg, OFlag};
 
 pub use exposition::Counts;
 
-use crate::event::Outcome;
 use crate::ledger::{Census, Tally};
+use crate::observe::event_log::Outcome;
 use cni::deadline::Deadline;
 use linux::directory;
 use linux::file::FileError;

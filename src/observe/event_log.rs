@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::config::Rotation;
 use crate::delegate::Timing;
-use crate::logging::{self, Rotation};
+use crate::observe::logging;
 use crate::pod::Pod;
 use cni::error::Error;
 use cni::request::{Sandbox, Verb};

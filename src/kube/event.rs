@@ -98,7 +98,7 @@ mod tests {
         assert_eq!(event.reason.unwrap().len(), 128);
         assert_eq!(event.reporting_instance.unwrap().len(), 128);
         let name = event.metadata.name.unwrap();
-        assert!(name.len() <= 253 && name.parse::<crate::name::DefinitionName>().is_ok());
+        assert!(name.len() <= 253 && name.parse::<crate::pod::name::DefinitionName>().is_ok());
         assert!(!name.contains("-."), "{name}");
     }
 }

@@ -10,7 +10,7 @@ use kube::core::params::PostParams;
 use super::answer;
 use super::question::Question;
 use super::{Cluster, ClusterError, Patience};
-use crate::name::Namespace;
+use crate::pod::name::Namespace;
 
 impl Cluster {
     /// Whether the status of pods in `namespace` may be published: the right to patch

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::Session;
 use crate::config::Config;
-use crate::event::{Event, Outcome};
 use crate::ledger::{Census, Tally};
-use crate::metrics::{self, Observation};
+use crate::observe::event_log::{Event, Outcome};
+use crate::observe::metrics::{self, Observation};
 use cni::error::Error;
 use cni::request::{Request, Verb};
 

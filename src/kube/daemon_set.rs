@@ -7,7 +7,7 @@ use kube::core::params::GetParams;
 use super::answer::{self, Empty};
 use super::question::Question;
 use super::{Cluster, ClusterError, DAEMON_SETS, Patience, metadata_only};
-use crate::name::NamespacedName;
+use crate::pod::name::NamespacedName;
 
 impl Cluster {
     /// Whether a DaemonSet is gone, or is being deleted. Where that cannot be told there is an error, and a

@@ -12,7 +12,7 @@ use secrecy::SecretString;
 use super::answer;
 use super::question::Question;
 use super::{Cluster, ClusterError, Patience, TOKENS};
-use crate::name::NamespacedName;
+use crate::pod::name::NamespacedName;
 
 impl Cluster {
     /// A new token of a service account that is to last `lifetime`; the server may give it less.

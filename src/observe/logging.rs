@@ -7,7 +7,6 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::time::{Duration, SystemTime};
 
 use file_rotate::compression::Compression;
@@ -16,97 +15,8 @@ use file_rotate::{ContentLimit, FileRotate};
 use log::{LevelFilter, Log, Metadata, Record};
 use nix::fcntl::{Flock, FlockArg, OFlag};
 
+use crate::config::{LogConfig, Rotation};
 use cni::error::one_line;
-
-/// How much is logged, each level with all that stands above it.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum Level {
-    /// Nothing: Braid does not panic.
-    Panic,
-    /// What failed.
-    Error,
-    /// What an administrator should know.
-    #[default]
-    Warning,
-    /// Each call and its outcome.
-    Verbose,
-    /// The plan, and each delegate with its duration.
-    Debug,
-}
-
-/// A level that nobody has heard of.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("unknown logLevel \"{0}\": use panic, error, warning, verbose or debug")]
-pub struct UnknownLevel(String);
-
-impl FromStr for Level {
-    type Err = UnknownLevel;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text.to_ascii_lowercase().as_str() {
-            "panic" => Ok(Self::Panic),
-            "error" => Ok(Self::Error),
-            "warning" => Ok(Self::Warning),
-            "verbose" => Ok(Self::Verbose),
-            "debug" => Ok(Self::Debug),
-            _ => Err(UnknownLevel(one_line(text, 32))),
-        }
-    }
-}
-
-impl From<Level> for LevelFilter {
-    fn from(level: Level) -> Self {
-        match level {
-            Level::Panic => Self::Off,
-            Level::Error => Self::Error,
-            Level::Warning => Self::Warn,
-            Level::Verbose => Self::Info,
-            Level::Debug => Self::Debug,
-        }
-    }
-}
-
-/// Where logs go and how much of them.
-#[derive(Clone, Debug, Default)]
-pub struct LogConfig {
-    /// How much (`logLevel`).
-    pub level: Level,
-    /// The log file (`logFile`).
-    pub file: Option<PathBuf>,
-    /// The file for decisions about tenants (`auditLog`); rotated as the log file is.
-    pub audit: Option<PathBuf>,
-    /// Whether stderr gets the lines too (`logToStderr`).
-    pub to_stderr: bool,
-    /// When the file is set aside (`logOptions`).
-    pub rotation: Rotation,
-}
-
-/// When a log file is set aside, and how long it is kept; what is missing is as in Multus.
-#[derive(Clone, Debug, Default)]
-pub struct Rotation {
-    /// The size in MiB at which it is set aside; 100.
-    pub max_size_mib: Option<u32>,
-    /// How many days it is kept; 5.
-    pub max_age_days: Option<u32>,
-    /// How many are kept; 5.
-    pub max_backups: Option<u32>,
-    /// Whether those set aside are compressed.
-    pub compress: bool,
-}
-
-impl Rotation {
-    fn max_bytes(&self) -> u64 {
-        u64::from(self.max_size_mib.filter(|size| *size > 0).unwrap_or(100)) << 20
-    }
-
-    fn max_age(&self) -> Duration {
-        Duration::from_hours(24) * self.max_age_days.unwrap_or(5)
-    }
-
-    fn max_backups(&self) -> usize {
-        usize::try_from(self.max_backups.unwrap_or(5)).unwrap_or(5)
-    }
-}
 
 /// The target of records that go to the audit log alone, as they are and whatever the level.
 pub const AUDIT_TARGET: &str = "braid::audit";
@@ -136,6 +46,12 @@ pub(crate) fn unwritten(what: &str, path: &Path, error: &io::Error) -> String {
     format!("the {what} {} cannot be written: {error}", path.display())
 }
 
+/// Whether a record is from one of Braid's crates.
+fn is_of_braid(target: &str) -> bool {
+    let of_crate = target.split("::").next().unwrap_or_default();
+    ["braid", "cni", "linux", "plugins"].contains(&of_crate)
+}
+
 struct Logger {
     to_stderr: bool,
     file: Option<File>,
@@ -154,8 +70,8 @@ impl Log for Logger {
             }
             return;
         }
-        // Ours alone: what a library logs about its own work is nobody's concern here.
-        if !record.target().starts_with("braid") {
+        // What a library logs of its own work is of no use here.
+        if !is_of_braid(record.target()) {
             return;
         }
         let line = format_line(record);
@@ -235,12 +151,6 @@ fn age(path: &Path) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn levels_read_as_multus_spells_them() {
-        assert_eq!("DEBUG".parse(), Ok(Level::Debug));
-        assert_eq!("loud".parse::<Level>(), Err(UnknownLevel("loud".to_owned())));
-    }
 
     #[test]
     fn a_full_file_is_set_aside_and_old_ones_go() {

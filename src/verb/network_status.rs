@@ -2,11 +2,11 @@
 //! of each attachment, and one for an attachment that has none.
 //!
 //! Pure. Addresses are written without their prefix length, as the NPWG Go client writes them and
-//! KubeVirt reads them. Publishing is [`crate::cluster`]'s business.
+//! KubeVirt reads them. Publishing is [`crate::kube`]'s business.
 
 use serde_json::{Map, Value, json};
 
-use crate::snapshot::Snapshot;
+use crate::attach::snapshot::Snapshot;
 use cni::result::{Address, AttachmentResult, Interface};
 
 /// The annotation that carries the status.
@@ -116,7 +116,7 @@ fn gateways(interface: &str, snapshot: &Snapshot) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::snapshot::SeenRoute;
+    use crate::attach::snapshot::SeenRoute;
     use cni::family::Family;
     use cni::version::Version;
     use linux::netlink::Link;

@@ -6,7 +6,7 @@
 use log::{Level, Record};
 use serde::Serialize;
 
-use crate::logging::AUDIT_TARGET;
+use crate::observe::logging::AUDIT_TARGET;
 use cni::error::one_line;
 
 /// What was decided.

@@ -17,7 +17,7 @@ use serde_json::{Map, Value};
 
 pub use self::error::{Element, ElementError, Refusal, Rule, SelectionError};
 pub use self::request::{Bandwidth, InfinibandGuid, MacAddress, PortMapping, Protocol, RequestedAddress};
-use crate::name::{DefinitionName, Namespace};
+use crate::pod::name::{DefinitionName, Namespace};
 use cni::name::InterfaceName;
 use cni::quoted::Quoted;
 

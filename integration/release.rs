@@ -56,6 +56,34 @@ fn every_architecture_is_listed_with_what_it_lacks() {
     assert!(!node.path("target").exists(), "nothing was made");
 }
 
+/// What can be built here is built, by the tools that build Braid: static, and able to run. musl-gcc as the linker
+/// makes an executable that asks for an interpreter, and crashes.
+#[test]
+fn what_can_be_built_is_static_and_runs() {
+    let node = Node::new();
+    let listed = String::from_utf8(release(&node, "target", &["--list"]).stdout).unwrap();
+    let buildable = listed.lines().filter(|line| !line.contains(" add ") && !line.contains("apt-get"));
+    let buildable: Vec<&str> = buildable.filter_map(|line| line.split_whitespace().next()).collect();
+    let output = release(&node, "target", &["--try"]);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    let tried: Vec<&str> = said.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    assert_eq!(tried, buildable, "{said}");
+    assert!(!tried.is_empty() && said.contains(" is static, and runs"), "{said}");
+}
+
+/// An executable that does not run is said to be none, and nothing is made of it.
+#[test]
+fn an_executable_that_does_not_run_ends_the_release() {
+    let node = Node::new();
+    node.write("braid", "no program");
+    let executable = format!("amd64={}", node.path_text("braid"));
+    let output = release(&node, "target", &["--executable", &executable, "--parts", "archive"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("none of amd64 runs here"), "{said}");
+}
+
 #[test]
 fn an_architecture_that_is_none_is_named() {
     let node = Node::new();

@@ -99,6 +99,8 @@ fn containerd_notices_what_the_page_says() {
     for (change, make) in changes {
         let row = rows.iter().find(|row| row[0] == change);
         let says = row.unwrap_or_else(|| panic!("{change} is not on the page"))[1].as_str();
+        // An event of the change before may be on its way: a write is two.
+        std::thread::sleep(SILENCE / 2);
         // Each time a file of the chain has come, or has gone, unseen.
         let before = machine.loaded("cluster");
         if path(CHAINED).exists() && before.len() == 2 {

@@ -112,6 +112,13 @@ fn each_runtime_gets_what_it_needs() {
     assert_eq!((&entry["resultScope"], &entry["binDir"]), (&json!("primary"), &json!("/usr/libexec/cni")));
     assert!(crio.path("root/usr/libexec/cni/braid").exists());
 
+    // As Debian's package of containerd has it.
+    let cni = "[plugins.\"io.containerd.grpc.v1.cri\".cni]\nbin_dir = \"/usr/lib/cni\"\nconf_dir = \"/etc/cni/net.d\"\n";
+    let debian = root("/etc/containerd/config.toml", &format!("version = 2\n{cni}"));
+    let said = run(&debian, &["install"]).assert_status(0).stdout;
+    assert!(said.starts_with("write /usr/lib/cni/braid\n") && !debian.path("root/opt").exists(), "{said}");
+    assert_eq!(conf(&debian, "/etc/cni/net.d/00-braid.conflist")["plugins"][0]["binDir"], "/usr/lib/cni");
+
     let k3s = root("/var/lib/rancher/k3s/agent/etc/containerd/config.toml", "version = 2\n");
     let directory = "/var/lib/rancher/k3s/agent/etc/cni/net.d";
     k3s.write(&format!("root{directory}/10-primary.conflist"), PRIMARY);
@@ -225,7 +232,8 @@ fn every_change_of_a_chained_file_renews_the_primarys() {
     assert!(shown.ends_with(&renewal) && first == inode(&node, PRIMARY_FILE), "{shown}");
     renews(&install, true);
     renews(&["install"], false);
-    renews(&["install", "--kubeconfig", "/etc/braid.kubeconfig"], true);
+    node.write("settings.json", "{\"maxNetworks\": 4}");
+    renews(&["install", "--settings", &node.path_text("settings.json")], true);
     // A run that was killed between the two files, or a hand: what is there is right, and was not read.
     std::thread::sleep(std::time::Duration::from_millis(20));
     node.write(&format!("root{CHAINED_FILE}"), &read(&node, CHAINED_FILE));

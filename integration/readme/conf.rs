@@ -71,6 +71,16 @@ fn every_configuration_has_a_test() {
     assert_eq!(entries, ["definitions", "kubernetes", "pods"], "kubernetes has its tests in cluster.rs");
 }
 
+/// The networks of tenants are for a cluster that tenants share: its policy takes them as they are.
+#[test]
+fn the_networks_of_tenants_pass_the_policy_for_shared_clusters() {
+    let path = |file: &str| Path::new(REPOSITORY).join("conf").join(file);
+    let mut validate = std::process::Command::new(crate::node::BRAID);
+    validate.args(["validate", "--strict", "--config"]).arg(path("00-shared-cluster.conflist"));
+    let output = validate.arg(path("definitions/tenant-networks.yaml")).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
 // `00-delegating`, `10-chained` and `crio-delegating` are installed by the tests of the page.
 
 /// The configuration as it is, but for the kubeconfig: the machine of these tests has no cluster behind it.

@@ -123,7 +123,7 @@ fn standard_input_is_a_file_too() {
     let node = Node::new();
     let said = Tool::new(&node, &["validate", "-"]).input("kind: Pod\nmetadata: {namespace: A}\n").run();
     assert_snapshot!(said.snapshot());
-    let json = Tool::new(&node, &["validate", "-", "-o", "json"]).input("{\"name\": 1}").run().json();
+    let json = Tool::new(&node, &["validate", "-", "-o", "json"]).input("{\"cniVersion\": 1}").run().json();
     assert_eq!(json["problems"][0]["line"], 1);
 }
 
@@ -401,4 +401,130 @@ fn a_network_on_which_pods_may_take_any_address() {
     let file = r#"{"cniVersion": "1.0.0", "name": "open", "type": "ptp", "ipam": {"type": "static"}}"#;
     let found = validate("x.conf", file);
     assert!(found.contains("warning: network \"open\": pods may take any address on it"), "{found}");
+}
+
+/// Quoted text over several lines is the commonest form of a definition.
+#[test]
+fn places_in_quoted_text_are_those_of_the_file() {
+    let text = r#"kind: NetworkAttachmentDefinition
+metadata: {name: single}
+spec:
+  config: '{
+      "cniVersion": "1.0.0",
+      "type": "macvlan",,
+      "master": "eth0"
+    }'
+---
+kind: NetworkAttachmentDefinition
+metadata: {name: double}
+spec:
+  config: "{
+      \"cniVersion\": \"9.9.9\",
+      \"type\": \"macvlan\"
+    }"
+---
+kind: NetworkAttachmentDefinition
+metadata: {name: folded}
+spec:
+  config: >-
+    {
+    "type": "a/b"
+    }
+---
+kind: Pod
+metadata:
+  annotations:
+    k8s.v1.cni.cncf.io/networks: '[
+      {"name": "ä", "mac": "x"},
+      {"name": "lan",
+       "dns": []}
+    ]'
+"#;
+    assert_snapshot!(validate("x.yaml", text));
+}
+
+/// As ADD has them: a definition takes the last of two keys, an annotation is refused, a manifest is no manifest.
+#[test]
+fn keys_that_are_given_twice() {
+    let text = r#"kind: NetworkAttachmentDefinition
+metadata: {name: a}
+spec: {config: '{"type": "ptp", "mtu": 1, "mtu": 2}'}
+---
+kind: Pod
+metadata: {name: b, annotations: {k8s.v1.cni.cncf.io/networks: '[{"name": "lan", "name": "lan"}]'}}
+---
+kind: NetworkAttachmentDefinition
+metadata: {name: c, name: d}
+"#;
+    let said = validate("x.yaml", text);
+    assert!(!said.contains("Options") && !said.contains("Policy"), "{said}");
+    assert_snapshot!(said);
+}
+
+#[test]
+fn annotations_where_nobody_reads_them() {
+    let text = r#"kind: Deployment
+metadata: {name: a, annotations: {k8s.v1.cni.cncf.io/networks: lan}}
+spec: {template: {metadata: {labels: {k8s.v1.cni.cncf.io/networks: lan}}, spec: {containers: []}}}
+---
+kind: CronJob
+metadata: {name: b}
+spec: {jobTemplate: {metadata: {annotations: {v1.multus-cni.io/default-network: lan}}, spec: {template: {spec: {containers: []}}}}}
+---
+kind: JobSet
+metadata: {name: c}
+spec: {replicatedJobs: [{template: {spec: {template: {metadata: {annotations: {k8s.v1.cni.cncf.io/networks: Lan}}, spec: {containers: []}}}}}]}
+---
+kind: Pod
+metadata: {name: d, annotation: {k8s.v1.cni.cncf.io/networks: lan}, annotations: {networks: lan, k8s.cni.cncf.io/networks: lan}}
+---
+kind: Pod
+metadata: {name: e, annotations: {k8s.v1.cni.cncf.io/networks: lan, k8s.v1.cni.cncf.io/network-status: "[]"}}
+"#;
+    assert_snapshot!(validate("x.yaml", text));
+}
+
+#[test]
+fn definitions_that_define_nothing() {
+    let text = r#"apiVersion: k8s.cni.cncf.io/v1
+kind: NetworkAttachementDefinition
+metadata: {name: a}
+---
+apiVersion: k8s.cni.cncf.io/v1
+metadata: {name: b}
+---
+apiVersion: k8s.v1.cni.cncf.io/v1
+kind: NetworkAttachmentDefinition
+metadata: {name: c}
+config: '{"type": "ptp"}'
+spec: {conf: '{"type": "ptp"}', plugins: []}
+---
+apiVersion: k8s.cni.cncf.io/v1alpha1
+kind: IPAMClaim
+metadata: {name: d}
+"#;
+    assert_snapshot!(validate("x.yaml", text));
+}
+
+#[test]
+fn files_of_others_are_nothing_to_check() {
+    let nothing =
+        "status 0\n--- stdout\nnothing to check: no network configuration, no definition and no pod\n";
+    let files = [
+        ("values.yaml", "image: {tag: 1}\nplugins: [a, b]\n"),
+        ("package.json", r#"{"name": "x", "version": "1.0.0", "type": "module"}"#),
+        ("list.json", "[1, 2]"),
+        ("text.yaml", "just words\n"),
+        ("empty.yaml", ""),
+    ];
+    for (name, text) in files {
+        assert_eq!(validate(name, text), nothing, "{name}");
+    }
+    for (name, text) in
+        [("x.json", r#"{"name": "x", "plugins": [{"type": "a/b"}]}"#), ("x.conf", "[]"), ("y.conf", "{}")]
+    {
+        assert!(validate(name, text).starts_with("status 1\n"), "{name}");
+    }
+    let said = validate("templates/x.yaml", "a: {{ .Values.x }}\nb: [\n");
+    assert!(said.contains("; of a chart check what helm template prints"), "{said}");
 }

@@ -1,10 +1,15 @@
 //! A JSON or YAML text with the place of each value in it. JSON is read as YAML, whose subset it is.
 
+mod inside;
+
+use std::collections::HashSet;
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
-use serde_saphyr::Spanned;
+use serde_saphyr::{MessageFormatter, Spanned, UserMessageFormatter};
+
+pub(super) use inside::inside;
 
 /// A place in a text, both counted from 1.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -44,8 +49,34 @@ impl Node {
     /// A key's own place, and its value.
     pub(super) fn entry(&self, key: &str) -> Option<(Spot, &Self)> {
         let Tree::Map(entries) = &self.tree else { return None };
-        let found = entries.iter().find(|(name, _, _)| name.eq_ignore_ascii_case(key));
+        // Of a key that is given twice the last one counts, as it does to ADD.
+        let exact = entries.iter().rfind(|(name, _, _)| name == key);
+        let found = exact.or_else(|| entries.iter().find(|(name, _, _)| name.eq_ignore_ascii_case(key)));
         found.map(|(_, spot, value)| (*spot, value))
+    }
+
+    /// The value of a key that is written exactly so, as Kubernetes reads it.
+    pub(super) fn get_exact(&self, key: &str) -> Option<(Spot, &Self)> {
+        let Tree::Map(entries) = &self.tree else { return None };
+        let found = entries.iter().rfind(|(name, _, _)| name == key);
+        found.map(|(_, spot, value)| (*spot, value))
+    }
+
+    /// Keys that are given twice in an object, at any depth, each where it stands again.
+    pub(super) fn repeated_keys(&self) -> Vec<(Spot, &str)> {
+        let mut repeated = Vec::new();
+        match &self.tree {
+            Tree::Scalar(_) => {}
+            Tree::List(elements) => repeated.extend(elements.iter().flat_map(Self::repeated_keys)),
+            Tree::Map(entries) => {
+                let mut seen = HashSet::new();
+                for (key, spot, value) in entries {
+                    repeated.extend((!seen.insert(key)).then_some((*spot, key.as_str())));
+                    repeated.extend(value.repeated_keys());
+                }
+            }
+        }
+        repeated
     }
 
     /// The elements of a list.
@@ -89,38 +120,23 @@ pub(super) fn documents(text: &str) -> Result<Vec<Node>, (Option<Spot>, String)>
     let options = serde_saphyr::options! {
         budget: serde_saphyr::budget! { max_nodes: 50_000, max_events: 200_000, max_documents: 1024, },
         alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: 4_096 },
+        duplicate_keys: serde_saphyr::DuplicateKeyPolicy::PassThrough,
     };
     serde_saphyr::from_multiple_with_options::<Spanned<Tree>>(text, options)
         .map(|documents| documents.into_iter().map(Node::new).collect())
         .map_err(|error| {
             let place = error.location().map(|it| Spot { line: it.line(), column: it.column() });
-            let text = error.to_string();
-            let first = text.lines().next().unwrap_or_default();
-            // The place is told apart from the message.
-            let behind = first.strip_prefix("error: line ").and_then(|rest| rest.split_once(": "));
-            let message = behind.map_or(first, |(_, message)| message);
-            (place, cni::error::one_line(&format!("not valid YAML: {message}"), 300))
+            (place, cni::error::one_line(&format!("not valid YAML: {}", in_words(&error)), 300))
         })
 }
 
-/// Where a place inside a text stands, when that text is itself a scalar of `source` at `outer`: below the
-/// mark of a block, or behind the quote.
-pub(super) fn inside(source: &str, outer: Spot, inner: Spot) -> Spot {
-    let index = |number: u64| usize::try_from(number.saturating_sub(1)).unwrap_or(usize::MAX);
-    let line = source.lines().nth(index(outer.line)).unwrap_or_default();
-    let rest: String = line.chars().skip(index(outer.column)).collect();
-    let starts_block = rest.starts_with(['|', '>']);
-    if !starts_block && !rest.starts_with(['"', '\'']) && inner.line > 1 {
-        return Spot { line: outer.line + inner.line - 1, column: inner.column + outer.column - 1 };
+/// What is wrong with a YAML text, without the place, and without the library's names for its own options.
+fn in_words(error: &serde_saphyr::Error) -> String {
+    let words = UserMessageFormatter.format_message(error.without_snippet()).into_owned();
+    match words.split_once(" too large or too complex") {
+        Some(_) => "it is too large, or unfolds to too much: check it in parts".to_owned(),
+        None => words,
     }
-    if !starts_block {
-        let quote = u64::from(rest.starts_with(['"', '\'']));
-        return Spot { line: outer.line, column: outer.column + quote + inner.column - 1 };
-    }
-    let number = outer.line + inner.line;
-    let first = source.lines().nth(index(outer.line + 1)).unwrap_or_default();
-    let indent = first.chars().take_while(|c| *c == ' ').count();
-    Spot { line: number, column: inner.column + u64::try_from(indent).unwrap_or_default() }
 }
 
 impl<'de> Deserialize<'de> for Tree {

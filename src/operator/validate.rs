@@ -2,7 +2,9 @@
 //! plugin has for them. All problems at once, each with its place.
 
 mod definition;
+mod manifest;
 mod network;
+mod placement;
 mod pod;
 mod pools;
 mod rules;
@@ -12,7 +14,6 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
-use serde_json::Value;
 
 use super::CommandError;
 use super::console::{Exit, Look, Tone, View};
@@ -199,29 +200,71 @@ impl Report {
     }
 
     /// Problems of a text inside a text, at their places in the outer one.
-    fn within(&mut self, text: &str, outer: Spot, inner: Self) {
+    fn within(&mut self, text: &str, outer: Spot, value: &str, inner: Self) {
         let moved = inner.problems.into_iter();
-        self.problems
-            .extend(moved.map(|(spot, severity, message)| (inside(text, outer, spot), severity, message)));
+        self.problems.extend(
+            moved.map(|(spot, severity, message)| (inside(text, outer, value, spot), severity, message)),
+        );
+    }
+
+    /// Keys that are given twice where ADD takes the last one.
+    fn warn_of_repeated_keys(&mut self, document: &Node) {
+        for (spot, key) in document.repeated_keys() {
+            let key = cni::quoted::Quoted::text(key);
+            self.warning(spot, format!("key {key} is given twice: the last one counts, remove the other"));
+        }
     }
 }
 
 fn check_text(file: &Path, text: &str, rules: &Rules, report: &mut Report) {
-    let is_json =
-        file.extension().is_some_and(|it| ["json", "conf", "conflist"].iter().any(|ext| it == *ext));
-    if (is_json || text.trim_start().starts_with('{')) && !check_json(text, report) {
+    let has_extension =
+        |known: &[&str]| file.extension().is_some_and(|it| known.iter().any(|known| it == *known));
+    let is_config = has_extension(&["conf", "conflist"]);
+    let is_json = is_config || has_extension(&["json"]) || text.trim_start().starts_with('{');
+    if is_json && !check_json(text, report) {
         return;
     }
     match documents(text) {
-        Ok(documents) => documents.iter().for_each(|document| check_document(document, text, rules, report)),
-        Err((spot, message)) => report.error(spot.unwrap_or(Spot { line: 1, column: 1 }), message),
+        Ok(documents) => {
+            for document in &documents {
+                if is_json {
+                    report.warn_of_repeated_keys(document);
+                } else {
+                    refuse_repeated_keys(document, report);
+                }
+                if is_config || is_json && network::is_one(document) {
+                    report.has_subject = true;
+                    network::check(document, None, report);
+                    rules.check_file(document, report);
+                } else {
+                    check_document(document, text, rules, report);
+                }
+            }
+        }
+        Err((spot, message)) => {
+            let is_template = text.contains("{{");
+            let advice = if is_template { "; of a chart check what helm template prints" } else { "" };
+            report.error(spot.unwrap_or(Spot { line: 1, column: 1 }), message + advice);
+        }
+    }
+}
+
+/// A manifest whose key is given twice is refused by the API, and passed over on a node.
+fn refuse_repeated_keys(document: &Node, report: &mut Report) {
+    for (spot, key) in document.repeated_keys() {
+        report
+            .error(spot, format!("key {} is given twice: keep one of them", cni::quoted::Quoted::text(key)));
     }
 }
 
 fn check_json(text: &str, report: &mut Report) -> bool {
     let Err(error) = serde_json::from_str::<serde::de::IgnoredAny>(text) else { return true };
     let number = |number: usize| u64::try_from(number.max(1)).unwrap_or(1);
-    let spot = Spot { line: number(error.line()), column: number(error.column()) };
+    // The decoder counts bytes, and people count characters.
+    let line = text.split('\n').nth(error.line().saturating_sub(1)).unwrap_or_default();
+    let bytes = line.as_bytes().get(..error.column()).unwrap_or(line.as_bytes());
+    let column = String::from_utf8_lossy(bytes).chars().count().max(error.column().min(1));
+    let spot = Spot { line: number(error.line()), column: number(column) };
     let message = error.to_string();
     let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(message, _)| message);
     report.error(spot, format!("not valid JSON: {message}"));
@@ -232,13 +275,7 @@ fn check_document(document: &Node, text: &str, rules: &Rules, report: &mut Repor
     report.has_subject |= is_subject(document);
     let Ok(kind) = text_at(document.get("kind"), "kind", report) else { return };
     match kind {
-        None if matches!(document.tree, Tree::Map(_)) => {
-            network::check(document, None, report);
-            rules.check_file(document, report);
-        }
-        None if matches!(document.tree, Tree::Scalar(Value::Null)) => {}
-        None => report
-            .error(document.spot, "must be an object: a network configuration, or a manifest".to_owned()),
+        None => manifest::check_kind(document, report),
         Some("List" | "NetworkAttachmentDefinitionList" | "PodList") => {
             let items = document.get("items").map(Node::elements).unwrap_or_default();
             for item in items {
@@ -248,15 +285,18 @@ fn check_document(document: &Node, text: &str, rules: &Rules, report: &mut Repor
             }
         }
         Some("NetworkAttachmentDefinition") => definition::check(document, text, rules, report),
-        Some(_) => pod::check(document, text, rules, report),
+        Some(_) => {
+            manifest::check_kind(document, report);
+            pod::check(document, text, rules, report);
+        }
     }
 }
 
 fn is_subject(document: &Node) -> bool {
     match document.get("kind").and_then(Node::text) {
-        None => matches!(document.tree, Tree::Map(_)),
+        None => false,
         Some("NetworkAttachmentDefinition" | "Pod") => true,
-        Some(_) => pod::template(document).is_some(),
+        Some(_) => !pod::templates(document).is_empty(),
     }
 }
 
@@ -286,7 +326,7 @@ fn namespace(metadata: Option<&Node>, report: &mut Report) -> Option<Namespace> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     /// The messages about `file` in a runtime's directory with `files`.
     fn said(files: &[(&str, Value)], file: &str) -> Vec<String> {

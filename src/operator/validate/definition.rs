@@ -2,7 +2,7 @@
 //! policy would say of it.
 
 use super::rules::{Rules, Subject};
-use super::{Node, Report, Spot, check_json, namespace, network, sharing, text_at};
+use super::{Node, Report, Spot, check_json, manifest, namespace, network, sharing, text_at};
 use crate::operator::source::documents;
 use crate::pod::name::DefinitionName;
 
@@ -13,6 +13,7 @@ pub(super) fn check(document: &Node, text: &str, rules: &Rules, report: &mut Rep
     let name = name(document, report);
     let namespace = namespace(metadata, report);
     sharing::check(metadata, report);
+    manifest::check_definition(document, report);
     let config = document.get("spec").and_then(|spec| spec.get("config"));
     match config.map(|config| (config.spot, config.text())) {
         None => {}
@@ -44,12 +45,13 @@ fn check_config(inner: &str, outer: Spot, name: Option<&str>, text: &str, report
     if check_json(inner, &mut found) {
         match documents(inner) {
             Ok(documents) => {
-                documents
-                    .iter()
-                    .for_each(|document| network::check(document, name.or(Some("x")), &mut found));
+                for document in &documents {
+                    found.warn_of_repeated_keys(document);
+                    network::check(document, name.or(Some("x")), &mut found);
+                }
             }
             Err((spot, message)) => found.error(spot.unwrap_or(Spot { line: 1, column: 1 }), message),
         }
     }
-    report.within(text, outer, found);
+    report.within(text, outer, inner, found);
 }

@@ -4,7 +4,7 @@
 use serde_json::{Map, Value, json};
 
 use super::rules::Rules;
-use super::{Node, Report, Spot, Tree, check_json, namespace, text_at};
+use super::{Node, Report, Spot, Tree, check_json, namespace, placement, text_at};
 use crate::definition::field::annotation;
 use crate::operator::source::documents;
 use crate::pod::name::Namespace;
@@ -14,23 +14,59 @@ use crate::selection::{self, Limits};
 /// Annotations that hold selections.
 const SELECTING: [&str; 2] = [NETWORKS_ANNOTATION, DEFAULT_NETWORK_ANNOTATION];
 
-/// A pod, or an object with a pod's template in it.
+/// A pod, or an object with templates of pods in it. The annotations of such an object itself are no pod's.
 pub(super) fn check(document: &Node, text: &str, rules: &Rules, report: &mut Report) {
     let own = document.get("metadata");
-    let template = template(document);
-    let inner = template.and_then(|template| template.get("metadata"));
     let Some(namespace) = namespace(own, report) else { return };
-    for metadata in own.into_iter().chain(inner) {
+    let templates = templates(document);
+    let is_pod = document.get("kind").and_then(Node::text) == Some("Pod");
+    let of_pods = templates.iter().filter_map(|(_, template)| template.get("metadata"));
+    let own = own.filter(|_| is_pod || templates.is_empty());
+    for metadata in own.into_iter().chain(of_pods) {
         if let Some(annotations) = metadata.get("annotations") {
             Annotations { annotations, namespace: &namespace, rules, text }.check(report);
         }
     }
+    if is_pod || !templates.is_empty() {
+        placement::check(document, &templates, report);
+    }
 }
 
-/// The template of the pods that an object makes.
-pub(super) fn template(document: &Node) -> Option<&Node> {
-    let spec = document.get("spec")?;
-    spec.get("template").or_else(|| spec.get("jobTemplate")?.get("spec")?.get("template"))
+/// The templates of the pods that an object makes, each with the path to it: one of a Deployment, a Job or a
+/// CronJob, more of what others have made up.
+pub(super) fn templates(document: &Node) -> Vec<(String, &Node)> {
+    let mut found = Vec::new();
+    for part in ["spec", "template"] {
+        if let Some((_, node)) = document.get_exact(part) {
+            find_templates(part, part.to_owned(), node, &mut found);
+        }
+    }
+    found
+}
+
+/// A template has the containers of a pod, or KubeVirt's domain, in its `spec`, or is what stands where the
+/// controllers of Kubernetes have theirs.
+fn find_templates<'n>(key: &str, path: String, node: &'n Node, found: &mut Vec<(String, &'n Node)>) {
+    let spec = node.get_exact("spec").map(|(_, spec)| spec);
+    let of_pod = |spec: &Node| ["containers", "domain"].iter().any(|key| spec.get_exact(key).is_some());
+    let is_bare = key == "template" && spec.is_none() && node.get_exact("metadata").is_some();
+    if spec.is_some_and(of_pod) || is_bare {
+        found.push((path, node));
+        return;
+    }
+    match &node.tree {
+        Tree::Map(entries) => {
+            for (key, _, value) in entries {
+                find_templates(key, format!("{path}.{key}"), value, found);
+            }
+        }
+        Tree::List(elements) => {
+            for (at, element) in elements.iter().enumerate() {
+                find_templates("", format!("{path}[{at}]"), element, found);
+            }
+        }
+        Tree::Scalar(_) => {}
+    }
 }
 
 /// The annotations of one pod.
@@ -47,7 +83,7 @@ impl Annotations<'_> {
         let before = report.problems.len();
         let mut texts = Map::new();
         for key in SELECTING.into_iter().chain([GENIE_ANNOTATION]) {
-            let Some(node) = self.annotations.get(key) else { continue };
+            let Some((_, node)) = self.annotations.get_exact(key) else { continue };
             match text_at(Some(node), &annotation(key), report) {
                 Err(()) | Ok(None) => {}
                 Ok(Some(value)) => {
@@ -59,7 +95,7 @@ impl Annotations<'_> {
             }
         }
         if !report.has_errors_since(before) {
-            let spot = |key: &str| Some(self.annotations.get(key)?.spot);
+            let spot = |key: &str| Some(self.annotations.get_exact(key)?.1.spot);
             self.rules.check_together(self.namespace, &texts, spot, report);
         }
     }
@@ -70,6 +106,10 @@ impl Annotations<'_> {
         if value.trim_start().starts_with('[') && check_json(value, &mut found) {
             for list in documents(value).unwrap_or_default() {
                 for (at, element) in list.elements().iter().enumerate() {
+                    for (spot, key) in element.repeated_keys() {
+                        let key = cni::quoted::Quoted::text(key);
+                        found.error(spot, format!("element {}: key {key} is given twice", at + 1));
+                    }
                     check_element(at, element, self.namespace, self.rules.limits(), &mut found);
                 }
             }
@@ -81,7 +121,7 @@ impl Annotations<'_> {
         {
             found.error(Spot { line: 1, column: 1 }, error.to_string());
         }
-        report.within(self.text, outer, found);
+        report.within(self.text, outer, value, found);
     }
 }
 

@@ -106,6 +106,8 @@ fn multus(node: &Node) {
         "clusterNetwork": "/etc/cni/net.d/10-primary.conflist",
     });
     node.write("net.d/00-multus.conf", &conf.to_string());
+    // In the place of the machine's own, which may be there.
+    let _ = std::fs::remove_file(node.path("bin/multus"));
     std::os::unix::fs::symlink(crate::node::recorder(), node.path("bin/multus")).unwrap();
 }
 

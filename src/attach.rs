@@ -330,7 +330,7 @@ fn invalid(attachment: &Attachment, plugin: Option<&PluginConfig>, source: Resul
 ///
 /// # Errors
 /// [`AttachError::Result`].
-pub fn keep_off(
+pub fn reject_foreign_interfaces(
     attachment: &Attachment,
     result: &AttachmentResult,
     owner: impl Fn(&str) -> Option<String>,
@@ -339,7 +339,7 @@ pub fn keep_off(
         return Ok(());
     }
     result
-        .keep_off(attachment.interface.as_str(), owner)
+        .reject_foreign_interfaces(attachment.interface.as_str(), owner)
         .map_err(|source| invalid(attachment, attachment.network.plugins.last(), source))
 }
 

@@ -32,7 +32,7 @@ pub struct Definition {
     /// Where its configuration comes from.
     pub source: Source,
     /// What stands for the name.
-    pub standing: Standing,
+    pub kind: DefinitionKind,
     /// Its owner's annotations; none where nothing but a network file has the name.
     pub annotations: Annotations,
     /// How many bytes its configuration was written in; 0 for a network file of the node.
@@ -53,7 +53,7 @@ pub type Annotations = BTreeMap<String, String>;
 
 /// What stands for the name that was asked for, and so whose word the network is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Standing {
+pub enum DefinitionKind {
     /// Nothing but a network file of the node: the administrator's network, asked for past any definition.
     NodeNetwork,
     /// A manifest of the node, with a configuration or with a network file of the node for one.
@@ -69,8 +69,8 @@ pub trait Viewer {
     /// Whether they may know of a definition in `namespace` with these annotations.
     fn sees(&self, namespace: &Namespace, annotations: &Annotations) -> bool;
 
-    /// Whether they may know of the network file `name` of the node, which `standing` in `namespace` leads to.
-    fn sees_node_network(&self, namespace: &Namespace, name: &DefinitionName, standing: Standing) -> bool;
+    /// Whether they may know of the network file `name` of the node, which `kind` in `namespace` leads to.
+    fn sees_node_network(&self, namespace: &Namespace, name: &DefinitionName, kind: DefinitionKind) -> bool;
 }
 
 /// The node's administrator, who sees everything.
@@ -82,7 +82,7 @@ impl Viewer for Administrator {
         true
     }
 
-    fn sees_node_network(&self, _: &Namespace, _: &DefinitionName, _: Standing) -> bool {
+    fn sees_node_network(&self, _: &Namespace, _: &DefinitionName, _: DefinitionKind) -> bool {
         true
     }
 }
@@ -350,12 +350,12 @@ impl Finder<'_> {
             Some(Err(error)) if error.is_outage() => self.without_api(wanted, error),
             Some(Err(ClusterError::NotFound { .. })) => {
                 self.copies.forget(namespace, name);
-                self.of_file(wanted, Standing::NodeNetwork, Annotations::new())
+                self.of_file(wanted, DefinitionKind::NodeNetwork, Annotations::new())
             }
             Some(Err(error)) => Err(self.refused_answer(wanted, error)),
             None => match self.copy_without_asking(wanted) {
                 Some(object) => self.of_object(object, Source::Copy, wanted),
-                None => self.of_file(wanted, Standing::NodeNetwork, Annotations::new()),
+                None => self.of_file(wanted, DefinitionKind::NodeNetwork, Annotations::new()),
             },
         }
     }
@@ -382,13 +382,13 @@ impl Finder<'_> {
     ) -> Result<Definition, DefinitionError> {
         let annotations = object.annotations;
         let Some(config) = object.config.filter(|config| !config.trim().is_empty()) else {
-            return self.of_file(wanted, Standing::EmptyObject, annotations);
+            return self.of_file(wanted, DefinitionKind::EmptyObject, annotations);
         };
         let missing = Missing { name: Some(object.name.as_str()), version: self.version };
         match NetworkConfig::parse(&config, &missing) {
             Ok(network) => {
-                let (standing, bytes) = (Standing::Object, config.len());
-                Ok(Definition { source, standing, annotations, bytes, network })
+                let (kind, bytes) = (DefinitionKind::Object, config.len());
+                Ok(Definition { source, kind, annotations, bytes, network })
             }
             Err(error) => Err(DefinitionError::Invalid {
                 network: format!("{}/{}", object.namespace, object.name),
@@ -403,24 +403,24 @@ impl Finder<'_> {
     fn of_file(
         &mut self,
         wanted: &Wanted<'_>,
-        standing: Standing,
+        kind: DefinitionKind,
         annotations: Annotations,
     ) -> Result<Definition, DefinitionError> {
         let Wanted { namespace, name, viewer } = wanted;
-        let (standing, annotations) = match self.node.annotations(namespace, name.as_str()) {
-            Some(annotations) => (Standing::Manifest, annotations.clone()),
-            None => (standing, annotations),
+        let (kind, annotations) = match self.node.annotations(namespace, name.as_str()) {
+            Some(annotations) => (DefinitionKind::Manifest, annotations.clone()),
+            None => (kind, annotations),
         };
         if !viewer.sees(namespace, &annotations) {
             return Err(not_shared(wanted));
         }
         let found = viewer
-            .sees_node_network(namespace, name, standing)
+            .sees_node_network(namespace, name, kind)
             .then(|| self.node.find_file_for(namespace, name.as_str(), self.version))
             .flatten();
         match found {
-            Some(definition) => definition.map(|found| Definition { standing, annotations, ..found }),
-            None if standing == Standing::EmptyObject => {
+            Some(definition) => definition.map(|found| Definition { kind, annotations, ..found }),
+            None if kind == DefinitionKind::EmptyObject => {
                 Err(self.node.without_config(namespace, name.as_str()))
             }
             None => Err(self.unknown(namespace, name)),

@@ -4,7 +4,7 @@
 use std::io::{self, IsTerminal, Read, Write};
 use std::process::ExitCode;
 
-use braid::operator::console::Look;
+use braid::operator::console::OutputStyle;
 use braid::operator::{self, Console};
 use braid::verb::{self, Answer};
 use cni::error::{Code, Error};
@@ -91,12 +91,12 @@ fn operate() -> ExitCode {
     let terminal = io::stdout().is_terminal();
     let colourless = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let width = terminal.then(terminal_size::terminal_size).flatten();
-    let look = Look {
+    let style = OutputStyle {
         colour: terminal && !colourless,
         width: width.map(|(width, _)| width.0),
         attended: io::stderr().is_terminal(),
     };
     let (mut out, mut error) = (io::stdout().lock(), io::stderr().lock());
-    let exit = operator::run(std::env::args_os(), &mut Console::new(&mut out, &mut error, look));
+    let exit = operator::run(std::env::args_os(), &mut Console::new(&mut out, &mut error, style));
     ExitCode::from(exit.status())
 }

@@ -33,7 +33,7 @@ pub use scope::{Namespaces, Scoped};
 pub use sharing::{ACCOUNTS_ANNOTATION, Account, NAMESPACES_ANNOTATION, View, names_accounts};
 pub use tenancy::Tenancy;
 
-use crate::definition::{Definition, Standing};
+use crate::definition::{Definition, DefinitionKind};
 use crate::pod::name::{DefinitionName, Namespace};
 use crate::selection::Selection;
 use cni::netconf::NetworkName;
@@ -229,30 +229,30 @@ fn check_primary(view: &View<'_>, network: String, policy: &Policy) -> Result<Op
 
 fn check_node_network(case: &Case<'_>, policy: &Policy) -> Result<Option<Grant>, Refusal> {
     let Selection { namespace, name, .. } = case.selection;
-    let standing = case.definition.standing;
-    if !policy.shares_node_network(&case.view, namespace, name, standing) {
+    let kind = case.definition.kind;
+    if !policy.shares_node_network(&case.view, namespace, name, kind) {
         let namespace = case.view.namespace.clone();
         return Err(Refusal::NodeNetwork {
             network: case.network(),
             namespace,
-            is_defined: standing != Standing::NodeNetwork,
+            is_defined: kind != DefinitionKind::NodeNetwork,
             hint: String::new(),
         });
     }
-    Ok(match standing {
-        Standing::Manifest | Standing::Object => None,
-        Standing::EmptyObject if policy.trusts(namespace) => Some(Grant::Trusted(namespace.clone())),
+    Ok(match kind {
+        DefinitionKind::Manifest | DefinitionKind::Object => None,
+        DefinitionKind::EmptyObject if policy.trusts(namespace) => Some(Grant::Trusted(namespace.clone())),
         _ if case.view.path == Path::DefaultNetwork => None,
-        Standing::EmptyObject | Standing::NodeNetwork => Some(Grant::SharedNodeNetwork),
+        DefinitionKind::EmptyObject | DefinitionKind::NodeNetwork => Some(Grant::SharedNodeNetwork),
     })
 }
 
 /// Only what a tenant can have written is fenced in.
 fn check_fence(case: &Case<'_>, policy: &Policy) -> Result<Option<Grant>, Refusal> {
     let owner = &case.selection.namespace;
-    match case.definition.standing {
-        Standing::Object if policy.trusts(owner) => Ok(Some(Grant::Trusted(owner.clone()))),
-        Standing::Object => fence::check(case, policy).map(|()| Some(Grant::Fenced)),
+    match case.definition.kind {
+        DefinitionKind::Object if policy.trusts(owner) => Ok(Some(Grant::Trusted(owner.clone()))),
+        DefinitionKind::Object => fence::check(case, policy).map(|()| Some(Grant::Fenced)),
         _ => Ok(None),
     }
 }

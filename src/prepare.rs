@@ -28,7 +28,7 @@ use primary::Resolved;
 
 /// What a pod's annotations ask for.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Wishes {
+pub struct PodRequest {
     /// Extra networks, in the annotation's order.
     pub networks: Vec<Selection>,
     /// Another primary.
@@ -43,7 +43,7 @@ pub struct Wishes {
     pub warnings: Vec<String>,
 }
 
-impl Wishes {
+impl PodRequest {
     /// Reads what the pod asks for: from the runtime, else from the API where there is one.
     ///
     /// # Errors
@@ -231,20 +231,20 @@ pub fn plan(
     sandbox: &Sandbox,
     inside: Option<&mut Inside<'_>>,
     pod: &Pod,
-    wishes: Wishes,
+    pod_request: PodRequest,
     definitions: &mut Finder<'_>,
 ) -> Result<Plan, Error> {
-    refuse_while_draining(config, pod, &wishes)?;
-    if needs_definitions(config, &wishes) {
+    refuse_while_draining(config, pod, &pod_request)?;
+    if needs_definitions(config, &pod_request) {
         definitions.node = NodeDefinitions::read(&config.conf_dirs);
     }
-    let has_default = wishes.default_network.is_some();
-    let has_own_primary = wishes.has_primary();
-    let wanted = definitions_of_cluster(config, pod, &wishes, definitions);
+    let has_default = pod_request.default_network.is_some();
+    let has_own_primary = pod_request.has_primary();
+    let wanted = definitions_of_cluster(config, pod, &pod_request, definitions);
     definitions.fetch(&wanted.all());
-    let admitted = admission::admit(config, pod, &wishes, definitions)?;
+    let admitted = admission::admit(config, pod, &pod_request, definitions)?;
     let mut selected = admitted.networks;
-    let chosen = genie::choose(config, pod, &wishes.choices)?;
+    let chosen = genie::choose(config, pod, &pod_request.choices)?;
     let mut choices = chosen.networks.into_iter();
     let mut primary = match choices.next() {
         None => resolve_primary(config, has_default, definitions)?,
@@ -268,7 +268,7 @@ pub fn plan(
     plan.admissions.extend(chosen.admissions);
     plan.warnings.extend(chosen.warnings);
     plan.warnings.extend(without_device);
-    plan.warnings.extend(wishes.warnings);
+    plan.warnings.extend(pod_request.warnings);
     plan.warnings.extend(admitted.warnings);
     plan.warnings.append(&mut definitions.warnings);
     plan.warnings.append(&mut definitions.node.warnings);
@@ -288,8 +288,8 @@ fn keep_copies(wanted: &OfCluster, definitions: &Finder<'_>) {
 
 /// While Braid leaves the node (`braid uninstall`), a pod that would have an extra network is to start on
 /// another one: here nobody would tear it down.
-fn refuse_while_draining(config: &Config, pod: &Pod, wishes: &Wishes) -> Result<(), Error> {
-    if !config.drain || (!wishes.has_extras() && !has_node_networks(config, pod)) {
+fn refuse_while_draining(config: &Config, pod: &Pod, pod_request: &PodRequest) -> Result<(), Error> {
+    if !config.drain || (!pod_request.has_extras() && !has_node_networks(config, pod)) {
         return Ok(());
     }
     let problem = "braid is leaving this node (drain), and attaches no extra network any more; start the pod on \
@@ -297,10 +297,10 @@ fn refuse_while_draining(config: &Config, pod: &Pod, wishes: &Wishes) -> Result<
     Err(Error::new(Code::TRY_AGAIN, problem))
 }
 
-fn needs_definitions(config: &Config, wishes: &Wishes) -> bool {
+fn needs_definitions(config: &Config, pod_request: &PodRequest) -> bool {
     let named = |source: &PrimarySource| matches!(source, PrimarySource::Named(_));
-    !wishes.networks.is_empty()
-        || wishes.default_network.is_some()
+    !pod_request.networks.is_empty()
+        || pod_request.default_network.is_some()
         || config.primary.iter().chain(&config.default_networks).any(named)
 }
 
@@ -321,19 +321,19 @@ impl OfCluster {
 fn definitions_of_cluster(
     config: &Config,
     pod: &Pod,
-    wishes: &Wishes,
+    pod_request: &PodRequest,
     definitions: &Finder<'_>,
 ) -> OfCluster {
     if !matches!(definitions.api, Api::Asked(_)) {
         return OfCluster::default();
     }
     let of_node = |source| primary::wanted_of_cluster(source, config, &definitions.node);
-    let primary = config.primary.as_ref().filter(|_| !wishes.has_primary());
+    let primary = config.primary.as_ref().filter(|_| !pod_request.has_primary());
     let defaults = config.default_networks.iter().filter(|_| !is_system_pod(config, pod));
-    let of_pod = wishes
+    let of_pod = pod_request
         .networks
         .iter()
-        .chain(&wishes.default_network)
+        .chain(&pod_request.default_network)
         .map(|selection| (selection.namespace.clone(), selection.name.clone()));
     OfCluster {
         primary: primary.and_then(of_node),

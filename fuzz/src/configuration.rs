@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use braid::config::{Config, ConfigError};
-use braid::definition::{Annotations, Definition, Source, Standing};
+use braid::definition::{Annotations, Definition, DefinitionKind, Source};
 use braid::pod;
 use braid::pod::name::Namespace;
 use braid::policy::{self, Account, Case, View};
@@ -65,7 +65,7 @@ fn check_policy(config: &Config) {
     let text = "{\"cniVersion\": \"1.0.0\", \"name\": \"untrusted-namespace.x\", \"type\": \"multus\"}";
     let definition = Definition {
         source: Source::File(Path::new("/x").into()),
-        standing: Standing::Object,
+        kind: DefinitionKind::Object,
         annotations: Annotations::new(),
         bytes: text.len(),
         network: NetworkConfig::parse(text, &Missing::default()).unwrap(),

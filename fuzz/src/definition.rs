@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use braid::config::Config;
-use braid::definition::{Annotations, Definition, Source, Standing};
+use braid::definition::{Annotations, Definition, DefinitionKind, Source};
 use braid::pod::name::Namespace;
 use braid::policy::{self, Account, Case, View};
 use braid::selection::Selection;
@@ -82,7 +82,7 @@ fn check_fence(network: NetworkConfig, bytes: usize) {
     let [enforcing, auditing] = NODES.get_or_init(|| [node("enforce"), node("audit")]);
     let definition = Definition {
         source: Source::File(Path::new("/x").into()),
-        standing: Standing::Object,
+        kind: DefinitionKind::Object,
         annotations: Annotations::new(),
         bytes,
         network,

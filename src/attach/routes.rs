@@ -126,11 +126,11 @@ impl Move<'_> {
         // Made by the network's own plugin, it may have an MTU, or a gateway that only it knows how to reach.
         if change.hops.len() == 1 && is_as_asked(change, target, &left) {
             let metric = left.first().map(metric).unwrap_or_default();
-            return self.clear_the_way(family, metric, moved, netlink);
+            return self.remove_rejecting_routes(family, metric, moved, netlink);
         }
         self.remove(family, left, moved, netlink)?;
         let last = u32::try_from(change.hops.len()).unwrap_or_default().saturating_sub(1);
-        self.clear_the_way(family, first_metric(family).saturating_add(last), moved, netlink)?;
+        self.remove_rejecting_routes(family, first_metric(family).saturating_add(last), moved, netlink)?;
         for (hop, metric) in change.hops.iter().zip(metrics(family)) {
             add_default_route(family, target, *hop, metric, netlink).map_err(self.failed(family))?;
         }
@@ -139,16 +139,17 @@ impl Move<'_> {
 
     /// Removes the default routes that lead nowhere (`unreachable default`, say) and that the kernel would heed
     /// before one of this metric. Those behind it stay: they close the way where the new route is gone.
-    fn clear_the_way(
+    fn remove_rejecting_routes(
         &self,
         family: Family,
         metric: u32,
         moved: &mut Moved,
         netlink: &mut Netlink,
     ) -> Result<(), RouteError> {
-        let mut dead_ends = netlink.dead_ends(kernel_family(family)).map_err(self.failed(family))?;
-        dead_ends.retain(|route| self::metric(route) <= metric);
-        self.remove(family, dead_ends, moved, netlink)
+        let mut rejecting_default_routes =
+            netlink.rejecting_default_routes(kernel_family(family)).map_err(self.failed(family))?;
+        rejecting_default_routes.retain(|route| self::metric(route) <= metric);
+        self.remove(family, rejecting_default_routes, moved, netlink)
     }
 
     fn remove(
@@ -251,16 +252,16 @@ const fn first_metric(family: Family) -> u32 {
 
 /// A sandbox's default routes as they were before the plugins of extra networks ran.
 #[derive(Debug)]
-pub struct WayOut {
+pub struct OriginalDefaultRoutes {
     routes: Vec<DefaultRoute>,
 }
 
-impl WayOut {
+impl OriginalDefaultRoutes {
     /// Looks at the default routes of both families.
     ///
     /// # Errors
     /// [`NetlinkError`] where the kernel refuses.
-    pub fn look(netlink: &mut Netlink) -> Result<Self, NetlinkError> {
+    pub fn read(netlink: &mut Netlink) -> Result<Self, NetlinkError> {
         let mut routes = Vec::new();
         for family in Family::ALL {
             routes.extend(netlink.default_routes(kernel_family(family))?);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::{Annotations, Definition, DefinitionError, Lack, Source, Standing, field};
+use super::{Annotations, Definition, DefinitionError, DefinitionKind, Lack, Source, field};
 use crate::pod::name::{DefinitionName, Namespace};
 use cni::error::one_line;
 use cni::netconf::{self, Missing, NetconfError, NetworkConfig};
@@ -162,7 +162,7 @@ impl NodeDefinitions {
         let network = NetworkConfig::parse(config, &Missing { name: Some(name), version });
         let definition = definition(network, &format!("{namespace}/{name}"), &manifest.path);
         Some(definition.map(|definition| Definition {
-            standing: Standing::Manifest,
+            kind: DefinitionKind::Manifest,
             annotations: manifest.annotations.clone(),
             bytes: config.len(),
             ..definition
@@ -236,7 +236,7 @@ fn definition(
     match network {
         Ok(network) => Ok(Definition {
             source: Source::File(path.to_owned()),
-            standing: Standing::NodeNetwork,
+            kind: DefinitionKind::NodeNetwork,
             annotations: Annotations::new(),
             bytes: 0,
             network,

@@ -13,7 +13,7 @@ use secrecy::ExposeSecret;
 use serde_json::json;
 
 use super::change::Change;
-use super::install::Occasion;
+use super::install::RunMode;
 use super::runtime::below;
 use crate::kube::{self, Cluster, ClusterConfig, ClusterError};
 use crate::pod::name::NamespacedName;
@@ -83,16 +83,16 @@ impl Account {
         &self,
         root: &Path,
         definitions: &Path,
-        occasion: Occasion,
+        occasion: RunMode,
     ) -> Result<Vec<Change>, AccountError> {
         let Some(account) = &self.service_account else { return Ok(Vec::new()) };
         let environment = Environment::of_process();
         let server = self.api_server.clone().or_else(|| kube::in_cluster_server(&environment));
         let server = server.ok_or_else(not_in_pod)?;
         let mut changes = Vec::new();
-        if occasion == Occasion::Rehearsed || self.is_due(root, definitions, occasion) {
+        if occasion == RunMode::DryRun || self.is_due(root, definitions, occasion) {
             let contents = match occasion {
-                Occasion::Rehearsed => Vec::new(),
+                RunMode::DryRun => Vec::new(),
                 _ => ask(account, &environment)?,
             };
             changes.push(Change::File { path: definitions.join(TOKEN), contents, mode: MODE });
@@ -104,10 +104,10 @@ impl Account {
 
     /// Whether a token has to be asked for: always where somebody installs, since the account may be another
     /// one of the same name.
-    pub(super) fn is_due(&self, root: &Path, definitions: &Path, occasion: Occasion) -> bool {
+    pub(super) fn is_due(&self, root: &Path, definitions: &Path, occasion: RunMode) -> bool {
         let token = || std::fs::read_to_string(below(root, &definitions.join(TOKEN)));
         self.service_account.is_some()
-            && (occasion != Occasion::Kept
+            && (occasion != RunMode::Reconcile
                 || token().is_ok_and(|token| kube::token_is_due(&token, Utc::now()))
                 || token().is_err())
     }

@@ -12,7 +12,7 @@ use serde_json::Value;
 use similar::TextDiff;
 use tempfile::NamedTempFile;
 
-use super::console::{Look, Tone};
+use super::console::{OutputStyle, Tone};
 use super::runtime::below;
 
 /// One change. Paths are the node's own.
@@ -189,16 +189,16 @@ fn diff(before: &[u8], after: &[u8]) -> String {
 }
 
 impl Shown {
-    pub(super) fn text(&self, look: &Look, with_diff: bool) -> String {
+    pub(super) fn text(&self, style: &OutputStyle, with_diff: bool) -> String {
         let to = self.to.as_ref().map(|to| format!(" to {}", to.display())).unwrap_or_default();
-        let mut text = format!("{} {}{to}\n", look.paint(Tone::Strong, self.action), self.path.display());
+        let mut text = format!("{} {}{to}\n", style.paint(Tone::Strong, self.action), self.path.display());
         for line in self.diff.lines().filter(|_| with_diff) {
             let tone = match line.bytes().next() {
                 Some(b'+') => Some(Tone::Good),
                 Some(b'-') => Some(Tone::Bad),
                 _ => None,
             };
-            let line = tone.map_or_else(|| line.to_owned(), |tone| look.paint(tone, line));
+            let line = tone.map_or_else(|| line.to_owned(), |tone| style.paint(tone, line));
             text.push_str(&format!("  {line}\n"));
         }
         text

@@ -57,7 +57,7 @@ pub(crate) enum Format {
 /// What came of a command, to be shown.
 pub(crate) trait View: Serialize {
     /// For people: whole lines.
-    fn text(&self, look: &Look) -> String;
+    fn text(&self, style: &OutputStyle) -> String;
 
     /// What the command ends with.
     fn exit(&self) -> Exit {
@@ -67,7 +67,7 @@ pub(crate) trait View: Serialize {
 
 /// What the place can show where text goes.
 #[derive(Clone, Copy, Debug)]
-pub struct Look {
+pub struct OutputStyle {
     /// Whether colours mean something there.
     pub colour: bool,
     /// Columns; `None` where nobody counts them, as in a file.
@@ -85,7 +85,7 @@ pub(crate) enum Tone {
     Strong,
 }
 
-impl Look {
+impl OutputStyle {
     /// `text` in the colour of its meaning.
     pub(crate) fn paint(&self, tone: Tone, text: impl Display) -> String {
         let style = match tone {
@@ -171,23 +171,23 @@ fn longest_words<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> [u16;
 pub struct Console<'a> {
     out: &'a mut dyn Write,
     error: &'a mut dyn Write,
-    look: Look,
+    style: OutputStyle,
     format: Format,
 }
 
 impl std::fmt::Debug for Console<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Console")
-            .field("look", &self.look)
+            .field("style", &self.style)
             .field("format", &self.format)
             .finish_non_exhaustive()
     }
 }
 
 impl<'a> Console<'a> {
-    /// A console with `out` for what was asked for, which looks like `look`, and `error` for the rest.
-    pub fn new(out: &'a mut dyn Write, error: &'a mut dyn Write, look: Look) -> Self {
-        Self { out, error, look, format: Format::Table }
+    /// A console with `out` for what was asked for, in this style, and `error` for the rest.
+    pub fn new(out: &'a mut dyn Write, error: &'a mut dyn Write, style: OutputStyle) -> Self {
+        Self { out, error, style, format: Format::Table }
     }
 
     pub(crate) fn set_format(&mut self, format: Format) {
@@ -197,7 +197,7 @@ impl<'a> Console<'a> {
     /// Shows what came of a command.
     pub(crate) fn show(&mut self, view: &impl View) -> io::Result<Exit> {
         let text = match self.format {
-            Format::Table => view.text(&self.look),
+            Format::Table => view.text(&self.style),
             Format::Json => serde_json::to_string_pretty(view)? + "\n",
         };
         self.text(&text)?;
@@ -211,7 +211,7 @@ impl<'a> Console<'a> {
         command: &str,
         work: impl FnOnce() -> T + Send,
     ) -> io::Result<T> {
-        if !self.look.attended {
+        if !self.style.attended {
             return Ok(work());
         }
         signal::keep_children()?;
@@ -251,14 +251,14 @@ impl<'a> Console<'a> {
     /// The page of help.
     pub(crate) fn help(&mut self, mut command: clap::Command) -> io::Result<Exit> {
         let page = command.render_long_help();
-        let page = if self.look.colour { page.ansi().to_string() } else { page.to_string() };
+        let page = if self.style.colour { page.ansi().to_string() } else { page.to_string() };
         self.text(&page)
     }
 
     /// What clap has to say: a page that was asked for, or what is wrong with the command line.
     pub(crate) fn usage(&mut self, error: &clap::Error) -> Exit {
         let page = error.render();
-        let page = if self.look.colour { page.ansi().to_string() } else { page.to_string() };
+        let page = if self.style.colour { page.ansi().to_string() } else { page.to_string() };
         let to: &mut dyn Write = if error.use_stderr() { self.error } else { self.out };
         let written = to.write_all(page.as_bytes()).and_then(|()| to.flush());
         match written {
@@ -270,7 +270,7 @@ impl<'a> Console<'a> {
 
     /// Says why a command came to nothing.
     pub(crate) fn failed(&mut self, error: &impl Display, exit: Exit) -> Exit {
-        let line = format!("{}: {error}\n", self.look.paint(Tone::Bad, "braid"));
+        let line = format!("{}: {error}\n", self.style.paint(Tone::Bad, "braid"));
         // Where nobody listens, the status says it.
         let _ = self.error.write_all(line.as_bytes());
         exit
@@ -286,8 +286,8 @@ impl<'a> Console<'a> {
 mod tests {
     use super::*;
 
-    fn look(width: Option<u16>) -> Look {
-        Look { colour: false, width, attended: false }
+    fn look(width: Option<u16>) -> OutputStyle {
+        OutputStyle { colour: false, width, attended: false }
     }
 
     #[test]

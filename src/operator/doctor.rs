@@ -13,10 +13,10 @@ use clap::Args;
 use serde::Serialize;
 
 use super::CommandError;
-use super::console::{Exit, Look, Tone, View};
+use super::console::{Exit, OutputStyle, Tone, View};
 use super::fault::{self, Fault};
 use super::install::{Install, InstallError};
-use super::installation::{EXTENSIONS, Installation, Stance};
+use super::installation::{EXTENSIONS, InstallMode, Installation};
 use super::node::{self, NodeOptions};
 use super::runtime::{Kind, Runtime, below};
 use crate::config::{CheckNetworks, Config, ResultScope};
@@ -200,9 +200,9 @@ impl Examined {
 
 fn configuration(place: &Installation, config: &Config) -> Finding {
     let stance = match place.stance {
-        Stance::Delegating => "delegating",
-        Stance::Chained => "chained",
-        Stance::ChainedFile => "chained by a file of its own",
+        InstallMode::Delegating => "delegating",
+        InstallMode::Chained => "chained",
+        InstallMode::ChainedFile => "chained by a file of its own",
     };
     let message = format!("{} ({stance})", place.file.display());
     match config.warnings.as_slice() {
@@ -260,11 +260,11 @@ fn primary_network(
 /// The network in whose chain Braid stands.
 fn chained_network(place: &Installation) -> Option<NetworkConfig> {
     let file = match place.stance {
-        Stance::ChainedFile => {
+        InstallMode::ChainedFile => {
             let directory = place.file.parent()?.parent()?;
             netconf::list(directory, &EXTENSIONS).ok()?.into_iter().next()?
         }
-        Stance::Chained | Stance::Delegating => place.file.clone(),
+        InstallMode::Chained | InstallMode::Delegating => place.file.clone(),
     };
     netconf::load(&file, &Missing::default()).ok()
 }
@@ -280,10 +280,10 @@ fn ready(config: &Config, network: &NetworkConfig) -> Finding {
 }
 
 /// A runtime hands over only what our own entry declares.
-fn capabilities(config: &Config, network: Option<&NetworkConfig>, stance: Stance) -> Finding {
+fn capabilities(config: &Config, network: Option<&NetworkConfig>, stance: InstallMode) -> Finding {
     let declared = config.declared_capabilities.clone().unwrap_or_default();
     let mut wanted = vec![ANNOTATIONS_CAPABILITY];
-    if let (Stance::Delegating, Some(network)) = (stance, network) {
+    if let (InstallMode::Delegating, Some(network)) = (stance, network) {
         let taken = network.plugins.iter().flat_map(|plugin| plugin.capabilities()).filter(|(_, on)| *on);
         wanted.extend(taken.map(|(name, _)| name));
     }
@@ -349,8 +349,8 @@ fn addresses(config: &Config, networks: &[(NetworkConfig, Annotations)]) -> Vec<
 }
 
 impl View for Diagnosis {
-    fn text(&self, look: &Look) -> String {
-        self.findings.iter().map(|finding| line(finding, look)).collect()
+    fn text(&self, style: &OutputStyle) -> String {
+        self.findings.iter().map(|finding| line(finding, style)).collect()
     }
 
     fn exit(&self) -> Exit {
@@ -360,17 +360,17 @@ impl View for Diagnosis {
     }
 }
 
-fn line(finding: &Finding, look: &Look) -> String {
+fn line(finding: &Finding, style: &OutputStyle) -> String {
     /// Where messages begin.
     const MARGIN: usize = 20;
     let level = match finding.level {
-        Level::Ok => look.paint(Tone::Good, "ok  "),
-        Level::Warn => look.paint(Tone::Odd, "warn"),
-        Level::Fail => look.paint(Tone::Bad, "fail"),
+        Level::Ok => style.paint(Tone::Good, "ok  "),
+        Level::Warn => style.paint(Tone::Odd, "warn"),
+        Level::Fail => style.paint(Tone::Bad, "fail"),
     };
-    let mut text = format!("{level}  {:<14}{}\n", finding.check, look.wrap(MARGIN, &finding.message));
+    let mut text = format!("{level}  {:<14}{}\n", finding.check, style.wrap(MARGIN, &finding.message));
     if let Some(advice) = &finding.advice {
-        text.push_str(&format!("{:MARGIN$}{}\n", "", look.wrap(MARGIN, advice)));
+        text.push_str(&format!("{:MARGIN$}{}\n", "", style.wrap(MARGIN, advice)));
     }
     text
 }

@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::CommandError;
-use super::console::{Exit, Look, Tone, View};
+use super::console::{Exit, OutputStyle, Tone, View};
 use super::credential;
 use super::fault::Fault;
 use super::node::{Node, NodeOptions};
@@ -217,8 +217,8 @@ fn attachments(plan: &Plan) -> Vec<Planned> {
 }
 
 impl View for Explained {
-    fn text(&self, look: &Look) -> String {
-        let pods: Vec<String> = self.pods.iter().map(|pod| pod.text(look)).collect();
+    fn text(&self, style: &OutputStyle) -> String {
+        let pods: Vec<String> = self.pods.iter().map(|pod| pod.text(style)).collect();
         pods.join("\n")
     }
 
@@ -228,24 +228,26 @@ impl View for Explained {
 }
 
 impl Explanation {
-    fn text(&self, look: &Look) -> String {
-        let (pod, word) = (&self.pod, look.paint(Tone::Bad, "refused"));
+    fn text(&self, style: &OutputStyle) -> String {
+        let (pod, word) = (&self.pod, style.paint(Tone::Bad, "refused"));
         let refusals = self.refusals.iter();
         let mut text: String = refusals.map(|it| format!("pod {pod}: {word}: {it}\n")).collect();
         if text.is_empty() {
-            text = format!("pod {pod}: {}\n", look.paint(Tone::Good, "would be attached"));
+            text = format!("pod {pod}: {}\n", style.paint(Tone::Good, "would be attached"));
         }
         if !self.attachments.is_empty() {
             let rows = self.attachments.iter().map(row).collect();
             text.push('\n');
-            text.push_str(&look.table(["INTERFACE", "NETWORK", "PLUGINS", "ALLOWED BY", "DEFINITION"], rows));
+            text.push_str(
+                &style.table(["INTERFACE", "NETWORK", "PLUGINS", "ALLOWED BY", "DEFINITION"], rows),
+            );
             text.push('\n');
         }
         for planned in &self.attachments {
             text.push_str(&details(planned));
         }
         text.extend(self.requests.iter().map(|request| format!("asks the API: {request}\n")));
-        text.extend(self.warnings.iter().map(|it| format!("{}: {it}\n", look.paint(Tone::Odd, "warning"))));
+        text.extend(self.warnings.iter().map(|it| format!("{}: {it}\n", style.paint(Tone::Odd, "warning"))));
         text
     }
 }

@@ -4,7 +4,7 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use super::installation::{EXTENSIONS, Installation, Stance};
+use super::installation::{EXTENSIONS, InstallMode, Installation};
 use super::runtime::{Runtime, below};
 use crate::config::{Config, ConfigError, PrimarySource};
 use crate::definition::{Api, NodeDefinitions, OnOutage};
@@ -34,15 +34,17 @@ pub(super) enum EntryFault {
 
 impl EntryFault {
     /// The fault of an entry in that place.
-    pub(super) fn of(stance: Stance, config: &Config) -> Option<Self> {
+    pub(super) fn of(stance: InstallMode, config: &Config) -> Option<Self> {
         match stance {
-            Stance::Delegating if config.primary.is_none() => {
+            InstallMode::Delegating if config.primary.is_none() => {
                 let is_meant =
                     |it: &&String| it.contains("\"clusterNetwork\"") || it.contains("\"delegates\"");
                 let typo = config.warnings.iter().find(is_meant);
                 Some(Self::NoPrimary { typo: typo.map(|it| format!("; {it}")).unwrap_or_default() })
             }
-            Stance::Chained | Stance::ChainedFile if config.primary.is_some() => Some(Self::TwoPrimaries),
+            InstallMode::Chained | InstallMode::ChainedFile if config.primary.is_some() => {
+                Some(Self::TwoPrimaries)
+            }
             _ => None,
         }
     }
@@ -169,13 +171,13 @@ fn not_first(place: &Installation, directory: &Path) -> Option<Fault> {
     let first = netconf::list(directory, &EXTENSIONS).ok()?.into_iter().next()?;
     let is_other = match place.stance {
         // It is appended to the chain of one network: that of the first file.
-        Stance::ChainedFile => {
+        InstallMode::ChainedFile => {
             let network = file.parent()?;
             let named = |name: &str| network.file_name() == Some(OsStr::new(name));
             network.parent() == Some(directory)
                 && netconf::load(&first, &Missing::default()).is_ok_and(|it| !named(it.name.as_str()))
         }
-        Stance::Delegating | Stance::Chained => first < file && file.parent() == Some(directory),
+        InstallMode::Delegating | InstallMode::Chained => first < file && file.parent() == Some(directory),
     };
     is_other.then_some(Fault::NotFirst { first, file })
 }
@@ -184,7 +186,7 @@ fn not_first(place: &Installation, directory: &Path) -> Option<Fault> {
 fn not_appended(place: &Installation) -> Option<Fault> {
     let (network, file) = (place.network_file.clone(), place.file.clone());
     // The network's file of a place that is only planned is not known, and was looked at before.
-    if place.stance != Stance::ChainedFile || network == file {
+    if place.stance != InstallMode::ChainedFile || network == file {
         return None;
     }
     let config = netconf::load(&network, &Missing::default()).ok()?;

@@ -16,7 +16,7 @@ use super::account::Account;
 use super::change::{self, Change};
 use super::credential::{self, CredentialError};
 use super::fault::Fault;
-use super::installation::{EXTENSIONS, Installation, Stance};
+use super::installation::{EXTENSIONS, InstallMode, Installation};
 use super::node::{self, Directories};
 use super::runtime::{Runtime, below};
 use super::settings::Settings;
@@ -51,13 +51,13 @@ enum Mode {
 
 /// Why an installation is carried out.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Occasion {
-    /// Somebody wants to see what it would change.
-    Rehearsed,
-    /// Somebody asks for it: Braid is to be used from now on.
-    Asked,
-    /// It is there, and is to stay as it should be: a drain goes on, and a token that is good is kept.
-    Kept,
+pub(super) enum RunMode {
+    /// Shows what an installation would change.
+    DryRun,
+    /// An administrator installs Braid: it is used from now on.
+    Install,
+    /// Keeps an installation as it should be: a drain goes on, and a token that is still good stays.
+    Reconcile,
 }
 
 /// What `braid install` is told.
@@ -92,10 +92,10 @@ pub(super) struct Primary {
 
 impl Install {
     pub(super) fn run(&self) -> Result<Installed, CommandError> {
-        self.carry_out(if self.dry_run { Occasion::Rehearsed } else { Occasion::Asked })
+        self.carry_out(if self.dry_run { RunMode::DryRun } else { RunMode::Install })
     }
 
-    pub(super) fn carry_out(&self, occasion: Occasion) -> Result<Installed, CommandError> {
+    pub(super) fn carry_out(&self, occasion: RunMode) -> Result<Installed, CommandError> {
         let runtime = node::runtime(&self.directories, &self.root)?;
         let directory = below(&self.root, &runtime.conf_dir);
         let _lock = if self.dry_run { None } else { Some(lock(&directory)?) };
@@ -107,7 +107,7 @@ impl Install {
         let reported = if named { reported.map_or(Ok(None), Err) } else { Ok(reported) };
         let reported = reported.map_err(InstallError::from)?;
         let changes = change::make_due(&changes, &self.root, self.dry_run).map_err(InstallError::from)?;
-        let place = existing(&directory)?.filter(|_| mode == Stance::ChainedFile && !self.dry_run);
+        let place = existing(&directory)?.filter(|_| mode == InstallMode::ChainedFile && !self.dry_run);
         let reading =
             place.map(|place| reading::of_chained_file(&runtime, &self.root, &place)).transpose()?;
         let faults = planned.map(|place| Fault::all(&place, &runtime, &self.root)).unwrap_or_default();
@@ -128,11 +128,11 @@ impl Install {
 
     /// Whether Braid could work with its kubeconfig. That of a service account is written only now, and what is
     /// there already is not asked about each time that something on the node changes.
-    fn review(&self, place: &Installation, occasion: Occasion) -> Result<(), CredentialError> {
+    fn review(&self, place: &Installation, occasion: RunMode) -> Result<(), CredentialError> {
         if let Some(path) = self.kubeconfig.as_ref().filter(|path| path.is_relative()) {
             return Err(CredentialError::Relative(path.clone()));
         }
-        let is_due = occasion != Occasion::Kept && self.account.files(Path::new("/")).is_empty();
+        let is_due = occasion != RunMode::Reconcile && self.account.files(Path::new("/")).is_empty();
         match place.config() {
             Ok(config) if is_due => credential::review(&config, &self.root),
             _ => Ok(()),
@@ -140,17 +140,17 @@ impl Install {
     }
 
     /// Braid's place as it is once the changes are made, one of which writes Braid's configuration.
-    fn planned(&self, mode: Stance, changes: &[Change]) -> Option<Installation> {
+    fn planned(&self, mode: InstallMode, changes: &[Change]) -> Option<Installation> {
         changes.iter().rev().find_map(|change| self.written(mode, change))
     }
 
     /// Braid's place in what a change writes.
-    fn written(&self, mode: Stance, change: &Change) -> Option<Installation> {
+    fn written(&self, mode: InstallMode, change: &Change) -> Option<Installation> {
         let Change::File { path, contents, .. } = change else { return None };
         let document: Value = serde_json::from_slice(contents).ok()?;
         let file = below(&self.root, path);
         match mode {
-            Stance::ChainedFile => {
+            InstallMode::ChainedFile => {
                 let network = file.parent()?.file_name()?.to_str()?;
                 Installation::behind(network, &file, &document)
             }
@@ -171,7 +171,7 @@ impl Install {
         };
         let runtime = node::runtime(directories, root).unwrap_or_else(|_| Runtime::unknown(None));
         let directory = below(root, &runtime.conf_dir);
-        let (mode, last) = install.configuration(&runtime, &directory, Occasion::Rehearsed)?;
+        let (mode, last) = install.configuration(&runtime, &directory, RunMode::DryRun)?;
         install.planned(mode, &last).ok_or(InstallError::NoPrimary(directory))
     }
 
@@ -181,8 +181,8 @@ impl Install {
         &self,
         runtime: &Runtime,
         directory: &Path,
-        occasion: Occasion,
-    ) -> Result<(Stance, Vec<Change>), InstallError> {
+        occasion: RunMode,
+    ) -> Result<(InstallMode, Vec<Change>), InstallError> {
         let (mode, last) = self.configuration(runtime, directory, occasion)?;
         let mut changes = vec![
             Change::File { path: binary(runtime), contents: program()?, mode: 0o755 },
@@ -199,8 +199,8 @@ impl Install {
         &self,
         runtime: &Runtime,
         directory: &Path,
-        occasion: Occasion,
-    ) -> Result<(Stance, Vec<Change>), InstallError> {
+        occasion: RunMode,
+    ) -> Result<(InstallMode, Vec<Change>), InstallError> {
         let existing = existing(directory)?;
         let mode = self.stance(runtime, existing.as_ref(), directory)?;
         let settle = Settle { install: self, runtime, occasion, settings: self.settings()? };
@@ -209,9 +209,9 @@ impl Install {
             |primary: Option<Primary>| primary.ok_or_else(|| InstallError::NoPrimary(directory.to_owned()));
         let last = match (existing, mode) {
             (Some(there), _) => self.existing_place(&settle, there, primary.as_ref())?,
-            (None, Stance::Delegating) => vec![self.delegating(&settle, primary.as_ref(), directory)?],
-            (None, Stance::Chained) => self.chained(&settle, needed(primary)?)?,
-            (None, Stance::ChainedFile) => self.chained_file(&settle, &needed(primary)?)?,
+            (None, InstallMode::Delegating) => vec![self.delegating(&settle, primary.as_ref(), directory)?],
+            (None, InstallMode::Chained) => self.chained(&settle, needed(primary)?)?,
+            (None, InstallMode::ChainedFile) => self.chained_file(&settle, &needed(primary)?)?,
         };
         Ok((mode, last))
     }
@@ -223,7 +223,8 @@ impl Install {
     /// Whether a repetition would ask for another token.
     pub(super) fn token_is_due(&self) -> bool {
         let runtime = node::runtime(&self.directories, &self.root);
-        runtime.is_ok_and(|runtime| self.account.is_due(&self.root, &definitions(&runtime), Occasion::Kept))
+        runtime
+            .is_ok_and(|runtime| self.account.is_due(&self.root, &definitions(&runtime), RunMode::Reconcile))
     }
 
     /// Whether it only shows what it would change.
@@ -247,18 +248,20 @@ impl Install {
         runtime: &Runtime,
         existing: Option<&Installation>,
         directory: &Path,
-    ) -> Result<Stance, InstallError> {
+    ) -> Result<InstallMode, InstallError> {
         let asked = match self.mode {
             Mode::Auto => None,
-            Mode::Delegating => Some(Stance::Delegating),
-            Mode::Chained => Some(Stance::Chained),
-            Mode::ChainedFile => Some(Stance::ChainedFile),
+            Mode::Delegating => Some(InstallMode::Delegating),
+            Mode::Chained => Some(InstallMode::Chained),
+            Mode::ChainedFile => Some(InstallMode::ChainedFile),
         };
         match (asked, existing) {
             (Some(asked), Some(there)) if asked != there.stance => {
                 Err(InstallError::Otherwise(there.file.clone()))
             }
-            (Some(Stance::ChainedFile), None) if runtime.reads_sub_directories(&self.root) == Some(false) => {
+            (Some(InstallMode::ChainedFile), None)
+                if runtime.reads_sub_directories(&self.root) == Some(false) =>
+            {
                 Err(InstallError::TooOld)
             }
             (Some(asked), _) => Ok(asked),
@@ -268,10 +271,10 @@ impl Install {
     }
 
     /// A primary that removes the files of others leaves its sub-directory alone.
-    fn default_stance(&self, runtime: &Runtime, directory: &Path) -> Result<Stance, InstallError> {
+    fn default_stance(&self, runtime: &Runtime, directory: &Path) -> Result<InstallMode, InstallError> {
         match (removes_others(directory), runtime.reads_sub_directories(&self.root)) {
-            (false, _) => Ok(Stance::Delegating),
-            (true, Some(true)) => Ok(Stance::ChainedFile),
+            (false, _) => Ok(InstallMode::Delegating),
+            (true, Some(true)) => Ok(InstallMode::ChainedFile),
             (true, _) => Err(InstallError::Exclusive(directory.to_owned())),
         }
     }
@@ -297,7 +300,7 @@ impl Install {
         let Installation { file, stance, mut document, .. } = there;
         if let Some(entry) = entry::of(&mut document) {
             settle.entry(entry)?;
-            if stance == Stance::Delegating {
+            if stance == InstallMode::Delegating {
                 entry::declare(entry, settle.runtime, primary);
             }
         }
@@ -314,7 +317,7 @@ impl Install {
             "cniVersion": "1.0.0", "cniVersions": ["1.0.0", "1.1.0"], "name": "braid",
             "plugins": [{"type": "braid", "clusterNetwork": "auto"}],
         });
-        let (file, stance) = (first_place(directory)?, Stance::Delegating);
+        let (file, stance) = (first_place(directory)?, InstallMode::Delegating);
         let network_file = file.clone();
         let place = Installation { file, network_file, stance, document, request: Value::Null };
         self.renewed(settle, place, primary)

@@ -16,7 +16,7 @@ pub(super) const EXTENSIONS: [&str; 3] = ["conf", "conflist", "json"];
 /// How Braid stands on a node.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) enum Stance {
+pub(super) enum InstallMode {
     /// In a file of its own, running the primary.
     Delegating,
     /// In the primary's conflist.
@@ -33,7 +33,7 @@ pub(super) struct Installation {
     /// The file of the network whose chain it belongs to: the same one, unless Braid has a file of the chain.
     pub(super) network_file: PathBuf,
     /// How Braid stands there.
-    pub(super) stance: Stance,
+    pub(super) stance: InstallMode,
     /// The whole file.
     pub(super) document: Value,
     /// What a runtime would send of it: the entry, with name and version of the network.
@@ -71,7 +71,7 @@ impl Installation {
             found.extend(files.into_iter().filter_map(|chained| {
                 let entry = read(&chained)?;
                 let place = Self::of_entry(file, &document, &entry, false, kind)?;
-                Some(Self { file: chained, stance: Stance::ChainedFile, document: entry, ..place })
+                Some(Self { file: chained, stance: InstallMode::ChainedFile, document: entry, ..place })
             }));
         }
         found
@@ -89,7 +89,7 @@ impl Installation {
     /// The place of an entry that is, or will be, a file of its own behind the chain of `network`.
     pub(super) fn behind(network: &str, file: &Path, entry: &Value) -> Option<Self> {
         let place = Self::of_entry(file, &json!({ "name": network }), entry, false, &["braid"])?;
-        Some(Self { stance: Stance::ChainedFile, document: entry.clone(), ..place })
+        Some(Self { stance: InstallMode::ChainedFile, document: entry.clone(), ..place })
     }
 
     fn of_entry(file: &Path, document: &Value, entry: &Value, is_first: bool, kind: &[&str]) -> Option<Self> {
@@ -98,7 +98,7 @@ impl Installation {
         kind.contains(&named).then(|| Self {
             file: file.to_owned(),
             network_file: file.to_owned(),
-            stance: if is_first { Stance::Delegating } else { Stance::Chained },
+            stance: if is_first { InstallMode::Delegating } else { InstallMode::Chained },
             document: document.clone(),
             request: request(list, entry),
         })
@@ -117,7 +117,7 @@ impl Installation {
 
     /// The directory of the chain that a file of its own belongs to.
     pub(super) fn chain(&self) -> Option<&Path> {
-        self.file.parent().filter(|_| self.stance == Stance::ChainedFile)
+        self.file.parent().filter(|_| self.stance == InstallMode::ChainedFile)
     }
 
     /// Braid's configuration as a runtime would send it.
@@ -201,10 +201,10 @@ mod tests {
         assert_eq!(
             shown,
             [
-                ("00-list.conflist", Stance::Delegating),
-                ("10-chain.conflist", Stance::Chained),
-                ("20-single.conf", Stance::Delegating),
-                ("o/braid.conf", Stance::ChainedFile),
+                ("00-list.conflist", InstallMode::Delegating),
+                ("10-chain.conflist", InstallMode::Chained),
+                ("20-single.conf", InstallMode::Delegating),
+                ("o/braid.conf", InstallMode::ChainedFile),
             ]
         );
         let broken = dir.path().join("50-torn.conflist");

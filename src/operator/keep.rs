@@ -13,7 +13,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::CommandError;
 use super::console::{Console, Exit};
-use super::install::{self, Install, Occasion};
+use super::install::{self, Install, RunMode};
 use super::installation::{EXTENSIONS, Installation};
 use super::node;
 use super::runtime::below;
@@ -79,7 +79,7 @@ impl Keep {
 
     /// Installs again, and says what it has changed. A failure is a sentence: others of this kind follow.
     fn repeat(&self, console: &mut Console<'_>) -> Result<Option<String>, CommandError> {
-        match self.install.carry_out(Occasion::Kept) {
+        match self.install.carry_out(RunMode::Reconcile) {
             Ok(installed) if installed.is_unchanged() => Ok(installed.problem()),
             Ok(installed) => {
                 let problem = installed.problem();

@@ -4,7 +4,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::CommandError;
-use super::console::{Exit, Look, Tone, View};
+use super::console::{Exit, OutputStyle, Tone, View};
 use super::node::{Node, NodeOptions};
 use super::records::{self, Attached, Entry, Kernel, Records, Unreadable};
 use crate::ledger::Record;
@@ -63,7 +63,7 @@ pub(super) struct Listing {
 impl List {
     pub(super) fn run(&self) -> Result<Listing, CommandError> {
         let node = Node::find_for_teardown(&self.node)?;
-        let records = Records::look(&node.ledger())?;
+        let records = Records::read(&node.ledger())?;
         let wanted = |record: &&Record| {
             let namespace = record.plan.pod.split('/').next();
             self.namespace.is_none() || namespace == self.namespace.as_deref()
@@ -78,20 +78,20 @@ impl List {
 }
 
 impl View for Listing {
-    fn text(&self, look: &Look) -> String {
+    fn text(&self, style: &OutputStyle) -> String {
         let rows = self.records.iter().flat_map(|entry| rows(entry, |it| it.kernel.word()));
         let orphans = self.orphans.iter().flat_map(rows_of_orphan);
         let rows: Vec<_> = rows.chain(orphans).collect();
         let mut text = if rows.is_empty() {
             "nothing is attached\n".to_owned()
         } else {
-            look.table(["POD", "CONTAINER", "INTERFACE", "NETWORK", "ADDRESSES", "AGE", "KERNEL"], rows)
+            style.table(["POD", "CONTAINER", "INTERFACE", "NETWORK", "ADDRESSES", "AGE", "KERNEL"], rows)
         };
-        text.push_str(&drift(&self.records, look));
+        text.push_str(&drift(&self.records, style));
         for Unreadable { file, problem } in &self.unreadable {
             text.push_str(&format!(
                 "{}: {}: {problem}\n",
-                look.paint(Tone::Bad, "unreadable"),
+                style.paint(Tone::Bad, "unreadable"),
                 file.display()
             ));
         }
@@ -133,13 +133,13 @@ fn rows_of_orphan(entry: &Entry) -> Vec<[String; 7]> {
 }
 
 /// What differs, below the table.
-fn drift(entries: &[Entry], look: &Look) -> String {
+fn drift(entries: &[Entry], style: &OutputStyle) -> String {
     let odd = entries.iter().filter(|entry| entry.kernel != Kernel::Agrees);
     odd.map(|entry| {
         let (pod, container, drift) = (&entry.pod, entry.short_container(), entry.drift.join("; "));
-        let line = look.wrap(2, &format!("{}: {pod} ({container}): {drift}", entry.kernel.word()));
+        let line = style.wrap(2, &format!("{}: {pod} ({container}): {drift}", entry.kernel.word()));
         let rest = line.strip_prefix(entry.kernel.word()).unwrap_or_default();
-        format!("{}{rest}\n", entry.kernel.painted(look))
+        format!("{}{rest}\n", entry.kernel.painted(style))
     })
     .collect()
 }
@@ -154,7 +154,7 @@ pub(super) struct Shown {
 impl Show {
     pub(super) fn run(&self) -> Result<Shown, CommandError> {
         let node = Node::find_for_teardown(&self.node)?;
-        let found = Selected::of(&self.container, Records::look(&node.ledger())?)?;
+        let found = Selected::of(&self.container, Records::read(&node.ledger())?)?;
         Ok(Shown {
             records: found.live.iter().map(Entry::of).collect(),
             orphans: found.orphans.iter().map(|(_, record)| Entry::of(record)).collect(),
@@ -222,9 +222,9 @@ fn suggestion(pods: &[String]) -> String {
 }
 
 impl View for Shown {
-    fn text(&self, look: &Look) -> String {
-        let records = self.records.iter().map(|entry| page(entry, look, "record"));
-        let orphans = self.orphans.iter().map(|entry| page(entry, look, "orphan"));
+    fn text(&self, style: &OutputStyle) -> String {
+        let records = self.records.iter().map(|entry| page(entry, style, "record"));
+        let orphans = self.orphans.iter().map(|entry| page(entry, style, "orphan"));
         records.chain(orphans).collect::<Vec<_>>().join("\n")
     }
 
@@ -235,7 +235,7 @@ impl View for Shown {
     }
 }
 
-fn page(entry: &Entry, look: &Look, kind: &str) -> String {
+fn page(entry: &Entry, style: &OutputStyle, kind: &str) -> String {
     let mode = match entry.mode {
         crate::ledger::Mode::Delegating => "delegating",
         crate::ledger::Mode::Chained => "chained",
@@ -246,14 +246,14 @@ fn page(entry: &Entry, look: &Look, kind: &str) -> String {
         ("network", format!("{} on {}, {mode} ({kind})", entry.network, entry.interface)),
         ("attached", format!("{} ({} ago)", records::time(entry.created), entry.age())),
         ("namespace", entry.netns.clone()),
-        ("kernel", entry.kernel.painted(look)),
+        ("kernel", entry.kernel.painted(style)),
     ];
-    lines.extend(entry.drift.iter().map(|sentence| ("", look.wrap(11, sentence))));
+    lines.extend(entry.drift.iter().map(|sentence| ("", style.wrap(11, sentence))));
     lines.extend(entry.failing_since.map(|since| ("DEL fails", format!("since {}", records::time(since)))));
     let mut text: String = lines.iter().map(|(name, value)| format!("{name:<11}{value}\n")).collect();
     text.push('\n');
     let rows = entry.attachments.iter().map(attachment_row).collect();
-    text + &look.table(["INTERFACE", "NETWORK", "ROLE", "STATE", "PLUGINS", "CNI", "ADDRESSES", "MAC"], rows)
+    text + &style.table(["INTERFACE", "NETWORK", "ROLE", "STATE", "PLUGINS", "CNI", "ADDRESSES", "MAC"], rows)
 }
 
 fn attachment_row(attachment: &Attached) -> [String; 8] {

@@ -8,7 +8,7 @@ use clap_complete::Shell;
 use serde::Serialize;
 
 use super::cli::Cli;
-use super::console::{Console, Exit, Look, View};
+use super::console::{Console, Exit, OutputStyle, View};
 
 /// Why a generated page could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -41,7 +41,7 @@ pub(super) struct Pages {
 }
 
 impl View for Pages {
-    fn text(&self, _: &Look) -> String {
+    fn text(&self, _: &OutputStyle) -> String {
         self.pages.iter().map(|page| format!("{}\n", page.display())).collect()
     }
 }

@@ -17,10 +17,10 @@ use serde_json::{Map, Value};
 
 use super::CommandError;
 use super::change::{self, Change, Shown};
-use super::console::{Exit, Look, Tone, View};
+use super::console::{Exit, OutputStyle, Tone, View};
 use super::credential::{self, CredentialError};
 use super::install::{self, InstallError, MULTUS, entry};
-use super::installation::{EXTENSIONS, Installation, Stance};
+use super::installation::{EXTENSIONS, InstallMode, Installation};
 use super::node::{self, Directories};
 use super::runtime::{Kind, Runtime, below};
 use crate::delegate::DelegateError;
@@ -362,7 +362,7 @@ impl Migrate {
 
 /// Where Braid's file goes: before every file that stays.
 fn place(directory: &Path, multus: &Installation, theirs: &[Installation]) -> Result<PathBuf, MigrateError> {
-    if multus.stance != Stance::Delegating {
+    if multus.stance != InstallMode::Delegating {
         return Err(MigrateError::Behind(multus.file.clone()));
     }
     let ours = directory.join(install::FILE);
@@ -375,20 +375,20 @@ fn place(directory: &Path, multus: &Installation, theirs: &[Installation]) -> Re
 }
 
 impl View for Migrated {
-    fn text(&self, look: &Look) -> String {
-        let mut text: String = self.changes.iter().map(|change| change.text(look, self.dry_run)).collect();
+    fn text(&self, style: &OutputStyle) -> String {
+        let mut text: String = self.changes.iter().map(|change| change.text(style, self.dry_run)).collect();
         for pod in &self.handed_over {
-            text.push_str(&format!("{} {pod}\n", look.paint(Tone::Strong, "hand over")));
+            text.push_str(&format!("{} {pod}\n", style.paint(Tone::Strong, "hand over")));
         }
         for pod in &self.waiting_for {
-            text.push_str(&format!("{}: {pod}\n", look.paint(Tone::Odd, "waiting")));
+            text.push_str(&format!("{}: {pod}\n", style.paint(Tone::Odd, "waiting")));
         }
         if !self.waiting_for.is_empty() {
             text.push_str(
                 "multus could not tear these pods down: move them to other nodes (kubectl drain), then run this again\n",
             );
         }
-        let note = |note: &String| format!("{}: {}\n", look.paint(Tone::Odd, "note"), look.wrap(6, note));
+        let note = |note: &String| format!("{}: {}\n", style.paint(Tone::Odd, "note"), style.wrap(6, note));
         text.extend(self.notes.iter().map(note));
         if text.is_empty() { install::NOTHING_TO_CHANGE.to_owned() } else { text }
     }

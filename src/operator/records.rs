@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::console::{Look, Tone};
+use super::console::{OutputStyle, Tone};
 use crate::attach::snapshot::Drift;
 use crate::ledger::{Ledger, LedgerError, Mode, Record, Seen, State};
 use crate::plan::{Attachment, Role};
-use crate::verb::repair::Standing;
+use crate::verb::repair::RecordStatus;
 use cni::error::Error;
 use cni::netconf::NetworkConfig;
 use cni::result::AttachmentResult;
@@ -47,13 +47,13 @@ impl Kernel {
         }
     }
 
-    pub(super) fn painted(self, look: &Look) -> String {
+    pub(super) fn painted(self, style: &OutputStyle) -> String {
         let tone = match self {
             Self::Agrees => Tone::Good,
             Self::Drifted | Self::Gone | Self::TornDown => Tone::Bad,
             Self::Unfinished | Self::Unknown => Tone::Odd,
         };
-        look.paint(tone, self.word())
+        style.paint(tone, self.word())
     }
 }
 
@@ -120,15 +120,15 @@ pub(super) struct Attached {
 
 impl Entry {
     pub(super) fn of(record: &Record) -> Self {
-        Self::with(record, Standing::of(record))
+        Self::with(record, RecordStatus::of(record))
     }
 
     /// An entry for a record about which this much is known.
-    pub(super) fn with(record: &Record, standing: Result<Standing, Error>) -> Self {
+    pub(super) fn with(record: &Record, status: Result<RecordStatus, Error>) -> Self {
         let plan = &record.plan;
         let pairs = plan.attachments.iter().zip(&record.states).enumerate();
         let attached = |(at, (attachment, state)): (usize, (&Attachment, &State))| {
-            Attached::of(attachment, state, kernel_of_attachment(&standing, at))
+            Attached::of(attachment, state, kernel_of_attachment(&status, at))
         };
         let attachments = pairs.map(attached).collect();
         Self {
@@ -139,8 +139,8 @@ impl Entry {
             mode: plan.mode,
             created: plan.created,
             netns: plan.netns.path.clone(),
-            kernel: kernel(&standing),
-            drift: sentences(&standing),
+            kernel: kernel(&status),
+            drift: sentences(&status),
             failing_since: record.failing_since,
             attachments,
         }
@@ -157,20 +157,20 @@ impl Entry {
     }
 }
 
-fn kernel(standing: &Result<Standing, Error>) -> Kernel {
-    match standing {
-        Ok(Standing::AsAttached) => Kernel::Agrees,
-        Ok(Standing::Drifted(_)) => Kernel::Drifted,
-        Ok(Standing::Unfinished) => Kernel::Unfinished,
-        Ok(Standing::Gone) => Kernel::Gone,
-        Ok(Standing::Elsewhere) | Err(_) => Kernel::Unknown,
+fn kernel(status: &Result<RecordStatus, Error>) -> Kernel {
+    match status {
+        Ok(RecordStatus::AsAttached) => Kernel::Agrees,
+        Ok(RecordStatus::Drifted(_)) => Kernel::Drifted,
+        Ok(RecordStatus::Unfinished) => Kernel::Unfinished,
+        Ok(RecordStatus::Gone) => Kernel::Gone,
+        Ok(RecordStatus::Elsewhere) | Err(_) => Kernel::Unknown,
     }
 }
 
 /// What the kernel says of the attachment at one position: drift is that of single attachments, all else is
 /// the whole sandbox's.
-fn kernel_of_attachment(standing: &Result<Standing, Error>, at: usize) -> Kernel {
-    let Ok(Standing::Drifted(drift)) = standing else { return kernel(standing) };
+fn kernel_of_attachment(status: &Result<RecordStatus, Error>, at: usize) -> Kernel {
+    let Ok(RecordStatus::Drifted(drift)) = status else { return kernel(status) };
     let mut own = drift.iter().filter(|(of, _)| *of == at).peekable();
     match own.peek() {
         None => Kernel::Agrees,
@@ -180,14 +180,14 @@ fn kernel_of_attachment(standing: &Result<Standing, Error>, at: usize) -> Kernel
 }
 
 /// What differs, or why it is not known.
-fn sentences(standing: &Result<Standing, Error>) -> Vec<String> {
+fn sentences(status: &Result<RecordStatus, Error>) -> Vec<String> {
     let one = |sentence: &str| vec![sentence.to_owned()];
-    match standing {
-        Ok(Standing::AsAttached) => Vec::new(),
-        Ok(Standing::Drifted(drift)) => drift.iter().map(|(_, drift)| drift.to_string()).collect(),
-        Ok(Standing::Unfinished) => one("its ADD is under way, or was killed"),
-        Ok(Standing::Elsewhere) => one("its network namespace is alive, and not at that path"),
-        Ok(Standing::Gone) => one("its network namespace is gone"),
+    match status {
+        Ok(RecordStatus::AsAttached) => Vec::new(),
+        Ok(RecordStatus::Drifted(drift)) => drift.iter().map(|(_, drift)| drift.to_string()).collect(),
+        Ok(RecordStatus::Unfinished) => one("its ADD is under way, or was killed"),
+        Ok(RecordStatus::Elsewhere) => one("its network namespace is alive, and not at that path"),
+        Ok(RecordStatus::Gone) => one("its network namespace is gone"),
         Err(error) => one(&error.to_string()),
     }
 }
@@ -260,7 +260,7 @@ pub(super) struct Records {
 impl Records {
     /// # Errors
     /// [`LedgerError`] where the state directory cannot be used.
-    pub(super) fn look(ledger: &Ledger) -> Result<Self, LedgerError> {
+    pub(super) fn read(ledger: &Ledger) -> Result<Self, LedgerError> {
         let mut records = Self::default();
         for Seen { path: file, record } in ledger.look()? {
             match record {

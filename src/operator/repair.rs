@@ -4,7 +4,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::CommandError;
-use super::console::{Exit, Look, Tone, View};
+use super::console::{Exit, OutputStyle, Tone, View};
 use super::list::Selected;
 use super::node::{self, Node, NodeOptions};
 use super::records::Records;
@@ -12,7 +12,7 @@ use crate::attach::snapshot::Drift;
 use crate::ledger::Record;
 use crate::reservation::Reservations;
 use crate::verb::leftovers;
-use crate::verb::repair::{Mender, Standing};
+use crate::verb::repair::{Mender, RecordStatus};
 use cni::error::Error;
 use linux::signal::Signals;
 
@@ -152,8 +152,8 @@ impl Stale<'_> {
 impl Gc {
     pub(super) fn run(&self) -> Result<Mended, CommandError> {
         let node = Node::find_for_teardown(&self.node)?;
-        let records = Records::look(&node.ledger())?;
-        let gone = |record: &&Record| Standing::of(record).is_ok_and(|standing| standing.is_stale());
+        let records = Records::read(&node.ledger())?;
+        let gone = |record: &&Record| RecordStatus::of(record).is_ok_and(|status| status.is_stale());
         let mut stale: Vec<(Stale<'_>, String)> = records
             .live
             .iter()
@@ -173,15 +173,15 @@ impl Gc {
 impl Repair {
     pub(super) fn run(&self) -> Result<Mended, CommandError> {
         let node = Node::find_for_teardown(&self.node)?;
-        let records = Selected::of(&self.container, Records::look(&node.ledger())?)?;
+        let records = Selected::of(&self.container, Records::read(&node.ledger())?)?;
         let (mut stale, mut beyond) = (Vec::new(), Vec::new());
         for record in &records.live {
-            match Standing::of(record)? {
-                Standing::Gone => {
+            match RecordStatus::of(record)? {
+                RecordStatus::Gone => {
                     stale.push((Stale::Whole(record), "its network namespace is gone".to_owned()))
                 }
-                Standing::Drifted(drift) => sort(record, drift, &mut stale, &mut beyond),
-                Standing::AsAttached | Standing::Elsewhere | Standing::Unfinished => {}
+                RecordStatus::Drifted(drift) => sort(record, drift, &mut stale, &mut beyond),
+                RecordStatus::AsAttached | RecordStatus::Elsewhere | RecordStatus::Unfinished => {}
             }
         }
         stale.extend(orphans(&records));
@@ -243,12 +243,12 @@ fn mend(
 }
 
 impl View for Mended {
-    fn text(&self, look: &Look) -> String {
+    fn text(&self, style: &OutputStyle) -> String {
         if self.steps.is_empty() && self.unknown.is_empty() {
             return "nothing is stale\n".to_owned();
         }
-        let steps = self.steps.iter().map(|step| step_text(step, look));
-        let word = look.paint(Tone::Odd, "unknown");
+        let steps = self.steps.iter().map(|step| step_text(step, style));
+        let word = style.paint(Tone::Odd, "unknown");
         steps.chain(self.unknown.iter().map(|found| format!("{word}: {}\n", found.advice))).collect()
     }
 
@@ -258,7 +258,7 @@ impl View for Mended {
     }
 }
 
-fn step_text(step: &Step, look: &Look) -> String {
+fn step_text(step: &Step, style: &OutputStyle) -> String {
     let (tone, word) = match step.outcome {
         Outcome::Stale => (Tone::Odd, "stale"),
         Outcome::TornDown => (Tone::Good, "torn down"),
@@ -268,7 +268,7 @@ fn step_text(step: &Step, look: &Look) -> String {
     let container: String = step.container.chars().take(13).collect();
     let mut text = format!(
         "{}: {} ({container}): {}: {}",
-        look.paint(tone, word),
+        style.paint(tone, word),
         step.pod,
         step.networks.join(", "),
         step.reason

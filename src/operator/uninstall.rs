@@ -16,9 +16,9 @@ use serde_json::{Value, json};
 use super::CommandError;
 use super::account;
 use super::change::{self, Change, Shown};
-use super::console::{Console, Exit, Look, Tone, View};
+use super::console::{Console, Exit, OutputStyle, Tone, View};
 use super::install::{self, InstallError, entry};
-use super::installation::{Installation, Stance};
+use super::installation::{InstallMode, Installation};
 use super::keep;
 use super::node::{self, Directories};
 use super::records::Records;
@@ -211,7 +211,7 @@ impl Uninstall {
             if !self.dry_run {
                 held.calls.extend(ledger.calls_at_work()?);
             }
-            let records = Records::look(&ledger)?;
+            let records = Records::read(&ledger)?;
             held.pods.extend(records.with_extras().map(|record| record.plan.pod.clone()));
         }
         held.pods.sort();
@@ -292,7 +292,7 @@ impl Uninstall {
             return Ok(());
         }
         for directory in self.state_dirs(places) {
-            let records = Records::look(&Ledger::new(&directory))?;
+            let records = Records::read(&Ledger::new(&directory))?;
             if records.orphans.is_empty() && records.unreadable.is_empty() {
                 changes.push(Change::AllGone(install::on_node(&self.root, &directory)));
             } else {
@@ -318,15 +318,15 @@ fn restore(root: &Path, place: &Installation) -> Vec<Change> {
     let ours = install::on_node(root, &place.file);
     let backup = install::backup(&place.file);
     match place.stance {
-        Stance::Delegating => vec![Change::Gone(ours)],
-        Stance::ChainedFile => {
+        InstallMode::Delegating => vec![Change::Gone(ours)],
+        InstallMode::ChainedFile => {
             let is_alone = |chain: &&Path| entries(chain).len() == 1;
             let chain = place.chain().filter(is_alone).map(|chain| install::on_node(root, chain));
             // The directory last: if this is broken off, its time still tells that the runtime is behind.
             let read = install::renewal(root, place);
             std::iter::once(Change::Gone(ours)).chain(read).chain(chain.map(Change::Gone)).collect()
         }
-        Stance::Chained => {
+        InstallMode::Chained => {
             let mut document = place.document.clone();
             if let Some(Value::Array(plugins)) = document.get_mut("plugins") {
                 plugins.retain(|entry| entry.get("type").is_none_or(|kind| kind != "braid"));
@@ -358,8 +358,8 @@ impl Left {
     }
 
     /// What holds it up, and what ends that.
-    fn waiting(&self, look: &Look) -> String {
-        let word = look.paint(Tone::Odd, "waiting");
+    fn waiting(&self, style: &OutputStyle) -> String {
+        let word = style.paint(Tone::Odd, "waiting");
         let mut text = String::new();
         if self.drains && !self.is_free() {
             let word = if self.dry_run { "would be" } else { "are" };
@@ -376,9 +376,9 @@ impl Left {
 }
 
 impl View for Left {
-    fn text(&self, look: &Look) -> String {
-        let mut text: String = self.changes.iter().map(|change| change.text(look, self.dry_run)).collect();
-        text.push_str(&self.waiting(look));
+    fn text(&self, style: &OutputStyle) -> String {
+        let mut text: String = self.changes.iter().map(|change| change.text(style, self.dry_run)).collect();
+        text.push_str(&self.waiting(style));
         if !self.waiting_for.is_empty() {
             text.push_str(if self.is_repeated {
                 "move these pods to other nodes (kubectl drain): braid leaves by itself when they are gone\n"

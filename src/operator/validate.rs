@@ -16,7 +16,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::CommandError;
-use super::console::{Exit, Look, Tone, View};
+use super::console::{Exit, OutputStyle, Tone, View};
 use super::explain::read_text;
 use super::fault::Fault;
 use super::installation::Installation;
@@ -113,14 +113,14 @@ fn faults_on_node(file: &Path, runtime: &Runtime) -> Vec<String> {
 }
 
 impl View for Verdict {
-    fn text(&self, look: &Look) -> String {
+    fn text(&self, style: &OutputStyle) -> String {
         if self.problems.is_empty() {
-            return self.praise(look);
+            return self.praise(style);
         }
         let line = |problem: &Problem| {
             let word = match problem.severity {
-                Severity::Error => look.paint(Tone::Bad, "error"),
-                Severity::Warning => look.paint(Tone::Odd, "warning"),
+                Severity::Error => style.paint(Tone::Bad, "error"),
+                Severity::Warning => style.paint(Tone::Odd, "warning"),
             };
             let Problem { file, line, column, message, .. } = problem;
             format!("{}:{line}:{column}: {word}: {message}\n", file.display())
@@ -136,13 +136,13 @@ impl View for Verdict {
 
 impl Verdict {
     /// What there is to say of files without problems.
-    fn praise(&self, look: &Look) -> String {
+    fn praise(&self, style: &OutputStyle) -> String {
         let silent = self.files.saturating_sub(self.checked);
         if self.checked == 0 {
             return "nothing to check: no network configuration, no definition and no pod\n".to_owned();
         }
         let rest = if silent == 0 { String::new() } else { format!(", {silent} with nothing to check") };
-        format!("{}: {} checked{rest}\n", look.paint(Tone::Good, "valid"), self.checked)
+        format!("{}: {} checked{rest}\n", style.paint(Tone::Good, "valid"), self.checked)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::console::{Look, View};
+use super::console::{OutputStyle, View};
 use cni::version::Version;
 
 /// The program's version and the protocol's.
@@ -23,7 +23,7 @@ impl Versions {
 }
 
 impl View for Versions {
-    fn text(&self, _: &Look) -> String {
+    fn text(&self, _: &OutputStyle) -> String {
         format!("braid {}\nCNI {}\n", self.version, self.protocol.join(", "))
     }
 }

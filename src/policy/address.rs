@@ -13,7 +13,7 @@ use super::request::{self, IPS_ANNOTATION, Request};
 use super::rules::Policy;
 use super::scope::words;
 use super::{Case, Grant, Refusal};
-use crate::definition::Standing;
+use crate::definition::DefinitionKind;
 use cni::quoted::Quoted;
 
 /// A route of the host, as far as it matters to an address that a pod asks for.
@@ -137,10 +137,10 @@ struct Owner<'a> {
 
 impl<'a> Owner<'a> {
     fn of(case: &'a Case<'a>, policy: &'a Policy) -> Self {
-        let has_say = match case.definition.standing {
-            Standing::Manifest => true,
-            Standing::Object | Standing::EmptyObject => policy.trusts(&case.selection.namespace),
-            Standing::NodeNetwork => false,
+        let has_say = match case.definition.kind {
+            DefinitionKind::Manifest => true,
+            DefinitionKind::Object | DefinitionKind::EmptyObject => policy.trusts(&case.selection.namespace),
+            DefinitionKind::NodeNetwork => false,
         };
         Self { case, policy, has_say }
     }
@@ -173,7 +173,7 @@ impl<'a> Owner<'a> {
     fn refuse(&self, text: &str) -> Refusal {
         let (network, owner) = (self.case.network(), self.case.selection.namespace.clone());
         let value = Quoted::text(text);
-        if self.case.definition.standing == Standing::Object && !self.has_say {
+        if self.case.definition.kind == DefinitionKind::Object && !self.has_say {
             return Refusal::Address { network, owner, value };
         }
         Refusal::Ungranted { network, owner, value, has_say: self.has_say }

@@ -6,7 +6,7 @@
 //! network is `namespace/name` of the definition, as ever.
 
 use super::{Case, Policy};
-use crate::definition::{Definition, Standing};
+use crate::definition::{Definition, DefinitionKind};
 use crate::known;
 use crate::pod::name::Namespace;
 use cni::netconf::{NetworkConfig, NetworkName};
@@ -43,7 +43,7 @@ pub(super) fn scoped_name(case: &Case<'_>, policy: &Policy) -> Option<NetworkNam
 
 /// The name that a policy that does not trust `owner` has for the network of its definition, if it is not its own.
 pub fn name_under_policy(definition: &Definition, owner: &Namespace) -> Option<NetworkName> {
-    let is_tenants = definition.standing == Standing::Object;
+    let is_tenants = definition.kind == DefinitionKind::Object;
     match is_tenants.then(|| naming(&definition.network, owner))? {
         Naming::Scoped(name) => Some(name),
         Naming::Own | Naming::Fixed => None,

@@ -16,7 +16,7 @@ use super::request::Request;
 use super::scope::{Namespaces, Scoped};
 use super::sharing::View;
 use super::{Path, plugins};
-use crate::definition::Standing;
+use crate::definition::DefinitionKind;
 use crate::pod::name::{DefinitionName, Namespace};
 use cni::error::one_line;
 use cni::keys;
@@ -208,25 +208,25 @@ impl Policy {
         rules.any(|rule| rule.networks.iter().any(|name| name == network))
     }
 
-    /// Whether the pod may use the network file `name` of the node, which `standing` in `owner` leads to. A
+    /// Whether the pod may use the network file `name` of the node, which `kind` in `owner` leads to. A
     /// tenant that was given a network cannot hand it on: it must be shared with the pod's namespace too.
     pub fn shares_node_network(
         &self,
         view: &View<'_>,
         owner: &Namespace,
         name: &DefinitionName,
-        standing: Standing,
+        kind: DefinitionKind,
     ) -> bool {
         let shared =
             |with| self.node_networks.get(name.as_str()).is_some_and(|namespaces| namespaces.contains(with));
         let is_listed_primary = view.path == Path::DefaultNetwork
             && self.allows_primary(view.namespace, &format!("{owner}/{name}"));
-        match standing {
-            Standing::Manifest | Standing::Object => true,
-            Standing::EmptyObject if self.trusts(owner) => true,
+        match kind {
+            DefinitionKind::Manifest | DefinitionKind::Object => true,
+            DefinitionKind::EmptyObject if self.trusts(owner) => true,
             _ if is_listed_primary => true,
-            Standing::EmptyObject => shared(owner) && shared(view.namespace),
-            Standing::NodeNetwork => shared(view.namespace),
+            DefinitionKind::EmptyObject => shared(owner) && shared(view.namespace),
+            DefinitionKind::NodeNetwork => shared(view.namespace),
         }
     }
 }

@@ -6,7 +6,7 @@
 use super::Tenancy;
 use super::scope::words;
 use super::{Case, Grant, Path, Refusal};
-use crate::definition::{Annotations, Standing, Viewer};
+use crate::definition::{Annotations, DefinitionKind, Viewer};
 use crate::pod::name::{DefinitionName, Namespace};
 
 /// The namespaces whose pods may use a definition, beside its own: names, or `*`.
@@ -43,11 +43,11 @@ impl Viewer for View<'_> {
         self.grant(namespace, annotations).is_some()
     }
 
-    fn sees_node_network(&self, namespace: &Namespace, name: &DefinitionName, standing: Standing) -> bool {
+    fn sees_node_network(&self, namespace: &Namespace, name: &DefinitionName, kind: DefinitionKind) -> bool {
         match &self.tenancy.policy {
             Ok(None) => true,
             Ok(Some(policy)) => {
-                !policy.is_enforced() || policy.shares_node_network(self, namespace, name, standing)
+                !policy.is_enforced() || policy.shares_node_network(self, namespace, name, kind)
             }
             Err(_) => false,
         }

@@ -16,7 +16,7 @@ pub(super) struct Scene {
     pub(super) element: Value,
     pub(super) definition: Value,
     pub(super) annotations: Value,
-    pub(super) standing: Standing,
+    pub(super) kind: DefinitionKind,
     pub(super) path: Path,
     pub(super) account: Account,
     pub(super) host: Vec<HostRoute>,
@@ -30,7 +30,7 @@ impl Scene {
             element: json!({}),
             definition: json!({"name": "team-a.blue", "type": "ptp"}),
             annotations: json!({}),
-            standing: Standing::Object,
+            kind: DefinitionKind::Object,
             path: Path::Networks,
             account: Account::Unknown("nobody asked".to_owned()),
             host: Vec::new(),
@@ -52,8 +52,8 @@ impl Scene {
         self
     }
 
-    pub(super) fn standing(mut self, standing: Standing) -> Self {
-        self.standing = standing;
+    pub(super) fn kind(mut self, kind: DefinitionKind) -> Self {
+        self.kind = kind;
         self
     }
 
@@ -84,7 +84,7 @@ impl Scene {
         let text = self.definition.to_string();
         let definition = Definition {
             source: Source::File(PathBuf::from("/x")),
-            standing: self.standing,
+            kind: self.kind,
             annotations,
             bytes: text.len(),
             network: NetworkConfig::parse(&text, &Missing { name: Some("blue"), ..Missing::default() })
@@ -232,10 +232,9 @@ fn the_primary_is_the_administrators_to_give() {
 
 #[test]
 fn a_network_of_the_node_is_for_whom_the_policy_names() {
-    let scene =
-        |policy: Value, standing, owner| Scene::new(json!({"policy": policy})).of(owner).standing(standing);
+    let scene = |policy: Value, kind, owner| Scene::new(json!({"policy": policy})).of(owner).kind(kind);
     let shared = |namespaces: Value| json!({"sharedNodeNetworks": {"blue": namespaces}});
-    let (file, empty) = (Standing::NodeNetwork, Standing::EmptyObject);
+    let (file, empty) = (DefinitionKind::NodeNetwork, DefinitionKind::EmptyObject);
     let table = [
         (scene(json!({}), file, "team-a"), false),
         (scene(shared(json!(["team-a"])), file, "team-a"), true),
@@ -244,7 +243,7 @@ fn a_network_of_the_node_is_for_whom_the_policy_names() {
         (scene(shared(json!(["team-b"])), empty, "team-a"), false),
         (scene(shared(json!(["team-a"])), empty, "team-a"), true),
         (scene(json!({}), empty, "team-a"), false),
-        (scene(json!({}), Standing::Manifest, "team-a"), true),
+        (scene(json!({}), DefinitionKind::Manifest, "team-a"), true),
         (scene(shared(json!(["default"])), empty, "default"), false),
         (scene(json!({"trustedNamespaces": ["default"]}), empty, "default"), true),
     ];
@@ -254,7 +253,7 @@ fn a_network_of_the_node_is_for_whom_the_policy_names() {
     let handed_on =
         scene(shared(json!(["team-b"])), empty, "team-b").annotated(json!({NAMESPACES_ANNOTATION: "*"}));
     assert!(handed_on.refusal().contains("sharedNodeNetworks"), "nobody hands it on");
-    assert_eq!(Scene::new(json!({})).standing(file).refusal(), "", "without a policy, as in Multus");
+    assert_eq!(Scene::new(json!({})).kind(file).refusal(), "", "without a policy, as in Multus");
 }
 
 #[test]
@@ -278,7 +277,7 @@ fn a_pod_does_not_hear_of_what_is_not_shared_with_it() {
     let namespace = "team-a".parse().unwrap();
     let view = View { tenancy: &config.tenancy, namespace: &namespace, path: Path::Networks };
     assert!(!view.sees(&"team-b".parse().unwrap(), &Annotations::new()));
-    assert!(!view.sees_node_network(&namespace, &"blue".parse().unwrap(), Standing::NodeNetwork));
+    assert!(!view.sees_node_network(&namespace, &"blue".parse().unwrap(), DefinitionKind::NodeNetwork));
 }
 
 /// What a policy may grant, one thing each: a key, and what stands under it.
@@ -371,20 +370,20 @@ fn scenes() -> impl Strategy<Value = Scene> {
         Just(json!({MACS_ANNOTATION: "02:00"})),
         Just(json!({NAMESPACES_ANNOTATION: "team-a", ACCOUNTS_ANNOTATION: "team-a/x"})),
     ];
-    let standings = prop_oneof![
-        Just(Standing::NodeNetwork),
-        Just(Standing::Manifest),
-        Just(Standing::EmptyObject),
-        Just(Standing::Object)
+    let kinds = prop_oneof![
+        Just(DefinitionKind::NodeNetwork),
+        Just(DefinitionKind::Manifest),
+        Just(DefinitionKind::EmptyObject),
+        Just(DefinitionKind::Object)
     ];
     let paths = prop_oneof![Just(Path::Networks), Just(Path::DefaultNetwork)];
-    (owners, elements, definitions, annotations, standings, paths).prop_map(
-        |(owner, element, definition, annotations, standing, path)| Scene {
+    (owners, elements, definitions, annotations, kinds, paths).prop_map(
+        |(owner, element, definition, annotations, kind, path)| Scene {
             element,
             definition,
             annotations,
             path,
-            ..Scene::new(json!({})).of(owner).standing(standing)
+            ..Scene::new(json!({})).of(owner).kind(kind)
         },
     )
 }

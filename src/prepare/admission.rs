@@ -1,7 +1,7 @@
 //! From what a pod asks for to what it gets: every selection is looked up as the pod may see it, judged, and
 //! written to the audit log, whatever path it came by.
 
-use super::{Wishes, annotation_key, check_identity, host};
+use super::{PodRequest, annotation_key, check_identity, host};
 use crate::config::Config;
 use crate::definition::{Api, Definition, DefinitionError, Finder, Lack, Wanted};
 use crate::kube::ClusterPod;
@@ -30,20 +30,20 @@ pub(super) struct Admitted {
 pub(super) fn admit(
     config: &Config,
     pod: &Pod,
-    wishes: &Wishes,
+    pod_request: &PodRequest,
     definitions: &mut Finder<'_>,
 ) -> Result<Admitted, Error> {
     let view = |path| View { tenancy: &config.tenancy, namespace: &pod.namespace, path };
     let (networks, default) = (view(Path::Networks), view(Path::DefaultNetwork));
-    let asked: Vec<(&Selection, &View<'_>)> = wishes
+    let asked: Vec<(&Selection, &View<'_>)> = pod_request
         .networks
         .iter()
         .map(|selection| (selection, &networks))
-        .chain(wishes.default_network.iter().map(|selection| (selection, &default)))
+        .chain(pod_request.default_network.iter().map(|selection| (selection, &default)))
         .collect();
     let mut admitted = Admitted { networks: Vec::new(), admissions: Vec::new(), warnings: Vec::new() };
     if let (Some((selection, view)), Err(refusal)) = (asked.first(), config.tenancy.readable()) {
-        return Err(Desk { pod, view, selection }.refuse(&refusal));
+        return Err(SelectionReview { pod, view, selection }.refuse(&refusal));
     }
     let looked_up: Vec<Wanted<'_>> = asked
         .iter()
@@ -55,7 +55,7 @@ pub(super) fn admit(
     let found = definitions.find_all(&looked_up);
     let mut account = None;
     for ((selection, view), found) in asked.into_iter().zip(found) {
-        let desk = Desk { pod, view, selection };
+        let desk = SelectionReview { pod, view, selection };
         let name_of_own = |error| desk.name_definition_of_own(error);
         policy::check_name(view, selection).map_err(|refusal| name_of_own(desk.refuse(&refusal)))?;
         let definition = found.map_err(|error| match error {
@@ -63,7 +63,7 @@ pub(super) fn admit(
             _ => desk.refuse_lookup(error),
         })?;
         if account.is_none() && policy::names_accounts(&definition.annotations) {
-            account = Some(service_account(pod, wishes.object.as_ref(), &mut definitions.api));
+            account = Some(service_account(pod, pod_request.object.as_ref(), &mut definitions.api));
         }
         let known = account.clone().unwrap_or_else(|| Account::Unknown("nobody asked".to_owned()));
         desk.judge(definition, &known, &mut admitted)?;
@@ -90,13 +90,13 @@ fn would_scope(network: &str, own: &NetworkName, scoped: &NetworkName) -> String
 }
 
 /// Where one selection is decided on.
-struct Desk<'a> {
+struct SelectionReview<'a> {
     pod: &'a Pod,
     view: &'a View<'a>,
     selection: &'a Selection,
 }
 
-impl Desk<'_> {
+impl SelectionReview<'_> {
     fn judge(&self, definition: Definition, account: &Account, admitted: &mut Admitted) -> Result<(), Error> {
         let case = Case {
             view: *self.view,

@@ -11,9 +11,9 @@ use serde_json::Value;
 use self::advertisements::Advertisements;
 use super::publish::{self, Stage};
 use super::{Session, boot_id, del, key_of, leftovers, now, open_netns};
-use crate::attach::routes::{Moved, WayOut};
+use crate::attach::routes::{Moved, OriginalDefaultRoutes};
 use crate::attach::snapshot::{SeenRoute, Snapshot};
-use crate::attach::{AttachError, Attacher, Place, keep_off, verify};
+use crate::attach::{AttachError, Attacher, Place, reject_foreign_interfaces, verify};
 use crate::config::Config;
 use crate::definition::{Api, NodeDefinitions, OnOutage};
 use crate::kernel::kernel_error;
@@ -22,7 +22,7 @@ use crate::kube::PodReference;
 use crate::ledger::{Event, Journal, LedgerError, Lock, Mode, RecordPlan, RecordedNetns};
 use crate::plan::{Attachment, Plan};
 use crate::pod::Pod;
-use crate::prepare::{self, Wishes};
+use crate::prepare::{self, PodRequest};
 use cni::deadline::Deadline;
 use cni::error::{Code, Error};
 use cni::family::Family;
@@ -53,14 +53,14 @@ fn add_pod(
     let config = session.config;
     check_mode(config)?;
     let netns = open_netns(sandbox)?;
-    let wishes = Wishes::read(config, pod, session.cluster.as_mut())?;
-    let asks_nothing = !wishes.has_extras() && !prepare::has_node_networks(config, pod);
-    let has_own_primary = wishes.has_primary();
+    let pod_request = PodRequest::read(config, pod, session.cluster.as_mut())?;
+    let asks_nothing = !pod_request.has_extras() && !prepare::has_node_networks(config, pod);
+    let has_own_primary = pod_request.has_primary();
     let status_of =
-        publish::status_is_due(session, asks_nothing).then(|| publish::reference(pod, wishes.is_static));
+        publish::status_is_due(session, asks_nothing).then(|| publish::reference(pod, pod_request.is_static));
     let untouched = asks_nothing && status_of.is_none() && !session.ledger.has(&key_of(sandbox));
     if untouched && let Some(result) = chained_result(config) {
-        log_warnings(&wishes.warnings, pod);
+        log_warnings(&pod_request.warnings, pod);
         return Ok(result.clone());
     }
     wait_until_ready(session, deadline)?;
@@ -75,7 +75,7 @@ fn add_pod(
     }
     let must_publish = status_of.is_some() && !asks_nothing;
     let mut inside = Inside::new(&netns);
-    let mut plan = make_plan(session, sandbox, &mut inside, pod, wishes, must_publish)?;
+    let mut plan = make_plan(session, sandbox, &mut inside, pod, pod_request, must_publish)?;
     plan.warnings.extend(publish::unnamed_addresses(&plan, status_of.is_some()));
     log_plan(&plan, pod);
     *stage = Stage::Attach;
@@ -93,14 +93,14 @@ fn make_plan(
     sandbox: &Sandbox,
     inside: &mut Inside<'_>,
     pod: &Pod,
-    wishes: Wishes,
+    pod_request: PodRequest,
     must_publish: bool,
 ) -> Result<Plan, Error> {
     let api = session.cluster.as_mut().map_or(Api::Absent, Api::Asked);
     let on_outage = if must_publish { OnOutage::Refuse } else { OnOutage::UseCopies };
     let mut definitions = prepare::finder(session.config, NodeDefinitions::default(), api, on_outage);
     definitions.copies.writer = Some(sandbox.container.clone());
-    prepare::plan(session.config, &session.path, sandbox, Some(inside), pod, wishes, &mut definitions)
+    prepare::plan(session.config, &session.path, sandbox, Some(inside), pod, pod_request, &mut definitions)
 }
 
 /// The mode comes from the configuration; on ADD the runtime's `prevResult` must agree with it.
@@ -258,7 +258,7 @@ struct Addition<'s, 'a> {
     tried: usize,
     moved: Option<Moved>,
     /// The default routes before the first extra network.
-    way_out: Option<WayOut>,
+    original_routes: Option<OriginalDefaultRoutes>,
     /// Networks and interfaces that were there once their plugins had run.
     seen: Vec<(String, InterfaceName)>,
     /// What becomes of router advertisements.
@@ -301,7 +301,7 @@ impl<'s, 'a> Addition<'s, 'a> {
             results: Vec::new(),
             tried: 0,
             moved: None,
-            way_out: None,
+            original_routes: None,
             seen: Vec::new(),
             advertisements: Advertisements::default(),
             status_of,
@@ -321,11 +321,11 @@ impl<'s, 'a> Addition<'s, 'a> {
         attached?;
         let results = self.read_results()?;
         for (attachment, result) in self.plan.attachments.iter().zip(&results) {
-            keep_off(attachment, result, |interface| self.owner(attachment, interface))?;
+            reject_foreign_interfaces(attachment, result, |interface| self.owner(attachment, interface))?;
         }
         let changes = self.route_changes(&results);
         let snapshot = self.settle(&changes)?;
-        self.miss_none(&snapshot)?;
+        self.check_interfaces_still_present(&snapshot)?;
         for (attachment, result) in self.plan.attachments.iter().zip(&results) {
             verify(attachment, result, snapshot.link(attachment.interface.as_str()))?;
         }
@@ -342,7 +342,7 @@ impl<'s, 'a> Addition<'s, 'a> {
             self.see(network, &self.sandbox.interface)?;
         }
         for (at, attachment) in self.plan.attachments.iter().enumerate() {
-            self.look_for_way_out(attachment)?;
+            self.read_original_routes(attachment)?;
             self.close_to_routers(attachment);
             self.tried = at + 1;
             let result = self.attacher().add(attachment, deadline);
@@ -372,7 +372,7 @@ impl<'s, 'a> Addition<'s, 'a> {
         netlink.link_exists(name).map_err(kernel_error)
     }
 
-    /// Remembers an interface that is there, for [`Addition::miss_none`]. A network may have none, DPDK say.
+    /// Remembers an interface that is there, for [`Addition::check_interfaces_still_present`]. A network may have none, DPDK say.
     fn see(&mut self, label: &str, interface: &InterfaceName) -> Result<(), Error> {
         if self.plan.needs_record() && self.has_link(interface.as_str())? {
             self.seen.push((label.to_owned(), interface.clone()));
@@ -382,7 +382,7 @@ impl<'s, 'a> Addition<'s, 'a> {
 
     /// An interface that a later network's plugins have taken away is in the result, and would be missing in
     /// the pod.
-    fn miss_none(&mut self, snapshot: &Snapshot) -> Result<(), Error> {
+    fn check_interfaces_still_present(&mut self, snapshot: &Snapshot) -> Result<(), Error> {
         for (label, interface) in self.seen.clone() {
             let name = interface.as_str();
             if snapshot.link(name).is_none() && !self.has_link(name)? {
@@ -491,7 +491,7 @@ impl<'s, 'a> Addition<'s, 'a> {
 }
 
 /// What the kernel shows in the namespace of the calling thread.
-pub(super) fn look(netlink: &mut Netlink) -> Result<Snapshot, NetlinkError> {
+pub(super) fn read_snapshot(netlink: &mut Netlink) -> Result<Snapshot, NetlinkError> {
     let links = netlink.links()?;
     let names: BTreeMap<u32, String> = links.iter().map(|link| (link.index, link.name.clone())).collect();
     let mut default_routes = Vec::new();

@@ -144,7 +144,8 @@ fn check_kernel(session: &Session<'_>, record: &Record, netns: &Netns) -> Result
     let Some(then) = &record.complete else {
         return Err(Error::new(Code::DRIFT, "its ADD never ended: delete the pod to have it attached anew"));
     };
-    let now = add::look(Inside::new(netns).netlink().map_err(kernel_error)?).map_err(kernel_error)?;
+    let now =
+        add::read_snapshot(Inside::new(netns).netlink().map_err(kernel_error)?).map_err(kernel_error)?;
     let primary_only = session.config.check_networks == CheckNetworks::Primary;
     let extras =
         record.remaining().filter(|(_, attachment, _)| attachment.role == Role::Extra && !primary_only);

@@ -30,11 +30,11 @@ const MAX_SENTENCES: usize = 8;
 /// Tells records whose sandbox is gone from those whose sandbox may be alive: by the ID of the boot, and by
 /// device, inode and cookie of the namespace. What is alive on the node is looked up once, where it has to be.
 #[derive(Debug, Default)]
-pub struct Detective {
+pub struct StaleSandboxDetector {
     living: Option<Living>,
 }
 
-impl Detective {
+impl StaleSandboxDetector {
     /// Whether nothing of a record's sandbox can be in use any more.
     pub fn is_gone(&mut self, recorded: &RecordedNetns) -> bool {
         // Where the ID of either boot could not be read, nothing is certain.
@@ -47,7 +47,7 @@ impl Detective {
         if !del::living_netns_of(recorded, &recorded.path).is_empty() {
             return false;
         }
-        let living = self.living.get_or_insert_with(Living::look);
+        let living = self.living.get_or_insert_with(Living::scan);
         !living.may_hold(recorded.id, recorded.cookie, Path::new(&recorded.path))
     }
 }
@@ -65,7 +65,7 @@ pub(super) fn tear_down_a_few(session: &mut Session<'_>) {
         Ok(records) => records,
         Err(error) => return log::warn!("{error}"),
     };
-    let mut detective = Detective::default();
+    let mut detective = StaleSandboxDetector::default();
     let gone: Vec<&Listed> =
         records.iter().filter(|record| detective.is_gone(&record.header().netns)).collect();
     let tried = gone.get(..A_FEW.min(gone.len())).unwrap_or_default();
@@ -102,7 +102,7 @@ fn said_of_more(more: usize, since_start: Duration) -> (Level, String) {
 /// GC's part: records of other networks than the request's. They have a list of their own, and what is gone
 /// is in none.
 pub(super) fn tear_down_elsewhere(session: &mut Session<'_>, records: &[Listed], deadline: Deadline) {
-    let mut detective = Detective::default();
+    let mut detective = StaleSandboxDetector::default();
     let network = session.config.network.clone();
     let elsewhere = records.iter().filter(|record| record.header().network != network);
     let gone: Vec<&Listed> = elsewhere.filter(|record| detective.is_gone(&record.header().netns)).collect();

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::leftovers::Detective;
+use super::leftovers::StaleSandboxDetector;
 use super::{Session, add, del};
 use crate::attach::Place;
 use crate::attach::snapshot::{Drift, Snapshot};
@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What is left of a record's sandbox.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Standing {
+pub enum RecordStatus {
     /// The kernel shows what it showed when ADD ended.
     AsAttached,
     /// The kernel shows something else: each difference with its attachment's position.
@@ -37,7 +37,7 @@ pub enum Standing {
     Gone,
 }
 
-impl Standing {
+impl RecordStatus {
     /// What the kernel says about a record.
     ///
     /// # Errors
@@ -45,12 +45,13 @@ impl Standing {
     pub fn of(record: &Record) -> Result<Self, Error> {
         let path = del::living_netns(record, "");
         if path.is_empty() {
-            let gone = Detective::default().is_gone(&record.plan.netns);
+            let gone = StaleSandboxDetector::default().is_gone(&record.plan.netns);
             return Ok(if gone { Self::Gone } else { Self::Elsewhere });
         }
         let Some(then) = &record.complete else { return Ok(Self::Unfinished) };
         let netns = Netns::open(path.as_ref()).map_err(kernel_error)?;
-        let now = add::look(Inside::new(&netns).netlink().map_err(kernel_error)?).map_err(kernel_error)?;
+        let now =
+            add::read_snapshot(Inside::new(&netns).netlink().map_err(kernel_error)?).map_err(kernel_error)?;
         let drift = drift(record, then, &now);
         Ok(if drift.is_empty() { Self::AsAttached } else { Self::Drifted(drift) })
     }

@@ -124,7 +124,11 @@ impl AttachmentResult {
     ///
     /// # Errors
     /// [`ResultError::NotItsInterface`].
-    pub fn keep_off(&self, own: &str, owner: impl Fn(&str) -> Option<String>) -> Result<(), ResultError> {
+    pub fn reject_foreign_interfaces(
+        &self,
+        own: &str,
+        owner: impl Fn(&str) -> Option<String>,
+    ) -> Result<(), ResultError> {
         for (at, address) in self.ips.iter().enumerate() {
             let index = address.interface.or_else(|| self.home(own));
             let interface = index.and_then(|index| self.interfaces.get(index));

@@ -109,9 +109,9 @@ impl Netlink {
     ///
     /// # Errors
     /// As [`Netlink::default_routes`].
-    pub fn dead_ends(&mut self, family: Family) -> Result<Vec<DefaultRoute>, NetlinkError> {
+    pub fn rejecting_default_routes(&mut self, family: Family) -> Result<Vec<DefaultRoute>, NetlinkError> {
         let routes = self.main_table(family)?;
-        Ok(routes.into_iter().filter_map(|message| route::read_dead_end(message, family)).collect())
+        Ok(routes.into_iter().filter_map(|message| route::read_rejecting(message, family)).collect())
     }
 
     /// The routes of a family that `keep` takes, of every table, whatever they are there for: unicast ones, the

@@ -7,7 +7,7 @@ use super::{Finding, fail, ok, warn};
 use crate::multus::cache;
 use crate::operator::fault::Fault;
 use crate::operator::install::{self, MULTUS};
-use crate::operator::installation::{EXTENSIONS, Installation, Stance};
+use crate::operator::installation::{EXTENSIONS, InstallMode, Installation};
 use crate::operator::runtime::Runtime;
 use cni::netconf::{self, NetconfError};
 
@@ -80,7 +80,7 @@ pub(super) fn order(place: &Installation, runtime: &Runtime, root: &Path, faults
         fail("order", message, "rename one of the two, so that braid's sorts first")
     } else if let Some(fault) = faults.iter().find(|it| matches!(it, Fault::NotAppended { .. })) {
         fail("order", fault.to_string(), "until then pods start without the networks that they ask for")
-    } else if place.stance == Stance::ChainedFile {
+    } else if place.stance == InstallMode::ChainedFile {
         sub_directory(runtime, root)
     } else {
         ok("order", "the runtime reads braid's file first")

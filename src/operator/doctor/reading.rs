@@ -8,7 +8,7 @@ use std::path::Path;
 use super::{Finding, fail, ok, warn};
 use crate::config::Config;
 use crate::ledger::Ledger;
-use crate::operator::installation::{Installation, Stance};
+use crate::operator::installation::{InstallMode, Installation};
 use crate::operator::records::Records;
 use crate::operator::runtime::{Runtime, Sandbox};
 use crate::pod::NETWORKS_ANNOTATION;
@@ -32,7 +32,7 @@ fn loaded(runtime: &Runtime, root: &Path, place: &Installation) -> Option<Findin
     let file = place.file.display();
     match runtime.has_loaded(root, place.network()) {
         Ok(true) => Some(ok("loaded", "the runtime has read braid's entry")),
-        Ok(false) if place.stance == Stance::ChainedFile => Some(fail(
+        Ok(false) if place.stance == InstallMode::ChainedFile => Some(fail(
             "loaded",
             format!(
                 "the runtime has not read {file}: pods start without the networks that they ask for, silently"
@@ -45,7 +45,7 @@ fn loaded(runtime: &Runtime, root: &Path, place: &Installation) -> Option<Findin
             "see why in the runtime's log, or restart it",
         )),
         // Only a file of a chain can be there and not be read.
-        Err(error) if place.stance == Stance::ChainedFile => Some(warn(
+        Err(error) if place.stance == InstallMode::ChainedFile => Some(warn(
             "loaded",
             format!("whether the runtime has read {file} is not known: {error}"),
             "start a pod with an extra network, and see whether it has it",
@@ -62,7 +62,7 @@ fn pods_without_braid(
     config: &Config,
 ) -> Option<Finding> {
     let since = place.file.metadata().ok()?.ctime();
-    let records = Records::look(&Ledger::new(&config.state_dir)).ok()?;
+    let records = Records::read(&Ledger::new(&config.state_dir)).ok()?;
     // A record that cannot be read may be any pod's.
     if !records.unreadable.is_empty() {
         return None;

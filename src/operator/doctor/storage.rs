@@ -18,7 +18,7 @@ const LITTLE: u64 = 16 << 20;
 pub(super) fn state(config: &Config) -> Vec<Finding> {
     const USELESS: &str = "without it no pod gets an extra network";
     let directory = config.state_dir.display();
-    let records = match Records::look(&Ledger::new(&config.state_dir)) {
+    let records = match Records::read(&Ledger::new(&config.state_dir)) {
         Ok(records) => records,
         Err(error) => return vec![fail("state", error.to_string(), format!("repair it: {USELESS}"))],
     };

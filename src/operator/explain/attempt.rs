@@ -14,7 +14,7 @@ use crate::operator::node::Node;
 use crate::plan::Plan;
 use crate::pod::ANNOTATIONS_CAPABILITY;
 use crate::pod::{DEFAULT_NETWORK_ANNOTATION, GENIE_ANNOTATION, NETWORKS_ANNOTATION, Pod};
-use crate::prepare::{self, Wishes};
+use crate::prepare::{self, PodRequest};
 use crate::selection::Selection;
 use cni::error::{Code, Error};
 use cni::request::Sandbox;
@@ -33,20 +33,20 @@ impl Attempt<'_> {
     pub(super) fn explain(mut self, explanation: &mut Explanation) {
         let annotations = self.subject.object.annotations.iter();
         let all: Map<String, Value> = annotations.map(|(key, value)| (key.clone(), json!(value))).collect();
-        let wishes = match self.read(all.clone()) {
-            Ok(wishes) => wishes,
+        let pod_request = match self.read(all.clone()) {
+            Ok(pod_request) => pod_request,
             Err(error) => {
                 explanation.refuse(error.to_string());
                 return self.read_each(&all, explanation);
             }
         };
         let config = self.config(all);
-        let selected = wishes.networks.iter().chain(&wishes.default_network);
+        let selected = pod_request.networks.iter().chain(&pod_request.default_network);
         if self.cluster.is_some() {
             explanation.requests = requests(&config, selected);
         }
-        let is_due = is_status_due(&config, self.pod, &wishes);
-        match self.plan(&config, wishes, explanation) {
+        let is_due = is_status_due(&config, self.pod, &pod_request);
+        match self.plan(&config, pod_request, explanation) {
             Err(error) if error.code == Code::TRY_AGAIN => {}
             _ if is_due => self.review_status(&config, explanation),
             _ => {}
@@ -60,9 +60,9 @@ impl Attempt<'_> {
         config
     }
 
-    fn read(&self, annotations: Map<String, Value>) -> Result<Wishes, Error> {
+    fn read(&self, annotations: Map<String, Value>) -> Result<PodRequest, Error> {
         let object = Some(self.subject.object.clone());
-        Ok(Wishes { object, ..Wishes::read(&self.config(annotations), self.pod, None)? })
+        Ok(PodRequest { object, ..PodRequest::read(&self.config(annotations), self.pod, None)? })
     }
 
     /// What is wrong with each annotation by itself.
@@ -78,17 +78,22 @@ impl Attempt<'_> {
 
     /// The plan of all that the pod asks for; if it is refused, what is wrong with each network by
     /// itself.
-    fn plan(&mut self, config: &Config, wishes: Wishes, explanation: &mut Explanation) -> Result<(), Error> {
+    fn plan(
+        &mut self,
+        config: &Config,
+        pod_request: PodRequest,
+        explanation: &mut Explanation,
+    ) -> Result<(), Error> {
         let api = self.cluster.as_deref_mut().map_or(Api::Absent, Api::Asked);
         let mut definitions = prepare::finder(config, NodeDefinitions::default(), api, OnOutage::Refuse);
         // Nothing is kept of what the API says: this is no ADD.
         definitions.copies = Copies::new(Path::new("/dev/null"), Duration::ZERO);
-        let singles = singles(&wishes);
+        let singles = singles(&pod_request);
         let path = self.node.plugin_path();
-        let plan = |wishes, definitions: &mut Finder<'_>| -> Result<Plan, Error> {
-            prepare::plan(config, &path, self.sandbox, None, self.pod, wishes, definitions)
+        let plan = |pod_request, definitions: &mut Finder<'_>| -> Result<Plan, Error> {
+            prepare::plan(config, &path, self.sandbox, None, self.pod, pod_request, definitions)
         };
-        let error = match plan(wishes, &mut definitions) {
+        let error = match plan(pod_request, &mut definitions) {
             Ok(plan) => {
                 explanation.attachments = attachments(&plan);
                 explanation.warnings = plan.warnings;
@@ -134,31 +139,31 @@ fn may_not_publish(config: &Config, pod: &Pod) -> String {
 }
 
 /// Whether ADD would publish a status.
-fn is_status_due(config: &Config, pod: &Pod, wishes: &Wishes) -> bool {
+fn is_status_due(config: &Config, pod: &Pod, pod_request: &PodRequest) -> bool {
     match config.status_policy {
         StatusPolicy::Never => false,
         StatusPolicy::Always => true,
-        StatusPolicy::Attached => wishes.has_extras() || prepare::has_node_networks(config, pod),
+        StatusPolicy::Attached => pod_request.has_extras() || prepare::has_node_networks(config, pod),
     }
 }
 
 /// What the pod asks for, one network at a time, each with its number among the automatic interface
 /// names.
-fn singles(wishes: &Wishes) -> Vec<(usize, Wishes)> {
+fn singles(pod_request: &PodRequest) -> Vec<(usize, PodRequest)> {
     let mut singles = Vec::new();
     let mut unnamed = 0;
-    let default = wishes.default_network.as_ref();
-    if wishes.networks.len() + usize::from(default.is_some()) < 2 {
+    let default = pod_request.default_network.as_ref();
+    if pod_request.networks.len() + usize::from(default.is_some()) < 2 {
         return singles;
     }
-    for network in &wishes.networks {
+    for network in &pod_request.networks {
         unnamed += usize::from(network.interface.is_none());
         let networks = vec![network.clone()];
-        singles.push((unnamed, Wishes { networks, default_network: None, ..wishes.clone() }));
+        singles.push((unnamed, PodRequest { networks, default_network: None, ..pod_request.clone() }));
     }
     if let Some(network) = default {
         let default_network = Some(network.clone());
-        singles.push((1, Wishes { networks: Vec::new(), default_network, ..wishes.clone() }));
+        singles.push((1, PodRequest { networks: Vec::new(), default_network, ..pod_request.clone() }));
     }
     singles
 }

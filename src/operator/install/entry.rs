@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use super::{Install, InstallError, Occasion, Primary, definitions};
+use super::{Install, InstallError, Primary, RunMode, definitions};
 use crate::config::DEFAULT_CONF_DIR;
 use crate::operator::runtime::{Kind, Runtime};
 use crate::operator::settings::Settings;
@@ -47,7 +47,7 @@ pub(super) struct Settle<'a> {
     /// The node's runtime.
     pub(super) runtime: &'a Runtime,
     /// Why it is installed.
-    pub(super) occasion: Occasion,
+    pub(super) occasion: RunMode,
     /// The administrator's keys.
     pub(super) settings: Option<Settings>,
 }
@@ -64,7 +64,7 @@ impl Settle<'_> {
 
     /// The node's keys, then the administrator's, then what the command line says.
     pub(super) fn entry(&self, entry: &mut Map<String, Value>) -> Result<(), InstallError> {
-        let drain = keys::get(entry, "drain").cloned().filter(|_| self.occasion == Occasion::Kept);
+        let drain = keys::get(entry, "drain").cloned().filter(|_| self.occasion == RunMode::Reconcile);
         settle(entry, self.runtime, None);
         if let Some(settings) = &self.settings {
             settings.apply(entry)?;

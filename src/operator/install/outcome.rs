@@ -5,8 +5,8 @@ use serde::Serialize;
 use super::NOTHING_TO_CHANGE;
 use super::reading::Reading;
 use crate::operator::change::Shown;
-use crate::operator::console::{Exit, Look, Tone, View};
-use crate::operator::installation::Stance;
+use crate::operator::console::{Exit, OutputStyle, Tone, View};
+use crate::operator::installation::InstallMode;
 use crate::operator::runtime::Runtime;
 
 /// What was changed, or would be.
@@ -14,7 +14,7 @@ use crate::operator::runtime::Runtime;
 #[serde(rename_all = "camelCase")]
 pub(in crate::operator) struct Installed {
     pub(super) dry_run: bool,
-    pub(super) mode: Stance,
+    pub(super) mode: InstallMode,
     pub(super) runtime: Runtime,
     pub(super) changes: Vec<Shown>,
     /// Why the node cannot work all the same.
@@ -57,13 +57,13 @@ impl Installed {
 }
 
 impl View for Installed {
-    fn text(&self, look: &Look) -> String {
-        let mut text: String = self.changes.iter().map(|change| change.text(look, self.dry_run)).collect();
+    fn text(&self, style: &OutputStyle) -> String {
+        let mut text: String = self.changes.iter().map(|change| change.text(style, self.dry_run)).collect();
         if text.is_empty() {
             text.push_str(NOTHING_TO_CHANGE);
         }
         let problems = self.problems.iter();
-        text.extend(problems.map(|it| format!("{}: {it}\n", look.paint(Tone::Bad, "error"))));
+        text.extend(problems.map(|it| format!("{}: {it}\n", style.paint(Tone::Bad, "error"))));
         text.extend(self.notes.iter().map(|note| format!("{note}\n")));
         text
     }

@@ -74,7 +74,7 @@ impl Migrate {
 
     /// Writes every record in Multus's form; the pods.
     fn tell_multus(&self, ledger: &Ledger, cache: &Path) -> Result<Vec<String>, CommandError> {
-        let mut records = Records::look(ledger)?.live;
+        let mut records = Records::read(ledger)?.live;
         records.retain(|record| record.remaining().next().is_some());
         for record in records.iter().filter(|_| !self.dry_run) {
             cache::write(cache, record)?;
@@ -107,7 +107,7 @@ fn unspeakable(ledger: &Ledger) -> Result<Vec<String>, LedgerError> {
     let has_primary = |record: &Record| {
         record.remaining().next().is_none_or(|(_, attachment, _)| attachment.role == Role::Primary)
     };
-    let records = Records::look(ledger)?;
+    let records = Records::read(ledger)?;
     Ok(records
         .live
         .iter()
@@ -119,7 +119,7 @@ fn unspeakable(ledger: &Ledger) -> Result<Vec<String>, LedgerError> {
 /// Hands every record over, and removes it; the sentences of what could not be.
 fn hand_over(ledger: &Ledger, cache: &Path) -> Result<Vec<String>, CommandError> {
     let mut signals = Signals::block().map_err(|errno| CommandError::Signals(errno.into()))?;
-    let records = Records::look(ledger)?;
+    let records = Records::read(ledger)?;
     let outcomes = records.live.iter().map(|record| hand_over_one(ledger, cache, record, &mut signals));
     let mut notes: Vec<String> = outcomes
         .filter_map(Result::err)

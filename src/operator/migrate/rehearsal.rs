@@ -14,7 +14,7 @@ use crate::operator::runtime::{Runtime, below};
 use crate::operator::{credential, explain};
 use crate::pod::Pod;
 use crate::prepare::primary::{self, PrimaryError};
-use crate::prepare::{self, Wishes};
+use crate::prepare::{self, PodRequest};
 use cni::error::Error;
 
 /// The namespaces of which the pod may be; the first that gets the default networks counts.
@@ -78,8 +78,8 @@ impl Rehearsal<'_> {
         let namespace = NAMESPACES.iter().find(|name| config.system_namespaces.iter().all(|it| it != *name));
         let sandbox = explain::sandbox(namespace.unwrap_or(&"default"), "rehearsed", "rehearsed");
         let pod = Pod::from_args(&sandbox.args).map_err(|error| Error::from(error).to_string())?;
-        let wishes = Wishes::default();
-        let plan = prepare::plan(config, &plugin_path, &sandbox, None, &pod, wishes, &mut definitions);
+        let pod_request = PodRequest::default();
+        let plan = prepare::plan(config, &plugin_path, &sandbox, None, &pod, pod_request, &mut definitions);
         plan.map(|_| ()).map_err(|error| error.to_string())
     }
 

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{Node, Report, Spot, Tree};
 use crate::config::Config;
 use crate::operator::fault::EntryFault;
-use crate::operator::installation::Stance;
+use crate::operator::installation::InstallMode;
 use crate::policy::Tenancy;
 use cni::netconf::{Missing, NetconfError, NetworkConfig};
 
@@ -79,9 +79,9 @@ fn check_place(document: &Node, at: usize, plugin: &Node, report: &mut Report) {
         return;
     }
     let stance = match (at, document.get("name")) {
-        (0, Some(_)) => Stance::Delegating,
+        (0, Some(_)) => InstallMode::Delegating,
         (0, None) => return,
-        _ => Stance::Chained,
+        _ => InstallMode::Chained,
     };
     let mut entry = plugin.to_value();
     if let Some(entry) = entry.as_object_mut() {

@@ -8,13 +8,13 @@ use serde_json::{Map, Value};
 use super::pools::Pool;
 use super::{Node, Report, Spot};
 use crate::config::Config;
-use crate::definition::{Annotations, Definition, Source, Standing};
+use crate::definition::{Annotations, Definition, DefinitionKind, Source};
 use crate::operator::node::{self, NodeError};
 use crate::pod::ANNOTATIONS_CAPABILITY;
 use crate::pod::name::{DefinitionName, Namespace};
 use crate::pod::{GENIE_ANNOTATION, Pod};
 use crate::policy;
-use crate::prepare::Wishes;
+use crate::prepare::PodRequest;
 use crate::selection::Limits;
 use cni::netconf::{Missing, NetworkConfig};
 
@@ -110,7 +110,7 @@ impl Rules {
         let text = config.unwrap_or(r#"{"type": "unknown"}"#);
         Some(Definition {
             source: Source::Api,
-            standing: if config.is_some() { Standing::Object } else { Standing::EmptyObject },
+            kind: if config.is_some() { DefinitionKind::Object } else { DefinitionKind::EmptyObject },
             annotations: subject.annotations.clone(),
             bytes: text.len(),
             network: NetworkConfig::parse(text, &missing).ok()?,
@@ -129,7 +129,7 @@ impl Rules {
         let mut config = self.config.clone();
         config.runtime_config.insert(ANNOTATIONS_CAPABILITY.to_owned(), Value::Object(annotations.clone()));
         let pod = Pod { namespace: namespace.clone(), name: String::new(), uid: None };
-        let Err(error) = Wishes::read(&config, &pod, None) else { return };
+        let Err(error) = PodRequest::read(&config, &pod, None) else { return };
         let message = error.to_string();
         let named = annotations.keys().find(|key| message.starts_with(&format!("annotation {key}: ")));
         let Some(spot) = named.and_then(|key| spot_of(key)) else { return };

@@ -105,21 +105,21 @@ fn what_was_granted_is_said() {
 fn a_tenant_grants_itself_nothing() {
     let list = json!({IPS_ANNOTATION: "0.0.0.0/0"});
     let table = [
-        (Standing::Object, "team-a", "policy.allowedSubnets"),
-        (Standing::EmptyObject, "team-a", "policy.allowedSubnets for namespace team-a"),
-        (Standing::NodeNetwork, "team-a", "policy.allowedSubnets for namespace team-a"),
-        (Standing::Manifest, "team-a", ""),
-        (Standing::Object, "kube-system", ""),
-        (Standing::EmptyObject, "kube-system", ""),
+        (DefinitionKind::Object, "team-a", "policy.allowedSubnets"),
+        (DefinitionKind::EmptyObject, "team-a", "policy.allowedSubnets for namespace team-a"),
+        (DefinitionKind::NodeNetwork, "team-a", "policy.allowedSubnets for namespace team-a"),
+        (DefinitionKind::Manifest, "team-a", ""),
+        (DefinitionKind::Object, "kube-system", ""),
+        (DefinitionKind::EmptyObject, "kube-system", ""),
     ];
-    for (standing, owner, expected) in table {
-        let scene = Scene::new(policy()).of(owner).standing(standing).annotated(list.clone());
+    for (kind, owner, expected) in table {
+        let scene = Scene::new(policy()).of(owner).kind(kind).annotated(list.clone());
         let scene = scene.defined(json!({"name": format!("{owner}.blue"), "type": "macvlan", "master": "x"}));
         let mut scene = scene.asks(json!({"ips": ["10.96.0.10/12"]}));
         scene.config["policy"]["allowedHostInterfaces"] = json!(["*"]);
         let refusal = scene.refusal();
         let fits = if expected.is_empty() { refusal.is_empty() } else { refusal.ends_with(expected) };
-        assert!(fits, "{standing:?} {owner}: {refusal}");
+        assert!(fits, "{kind:?} {owner}: {refusal}");
         assert!(!refusal.contains("its owner can"), "{refusal}");
     }
 }

@@ -229,7 +229,7 @@ fn a_name_that_is_another_namespaces_too_is_scoped_or_refused() {
 /// The name is given under the policy alone, and told of while the policy is only audited.
 #[test]
 fn a_scoped_name_is_the_policys_word() {
-    use crate::definition::Standing;
+    use crate::definition::DefinitionKind;
     let names = |scene: Scene| {
         let verdict = scene.verdict();
         let text = |name: Option<cni::netconf::NetworkName>| name.map(|name| name.to_string());
@@ -241,7 +241,7 @@ fn a_scoped_name_is_the_policys_word() {
     assert_eq!(names(scene(json!({"policy": {"mode": "audit"}}))), (None, scoped));
     assert_eq!(names(scene(json!({}))), (None, None), "no policy");
     assert_eq!(names(scene(json!({"policy": {"trustedNamespaces": ["team-a"]}}))), (None, None));
-    assert_eq!(names(scene(policy()).standing(Standing::Manifest)), (None, None));
+    assert_eq!(names(scene(policy()).kind(DefinitionKind::Manifest)), (None, None));
     assert_eq!(names(Scene::new(policy()).defined(json!({"type": "portmap", "name": "lan"}))), (None, None));
 }
 
@@ -254,10 +254,10 @@ fn a_definition_has_a_size() {
 
 #[test]
 fn manifests_of_the_node_and_trusted_namespaces_are_not_fenced() {
-    use crate::definition::Standing;
+    use crate::definition::DefinitionKind;
     let definition = json!({"name": "team-a.blue", "type": "host-device", "device": "eth0"});
     let scene = Scene::new(policy()).defined(definition.clone());
-    assert_eq!(scene.clone().standing(Standing::Manifest).refusal(), "");
+    assert_eq!(scene.clone().kind(DefinitionKind::Manifest).refusal(), "");
     assert!(scene.refusal().contains("host-device"));
     let trusted = Scene::new(json!({"policy": {"trustedNamespaces": ["team-a"]}})).defined(definition);
     assert_eq!(trusted.refusal(), "");

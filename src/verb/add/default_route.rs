@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use ipnetwork::IpNetwork;
 
-use super::{Addition, look};
+use super::{Addition, read_snapshot};
 use crate::attach::default_route::{self, RouteChange};
-use crate::attach::routes::{Move, WayOut};
+use crate::attach::routes::{Move, OriginalDefaultRoutes};
 use crate::attach::snapshot::{RemovedRoute, Snapshot};
 use crate::kernel::kernel_error;
 use crate::kernel::kernel_family;
@@ -19,10 +19,10 @@ use linux::netlink::{Route, RouteKey};
 
 impl<'s> Addition<'s, '_> {
     /// Looks where the default routes lead before an extra network can take them.
-    pub(super) fn look_for_way_out(&mut self, attachment: &Attachment) -> Result<(), Error> {
-        if attachment.role == Role::Extra && self.way_out.is_none() {
+    pub(super) fn read_original_routes(&mut self, attachment: &Attachment) -> Result<(), Error> {
+        if attachment.role == Role::Extra && self.original_routes.is_none() {
             let netlink = self.inside.netlink().map_err(kernel_error)?;
-            self.way_out = Some(WayOut::look(netlink).map_err(kernel_error)?);
+            self.original_routes = Some(OriginalDefaultRoutes::read(netlink).map_err(kernel_error)?);
         }
         Ok(())
     }
@@ -55,7 +55,7 @@ impl<'s> Addition<'s, '_> {
             let (network, to) = (to.label.as_str(), to.interface.as_str());
             self.moved = Some(Move { changes, network, to, primary, keep }.apply(netlink)?);
         }
-        let snapshot = look(netlink).map_err(kernel_error)?;
+        let snapshot = read_snapshot(netlink).map_err(kernel_error)?;
         let mut snapshot = self.give_back(changes.as_ref().map_or(&[], |(_, changes)| changes), snapshot)?;
         for family in Family::ALL {
             let mover = changes.as_ref().filter(|(_, changes)| changes.iter().any(|it| it.family == family));
@@ -75,7 +75,8 @@ impl<'s> Addition<'s, '_> {
         mover: Option<&Attachment>,
         snapshot: &Snapshot,
     ) -> Result<Vec<RemovedRoute>, Error> {
-        let had_route = self.way_out.as_ref().is_some_and(|way_out| way_out.has(family));
+        let had_route =
+            self.original_routes.as_ref().is_some_and(|original_routes| original_routes.has(family));
         let is_other = |extra: &&Attachment| {
             extra.role == Role::Extra && mover.is_none_or(|mover| mover.interface != extra.interface)
         };
@@ -114,10 +115,11 @@ impl<'s> Addition<'s, '_> {
         changes: &[RouteChange],
         snapshot: Snapshot,
     ) -> Result<Snapshot, Error> {
-        let Some(way_out) = &self.way_out else { return Ok(snapshot) };
+        let Some(original_routes) = &self.original_routes else { return Ok(snapshot) };
         let extras = || self.plan.attachments.iter().filter(|attachment| attachment.role == Role::Extra);
         let is_extra = |name: &str| extras().any(|extra| extra.interface.as_str() == name);
-        let candidates = default_route::taken(&snapshot, |family| way_out.has(family), changes, is_extra);
+        let candidates =
+            default_route::taken(&snapshot, |family| original_routes.has(family), changes, is_extra);
         if candidates.is_empty() {
             return Ok(snapshot);
         }
@@ -127,13 +129,13 @@ impl<'s> Addition<'s, '_> {
         let netlink = self.inside.netlink().map_err(kernel_error)?;
         let mut taken = Vec::new();
         for family in families {
-            taken.extend(way_out.give_back(family, &links, netlink)?);
+            taken.extend(original_routes.give_back(family, &links, netlink)?);
         }
         for extra in extras().filter(|extra| index_of(extra).is_some_and(|index| taken.contains(&index))) {
             log::warn!("{}", unasked_default_route(self.pod, extra));
         }
         // A route that was there before may be back even where none was taken.
-        look(netlink).map_err(kernel_error)
+        read_snapshot(netlink).map_err(kernel_error)
     }
 }
 

@@ -31,14 +31,14 @@ fn route(dst: &str, gw: Option<&str>) -> Route {
     Route { dst: dst.to_owned(), gw: gw.map(str::to_owned), other: Map::new() }
 }
 
-/// What `keep_off` says to a result of net1's, in a pod that has eth0 and net2 as well.
+/// What `reject_foreign_interfaces` says to a result of net1's, in a pod that has eth0 and net2 as well.
 fn kept_off(interfaces: &[&Value]) -> Result<(), String> {
     let result = read(json!({
         "interfaces": interfaces,
         "ips": [{"address": "10.9.0.2/24"}, {"address": "2001:db8::2/64", "interface": 1}]
     }));
     let owner = |name: &str| ["eth0", "net2"].contains(&name).then(|| format!("which is {name}'s"));
-    result.keep_off("net1", owner).map_err(|error| error.to_string())
+    result.reject_foreign_interfaces("net1", owner).map_err(|error| error.to_string())
 }
 
 #[test]

@@ -133,7 +133,7 @@ pub(super) fn read_default(reply: Message, family: Family) -> Vec<DefaultRoute> 
 }
 
 /// The default route in a reply that leads nowhere.
-pub(super) fn read_dead_end(reply: Message, family: Family) -> Option<DefaultRoute> {
+pub(super) fn read_rejecting(reply: Message, family: Family) -> Option<DefaultRoute> {
     use RouteType::{BlackHole, Prohibit, Throw, Unreachable};
     let leads_nowhere =
         |header: &RouteHeader| matches!(header.kind, BlackHole | Unreachable | Prohibit | Throw);

@@ -232,12 +232,13 @@ fn default_routes_that_lead_nowhere_are_listed_apart_and_restored_exactly() {
     let metrics = [(Family::V4, [0, 1, 2, 3]), (Family::V6, [2000, 2001, 2002, 2003])];
     for (family, expected) in metrics {
         assert_eq!(netlink.default_routes(family).unwrap(), []);
-        let dead_ends = netlink.dead_ends(family).unwrap();
-        let listed: Vec<u32> = dead_ends.iter().map(|route| route.metric.unwrap_or_default()).collect();
+        let rejecting_default_routes = netlink.rejecting_default_routes(family).unwrap();
+        let listed: Vec<u32> =
+            rejecting_default_routes.iter().map(|route| route.metric.unwrap_or_default()).collect();
         assert_eq!(listed, expected, "{family}");
-        dead_ends.iter().for_each(|route| netlink.delete_route(route).unwrap());
-        assert_eq!(netlink.dead_ends(family).unwrap(), []);
-        dead_ends.iter().for_each(|route| netlink.restore_route(route).unwrap());
+        rejecting_default_routes.iter().for_each(|route| netlink.delete_route(route).unwrap());
+        assert_eq!(netlink.rejecting_default_routes(family).unwrap(), []);
+        rejecting_default_routes.iter().for_each(|route| netlink.restore_route(route).unwrap());
     }
     assert_eq!(routes(&netns), before);
 }

@@ -22,11 +22,11 @@ pub struct Living {
 impl Living {
     /// Looks at every process, and at the mounts of this one and of the node's first. A container with a copy of
     /// the node's mounts of its own keeps namespaces that no sandbox has any more.
-    pub fn look() -> Self {
-        Self::look_in(Path::new("/proc"))
+    pub fn scan() -> Self {
+        Self::scan_in(Path::new("/proc"))
     }
 
-    fn look_in(proc: &Path) -> Self {
+    fn scan_in(proc: &Path) -> Self {
         let mut living = Self::default();
         living.add_mounts(&proc.join("self"), Path::new("/"));
         living.add_mounts(&proc.join("1"), &proc.join("1/root"));
@@ -125,10 +125,10 @@ mod tests {
         let (_directory, path) = nowhere();
         let netns = sandbox();
         let mut sleeper = netns.run(|| Command::new("sleep").arg("60").spawn().unwrap()).unwrap();
-        assert!(Living::look().may_hold(netns.id(), None, &path));
+        assert!(Living::scan().may_hold(netns.id(), None, &path));
         sleeper.kill().unwrap();
         sleeper.wait().unwrap();
-        assert!(!Living::look().may_hold(netns.id(), None, &path), "a descriptor alone is no pod");
+        assert!(!Living::scan().may_hold(netns.id(), None, &path), "a descriptor alone is no pod");
     }
 
     #[test]
@@ -143,11 +143,11 @@ mod tests {
         run("mount", &["--bind", &link, path.to_str().unwrap()]);
         // Seen elsewhere, `/run` is called `/var/run`, or `/host/run`.
         let elsewhere = Path::new("/tmp/netns");
-        let mounted = Living::look();
+        let mounted = Living::scan();
         run("umount", &[path.to_str().unwrap()]);
         fs::remove_file(&path).unwrap();
         assert!(mounted.may_hold(netns.id(), None, &path) && mounted.may_hold(netns.id(), None, elsewhere));
-        assert!(!Living::look().may_hold(netns.id(), None, &path));
+        assert!(!Living::scan().may_hold(netns.id(), None, &path));
     }
 
     #[test]
@@ -171,7 +171,7 @@ mod tests {
         let (directory, path) = nowhere();
         let netns = sandbox();
         let mut sleeper = netns.run(|| Command::new("sleep").arg("60").spawn().unwrap()).unwrap();
-        let living = Living { is_partial: true, ..Living::look() };
+        let living = Living { is_partial: true, ..Living::scan() };
         let may_hold = |cookie| living.may_hold(netns.id(), cookie, &path);
         let cookie = netns.cookie().expect("these tests want Linux 5.14");
         assert!(may_hold(Some(cookie)) && may_hold(None));
@@ -194,6 +194,6 @@ mod tests {
         fs::remove_dir_all(directory.path()).unwrap();
         assert!(living.may_hold(id, None, &path), "not even the directory is there");
         assert!(Living { is_partial: true, ..living }.may_hold(id, None, &path));
-        assert!(Living::look_in(Path::new("/nowhere")).is_partial);
+        assert!(Living::scan_in(Path::new("/nowhere")).is_partial);
     }
 }

@@ -180,7 +180,7 @@ fn method(path: &str) -> MethodDescriptor {
     SERVICE.methods().find(|method| method.name() == name).expect("a method of the service")
 }
 
-/// The one message of a request, without its frame; none where the client has gone meanwhile.
+/// The one message of a request, without its frame; none if the client has gone meanwhile.
 async fn read_message(mut body: RecvStream) -> Option<Vec<u8>> {
     let mut content = Vec::new();
     while let Some(chunk) = body.data().await {

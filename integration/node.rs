@@ -425,7 +425,7 @@ pub(crate) fn cluster() -> Value {
     json!({"cniVersion": "1.0.0", "name": "cluster", "type": "primary", "addresses": ["10.1.0.2/24"]})
 }
 
-/// A text; empty where the value is something else.
+/// A text; empty if the value is something else.
 pub(crate) fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }

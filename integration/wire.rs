@@ -186,7 +186,7 @@ impl Member {
         Self(Script::start(namespace, JOIN, &[interface, group, seconds]))
     }
 
-    /// "sender text" of the first datagram; empty where none came.
+    /// "sender text" of the first datagram; empty if none came.
     pub(crate) fn heard(self) -> String {
         self.0.answer().trim().to_owned()
     }
@@ -202,7 +202,7 @@ pub(crate) fn serve(namespace: &Namespace, port: &str, text: &str) -> Script {
     Script::start(namespace, SERVE, &[port, text])
 }
 
-/// What the server at an IPv4 address says; empty where none does within 3 s.
+/// What the server at an IPv4 address says; empty if none does within 3 s.
 pub(crate) fn ask(namespace: &Namespace, address: &str, port: &str) -> String {
     let program = format!("timeout 3 cat < /dev/tcp/{address}/{port}");
     let output = namespace.command("timeout").args(["4", "bash", "-c", &program]).output().unwrap();

@@ -150,7 +150,7 @@ impl AttachError {
 pub struct Place<'a> {
     /// The container.
     pub container: &'a ContainerId,
-    /// The namespace's path; empty where it is gone.
+    /// The namespace's path; empty if it is gone.
     pub netns: &'a str,
 }
 

@@ -146,7 +146,7 @@ pub struct Config {
     pub network: NetworkName,
     /// The version that the runtime speaks in this call.
     pub version: Version,
-    /// Where the primary comes from; `None` where Braid stands in the primary's chain.
+    /// Where the primary comes from; `None` if Braid stands in the primary's chain.
     pub primary: Option<PrimarySource>,
     /// Inline delegates after the first: networks for every pod.
     pub inline_networks: Vec<Value>,

@@ -33,7 +33,7 @@ pub struct Definition {
     pub source: Source,
     /// What stands for the name.
     pub kind: DefinitionKind,
-    /// Its owner's annotations; none where nothing but a network file has the name.
+    /// Its owner's annotations; none if nothing but a network file has the name.
     pub annotations: Annotations,
     /// How many bytes its configuration was written in; 0 for a network file of the node.
     pub bytes: usize,

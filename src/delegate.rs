@@ -184,7 +184,7 @@ fn searched(path: &[PathBuf]) -> String {
     if dirs.is_empty() { "CNI_PATH, which is empty: set it or binDir".to_owned() } else { dirs.join(", ") }
 }
 
-/// A line of a plugin's output, quoted in an error; empty where the plugin was silent.
+/// A line of a plugin's output, quoted in an error; empty if the plugin was silent.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Quote(String);
 

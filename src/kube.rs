@@ -183,7 +183,7 @@ impl std::fmt::Debug for Cluster {
 }
 
 impl Cluster {
-    /// The API that `config` or Kubernetes itself names; `None` where neither does. Reads no file.
+    /// The API that `config` or Kubernetes itself names; `None` if neither does. Reads no file.
     pub fn configured(config: &ClusterConfig, environment: &Environment) -> Option<Self> {
         let source = match &config.kubeconfig {
             Some(path) => Source::Kubeconfig(path.clone()),

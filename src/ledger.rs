@@ -112,7 +112,7 @@ impl Ledger {
     /// Holds off other calls for `container` until the lock is dropped.
     ///
     /// # Errors
-    /// [`LedgerError::Busy`] at the deadline, or where the state directory cannot be used.
+    /// [`LedgerError::Busy`] at the deadline, or if the state directory cannot be used.
     pub fn lock(
         &self,
         container: &ContainerId,

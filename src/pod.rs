@@ -43,7 +43,7 @@ pub enum PodError {
 pub struct Pod {
     /// The namespace; `default` where the runtime names none, as a cluster would have it.
     pub namespace: Namespace,
-    /// The name; empty where the runtime does not say.
+    /// The name; empty if the runtime does not say.
     pub name: String,
     /// `K8S_POD_UID`; of a static pod it is a hash that the API does not know.
     pub uid: Option<String>,
@@ -87,11 +87,11 @@ pub struct Annotations {
 }
 
 impl Annotations {
-    /// The annotations in the runtime's capability arguments; `None` where it does not say: the
+    /// The annotations in the runtime's capability arguments; `None` if it does not say: the
     /// capability is not declared, or the runtime does not know it. `null` is its word for none.
     ///
     /// # Errors
-    /// [`PodError::Annotations`] where they have another shape.
+    /// [`PodError::Annotations`] if they have another shape.
     pub fn from_runtime_config(runtime_config: &Map<String, Value>) -> Result<Option<Self>, PodError> {
         let Some(value) = runtime_config.get(ANNOTATIONS_CAPABILITY) else { return Ok(None) };
         let none = Map::new();

@@ -78,7 +78,7 @@ pub struct Verdict {
     pub refusal: Option<Refusal>,
     /// Why it would not, were the policy enforced.
     pub would_refuse: Vec<Refusal>,
-    /// Why the pod gets it: what each rule that had a say has said; empty where it does not.
+    /// Why the pod gets it: what each rule that had a say has said; empty if it does not.
     pub granted_by: Vec<Grant>,
     /// The networks that every address of the attachment must lie in, where the policy limits what the pod gets
     /// without naming it.

@@ -47,7 +47,7 @@ impl PodRequest {
     /// Reads what the pod asks for: from the runtime, else from the API where there is one.
     ///
     /// # Errors
-    /// [`Error`] where an annotation is not valid, or not to be had from the runtime.
+    /// [`Error`] if an annotation is not valid, or not to be had from the runtime.
     pub fn read(config: &Config, pod: &Pod, cluster: Option<&mut Cluster>) -> Result<Self, Error> {
         let (annotations, object, mut warnings) =
             match Annotations::from_runtime_config(&config.runtime_config)? {

@@ -58,7 +58,7 @@ pub struct Selection {
     pub name: DefinitionName,
     /// The interface name that the pod wants (4.1.2.1.5).
     pub interface: Option<InterfaceName>,
-    /// Addresses for the interface, all different (4.1.2.1.3); empty where none were asked for.
+    /// Addresses for the interface, all different (4.1.2.1.3); empty if none were asked for.
     pub ips: Vec<RequestedAddress>,
     /// Its hardware address (4.1.2.1.4).
     pub mac: Option<MacAddress>,
@@ -66,7 +66,7 @@ pub struct Selection {
     pub infiniband_guid: Option<InfinibandGuid>,
     /// Members for the delegate's `args.cni` (4.1.2.1.6), as they were written.
     pub cni_args: Option<Map<String, Value>>,
-    /// Ports of the host that lead to it (4.1.2.1.7); empty where none were asked for.
+    /// Ports of the host that lead to it (4.1.2.1.7); empty if none were asked for.
     pub port_mappings: Vec<PortMapping>,
     /// Limits on its traffic (4.1.2.1.8).
     pub bandwidth: Option<Bandwidth>,

@@ -28,7 +28,7 @@ pub fn device_info(bytes: &[u8]) {
     assert_file_name(path.file_name().unwrap().to_str().unwrap());
 }
 
-/// A text without control characters, or nothing where the type does not know the key.
+/// A text without control characters, or nothing if the type does not know the key.
 fn is_plain(value: &Value) -> bool {
     value.as_str().is_none_or(|text| !text.chars().any(char::is_control))
 }

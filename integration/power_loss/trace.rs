@@ -13,7 +13,7 @@ pub(super) const CALLS: &str = "open,openat,openat2,creat,mkdir,mkdirat,rename,r
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Step {
     MakeDirectory(PathBuf),
-    /// A new file; none where there is one already.
+    /// A new file; none if there is one already.
     Create(PathBuf),
     Append(PathBuf, Vec<u8>),
     Rename(PathBuf, PathBuf),

@@ -260,7 +260,7 @@ impl OriginalDefaultRoutes {
     /// Looks at the default routes of both families.
     ///
     /// # Errors
-    /// [`NetlinkError`] where the kernel refuses.
+    /// [`NetlinkError`] if the kernel refuses.
     pub fn read(netlink: &mut Netlink) -> Result<Self, NetlinkError> {
         let mut routes = Vec::new();
         for family in Family::ALL {

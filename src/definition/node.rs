@@ -132,7 +132,7 @@ impl NodeDefinitions {
     /// leads through the manifest's namespace, and not past it.
     ///
     /// # Errors
-    /// [`DefinitionError::Invalid`] inside, where the file has one.
+    /// [`DefinitionError::Invalid`] inside, if the file has one.
     pub fn find_file_for(
         &self,
         namespace: &Namespace,
@@ -150,7 +150,7 @@ impl NodeDefinitions {
     /// The manifest `namespace/name`, where there is one that has a configuration.
     ///
     /// # Errors
-    /// [`DefinitionError::Invalid`] inside, where its configuration is not valid.
+    /// [`DefinitionError::Invalid`] inside, if its configuration is not valid.
     pub fn find_manifest(
         &self,
         namespace: &Namespace,
@@ -177,7 +177,7 @@ impl NodeDefinitions {
     /// The conf or conflist file whose network has `name`, if there is one.
     ///
     /// # Errors
-    /// [`DefinitionError::Invalid`] inside, where the file has one.
+    /// [`DefinitionError::Invalid`] inside, if the file has one.
     pub fn find_file(&self, name: &str, version: Version) -> Option<Result<Definition, DefinitionError>> {
         let (_, path) = self.files.iter().find(|(network, _)| network == name)?;
         Some(definition(netconf::load(path, &Missing { name: None, version }), name, path))

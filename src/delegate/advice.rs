@@ -38,7 +38,7 @@ const KNOWN: [(&str, &str); 12] = [
 
 const BEHIND: &str = "put it behind the plugin that makes the interface, in \"plugins\" of the definition";
 
-/// What to do about a plugin's sentence, as the end of it; empty where nobody knows.
+/// What to do about a plugin's sentence, as the end of it; empty if nobody knows.
 pub(super) fn behind(sentence: &str) -> String {
     let sentence = sentence.to_ascii_lowercase();
     let known = KNOWN.iter().find(|(words, _)| sentence.contains(words));

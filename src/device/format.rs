@@ -97,7 +97,7 @@ const TYPES: [(&str, &[Key]); 4] = [
 /// Reads device information.
 ///
 /// # Errors
-/// [`InvalidDeviceInfo`] where it is not what section 3 of the specification asks for.
+/// [`InvalidDeviceInfo`] if it is not what section 3 of the specification asks for.
 pub fn parse(content: &[u8]) -> Result<Value, InvalidDeviceInfo> {
     let value: Value = serde_json::from_slice(content).map_err(InvalidDeviceInfo::Json)?;
     check(value.as_object().ok_or(InvalidDeviceInfo::NotAnObject { key: "the whole" })?)?;
@@ -146,7 +146,7 @@ impl Rule {
     }
 }
 
-/// The text of a key; none where it is missing or `null`. What goes into an annotation holds no control
+/// The text of a key; none if it is missing or `null`. What goes into an annotation holds no control
 /// characters, and says something.
 fn text<'m>(map: &'m Map<String, Value>, of: &str, key: &str) -> Result<Option<&'m str>, InvalidDeviceInfo> {
     match map.get(key) {

@@ -122,10 +122,10 @@ impl DeviceInfoStore {
     }
 
     /// What the file of an attachment says after its plugins have run, for `device-info` in the status
-    /// (section 6.1.1); none where there is no file.
+    /// (section 6.1.1); none if there is no file.
     ///
     /// # Errors
-    /// [`DeviceInfoError`] where the file is not one, or does not say what it must (section 3).
+    /// [`DeviceInfoError`] if the file is not one, or does not say what it must (section 3).
     pub fn read(&self, file: &Path) -> Result<Option<Value>, DeviceInfoError> {
         self.check_ours(file)?;
         match read_bounded(file)? {
@@ -138,7 +138,7 @@ impl DeviceInfoStore {
     /// has left. One that is not there is removed.
     ///
     /// # Errors
-    /// [`DeviceInfoError`] where it is there and stays.
+    /// [`DeviceInfoError`] if it is there and stays.
     pub fn remove(&self, file: &Path) -> Result<(), DeviceInfoError> {
         self.check_ours(file)?;
         let name = file.file_name().unwrap_or_default().to_string_lossy();
@@ -200,7 +200,7 @@ fn check_directory(path: &Path) -> Result<(), DeviceInfoError> {
     if metadata.mode() & 0o022 != 0 { untrusted("can be written by others") } else { Ok(()) }
 }
 
-/// The bytes of a file; none where there is none. Not through a link, and not from a pipe or a device,
+/// The bytes of a file; none if there is none. Not through a link, and not from a pipe or a device,
 /// which could keep us waiting.
 fn read_bounded(path: &Path) -> Result<Option<Vec<u8>>, DeviceInfoError> {
     let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;

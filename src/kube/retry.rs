@@ -37,7 +37,7 @@ impl Retries {
         Self { made: 0, allowed: 1 }
     }
 
-    /// How long to wait before the next attempt; `None` where there is none. What the server asks for
+    /// How long to wait before the next attempt; `None` if there is none. What the server asks for
     /// is the least, ours is between half of the full wait and all of it.
     pub(super) fn next(&mut self, retry_after: Option<Duration>) -> Option<Duration> {
         self.made += 1;

@@ -51,7 +51,7 @@ impl Counted {
 }
 
 impl Tally {
-    /// What [`Tally::encode`] has written; nothing where that is not whole.
+    /// What [`Tally::encode`] has written; nothing if that is not whole.
     pub fn decode(bytes: &[u8]) -> Self {
         let whole = str::from_utf8(bytes).ok().and_then(|text| text.split_once('\n'));
         let lines = whole.filter(|(checksum, lines)| *checksum == checksum_of(lines)).map(|(_, lines)| lines);

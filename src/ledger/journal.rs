@@ -70,7 +70,7 @@ impl Journal {
     /// Waits until the plan is on the disk, or until `deadline`.
     ///
     /// # Errors
-    /// [`LedgerError::File`] where the disk failed, or does not answer.
+    /// [`LedgerError::File`] if the disk failed, or does not answer.
     pub fn wait_for_disk(&mut self, deadline: Deadline) -> Result<(), LedgerError> {
         let Some(syncing) = self.syncing.take() else { return Ok(()) };
         let no_answer = |_| Err(io::Error::new(io::ErrorKind::TimedOut, "the disk does not answer"));

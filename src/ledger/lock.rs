@@ -72,7 +72,7 @@ pub(super) fn try_lock(path: &Path) -> Result<Option<Lock>, LedgerError> {
     }
 }
 
-/// The lock's file, and whether it was there already; none where it has gone meanwhile.
+/// The lock's file, and whether it was there already; none if it has gone meanwhile.
 fn open(path: &Path) -> io::Result<Option<(File, bool)>> {
     // Neither through a link, nor waiting for a FIFO's reader.
     let flags = (OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits();

@@ -56,7 +56,7 @@ pub struct RecordedNetns {
 }
 
 impl RecordedNetns {
-    /// Whether it is of the boot with this ID; `None` where one of the two IDs could not be read.
+    /// Whether it is of the boot with this ID; `None` if one of the two IDs could not be read.
     pub fn is_of_boot(&self, boot: &str) -> Option<bool> {
         (!self.boot.is_empty() && !boot.is_empty()).then(|| self.boot == boot)
     }
@@ -134,7 +134,7 @@ pub struct Record {
     pub plan: RecordPlan,
     /// One state for each attachment of the plan.
     pub states: Vec<State>,
-    /// What the kernel showed when ADD ended; `None` where ADD did not end.
+    /// What the kernel showed when ADD ended; `None` if ADD did not end.
     pub complete: Option<Snapshot>,
     /// When DEL failed first.
     pub failing_since: Option<u64>,
@@ -206,10 +206,10 @@ impl Record {
         gone.map(|(at, (attachment, _))| (at, attachment))
     }
 
-    /// The record's lines with one attachment alone; `None` where it has no attachment at `at`.
+    /// The record's lines with one attachment alone; `None` if it has no attachment at `at`.
     ///
     /// # Errors
-    /// [`io::Error`] inside, where it cannot be written as JSON.
+    /// [`io::Error`] inside, if it cannot be written as JSON.
     pub fn orphan_lines(&self, at: usize) -> Option<io::Result<Vec<u8>>> {
         let attachment = self.plan.attachments.get(at)?.clone();
         let plan = RecordPlan { attachments: vec![attachment], ..self.plan.clone() };
@@ -230,7 +230,7 @@ pub(crate) const LAYOUT: u32 = 1;
 /// The first line of a record.
 ///
 /// # Errors
-/// [`io::Error`] where the plan cannot be written as JSON.
+/// [`io::Error`] if the plan cannot be written as JSON.
 pub fn plan_line(plan: &RecordPlan) -> io::Result<Vec<u8>> {
     encode_line(&header::plan_json(plan)?)
 }

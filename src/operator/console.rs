@@ -70,7 +70,7 @@ pub(crate) trait View: Serialize {
 pub struct OutputStyle {
     /// Whether colours mean something there.
     pub colour: bool,
-    /// Columns; `None` where nobody counts them, as in a file.
+    /// Columns; `None` if nobody counts them, as in a file.
     pub width: Option<u16>,
     /// Whether somebody sits there and waits.
     pub attended: bool,

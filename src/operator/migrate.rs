@@ -295,7 +295,7 @@ impl Migrate {
         Ok(())
     }
 
-    /// What the daemon of the thick plugin is told; nothing where there is none.
+    /// What the daemon of the thick plugin is told; nothing if there is none.
     fn daemon(&self, directory: &Path, multus: &Installation) -> Result<Map<String, Value>, MigrateError> {
         let path = match &self.daemon_config {
             Some(path) => path.clone(),

@@ -259,7 +259,7 @@ pub(super) struct Records {
 
 impl Records {
     /// # Errors
-    /// [`LedgerError`] where the state directory cannot be used.
+    /// [`LedgerError`] if the state directory cannot be used.
     pub(super) fn read(ledger: &Ledger) -> Result<Self, LedgerError> {
         let mut records = Self::default();
         for Seen { path: file, record } in ledger.look()? {

@@ -107,7 +107,7 @@ impl fmt::Display for Kind {
 /// A node's runtime. Paths are the node's own, as it sees them itself.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub(super) struct Runtime {
-    /// What runs the pods; `None` where no configuration of a known runtime is there.
+    /// What runs the pods; `None` if no configuration of a known runtime is there.
     pub(super) kind: Option<Kind>,
     /// The file that said so.
     pub(super) file: Option<PathBuf>,
@@ -148,7 +148,7 @@ impl Runtime {
     /// The runtime of the node whose files are below `root`; `kind` where it is known already.
     ///
     /// # Errors
-    /// [`RuntimeError`] where there is a configuration and it cannot be read.
+    /// [`RuntimeError`] if there is a configuration and it cannot be read.
     pub(super) fn detect(root: &Path, kind: Option<Kind>) -> Result<Self, RuntimeError> {
         let Some(kind) = kind.or_else(|| present(root)) else { return Ok(Self::unknown(None)) };
         let file = kind.files().iter().map(PathBuf::from).find(|file| below(root, file).exists());
@@ -181,7 +181,7 @@ impl Runtime {
     }
 
     /// Whether it appends the files of a network's sub-directory to the chain, as libcni does from 1.3 on: the
-    /// key that switches it off is in the executable then. None where there is no executable to look into.
+    /// key that switches it off is in the executable then. None if there is no executable to look into.
     pub(super) fn reads_sub_directories(&self, root: &Path) -> Option<bool> {
         let mut executables = self.kind?.executables().iter().map(|path| below(root, Path::new(path)));
         contains(&executables.find(|path| path.is_file())?, b"loadOnlyInlinedPlugins").ok()
@@ -208,7 +208,7 @@ pub(super) fn below(root: &Path, path: &Path) -> PathBuf {
     if root == Path::new("/") { plain() } else { resolved(root, path).unwrap_or_else(plain) }
 }
 
-/// The path with every link followed below `root`; none where they go round in a circle.
+/// The path with every link followed below `root`; none if they go round in a circle.
 fn resolved(root: &Path, path: &Path) -> Option<PathBuf> {
     const MAX_STEPS: usize = 256;
     let parts = |path: &Path| path.components().rev().map(|part| part.as_os_str().to_owned()).collect();

@@ -115,7 +115,7 @@ fn spot<T>(spanned: &Spanned<T>) -> Spot {
 /// The documents of a text.
 ///
 /// # Errors
-/// What is wrong, and where it is known.
+/// What is wrong, and if it is known.
 pub(super) fn documents(text: &str) -> Result<Vec<Node>, (Option<Spot>, String)> {
     let options = serde_saphyr::options! {
         budget: serde_saphyr::budget! { max_nodes: 50_000, max_events: 200_000, max_documents: 1024, },

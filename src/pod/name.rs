@@ -101,7 +101,7 @@ fn check_label(text: &str) -> Result<(), NameRule> {
 /// Checks a DNS-1123 subdomain: Kubernetes' rule for most object names.
 ///
 /// # Errors
-/// [`NameRule::Subdomain`] where `text` is none.
+/// [`NameRule::Subdomain`] if `text` is none.
 pub fn check_subdomain(text: &str) -> Result<(), NameRule> {
     let valid = text.len() <= MAX_SUBDOMAIN && text.split('.').all(is_label);
     if valid { Ok(()) } else { Err(NameRule::Subdomain) }

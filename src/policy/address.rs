@@ -45,11 +45,11 @@ pub type HostRoutes<'a> = Result<&'a [HostRoute], &'a str>;
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(super) struct Granted {
     pub(super) grant: Option<Grant>,
-    /// The networks that the addresses of the attachment must lie in; `None` where the pod names all of them itself.
+    /// The networks that the addresses of the attachment must lie in; `None` if the pod names all of them itself.
     pub(super) networks: Option<Vec<IpNetwork>>,
 }
 
-/// What the node would route to the pod, were it given what it asks for: empty where the node is not its gateway.
+/// What the node would route to the pod, were it given what it asks for: empty if the node is not its gateway.
 pub fn routed_addresses(case: &Case<'_>) -> Vec<IpNetwork> {
     let Some(gateway) = NodeGateway::of(&case.definition.network) else { return Vec::new() };
     let asked = asked(case).into_iter().filter_map(|(_, address)| address);

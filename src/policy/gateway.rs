@@ -14,14 +14,14 @@ use cni::netconf::{NetworkConfig, PluginConfig};
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct NodeGateway {
     /// The interfaces of the host that carry the gateway's address and the connected route to the pods' subnet;
-    /// none where the node has a route to each pod alone.
+    /// none if the node has a route to each pod alone.
     pub interfaces: Vec<String>,
     /// The gateways that the network names.
     pub addresses: Vec<IpNetwork>,
 }
 
 impl NodeGateway {
-    /// The gateway of a network on the node; `None` where the node is no router of it, or it is not known to be one.
+    /// The gateway of a network on the node; `None` if the node is no router of it, or it is not known to be one.
     pub fn of(network: &NetworkConfig) -> Option<Self> {
         let routed: Vec<&PluginConfig> = network.plugins.iter().filter(|plugin| is_routed(plugin)).collect();
         if routed.is_empty() {

@@ -155,7 +155,7 @@ impl Table<'_> {
 }
 
 impl Plugins {
-    /// What a plugin of type `kind` may carry at `position`; `None` where it is not allowed.
+    /// What a plugin of type `kind` may carry at `position`; `None` if it is not allowed.
     pub fn table(&self, kind: &str, position: Position) -> Option<Table<'_>> {
         match self.0.get(kind) {
             _ if is_delegating(kind) => None,

@@ -105,7 +105,7 @@ pub struct Vlans {
 }
 
 impl Vlans {
-    /// The VLANs from `first` to `last`; `None` where one is no VLAN that a frame can have.
+    /// The VLANs from `first` to `last`; `None` if one is no VLAN that a frame can have.
     pub fn new(first: u64, last: u64) -> Option<Self> {
         let id = |id: u64| u16::try_from(id).ok().filter(|id| (1..=4094).contains(id));
         Some(Self { first: id(first)?, last: id(last)? }).filter(|vlans| vlans.first <= vlans.last)

@@ -15,7 +15,7 @@ impl Namespaces {
         Self { all: true, names: Vec::new() }
     }
 
-    /// The namespaces that `words` name; `None` where one is neither a namespace nor `*`.
+    /// The namespaces that `words` name; `None` if one is neither a namespace nor `*`.
     pub fn from_words<'w>(words: impl IntoIterator<Item = &'w str>) -> Option<Self> {
         let mut list = Self::default();
         for word in words {

@@ -55,7 +55,7 @@ impl Viewer for View<'_> {
 }
 
 impl View<'_> {
-    /// Why the pod may use a definition of `owner` with these annotations; `None` where it may not.
+    /// Why the pod may use a definition of `owner` with these annotations; `None` if it may not.
     fn grant(&self, owner: &Namespace, annotations: &Annotations) -> Option<Grant> {
         let shared = || is_shared_with(self.namespace, annotations).then(|| Grant::Shared(owner.clone()));
         self.grant_of_all(owner).or_else(shared).or_else(|| self.without_isolation())

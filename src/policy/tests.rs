@@ -95,7 +95,7 @@ impl Scene {
         judge(&Case { view, account, selection: &selection, definition: &definition, host })
     }
 
-    /// The refusal; empty where there is none.
+    /// The refusal; empty if there is none.
     pub(super) fn refusal(&self) -> String {
         self.verdict().refusal.map(|refusal| refusal.to_string()).unwrap_or_default()
     }

@@ -202,7 +202,7 @@ fn on_node(name: &str, config: &Config, node: &NodeDefinitions) -> Result<Defini
 }
 
 /// The definition that the API will be asked for to resolve `source`, so that it can be asked for
-/// together with others; none where the node knows the network.
+/// together with others; none if the node knows the network.
 pub fn wanted_of_cluster(
     source: &PrimarySource,
     config: &Config,
@@ -232,7 +232,7 @@ fn of_cluster(
 }
 
 /// The chain of files that every pod gets as a network of its own (Multus's `auxiliaryCNIChainName`):
-/// `<directory of the primary's file>/<chain>/*.conf`, or none where there are no files.
+/// `<directory of the primary's file>/<chain>/*.conf`, or none if there are no files.
 ///
 /// # Errors
 /// [`PrimaryError::Invalid`].

@@ -99,7 +99,7 @@ impl fmt::Display for Element {
 /// What is wrong inside an element.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Refusal {
-    /// Path of the key, as in `portMappings[0].hostPort`; `None` where the element itself is wrong.
+    /// Path of the key, as in `portMappings[0].hostPort`; `None` if the element itself is wrong.
     pub key: Option<Quoted>,
     /// The value, where there is one to show.
     pub value: Option<Quoted>,

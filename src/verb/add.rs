@@ -225,7 +225,7 @@ fn recorded_netns(inside: &mut Inside<'_>, sandbox: &Sandbox) -> RecordedNetns {
     RecordedNetns { boot: boot_id(), id: inside.netns().id(), cookie, path: sandbox.netns.clone() }
 }
 
-/// The record of an ADD; none where the pod can do without, and it cannot be written.
+/// The record of an ADD; none if the pod can do without, and it cannot be written.
 fn start_journal(
     session: &Session<'_>,
     record: RecordPlan,
@@ -250,7 +250,7 @@ struct Addition<'s, 'a> {
     plan: &'s Plan,
     /// The primary's result where Braid stands behind it.
     chained: Option<AttachmentResult>,
-    /// The record; none where the pod runs unrecorded.
+    /// The record; none if the pod runs unrecorded.
     journal: Option<Journal>,
     /// One result for each attachment that succeeded, in its network's version.
     results: Vec<Value>,

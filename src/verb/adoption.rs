@@ -12,7 +12,7 @@ use linux::netns::NetnsId;
 /// The record, on the disk; Multus's own goes then. The lock of the container must be held.
 ///
 /// # Errors
-/// [`LedgerError`] where it cannot be written; Multus's record stays.
+/// [`LedgerError`] if it cannot be written; Multus's record stays.
 pub(super) fn adopt(
     session: &Session<'_>,
     sandbox: &Sandbox,

@@ -41,7 +41,7 @@ impl RecordStatus {
     /// What the kernel says about a record.
     ///
     /// # Errors
-    /// [`Error`] where the kernel does not let us look.
+    /// [`Error`] if the kernel does not let us look.
     pub fn of(record: &Record) -> Result<Self, Error> {
         let path = del::living_netns(record, "");
         if path.is_empty() {
@@ -132,7 +132,7 @@ impl<'a> Mender<'a> {
         }
     }
 
-    /// Does something with the record while no call for its container is at work; nothing where it has
+    /// Does something with the record while no call for its container is at work; nothing if it has
     /// changed or gone meanwhile.
     fn held(
         &mut self,

@@ -34,7 +34,7 @@ impl Family {
         ip.parse().ok().map(Self::of)
     }
 
-    /// The family whose default route has the destination `cidr`; `None` where it is no default route.
+    /// The family whose default route has the destination `cidr`; `None` if it is no default route.
     pub fn is_default(cidr: &str) -> Option<Self> {
         // Without a prefix the kernel has nothing to match, whatever address stands before it.
         let network: IpNetwork = cidr.parse().ok()?;

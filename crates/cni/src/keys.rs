@@ -34,14 +34,14 @@ fn folded(letter: char) -> char {
     }
 }
 
-/// The value of `key`, or `None` where it is missing. `null` counts as missing, as in Go.
+/// The value of `key`, or `None` if it is missing. `null` counts as missing, as in Go.
 pub fn get<'a>(object: &'a Map<String, Value>, key: &str) -> Option<&'a Value> {
     let exact = object.get(key);
     let value = exact.or_else(|| object.iter().find(|(name, _)| is_same(name, key)).map(|(_, value)| value));
     value.filter(|value| !value.is_null())
 }
 
-/// The text at `key` of an object; `None` where it is something else, or empty.
+/// The text at `key` of an object; `None` if it is something else, or empty.
 pub fn get_text<'a>(value: &'a Value, key: &str) -> Option<&'a str> {
     get(value.as_object()?, key)?.as_str().filter(|text| !text.is_empty())
 }
@@ -68,7 +68,7 @@ pub fn normalise(object: &Map<String, Value>, known: &[&str]) -> Map<String, Val
 /// Decodes the value of `key`.
 ///
 /// # Errors
-/// [`KeyError`] where the value has another type than asked for.
+/// [`KeyError`] if the value has another type than asked for.
 pub fn decode<T: DeserializeOwned>(
     object: &Map<String, Value>,
     key: &'static str,

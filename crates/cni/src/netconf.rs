@@ -138,7 +138,7 @@ impl NetworkConfig {
     /// Reads a conf or conflist. A conflist may still be empty: its plugins can be files.
     ///
     /// # Errors
-    /// [`NetconfError`] where a key breaks the rules of CNI 1.1.0, section 1.
+    /// [`NetconfError`] if a key breaks the rules of CNI 1.1.0, section 1.
     pub fn read(value: &Value, missing: &Missing<'_>) -> Result<Self, NetconfError> {
         let object = value
             .as_object()

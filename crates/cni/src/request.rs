@@ -83,7 +83,7 @@ impl Environment {
         self.0.get(OsStr::new(name)).map(OsString::as_os_str)
     }
 
-    /// The value where it is text; `None` where it is missing or not UTF-8.
+    /// The value where it is text; `None` if it is missing or not UTF-8.
     fn text(&self, name: &str) -> Option<&str> {
         self.get(name).and_then(OsStr::to_str)
     }
@@ -197,7 +197,7 @@ impl From<&str> for CniArgs {
 pub struct Sandbox {
     /// `CNI_CONTAINERID`.
     pub container: ContainerId,
-    /// `CNI_NETNS`; empty where the runtime sent none, as containerd does when it removes a sandbox.
+    /// `CNI_NETNS`; empty if the runtime sent none, as containerd does when it removes a sandbox.
     pub netns: String,
     /// `CNI_IFNAME`, the primary's interface.
     pub interface: InterfaceName,
@@ -274,7 +274,7 @@ pub enum RequestError {
 }
 
 impl Request {
-    /// Reads the request from the environment, or `None` where `CNI_COMMAND` is not set: then a
+    /// Reads the request from the environment, or `None` if `CNI_COMMAND` is not set: then a
     /// person, not a runtime, has started the program.
     ///
     /// # Errors

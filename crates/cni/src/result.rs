@@ -162,7 +162,7 @@ impl AttachmentResult {
     }
 
     /// The next hops of the family's default routes: the one that the route names (`gw`), or else the first
-    /// gateway of the family among `ips` (CNI 1.1.0, section 5: `routes[].gw`); `None` where neither is there, or
+    /// gateway of the family among `ips` (CNI 1.1.0, section 5: `routes[].gw`); `None` if neither is there, or
     /// the route names the unspecified address: it is on the link. Empty without a default route.
     pub fn default_hops(&self, family: Family) -> Vec<Option<IpAddr>> {
         let fallback = self.gateways(family).next();

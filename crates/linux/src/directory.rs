@@ -84,7 +84,7 @@ fn trusted(path: &Path) -> Result<bool, DirectoryError> {
     if metadata.mode() & 0o022 != 0 { untrusted("can be written by others") } else { Ok(true) }
 }
 
-/// The files in a directory of `root`, sorted; none where the directory is missing.
+/// The files in a directory of `root`, sorted; none if the directory is missing.
 pub fn list(root: &Path, directory: &Path) -> Result<Vec<PathBuf>, DirectoryError> {
     if !is_trusted(root, directory)? {
         return Ok(Vec::new());
@@ -145,7 +145,7 @@ pub fn temporary_path(directory: &Path, name: &str) -> PathBuf {
     directory.join(format!("{TEMPORARY}{name}"))
 }
 
-/// The files of `directory` that were begun, with what they were begun as; none where the directory is
+/// The files of `directory` that were begun, with what they were begun as; none if the directory is
 /// missing or not to be trusted.
 pub fn temporaries(root: &Path, directory: &Path) -> Vec<(PathBuf, String)> {
     if !is_trusted(root, directory).unwrap_or(false) {

@@ -57,13 +57,13 @@ impl Netlink {
     /// Opens a socket in the namespace of the calling thread.
     ///
     /// # Errors
-    /// [`NetlinkError`] where the process has no descriptor left, or a thread drives tasks.
+    /// [`NetlinkError`] if the process has no descriptor left, or a thread drives tasks.
     pub fn open() -> Result<Self, NetlinkError> {
         let connection = Connection::open().map_err(|errno| fault(Operation::Open, Object::Socket, errno))?;
         Ok(Self { connection })
     }
 
-    /// The cookie of the namespace in which it was opened; none where the kernel has no cookies.
+    /// The cookie of the namespace in which it was opened; none if the kernel has no cookies.
     pub fn netns_cookie(&self) -> Option<NetnsCookie> {
         self.connection.cookie()
     }
@@ -71,7 +71,7 @@ impl Netlink {
     /// All links with their addresses, ordered by index: one dump of links, one of addresses.
     ///
     /// # Errors
-    /// [`NetlinkError`] where the kernel refuses, or kept changing them while they were read.
+    /// [`NetlinkError`] if the kernel refuses, or kept changing them while they were read.
     pub fn links(&mut self) -> Result<Vec<Link>, NetlinkError> {
         let links = self.dump(link::all(), Object::Links)?;
         let mut addresses = self.addresses()?;
@@ -86,7 +86,7 @@ impl Netlink {
     /// Whether a link has this name or alternative name: a `master` on the host, say.
     ///
     /// # Errors
-    /// [`NetlinkError`] where the kernel refuses; that no link has the name is none.
+    /// [`NetlinkError`] if the kernel refuses; that no link has the name is none.
     pub fn link_exists(&mut self, name: &str) -> Result<bool, NetlinkError> {
         Ok(self.link_by_name(name)?.is_some())
     }
@@ -98,7 +98,7 @@ impl Netlink {
     /// them back, and no request restores them as they were.
     ///
     /// # Errors
-    /// [`NetlinkError`] where the kernel refuses; that it has no such family is none.
+    /// [`NetlinkError`] if the kernel refuses; that it has no such family is none.
     pub fn default_routes(&mut self, family: Family) -> Result<Vec<DefaultRoute>, NetlinkError> {
         let routes = self.main_table(family)?;
         Ok(routes.into_iter().flat_map(|message| route::read_default(message, family)).collect())
@@ -133,7 +133,7 @@ impl Netlink {
     /// Deletes a route, all next hops of it; done also where it is gone already.
     ///
     /// # Errors
-    /// [`NetlinkError`] where the kernel refuses.
+    /// [`NetlinkError`] if the kernel refuses.
     pub fn delete_route(&mut self, route: &DefaultRoute) -> Result<(), NetlinkError> {
         self.delete_listed(route.message())
     }
@@ -141,7 +141,7 @@ impl Netlink {
     /// Deletes a route of any destination, all next hops of it; done also where it is gone already.
     ///
     /// # Errors
-    /// [`NetlinkError`] where the kernel refuses.
+    /// [`NetlinkError`] if the kernel refuses.
     pub fn delete_any_route(&mut self, route: &Route) -> Result<(), NetlinkError> {
         self.delete_listed(route.message())
     }
@@ -157,7 +157,7 @@ impl Netlink {
     /// Several routes keep their order if they are put back in the order in which they were listed.
     ///
     /// # Errors
-    /// [`NetlinkError`] where the kernel refuses: the link or the address that led to the gateway
+    /// [`NetlinkError`] if the kernel refuses: the link or the address that led to the gateway
     /// is gone, say.
     pub fn restore_route(&mut self, route: &DefaultRoute) -> Result<(), NetlinkError> {
         let request = Message::NewRoute(route::request(route.message()));
@@ -170,7 +170,7 @@ impl Netlink {
     /// the kernel's default applies: 0 for IPv4, 1024 for IPv6.
     ///
     /// # Errors
-    /// [`NetlinkError`] where the kernel refuses; that the family has a default route of this
+    /// [`NetlinkError`] if the kernel refuses; that the family has a default route of this
     /// metric is one.
     pub fn add_default_route(
         &mut self,
@@ -207,7 +207,7 @@ impl Netlink {
     /// none is returned.
     ///
     /// # Errors
-    /// [`NetlinkError`] where the kernel refuses.
+    /// [`NetlinkError`] if the kernel refuses.
     pub fn add_route(
         &mut self,
         destination: IpNetwork,
@@ -223,7 +223,7 @@ impl Netlink {
     /// Deletes a route that [`Netlink::add_route`] has added; done also where it is gone already.
     ///
     /// # Errors
-    /// [`NetlinkError`] where the kernel refuses.
+    /// [`NetlinkError`] if the kernel refuses.
     pub fn delete_added_route(&mut self, AddedRoute(message): &AddedRoute) -> Result<(), NetlinkError> {
         let outcome = unless(Errno::ESRCH, self.connection.act(Message::DelRoute(message.clone()), 0));
         outcome.map_err(|errno| self.route_fault(Operation::Delete, message, errno))

@@ -113,7 +113,7 @@ impl Netns {
     /// Whether this is the namespace of our own process, the host's: a pod with `hostNetwork`.
     ///
     /// # Errors
-    /// [`NetnsError::Io`] where `/proc` does not tell.
+    /// [`NetnsError::Io`] if `/proc` does not tell.
     pub fn is_own(&self) -> Result<bool, NetnsError> {
         let metadata = fs::metadata(OWN).map_err(|error| refused(Path::new(OWN), errno_of(&error)))?;
         Ok(self.id == id_of(&metadata))
@@ -125,7 +125,7 @@ impl Netns {
     /// thread in the pod. A socket that `work` returns stays in the namespace.
     ///
     /// # Errors
-    /// [`NetnsError::Io`] where the kernel does not let us in, [`NetnsError::Thread`], or
+    /// [`NetnsError::Io`] if the kernel does not let us in, [`NetnsError::Thread`], or
     /// [`NetnsError::Panicked`].
     pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, NetnsError> {
         let inside = || {

@@ -13,7 +13,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-/// What `work` comes to; `None` where SIGTERM or SIGINT has come first and `work` was given up. The signal
+/// What `work` comes to; `None` if SIGTERM or SIGINT has come first and `work` was given up. The signal
 /// stays for [`Signals::stop_requested`] to be read.
 pub async fn unless_stopped<T>(work: impl Future<Output = T>) -> Option<T> {
     match select(pin!(work), pin!(stop())).await {
@@ -59,7 +59,7 @@ impl Signals {
     /// Blocks the signals in this thread and those it starts, and opens the descriptor.
     ///
     /// # Errors
-    /// The system's error where no descriptor is to be had.
+    /// The system's error if no descriptor is to be had.
     pub fn block() -> nix::Result<Self> {
         let mut set = SigSet::empty();
         for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGCHLD] {

@@ -17,7 +17,7 @@ use linux::directory::{prepare, write_and_sync};
 /// primary, which a chained record has not, and one that is half torn down may have lost. It is on the disk then.
 ///
 /// # Errors
-/// [`LedgerError`] where the directory cannot be used or a file cannot be written.
+/// [`LedgerError`] if the directory cannot be used or a file cannot be written.
 pub fn write(directory: &Path, record: &Record) -> Result<bool, LedgerError> {
     let remaining: Vec<_> = record.remaining().collect();
     if remaining.first().is_none_or(|(_, attachment, _)| attachment.role != Role::Primary) {

@@ -10,7 +10,7 @@ fn policy() -> Value {
     }})
 }
 
-/// What is said of a definition in team-a: empty where it is allowed.
+/// What is said of a definition in team-a: empty if it is allowed.
 fn said(mut definition: Value) -> String {
     if definition.get("name").is_none() {
         definition["name"] = json!("team-a.blue");

@@ -46,7 +46,7 @@ pub fn load_plugins(directory: &Path) -> Result<Vec<PluginConfig>, NetconfError>
 /// directory of such a name is passed over.
 ///
 /// # Errors
-/// [`NetconfError::File`] where the directory cannot be read.
+/// [`NetconfError::File`] if the directory cannot be read.
 pub fn list(directory: &Path, extensions: &[&str]) -> Result<Vec<PathBuf>, NetconfError> {
     let file_error = |source| NetconfError::File { path: directory.to_owned(), source };
     let mut files = Vec::new();
@@ -66,7 +66,7 @@ pub fn list(directory: &Path, extensions: &[&str]) -> Result<Vec<PathBuf>, Netco
 /// A regular file's text, at most [`MAX_FILE_BYTES`] of it.
 ///
 /// # Errors
-/// [`NetconfError`] where it cannot be read, is no regular file, is too large or not UTF-8.
+/// [`NetconfError`] if it cannot be read, is no regular file, is too large or not UTF-8.
 pub fn read_file(path: &Path) -> Result<String, NetconfError> {
     let file_error = |source| NetconfError::File { path: path.to_owned(), source };
     let not_a_file = |problem| NetconfError::NotAFile { path: path.to_owned(), problem };

@@ -56,7 +56,7 @@ impl PluginConfig {
     /// Merges `args.cni`, the pod's word before the definition's (NPWG 1.3, section 4.1.2.1.6).
     ///
     /// # Errors
-    /// [`NetconfError::NotAnObject`] where the configuration's own `args` is something else.
+    /// [`NetconfError::NotAnObject`] if the configuration's own `args` is something else.
     pub fn merge_cni_args(&mut self, requested: &Map<String, Value>) -> Result<(), NetconfError> {
         let mut args = object_at(&self.object, "args")?;
         let mut cni = object_at(&args, "cni")?;

@@ -23,7 +23,7 @@ const fn digit(family: Family) -> &'static str {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Address {
     /// The address in CIDR notation, as it was written. After [`super::AttachmentResult::read_lenient`] any
-    /// text, and empty where there was none.
+    /// text, and empty if there was none.
     pub address: String,
     /// The gateway of the subnet, as it was written.
     pub gateway: Option<String>,
@@ -35,7 +35,7 @@ pub struct Address {
 }
 
 impl Address {
-    /// The family of the address; `None` where the text is no address.
+    /// The family of the address; `None` if the text is no address.
     pub fn family(&self) -> Option<Family> {
         Family::of_text(&self.address)
     }

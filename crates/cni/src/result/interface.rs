@@ -11,7 +11,7 @@ pub(super) const INTERFACE_KEYS: &[&str] = &["name", "mac", "mtu", "sandbox", "s
 /// One of a result's `interfaces`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Interface {
-    /// The interface's name; empty where the plugin gave none.
+    /// The interface's name; empty if the plugin gave none.
     pub name: String,
     /// The hardware address.
     pub mac: Option<String>,

@@ -17,7 +17,7 @@ pub(super) const ROUTE_KEYS: &[&str] = &["dst", "gw"];
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Route {
     /// The destination in CIDR notation, as it was written. After [`super::AttachmentResult::read_lenient`] any
-    /// text, and empty where there was none.
+    /// text, and empty if there was none.
     pub dst: String,
     /// The next hop, as it was written.
     pub gw: Option<String>,
@@ -26,7 +26,7 @@ pub struct Route {
 }
 
 impl Route {
-    /// The family of the destination; `None` where the text is no address.
+    /// The family of the destination; `None` if the text is no address.
     pub fn family(&self) -> Option<Family> {
         Family::of_text(&self.dst)
     }
@@ -37,7 +37,7 @@ impl Route {
         Family::is_default(&self.dst).filter(|_| self.is_in_main_table())
     }
 
-    /// The destination without host bits, of a route of the main table; `None` where the text is none.
+    /// The destination without host bits, of a route of the main table; `None` if the text is none.
     pub fn destination(&self) -> Option<IpNetwork> {
         let network: IpNetwork = self.dst.parse().ok().filter(|_| self.is_in_main_table())?;
         IpNetwork::new(network.network(), network.prefix()).ok()

@@ -37,7 +37,7 @@ impl<'n> Inside<'n> {
     /// The socket, which works in the namespace from any thread.
     ///
     /// # Errors
-    /// [`InsideError`] where it is not open yet and cannot be opened.
+    /// [`InsideError`] if it is not open yet and cannot be opened.
     pub fn netlink(&mut self) -> Result<&mut Netlink, InsideError> {
         let netlink = match self.netlink.take() {
             Some(netlink) => netlink,

@@ -45,7 +45,7 @@ pub(super) fn all() -> Message {
     Message::GetLink(without_statistics())
 }
 
-/// A request for the link of this name; `None` where no link can have it.
+/// A request for the link of this name; `None` if no link can have it.
 pub(super) fn by_name(name: &str) -> Option<Message> {
     let mut message = without_statistics();
     message.attributes.push(name_attribute(name)?);

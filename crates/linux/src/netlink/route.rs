@@ -120,7 +120,7 @@ pub(super) fn read_default_link(reply: Message, family: Family) -> Option<u32> {
     }
 }
 
-/// The default routes in a reply, one per next hop; none where the reply is about another route.
+/// The default routes in a reply, one per next hop; none if the reply is about another route.
 pub(super) fn read_default(reply: Message, family: Family) -> Vec<DefaultRoute> {
     let leads_out =
         |header: &RouteHeader| header.kind == RouteType::Unicast && header.protocol != RouteProtocol::Ra;
@@ -253,7 +253,7 @@ fn ip(address: &RouteAddress) -> Option<IpAddr> {
     }
 }
 
-/// Where a route leads; `None` where it is a default route.
+/// Where a route leads; `None` if it is a default route.
 pub(super) fn destination(message: &RouteMessage) -> Option<IpNetwork> {
     let address = message.attributes.iter().find_map(as_destination)?;
     IpNetwork::new(address, message.header.destination_prefix_length)

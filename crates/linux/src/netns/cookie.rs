@@ -16,7 +16,7 @@ use super::Netns;
 pub struct NetnsCookie(u64);
 
 impl NetnsCookie {
-    /// That of the namespace in which `socket` was opened; none where the kernel has no cookies.
+    /// That of the namespace in which `socket` was opened; none if the kernel has no cookies.
     #[allow(unsafe_code, reason = "nix has no word for this option")]
     pub fn of_socket(socket: &impl AsRawFd) -> Option<Self> {
         let mut cookie = 0_u64;
@@ -42,7 +42,7 @@ impl NetnsCookie {
 }
 
 impl Netns {
-    /// The namespace's cookie, at the price of a visit; none where the kernel has no cookies or does not let us
+    /// The namespace's cookie, at the price of a visit; none if the kernel has no cookies or does not let us
     /// in.
     pub fn cookie(&self) -> Option<NetnsCookie> {
         let open = || socket(AddressFamily::Unix, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None);

@@ -7,10 +7,10 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use crate::api_requests::{Cluster, known};
 use crate::kubelet::{Kubelet, pod as allocated};
 use crate::node::Node;
 use crate::pod::Pod;
-use crate::requests::{Cluster, known};
 use crate::teardown::{
     ALL_DELETED, assert_not_taken_for_success, assert_only_plain_pods_start, node, pod_with_both,
     valid_attachments,

@@ -10,7 +10,7 @@
 //! Each test makes a namespace and roles of its own there and removes them again, see [`server`]. Nodes, their
 //! plugins and their kubelet are this machine's in either case; Braid reaches the server through [`relay`].
 //!
-//! What only a double can do is in `requests.rs`, and so not in that run: counting requests, and answering
+//! What only a double can do is in `api_requests.rs`, and so not in that run: counting requests, and answering
 //! otherwise than an API server would.
 
 mod cluster;

@@ -1,6 +1,6 @@
 //! Braid from outside: its executable on a node of its own, with real plugins and with the recorder.
 //!
-//! `node` is where to start reading.
+//! `support::node` is where to start reading.
 
 #![allow(
     clippy::unwrap_used,
@@ -11,20 +11,9 @@
     reason = "tests may fail by panicking; that is how they say so"
 )]
 
-mod apiserver;
-mod call;
-mod chain;
-mod chroot;
-mod kubelet;
-mod kustomize;
-mod nameserver;
-mod node;
-mod pod;
-mod source;
-mod wire;
+mod support;
 
-mod advice;
-mod anywhere;
+mod api_requests;
 mod architecture;
 mod chaining;
 mod cluster;
@@ -35,25 +24,29 @@ mod daemonset;
 mod delegates;
 mod device;
 mod disk;
+mod error_hints;
+mod event_log_and_metrics;
+mod external_apiserver;
 mod faults;
-mod given;
-mod habits;
 mod image;
 mod invalid_configuration;
 mod kubernetes;
 mod leftovers;
 mod load;
 mod npwg;
-mod observing;
 mod operator;
 mod outages;
 mod power_loss;
 mod protocol;
 mod readme;
 mod release;
-mod requests;
 mod routers;
+mod runtime_quirks;
 mod scenarios;
 mod soak;
+mod static_binary;
 mod teardown;
 mod tenancy;
+
+// Tests write `crate::node`; the folder only keeps the support apart from them.
+use support::{apiserver, call, chain, chroot, kubelet, kustomize, nameserver, node, pod, source, wire};

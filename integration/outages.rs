@@ -6,10 +6,10 @@ use std::time::Duration;
 use linux::netns::Netns;
 use serde_json::{Value, json};
 
+use crate::api_requests::{Cluster, known, wait_until};
 use crate::apiserver::Fault;
 use crate::node::Node;
 use crate::pod::Pod;
-use crate::requests::{Cluster, known, wait_until};
 use crate::teardown::valid_attachments;
 
 const NOTHING: [&str; 0] = [];

@@ -15,7 +15,6 @@
 )]
 #![allow(dead_code, unused_imports, reason = "the tests use the rest")]
 
-#[path = "mod.rs"]
 mod apiserver;
 
 use std::io::BufRead;

@@ -171,7 +171,7 @@ async fn answer(request: Request<RecvStream>, mut respond: SendResponse<Bytes>, 
 
 fn method(path: &str) -> MethodDescriptor {
     static SERVICE: LazyLock<ServiceDescriptor> = LazyLock::new(|| {
-        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("integration");
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("integration/support");
         let files = protox::compile(["podresources.proto"], [directory]).unwrap();
         let pool = DescriptorPool::from_file_descriptor_set(files).unwrap();
         pool.get_service_by_name("v1.PodResourcesLister").unwrap()

@@ -8,8 +8,9 @@ use ipnetwork::IpNetwork;
 use netlink_packet_route::RouteNetlinkMessage as Message;
 use netlink_packet_route::address::AddressMessage;
 use netlink_packet_route::link::{BridgeVlanInfoFlags, LinkMessage};
+use netlink_packet_route::route::RouteProtocol;
 use nix::errno::Errno;
-use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use rtnetlink::{AddressMessageBuilder, LinkBridgePort, LinkBridgeVlan, LinkMessageBuilder, LinkUnspec};
 
 use super::connection::Request;
@@ -33,8 +34,6 @@ pub struct Change<'a> {
 /// What is set on a link that exists; the rest stays as it is.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LinkSettings<'a> {
-    /// Renames it, which a link that is up may refuse.
-    pub name: Option<&'a str>,
     /// Sets it up or down.
     pub up: Option<bool>,
     /// Makes it a port of the link of this index; 0 of none.
@@ -96,6 +95,12 @@ impl<'a> Change<'a> {
         Self::new(Message::NewLink(message), Operation::Configure, link.object())
     }
 
+    /// Renames the link of this index, which kernels before 6.3 refuse of one that is up.
+    pub fn rename_link(index: u32, name: &'a str) -> Self {
+        let message = LinkUnspec::new_with_index(index).name(name).build();
+        Self::new(Message::NewLink(message), Operation::Rename, Object::LinkIndex(index))
+    }
+
     /// Sets what `settings` name on a link that is a port of a bridge.
     pub fn set_port(link: LinkId<'a>, settings: PortSettings) -> Self {
         let mut builder = named(link, LinkBridgePort::new);
@@ -151,9 +156,17 @@ impl<'a> Change<'a> {
         Self { flags: NLM_F_CREATE, ..change }
     }
 
-    /// Deletes a route; done also if it is gone.
+    /// Adds a route in place of the one to the same destination, of the same metric and table.
+    pub fn replace_route(route: &NewRoute) -> Self {
+        let change = Self::add_route(route);
+        Self { flags: NLM_F_CREATE | NLM_F_REPLACE, ..change }
+    }
+
+    /// Deletes a route, of any protocol; done also if it is gone.
     pub fn delete_route(route: &NewRoute) -> Self {
-        let change = Self::new(Message::DelRoute(route.message()), Operation::Delete, route.object());
+        let mut message = route.message();
+        message.header.protocol = RouteProtocol::Unspec;
+        let change = Self::new(Message::DelRoute(message), Operation::Delete, route.object());
         Self { done: Some(Errno::ESRCH), ..change }
     }
 
@@ -194,9 +207,6 @@ impl LinkSettings<'_> {
         };
         if let Some(on) = self.promiscuous {
             builder = builder.promiscuous(on);
-        }
-        if let Some(name) = self.name {
-            builder = builder.name(name);
         }
         if let Some(master) = self.master {
             builder = builder.controller(master);

@@ -50,6 +50,8 @@ pub enum Operation {
     Create,
     /// Changing one.
     Configure,
+    /// Giving one another name.
+    Rename,
     /// Adding a route, an address or a VLAN.
     Add,
     /// Deleting any of these.
@@ -125,6 +127,7 @@ impl fmt::Display for Operation {
             Self::Reach => "reach the kernel by",
             Self::Create => "create",
             Self::Configure => "configure",
+            Self::Rename => "rename",
             Self::List => "list",
             Self::Find => "look up",
             Self::Add => "add",

@@ -93,6 +93,13 @@ impl DefaultRoute {
     }
 }
 
+impl Route {
+    /// The addresses of the next routers.
+    pub fn gateways(&self) -> Vec<IpAddr> {
+        next_hops(&self.message).into_iter().filter_map(|hop| hop.gateway).collect()
+    }
+}
+
 /// A request for all routes of a family, of all tables.
 pub(super) fn all(family: Family) -> Message {
     let mut message = RouteMessage::default();

@@ -95,7 +95,6 @@ fn settings_of_a_link_are_what_ip_shows() {
     let (netns, mut netlink) = open();
     netlink.apply(&[Change::create_link(&bridge("br0"))]).unwrap();
     let settings = LinkSettings {
-        name: Some("br1"),
         up: Some(true),
         mac: Some(&[2, 0, 0, 0, 0, 7]),
         mtu: Some(1300),
@@ -104,15 +103,13 @@ fn settings_of_a_link_are_what_ip_shows() {
         tx_queue_len: Some(77),
         master: None,
     };
-    netlink
-        .apply(&[Change::set_link(LinkId::Name("br0"), &LinkSettings { name: None, ..settings })])
-        .unwrap();
+    netlink.apply(&[Change::set_link(LinkId::Name("br0"), &settings)]).unwrap();
     let link = found(&mut netlink, "br0");
     assert!(link.promiscuous && link.up && link.mtu == 1300, "{link:?}");
     let down = LinkSettings { up: Some(false), ..LinkSettings::default() };
-    let rename = LinkSettings { name: Some("br1"), ..LinkSettings::default() };
-    let index = LinkId::Index(link.index);
-    netlink.apply(&[Change::set_link(index, &down), Change::set_link(index, &rename)]).unwrap();
+    netlink
+        .apply(&[Change::set_link(LinkId::Index(link.index), &down), Change::rename_link(link.index, "br1")])
+        .unwrap();
     let shown = ip(&netns, &["link show br1"]);
     for word in ["PROMISC", "mtu 1300", "qlen 77", "02:00:00:00:00:07", "alias an alias"] {
         assert!(shown.contains(word), "{word}: {shown}");
@@ -177,6 +174,41 @@ fn addresses_and_routes_are_what_ip_would_add() {
         ])
         .unwrap();
     assert_eq!(netlink.default_link().unwrap(), None);
+}
+
+#[test]
+fn a_route_of_the_kernel_is_deleted_and_one_of_another_link_replaced() {
+    let (netns, mut netlink) = open();
+    for name in ["eth0", "eth1"] {
+        ip(
+            &netns,
+            &[&format!("link add {name} type veth peer name p{name}"), &format!("link set p{name} up")],
+        );
+        ip(&netns, &[&format!("link set {name} up")]);
+    }
+    let (eth0, eth1) = (found(&mut netlink, "eth0").index, found(&mut netlink, "eth1").index);
+    let any = |destination: &str| NewRoute { scope: Scope::Any, ..NewRoute::new(network(destination), eth0) };
+    for (address, subnet, host) in
+        [("10.0.0.2/24", "10.0.0.0/24", "10.5.0.1/32"), ("fd00::2/64", "fd00::/64", "fd05::1/128")]
+    {
+        let hosts = |link| NewRoute::new(network(host), link);
+        netlink
+            .apply(&[
+                Change::add_address(eth0, network(address)),
+                Change::delete_route(&any(subnet)),
+                Change::delete_route(&any(subnet)),
+                Change::add_route(&hosts(eth0)),
+                Change::replace_route(&hosts(eth1)),
+            ])
+            .unwrap();
+        let shown = ip(&netns, &["-4 route"]) + &ip(&netns, &["-6 route"]);
+        let host = host.trim_end_matches("/32").trim_end_matches("/128");
+        assert!(!shown.contains(subnet), "{shown}");
+        assert!(
+            shown.contains(&format!("{host} dev eth1")) && !shown.contains(&format!("{host} dev eth0")),
+            "{shown}"
+        );
+    }
 }
 
 #[test]

@@ -1,0 +1,34 @@
+//! The plugins that make an interface in the container.
+//!
+//! Each is a type that implements [`cni::plugin::Plugin`]. What they share is a step of ADD, DEL or CHECK: reading
+//! the configuration (`config`), the two namespaces (`site`), addresses from IPAM (`lease`), configuring the
+//! container's interface (`container`), tearing down (`teardown`) and comparing (`check`). The calling thread's
+//! network namespace is the host's.
+
+mod bridge;
+mod check;
+mod config;
+mod container;
+mod dummy;
+mod ipvlan;
+mod lease;
+mod loopback;
+mod macvlan;
+mod masquerade;
+mod ptp;
+mod site;
+mod stacked;
+mod teardown;
+mod veth;
+mod vlan;
+
+pub use bridge::Bridge;
+pub use dummy::Dummy;
+pub use ipvlan::IpVlan;
+pub use loopback::Loopback;
+pub use macvlan::MacVlan;
+pub use ptp::Ptp;
+pub use vlan::Vlan;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,51 @@
+//! dummy: an interface that leads nowhere, for an address that is the container's own.
+
+use cni::error::Error;
+use cni::plugin::{Call, Context, Plugin};
+use cni::request::Command;
+use cni::result::AttachmentResult;
+use linux::netlink::NewLinkKind;
+
+use super::check::{Reported, drift};
+use super::config::Keys;
+use super::container::Manners;
+use super::site::Site;
+use super::stacked::{self, NewInterface, Source};
+use super::{lease, teardown};
+
+/// The plugin `dummy`.
+#[derive(Clone, Copy, Debug)]
+pub struct Dummy;
+
+const KIND: &str = "dummy";
+
+impl Plugin for Dummy {
+    fn add(&self, call: &Call, context: &mut Context<'_>) -> Result<AttachmentResult, Error> {
+        let keys = Keys::of(call, &[]);
+        let (source, dns) = (Source::Ipam(lease::required(call)?), keys.dns()?);
+        let mut site = Site::open(call)?;
+        let new = NewInterface {
+            kind: NewLinkKind::Dummy,
+            mtu: None,
+            mac: None,
+            from_inside: true,
+            manners: Manners::default(),
+        };
+        stacked::add(call, context, &mut site, new, source, dns)
+    }
+
+    fn del(&self, call: &Call, context: &mut Context<'_>) -> Result<(), Error> {
+        teardown::del(call, context, KIND)
+    }
+
+    fn check(&self, call: &Call, context: &mut Context<'_>) -> Result<(), Error> {
+        let reported = Reported::read(call)?;
+        lease::forward(Command::Check, call, context)?;
+        let link = reported.compare(&mut Site::open(call)?, KIND)?;
+        if link.up { Ok(()) } else { Err(drift(format!("interface {:?} is down", link.name))) }
+    }
+
+    fn status(&self, call: &Call, context: &mut Context<'_>) -> Result<(), Error> {
+        lease::forward(Command::Status, call, context)
+    }
+}

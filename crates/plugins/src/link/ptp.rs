@@ -1,0 +1,145 @@
+//! ptp: a veth pair whose end on the host is the container's gateway. No bridge: the host routes.
+
+use cni::error::{Code, Error};
+use cni::plugin::{Call, Context, Plugin};
+use cni::request::Command;
+use cni::result::{AttachmentResult, Interface};
+use ipnetwork::IpNetwork;
+use linux::family::Family;
+use linux::netlink::{Change, LinkState, NewRoute, Scope};
+use linux::sysctl::Sysctl;
+
+use super::check::Reported;
+use super::config::Keys;
+use super::container::{self, Around, Granted, Manners};
+use super::site::{Site, kernel_error, sysctl_error};
+use super::veth::{self, Pair};
+use super::{lease, masquerade, teardown};
+
+/// The plugin `ptp`.
+#[derive(Clone, Copy, Debug)]
+pub struct Ptp;
+
+const KIND: &str = "veth";
+const KEYS: &[&str] = &["mtu", "ipMasq", "ipMasqBackend"];
+
+impl Plugin for Ptp {
+    fn add(&self, call: &Call, context: &mut Context<'_>) -> Result<AttachmentResult, Error> {
+        let keys = Keys::of(call, KEYS);
+        masquerade::refuse(keys)?;
+        let (mtu, dns, ipam) = (keys.size("mtu")?, keys.dns()?, lease::required(call)?);
+        let mut site = Site::open(call)?;
+        context.proceed()?;
+        let pair = Pair::make(&mut site, mtu, None, &veth::Port::default())?;
+        let outcome = lease::with_lease(&ipam, call, context, |context, granted| {
+            connect(context, &mut site, &pair, granted)
+        });
+        match outcome {
+            Ok(result) => Ok(AttachmentResult { dns: dns.or(result.dns.clone()), ..result }),
+            Err(error) => {
+                site.delete_on_host(&pair.host.name);
+                Err(error)
+            }
+        }
+    }
+
+    fn del(&self, call: &Call, context: &mut Context<'_>) -> Result<(), Error> {
+        masquerade::warn_of_rules(Keys::of(call, KEYS), call);
+        teardown::del(call, context, KIND)
+    }
+
+    fn check(&self, call: &Call, context: &mut Context<'_>) -> Result<(), Error> {
+        masquerade::refuse(Keys::of(call, KEYS))?;
+        let reported = Reported::read(call)?;
+        lease::forward(Command::Check, call, context)?;
+        reported.compare(&mut Site::open(call)?, KIND).map(drop)
+    }
+
+    fn status(&self, call: &Call, context: &mut Context<'_>) -> Result<(), Error> {
+        masquerade::refuse(Keys::of(call, KEYS))?;
+        lease::forward(Command::Status, call, context)
+    }
+}
+
+/// Configures both ends with what IPAM grants.
+fn connect(
+    context: &Context<'_>,
+    site: &mut Site<'_>,
+    pair: &Pair,
+    mut granted: AttachmentResult,
+) -> Result<AttachmentResult, Error> {
+    context.proceed()?;
+    let addresses = granted.ips.iter().map(Granted::read).collect::<Result<Vec<_>, _>>()?;
+    let mut around = Around::default();
+    for address in &addresses {
+        route_by_gateway(&pair.container, *address, &mut around)?;
+    }
+    for family in Family::ALL {
+        if addresses.iter().any(|granted| Family::of(granted.address.ip()) == family) {
+            Sysctl::forwarding(family).ensure("1").map_err(sysctl_error)?;
+        }
+    }
+    connect_host(site, &pair.host, &addresses)?;
+    granted.ips.iter_mut().for_each(|address| address.interface = Some(1));
+    container::configure(site, &pair.container, &granted, Manners::default(), &around, context.deadline)?;
+    context.proceed()?;
+    granted.interfaces = pair.interfaces(site);
+    Ok(granted)
+}
+
+/// In the container even neighbours of the subnet are reached by the gateway, which is all that is on the link.
+fn route_by_gateway(link: &LinkState, granted: Granted, around: &mut Around) -> Result<(), Error> {
+    let Granted { address, .. } = granted;
+    let gateway = gateway_of(granted)?;
+    let subnet = IpNetwork::new(address.network(), address.prefix())
+        .map_err(|error| Error::new(Code::DECODE, error))?;
+    let source = Some(address.ip());
+    if !around.before_routes.iter().any(|route| route.destination == gateway) {
+        around.before_routes.push(NewRoute {
+            scope: Scope::Link,
+            source,
+            ..NewRoute::new(gateway, link.index)
+        });
+    }
+    // A subnet of one address has no neighbours.
+    if address.prefix() < gateway.prefix() {
+        around.deleted_routes.push(NewRoute { scope: Scope::Any, ..NewRoute::new(subnet, link.index) });
+        let by_gateway =
+            NewRoute { gateway: Some(gateway.ip()), source, ..NewRoute::new(subnet, link.index) };
+        around.after_routes.push(by_gateway);
+    }
+    Ok(())
+}
+
+/// The host's end has the gateways' addresses, and leads to each of the container's.
+fn connect_host(site: &mut Site<'_>, host: &LinkState, addresses: &[Granted]) -> Result<(), Error> {
+    let mut changes = Vec::new();
+    for granted in addresses {
+        let gateway = gateway_of(*granted)?;
+        changes.push(Change::add_address(host.index, gateway).unless_present());
+    }
+    for granted in addresses {
+        let ip = IpNetwork::from(granted.address.ip());
+        let scope = if ip.is_ipv4() { Scope::Host } else { Scope::Universe };
+        // One that an earlier container with this address has left would lead to its end.
+        changes.push(Change::replace_route(&NewRoute { scope, ..NewRoute::new(ip, host.index) }));
+    }
+    site.host.apply(&changes).map_err(kernel_error)
+}
+
+fn gateway_of(granted: Granted) -> Result<IpNetwork, Error> {
+    let missing = || {
+        let problem = format!(
+            "the IPAM plugin gives no gateway for {}: ptp needs one, set \"gateway\" in \"ipam\"",
+            granted.address
+        );
+        Error::new(Code::CONFIG, problem)
+    };
+    granted.gateway.map(IpNetwork::from).ok_or_else(missing)
+}
+
+impl Pair {
+    fn interfaces(&self, site: &Site<'_>) -> Vec<Interface> {
+        vec![veth::on_host(&self.host), veth::in_container(&self.container, site)]
+    }
+}

@@ -1,0 +1,38 @@
+//! Tearing an attachment down: the interface in the container goes before its addresses are given back.
+
+use cni::error::Error;
+use cni::plugin::{Call, Context};
+use linux::netlink::{Change, LinkId, Netlink};
+
+use super::lease;
+use super::site::{kernel_error, open_if_there};
+
+/// DEL of a plugin whose interfaces are of the kind `kind`. What is gone is torn down: the namespace, the
+/// interface.
+pub(crate) fn del(call: &Call, context: &mut Context<'_>, kind: &str) -> Result<(), Error> {
+    delete_interface(call, kind)?;
+    lease::release(call, context)
+}
+
+fn delete_interface(call: &Call, kind: &str) -> Result<(), Error> {
+    let attachment = call.attachment()?;
+    let Some(netns) = open_if_there(attachment.netns)? else { return Ok(()) };
+    if netns.is_own().map_err(kernel_error)? {
+        return Ok(());
+    }
+    let mut netlink = netns.run(Netlink::open).map_err(kernel_error)?.map_err(kernel_error)?;
+    let name = attachment.interface.as_str();
+    match netlink.find(LinkId::Name(name)).map_err(kernel_error)? {
+        Some(link) if link.kind.name() == kind => {
+            netlink.apply(&[Change::delete_link(LinkId::Index(link.index))]).map_err(kernel_error)
+        }
+        Some(link) => {
+            log::warn!(
+                "interface {name:?} is a {} and no {kind}: another plugin's, it stays",
+                link.kind.name()
+            );
+            Ok(())
+        }
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,9 @@
+//! Against the kernel, and against the reference plugins: the same call in twin namespaces. They are those of
+//! Debian's containernetworking-plugins, or others: `CNI_REFERENCE_PLUGINS` names their directory.
+
+mod bridge;
+mod node;
+mod refusals;
+mod stacked;
+mod twins;
+mod undo;

@@ -10,6 +10,7 @@
 //! | A network file of the node, directly or through an empty definition of that name | `policy.sharedNodeNetworks` | `foreign::an_empty_definition_opens_no_network_of_the_node` |
 //! | A definition for some service accounts, as another account or as a namesake of the pod | `is not shared with service account team-a/default` | `foreign::service_accounts_are_learnt_from_the_api_or_refused` |
 //! | A closed definition out of its copy, while the API is away | `there is no copy of it` | `foreign::an_outage_opens_no_network_that_was_closed` |
+//! | Pods that are refused, to fill the state directory with copies of what they ask for | `such a one may have 65536` | `foreign::what_is_refused_leaves_no_copy` |
 //! | The default-network annotation as a way around isolation | `can add it to policy.primaryOverride` | `primary::the_default_network_annotation_is_no_way_around` |
 //! | The default-network annotation as a way to learn names in `multusNamespace` | `may not be the primary of pods of namespace` | `primary::a_refused_primary_tells_nothing_of_what_there_is` |
 //! | CNI-Genie's annotation as a way around `primaryOverride`, by name and by type | `may not be the primary of pods of namespace` | `primary::genies_annotation_is_under_the_rule_for_primaries` |

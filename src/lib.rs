@@ -35,3 +35,4 @@ pub mod reservation;
 pub mod selection;
 mod spelling;
 pub mod verb;
+mod yaml;

@@ -528,3 +528,29 @@ fn files_of_others_are_nothing_to_check() {
     let said = validate("templates/x.yaml", "a: {{ .Values.x }}\nb: [\n");
     assert!(said.contains("; of a chart check what helm template prints"), "{said}");
 }
+
+/// ADD looks for the network of the default-network annotation in `multusNamespace`, element by element.
+#[test]
+fn a_default_network_is_named_with_the_namespace_that_add_looks_in() {
+    let said = |config: Value, networks: &str| {
+        let node = Node::new();
+        let pod = json!({
+            "kind": "Pod",
+            "metadata": {
+                "name": "web", "namespace": "team-a", "annotations": {"v1.multus-cni.io/default-network": networks},
+            },
+        });
+        node.write("pod.json", &pod.to_string());
+        let mut entry =
+            json!({"cniVersion": "1.0.0", "name": "node", "type": "braid", "clusterNetwork": "auto"});
+        entry.as_object_mut().unwrap().extend(config.as_object().cloned().unwrap());
+        node.write("node.conf", &entry.to_string());
+        let (pod, config) = (node.path_text("pod.json"), node.path_text("node.conf"));
+        Tool::new(&node, &["validate", "--config", &config, &pod]).run().stdout
+    };
+    let networks = r#"[{"name": "lan", "mtu": 9000}]"#;
+    let own = said(json!({"multusNamespace": "networks"}), networks);
+    assert!(own.contains("(networks/lan)") && !own.contains("team-a/lan"), "{own}");
+    let usual = said(json!({}), networks);
+    assert!(usual.contains("(kube-system/lan)"), "{usual}");
+}

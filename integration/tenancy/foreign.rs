@@ -144,13 +144,18 @@ fn what_is_refused_leaves_no_copy() {
     cluster.publish("team-a", "small", json!({}), Some(json!({"name": "team-a.small", "type": "blue"})));
     cluster.publish("team-b", "closed", json!({}), Some(json!({"type": "blue"})));
     cluster.publish("team-a", "typo", json!({}), Some(json!({"name": "team-a.typo", "type": "bluee"})));
-    let policy = json!({"mode": "enforce", "allowedPlugins": {"*": ["blue", "bluee"]}});
+    let policy = json!({"mode": "enforce", "allowedPlugins": {"blue": ["filler"], "bluee": []}});
     let start = |cluster: &Cluster, networks: &str| {
         let pod = cluster.node.pod("team-a", "web");
         pod.add(cluster.config(policy.clone())).networks(networks).run()
     };
-    for refused in ["small,large", "team-b/closed", "small,typo"] {
-        start(&cluster, refused).assert_error(7, []);
+    let refusals = [
+        ("small,large", "such a one may have 65536"),
+        ("team-b/closed", "is not shared with namespace team-a"),
+        ("small,typo", "plugin \"bluee\" is not installed"),
+    ];
+    for (refused, why) in refusals {
+        start(&cluster, refused).assert_error(7, [why]);
         assert_eq!(cluster.node.state("definitions"), Vec::<String>::new(), "{refused}");
     }
     start(&cluster, "small").assert_success();
@@ -158,7 +163,7 @@ fn what_is_refused_leaves_no_copy() {
     // What has changed since, and is refused now, does not open in an outage by its copy.
     let changed = json!({"name": "team-a.small", "type": "blue", "filler": "x".repeat(200_000)});
     cluster.publish("team-a", "small", json!({}), Some(changed));
-    start(&cluster, "small").assert_error(7, []);
+    start(&cluster, "small").assert_error(7, ["such a one may have 65536"]);
     assert_eq!(cluster.node.state("definitions"), Vec::<String>::new());
     cluster.server.stop();
     start(&cluster, "small").assert_error(11, []);

@@ -278,7 +278,7 @@ fn read_yaml(text: &str, path: &Path) -> Result<Vec<Manifest>, String> {
         alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: MAX_ALIASED_NODES },
     };
     let documents: Vec<Value> = serde_saphyr::from_multiple_with_options(text, options)
-        .map_err(|error| one_line(&error.to_string(), 500))?;
+        .map_err(|error| one_line(&crate::yaml::problem_at_place(&error), 500))?;
     read_manifests(documents, path)
 }
 
@@ -445,6 +445,28 @@ spec: {config: '{\"type\": '}
             definitions.warnings
         );
         assert!(find(&dir, "team-a", "blue").is_ok());
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_file_is_said_in_plain_words() {
+        let twice = "kind: NetworkAttachmentDefinition\nmetadata:\n  name: a\n  name: b\n";
+        let many = "kind: List\nitems: [".to_owned() + &"{},".repeat(MAX_YAML_NODES) + "]\n";
+        let files = [
+            ("a.yaml", twice, " at line 4, column 3: key \"name\" is given twice: keep one of them"),
+            ("a.yaml", "a: 'b\n", " at line "),
+            ("a.yaml", many.as_str(), ": it is too large, or unfolds to too much: divide it"),
+        ];
+        for (name, text, expected) in files {
+            let dir = directory(&[(name, text)]);
+            let path = dir.path().join(name);
+            let warnings = NodeDefinitions::read(&[dir.path().into()]).warnings;
+            let [warning] = warnings.as_slice() else { panic!("not one: {warnings:?}") };
+            let said = warning.strip_prefix(&format!("{} is ignored: not valid YAML", path.display()));
+            assert!(said.is_some_and(|said| said.contains(expected)), "{warning}");
+            for word in ["Policy", "Options", "budget", "max_", "DuplicateKey", "-->"] {
+                assert!(!warning.contains(word), "{warning}");
+            }
+        }
     }
 
     #[test]

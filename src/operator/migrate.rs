@@ -6,6 +6,7 @@
 
 mod back;
 mod nested;
+mod notes;
 mod rehearsal;
 mod translation;
 
@@ -22,9 +23,8 @@ use super::credential::{self, CredentialError};
 use super::install::{self, InstallError, MULTUS, entry};
 use super::installation::{EXTENSIONS, InstallMode, Installation};
 use super::node::{self, Directories};
-use super::runtime::{Kind, Runtime, below};
+use super::runtime::{Runtime, below};
 use crate::delegate::DelegateError;
-use crate::multus::cache::{self, MULTUS_STATE_DIR};
 use cni::keys;
 use cni::netconf::{self, NetconfError};
 
@@ -314,39 +314,6 @@ impl Migrate {
             Value::Object(object) => Ok(object),
             _ => Err(MigrateError::DaemonForm(path)),
         }
-    }
-
-    fn note_what_follows(&self, runtime: &Runtime, found: &Found, notes: &mut Vec<String>) {
-        let cache = self.multus_state(found.theirs.first());
-        let count = cache::count(&cache);
-        if count > 0 {
-            let cache = self.on_node(&cache);
-            notes.push(format!(
-                "{count} containers are remembered in {}: braid tears them down by what multus wrote there",
-                cache.display()
-            ));
-        }
-        if runtime.kind == Some(Kind::Crio) {
-            notes.push(
-                "CRI-O tears a pod down with the configuration that it was started with: leave multus's plugin, and \
-                 the thick plugin's daemon, until the pods of before are gone"
-                    .to_owned(),
-            );
-        }
-        if let Some(file) = found.renamed.first() {
-            notes.push(format!(
-                "cilium has renamed {}: see that its cni.exclusive is false, or it does so with braid's file",
-                self.on_node(file).display()
-            ));
-        }
-        notes.push("stop multus's DaemonSet when all this is done: it writes its file again".to_owned());
-    }
-
-    /// Where Multus remembers its pods, below our root.
-    fn multus_state(&self, multus: Option<&Installation>) -> PathBuf {
-        let named = multus.and_then(|multus| keys::get_text(&multus.request, "cniDir"));
-        let named = named.filter(|path| path.starts_with('/')).unwrap_or(MULTUS_STATE_DIR);
-        below(&self.root, Path::new(named))
     }
 
     fn retire(&self, file: &Path) -> Change {

@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
-use serde_saphyr::{MessageFormatter, Spanned, UserMessageFormatter};
+use serde_saphyr::Spanned;
 
 pub(super) use inside::inside;
 
@@ -126,17 +126,8 @@ pub(super) fn documents(text: &str) -> Result<Vec<Node>, (Option<Spot>, String)>
         .map(|documents| documents.into_iter().map(Node::new).collect())
         .map_err(|error| {
             let place = error.location().map(|it| Spot { line: it.line(), column: it.column() });
-            (place, cni::error::one_line(&format!("not valid YAML: {}", in_words(&error)), 300))
+            (place, cni::error::one_line(&format!("not valid YAML: {}", crate::yaml::problem(&error)), 300))
         })
-}
-
-/// What is wrong with a YAML text, without the place, and without the library's names for its own options.
-fn in_words(error: &serde_saphyr::Error) -> String {
-    let words = UserMessageFormatter.format_message(error.without_snippet()).into_owned();
-    match words.split_once(" too large or too complex") {
-        Some(_) => "it is too large, or unfolds to too much: check it in parts".to_owned(),
-        None => words,
-    }
 }
 
 impl<'de> Deserialize<'de> for Tree {

@@ -171,6 +171,11 @@ impl Plugins {
         let listed = self.0.iter().filter(|(kind, entry)| is_delegating(kind) && **entry != Entry::Never);
         listed.map(|(kind, _)| kind.as_str())
     }
+
+    /// The listed types that were probably meant as patterns, as other keys of the policy have them.
+    pub(super) fn patterns(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str).filter(|kind| kind.contains('*'))
+    }
 }
 
 /// Whether a plugin of this type starts others by what its configuration says.
@@ -280,6 +285,13 @@ mod tests {
         }
         assert!(plugins.table("macvlan", Position::Ipam).is_none(), "an interface plugin gives no addresses");
         assert_eq!(plugins.delegating_types().collect::<Vec<_>>(), ["multus"]);
+    }
+
+    #[test]
+    fn a_pattern_is_the_type_of_no_plugin() {
+        let plugins = read(&json!({"*": ["blue"], "br*": [], "bridge": []})).unwrap();
+        assert_eq!(plugins.patterns().collect::<Vec<_>>(), ["*", "br*"]);
+        assert!(plugins.table("blue", Position::Chain).is_none());
     }
 
     #[test]

@@ -382,7 +382,12 @@ fn warnings(requests: &BTreeSet<Request>, plugins: &Plugins) -> Vec<String> {
     let delegating = plugins.delegating_types().map(|kind| {
         format!("\"{kind}\" in policy.allowedPlugins has no effect: a plugin that delegates is never allowed")
     });
-    of_owners.chain(delegating).collect()
+    let patterns = plugins.patterns().map(|kind| {
+        format!(
+            "\"{kind}\" in policy.allowedPlugins has no effect: it is no pattern there, name each plugin's type"
+        )
+    });
+    of_owners.chain(delegating).chain(patterns).collect()
 }
 
 #[cfg(test)]

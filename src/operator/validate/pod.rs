@@ -11,8 +11,8 @@ use crate::pod::name::Namespace;
 use crate::pod::{DEFAULT_NETWORK_ANNOTATION, GENIE_ANNOTATION, NETWORKS_ANNOTATION};
 use crate::selection::{self, Limits};
 
-/// Annotations that hold selections.
-const SELECTING: [&str; 2] = [NETWORKS_ANNOTATION, DEFAULT_NETWORK_ANNOTATION];
+/// Annotations that ask for networks.
+const ASKING: [&str; 3] = [NETWORKS_ANNOTATION, DEFAULT_NETWORK_ANNOTATION, GENIE_ANNOTATION];
 
 /// A pod, or an object with templates of pods in it. The annotations of such an object itself are no pod's.
 pub(super) fn check(document: &Node, text: &str, rules: &Rules, report: &mut Report) {
@@ -82,14 +82,14 @@ impl Annotations<'_> {
     fn check(&self, report: &mut Report) {
         let before = report.problems.len();
         let mut texts = Map::new();
-        for key in SELECTING.into_iter().chain([GENIE_ANNOTATION]) {
+        for key in ASKING {
             let Some((_, node)) = self.annotations.get_exact(key) else { continue };
             match text_at(Some(node), &annotation(key), report) {
                 Err(()) | Ok(None) => {}
                 Ok(Some(value)) => {
                     texts.insert(key.to_owned(), json!(value));
-                    if SELECTING.contains(&key) {
-                        self.check_selections(value, node.spot, report);
+                    if let Some(namespace) = self.namespace_of_networks(key) {
+                        self.check_selections(value, namespace, node.spot, report);
                     }
                 }
             }
@@ -100,8 +100,17 @@ impl Annotations<'_> {
         }
     }
 
+    /// The namespace of networks that an annotation names without one; `None` for one that holds no selections.
+    fn namespace_of_networks(&self, key: &str) -> Option<&Namespace> {
+        match key {
+            NETWORKS_ANNOTATION => Some(self.namespace),
+            DEFAULT_NETWORK_ANNOTATION => Some(self.rules.multus_namespace()),
+            _ => None,
+        }
+    }
+
     /// Each element by itself, then the whole, for what elements have with one another.
-    fn check_selections(&self, value: &str, outer: Spot, report: &mut Report) {
+    fn check_selections(&self, value: &str, namespace: &Namespace, outer: Spot, report: &mut Report) {
         let mut found = Report::default();
         if value.trim_start().starts_with('[') && check_json(value, &mut found) {
             for list in documents(value).unwrap_or_default() {
@@ -110,14 +119,14 @@ impl Annotations<'_> {
                         let key = cni::quoted::Quoted::text(key);
                         found.error(spot, format!("element {}: key {key} is given twice", at + 1));
                     }
-                    check_element(at, element, self.namespace, self.rules.limits(), &mut found);
+                    check_element(at, element, namespace, self.rules.limits(), &mut found);
                 }
             }
         } else if found.problems.is_empty() {
-            check_words(value, self.namespace, &mut found);
+            check_words(value, namespace, &mut found);
         }
         if found.problems.is_empty()
-            && let Err(error) = selection::parse(value, self.namespace, self.rules.limits())
+            && let Err(error) = selection::parse(value, namespace, self.rules.limits())
         {
             found.error(Spot { line: 1, column: 1 }, error.to_string());
         }

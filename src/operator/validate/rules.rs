@@ -61,6 +61,11 @@ impl Rules {
         self.config.limits()
     }
 
+    /// The namespace of networks that the default-network annotation names without one.
+    pub(super) fn multus_namespace(&self) -> &Namespace {
+        &self.config.tenancy.multus_namespace
+    }
+
     /// Holds a definition against the policy, as one that the cluster's API has: on the node itself it would be
     /// the administrator's word.
     pub(super) fn judge(&self, subject: &Subject<'_>, spot: Spot, report: &mut Report) {

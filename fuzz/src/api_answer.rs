@@ -1,18 +1,32 @@
-//! What the API answers to Braid's questions: a definition, a pod, the names in a list.
+//! The API's responses to Braid's requests: a definition, a pod, the names in a list.
 
 use std::collections::BTreeSet;
 
-use braid::kube::answer;
+use braid::kube::{ClusterDefinition, ClusterPod, answer};
 use braid::pod::Annotations;
+use cni::error::one_line;
 use cni::netconf::{Missing, NetworkConfig};
 use cni::version::Version;
 
 use super::{assert_told_well, definition};
 
-/// An answer is the object that was asked for or none; a network in it can be used, and what is wrong is a
+/// What a typed client's decoder reports.
+fn unreadable(error: serde_json::Error) -> String {
+    one_line(&error.to_string(), 300)
+}
+
+fn definition_in(namespace: &str, bytes: &[u8]) -> Result<ClusterDefinition, String> {
+    answer::definition(namespace, "blue", serde_json::from_slice(bytes).map_err(unreadable)?)
+}
+
+fn pod_in(name: &str, bytes: &[u8]) -> Result<ClusterPod, String> {
+    answer::pod("team-a", name, serde_json::from_slice(bytes).map_err(unreadable)?)
+}
+
+/// A response is the object that was requested or none; a network in it can be used, and what is wrong is a
 /// sentence.
 pub fn api_answer(bytes: &[u8]) {
-    match answer::definition("team-a", "blue", bytes) {
+    match definition_in("team-a", bytes) {
         Ok(found) => {
             assert_eq!((found.namespace.as_str(), found.name.as_str()), ("team-a", "blue"));
             let missing = Missing { name: Some("blue"), version: Version::V1_0_0 };
@@ -23,19 +37,19 @@ pub fn api_answer(bytes: &[u8]) {
                 None => {}
             }
             // Another tenant's object of the same name is not this one.
-            answer::definition("team-b", "blue", bytes).unwrap_err();
+            definition_in("team-b", bytes).unwrap_err();
         }
         Err(problem) => assert_told_well(&problem),
     }
-    match answer::pod("team-a", "blue", bytes) {
+    match pod_in("blue", bytes) {
         Ok(pod) => {
             let Annotations { networks, default_network, .. } = Annotations::from_object(&pod.annotations);
             networks.iter().chain(&default_network).for_each(|text| super::annotation(text.as_bytes()));
-            answer::pod("team-a", "red", bytes).unwrap_err();
+            pod_in("red", bytes).unwrap_err();
         }
         Err(problem) => assert_told_well(&problem),
     }
-    match answer::names(bytes) {
+    match serde_json::from_slice(bytes).map_err(unreadable).map(answer::names) {
         Ok(names) => assert!(names.iter().collect::<BTreeSet<_>>().len() <= bytes.len()),
         Err(problem) => assert_told_well(&problem),
     }

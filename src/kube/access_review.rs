@@ -1,15 +1,15 @@
-//! What our credential may do, by the API's own word (`authorization.k8s.io/v1`). Every user may
-//! ask, and nothing is changed to find out.
+//! The rights of our credential, as the API reports them (`authorization.k8s.io/v1`). Every user may
+//! request a review, and it changes nothing.
 
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
 };
-use kube::Resource;
+use kube::Api;
 use kube::core::params::PostParams;
 
-use super::answer;
-use super::question::Question;
-use super::{Cluster, ClusterError, Patience};
+use super::api_request::ApiRequest;
+use super::retry::RetryPolicy;
+use super::{Cluster, ClusterError};
 use crate::pod::name::Namespace;
 
 impl Cluster {
@@ -17,7 +17,7 @@ impl Cluster {
     /// `pods/status`.
     ///
     /// # Errors
-    /// [`ClusterError`] if it cannot be told.
+    /// [`ClusterError`] if it is unknown.
     pub fn may_publish_status(&mut self, namespace: &Namespace) -> Result<bool, ClusterError> {
         let text = |text: &str| Some(text.to_owned());
         let attributes = ResourceAttributes {
@@ -32,20 +32,19 @@ impl Cluster {
             ..SelfSubjectAccessReviewSpec::default()
         };
         let review = SelfSubjectAccessReview { spec, ..SelfSubjectAccessReview::default() };
-        let path = kube::core::Request::new(SelfSubjectAccessReview::url_path(&(), None));
-        let body = serde_json::to_vec(&review).map_err(|error| error.to_string());
-        let create = |body| path.create(&PostParams::default(), body).map_err(|error| error.to_string());
-        let question = Question {
+        let request = ApiRequest {
             verb: "create",
             resource: "selfsubjectaccessreviews.authorization.k8s.io",
             namespace: String::new(),
             name: String::new(),
             what: "a review of its own rights".to_owned(),
-            request: body.and_then(create),
+            metadata_only: false,
         };
-        self.ask(&question, Patience::Usual, |_, body| {
-            let reviewed: SelfSubjectAccessReview = answer::read(body)?;
-            reviewed.status.map(|status| status.allowed).ok_or_else(|| "it has no status".to_owned())
+        self.call(request, RetryPolicy::Default, async |client| {
+            let reviews: Api<SelfSubjectAccessReview> = Api::all(client);
+            let reviewed = reviews.create(&PostParams::default(), &review).await?;
+            let status = reviewed.status.ok_or_else(|| "it has no status".to_owned())?;
+            Ok(status.allowed)
         })
     }
 }

@@ -1,4 +1,4 @@
-//! Why a question to the API has no answer, in the words of somebody who can do something about it.
+//! Why a call to the API has no result, in sentences that say what an administrator can do about it.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 
-/// Why a question to the API has no answer. No variant ever holds a token.
+/// Why a call to the API has no result. No variant ever holds a token.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum ClusterError {
     /// No connection, or one that ended before the answer.
@@ -165,7 +165,7 @@ impl ClusterError {
 }
 
 impl ClusterError {
-    /// Whether the same question may have another answer soon, though nobody repairs anything.
+    /// Whether the same call may succeed soon without a change by an administrator.
     pub fn is_transient(&self) -> bool {
         let passes =
             matches!(self, Self::Contended { .. } | Self::Stopped { .. } | Self::NotYetAllowed { .. });
@@ -173,7 +173,7 @@ impl ClusterError {
     }
 
     /// The same, if it is a refusal, as one that may pass.
-    pub(super) fn doubted(self) -> Self {
+    pub(super) fn as_not_yet_allowed(self) -> Self {
         match self {
             Self::Forbidden { user, verb, resource, namespace, .. } => {
                 Self::NotYetAllowed { user, verb, resource, namespace }

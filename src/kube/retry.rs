@@ -1,44 +1,64 @@
-//! When to ask again: after 429, 5xx and broken connections, a few times, each time a little later and
-//! never at the same moment as everybody else.
+//! When to send a request again: after 429, 5xx and broken connections, a few times, each time a little
+//! later and never at the same moment as every other node.
+//!
+//! kube's own policy repeats after 429, 503 and 504 only, and knows no deadline.
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::time::Duration;
 
-/// How often a question is put at most.
+/// How often a request is sent at most by default.
 const ATTEMPTS: u32 = 5;
-/// How often one is put that must not fail: more often than fits into any limit.
+/// More attempts than fit into any deadline.
 const ATTEMPTS_WITHOUT_END: u32 = 1000;
 /// The longest wait before the first repetition; it doubles from there.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 /// The longest wait of all.
 const LONGEST_WAIT: Duration = Duration::from_millis(1600);
+/// The deadline of what is sent once: no pod waits longer for an event.
+const ONCE_LIMIT: Duration = Duration::from_secs(3);
 
-/// The waits between the attempts at one question.
+/// How often a request is sent, and for how long.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum RetryPolicy {
+    /// Until the deadline: the failure of such a call undoes everything else.
+    UntilDeadline,
+    /// A few times, until the deadline at the latest.
+    Default,
+    /// Once, within 3 seconds.
+    Once,
+}
+
+impl RetryPolicy {
+    /// The time for a call with all its repetitions, of `timeout` as configured.
+    pub(super) fn limit(self, timeout: Duration) -> Duration {
+        match self {
+            Self::UntilDeadline | Self::Default => timeout,
+            Self::Once => timeout.min(ONCE_LIMIT),
+        }
+    }
+
+    /// The waits between the attempts of one call.
+    pub(super) fn backoff(self) -> Backoff {
+        let allowed = match self {
+            Self::UntilDeadline => ATTEMPTS_WITHOUT_END,
+            Self::Default => ATTEMPTS,
+            Self::Once => 1,
+        };
+        Backoff { made: 0, allowed }
+    }
+}
+
+/// The waits between the attempts of one call.
 #[derive(Debug)]
-pub(super) struct Retries {
+pub(super) struct Backoff {
     made: u32,
     allowed: u32,
 }
 
-impl Retries {
-    /// The usual number of attempts.
-    pub(super) fn usual() -> Self {
-        Self { made: 0, allowed: ATTEMPTS }
-    }
-
-    /// As many as the limit has room for, for what would undo everything else.
-    pub(super) fn until_the_limit() -> Self {
-        Self { made: 0, allowed: ATTEMPTS_WITHOUT_END }
-    }
-
-    /// One attempt, for what is not worth a second one.
-    pub(super) fn none() -> Self {
-        Self { made: 0, allowed: 1 }
-    }
-
-    /// How long to wait before the next attempt; `None` if there is none. What the server asks for
-    /// is the least, ours is between half of the full wait and all of it.
+impl Backoff {
+    /// How long to wait before the next attempt; `None` if there is no further one. The server's
+    /// Retry-After is added to our wait, which is between half of the full wait and all of it.
     pub(super) fn next(&mut self, retry_after: Option<Duration>) -> Option<Duration> {
         self.made += 1;
         if self.made >= self.allowed {
@@ -63,27 +83,35 @@ mod tests {
 
     #[test]
     fn waits_grow_and_end() {
-        let mut retries = Retries::usual();
-        let waits: Vec<_> = std::iter::from_fn(|| retries.next(None)).collect();
+        let mut backoff = RetryPolicy::Default.backoff();
+        let waits: Vec<_> = std::iter::from_fn(|| backoff.next(None)).collect();
         assert_eq!(waits.len(), 4);
         for (wait, full) in waits.iter().zip([100, 200, 400, 800]) {
             let full = Duration::from_millis(full);
             assert!(*wait >= full / 2 && *wait <= full, "{wait:?}");
         }
-        assert_eq!(Retries::none().next(None), None);
-        let mut stubborn = Retries::until_the_limit();
-        let waits: Vec<_> = std::iter::from_fn(|| stubborn.next(None)).take(100).collect();
+        assert_eq!(RetryPolicy::Once.backoff().next(None), None);
+        let mut until_deadline = RetryPolicy::UntilDeadline.backoff();
+        let waits: Vec<_> = std::iter::from_fn(|| until_deadline.next(None)).take(100).collect();
         assert!(waits.len() == 100 && waits.iter().all(|wait| *wait <= LONGEST_WAIT));
     }
 
     #[test]
-    fn the_servers_wish_is_the_least() {
-        let wait = Retries::usual().next(Some(Duration::from_secs(2))).unwrap();
+    fn what_is_sent_once_has_three_seconds_at_most() {
+        let [short, long] = [1, 10].map(Duration::from_secs);
+        assert_eq!(RetryPolicy::Once.limit(long), ONCE_LIMIT);
+        assert_eq!(RetryPolicy::Once.limit(short), short);
+        assert_eq!(RetryPolicy::UntilDeadline.limit(long), long);
+    }
+
+    #[test]
+    fn retry_after_is_the_shortest_wait() {
+        let wait = RetryPolicy::Default.backoff().next(Some(Duration::from_secs(2))).unwrap();
         assert!(wait >= Duration::from_millis(2050) && wait <= Duration::from_millis(2100), "{wait:?}");
     }
 
     #[test]
-    fn nodes_do_not_ask_in_step() {
+    fn nodes_do_not_retry_in_step() {
         let waits: std::collections::BTreeSet<_> = (0..50).map(|_| jittered(FIRST_WAIT)).collect();
         assert!(waits.len() > 10);
     }

@@ -1,17 +1,18 @@
 //! Tokens of a service account, through its TokenRequest (`authentication.k8s.io/v1`). They are bound to no
-//! pod: one that lies on a node stays good while the pod that asked for it comes and goes.
+//! pod: the token on a node stays valid while the pod that requested it is replaced.
 
 use std::time::Duration;
 
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::ServiceAccount;
-use kube::Resource;
+use kube::Api;
 use kube::core::params::PostParams;
 use secrecy::SecretString;
 
-use super::answer;
-use super::question::Question;
-use super::{Cluster, ClusterError, Patience, TOKENS};
+use super::api_request::{ApiRequest, TOKENS};
+use super::client::CallError;
+use super::retry::RetryPolicy;
+use super::{Cluster, ClusterError};
 use crate::pod::name::NamespacedName;
 
 impl Cluster {
@@ -24,28 +25,18 @@ impl Cluster {
         account: &NamespacedName,
         lifetime: Duration,
     ) -> Result<SecretString, ClusterError> {
-        let NamespacedName { namespace, name } = account;
-        let seconds = i64::try_from(lifetime.as_secs()).ok();
-        let spec = TokenRequestSpec { expiration_seconds: seconds, ..TokenRequestSpec::default() };
-        let body = serde_json::to_vec(&TokenRequest { spec, ..TokenRequest::default() });
-        let path = kube::core::Request::new(ServiceAccount::url_path(&(), Some(namespace.as_str())));
-        let request = body.map_err(|error| error.to_string()).and_then(|body| {
-            path.create_subresource("token", name.as_str(), &PostParams::default(), body)
-                .map_err(|error| error.to_string())
-        });
-        let question = Question {
-            verb: "create",
-            resource: TOKENS,
-            namespace: namespace.to_string(),
-            name: name.to_string(),
-            what: format!("a token of service account \"{account}\""),
-            request,
-        };
-        self.ask(&question, Patience::Great, |_, body| {
-            // What the parser says would quote the token.
-            let issued: TokenRequest = answer::read(body).map_err(|_| "it is no TokenRequest".to_owned())?;
+        let expiration_seconds = i64::try_from(lifetime.as_secs()).ok();
+        let spec = TokenRequestSpec { expiration_seconds, ..TokenRequestSpec::default() };
+        let wanted = TokenRequest { spec, ..TokenRequest::default() };
+        let request = ApiRequest::about("create", TOKENS, "a token of service account", account);
+        self.call(request, RetryPolicy::UntilDeadline, async |client| {
+            let accounts: Api<ServiceAccount> = Api::namespaced(client, account.namespace.as_str());
+            let issued = accounts
+                .create_token_request(account.name.as_str(), &PostParams::default(), &wanted)
+                .await
+                .map_err(|error| CallError::without_quotes(error, "it is no TokenRequest"))?;
             let token = issued.status.map(|status| status.token).filter(|token| !token.trim().is_empty());
-            token.map(SecretString::from).ok_or_else(|| "it holds no token".to_owned())
+            Ok(token.map(SecretString::from).ok_or_else(|| "it holds no token".to_owned())?)
         })
     }
 }

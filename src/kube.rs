@@ -1,12 +1,14 @@
 //! The Kubernetes API: definitions by name, a pod, its status, an event about it.
 //!
-//! kube's typed clients know the paths and the objects. Below them is a service of our own ([`client`]) that
-//! has the limits, the retry policy, and the sentences: which credential, from which file, expired when.
+//! kube's typed clients know the paths and the objects. Below them is a service of our own
+//! ([`client`]) that has the limits, the retry policy, and the sentences: which credential, from
+//! which file, expired when.
 //!
-//! Nothing is started before the first call: no runtime, no TLS, no connection. All calls of a process then
-//! share one connection. The caller waits.
+//! Nothing is started before the first call: no runtime, no TLS, no connection. All calls of a
+//! process then share one connection. The caller waits.
 //!
-//! The caller decides what an error leads to; [`ClusterError::is_outage`] tells silence from a clear answer.
+//! The caller decides what an error leads to; [`ClusterError::is_outage`] tells silence from a
+//! clear answer.
 
 mod access;
 mod access_review;
@@ -60,11 +62,13 @@ use linux::signal::unless_stopped;
 pub struct ClusterConfig {
     /// The kubeconfig (`kubeconfig`); the in-cluster files are used if there is none.
     pub kubeconfig: Option<PathBuf>,
-    /// The limit for one call with all its repetitions (`apiTimeout`); a connection gets half of it.
+    /// The limit for one call with all its repetitions (`apiTimeout`); a connection gets half of
+    /// it.
     pub timeout: Duration,
     /// Where Kubernetes puts the in-cluster files.
     pub service_account: PathBuf,
-    /// Variables of our environment that an exec plugin of the kubeconfig gets beside the default ones.
+    /// Variables of our environment that an exec plugin of the kubeconfig gets beside the default
+    /// ones.
     pub pass_environment: Vec<String>,
     /// The node's record of refusals. With it, a new one is a delay; without it, each is final.
     pub refusals: Option<Refusals>,
@@ -90,7 +94,8 @@ pub struct Cluster {
     variables: exec::Variables,
     refusals: Option<Refusals>,
     open: Option<Open>,
-    /// Why the credential or the connection's files cannot be used: what hangs costs its limit once.
+    /// Why the credential or the connection's files cannot be used: what hangs costs its limit
+    /// once.
     failed: Option<ClusterError>,
     /// Whether the last call found the API silent.
     is_silent: bool,
@@ -193,7 +198,8 @@ impl Cluster {
         self.failed = results.iter().filter_map(|result| result.as_ref().err()).find(unusable).cloned();
     }
 
-    /// A right that has been missing for a few seconds only may be one that the API server has yet to read.
+    /// A right that has been missing for a few seconds only may be one that the API server has yet
+    /// to read.
     fn soften_new_refusals<T>(&self, results: &mut [Result<T, ClusterError>]) {
         let mut errors = results.iter().filter_map(|result| result.as_ref().err());
         let is_new = |refusals: &Refusals| {
@@ -201,7 +207,7 @@ impl Cluster {
         };
         if self.refusals.as_ref().is_some_and(is_new) {
             for error in results.iter_mut().filter_map(|result| result.as_mut().err()) {
-                *error = error.clone().as_not_yet_allowed();
+                *error = error.clone().into_not_yet_allowed();
             }
         }
     }

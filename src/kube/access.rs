@@ -1,5 +1,5 @@
-//! The way to the API server: where it is, how its certificate is checked, who we are to it. From a
-//! kubeconfig, or from what Kubernetes puts into every pod.
+//! What a connection to the API server needs: its address, the trust in its certificate, and our
+//! credential. From a kubeconfig, or from the files that Kubernetes puts into every pod.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -26,7 +26,7 @@ use cni::request::Environment;
 /// What a kubeconfig offers on one connection first: several requests at once.
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
-/// Where the way to the API server is written.
+/// Where the server's address and the credential are configured.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Source {
     Kubeconfig(PathBuf),
@@ -34,8 +34,8 @@ pub(super) enum Source {
 }
 
 impl Source {
-    /// What Kubernetes gives to the containers of a pod: two variables, and a directory with a token and
-    /// the certificate authority.
+    /// What Kubernetes provides in the containers of a pod: two variables, and a directory with a
+    /// token and the certificate authority.
     pub(super) fn in_cluster(environment: &Environment, directory: &Path) -> Option<Self> {
         let server = in_cluster_server(environment)?;
         let files_are_there = ["token", "ca.crt"].iter().all(|name| directory.join(name).exists());
@@ -65,7 +65,7 @@ pub(super) struct Server {
     /// Without the brackets of an IPv6 address.
     pub(super) host: String,
     pub(super) port: u16,
-    /// What stands before every path, without a slash at its end: some servers stand behind a prefix.
+    /// The start of every path, without a slash at its end: some servers are behind a prefix.
     pub(super) prefix: String,
 }
 
@@ -98,12 +98,13 @@ pub(super) struct Access {
     pub(super) name: ServerName<'static>,
     pub(super) tls: Arc<ClientConfig>,
     pub(super) credential: Credential,
-    /// What the server's certificate is held against, for a message.
+    /// What the server's certificate is verified against, for a message.
     pub(super) trust: String,
 }
 
 impl Access {
-    /// Reads the files, each within `limit`, and runs the exec plugin where there is one. No connection is made.
+    /// Reads the files, each within `limit`, and runs the exec plugin if there is one. No
+    /// connection is made.
     pub(super) async fn open(
         source: &Source,
         variables: &exec::Variables,
@@ -121,7 +122,7 @@ impl Access {
     }
 }
 
-/// What was written, each part still to be checked.
+/// The configuration as it was read, not yet validated.
 struct Draft {
     server: String,
     server_name: Option<String>,
@@ -131,10 +132,10 @@ struct Draft {
     proof: Proof,
 }
 
-/// Certificates in DER; the system's own where there are none.
+/// Certificates in DER; `None` for the system's own.
 type Roots = Option<Vec<Vec<u8>>>;
 
-/// Who vouches for the server's certificate.
+/// The certificate authority of the server.
 enum Authority {
     System,
     Data(Vec<u8>),
@@ -184,14 +185,14 @@ impl Draft {
     }
 }
 
-/// What proves who we are. A certificate that an exec plugin gave is put into `identity`.
+/// The credential. A certificate that an exec plugin printed is put into `identity`.
 async fn proof(
     cluster: &Cluster,
     identity: &mut AuthInfo,
     variables: &exec::Variables,
     limit: Duration,
 ) -> Result<Proof, String> {
-    refuse_what_would_be_ignored(cluster, identity)?;
+    reject_unsupported_keys(cluster, identity)?;
     let token = identity.token.take().filter(|token| !secrecy::ExposeSecret::expose_secret(token).is_empty());
     if let Some(path) = identity.token_file.take().filter(|path| !path.is_empty()) {
         return Ok(Proof::token_file(path.into(), token));
@@ -223,8 +224,9 @@ async fn proof(
     Ok(if has_certificate { Proof::Certificate(file.map(PathBuf::from)) } else { Proof::Nothing })
 }
 
-/// Keys that change who asks, or the way there: without them the call would be another one.
-fn refuse_what_would_be_ignored(cluster: &Cluster, identity: &AuthInfo) -> Result<(), String> {
+/// Rejects keys that change the user or the route: a call that ignored them would be a different
+/// one.
+fn reject_unsupported_keys(cluster: &Cluster, identity: &AuthInfo) -> Result<(), String> {
     if cluster.proxy_url.as_ref().is_some_and(|proxy| !proxy.is_empty()) {
         return Err("\"proxy-url\" is not supported".to_owned());
     }
@@ -277,7 +279,8 @@ fn certificates(pem: &[u8], name: &str) -> Result<Vec<Vec<u8>>, String> {
 }
 
 fn tls(server: &Server, roots: Roots, insecure: bool, identity: AuthInfo) -> Result<ClientConfig, String> {
-    // ring builds for every architecture of ours. That another provider is installed already is no error.
+    // ring builds for every supported architecture. An error means that a provider is installed
+    // already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let uri = Uri::try_from(format!("https://{server}")).map_err(|error| error.to_string())?;
     let mut config = kube::Config::new(uri);

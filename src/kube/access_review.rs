@@ -1,5 +1,5 @@
-//! The rights of our credential, as the API reports them (`authorization.k8s.io/v1`). Every user may
-//! request a review, and it changes nothing.
+//! The rights of our credential, as the API reports them (`authorization.k8s.io/v1`). Every user
+//! may request a review, and it changes nothing.
 
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,

@@ -1,5 +1,5 @@
-//! The objects that the API returns, as far as Braid reads them, and the check that a response is the object
-//! that was requested. Pure.
+//! The objects that the API returns, as far as Braid reads them, and the check that a response is
+//! the object that was requested. Pure.
 //!
 //! An error is a sentence about the response; the caller adds which server sent it.
 
@@ -32,7 +32,8 @@ struct DefinitionSpec {
     config: Option<String>,
 }
 
-/// A pod, without its containers: an API server may send what a later version of Kubernetes puts there.
+/// A pod, without its containers: an API server may send what a later version of Kubernetes puts
+/// there.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Pod {
     #[serde(deserialize_with = "metadata")]
@@ -50,7 +51,8 @@ struct PodSpec {
     node_name: Option<String>,
 }
 
-/// The part of an object's metadata that is read. Without `managedFields`, which can be larger than all else.
+/// The part of an object's metadata that is read. Without `managedFields`, which can be larger than
+/// all else.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Metadata {
@@ -123,8 +125,8 @@ resource!(
 );
 resource!(Pod, "Pod", "pods", "", "v1");
 
-/// Checks that a response is the object `namespace/name`: a proxy in front of the API may mix responses up,
-/// and one tenant's network must never become the other's.
+/// Checks that a response is the object `namespace/name`: a proxy in front of the API may mix
+/// responses up, and one tenant's network must never become the other's.
 ///
 /// # Errors
 /// What it is instead.

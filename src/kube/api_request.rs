@@ -44,8 +44,8 @@ impl ApiRequest {
         }
     }
 
-    /// The command that gives `user` the right, in every namespace: a node's pods are in all of them. What
-    /// Braid asks about itself is one object in one namespace.
+    /// The command that gives `user` the right, in every namespace: a node's pods are in all of
+    /// them. What Braid asks about itself is one object in one namespace.
     pub(super) fn grant(&self, user: &str) -> String {
         let (verb, resource) = (self.verb, self.resource);
         let plain = resource.split('.').next().unwrap_or(resource).replace('/', "-");

@@ -1,6 +1,7 @@
-//! The service below the typed clients. A [`kube::Client`] is made for each call: its requests have the
-//! call's retry policy and deadline, and share the session's connection. hyper-util's pool is not used,
-//! because it opens a connection for each of several requests that start at the same time.
+//! The service below the typed clients. A [`kube::Client`] is made for each call: its requests have
+//! the call's retry policy and deadline, and share the session's connection. hyper-util's pool is
+//! not used, because it opens a connection for each of several requests that start at the same
+//! time.
 
 use std::pin::Pin;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! One connection to the API server: TCP, TLS, and HTTP/2 with all requests at once, or HTTP/1.1 with
-//! one after the other if the server speaks no HTTP/2.
+//! One connection to the API server: TCP, TLS, and HTTP/2 with all requests at once, or HTTP/1.1
+//! with one after the other if the server speaks no HTTP/2.
 
 use std::error::Error as StdError;
 use std::sync::Arc;

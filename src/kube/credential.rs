@@ -1,4 +1,4 @@
-//! Who we are to the API server, and what to say when it does not believe us.
+//! The credential for the API server, and the error if the server does not accept it.
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -18,26 +18,26 @@ use super::file;
 /// The largest token that is read; a server refuses headers far below it.
 const MAX_TOKEN_BYTES: u64 = 64 << 10;
 
-/// What proves who we are.
+/// The kinds of credentials.
 #[derive(Debug)]
 pub(super) enum Proof {
     /// Nothing was configured.
     Nothing,
     /// A token in the kubeconfig.
     Token(SecretString),
-    /// A file that holds a token and is rewritten before it ends, so it is read for each request.
+    /// A file with a token that is replaced before it expires, so it is read for each request.
     TokenFile {
         path: PathBuf,
-        /// The kubeconfig's own token, for when the file cannot be read.
+        /// The kubeconfig's own token, used if the file cannot be read.
         instead: Option<SecretString>,
         /// The token that was read last, for a message.
         last: Mutex<Option<SecretString>>,
     },
-    /// A token that a program gave us.
+    /// A token that an exec plugin printed.
     Exec { command: String, token: SecretString, expires: Option<DateTime<Utc>> },
     /// A name and a password.
     Password { user: String, password: SecretString },
-    /// A client certificate, in a file of its own where it is not in the kubeconfig.
+    /// A client certificate, with its file unless it is in the kubeconfig itself.
     Certificate(Option<PathBuf>),
 }
 
@@ -56,7 +56,8 @@ pub(super) struct Credential {
 }
 
 impl Credential {
-    /// The value of the `Authorization` header, where the proof travels in one. A file is read within `limit`.
+    /// The value of the `Authorization` header, unless TLS carries the proof. A file is read within
+    /// `limit`.
     pub(super) async fn authorization(&self, limit: Duration) -> Result<Option<HeaderValue>, ClusterError> {
         let text = match &self.proof {
             Proof::Nothing | Proof::Certificate(_) => return Ok(None),
@@ -95,7 +96,7 @@ impl Credential {
         }
     }
 
-    /// The file to look at when the proof is not good enough.
+    /// The file to renew or correct if the server does not accept the proof.
     fn file(&self) -> &Path {
         match &self.proof {
             Proof::TokenFile { path, .. } | Proof::Certificate(Some(path)) => path,
@@ -145,8 +146,8 @@ async fn read_token(path: &Path, limit: Duration) -> Result<SecretString, String
     if token.trim().is_empty() { Err("holds no token".to_owned()) } else { Ok(token.into()) }
 }
 
-/// When a token ends, where it is a JSON web token that says so (RFC 7519, section 4.1.4). The signature
-/// is not looked at: this is for a message alone.
+/// When a token expires, if it is a JSON web token with that claim (RFC 7519, section 4.1.4). The
+/// signature is not verified: this is for a message alone.
 pub(crate) fn end_of(token: &str) -> Option<DateTime<Utc>> {
     #[derive(Deserialize)]
     struct Claims {
@@ -155,7 +156,7 @@ pub(crate) fn end_of(token: &str) -> Option<DateTime<Utc>> {
     claims::<Claims>(token).and_then(|claims| instant(&claims.exp))
 }
 
-/// A token halfway through its life, or one that does not say where it stands, is due to be renewed
+/// A token past half of its lifetime, or one without the claims that tell, is due to be renewed
 /// (RFC 7519, section 4.1.6).
 pub(crate) fn is_due(token: &str, now: DateTime<Utc>) -> bool {
     #[derive(Deserialize)]
@@ -167,7 +168,7 @@ pub(crate) fn is_due(token: &str, now: DateTime<Utc>) -> bool {
     life.is_none_or(|(issued, end)| now >= issued + (end - issued) / 2)
 }
 
-/// The claims of a JSON web token. The signature is not looked at.
+/// The claims of a JSON web token. The signature is not verified.
 fn claims<T: DeserializeOwned>(token: &str) -> Option<T> {
     let mut parts = token.trim().split('.');
     let (_, payload, _) = (parts.next()?, parts.next()?, parts.next()?);

@@ -10,8 +10,8 @@ use super::{Cluster, ClusterError};
 use crate::pod::name::NamespacedName;
 
 impl Cluster {
-    /// Whether a DaemonSet is gone, or is being deleted. If that is unknown there is an error, and a caller
-    /// must not take it for either.
+    /// Whether a DaemonSet is gone, or is being deleted. If that is unknown there is an error, and
+    /// a caller must not take it for either.
     ///
     /// # Errors
     /// [`ClusterError`].

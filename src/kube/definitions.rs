@@ -51,8 +51,8 @@ impl Cluster {
         wanted.iter().filter_map(|wanted| found.get(wanted).cloned()).collect()
     }
 
-    /// The names of the definitions in `namespace`, up to 500, requested once and for 3 seconds: they are for
-    /// a message. Needs the optional right to list them.
+    /// The names of the definitions in `namespace`, up to 500, requested once and for 3 seconds:
+    /// they are for a message. Needs the optional right to list them.
     ///
     /// # Errors
     /// [`ClusterError`].

@@ -1,4 +1,5 @@
-//! Why a call to the API has no result, in sentences that say what an administrator can do about it.
+//! Why a call to the API has no result, in sentences that say what an administrator can do about
+//! it.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -14,7 +15,7 @@ pub enum ClusterError {
     Unreachable {
         /// Host and port.
         server: String,
-        /// What the system, TLS or HTTP says.
+        /// The error of the system, of TLS or of HTTP.
         problem: String,
     },
     /// No answer within the limit.
@@ -35,14 +36,14 @@ pub enum ClusterError {
         /// The status and the server's words.
         problem: String,
     },
-    /// 429: the server has too much to do, or we asked too much.
+    /// 429: the server is overloaded, or limits our requests.
     #[error("the API server at {server} is overloaded: {problem}{}", later(*retry_after))]
     Throttled {
         /// Host and port.
         server: String,
         /// The server's words.
         problem: String,
-        /// When the server wants to be asked again.
+        /// The server's Retry-After.
         retry_after: Option<Duration>,
     },
     /// The server's certificate is not one that we trust.
@@ -52,10 +53,10 @@ pub enum ClusterError {
         server: String,
         /// What is wrong with the certificate.
         problem: String,
-        /// What the certificate was held against.
+        /// What the certificate was verified against.
         check: String,
     },
-    /// 401, or a client certificate that the server does not take.
+    /// 401, or a client certificate that the server rejects.
     #[error("the API server at {server} does not accept {credential}{}", because(expiry.as_ref()))]
     Unauthorized {
         /// Host and port.
@@ -64,7 +65,7 @@ pub enum ClusterError {
         credential: String,
         /// The file to renew.
         file: Option<PathBuf>,
-        /// What the token says about its end.
+        /// The token's expiry, if it has one.
         expiry: Option<Expiry>,
     },
     /// 403: a right is missing.
@@ -76,7 +77,7 @@ pub enum ClusterError {
         verb: &'static str,
         /// Resource and group, as `kubectl` writes them.
         resource: String,
-        /// The namespace that was asked about.
+        /// The namespace of the request.
         namespace: String,
         /// The command that grants the right.
         kubectl: String,
@@ -93,7 +94,7 @@ pub enum ClusterError {
         verb: &'static str,
         /// Resource and group, as `kubectl` writes them.
         resource: String,
-        /// The namespace that was asked about.
+        /// The namespace of the request.
         namespace: String,
     },
     /// 404: there is no such object.
@@ -127,13 +128,13 @@ pub enum ClusterError {
         /// The server's words.
         problem: String,
     },
-    /// The runtime wants us to end.
+    /// SIGTERM or SIGINT arrived.
     #[error("braid was asked to stop while it asked the API for {what}")]
     Stopped {
-        /// What was asked for.
+        /// The object of the request.
         what: String,
     },
-    /// The way to the API that was configured cannot be used.
+    /// The configured credential or connection cannot be used.
     #[error("{}: {problem}", path.display())]
     Kubeconfig {
         /// The kubeconfig, or the file that it names.
@@ -141,12 +142,12 @@ pub enum ClusterError {
         /// What is wrong with it.
         problem: String,
     },
-    /// Any other answer that is of no use.
+    /// Any other response that cannot be used.
     #[error("the API server at {server} gave an answer for {what} that cannot be used: {problem}")]
     Answer {
         /// Host and port.
         server: String,
-        /// What was asked for.
+        /// The object of the request.
         what: String,
         /// The status and the server's words, or what is wrong with the answer.
         problem: String,
@@ -154,8 +155,9 @@ pub enum ClusterError {
 }
 
 impl ClusterError {
-    /// Whether the API as a whole cannot answer now. Never true for an answer that was a clear no, nor
-    /// for a credential or certificate that is not accepted: there an older answer must not be used.
+    /// Whether the API as a whole cannot answer now. Never true for a clear refusal, nor for a
+    /// credential or certificate that is not accepted: an older copy of a definition must not be
+    /// used then.
     pub fn is_outage(&self) -> bool {
         matches!(
             self,
@@ -173,7 +175,7 @@ impl ClusterError {
     }
 
     /// The same, if it is a refusal, as one that may pass.
-    pub(super) fn as_not_yet_allowed(self) -> Self {
+    pub(super) fn into_not_yet_allowed(self) -> Self {
         match self {
             Self::Forbidden { user, verb, resource, namespace, .. } => {
                 Self::NotYetAllowed { user, verb, resource, namespace }
@@ -183,17 +185,17 @@ impl ClusterError {
     }
 }
 
-/// What a token says about its end.
+/// The expiry of a token.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Expiry {
-    /// It ended.
+    /// It is in the past.
     Expired(DateTime<Utc>),
-    /// It has not ended, by this node's clock.
+    /// It is in the future, by this node's clock.
     ValidUntil(DateTime<Utc>),
 }
 
 impl Expiry {
-    /// The end of a token, seen from `now`.
+    /// The expiry at `end`, seen from `now`.
     pub(super) fn at(end: DateTime<Utc>, now: DateTime<Utc>) -> Self {
         if end <= now { Self::Expired(end) } else { Self::ValidUntil(end) }
     }

@@ -9,7 +9,7 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::PodReference;
 
-/// Who reports.
+/// The `reportingController`.
 const CONTROLLER: &str = "braid";
 /// The longest note, in bytes (events.k8s.io/v1).
 const MAX_NOTE_BYTES: usize = 1024;
@@ -18,8 +18,8 @@ const MAX_WORD_BYTES: usize = 128;
 /// The longest name of an event, in bytes, less a dot and the digest.
 const MAX_NAME_BYTES: usize = 253 - 17;
 
-/// A warning about `pod`. Its name follows from what it says, so that a sandbox that fails again and
-/// again in the same way makes one event, for as long as the server keeps it.
+/// A warning about `pod`. Its name is derived from its content, so that a sandbox that keeps
+/// failing in the same way makes one event, for as long as the server keeps it.
 pub(super) fn warning(pod: &PodReference, reason: &str, message: &str, node: &str) -> Event {
     let note = &shortened(message, MAX_NOTE_BYTES);
     Event {
@@ -55,7 +55,7 @@ fn name(pod: &PodReference, reason: &str, note: &str) -> String {
     format!("{prefix}.{:016x}", digest.finish())
 }
 
-/// `text`, or its beginning and a sign that there is more.
+/// `text`, or its beginning and an ellipsis.
 fn shortened(text: &str, limit: usize) -> String {
     const MORE: &str = "…";
     if text.len() <= limit { text.to_owned() } else { cut(text, limit - MORE.len()).to_owned() + MORE }
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_are_cut_to_what_the_server_takes() {
+    fn texts_are_cut_to_the_limits_of_the_server() {
         let mut pod = pod("u");
         pod.name = format!("{}-{}", "a".repeat(235), "b".repeat(17));
         let event = warning(&pod, &"r".repeat(200), &"ä".repeat(1000), &"n".repeat(200));

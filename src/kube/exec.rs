@@ -1,5 +1,6 @@
 //! A kubeconfig's `exec` plugin: a program that prints a credential (client-go credential plugins,
-//! `client.authentication.k8s.io`). It may take no longer and print no more than anything else here.
+//! `client.authentication.k8s.io`). It may take no longer and print no more than anything else
+//! here.
 
 use std::ffi::OsString;
 use std::io;
@@ -24,12 +25,12 @@ use cni::request::Environment;
 
 /// The most that a plugin may print on either output.
 const MAX_OUTPUT_BYTES: u64 = 1 << 20;
-/// How often the end of a plugin that has closed its outputs is looked for.
+/// The pause between two checks whether a plugin that has closed its outputs has ended.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// What a plugin gets of our environment: where programs and its own files are, and how to reach the world.
-/// The rest is the runtime's (CNI's variables, its own secrets); what a plugin needs beside this stands in
-/// the kubeconfig's `env`, or in `passEnvironment`.
+/// The variables of our environment that a plugin gets: the paths of programs and of its own files,
+/// and the proxies. The rest is the runtime's (CNI's variables, its own secrets); what else a
+/// plugin needs is in the kubeconfig's `env`, or in `passEnvironment`.
 const PASSED: [&str; 13] = [
     "PATH",
     "HOME",
@@ -49,7 +50,7 @@ const PASSED: [&str; 13] = [
 /// Variables for a plugin.
 pub(super) type Variables = Vec<(String, OsString)>;
 
-/// What a plugin gets of `environment`; `more` are names that the administrator passes on.
+/// The variables of `environment` that a plugin gets; `more` are names that the administrator adds.
 pub(super) fn variables(environment: &Environment, more: &[String]) -> Variables {
     let names = PASSED.into_iter().map(str::to_owned).chain(more.iter().cloned());
     names.filter_map(|name| environment.get(&name).map(|value| (name.clone(), value.to_owned()))).collect()
@@ -174,7 +175,8 @@ fn issued(output: &Output) -> Result<Issued, String> {
     if !output.success {
         return Err(one_line(&String::from_utf8_lossy(&output.stderr), 300));
     }
-    // JSON is YAML, and some plugins print YAML. What the parser quotes could be the token, so its words stay here.
+    // JSON is YAML, and some plugins print YAML. The parser's message may quote the token, so it is
+    // dropped.
     let text = std::str::from_utf8(&output.stdout).map_err(|_| "its output is not text".to_owned())?;
     let credential: ExecCredential = serde_saphyr::from_str(text)
         .map_err(|_| "its output is not an ExecCredential of client.authentication.k8s.io".to_owned())?;

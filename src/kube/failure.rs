@@ -1,4 +1,5 @@
-//! What a response, or its absence, means for the call: an error, and whether another attempt may help.
+//! What a response, or its absence, means for the call: an error, and whether another attempt may
+//! help.
 
 use std::time::Duration;
 
@@ -110,11 +111,13 @@ impl Judge<'_> {
     }
 
     fn not_found(&self, said: &ServerMessage) -> ClusterError {
-        // Without the resource's definition, the server knows no such path, and its 404 names no object.
+        // Without the resource's definition, the server knows no such path, and its 404 names no
+        // object.
         if self.request.resource == DEFINITIONS && !said.names_an_object {
             ClusterError::NoDefinitions { server: self.server() }
         } else if !said.names_an_object {
-            // A proxy, or a server that does not know the kind: this is no statement about the object.
+            // A proxy, or a server that does not know the kind: this is no statement about the
+            // object.
             self.invalid_response(&said.with_status(StatusCode::NOT_FOUND))
         } else {
             ClusterError::NotFound { what: self.what() }

@@ -44,8 +44,8 @@ fn make_absolute(config: &mut Kubeconfig, directory: &Path) {
     }
 }
 
-/// Puts a client certificate and its key that are in files into the identity: kube would read the files
-/// without a limit, and wait for a FIFO.
+/// Puts a client certificate and its key that are in files into the identity: kube would read the
+/// files without a limit, and wait for a FIFO.
 pub(super) async fn inline_certificate(identity: &mut AuthInfo, limit: Duration) -> Result<(), String> {
     async fn data(what: &str, path: Option<String>, limit: Duration) -> Result<Option<String>, String> {
         let Some(path) = path else { return Ok(None) };

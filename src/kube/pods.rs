@@ -16,7 +16,8 @@ use cni::error::one_line;
 
 /// The annotation that carries the status (NPWG 1.3, section 5).
 const STATUS_ANNOTATION: &str = "k8s.v1.cni.cncf.io/network-status";
-/// Set by the kubelet on the API's copy of a static pod: the UID by which the kubelet knows that pod.
+/// Set by the kubelet on the API's copy of a static pod: the UID by which the kubelet knows that
+/// pod.
 const MIRROR_ANNOTATION: &str = "kubernetes.io/config.mirror";
 /// Where the kubelet has a pod from: `api`, `file` or `http`.
 const SOURCE_ANNOTATION: &str = "kubernetes.io/config.source";
@@ -39,8 +40,8 @@ pub struct ClusterPod {
 }
 
 impl ClusterPod {
-    /// Whether this is the mirror of a pod that the kubelet has from a file or a URL. Its runtime knows it
-    /// by another UID than the API does.
+    /// Whether this is the mirror of a pod that the kubelet has from a file or a URL. Its runtime
+    /// knows it by another UID than the API does.
     pub fn is_static(&self) -> bool {
         let source = self.annotations.get(SOURCE_ANNOTATION);
         self.annotations.contains_key(MIRROR_ANNOTATION) || source.is_some_and(|source| source != "api")
@@ -54,7 +55,8 @@ pub struct PodReference {
     pub namespace: Namespace,
     /// Its name.
     pub name: String,
-    /// Its UID, if the object must be this very pod: not for static pods, which the API knows by another.
+    /// Its UID, if the object must be this very pod: not for static pods, which the API knows by
+    /// another.
     pub uid: Option<String>,
 }
 
@@ -71,7 +73,8 @@ impl Cluster {
         })
     }
 
-    /// Sets the network-status annotation of a pod to `status`, through the pod's status, in one request.
+    /// Sets the network-status annotation of a pod to `status`, through the pod's status, in one
+    /// request.
     ///
     /// # Errors
     /// [`ClusterError`]: `NotFound` if the pod is gone, `Conflict` if another pod has its name.
@@ -93,8 +96,8 @@ impl Cluster {
         })
     }
 
-    /// Publishes a warning about a pod: once, within 3 seconds, and not at all if the last call found the
-    /// API silent. The same warning about the same pod makes one event.
+    /// Publishes a warning about a pod: once, within 3 seconds, and not at all if the last call
+    /// found the API silent. The same warning about the same pod makes one event.
     ///
     /// # Errors
     /// [`ClusterError`], for the log alone: the ADD that the event is about has failed already.
@@ -125,7 +128,8 @@ impl Cluster {
     }
 }
 
-/// The object that the server returns after a change is not needed, so it may be one that cannot be read.
+/// The object that the server returns after a change is not needed, so it may be one that cannot be
+/// read.
 fn accepted<K>(result: kube::Result<K>) -> Result<(), CallError> {
     match result {
         Ok(_) | Err(kube::Error::SerdeError(_) | kube::Error::FromUtf8(_)) => Ok(()),
@@ -133,7 +137,8 @@ fn accepted<K>(result: kube::Result<K>) -> Result<(), CallError> {
     }
 }
 
-/// A call about a pod. A name that no object can have is one that does not exist, and never becomes a path.
+/// A call about a pod. A name that no object can have is one that does not exist, and never becomes
+/// a path.
 fn pod_request(
     verb: &'static str,
     resource: &'static str,

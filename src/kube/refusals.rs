@@ -1,5 +1,6 @@
-//! How long the API has refused what Braid needs. A server that starts may refuse everything until it has read
-//! all rights (kubernetes/kubernetes#121635), which is no reason to tell an administrator to grant one.
+//! Since when the API has refused a right that Braid needs. A server that starts may refuse
+//! everything until it has read all rights (kubernetes/kubernetes#121635), which is no reason to
+//! tell an administrator to grant one.
 
 use std::path::{Path, PathBuf};
 
@@ -8,14 +9,14 @@ use serde::{Deserialize, Serialize};
 use linux::directory;
 use linux::file::read_regular;
 
-/// Seconds after which a refusal stays: the runtime's second ADD of a pod comes later.
+/// Seconds after which a refusal is final: the runtime's second ADD of a pod comes later.
 const SETTLED: u64 = 10;
 /// Seconds without a refusal after which the next one is a new one.
 const APART: u64 = 600;
 /// More than the file has.
 const MAX_BYTES: u64 = 256;
 
-/// What a node remembers of refusals: `refusals/last` of the state directory.
+/// A node's record of refusals: `refusals/last` of the state directory.
 #[derive(Clone, Debug)]
 pub struct Refusals {
     root: PathBuf,
@@ -29,7 +30,7 @@ struct Refused {
 }
 
 impl Refused {
-    /// What is remembered after a refusal at `now`.
+    /// The record after a refusal at `now`.
     fn at(now: u64, before: Option<Self>) -> Self {
         let before = before.filter(|before| now.saturating_sub(before.last) <= APART);
         Self { first: before.map_or(now, |before| before.first.min(now)), last: now }
@@ -41,13 +42,13 @@ impl Refused {
 }
 
 impl Refusals {
-    /// Those of the state directory `root`.
+    /// The record in the state directory `root`.
     pub fn new(root: &Path) -> Self {
         Self { root: root.to_owned() }
     }
 
-    /// Remembers a refusal of now, and says whether it stays. Where nothing can be remembered it does: advice
-    /// that comes too early is better than none.
+    /// Records a refusal of now, and returns whether it is final. If it cannot be recorded it is:
+    /// advice that comes too early is better than none.
     pub(super) fn stay(&self) -> bool {
         let now = std::time::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs();
         let refused = Refused::at(now, self.read());

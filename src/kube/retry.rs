@@ -1,5 +1,5 @@
-//! When to send a request again: after 429, 5xx and broken connections, a few times, each time a little
-//! later and never at the same moment as every other node.
+//! When to send a request again: after 429, 5xx and broken connections, a few times, each time a
+//! little later and never at the same moment as every other node.
 //!
 //! kube's own policy repeats after 429, 503 and 504 only, and knows no deadline.
 

@@ -56,7 +56,8 @@ impl ServerMessage {
         format!("{}: {message}", status.as_u16())
     }
 
-    /// Whether the object changed between the server's read and its write; the same request may succeed.
+    /// Whether the object changed between the server's read and its write; the same request may
+    /// succeed.
     pub(super) fn is_race(&self) -> bool {
         self.reason == "Conflict" && self.message.contains("the object has been modified")
     }
@@ -71,7 +72,8 @@ impl ServerMessage {
         self.fields.iter().any(|name| name == field) || self.message.contains(field)
     }
 
-    /// The user, if the message says that the right to `verb` is missing (Kubernetes' RBAC authorizer).
+    /// The user, if the message says that the right to `verb` is missing (Kubernetes' RBAC
+    /// authorizer).
     pub(super) fn user_without_right(&self, verb: &str) -> Option<String> {
         let (user, rest) = self.message.split_once("User \"")?.1.split_once('"')?;
         let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.:@/".contains(c);

@@ -1,5 +1,5 @@
-//! Tokens of a service account, through its TokenRequest (`authentication.k8s.io/v1`). They are bound to no
-//! pod: the token on a node stays valid while the pod that requested it is replaced.
+//! Tokens of a service account, through its TokenRequest (`authentication.k8s.io/v1`). They are
+//! bound to no pod: the token on a node stays valid while the pod that requested it is replaced.
 
 use std::time::Duration;
 

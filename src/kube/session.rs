@@ -1,5 +1,5 @@
-//! The API server and the connection to it: sends a request, again while the retry policy and the deadline
-//! allow it.
+//! The API server and the connection to it: sends a request, again while the retry policy and the
+//! deadline allow it.
 
 use std::time::Duration;
 
@@ -18,8 +18,8 @@ use super::failure::{Failure, Judge};
 use super::retry::RetryPolicy;
 use super::transport_error::TransportError;
 
-/// For how long a refusal is asked again: a server that starts refuses for some hundred milliseconds, until
-/// its caches of rights are filled.
+/// For how long a refusal is asked again: a server that starts refuses for some hundred
+/// milliseconds, until its caches of rights are filled.
 const REFUSAL_RETRY: Duration = Duration::from_secs(2);
 /// The header of a request for the object's metadata alone.
 const METADATA_ONLY: HeaderValue =
@@ -52,8 +52,8 @@ impl Session {
         self.access.server.to_string()
     }
 
-    /// The response to `outgoing`, which has a status of success. The first part of a request's target is
-    /// its path.
+    /// The response to `outgoing`, which has a status of success. The first part of a request's
+    /// target is its path.
     pub(super) async fn send(
         &self,
         request: &ApiRequest,
@@ -115,8 +115,8 @@ impl Session {
         self.timeout / 2
     }
 
-    /// The connection, its number, and whether it was made for this attempt. A request that starts while
-    /// it is being made waits and shares it.
+    /// The connection, its number, and whether it was made for this attempt. A request that starts
+    /// while it is being made waits and shares it.
     async fn connected(&self) -> Result<(Connection, u64, bool), TransportError> {
         let mut slot = self.slot.lock().await;
         if let Some(connection) = &slot.connection {
@@ -135,8 +135,8 @@ impl Session {
         }
     }
 
-    /// `outgoing` below the server's prefix, with the credential as it is now: a token's file is read again
-    /// for each attempt.
+    /// `outgoing` below the server's prefix, with the credential as it is now: a token's file is
+    /// read again for each attempt.
     async fn prepare(
         &self,
         request: &ApiRequest,

@@ -14,8 +14,9 @@ use super::transport_error::tls_error;
 /// The error of TLS that ended a connection, once there is one.
 pub(super) type TlsAlert = Arc<OnceLock<rustls::Error>>;
 
-/// A stream that records the error of TLS that ends it. A server judges a client's certificate after the
-/// client may begin to send (RFC 8446, section 4.4.2.4), so that the refusal meets the first request.
+/// A stream that records the error of TLS that ends it. A server judges a client's certificate
+/// after the client may begin to send (RFC 8446, section 4.4.2.4), so that the refusal meets the
+/// first request.
 pub(super) struct TlsAlertRecorder {
     tls: TlsStream<TcpStream>,
     alert: TlsAlert,
@@ -38,9 +39,9 @@ impl TlsAlertRecorder {
         outcome
     }
 
-    /// A peer that has closed may have sent an alert before, and hyper reads nothing once a write has
-    /// failed. So a failed write is reported after all that arrived has been read, which on such a
-    /// connection is soon.
+    /// A peer that has closed may have sent an alert before, and hyper reads nothing once a write
+    /// has failed. So a failed write is reported after all that arrived has been read, which on
+    /// such a connection is soon.
     fn after_write<T>(&mut self, cx: &mut Context<'_>, outcome: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         let Poll::Ready(Err(error)) = outcome else { return outcome };
         let mut scratch = [0; 1024];

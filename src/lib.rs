@@ -20,7 +20,6 @@ pub mod delegate;
 pub mod device;
 mod grpc;
 pub mod kernel;
-pub mod known;
 pub mod kube;
 pub mod ledger;
 pub mod multus;

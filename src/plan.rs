@@ -19,7 +19,6 @@ use serde_json::Value;
 pub use self::attachment::{Attachment, Device, Role};
 pub use self::error::PlanError;
 pub use self::interface_name::Series;
-pub use self::requirement::dhcp_socket;
 
 use self::capability::{check_capabilities, device_arguments, runtime_config, undeclared_capabilities};
 use self::interface_name::interface_names;
@@ -30,6 +29,7 @@ use crate::selection::Selection;
 use cni::name::InterfaceName;
 use cni::netconf::{NetworkConfig, NetworkName};
 use cni::request::{CniArgs, Sandbox};
+use plugins::known;
 
 /// As many bytes as the attachments of a plan have in its record: four times what sixteen networks have whose
 /// definitions have 64 KiB each, as tenants' may under a policy.
@@ -149,7 +149,7 @@ pub fn make(inputs: Inputs<'_>) -> Result<Plan, PlanError> {
         plan.attachments.push(attachment);
     }
     check_default_route(&plan)?;
-    match plan.attachments.iter().find(|attachment| attachment.network.has_meta_plugin()) {
+    match plan.attachments.iter().find(|attachment| known::has_meta_plugin(&attachment.network)) {
         Some(attachment) => Err(PlanError::Recursive(attachment.label.clone())),
         None => check_size(&plan.attachments).map(|()| plan),
     }

@@ -25,6 +25,7 @@ use cni::deadline::Deadline;
 use cni::keys;
 use cni::netconf::{NetworkConfig, NetworkName};
 use cni::request::ContainerId;
+use plugins::known::{self, HostState};
 
 /// Where host-local keeps them unless `dataDir` says otherwise.
 const DATA_DIR: &str = "/var/lib/cni/networks";
@@ -83,8 +84,9 @@ pub fn directories(network: &NetworkConfig) -> Vec<PathBuf> {
 
 /// The `ipam` of each plugin that has its addresses from host-local.
 fn host_local_ipams(network: &NetworkConfig) -> impl Iterator<Item = &Map<String, Value>> {
-    let plugins = network.plugins.iter().filter(|plugin| plugin.ipam() == Some("host-local"));
-    plugins.filter_map(|plugin| keys::get(plugin.object(), "ipam").and_then(Value::as_object))
+    let keeps = |kind: &str| known::facts(kind).is_some_and(|it| it.host_state == HostState::Reservations);
+    let plugins = network.plugins.iter().filter(move |plugin| plugin.ipam().is_some_and(keeps));
+    plugins.filter_map(known::ipam_object)
 }
 
 fn data_dir(ipam: &Map<String, Value>) -> PathBuf {

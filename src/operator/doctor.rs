@@ -24,6 +24,7 @@ use crate::definition::{Annotations, NodeDefinitions};
 use crate::delegate;
 use crate::pod::ANNOTATIONS_CAPABILITY;
 use crate::policy;
+use ::plugins::known::{self, Property};
 use cni::netconf::{self, Missing, NetworkConfig};
 
 /// What `braid doctor` is told.
@@ -307,7 +308,7 @@ fn crio(runtime: &Runtime, config: &Config) -> Vec<Finding> {
     let uses_whereabouts = NodeDefinitions::read(&config.conf_dirs)
         .networks(config.version)
         .iter()
-        .any(|network| network.plugins.iter().any(|plugin| plugin.ipam() == Some("whereabouts")));
+        .any(|network| known::ipam_has(network, Property::CheckAlwaysFails));
     if uses_whereabouts && config.check_networks == CheckNetworks::All {
         let message = "CRI-O runs CHECK after every ADD, and whereabouts' always fails";
         findings.push(fail("crio", message, "set \"checkNetworks\": \"kernel\""));

@@ -24,6 +24,7 @@ use cni::netconf::{self, Missing, NetconfError, NetworkConfig};
 use entry::Settle;
 pub(super) use error::InstallError;
 pub(super) use outcome::Installed;
+use plugins::known::{self, Property};
 use reading::Reading;
 
 /// The name of Braid's own file: it sorts first.
@@ -432,16 +433,15 @@ pub(super) fn primaries(directory: &Path) -> impl Iterator<Item = Primary> {
     let files = netconf::list(directory, &EXTENSIONS).unwrap_or_default();
     files.into_iter().filter_map(|file| {
         let network = netconf::load(&file, &Missing::default()).ok()?;
-        (!network.has_meta_plugin()).then_some(Primary { file, network })
+        (!known::has_meta_plugin(&network)).then_some(Primary { file, network })
     })
 }
 
 /// Cilium, unless its `cni.exclusive` is off, renames every other file of the directory.
 fn removes_others(directory: &Path) -> bool {
     let has_removed = netconf::list(directory, &["cilium_bak"]).is_ok_and(|files| !files.is_empty());
-    let is_cilium =
-        |primary: Primary| primary.network.plugins.iter().any(|it| it.kind.as_str() == "cilium-cni");
-    has_removed || primaries(directory).any(is_cilium)
+    let removes = |primary: Primary| known::chain_has(&primary.network, Property::RemovesOtherConfs);
+    has_removed || primaries(directory).any(removes)
 }
 
 fn first_place(directory: &Path) -> Result<PathBuf, InstallError> {

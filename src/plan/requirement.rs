@@ -6,11 +6,8 @@ use std::path::Path;
 
 use super::{Plan, PlanError};
 use crate::delegate::DelegateError;
-use cni::keys;
-use cni::netconf::{PluginConfig, PluginType};
-
-/// Where the daemon of the dhcp plugin listens unless the definition says otherwise.
-const DHCP_SOCKET: &str = "/run/cni/dhcp.sock";
+use cni::netconf::PluginType;
+use plugins::known;
 
 impl Plan {
     /// Holds the plan against the node: every plugin installed, every `master` there, and every daemon.
@@ -42,9 +39,11 @@ impl Plan {
     /// a definition names only the plugin looks, which can be killed: behind the path may be a file system that hangs.
     fn check_daemons(&self, has_file: impl Fn(&Path) -> bool) -> Result<(), PlanError> {
         for attachment in &self.attachments {
-            let mut sockets = attachment.network.plugins.iter().filter_map(dhcp_socket);
-            if sockets.any(|socket| socket == Path::new(DHCP_SOCKET) && !has_file(socket)) {
-                return Err(PlanError::NoDaemon { label: attachment.label.clone(), socket: DHCP_SOCKET });
+            let mut daemons = attachment.network.plugins.iter().filter_map(known::daemon_socket);
+            let missing =
+                daemons.find(|(daemon, socket)| *socket == Path::new(daemon.socket) && !has_file(socket));
+            if let Some((daemon, _)) = missing {
+                return Err(PlanError::NoDaemon { label: attachment.label.clone(), socket: daemon.socket });
             }
         }
         Ok(())
@@ -55,7 +54,7 @@ impl Plan {
         let mut made: BTreeSet<&str> = BTreeSet::new();
         for attachment in &self.attachments {
             for plugin in &attachment.network.plugins {
-                match host_master(plugin) {
+                match known::host_master(plugin) {
                     Some(master) if !made.contains(master) && !has_interface(master) => {
                         return Err(PlanError::NoMaster {
                             label: attachment.label.clone(),
@@ -63,32 +62,10 @@ impl Plan {
                             master: cni::error::one_line(master, 64),
                         });
                     }
-                    _ => made.extend(bridge_of(plugin)),
+                    _ => made.extend(known::made_on_host(plugin)),
                 }
             }
         }
         Ok(())
     }
-}
-
-/// The interface of the host that a plugin builds on. With `linkInContainer` it is in the sandbox, where
-/// an earlier network may make it.
-fn host_master(plugin: &PluginConfig) -> Option<&str> {
-    let in_container = keys::get(plugin.object(), "linkInContainer").is_some_and(|value| *value == true);
-    plugin.text("master").filter(|_| builds_on_master(plugin.kind.as_str()) && !in_container)
-}
-
-/// Where the daemon of the dhcp plugin listens, if a plugin has its addresses from that.
-pub fn dhcp_socket(plugin: &PluginConfig) -> Option<&Path> {
-    let ipam = keys::get(plugin.object(), "ipam").filter(|_| plugin.ipam() == Some("dhcp"))?;
-    Some(Path::new(keys::get_text(ipam, "daemonSocketPath").unwrap_or(DHCP_SOCKET)))
-}
-
-/// The bridge that a plugin makes where it is missing; `cni0` is the bridge plugin's own default.
-fn bridge_of(plugin: &PluginConfig) -> Option<&str> {
-    (plugin.kind.as_str() == "bridge").then(|| plugin.text("bridge").unwrap_or("cni0"))
-}
-
-fn builds_on_master(kind: &str) -> bool {
-    matches!(kind, "macvlan" | "ipvlan" | "vlan" | "macvtap" | "bond")
 }

@@ -9,7 +9,7 @@ use ipnetwork::IpNetwork;
 use serde_json::{Map, Value};
 
 use super::naming::{Naming, naming};
-use super::plugins::{Position, Table, is_delegating};
+use super::plugins::{Table, is_delegating};
 use super::request;
 use super::rules::{Policy, Vlans};
 use super::{Case, Refusal};
@@ -19,27 +19,10 @@ use cni::keys;
 use cni::name::InterfaceName;
 use cni::netconf::NetworkConfig;
 use cni::quoted::Quoted;
+use plugins::known::{self, Facts, Position, Shape, VlanDefault};
 
 /// The largest configuration of a tenant's, in bytes.
 pub const MAX_BYTES: usize = 64 * 1024;
-
-/// Keys that name an interface of the host.
-const HOST_INTERFACE_KEYS: [&str; 3] = ["master", "bridge", "device"];
-
-/// Keys of an IPAM plugin whose value must be an address, a network or a range.
-const ADDRESS_KEYS: [&str; 11] = [
-    "subnet",
-    "rangeStart",
-    "rangeEnd",
-    "gateway",
-    "range",
-    "range_start",
-    "range_end",
-    "address",
-    "dst",
-    "gw",
-    "exclude",
-];
 
 /// What a tenant's definition must not say, and who can change it.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -191,6 +174,23 @@ impl Plugin<'_> {
         Quoted::text(self.kind)
     }
 
+    fn facts(&self) -> Option<&'static Facts> {
+        known::facts(self.kind)
+    }
+
+    /// Whether the key means that, to this plugin or to another at its position.
+    fn means(&self, key: &str, is_meant: fn(Shape) -> bool) -> bool {
+        known::any_has(self.position, key, is_meant)
+    }
+
+    fn own_shape(&self, key: &str) -> Option<Shape> {
+        Some(self.facts()?.key(key)?.shape)
+    }
+
+    fn vlan_default(&self) -> VlanDefault {
+        self.facts().map_or(VlanDefault::None, |facts| facts.vlan_default)
+    }
+
     fn wrong(&self, key: &str, value: &Value, rule: &'static str) -> FenceError {
         FenceError::Value { plugin: self.quoted(), key: Quoted::text(key), value: Quoted::value(value), rule }
     }
@@ -254,7 +254,8 @@ impl Fence<'_> {
             });
         };
         let plugin = Plugin { kind, table, position };
-        if let Some(key) = required_key(kind).filter(|key| !names_something(object, key)) {
+        let required = plugin.facts().and_then(|facts| facts.key_of_host_interface);
+        if let Some(key) = required.filter(|key| !names_something(object, key)) {
             return Err(FenceError::Missing { plugin: plugin.quoted(), key });
         }
         object.iter().try_for_each(|(key, value)| self.check_member(plugin, key, value))?;
@@ -270,15 +271,21 @@ impl Fence<'_> {
             ("ipam", Value::Object(ipam)) => self.check_plugin(ipam, Position::Ipam),
             ("ipam", _) => Err(plugin.wrong(key, value, "an object")),
             ("capabilities", _) => check_capabilities(plugin, value),
-            ("vlan" | "vlanId", _) if plugin.position == Position::Chain => {
+            _ if plugin.means(key, |shape| matches!(shape, Shape::Vlan)) => {
                 self.check_vlan(plugin, key, value)
             }
-            ("vlanTrunk", _) => self.check_trunk(plugin, key, value),
-            ("sysctl", _) if plugin.kind == "tuning" => check_sysctls(plugin, value),
-            ("mode", Value::String(mode)) if plugin.kind == "macvlan" && mode == "passthru" => {
-                Err(plugin.wrong(key, value, "a mode that shares the interface"))
+            _ if plugin.means(key, |shape| matches!(shape, Shape::VlanTrunk(_))) => {
+                self.check_trunk(plugin, key, value)
             }
-            _ => self.check_value(plugin, key, value),
+            _ => match (plugin.own_shape(key), value) {
+                (Some(Shape::Sysctls), _) => check_sysctls(plugin, value),
+                (Some(Shape::Word { exclusive, .. }), Value::String(mode))
+                    if exclusive.contains(&mode.as_str()) =>
+                {
+                    Err(plugin.wrong(key, value, "a mode that shares the interface"))
+                }
+                _ => self.check_value(plugin, key, value),
+            },
         }
     }
 
@@ -291,8 +298,8 @@ impl Fence<'_> {
                 object.iter().try_for_each(|(key, value)| self.check_member(plugin, key, value))
             }
             Value::Array(list) => list.iter().try_for_each(|value| self.check_value(plugin, key, value)),
-            _ if HOST_INTERFACE_KEYS.contains(&key) => self.check_host_interface(plugin, key, value),
-            _ if plugin.position == Position::Ipam && ADDRESS_KEYS.contains(&key) => {
+            _ if known::names_host_interface(key) => self.check_host_interface(plugin, key, value),
+            _ if plugin.position == Position::Ipam && plugin.means(key, Shape::is_address) => {
                 self.check_address(plugin, key, value)
             }
             Value::String(text) => self.check_text(plugin, text),
@@ -312,7 +319,7 @@ impl Fence<'_> {
     /// A VLAN, or 0 for none. To the vlan plugin 0 is one: its frames are those of the master's native VLAN.
     fn check_vlan(&self, plugin: Plugin<'_>, key: &str, value: &Value) -> Result<(), FenceError> {
         let id = value.as_u64().ok_or_else(|| plugin.wrong(key, value, "a number"))?;
-        if id == 0 && plugin.kind != "vlan" {
+        if id == 0 && !matches!(plugin.vlan_default(), VlanDefault::Zero(_)) {
             return Ok(());
         }
         self.check_vlans(plugin, key, value, (id, id))
@@ -325,9 +332,9 @@ impl Fence<'_> {
         let names_vlan = get("vlan").is_some_and(|vlan| *vlan != 0);
         let has_trunk = get("vlanTrunk").and_then(Value::as_array).is_some_and(|trunk| !trunk.is_empty());
         let keeps_default = get("preserveDefaultVlan").is_some_and(|keep| *keep == true);
-        match plugin.kind {
-            "vlan" if get("vlanId").is_none() => self.check_vlan(plugin, "vlanId", &Value::from(0)),
-            "bridge" if (has_trunk || names_vlan) && (keeps_default || !names_vlan) => {
+        match plugin.vlan_default() {
+            VlanDefault::Zero(key) if get(key).is_none() => self.check_vlan(plugin, key, &Value::from(0)),
+            VlanDefault::NativeOfTrunk if (has_trunk || names_vlan) && (keeps_default || !names_vlan) => {
                 self.check_vlans(plugin, "preserveDefaultVlan", &Value::from(1), (1, 1))
             }
             _ => Ok(()),
@@ -391,16 +398,6 @@ impl Fence<'_> {
         }
         let (plugin, value) = (plugin.quoted(), Quoted::text(text));
         Err(FenceError::Subnet { plugin, value, namespace: self.owner.clone() })
-    }
-}
-
-/// The key without which a plugin would choose an interface of the host by itself.
-fn required_key(kind: &str) -> Option<&'static str> {
-    match kind {
-        "bridge" => Some("bridge"),
-        "macvlan" | "ipvlan" | "vlan" | "macvtap" => Some("master"),
-        "host-device" => Some("device"),
-        _ => None,
     }
 }
 

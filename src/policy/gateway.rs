@@ -9,6 +9,7 @@ use crate::definition::Annotations;
 
 use cni::keys;
 use cni::netconf::{NetworkConfig, PluginConfig};
+use plugins::known::{self, Property};
 
 /// How the node reaches the pods of a network, as far as its gateway is on the node.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -23,7 +24,8 @@ pub struct NodeGateway {
 impl NodeGateway {
     /// The gateway of a network on the node; `None` if the node is no router of it, or it is not known to be one.
     pub fn of(network: &NetworkConfig) -> Option<Self> {
-        let routed: Vec<&PluginConfig> = network.plugins.iter().filter(|plugin| is_routed(plugin)).collect();
+        let routed: Vec<&PluginConfig> =
+            network.plugins.iter().filter(|plugin| known::is_routed(plugin)).collect();
         if routed.is_empty() {
             return None;
         }
@@ -44,7 +46,11 @@ impl NodeGateway {
 /// node, its IPAM gives out what is asked for, and its owner does not limit that. `None` if it may not.
 pub fn open_addresses(network: &NetworkConfig, annotations: &Annotations) -> Option<String> {
     NodeGateway::of(network)?;
-    let ipam = network.plugins.iter().filter_map(PluginConfig::ipam).find(|ipam| gives_any(ipam))?;
+    let ipam = network
+        .plugins
+        .iter()
+        .filter_map(PluginConfig::ipam)
+        .find(|ipam| known::has(ipam, Property::GivesAnyAddress))?;
     let may_ask = annotations.get(REQUESTS_ANNOTATION).is_none_or(|list| words(list).any(asks_address));
     let is_open = may_ask && !annotations.contains_key(IPS_ANNOTATION);
     is_open.then(|| {
@@ -55,40 +61,13 @@ pub fn open_addresses(network: &NetworkConfig, annotations: &Annotations) -> Opt
     })
 }
 
-/// Whether an IPAM plugin gives out addresses that its configuration does not hold (`IP=` in `CNI_ARGS`).
-fn gives_any(ipam: &str) -> bool {
-    matches!(ipam, "static" | "whereabouts")
-}
-
 fn asks_address(word: &str) -> bool {
     matches!(word.parse(), Ok(Request::Ips | Request::CniArgs))
 }
 
-fn is_routed(plugin: &PluginConfig) -> bool {
-    match plugin.kind.as_str() {
-        "bridge" => has_switch(plugin, "isGateway") || has_switch(plugin, "isDefaultGateway"),
-        "ipvlan" => matches!(plugin.text("mode"), Some("l3" | "l3s")),
-        // flannel's delegate is a bridge with a gateway unless it says otherwise.
-        "ptp" | "flannel" => true,
-        _ => false,
-    }
-}
-
-/// Whether any spelling of the key is true: which of several a plugin reads depends on their order.
-fn has_switch(plugin: &PluginConfig, key: &str) -> bool {
-    plugin.object().iter().any(|(name, value)| keys::is_same(name, key) && *value == true)
-}
-
 /// The bridge, and the interface of its VLAN, which has the gateway's address in its place.
 fn interfaces(plugin: &PluginConfig) -> Vec<String> {
-    let bridge = match plugin.kind.as_str() {
-        "bridge" => plugin.text("bridge").unwrap_or("cni0"),
-        "flannel" => {
-            let delegate = keys::get(plugin.object(), "delegate");
-            delegate.and_then(|delegate| keys::get_text(delegate, "bridge")).unwrap_or("cni0")
-        }
-        _ => return Vec::new(),
-    };
+    let Some(bridge) = known::gateway_bridge(plugin) else { return Vec::new() };
     let vlan = keys::get(plugin.object(), "vlan").and_then(Value::as_u64).filter(|vlan| *vlan > 0);
     std::iter::once(bridge.to_owned()).chain(vlan.map(|vlan| format!("{bridge}.{vlan}"))).collect()
 }

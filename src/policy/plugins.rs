@@ -1,8 +1,8 @@
 //! What a plugin in a tenant's definition may carry: an allow-list of keys for each type.
 //!
-//! The tables hold what shapes the attachment itself. What they leave out reaches for the node: files
-//! (`dataDir`, `resolvConf`, `log_file`), credentials, sockets, masquerading, promiscuous bridges, interfaces
-//! of other namespaces. A key that is not in a table is not allowed, whatever it means.
+//! The tables are the facts of each type ([`plugins::known`]): they open what shapes the attachment itself. The rest
+//! reaches for the node: files (`dataDir`, `resolvConf`, `log_file`), credentials, sockets, masquerading, promiscuous
+//! bridges, interfaces of other namespaces. A key that no facts know is not allowed, whatever it means.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,114 +10,10 @@ use serde_json::Value;
 
 use super::rules::{PolicyError, wrong};
 use cni::netconf::PluginType;
+use plugins::known::{self, Facts, Position, Property};
 
 /// Keys of every plugin: the protocol's own.
 const PLUGIN_KEYS: [&str; 6] = ["type", "name", "cniVersion", "cniVersions", "capabilities", "ipam"];
-
-/// Plugins that start others, which no fence around their own keys could hold.
-const DELEGATING: [&str; 10] = [
-    "braid",
-    "multus",
-    "multus-shim",
-    "flannel",
-    "genie",
-    "cni-genie",
-    "danm",
-    "canal",
-    "knitter",
-    "contiv-vpp",
-];
-
-/// The plugins that make or change an interface.
-const INTERFACE_PLUGINS: [(&str, &[&str]); 7] = [
-    (
-        "bridge",
-        &[
-            "bridge",
-            "isGateway",
-            "hairpinMode",
-            "mtu",
-            "vlan",
-            "vlanTrunk",
-            "id",
-            "minID",
-            "maxID",
-            "preserveDefaultVlan",
-            "macspoofchk",
-            "enabledad",
-            "portIsolation",
-            "disableContainerInterface",
-        ],
-    ),
-    ("macvlan", &["master", "mode", "mtu"]),
-    ("ipvlan", &["master", "mode", "mtu"]),
-    ("vlan", &["master", "vlanId", "mtu"]),
-    ("ptp", &["mtu"]),
-    ("tuning", &["sysctl", "mac", "mtu"]),
-    ("bandwidth", &["ingressRate", "ingressBurst", "egressRate", "egressBurst"]),
-];
-
-/// The plugins that give addresses.
-const IPAM_PLUGINS: [(&str, &[&str]); 3] = [
-    (
-        "host-local",
-        &[
-            "type",
-            "ranges",
-            "subnet",
-            "rangeStart",
-            "rangeEnd",
-            "gateway",
-            "routes",
-            "dst",
-            "gw",
-            "mtu",
-            "advmss",
-            "priority",
-        ],
-    ),
-    (
-        "static",
-        &[
-            "type",
-            "addresses",
-            "address",
-            "gateway",
-            "version",
-            "routes",
-            "dst",
-            "gw",
-            "mtu",
-            "advmss",
-            "priority",
-        ],
-    ),
-    (
-        "whereabouts",
-        &[
-            "type",
-            "range",
-            "ipRanges",
-            "range_start",
-            "range_end",
-            "exclude",
-            "gateway",
-            "routes",
-            "dst",
-            "gw",
-            "enable_overlapping_ranges",
-        ],
-    ),
-];
-
-/// Where a plugin stands in a configuration.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Position {
-    /// In the chain, or anywhere else that is not `ipam`.
-    Chain,
-    /// As the `ipam` of a plugin.
-    Ipam,
-}
 
 /// What `policy.allowedPlugins` says of a type.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -137,8 +33,8 @@ pub struct Plugins(BTreeMap<String, Entry>);
 /// The keys of one plugin.
 #[derive(Clone, Copy, Debug)]
 pub enum Table<'p> {
-    /// A built-in table, with or without the protocol's own keys.
-    BuiltIn(&'static [&'static str], Position),
+    /// The keys that the type's facts open, with those of the protocol.
+    BuiltIn(&'static Facts),
     /// The administrator's list, with the protocol's own keys.
     Listed(&'p BTreeSet<String>),
 }
@@ -147,8 +43,13 @@ impl Table<'_> {
     /// Whether the plugin may carry `key`, spelt exactly so.
     pub fn allows(&self, key: &str) -> bool {
         match self {
-            Self::BuiltIn(keys, Position::Chain) => keys.contains(&key) || PLUGIN_KEYS.contains(&key),
-            Self::BuiltIn(keys, Position::Ipam) => keys.contains(&key),
+            Self::BuiltIn(facts) => {
+                facts.opens_to_tenants(key)
+                    || match facts.position {
+                        Position::Chain => PLUGIN_KEYS.contains(&key),
+                        Position::Ipam => key == "type",
+                    }
+            }
             Self::Listed(keys) => keys.contains(key) || PLUGIN_KEYS.contains(&key),
         }
     }
@@ -178,17 +79,15 @@ impl Plugins {
     }
 }
 
-/// Whether a plugin of this type starts others by what its configuration says.
+/// Whether a plugin of this type starts others by what its configuration says, which no fence around its own keys
+/// could hold.
 pub(super) fn is_delegating(kind: &str) -> bool {
-    DELEGATING.contains(&kind)
+    known::has(kind, Property::StartsPlugins)
 }
 
 fn built_in(kind: &str, position: Position) -> Option<Table<'static>> {
-    let tables: &[(&str, &'static [&'static str])] = match position {
-        Position::Chain => &INTERFACE_PLUGINS,
-        Position::Ipam => &IPAM_PLUGINS,
-    };
-    tables.iter().find(|(name, _)| *name == kind).map(|(_, keys)| Table::BuiltIn(keys, position))
+    let facts = known::facts(kind).filter(|facts| facts.has(Property::OpenToTenants))?;
+    (facts.position == position).then_some(Table::BuiltIn(facts))
 }
 
 /// Whether the type is known, and with it the place where it stands.

@@ -2,10 +2,10 @@
 
 use crate::config::Config;
 use crate::device::{Allocation, DeviceError, KUBELET_LIMIT};
-use crate::known::{self, DeviceUse};
 use crate::plan::{NodeNetwork, SelectedNetwork};
 use crate::pod::Pod;
 use cni::error::Error;
+use plugins::known::{self, DeviceUse};
 
 /// A network that may have a device of the pod.
 struct Claim<'n> {

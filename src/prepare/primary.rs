@@ -9,6 +9,7 @@ use crate::config::{Config, PrimarySource};
 use crate::definition::{Administrator, Api, Definition, DefinitionError, Finder, NodeDefinitions, Wanted};
 use crate::pod::name::{DefinitionName, Namespace};
 use cni::netconf::{self, Missing, NetconfError, NetworkConfig, NetworkName};
+use plugins::known;
 
 /// What runtimes take for configurations, in one directory sorted by name.
 const EXTENSIONS: [&str; 3] = ["conf", "conflist", "json"];
@@ -101,7 +102,7 @@ pub fn resolve(
         PrimarySource::Path(path) => load(path, &missing)?.into(),
         PrimarySource::Named(name) => named(name, config, definitions)?.into(),
     };
-    if resolved.network.has_meta_plugin() {
+    if known::has_meta_plugin(&resolved.network) {
         Err(PrimaryError::Recursive(format!("network \"{}\"", resolved.network.name)))
     } else {
         Ok(resolved)
@@ -129,7 +130,7 @@ fn first_of(directory: &Path, missing: &Missing<'_>) -> Result<NetworkConfig, Pr
     let mut problems = String::new();
     for path in files.unwrap_or_default() {
         match load(&path, missing) {
-            Ok(network) if network.has_meta_plugin() => {}
+            Ok(network) if known::has_meta_plugin(&network) => {}
             Ok(network) => return Ok(network),
             Err(error) => problems.push_str(&format!("; {error}")),
         }
@@ -155,7 +156,7 @@ impl Choices {
         let (mut networks, mut warnings) = (Vec::new(), Vec::new());
         for path in netconf::list(&directory, &EXTENSIONS).unwrap_or_default() {
             match load(&path, &missing) {
-                Ok(network) if network.has_meta_plugin() => {}
+                Ok(network) if known::has_meta_plugin(&network) => {}
                 Ok(network) => networks.push((path, network)),
                 Err(error) => warnings.push(error.to_string()),
             }

@@ -15,6 +15,7 @@ use crate::verb::network_status::{self, StatusSource};
 use cni::error::{Code, Error};
 use cni::name::InterfaceName;
 use cni::result::AttachmentResult;
+use plugins::known::{self, Property};
 
 /// How far an ADD had come when it failed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -49,8 +50,8 @@ pub(super) fn status_is_due(session: &Session<'_>, asks_nothing: bool) -> bool {
 /// takes addresses back that it finds in no pod's status.
 pub(super) fn unnamed_addresses(plan: &Plan, is_due: bool) -> Option<String> {
     let by_whereabouts = |attachment: &&Attachment| {
-        let mut plugins = attachment.network.plugins.iter();
-        attachment.role == Role::Extra && plugins.any(|plugin| plugin.ipam() == Some("whereabouts"))
+        attachment.role == Role::Extra
+            && known::ipam_has(&attachment.network, Property::ReclaimsAddressesWithoutStatus)
     };
     let network = plan.attachments.iter().filter(|_| !is_due).find(by_whereabouts)?;
     Some(format!(

@@ -189,16 +189,6 @@ impl NetworkConfig {
     pub fn declares(&self, capability: &str) -> bool {
         self.plugins.iter().any(|plugin| plugin.declares(capability))
     }
-
-    /// Whether the chain holds one of Braid's own kind, which must not be delegated to.
-    pub fn has_meta_plugin(&self) -> bool {
-        self.plugins.iter().any(|plugin| is_meta_plugin(plugin.kind.as_str()))
-    }
-}
-
-/// Plugin types that delegate as Braid does; `genie` is what a migration from CNI-Genie may have left.
-fn is_meta_plugin(kind: &str) -> bool {
-    matches!(kind, "braid" | "multus" | "multus-shim" | "genie")
 }
 
 impl Serialize for NetworkConfig {

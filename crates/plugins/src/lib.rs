@@ -1,4 +1,5 @@
-//! The built-in plugins, and facts about plugins that are not built in.
+//! The built-in plugins, and facts about plugin types.
 #![forbid(unsafe_code)]
 
+pub mod known;
 pub mod link;

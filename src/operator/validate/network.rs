@@ -8,9 +8,7 @@ use crate::operator::fault::EntryFault;
 use crate::operator::installation::InstallMode;
 use crate::policy::Tenancy;
 use cni::netconf::{Missing, NetconfError, NetworkConfig};
-
-/// Types whose configurations are known without a `cniVersion`: Braid's own, and those that it takes the place of.
-const META_PLUGINS: [&str; 3] = ["braid", "multus", "multus-shim"];
+use plugins::known::{self, Property};
 
 /// Whether an object of a JSON file is a network configuration, and not something else's: a manifest, or the
 /// settings of any program.
@@ -20,7 +18,10 @@ pub(super) fn is_one(document: &Node) -> bool {
     }
     let plugins = document.get("plugins").map(Node::elements).unwrap_or_default();
     let kind = document.get("type").and_then(Node::text);
-    let is_known = kind.is_some_and(|kind| META_PLUGINS.contains(&kind) || document.get("ipam").is_some());
+    let is_known = kind.is_some_and(|kind| {
+        // Braid's own, and those that it takes the place of, are known without a `cniVersion`.
+        known::has(kind, Property::MetaPlugin) || document.get("ipam").is_some()
+    });
     let has_version = document.get("cniVersion").or_else(|| document.get("cniVersions")).is_some();
     has_version || is_known || plugins.iter().any(|plugin| plugin.get("type").is_some())
 }

@@ -1,0 +1,54 @@
+//! The reference plugins that change what an earlier one of their chain has made.
+
+use super::shape::{Key, Shape};
+use super::{DeviceFact, Facts, HostState, Property};
+
+pub(super) const FACTS: &[Facts] = &[
+    Facts {
+        properties: &[Property::OpenToTenants],
+        keys: &[
+            Key::open("sysctl", Shape::Sysctls),
+            Key::open("mac", Shape::Text),
+            Key::open("mtu", Shape::Mtu),
+            Key::host("promisc", Shape::Boolean),
+            Key::host("allmulti", Shape::Boolean),
+            Key::host("txQLen", Shape::Integer(0, i32::MAX as i64)),
+            Key::host("dataDir", Shape::Text),
+        ],
+        device: DeviceFact::None,
+        host_state: HostState::File { key: "dataDir", directory: "/run/cni/tuning" },
+        ..Facts::chain("tuning")
+    },
+    Facts {
+        properties: &[Property::OpenToTenants],
+        keys: &[
+            Key::open("ingressRate", Shape::Integer(0, i64::MAX)),
+            Key::open("ingressBurst", Shape::Integer(0, MAX_BURST)),
+            Key::open("egressRate", Shape::Integer(0, i64::MAX)),
+            Key::open("egressBurst", Shape::Integer(0, MAX_BURST)),
+        ],
+        pairs: &[("ingressRate", "ingressBurst"), ("egressRate", "egressBurst")],
+        device: DeviceFact::None,
+        ..Facts::chain("bandwidth")
+    },
+    Facts {
+        keys: &[
+            Key::host("snat", Shape::Boolean),
+            Key::host("masqAll", Shape::Boolean),
+            Key::host("markMasqBit", Shape::Integer(0, 31)),
+        ],
+        device: DeviceFact::None,
+        ..Facts::chain("portmap")
+    },
+    Facts { device: DeviceFact::None, ..Facts::chain("firewall") },
+    Facts { device: DeviceFact::None, host_state: HostState::None, ..Facts::chain("sbr") },
+    Facts {
+        keys: &[Key::host("vrfname", Shape::Text), Key::host("table", Shape::Integer(0, u32::MAX as i64))],
+        device: DeviceFact::None,
+        host_state: HostState::None,
+        ..Facts::chain("vrf")
+    },
+];
+
+/// In bits: the plugin takes no burst of 4 GiB or more.
+const MAX_BURST: i64 = (u32::MAX as i64 - 1) * 8;

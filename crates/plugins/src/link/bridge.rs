@@ -133,21 +133,33 @@ struct Attachment<'a, 's> {
 impl Attachment<'_, '_> {
     fn connect(&mut self, call: &Call, context: &mut Context<'_>) -> Result<AttachmentResult, Error> {
         self.set_vlans()?;
-        let mut extra = None;
-        let mut result = match &self.config.ipam {
+        match &self.config.ipam {
             Some(ipam) => lease::with_lease(ipam, call, context, |context, granted| {
                 let (result, vlan) = self.configure(context, granted)?;
-                extra = vlan;
                 self.wait_for_port()?;
-                Ok(result)
-            })?,
-            None => self.leave_alone().map(|()| AttachmentResult::default())?,
-        };
-        context.proceed()?;
-        result.interfaces = self.interfaces(extra)?;
-        result.dns = self.config.dns.clone().or(result.dns);
-        result.other.clear();
-        Ok(result)
+                context.proceed()?;
+                self.report(result, vlan)
+            }),
+            None => {
+                self.leave_alone()?;
+                self.report(AttachmentResult::default(), None)
+            }
+        }
+    }
+
+    /// The result, with DNS of the configuration before IPAM's.
+    fn report(
+        &mut self,
+        result: AttachmentResult,
+        vlan: Option<LinkState>,
+    ) -> Result<AttachmentResult, Error> {
+        Ok(AttachmentResult {
+            interfaces: self.interfaces(vlan)?,
+            ips: result.ips,
+            routes: result.routes,
+            dns: self.config.dns.clone().or(result.dns),
+            ..AttachmentResult::default()
+        })
     }
 
     /// A new port has the bridge's default VLAN alone.

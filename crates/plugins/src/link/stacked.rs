@@ -100,7 +100,7 @@ pub(crate) fn add<'a>(
             configure(context, site, &link, new.manners, granted)
         }),
     };
-    match outcome.and_then(|result| context.proceed().map(|()| result)) {
+    match outcome {
         Ok(result) => Ok(AttachmentResult {
             interfaces: vec![reported(site, &link)],
             dns: dns.or(result.dns),
@@ -125,6 +125,7 @@ fn configure(
     context.proceed()?;
     result.ips.iter_mut().for_each(|address| address.interface = Some(0));
     container::configure(site, link, &result, manners, &Around::default(), context.deadline)?;
+    context.proceed()?;
     Ok(result)
 }
 

@@ -1,5 +1,7 @@
 //! What a failed ADD and a DEL leave behind, for each plugin.
 
+use std::path::Path;
+
 use cni::request::Command;
 use serde_json::{Value, json};
 
@@ -30,6 +32,32 @@ fn a_failed_add_leaves_no_link() {
             assert!(!node.has_interface(), "{config}: {error}");
             assert_eq!(node.host_links(), ["br0"], "{config}: {error}");
         }
+    }
+}
+
+/// The files of host-local's directory that are reservations: they are named after their addresses.
+fn reservations(directory: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(directory.join("blue")).unwrap().flatten();
+    let names = entries.map(|entry| entry.file_name().into_string().unwrap());
+    names.filter(|name| name.starts_with("10.")).collect()
+}
+
+#[test]
+fn a_failed_add_leaves_no_lease_and_del_gives_it_back() {
+    let directory = tempfile::tempdir().unwrap();
+    for plugin in plugins() {
+        let node = Node::new();
+        let mut config = network(plugin, ONE, json!([]));
+        let ipam = |routes: Value| json!({"type": "host-local", "dataDir": directory.path(), "subnet": "10.1.0.0/24", "routes": routes});
+        config["ipam"] = ipam(json!([{"dst": "10.9.0.0/16", "gw": "192.0.2.77"}]));
+        let error = node.call(Who::Ours, Command::Add, &config).unwrap_err();
+        assert!(error.msg.contains("192.0.2.77"), "{error}");
+        assert_eq!(reservations(directory.path()), Vec::<String>::new(), "{config}");
+        config["ipam"] = ipam(json!([]));
+        node.call(Who::Ours, Command::Add, &config).unwrap();
+        assert_eq!(reservations(directory.path()).len(), 1, "{config}");
+        node.call_without_netns(Command::Del, &config, "").unwrap();
+        assert_eq!(reservations(directory.path()), Vec::<String>::new(), "{config}");
     }
 }
 

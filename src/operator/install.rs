@@ -1,5 +1,6 @@
 //! `braid install`: binary and configuration onto a node, or into the root of an image.
 
+mod directory;
 pub(super) mod entry;
 mod error;
 mod outcome;
@@ -8,7 +9,6 @@ mod reading;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use nix::fcntl::{Flock, FlockArg};
 use serde_json::{Value, json};
 
 use super::CommandError;
@@ -16,25 +16,20 @@ use super::account::Account;
 use super::change::{self, Change};
 use super::credential::{self, CredentialError};
 use super::fault::Fault;
-use super::installation::{EXTENSIONS, InstallMode, Installation};
+use super::installation::{InstallMode, Installation};
 use super::node::{self, Directories};
 use super::runtime::{Runtime, below};
 use super::settings::Settings;
-use cni::netconf::{self, Missing, NetconfError, NetworkConfig};
+use cni::netconf::{self, NetconfError};
+pub(super) use directory::{BACKUP, FILE, MULTUS, Primary, backup, lock, primaries};
+use directory::{existing, first_place, primary, removes_others};
 use entry::Settle;
 pub(super) use error::InstallError;
 pub(super) use outcome::Installed;
-use plugins::known::{self, Property};
 use reading::Reading;
 
-/// The name of Braid's own file: it sorts first.
-pub(super) const FILE: &str = "00-braid.conflist";
-/// What a primary's file is kept under while Braid is in its chain. No runtime reads files of this ending.
-pub(super) const BACKUP: &str = "before-braid";
 /// What is said if every file is as it would be written.
 pub(super) const NOTHING_TO_CHANGE: &str = "nothing to change\n";
-/// Plugins that delegate as Braid does.
-pub(super) const MULTUS: [&str; 2] = ["multus", "multus-shim"];
 
 /// How Braid is to stand on the node.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
@@ -83,12 +78,6 @@ pub(super) struct Install {
     pub(super) root: PathBuf,
     #[command(flatten)]
     pub(super) directories: Directories,
-}
-
-/// The primary network of the node.
-pub(super) struct Primary {
-    pub(super) file: PathBuf,
-    pub(super) network: NetworkConfig,
 }
 
 impl Install {
@@ -380,17 +369,6 @@ pub(super) fn on_node(root: &Path, file: &Path) -> PathBuf {
     file.strip_prefix(root).map_or_else(|_| file.to_owned(), |rest| Path::new("/").join(rest))
 }
 
-/// Held while the directory's files are changed; gone with the process.
-pub(super) fn lock(directory: &Path) -> Result<Flock<std::fs::File>, InstallError> {
-    let failed = |source: std::io::Error| InstallError::Lock { path: directory.to_owned(), source };
-    std::fs::create_dir_all(directory).map_err(failed)?;
-    let file = std::fs::File::open(directory).map_err(failed)?;
-    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
-        nix::errno::Errno::EWOULDBLOCK => InstallError::Busy(directory.to_owned()),
-        errno => failed(errno.into()),
-    })
-}
-
 /// Where the binary is.
 pub(super) fn binary(runtime: &Runtime) -> PathBuf {
     runtime.bin_dirs.first().map_or_else(|| "/opt/cni/bin".into(), Clone::clone).join("braid")
@@ -398,59 +376,6 @@ pub(super) fn binary(runtime: &Runtime) -> PathBuf {
 
 pub(super) fn definitions(runtime: &Runtime) -> PathBuf {
     runtime.conf_dir.join("braid.d")
-}
-
-/// Where a primary's file is kept as it was.
-pub(super) fn backup(file: &Path) -> PathBuf {
-    let mut name = file.as_os_str().to_owned();
-    name.push(format!(".{BACKUP}"));
-    name.into()
-}
-
-/// The one place where Braid stands.
-fn existing(directory: &Path) -> Result<Option<Installation>, InstallError> {
-    let ours = directory.join(FILE);
-    if let Some((_, error)) = Installation::unreadable(directory).into_iter().find(|(it, _)| *it == ours) {
-        return Err(InstallError::Unreadable(error));
-    }
-    let mut found = Installation::all(directory, &["braid"]);
-    if let [_, _, ..] = found.as_slice() {
-        let files: Vec<_> = found.iter().map(|place| place.file.display().to_string()).collect();
-        return Err(InstallError::Several(files.join(", ")));
-    }
-    match (found.pop(), Installation::all(directory, &MULTUS).pop()) {
-        (None, Some(multus)) => Err(InstallError::Multus(multus.file)),
-        (found, _) => Ok(found),
-    }
-}
-
-fn primary(directory: &Path) -> Option<Primary> {
-    primaries(directory).next()
-}
-
-/// What can be the primary, in the order in which a runtime looks.
-pub(super) fn primaries(directory: &Path) -> impl Iterator<Item = Primary> {
-    let files = netconf::list(directory, &EXTENSIONS).unwrap_or_default();
-    files.into_iter().filter_map(|file| {
-        let network = netconf::load(&file, &Missing::default()).ok()?;
-        (!known::has_meta_plugin(&network)).then_some(Primary { file, network })
-    })
-}
-
-/// Cilium, unless its `cni.exclusive` is off, renames every other file of the directory.
-fn removes_others(directory: &Path) -> bool {
-    let has_removed = netconf::list(directory, &["cilium_bak"]).is_ok_and(|files| !files.is_empty());
-    let removes = |primary: Primary| known::chain_has(&primary.network, Property::RemovesOtherConfs);
-    has_removed || primaries(directory).any(removes)
-}
-
-fn first_place(directory: &Path) -> Result<PathBuf, InstallError> {
-    let ours = directory.join(FILE);
-    let files = netconf::list(directory, &EXTENSIONS).unwrap_or_default();
-    match files.into_iter().next().filter(|first| *first < ours) {
-        Some(first) => Err(InstallError::NotFirst(first)),
-        None => Ok(ours),
-    }
 }
 
 pub(super) fn program() -> Result<Vec<u8>, InstallError> {

@@ -1,0 +1,51 @@
+//! Undoes an ADD that failed.
+
+use super::Addition;
+use crate::attach::AttachError;
+use crate::ledger::Event;
+use crate::verb::{key_of, limit};
+use cni::deadline::Deadline;
+use cni::error::Error;
+
+impl Addition<'_, '_> {
+    /// Undoes in reverse what was done. What resists stays in the record for DEL.
+    pub(super) fn undo(&mut self, error: Error) -> Error {
+        let deadline = Deadline::after(limit::UNDO);
+        self.session.delegates.signals().ignore_stop();
+        if let Some(moved) = self.moved.take() {
+            // A sandbox that cannot be asked any more has no routes to put back.
+            let _ = self.inside.netlink().map(|netlink| moved.undo(netlink));
+        }
+        let mut failures: Vec<AttachError> = Vec::new();
+        for (at, attachment) in self.plan.attachments.iter().enumerate().take(self.tried).rev() {
+            let result = self.results.get(at).cloned();
+            let share = deadline.share(at + 1);
+            let failed = self.attacher().undo(attachment, result.as_ref(), share);
+            if failed.is_empty() {
+                let _ = self.note(&Event::Gone(at));
+            }
+            failures.extend(failed);
+        }
+        self.close_record(failures.is_empty(), deadline);
+        if failures.is_empty() {
+            return error;
+        }
+        let left: Vec<_> = failures.iter().map(ToString::to_string).collect();
+        let details = [error.details.clone(), format!("not undone yet, left to DEL: {}", left.join("; "))];
+        error.with_details(details.into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join("; "))
+    }
+
+    /// Removes the record once nothing is left; otherwise marks what was never tried as gone.
+    fn close_record(&mut self, undone: bool, deadline: Deadline) {
+        if self.journal.is_none() {
+            return;
+        }
+        for at in self.tried..self.plan.attachments.len() {
+            let _ = self.note(&Event::Gone(at));
+        }
+        let _ = self.journal.as_mut().map(|journal| journal.wait_for_disk(deadline));
+        if undone && let Err(error) = self.session.ledger.remove(&key_of(self.sandbox)) {
+            log::warn!("{error}");
+        }
+    }
+}

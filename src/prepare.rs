@@ -14,7 +14,7 @@ use crate::definition::{Api, Copies, Finder, NodeDefinitions, OnOutage};
 use crate::delegate;
 use crate::kernel::kernel_error;
 use crate::kube::{Cluster, ClusterPod};
-use crate::plan::{self, NodeNetwork, Plan, PrimaryNetwork};
+use crate::plan::{self, NodeNetwork, Plan, PrimaryNetwork, SelectedNetwork};
 use crate::pod::ANNOTATIONS_CAPABILITY;
 use crate::pod::name::{DefinitionName, Namespace};
 use crate::pod::{Annotations, DEFAULT_NETWORK_ANNOTATION, GENIE_ANNOTATION, NETWORKS_ANNOTATION, Pod};
@@ -243,25 +243,14 @@ pub fn plan(
     let wanted = definitions_of_cluster(config, pod, &pod_request, definitions);
     definitions.fetch(&wanted.all());
     let admitted = admission::admit(config, pod, &pod_request, definitions)?;
-    let mut selected = admitted.networks;
     let chosen = genie::choose(config, pod, &pod_request.choices)?;
-    let mut choices = chosen.networks.into_iter();
-    let mut primary = match choices.next() {
-        None => resolve_primary(config, has_default, definitions)?,
-        chosen => chosen,
+    let (selected, choices) = (admitted.networks, chosen.networks);
+    let networks = PodNetworks::resolve(config, pod, selected, choices, has_default, definitions)?;
+    let PodNetworks { primary, node_networks, selected, without_device } = networks;
+    let links = match inside {
+        Some(inside) if !selected.is_empty() || !node_networks.is_empty() => link_names(inside)?,
+        _ => BTreeSet::new(),
     };
-    let mut node_networks = node_networks(config, pod, definitions)?;
-    node_networks.extend(choices);
-    let of_node = primary.iter_mut().chain(&mut node_networks);
-    let without_device = devices::assign(&mut selected, of_node, config, pod)?;
-    let replacement = has_default.then(|| selected.pop()).flatten();
-    let links = if selected.is_empty() && node_networks.is_empty() {
-        BTreeSet::new()
-    } else {
-        inside.map_or_else(|| Ok(BTreeSet::new()), link_names)?
-    };
-    let of_pod = replacement.map(|replacement| PrimaryNetwork::OfPod(Box::new(replacement)));
-    let primary = of_pod.or(primary.map(PrimaryNetwork::OfNode));
     let mut plan = plan::make(plan::Inputs { config, sandbox, primary, node_networks, selected, links })?;
     plan.has_own_primary = has_own_primary;
     plan.admissions = admitted.admissions;
@@ -275,6 +264,45 @@ pub fn plan(
     plan.check_node(|kind| delegate::find(kind, plugin_path).map(|_| ()), host_has, std::path::Path::exists)?;
     keep_copies(&wanted, definitions);
     Ok(plan)
+}
+
+/// Every network of a pod, with the devices that the kubelet has allocated to it.
+struct PodNetworks {
+    /// The primary; none if Braid is chained behind it.
+    primary: Option<PrimaryNetwork>,
+    /// Networks of the node's own, in order.
+    node_networks: Vec<NodeNetwork>,
+    /// The networks annotation's, in its order.
+    selected: Vec<SelectedNetwork>,
+    /// Warnings about networks that run without the device that they name.
+    without_device: Vec<String>,
+}
+
+impl PodNetworks {
+    /// `selected` is what the annotations select: with `has_default`, the last of it replaces the primary.
+    /// `choices` are networks of the node's conf directory, the first of them for the primary.
+    fn resolve(
+        config: &Config,
+        pod: &Pod,
+        mut selected: Vec<SelectedNetwork>,
+        choices: Vec<NodeNetwork>,
+        has_default: bool,
+        definitions: &mut Finder<'_>,
+    ) -> Result<Self, Error> {
+        let mut choices = choices.into_iter();
+        let mut primary = match choices.next() {
+            None => resolve_primary(config, has_default, definitions)?,
+            chosen => chosen,
+        };
+        let mut node_networks = node_networks(config, pod, definitions)?;
+        node_networks.extend(choices);
+        let of_node = primary.iter_mut().chain(&mut node_networks);
+        let without_device = devices::assign(&mut selected, of_node, config, pod)?;
+        let replacement = has_default.then(|| selected.pop()).flatten();
+        let of_pod = replacement.map(|replacement| PrimaryNetwork::OfPod(Box::new(replacement)));
+        let primary = of_pod.or(primary.map(PrimaryNetwork::OfNode));
+        Ok(Self { primary, node_networks, selected, without_device })
+    }
 }
 
 /// What was refused leaves nothing on the disk, nor what no call could use: a pod that is owed a status cannot start

@@ -1,5 +1,9 @@
 //! Whether the sandbox shows what a pod asked of a network.
 
+use std::net::IpAddr;
+
+use ipnetwork::IpNetwork;
+
 use super::AttachError;
 use crate::plan::Attachment;
 use crate::policy::grants;
@@ -8,7 +12,7 @@ use cni::result::AttachmentResult;
 use linux::netlink::Link;
 
 /// Whether the sandbox shows what was asked of an attachment: the addresses in its result, the MAC on
-/// its link, or in its result where it has no link.
+/// its link, or in its result if it has no link.
 ///
 /// # Errors
 /// [`AttachError::NotAsAsked`], [`AttachError::NotGranted`].
@@ -17,40 +21,75 @@ pub fn verify(
     result: &AttachmentResult,
     link: Option<&Link>,
 ) -> Result<(), AttachError> {
-    let not_as_asked = |key, asked: String, got: Vec<String>| {
-        let (label, interface) = (attachment.label.clone(), attachment.interface.clone());
-        let advice = advice(&attachment.network, key, !result.ips.is_empty());
-        let got = if got.is_empty() { "none".to_owned() } else { got.join(", ") };
-        let (asked, got, advice) = (asked.into(), got.into(), advice.into());
-        Err(AttachError::NotAsAsked { label, interface, key, asked, got, advice })
-    };
-    let given: Vec<_> =
-        result.ips.iter().filter_map(|ip| ip.address.parse::<ipnetwork::IpNetwork>().ok()).collect();
-    if let Some(missing) =
-        attachment.asked_ips.iter().find(|asked| !given.iter().any(|given| given.ip() == **asked))
-    {
-        return not_as_asked("ips", missing.to_string(), given.iter().map(ToString::to_string).collect());
-    }
-    if let Some(networks) = &attachment.granted_networks {
-        let is_granted =
-            |address: ipnetwork::IpNetwork| networks.iter().any(|network| grants(*network, address));
-        if let Some(address) = given.iter().copied().find(|address| !is_granted(*address)) {
-            let (label, interface) = (attachment.label.clone(), attachment.interface.clone());
-            return Err(AttachError::NotGranted { label, interface, address });
+    let addresses: Vec<IpNetwork> = result.ips.iter().filter_map(|ip| ip.address.parse().ok()).collect();
+    check_asked_ips(attachment, result, &addresses)?;
+    check_granted_networks(attachment, &addresses)?;
+    check_asked_mac(attachment, result, link)
+}
+
+/// Whether the network gave every address that was asked for. Its prefix length is the network's affair.
+fn check_asked_ips(
+    attachment: &Attachment,
+    result: &AttachmentResult,
+    addresses: &[IpNetwork],
+) -> Result<(), AttachError> {
+    let is_missing = |asked: &&IpAddr| addresses.iter().all(|address| address.ip() != **asked);
+    match attachment.asked_ips.iter().find(is_missing) {
+        Some(missing) => {
+            let got = addresses.iter().map(ToString::to_string).collect();
+            Err(not_as_asked(attachment, result, "ips", missing.to_string(), got))
         }
+        None => Ok(()),
     }
-    let reported =
-        result.sandbox_interfaces().find(|(_, reported)| reported.name == attachment.interface.as_str());
+}
+
+/// Whether every address is in a network that the pod is granted. Only an IPAM claim has such networks:
+/// its addresses are known no sooner than in the result.
+fn check_granted_networks(attachment: &Attachment, addresses: &[IpNetwork]) -> Result<(), AttachError> {
+    let Some(networks) = &attachment.granted_networks else { return Ok(()) };
+    let is_granted = |address: IpNetwork| networks.iter().any(|network| grants(*network, address));
+    match addresses.iter().copied().find(|address| !is_granted(*address)) {
+        Some(address) => {
+            let (label, interface) = (attachment.label.clone(), attachment.interface.clone());
+            Err(AttachError::NotGranted { label, interface, address })
+        }
+        None => Ok(()),
+    }
+}
+
+/// Whether the interface has the MAC that was asked for. What the kernel shows counts before the result.
+fn check_asked_mac(
+    attachment: &Attachment,
+    result: &AttachmentResult,
+    link: Option<&Link>,
+) -> Result<(), AttachError> {
+    let name = attachment.interface.as_str();
+    let reported = result.sandbox_interfaces().find(|(_, reported)| reported.name == name);
     let mac = match link {
         Some(link) => link.mac.as_deref(),
         None => reported.and_then(|(_, reported)| reported.mac.as_deref()),
     };
     match &attachment.asked_mac {
         Some(asked) if !mac.is_some_and(|mac| mac.eq_ignore_ascii_case(asked)) => {
-            not_as_asked("mac", asked.clone(), mac.into_iter().map(str::to_owned).collect())
+            let got = mac.into_iter().map(str::to_owned).collect();
+            Err(not_as_asked(attachment, result, "mac", asked.clone(), got))
         }
         _ => Ok(()),
     }
+}
+
+fn not_as_asked(
+    attachment: &Attachment,
+    result: &AttachmentResult,
+    key: &'static str,
+    asked: String,
+    got: Vec<String>,
+) -> AttachError {
+    let (label, interface) = (attachment.label.clone(), attachment.interface.clone());
+    let advice = advice(&attachment.network, key, !result.ips.is_empty());
+    let got = if got.is_empty() { "none".to_owned() } else { got.join(", ") };
+    let (asked, got, advice) = (asked.into(), got.into(), advice.into());
+    AttachError::NotAsAsked { label, interface, key, asked, got, advice }
 }
 
 /// What to change in a definition whose network did not give what was asked for: only what it lacks.

@@ -35,38 +35,32 @@ pub(super) fn admit(
 ) -> Result<Admitted, Error> {
     let view = |path| View { tenancy: &config.tenancy, namespace: &pod.namespace, path };
     let (networks, default) = (view(Path::Networks), view(Path::DefaultNetwork));
-    let asked: Vec<(&Selection, &View<'_>)> = pod_request
-        .networks
-        .iter()
-        .map(|selection| (selection, &networks))
-        .chain(pod_request.default_network.iter().map(|selection| (selection, &default)))
-        .collect();
+    let of_networks = pod_request.networks.iter().map(|selection| (selection, &networks));
+    let of_default = pod_request.default_network.iter().map(|selection| (selection, &default));
+    let asked: Vec<(&Selection, &View<'_>)> = of_networks.chain(of_default).collect();
     let mut admitted = Admitted { networks: Vec::new(), admissions: Vec::new(), warnings: Vec::new() };
     if let (Some((selection, view)), Err(refusal)) = (asked.first(), config.tenancy.readable()) {
         return Err(SelectionReview { pod, view, selection }.refuse(&refusal));
     }
-    let looked_up: Vec<Wanted<'_>> = asked
-        .iter()
-        .map(|(selection, view)| {
-            let Selection { namespace, name, .. } = *selection;
-            Wanted { namespace, name, viewer: *view }
-        })
-        .collect();
-    let found = definitions.find_all(&looked_up);
+    let wanted = asked.iter().map(|&(selection, view)| {
+        let Selection { namespace, name, .. } = selection;
+        Wanted { namespace, name, viewer: view }
+    });
+    let found = definitions.find_all(&wanted.collect::<Vec<_>>());
     let mut account = None;
     for ((selection, view), found) in asked.into_iter().zip(found) {
-        let desk = SelectionReview { pod, view, selection };
-        let name_of_own = |error| desk.name_definition_of_own(error);
-        policy::check_name(view, selection).map_err(|refusal| name_of_own(desk.refuse(&refusal)))?;
+        let review = SelectionReview { pod, view, selection };
+        let name_of_own = |error| review.name_definition_of_own(error);
+        policy::check_name(view, selection).map_err(|refusal| name_of_own(review.refuse(&refusal)))?;
         let definition = found.map_err(|error| match error {
-            DefinitionError::Unknown { .. } => name_of_own(desk.refuse_lookup(error)),
-            _ => desk.refuse_lookup(error),
+            DefinitionError::Unknown { .. } => name_of_own(review.refuse_lookup(error)),
+            _ => review.refuse_lookup(error),
         })?;
         if account.is_none() && policy::names_accounts(&definition.annotations) {
             account = Some(service_account(pod, pod_request.object.as_ref(), &mut definitions.api));
         }
         let known = account.clone().unwrap_or_else(|| Account::Unknown("nobody asked".to_owned()));
-        desk.judge(definition, &known, &mut admitted)?;
+        review.judge(definition, &known, &mut admitted)?;
     }
     Ok(admitted)
 }

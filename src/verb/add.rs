@@ -62,13 +62,7 @@ fn add_pod(
     wait_until_ready(session, deadline)?;
     let lock = hold_container(session, sandbox, asks_nothing && !has_own_primary, deadline)?;
     settle_leftover(session, sandbox, &netns, deadline)?;
-    // While we waited, a DEL may have come and gone, and the sandbox with it.
-    if open_netns(sandbox)?.id() != netns.id() {
-        return Err(Error::new(
-            Code::TRY_AGAIN,
-            format!("network namespace {} was replaced while braid waited", sandbox.netns),
-        ));
-    }
+    check_not_replaced(sandbox, &netns)?;
     let must_publish = status_of.is_some() && !asks_nothing;
     let mut inside = Inside::new(&netns);
     let mut plan = make_plan(session, sandbox, &mut inside, pod, pod_request, must_publish)?;
@@ -82,7 +76,16 @@ fn add_pod(
     result
 }
 
-/// The plan, with the API to ask where there is one. Where a status must be published, copies of definitions are no
+/// Refuses an ADD whose sandbox was removed, and perhaps made anew, by a DEL that ran while this call waited.
+fn check_not_replaced(sandbox: &Sandbox, netns: &Netns) -> Result<(), Error> {
+    if open_netns(sandbox)?.id() == netns.id() {
+        return Ok(());
+    }
+    let problem = format!("network namespace {} was replaced while braid waited", sandbox.netns);
+    Err(Error::new(Code::TRY_AGAIN, problem))
+}
+
+/// The plan, made with the API if there is one. If a status must be published, copies of definitions are no
 /// help while the API cannot be reached: it could not take the status either.
 fn make_plan(
     session: &mut Session<'_>,

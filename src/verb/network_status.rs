@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::attach::snapshot::Snapshot;
 use cni::result::{Address, AttachmentResult, Interface};
+use linux::netlink::Link;
 
 /// The annotation that carries the status.
 pub const STATUS_ANNOTATION: &str = "k8s.v1.cni.cncf.io/network-status";
@@ -30,7 +31,7 @@ pub struct StatusSource<'a> {
 }
 
 /// The annotation's value: a JSON list, the attachments in their order. Gateways are those that the
-/// kernel shows at the end, whoever set them.
+/// kernel shows at the end, and not those of a result: another network may have replaced them.
 pub fn annotation(sources: &[StatusSource<'_>], snapshot: &Snapshot) -> String {
     let entries: Vec<Value> = sources.iter().flat_map(|source| entries(source, snapshot)).collect();
     Value::Array(entries).to_string()
@@ -73,14 +74,9 @@ fn entry(
     let shown = interface.is_some() || link.is_some();
     set("interface", if shown { json!(name) } else { Value::Null });
     set("ips", ips.iter().map(|ip| json!(without_prefix(&ip.address))).collect());
-    let mac = interface
-        .and_then(|interface| interface.mac.clone())
-        .or_else(|| link.and_then(|link| link.mac.clone()));
-    set("mac", if shown { json!(mac) } else { Value::Null });
-    let mtu = interface
-        .and_then(|interface| interface.mtu)
-        .or_else(|| link.and_then(|link| link.mtu.map(u64::from)));
-    set("mtu", json!(mtu));
+    let mac = if shown { mac(interface, link) } else { None };
+    set("mac", json!(mac));
+    set("mtu", json!(mtu(interface, link)));
     // Only one entry of the whole list may be the default.
     set("default", json!(source.is_default && first));
     if first {
@@ -93,6 +89,18 @@ fn entry(
         set("default-route", json!(gateways));
     }
     Value::Object(entry)
+}
+
+/// The MAC in the result, or else the kernel's.
+fn mac<'a>(interface: Option<&'a Interface>, link: Option<&'a Link>) -> Option<&'a str> {
+    let reported = interface.and_then(|interface| interface.mac.as_deref());
+    reported.or_else(|| link?.mac.as_deref())
+}
+
+/// The MTU in the result, or else the kernel's.
+fn mtu(interface: Option<&Interface>, link: Option<&Link>) -> Option<u64> {
+    let reported = interface.and_then(|interface| interface.mtu);
+    reported.or_else(|| link?.mtu.map(u64::from))
 }
 
 fn is_empty(value: &Value) -> bool {
@@ -119,7 +127,6 @@ mod tests {
     use crate::attach::snapshot::SeenRoute;
     use cni::family::Family;
     use cni::version::Version;
-    use linux::netlink::Link;
 
     fn result(value: Value) -> AttachmentResult {
         AttachmentResult::read(&value, Version::V1_1_0).unwrap()
@@ -184,7 +191,7 @@ mod tests {
         );
     }
 
-    /// Multus has no entry for such a result, and leaves `default: false` out (peers, fault 22).
+    /// Multus has no entry for such a result, and leaves `default: false` out.
     #[test]
     fn a_result_without_interfaces_has_an_entry() {
         assert_eq!(
@@ -216,7 +223,7 @@ mod tests {
         );
     }
 
-    /// Multus shows the delegate's gateway, or `<nil>` (peers, fault 22).
+    /// Multus shows the delegate's gateway, or `<nil>`.
     #[test]
     fn gateways_are_the_final_ones() {
         let value = json!({

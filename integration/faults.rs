@@ -1,12 +1,13 @@
-//! One test for each fault of Multus in `peers.md`, by its number there: each fails where the fault is.
+//! One test for each fault of Multus that was found by reading and measuring it: the test's name says what Braid
+//! does instead, and it fails if Braid has the fault.
 //!
-//! Left to the issue that brings the Kubernetes API, since there is nothing yet that could have them:
+//! What a fault does in a cluster is tested with the Kubernetes API in `kubernetes`. Here:
 //!
-//! - 8, a pod that the API does not have: here, that nothing missing turns into a success without addresses.
-//! - 18, DEL without the API: here, that a configured kubeconfig which cannot be read is no hindrance.
-//! - 19, devices from the kubelet's list: here, that a device which is named goes to its own network alone.
-//! - 22, the status annotation: here, what it will be made of, the merged result.
-//! - 23, the number of API calls: here, that there are none, whatever is configured.
+//! - 8, a pod that the API does not have: nothing that is missing turns into a success without addresses.
+//! - 18, DEL without the API: a configured kubeconfig that cannot be read is no hindrance.
+//! - 19, devices from the kubelet's list: a device that is named goes to its own network alone.
+//! - 22, the status annotation: the merged result, from which it is made.
+//! - 23, the number of API calls: there are none, whatever is configured.
 
 use std::fs;
 use std::time::Duration;

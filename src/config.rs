@@ -1,7 +1,7 @@
 //! Braid's own configuration: the plugin entry that the runtime hands over on standard input, with
 //! Multus's vocabulary, defaults resolved.
 //!
-//! What stands in it is the administrator's word (design decision 16): an unknown key is a warning,
+//! What stands in it is the administrator's word: an unknown key is a warning,
 //! never an outage; a known key with a wrong value is an error that names it.
 
 mod keys;
@@ -86,7 +86,7 @@ impl PrimarySource {
     }
 }
 
-/// Which entries the printed result has (design decision 7).
+/// Which entries the printed result has (`resultScope`).
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "lowercase")]
 pub enum ResultScope {
@@ -96,7 +96,7 @@ pub enum ResultScope {
     Primary,
 }
 
-/// What becomes of a request for `ips` or `mac` that no plugin declares (design decision 9).
+/// What becomes of a request for `ips` or `mac` that no plugin declares (`capabilityPolicy`).
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "lowercase")]
 pub enum CapabilityPolicy {
@@ -106,7 +106,7 @@ pub enum CapabilityPolicy {
     Strict,
 }
 
-/// What CHECK looks at (design decision 5).
+/// What CHECK looks at (`checkNetworks`).
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "lowercase")]
 pub enum CheckNetworks {

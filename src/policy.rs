@@ -2,7 +2,7 @@
 //!
 //! Pure: it judges what was read before, and every path that a pod has comes through here: both annotations,
 //! devices, definitions of the API, copies of them, the node's own. What the node's configuration names
-//! passes (design decision 16); judged is what a pod adds.
+//! passes, since it is the administrator's word; what a pod adds is judged.
 //!
 //! Rules come from two sides. A definition's owner says who may use it and what may be asked of it; that
 //! holds always. The node's administrator says more with the `policy` key; `policy.mode` decides whether

@@ -55,7 +55,7 @@ fn device_info_files(cluster: &Cluster) -> usize {
 }
 
 /// Device Information Specification, sections 4 and 5; Multus gives one device to two attachments and
-/// ignores an exhausted pool (peers, fault 19).
+/// ignores an exhausted pool.
 #[test]
 fn each_attachment_has_a_device_of_its_own() {
     let cluster = Cluster::new();

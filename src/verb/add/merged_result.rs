@@ -11,7 +11,8 @@ use cni::family::Family;
 use cni::result::AttachmentResult;
 
 impl Addition<'_, '_> {
-    /// The result in the request's version (design decision 7).
+    /// The result in the request's version: the primary's, then what each extra network adds, if `resultScope`
+    /// is `all`.
     pub(super) fn merge(
         &self,
         results: Vec<AttachmentResult>,

@@ -11,7 +11,7 @@
 
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::OFlag;
@@ -187,17 +187,10 @@ impl DeviceInfoStore {
 
 fn check_directory(path: &Path) -> Result<(), DeviceInfoError> {
     let metadata = path.symlink_metadata().map_err(FileError::of("look at", path))?;
-    let untrusted = |problem| Err(DeviceInfoError::untrusted(path, problem));
-    if metadata.is_symlink() {
-        return untrusted("is a symbolic link");
+    match directory::distrust(&metadata) {
+        Some(problem) => Err(DeviceInfoError::untrusted(path, problem)),
+        None => Ok(()),
     }
-    if !metadata.is_dir() {
-        return untrusted("is no directory");
-    }
-    if metadata.uid() != nix::unistd::geteuid().as_raw() {
-        return untrusted("belongs to another user");
-    }
-    if metadata.mode() & 0o022 != 0 { untrusted("can be written by others") } else { Ok(()) }
 }
 
 /// The bytes of a file; none if there is none. Not through a link, and not from a pipe or a device,

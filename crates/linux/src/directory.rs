@@ -1,6 +1,6 @@
 //! State directories: 0700, root's own, never behind a symbolic link; files that are there whole or not at all.
 
-use std::fs::{DirBuilder, File};
+use std::fs::{DirBuilder, File, Metadata};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -65,23 +65,30 @@ pub fn is_trusted(root: &Path, directory: &Path) -> Result<bool, DirectoryError>
     Ok(trusted(root)? && trusted(directory)?)
 }
 
-/// Whether the directory is there; an error where it is there and not to be trusted.
+/// Why a directory cannot be trusted: another user than ours could change what is in it. `metadata` is of
+/// the path itself, not of what a link leads to.
+pub fn distrust(metadata: &Metadata) -> Option<&'static str> {
+    if metadata.is_symlink() {
+        Some("is a symbolic link")
+    } else if !metadata.is_dir() {
+        Some("is no directory")
+    } else if metadata.uid() != nix::unistd::geteuid().as_raw() {
+        Some("belongs to another user")
+    } else {
+        (metadata.mode() & 0o022 != 0).then_some("can be written by others")
+    }
+}
+
+/// Whether the directory is there; an error if it is there and cannot be trusted.
 fn trusted(path: &Path) -> Result<bool, DirectoryError> {
     let metadata = match path.symlink_metadata() {
         Err(error) if is_missing(&error) => return Ok(false),
         outcome => outcome.map_err(FileError::of("look at", path))?,
     };
-    let untrusted = |problem| Err(DirectoryError::Untrusted { path: path.to_owned(), problem });
-    if metadata.is_symlink() {
-        return untrusted("is a symbolic link");
+    match distrust(&metadata) {
+        Some(problem) => Err(DirectoryError::Untrusted { path: path.to_owned(), problem }),
+        None => Ok(true),
     }
-    if !metadata.is_dir() {
-        return untrusted("is no directory");
-    }
-    if metadata.uid() != nix::unistd::geteuid().as_raw() {
-        return untrusted("belongs to another user");
-    }
-    if metadata.mode() & 0o022 != 0 { untrusted("can be written by others") } else { Ok(true) }
 }
 
 /// The files in a directory of `root`, sorted; none if the directory is missing.

@@ -9,6 +9,7 @@ mod pod_request;
 pub mod primary;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::SystemTime;
 
 use crate::config::{Config, PrimarySource};
 use crate::definition::{Api, Copies, Finder, NodeDefinitions, OnOutage};
@@ -61,7 +62,7 @@ fn is_system_pod(config: &Config, pod: &Pod) -> bool {
 
 /// The places where definitions are, for one call.
 pub fn finder<'a>(config: &Config, node: NodeDefinitions, api: Api<'a>, on_outage: OnOutage) -> Finder<'a> {
-    let copies = Copies::new(&config.state_dir, config.definition_cache_max_age);
+    let copies = Copies::new(&config.state_dir, config.definition_cache_max_age, SystemTime::now);
     let (version, warnings) = (config.version, Vec::new());
     Finder { node, api, copies, on_outage, version, warnings, answers: BTreeMap::new() }
 }

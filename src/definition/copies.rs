@@ -32,11 +32,16 @@ const OF_ALL: Bound = Bound { copies: 512, bytes: 16 << 20 };
 /// The longest name of a file.
 const MAX_FILE_NAME: usize = 254;
 
+/// Says what time it is: [`SystemTime::now`], but for tests. A call can wait for the API for seconds while others
+/// write copies, so one time for the whole call would not do.
+type Clock = fn() -> SystemTime;
+
 /// The copies in the state directory.
 #[derive(Clone, Debug)]
 pub struct Copies {
     root: PathBuf,
     max_age: Duration,
+    clock: Clock,
     /// The container whose lock is held, so that a copy that was begun has an owner; without one, none is kept.
     pub writer: Option<ContainerId>,
 }
@@ -93,8 +98,13 @@ struct Copy {
 
 impl Copies {
     /// Copies in the state directory `root`, none older than `max_age`; zero keeps none.
-    pub fn new(root: &Path, max_age: Duration) -> Self {
-        Self { root: root.to_owned(), max_age, writer: None }
+    pub fn new(root: &Path, max_age: Duration, clock: Clock) -> Self {
+        Self { root: root.to_owned(), max_age, clock, writer: None }
+    }
+
+    /// Seconds since 1970.
+    fn seconds(&self) -> u64 {
+        (self.clock)().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
     }
 
     fn directory(&self) -> PathBuf {
@@ -121,7 +131,8 @@ impl Copies {
     }
 
     fn write(&self, definition: &ClusterDefinition, writer: &ContainerId) -> Result<(), String> {
-        let bytes = serde_json::to_vec(&Copy::of(definition)).map_err(|error| error.to_string())?;
+        let bytes =
+            serde_json::to_vec(&Copy::of(definition, self.seconds())).map_err(|error| error.to_string())?;
         let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         if length > netconf::MAX_FILE_BYTES {
             return Err(format!("it has {length} bytes, and {} are read", netconf::MAX_FILE_BYTES));
@@ -140,7 +151,7 @@ impl Copies {
     fn make_room(&self, path: &Path, bytes: u64) {
         let mut kept = self.kept();
         kept.retain(|kept| kept.path != path);
-        kept.push(Kept { path: path.to_owned(), bytes, written: SystemTime::now() });
+        kept.push(Kept { path: path.to_owned(), bytes, written: (self.clock)() });
         shrink(&mut kept);
     }
 
@@ -158,7 +169,9 @@ impl Copies {
 
     fn is_current(&self, definition: &ClusterDefinition) -> bool {
         let copy = self.read(&definition.namespace, &definition.name);
-        copy.is_some_and(|copy| copy.age() < self.max_age / RENEWALS && copy.into_definition() == *definition)
+        copy.is_some_and(|copy| {
+            copy.age(self.seconds()) < self.max_age / RENEWALS && copy.into_definition() == *definition
+        })
     }
 
     /// Drops a copy of what the API says otherwise now: a network that was closed since must not open in an outage.
@@ -176,7 +189,7 @@ impl Copies {
 
     /// The copy, if it is young enough to stand in.
     pub(super) fn fresh(&self, namespace: &Namespace, name: &DefinitionName) -> Option<ClusterDefinition> {
-        let copy = self.read(namespace, name).filter(|copy| copy.age() < self.max_age)?;
+        let copy = self.read(namespace, name).filter(|copy| copy.age(self.seconds()) < self.max_age)?;
         Some(copy.into_definition())
     }
 
@@ -197,7 +210,8 @@ impl Copies {
     pub fn sweep(&self) {
         let mut kept = self.kept();
         kept.retain(|kept| {
-            let is_young = kept.written.elapsed().is_ok_and(|age| age < self.max_age);
+            let age = (self.clock)().duration_since(kept.written);
+            let is_young = age.is_ok_and(|age| age < self.max_age);
             if !is_young {
                 let _ = std::fs::remove_file(&kept.path);
             }
@@ -229,9 +243,10 @@ fn shrink(kept: &mut Vec<Kept>) {
 }
 
 impl Copy {
-    fn of(definition: &ClusterDefinition) -> Self {
+    /// A copy fetched at `fetched`, in seconds since 1970.
+    fn of(definition: &ClusterDefinition, fetched: u64) -> Self {
         let ClusterDefinition { namespace, name, config, annotations, resource_version } = definition.clone();
-        Self { fetched: now(), namespace, name, config, annotations, resource_version }
+        Self { fetched, namespace, name, config, annotations, resource_version }
     }
 
     fn into_definition(self) -> ClusterDefinition {
@@ -240,13 +255,9 @@ impl Copy {
     }
 
     /// A copy from the future, after the clock was set back, is of no age that can be trusted.
-    fn age(&self) -> Duration {
-        now().checked_sub(self.fetched).map_or(Duration::MAX, Duration::from_secs)
+    fn age(&self, now: u64) -> Duration {
+        now.checked_sub(self.fetched).map_or(Duration::MAX, Duration::from_secs)
     }
-}
-
-fn now() -> u64 {
-    std::time::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs()
 }
 
 #[cfg(test)]
@@ -265,7 +276,8 @@ mod tests {
 
     fn copies(max_age: u64) -> (tempfile::TempDir, Copies) {
         let dir = tempfile::tempdir().unwrap();
-        let mut copies = Copies::new(&dir.path().join("state"), Duration::from_secs(max_age));
+        let mut copies =
+            Copies::new(&dir.path().join("state"), Duration::from_secs(max_age), SystemTime::now);
         copies.writer = Some("c1".parse().unwrap());
         (dir, copies)
     }
@@ -281,6 +293,18 @@ mod tests {
         assert_eq!(stale.any(&blue.namespace, &blue.name), Some(blue.clone()));
         stale.sweep();
         assert_eq!(copies.any(&blue.namespace, &blue.name), None);
+    }
+
+    #[test]
+    fn a_copy_from_the_future_is_as_stale_as_an_old_one() {
+        let (_dir, copies) = copies(100);
+        let blue = definition("blue");
+        copies.keep(&blue);
+        let is_fresh =
+            |clock: Clock| Copies { clock, ..copies.clone() }.fresh(&blue.namespace, &blue.name).is_some();
+        assert!(is_fresh(|| SystemTime::now() + Duration::from_secs(50)));
+        assert!(!is_fresh(|| SystemTime::now() + Duration::from_secs(101)));
+        assert!(!is_fresh(|| SystemTime::now() - Duration::from_secs(50)));
     }
 
     /// A namespace has up to 63 bytes and a name up to 253, a file's name up to 255.

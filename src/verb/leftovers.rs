@@ -59,7 +59,8 @@ pub(super) fn tear_down_a_few(session: &mut Session<'_>) {
     }
     let deadline = Deadline::after(LIMIT);
     session.ledger.sweep();
-    Copies::new(&session.config.state_dir, session.config.definition_cache_max_age).sweep();
+    let (root, max_age) = (&session.config.state_dir, session.config.definition_cache_max_age);
+    Copies::new(root, max_age, SystemTime::now).sweep();
     // A disk that is slow leaves time for what is found.
     let records = match read_some(session, deadline.share(2)) {
         Ok(records) => records,

@@ -2,7 +2,7 @@
 //! alone, so that one refusal does not hide another.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, Value, json};
 
@@ -87,7 +87,7 @@ impl Attempt<'_> {
         let api = self.cluster.as_deref_mut().map_or(Api::Absent, Api::Asked);
         let mut definitions = prepare::finder(config, NodeDefinitions::default(), api, OnOutage::Refuse);
         // Nothing is kept of what the API says: this is no ADD.
-        definitions.copies = Copies::new(Path::new("/dev/null"), Duration::ZERO);
+        definitions.copies = Copies::new(Path::new("/dev/null"), Duration::ZERO, SystemTime::now);
         let singles = singles(&pod_request);
         let path = self.node.plugin_path();
         let plan = |pod_request, definitions: &mut Finder<'_>| -> Result<Plan, Error> {

@@ -2,7 +2,7 @@
 //! makes the plan of a pod that asks for nothing. A node on which that fails would start no pod.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::MigrateError;
 use crate::config::{Config, PrimarySource};
@@ -57,7 +57,7 @@ impl Rehearsal<'_> {
         let node = NodeDefinitions::read(&config.conf_dirs);
         let mut definitions = prepare::finder(config, node, api, OnOutage::Refuse);
         // Nothing is kept of what the API says: this is no ADD.
-        definitions.copies = Copies::new(Path::new("/dev/null"), Duration::ZERO);
+        definitions.copies = Copies::new(Path::new("/dev/null"), Duration::ZERO, SystemTime::now);
         let primary = config.primary.clone();
         if let Some(problem) =
             primary.and_then(|source| unplanned(&source, config, &mut definitions).transpose())

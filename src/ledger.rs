@@ -6,7 +6,7 @@
 //!         /aside/…                           records that could not be read
 //!         /locks/<container>                 held during a call, gone after it
 //!         /looks/last                        when somebody last looked for what is left of sandboxes that are gone
-//!         /looks/add, /looks/gc              the record that such a look tried last: the next one begins behind it
+//!         /looks/add, /looks/gc, /looks/orphans              the record that such a look tried last: the next one begins behind it
 //!         /definitions/…                     copies of definitions: see [`crate::definition::Copies`]
 //!         /<directory>/.<container>@…        the beginning of a file; its writer holds the container's lock
 //!
@@ -28,6 +28,7 @@ mod census;
 mod error;
 mod header;
 mod journal;
+mod kept;
 mod lock;
 mod look;
 mod reading;
@@ -42,6 +43,7 @@ pub use census::{Census, Tally};
 pub use error::LedgerError;
 pub use header::{AttachmentHeader, RecordHeader};
 pub use journal::Journal;
+pub use kept::Orphan;
 pub use lock::Lock;
 pub(crate) use record::LAYOUT;
 pub use record::{Event, Key, Mode, Moment, Record, RecordPlan, RecordedNetns, State, event_line, plan_line};
@@ -73,9 +75,6 @@ pub struct Seen {
     /// What it holds, or why that cannot be read.
     pub record: Result<Record, String>,
 }
-
-/// A network that could not be torn down: its file, and the record of it alone.
-pub type Orphan = (PathBuf, Record);
 
 /// The ledger in its directory. Nothing is created before the first record.
 #[derive(Clone, Debug)]
@@ -209,6 +208,7 @@ impl Ledger {
             .map_err(LedgerError::from)
             .and_then(|()| Ok(std::fs::rename(path, place).map_err(FileError::of("set aside", path))?));
         let path = path.to_owned();
+        self.bound_set_aside(kept::MAX_BYTES);
         match moved {
             Ok(()) => LedgerError::Unreadable { path, problem },
             Err(error) => LedgerError::Stuck { path, problem, source: Box::new(error) },
@@ -237,21 +237,6 @@ impl Ledger {
     fn beginnings(&self) -> impl Iterator<Item = (PathBuf, String)> {
         let directories = [self.records(), self.orphans(), self.root.join(COPIES_DIRECTORY)];
         directories.into_iter().flat_map(|directory| directory::temporaries(&self.root, &directory))
-    }
-
-    /// Every orphan with its file. Those that cannot be read are set aside and reported.
-    ///
-    /// # Errors
-    /// [`LedgerError`] if the directory cannot be listed; one that is missing has none.
-    pub fn all_orphans(&self) -> Result<Vec<Result<Orphan, LedgerError>>, LedgerError> {
-        let files = directory::list(&self.root, &self.orphans())?;
-        // An orphan's name is its record's, and the attachment's position.
-        let read = |path: PathBuf| {
-            let name = name_of(&path);
-            let record = self.read_file(&path, name.rsplit_once('.').map_or(name.as_str(), |(name, _)| name));
-            Some(record.transpose()?.map(|record| (path, record)))
-        };
-        Ok(files.into_iter().filter_map(read).collect())
     }
 
     /// Every record as it is, and what is wrong with those that cannot be read: nothing is moved.
@@ -310,28 +295,6 @@ impl Ledger {
     /// Whether a record was ever set aside and still waits for somebody to look at it.
     pub fn has_set_aside(&self) -> bool {
         directory::list(&self.root, &self.aside()).is_ok_and(|files| !files.is_empty())
-    }
-
-    /// Keeps one attachment of a record as an orphan, for GC and repair to try again. It is on the disk then:
-    /// nothing else will know of it.
-    ///
-    /// # Errors
-    /// [`LedgerError::File`].
-    pub fn orphan(&self, record: &Record, attachment: usize) -> Result<(), LedgerError> {
-        let orphans = self.orphans();
-        directory::prepare(&self.root, &orphans)?;
-        let Some(lines) = record.orphan_lines(attachment) else { return Ok(()) };
-        let lines = lines.map_err(FileError::of("encode", &orphans))?;
-        let name = format!("{}.{attachment}", record.plan.key.file_name());
-        Ok(directory::write_and_sync(&orphans, &name, &lines)?)
-    }
-
-    /// Removes an orphan that [`Ledger::all_orphans`] named.
-    ///
-    /// # Errors
-    /// [`LedgerError::File`].
-    pub fn remove_orphan(&self, path: &Path) -> Result<(), LedgerError> {
-        Ok(remove(path)?)
     }
 
     /// The containers for which a call is at work. Locks that nobody holds any more go.

@@ -9,7 +9,7 @@ use crate::attach::snapshot::{SeenRoute, Snapshot};
 use cni::family::Family;
 use cni::result::AttachmentResult;
 
-pub use coverage::{is_wide, taking_default};
+pub use coverage::{is_wide, taking_default, wide_prefixes};
 
 /// The default route of one family moves to one attachment.
 #[derive(Clone, Debug, Eq, PartialEq)]

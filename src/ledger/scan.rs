@@ -27,13 +27,16 @@ pub enum Sweep {
     Add,
     /// GC.
     Gc,
+    /// GC, among networks that could not be torn down.
+    Orphans,
 }
 
 impl Sweep {
-    const fn file_name(self) -> &'static str {
+    pub(super) const fn file_name(self) -> &'static str {
         match self {
             Self::Add => "add",
             Self::Gc => "gc",
+            Self::Orphans => "orphans",
         }
     }
 }

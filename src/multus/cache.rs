@@ -21,13 +21,18 @@ pub use write::write;
 
 use crate::plan::{Attachment, Role};
 use cni::keys;
-use cni::netconf::{self, Missing, NetworkConfig};
+use cni::netconf::{Missing, NetworkConfig};
 use cni::request::{ContainerId, Sandbox};
 use cni::version::Version;
 use linux::directory;
+use linux::file::read_regular;
 
 /// Where Multus keeps its records unless its `cniDir` says otherwise.
 pub const MULTUS_STATE_DIR: &str = "/var/lib/cni/multus";
+
+/// The largest file of Multus's that is read. Its record of a container has the definitions of all its networks in
+/// base64, each of which the API takes up to 1.5 MiB of.
+const MAX_BYTES: u64 = 64 << 20;
 
 /// Multus's record of one container.
 #[derive(Debug)]
@@ -94,8 +99,9 @@ impl MultusCache {
     /// # Errors
     /// What is wrong with the record, to follow its path in a sentence.
     pub fn attachments(&self, sandbox: &Sandbox, version: Version) -> Result<Vec<Remembered>, String> {
-        let text = netconf::read_file(&self.path).map_err(|error| format!("cannot be read: {error}"))?;
-        let delegates: Vec<Map<String, Value>> = serde_json::from_str(&text)
+        let bytes =
+            read_regular(&self.path, MAX_BYTES).map_err(|error| format!("cannot be read: {error}"))?;
+        let delegates: Vec<Map<String, Value>> = serde_json::from_slice(&bytes)
             .map_err(|error| format!("is not valid: {error}; look at it and remove it"))?;
         let mut found = Vec::new();
         for (at, delegate) in delegates.iter().enumerate() {

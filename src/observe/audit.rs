@@ -9,6 +9,9 @@ use serde::Serialize;
 use crate::observe::logging::AUDIT_TARGET;
 use cni::error::one_line;
 
+/// Most characters of one text in a line.
+const MAX_TEXT_CHARS: usize = 1000;
+
 /// What was decided.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -72,6 +75,25 @@ impl<'a> Decision<'a> {
     }
 }
 
+impl Decision<'_> {
+    /// The same, no text of it longer than a line has room for: a network's name is what the pod wrote, and the
+    /// UID what the runtime says.
+    fn shortened(&self) -> Decision<'_> {
+        let text = |text: &Option<String>| text.as_deref().map(|text| one_line(text, MAX_TEXT_CHARS));
+        Decision {
+            rules: self.rules.clone(),
+            allowed_by: text(&self.allowed_by),
+            pod: one_line(&self.pod, MAX_TEXT_CHARS),
+            uid: self.uid.map(|uid| uid.get(..uid.floor_char_boundary(MAX_TEXT_CHARS)).unwrap_or(uid)),
+            network: text(&self.network),
+            definition: text(&self.definition),
+            scoped_name: text(&self.scoped_name),
+            reason: text(&self.reason),
+            ..*self
+        }
+    }
+}
+
 /// A decision with its time.
 #[derive(Serialize)]
 struct Line<'a> {
@@ -83,11 +105,30 @@ struct Line<'a> {
 /// Appends a decision to the audit log, where there is one.
 pub fn record(decision: &Decision<'_>) {
     let time = chrono::Utc::now().format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string();
-    let reason = decision.reason.as_deref().map(|reason| one_line(reason, 1000));
-    let decision = Decision { reason, ..decision.clone() };
-    if let Ok(line) = serde_json::to_string(&Line { time, decision: &decision }) {
+    if let Ok(line) = serde_json::to_string(&Line { time, decision: &decision.shortened() }) {
         let arguments = format_args!("{line}");
         // Past the log's level, which is about something else.
         log::logger().log(&Record::builder().target(AUDIT_TARGET).level(Level::Info).args(arguments).build());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_text_of_a_line_is_longer_than_a_thousand_characters() {
+        let (long, short) = ("x\n".repeat(100_000), "x".to_owned());
+        let all = |text: &String| Decision {
+            allowed_by: Some(text.clone()),
+            definition: Some(text.clone()),
+            scoped_name: Some(text.clone()),
+            reason: Some(text.clone()),
+            ..Decision::refused(text.clone(), None, "k8s.v1.cni.cncf.io/networks", Some(text.clone()))
+        };
+        let decision = Decision { uid: Some(&long), ..all(&long) };
+        let line = serde_json::to_string(&decision.shortened()).unwrap();
+        assert!((6000..16_000).contains(&line.len()), "{}", line.len());
+        assert_eq!(all(&short).shortened(), all(&short));
     }
 }

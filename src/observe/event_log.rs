@@ -17,6 +17,12 @@ use crate::pod::Pod;
 use cni::error::Error;
 use cni::request::{Sandbox, Verb};
 
+/// Most calls of plugins that a line names: GC calls those of every network of the node.
+const MOST_DELEGATES: usize = 256;
+
+/// Most bytes of a name in a line: more than Kubernetes allows.
+const MAX_NAME_BYTES: usize = 512;
+
 /// One call of the runtime, as it ended.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Event<'a> {
@@ -37,6 +43,9 @@ pub struct Event<'a> {
     pub interface: Option<&'a str>,
     /// The networks whose delegates were called, in the order of their first calls.
     pub networks: Vec<Network<'a>>,
+    /// How many calls of plugins were more than a line names.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub omitted: usize,
     /// What the call came to.
     pub outcome: Outcome,
     /// The code of its error.
@@ -127,11 +136,12 @@ impl<'a> Event<'a> {
         Self {
             time: chrono::Utc::now().format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string(),
             verb: verb.command().as_str(),
-            network,
+            network: shortened(network),
             pod: sandbox.and_then(pod_of),
-            container: sandbox.map(|sandbox| sandbox.container.as_str()),
+            container: sandbox.map(|sandbox| shortened(sandbox.container.as_str())),
             interface: sandbox.map(|sandbox| sandbox.interface.as_str()),
-            networks: networks(timings),
+            networks: networks(timings.get(..MOST_DELEGATES).unwrap_or(timings)),
+            omitted: timings.len().saturating_sub(MOST_DELEGATES),
             outcome: Outcome::of(error),
             code: error.map(|error| error.code.0),
             msg: error.map(|error| error.msg.as_str()),
@@ -153,15 +163,24 @@ impl<'a> Event<'a> {
 
 fn pod_of(sandbox: &Sandbox) -> Option<String> {
     let pod = Pod::from_args(&sandbox.args).ok()?;
-    (!pod.name.is_empty()).then(|| pod.to_string())
+    (!pod.name.is_empty()).then(|| shortened(&pod.to_string()).to_owned())
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_zero(number: &usize) -> bool {
+    *number == 0
+}
+
+fn shortened(name: &str) -> &str {
+    name.get(..name.floor_char_boundary(MAX_NAME_BYTES)).unwrap_or(name)
 }
 
 fn networks(timings: &[Timing]) -> Vec<Network<'_>> {
     let mut networks: Vec<Network<'_>> = Vec::new();
     for timing in timings {
-        let (name, interface) = (timing.network.as_str(), timing.interface.as_ref().map(|it| it.as_str()));
+        let (name, interface) = (shortened(&timing.network), timing.interface.as_ref().map(|it| it.as_str()));
         let delegate = Delegate {
-            plugin: timing.plugin.as_str(),
+            plugin: shortened(timing.plugin.as_str()),
             verb: timing.command.as_str(),
             ms: milliseconds(timing.took),
             code: timing.code.map(|code| code.0),
@@ -215,6 +234,27 @@ mod tests {
         let event = Event::of(&verb, "node", &timings, Some(&error), Duration::from_millis(9));
         let event = Event { time: "T".to_owned(), ..event };
         insta::assert_snapshot!(serde_json::to_string(&event).unwrap(), @r#"{"time":"T","verb":"ADD","network":"node","pod":"team-a/web","container":"c1","interface":"eth0","networks":[{"name":"cluster","interface":"eth0","delegates":[{"plugin":"bridge","verb":"ADD","ms":1.5},{"plugin":"bridge","verb":"DEL","ms":1.5}]},{"name":"team-a/blue","interface":"net1","delegates":[{"plugin":"macvlan","verb":"ADD","ms":1.5,"code":42},{"plugin":"macvlan","verb":"DEL","ms":1.5}]}],"outcome":"failed","code":42,"msg":"no","ms":9.0}"#);
+    }
+
+    /// GC with 12,000 networks, whose names are as long as a configuration lets them be.
+    #[test]
+    fn a_line_has_a_bound() {
+        let name = |at: usize| format!("{at}{}", "é".repeat(1000));
+        let timings: Vec<_> =
+            (0..12_000).map(|at| timing(&name(at), "", "bridge", Command::Gc, Some(1))).collect();
+        let sandbox = Sandbox {
+            container: "c1".parse().unwrap(),
+            netns: String::new(),
+            interface: "eth0".parse().unwrap(),
+            args: format!("K8S_POD_NAMESPACE=team-a;K8S_POD_NAME={}", "p".repeat(100_000)).as_str().into(),
+        };
+        let (verb, network) = (Verb::Add(sandbox), name(0));
+        let error = Error::new(Code(1), name(0).repeat(100));
+        let event = Event::of(&verb, &network, &timings, Some(&error), Duration::ZERO);
+        let line = serde_json::to_string(&event).unwrap();
+        assert!(line.len() < 512 << 10, "{}", line.len());
+        assert_eq!((event.networks.len(), event.omitted), (256, 11_744));
+        assert!(serde_json::to_value(&event).unwrap()["omitted"] == 11_744);
     }
 
     #[test]

@@ -26,10 +26,8 @@ fn read(asked: &[IpNetwork]) -> Result<Vec<HostRoute>, NetlinkError> {
     let families: BTreeSet<Family> = asked.iter().map(|address| Family::of(address.ip())).collect();
     let mut routes = Vec::new();
     for family in families {
-        let listed = netlink.routes(kernel_family(family), |key| {
-            key.destination.prefix() > 0
-                && !is_of_link(key.destination)
-                && asked.iter().any(|asked| policy::overlap(key.destination, *asked))
+        let listed = netlink.routes(kernel_family(family), 1..=128, |key| {
+            !is_of_link(key.destination) && asked.iter().any(|asked| policy::overlap(key.destination, *asked))
         })?;
         routes.extend(listed.into_iter().map(|route| host_route(&route, &links)));
     }

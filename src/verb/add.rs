@@ -223,10 +223,9 @@ pub(super) fn read_snapshot(netlink: &mut Netlink) -> Result<Snapshot, NetlinkEr
             gateway: route.gateway,
         }));
     }
-    let is_advertised =
-        |key: &RouteKey| key.is_main && key.origin == Origin::Router && key.destination.prefix() == 0;
-    let hops =
-        netlink.routes(kernel_family(Family::V6), is_advertised)?.into_iter().flat_map(|route| route.hops);
+    let is_advertised = |key: &RouteKey| key.is_main && key.origin == Origin::Router;
+    let routes = netlink.routes(kernel_family(Family::V6), 0..=0, is_advertised)?;
+    let hops = routes.into_iter().flat_map(|route| route.hops);
     let advertised = hops.map(|hop| SeenRoute {
         family: Family::V6,
         interface: hop.link_index.and_then(|index| names.get(&index).cloned()),

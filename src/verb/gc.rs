@@ -5,6 +5,7 @@
 //! is collected with a list of its own.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::Path;
 
 use serde_json::{Value, json};
 
@@ -152,30 +153,47 @@ pub(super) fn tear_down_one(
     Ok(Some(record))
 }
 
+/// Tries orphans until a part of the time has gone, one of them in memory at a time. The next GC begins behind the
+/// last one.
 fn retry_orphans(session: &mut Session<'_>, deadline: Deadline) -> Vec<Error> {
-    let mut failures = Vec::new();
-    let mut ours = Vec::new();
-    for orphan in session.ledger.all_orphans().unwrap_or_else(|error| vec![Err(error)]) {
+    let ledger = session.ledger.clone();
+    let orphans = match ledger.all_orphans() {
+        Ok(orphans) => orphans,
+        Err(error) => return vec![error.into()],
+    };
+    let (until, mut failures) = (deadline.share(2), Vec::new());
+    for orphan in orphans {
+        if until.remaining().is_zero() {
+            log::warn!(
+                "there was no time for every network that could not be torn down: the next GC goes on"
+            );
+            break;
+        }
         match orphan {
-            Ok((path, record)) if record.plan.network == session.config.network => ours.push((path, record)),
+            Ok((path, record)) if record.plan.network == session.config.network => {
+                let name = path.file_name().unwrap_or_default().to_string_lossy();
+                ledger.stopped_at(Sweep::Orphans, &name);
+                failures.extend(retry_orphan(session, &path, &record, until));
+            }
             Ok(_) => {}
-            Err(error) => failures.push(Error::from(error)),
+            Err(error) => failures.push(error.into()),
         }
-    }
-    for (path, record) in ours {
-        let place =
-            attach::Place { container: &record.plan.key.container, netns: &del::living_netns(&record, "") };
-        let mut attacher = session.attacher(place);
-        let failed: Vec<_> = record
-            .remaining()
-            .flat_map(|(_, attachment, result)| attacher.del(attachment, result, deadline.share(4)))
-            .collect();
-        if failed.is_empty() {
-            failures.extend(session.ledger.remove_orphan(&path).err().map(Error::from));
-        }
-        failures.extend(failed.into_iter().map(Error::from));
     }
     failures
+}
+
+fn retry_orphan(session: &mut Session<'_>, path: &Path, record: &Record, deadline: Deadline) -> Vec<Error> {
+    let place =
+        attach::Place { container: &record.plan.key.container, netns: &del::living_netns(record, "") };
+    let mut attacher = session.attacher(place);
+    let failed: Vec<_> = record
+        .remaining()
+        .flat_map(|(_, attachment, result)| attacher.del(attachment, result, deadline.share(4)))
+        .collect();
+    if failed.is_empty() {
+        return session.ledger.remove_orphan(path).err().map(Error::from).into_iter().collect();
+    }
+    failed.into_iter().map(Error::from).collect()
 }
 
 /// GC of the primary with the runtime's list, and of each extra network with the whole list that the

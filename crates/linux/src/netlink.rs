@@ -6,6 +6,7 @@
 mod address;
 mod change;
 mod connection;
+mod dump;
 mod error;
 mod inside;
 mod link;
@@ -17,6 +18,7 @@ mod state;
 use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 
 use ipnetwork::IpNetwork;
 use netlink_packet_route::RouteNetlinkMessage as Message;
@@ -27,6 +29,7 @@ use rtnetlink::packet_core::{NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL};
 use crate::family::Family;
 use crate::netns::NetnsCookie;
 use connection::Connection;
+use dump::Dumps;
 
 pub use address::LinkAddress;
 pub use change::{Change, LinkSettings, PortSettings, PortVlan};
@@ -47,6 +50,7 @@ pub use state::{LinkId, LinkKind, LinkState, OperState};
 #[derive(Debug)]
 pub struct Netlink {
     connection: Connection,
+    dumps: Dumps,
 }
 
 /// A route that was not there before.
@@ -59,8 +63,9 @@ impl Netlink {
     /// # Errors
     /// [`NetlinkError`] if the process has no descriptor left, or a thread drives tasks.
     pub fn open() -> Result<Self, NetlinkError> {
-        let connection = Connection::open().map_err(|errno| fault(Operation::Open, Object::Socket, errno))?;
-        Ok(Self { connection })
+        let failed = |errno| fault(Operation::Open, Object::Socket, errno);
+        let connection = Connection::open().map_err(failed)?;
+        Ok(Self { connection, dumps: Dumps::open().map_err(failed)? })
     }
 
     /// The cookie of the namespace in which it was opened; none if the kernel has no cookies.
@@ -73,9 +78,8 @@ impl Netlink {
     /// # Errors
     /// [`NetlinkError`] if the kernel refuses, or kept changing them while they were read.
     pub fn links(&mut self) -> Result<Vec<Link>, NetlinkError> {
-        let links = self.dump(link::all(), Object::Links)?;
+        let mut links = self.dump(&link::all(), Object::Links, link::read)?;
         let mut addresses = self.addresses()?;
-        let mut links: Vec<Link> = links.into_iter().filter_map(link::read).collect();
         for link in &mut links {
             link.addresses = addresses.remove(&link.index).unwrap_or_default();
         }
@@ -100,8 +104,7 @@ impl Netlink {
     /// # Errors
     /// [`NetlinkError`] if the kernel refuses; that it has no such family is none.
     pub fn default_routes(&mut self, family: Family) -> Result<Vec<DefaultRoute>, NetlinkError> {
-        let routes = self.main_table(family)?;
-        Ok(routes.into_iter().flat_map(|message| route::read_default(message, family)).collect())
+        self.main_table(family, |message| route::read_default(message, family))
     }
 
     /// The default routes of the main table that lead nowhere: blackhole, unreachable, prohibit and throw. The
@@ -110,24 +113,25 @@ impl Netlink {
     /// # Errors
     /// As [`Netlink::default_routes`].
     pub fn rejecting_default_routes(&mut self, family: Family) -> Result<Vec<DefaultRoute>, NetlinkError> {
-        let routes = self.main_table(family)?;
-        Ok(routes.into_iter().filter_map(|message| route::read_rejecting(message, family)).collect())
+        self.main_table(family, |message| route::read_rejecting(message, family))
     }
 
     /// The routes of a family that `keep` takes, of every table, whatever they are there for: unicast ones, the
-    /// host's own addresses, and those that lead nowhere.
+    /// host's own addresses, and those that lead nowhere. Those whose destination has no prefix of one of these
+    /// lengths cost next to nothing.
     ///
     /// # Errors
     /// As [`Netlink::default_routes`].
     pub fn routes(
         &mut self,
         family: Family,
+        prefixes: RangeInclusive<u8>,
         keep: impl Fn(&RouteKey) -> bool,
     ) -> Result<Vec<Route>, NetlinkError> {
-        let wanted = |reply: &Message| route::read_key(reply, family).is_some_and(|key| keep(&key));
-        let dumped = self.connection.dump_those(&route::all(family), &wanted);
-        let routes = dumped.map_err(|errno| fault(Operation::List, Object::Routes(family), errno))?;
-        Ok(routes.into_iter().filter_map(|reply| route::read(reply, family)).collect())
+        let is_wanted = |bytes: &[u8]| route::has_prefix(bytes, &prefixes);
+        let read = |reply| route::read(reply, family).filter(|route| keep(&route.key));
+        let routes = self.dumps.dump(&route::all(family), is_wanted, read);
+        routes.map_err(|errno| fault(Operation::List, Object::Routes(family), errno))
     }
 
     /// Deletes a route, all next hops of it; done also where it is gone already.
@@ -279,11 +283,9 @@ impl Netlink {
     /// # Errors
     /// [`NetlinkError`] if the kernel refuses; that there is no such link is none.
     pub fn link_addresses(&mut self, index: u32) -> Result<Vec<LinkAddress>, NetlinkError> {
-        let replies = match self.connection.dump(&address::of_link(index)) {
-            Err(errno) if errno.raw_os_error() == Some(Errno::ENODEV as i32) => Ok(Vec::new()),
-            replies => replies.map_err(|errno| fault(Operation::List, Object::Addresses, errno)),
-        };
-        Ok(replies?.iter().filter_map(|reply| address::read(reply, index)).collect())
+        let read = |reply| address::read(&reply, index);
+        let listed = unless(Errno::ENODEV, self.dumps.dump(&address::of_link(index), |_| true, read));
+        listed.map_err(|errno| fault(Operation::List, Object::Addresses, errno))
     }
 
     /// Index of the link of the first default route of the main table that has one: IPv4 before IPv6, the lowest
@@ -293,22 +295,25 @@ impl Netlink {
     /// As [`Netlink::default_routes`].
     pub fn default_link(&mut self) -> Result<Option<u32>, NetlinkError> {
         for family in Family::ALL {
-            let routes = self.main_table(family)?;
-            let link = routes.into_iter().find_map(|reply| route::read_default_link(reply, family));
-            if link.is_some() {
-                return Ok(link);
+            let links = self.main_table(family, |reply| route::read_default_link(reply, family))?;
+            if let Some(first) = links.first() {
+                return Ok(Some(*first));
             }
         }
         Ok(None)
     }
 
-    /// The routes of the main table, which a kernel that does not know strict dumps mixes with the others'.
-    fn main_table(&mut self, family: Family) -> Result<Vec<Message>, NetlinkError> {
-        match self.connection.dump(&route::main_table(family)) {
-            // A namespace in which there has been no route yet has no such table.
-            Err(errno) if errno.raw_os_error() == Some(Errno::ENOENT as i32) => Ok(Vec::new()),
-            replies => replies.map_err(|errno| fault(Operation::List, Object::Routes(family), errno)),
-        }
+    /// What `read` makes of the default routes of the main table, which a kernel that does not know strict dumps
+    /// mixes with those of others.
+    fn main_table<T, I: IntoIterator<Item = T>>(
+        &mut self,
+        family: Family,
+        read: impl Fn(Message) -> I,
+    ) -> Result<Vec<T>, NetlinkError> {
+        let is_default = |bytes: &[u8]| route::has_prefix(bytes, &(0..=0));
+        // A namespace in which there has been no route yet has no such table.
+        let listed = unless(Errno::ENOENT, self.dumps.dump(&route::main_table(family), is_default, read));
+        listed.map_err(|errno| fault(Operation::List, Object::Routes(family), errno))
     }
 
     fn change_fault(&mut self, change: &Change<'_>, errno: io::Error) -> NetlinkError {
@@ -325,13 +330,19 @@ impl Netlink {
         self.connection.act(Message::NewRoute(message.clone()), NLM_F_CREATE | NLM_F_EXCL)
     }
 
-    fn dump(&mut self, request: Message, object: Object) -> Result<Vec<Message>, NetlinkError> {
-        self.connection.dump(&request).map_err(|errno| fault(Operation::List, object, errno))
+    fn dump<T, I: IntoIterator<Item = T>>(
+        &mut self,
+        request: &Message,
+        object: Object,
+        read: impl Fn(Message) -> I,
+    ) -> Result<Vec<T>, NetlinkError> {
+        self.dumps.dump(request, |_| true, read).map_err(|errno| fault(Operation::List, object, errno))
     }
 
     /// Every link's addresses by the link's index.
     fn addresses(&mut self) -> Result<HashMap<u32, Vec<IpNetwork>>, NetlinkError> {
-        Ok(link::read_addresses(self.dump(link::all_addresses(), Object::Addresses)?))
+        let listed = self.dump(&link::all_addresses(), Object::Addresses, link::read_address)?;
+        Ok(link::by_link(listed))
     }
 
     fn link_by_name(&mut self, name: &str) -> Result<Option<Link>, NetlinkError> {

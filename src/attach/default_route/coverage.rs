@@ -3,13 +3,11 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 
 use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
 
 use cni::family::Family;
-
-/// The longest prefix that counts: a million routes are behind more than 32,768 of those.
-const LONGEST: [(Family, u8); 2] = [(Family::V4, 16), (Family::V6, 19)];
 
 /// The addresses of the world, from the first to the last: unicast for IPv4, 2000::/3 for IPv6.
 fn world(family: Family) -> (u128, u128) {
@@ -23,8 +21,15 @@ fn world(family: Family) -> (u128, u128) {
 /// nor one to a private network (RFC 1918, 6598, 3927, 4193, link-local), however wide.
 pub fn is_wide(destination: IpNetwork) -> bool {
     let family = Family::of(destination.ip());
-    let longest = LONGEST.iter().find(|(of, _)| *of == family).map_or(0, |(_, prefix)| *prefix);
-    (1..=longest).contains(&destination.prefix()) && !is_private(destination)
+    wide_prefixes(family).contains(&destination.prefix()) && !is_private(destination)
+}
+
+/// The lengths of the prefixes that such routes have: half of the world is behind 32,768 of the longest.
+pub fn wide_prefixes(family: Family) -> RangeInclusive<u8> {
+    match family {
+        Family::V4 => 1..=16,
+        Family::V6 => 1..=19,
+    }
 }
 
 fn is_private(destination: IpNetwork) -> bool {

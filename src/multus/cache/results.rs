@@ -11,9 +11,9 @@ use serde_json::{Map, Value};
 use super::Remembered;
 use crate::device::DEVICE_INFO_CAPABILITY;
 use crate::plan::Attachment;
-use cni::netconf;
 use cni::request::{CniArgs, ContainerId, Sandbox};
 use cni::result::AttachmentResult;
+use linux::file::read_regular;
 
 /// The mark of the form that libcni has written since 0.8.
 pub(super) const KIND: &str = "cniCacheV1";
@@ -64,8 +64,8 @@ fn read(path: &Path) -> Option<Value> {
     if !path.exists() {
         return None;
     }
-    let read = netconf::read_file(path).map_err(|error| error.to_string());
-    match read.and_then(|text| serde_json::from_str(&text).map_err(|error| error.to_string())) {
+    let read = read_regular(path, super::MAX_BYTES).map_err(|error| error.to_string());
+    match read.and_then(|bytes| serde_json::from_slice(&bytes).map_err(|error| error.to_string())) {
         Ok(value) => Some(value),
         Err(problem) => {
             log::warn!("the result that multus kept in {} is left out: {problem}", path.display());

@@ -48,6 +48,27 @@ fn delegates_are_read_with_their_interfaces_the_primary_first() {
     assert!(found.iter().all(|remembered| remembered.result.is_none()));
 }
 
+/// The API takes definitions of up to 1.5 MiB each, and Multus has all of them in one file.
+#[test]
+fn a_record_of_several_large_definitions_is_read_and_a_result_of_one() {
+    let large = |name: &str| json!({"type": "bridge", "name": name, "filler": "x".repeat(1 << 20)});
+    let mut delegates = three();
+    for (at, name) in ["primary", "blue", "r"].into_iter().enumerate() {
+        delegates[at]["Bytes"] = encode(&large(name)).into();
+    }
+    let dir = directory(&delegates.to_string());
+    std::fs::create_dir(dir.path().join("results")).unwrap();
+    let result = json!({"cniVersion": "0.3.1", "dns": {}});
+    let kept = json!({
+        "kind": "cniCacheV1", "containerId": "c1", "config": encode(&large("blue")), "ifName": "net1",
+        "networkName": "blue", "result": result,
+    });
+    std::fs::write(dir.path().join("results/blue-c1-net1"), kept.to_string()).unwrap();
+    let found = attachments(&dir).unwrap();
+    assert_eq!(shown(&found), [("primary", "eth0"), ("blue", "net1"), ("r", "data0")]);
+    assert_eq!(found[1].result, Some(result));
+}
+
 #[test]
 fn what_libcni_remembers_comes_with_them() {
     let dir = directory(&three().to_string());

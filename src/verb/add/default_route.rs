@@ -88,7 +88,9 @@ impl<'s> Addition<'s, '_> {
         }
         let netlink = self.inside.netlink().map_err(kernel_error)?;
         let is_wide = |key: &RouteKey| key.is_main && default_route::is_wide(key.destination);
-        let mut routes = netlink.routes(kernel_family(family), is_wide).map_err(kernel_error)?;
+        let prefixes = default_route::wide_prefixes(family);
+        let listed = netlink.routes(kernel_family(family), prefixes, is_wide);
+        let mut routes = listed.map_err(kernel_error)?;
         routes.retain(|route| route.is_through(&links));
         let destinations: Vec<_> = routes.iter().map(|route| route.key.destination).collect();
         let taking = default_route::taking_default(family, &destinations);

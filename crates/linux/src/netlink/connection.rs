@@ -1,6 +1,6 @@
 //! Exchanges with the kernel: requests, their replies, and a limit on the wait.
 //!
-//! What a request asks and what a reply means belong to `link`, `address` and `route`.
+//! What a request asks and what a reply means belong to `link`, `address` and `route`; dumps to `dump`.
 //!
 //! Several requests travel in one datagram and their replies are read together: the kernel works on them in
 //! order, and on the later ones also if it has refused an earlier one. rtnetlink's own `Handle` sends one request
@@ -17,9 +17,7 @@ use std::time::Duration;
 use futures_util::stream::Stream;
 use netlink_packet_route::RouteNetlinkMessage as Message;
 use nix::errno::Errno;
-use rtnetlink::packet_core::{
-    NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
-};
+use rtnetlink::packet_core::{NLM_F_ACK, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
 use rtnetlink::proto::{self, ConnectionHandle};
 use rtnetlink::sys::protocols::NETLINK_ROUTE;
 use rtnetlink::sys::{AsyncSocket, SocketAddr};
@@ -28,16 +26,13 @@ use tokio::runtime::{self, Runtime};
 use crate::netns::NetnsCookie;
 
 /// The longest wait for the replies to what was sent together.
-const LIMIT: Duration = Duration::from_secs(10);
-
-/// How often a dump is tried that changes while the kernel writes it: on a busy host, some do.
-const DUMP_ATTEMPTS: u32 = 10;
+pub(super) const LIMIT: Duration = Duration::from_secs(10);
 
 /// Most requests in one datagram: their acknowledgements fit the socket's buffer many times.
 const TOGETHER: usize = 32;
 
 /// The kernel's port. A process that may administer the namespace's network can write to ours too.
-const KERNEL: u32 = 0;
+pub(super) const KERNEL: u32 = 0;
 
 type Packet = NetlinkMessage<Message>;
 
@@ -56,14 +51,6 @@ pub(super) struct Connection {
 /// A message to the kernel and the request's own flags, `NLM_F_CREATE` say.
 pub(super) type Request = (Message, u16);
 
-/// What came back for one request.
-#[derive(Default)]
-struct Answer {
-    messages: Vec<Message>,
-    /// Whether what was dumped changed meanwhile (`NLM_F_DUMP_INTR`), so that entries may be missing.
-    interrupted: bool,
-}
-
 impl Connection {
     /// Opens a socket in the namespace of the calling thread.
     pub(super) fn open() -> io::Result<Self> {
@@ -72,13 +59,9 @@ impl Connection {
         let inside = runtime.enter();
         let (mut connection, handle, unsolicited) = proto::new_connection::<Message>(NETLINK_ROUTE)?;
         drop(inside);
-        // The end of an answer is told from the end of the socket, and a refused dump from a complete one.
+        // The end of an answer is told from the end of the socket.
         connection.set_forward_ack(true);
-        connection.set_forward_done(true);
-        let socket = connection.socket_mut().socket_mut();
-        // Kernels before 4.20 do not filter dumps, and send more than is asked for.
-        let _ = socket.set_netlink_get_strict_chk(true);
-        let cookie = NetnsCookie::of_socket(socket);
+        let cookie = NetnsCookie::of_socket(connection.socket_mut().socket_mut());
         runtime.spawn(connection);
         Ok(Self { runtime, handle, unsolicited: Box::pin(unsolicited), cookie })
     }
@@ -90,14 +73,12 @@ impl Connection {
 
     /// Asks for a change and waits until it is made. `flags` are the request's own, `NLM_F_CREATE` say.
     pub(super) fn act(&mut self, request: Message, flags: u16) -> io::Result<()> {
-        let answer = self.exchange((request, flags | NLM_F_ACK), &|_| false)?;
-        drop(answer);
-        Ok(())
+        self.exchange((request, flags | NLM_F_ACK)).map(drop)
     }
 
     /// Asks for one object.
     pub(super) fn get(&mut self, request: Message) -> io::Result<Vec<Message>> {
-        self.exchange((request, NLM_F_ACK), &|_| true).map(|answer| answer.messages)
+        self.exchange((request, NLM_F_ACK))
     }
 
     /// Sends all requests before it reads the first answer. Each has its own outcome: the replies, or why the
@@ -111,47 +92,22 @@ impl Connection {
             requests.into_iter().map(|(message, flags)| (message, flags | NLM_F_ACK)).peekable();
         while requests.peek().is_some() {
             let some: Vec<Request> = requests.by_ref().take(TOGETHER).collect();
-            let answers = self.exchange_all(some, &|_| true)?;
-            outcomes.extend(answers.into_iter().map(|answer| answer.map(|answer| answer.messages)));
+            outcomes.extend(self.exchange_all(some)?);
         }
         Ok(outcomes)
     }
 
-    /// Asks for all objects of a kind, again as long as they change meanwhile.
-    pub(super) fn dump(&mut self, request: &Message) -> io::Result<Vec<Message>> {
-        self.dump_those(request, &|_| true)
+    fn exchange(&mut self, request: Request) -> io::Result<Vec<Message>> {
+        self.exchange_all(vec![request])?.pop().unwrap_or_else(|| Err(closed()))
     }
 
-    /// As [`Connection::dump`], and keeps only what `keep` takes: of a long table, few entries.
-    pub(super) fn dump_those(
-        &mut self,
-        request: &Message,
-        keep: &dyn Fn(&Message) -> bool,
-    ) -> io::Result<Vec<Message>> {
-        for _ in 0..DUMP_ATTEMPTS {
-            let answer = self.exchange((request.clone(), NLM_F_DUMP), keep)?;
-            if !answer.interrupted {
-                return Ok(answer.messages);
-            }
-        }
-        Err(Errno::EINTR.into())
-    }
-
-    fn exchange(&mut self, request: Request, keep: &dyn Fn(&Message) -> bool) -> io::Result<Answer> {
-        self.exchange_all(vec![request], keep)?.pop().unwrap_or_else(|| Err(closed()))
-    }
-
-    fn exchange_all(
-        &mut self,
-        requests: Vec<Request>,
-        keep: &dyn Fn(&Message) -> bool,
-    ) -> io::Result<Vec<io::Result<Answer>>> {
+    fn exchange_all(&mut self, requests: Vec<Request>) -> io::Result<Vec<io::Result<Vec<Message>>>> {
         refuse_to_stall()?;
         let count = requests.len();
         let messages: Vec<Packet> = requests.into_iter().map(packet).collect();
         let replies =
             self.handle.request_batch(messages, SocketAddr::new(KERNEL, 0)).map_err(|_| closed())?;
-        let collected = collect(replies, &mut self.unsolicited, count, keep);
+        let collected = collect(replies, &mut self.unsolicited, count);
         let answers = self.runtime.block_on(async { tokio::time::timeout(LIMIT, collected).await });
         answers.unwrap_or_else(|_| {
             Err(io::Error::new(io::ErrorKind::TimedOut, "the kernel gave no answer in 10 s"))
@@ -172,25 +128,22 @@ fn packet((message, flags): Request) -> Packet {
 }
 
 /// The answers to `count` requests, which the kernel gives one after the other: each ends with an
-/// acknowledgement, an error or the end of a dump.
+/// acknowledgement or an error.
 async fn collect(
     replies: impl Stream<Item = Packet>,
     unsolicited: &mut Unsolicited,
     count: usize,
-    keep: &dyn Fn(&Message) -> bool,
-) -> io::Result<Vec<io::Result<Answer>>> {
+) -> io::Result<Vec<io::Result<Vec<Message>>>> {
     let mut replies = pin!(replies);
     let mut answers = Vec::with_capacity(count);
-    let mut answer = Answer::default();
+    let mut answer = Vec::new();
     while answers.len() < count {
         let reply = next(replies.as_mut(), unsolicited).await?;
-        answer.interrupted |= reply.header.flags & NLM_F_DUMP_INTR != 0;
         match reply.payload {
-            NetlinkPayload::InnerMessage(inner) if keep(&inner) => answer.messages.push(inner),
+            NetlinkPayload::InnerMessage(inner) => answer.push(inner),
             NetlinkPayload::Error(error) => {
                 answers.push(outcome(error.raw_code(), mem::take(&mut answer)));
             }
-            NetlinkPayload::Done(done) => answers.push(outcome(done.code, mem::take(&mut answer))),
             _ => {}
         }
     }
@@ -214,12 +167,12 @@ async fn next(
 }
 
 /// The answer that ends with `code`: 0 or a negative errno.
-fn outcome(code: i32, answer: Answer) -> io::Result<Answer> {
+fn outcome(code: i32, answer: Vec<Message>) -> io::Result<Vec<Message>> {
     if code < 0 { Err(io::Error::from_raw_os_error(code.saturating_neg())) } else { Ok(answer) }
 }
 
 /// Refuses on a thread that drives asynchronous tasks: tokio panics when one blocks.
-fn refuse_to_stall() -> io::Result<()> {
+pub(super) fn refuse_to_stall() -> io::Result<()> {
     match runtime::Handle::try_current() {
         Ok(_) => Err(io::Error::other("called from an asynchronous task: use a thread of its own")),
         Err(_) => Ok(()),

@@ -118,17 +118,18 @@ pub(super) fn read(reply: Message) -> Option<Link> {
     Some(link)
 }
 
-/// The addresses in replies, sorted, by the index of their link.
-pub(super) fn read_addresses(replies: Vec<Message>) -> HashMap<u32, Vec<IpNetwork>> {
+/// Addresses, sorted, by the index of their link.
+pub(super) fn by_link(listed: Vec<(u32, IpNetwork)>) -> HashMap<u32, Vec<IpNetwork>> {
     let mut addresses: HashMap<u32, Vec<IpNetwork>> = HashMap::new();
-    for (index, address) in replies.into_iter().filter_map(read_address) {
+    for (index, address) in listed {
         addresses.entry(index).or_default().push(address);
     }
     addresses.values_mut().for_each(|addresses| addresses.sort());
     addresses
 }
 
-fn read_address(reply: Message) -> Option<(u32, IpNetwork)> {
+/// The address in a reply and the index of its link; permanent ones that are not link-local alone.
+pub(super) fn read_address(reply: Message) -> Option<(u32, IpNetwork)> {
     let Message::NewAddress(message) = reply else { return None };
     // One with a lifetime, learned from a router, goes by itself and is nobody's loss.
     if !message.header.flags.contains(AddressHeaderFlags::Permanent) {

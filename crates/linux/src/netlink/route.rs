@@ -1,6 +1,7 @@
 //! Routes as the kernel shows them, and the requests that change them.
 
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 
 use ipnetwork::IpNetwork;
 use netlink_packet_route::route::{
@@ -113,6 +114,12 @@ pub(super) fn main_table(family: Family) -> Message {
     message.header.address_family = address_family(family);
     message.header.table = RouteHeader::RT_TABLE_MAIN;
     Message::GetRoute(message)
+}
+
+/// Whether the message of a route says that its destination has a prefix of one of these lengths.
+pub(super) fn has_prefix(bytes: &[u8], lengths: &RangeInclusive<u8>) -> bool {
+    let header = RouteHeader::parse(bytes);
+    header.is_ok_and(|header| lengths.contains(&header.destination_prefix_length))
 }
 
 /// Index of the link of the default route in a reply, also if a router advertised it; of several next hops the first one's.

@@ -106,7 +106,8 @@ impl Reported {
             }
             let destinations: HashSet<IpNetwork> =
                 wanted.iter().map(|(destination, _)| *destination).collect();
-            let listed = site.container.routes(family, |key| destinations.contains(&key.destination));
+            let listed =
+                site.container.routes(family, 0..=128, |key| destinations.contains(&key.destination));
             let listed = listed.map_err(kernel_error)?;
             for (destination, gateway) in wanted {
                 // Another plugin may have moved the default route to another gateway.

@@ -27,6 +27,8 @@ pub struct Call {
     pub sandbox: Option<Sandbox>,
     /// Where executables of plugins are (`CNI_PATH`).
     pub path: Vec<PathBuf>,
+    /// Whether a Braid has called, and not a runtime or a plugin on its own.
+    pub nested: bool,
     /// The configuration, as it was written.
     object: Map<String, Value>,
 }
@@ -78,7 +80,8 @@ impl Call {
         let command = request.verb.command();
         let version = read_version(&object, command, oldest)?;
         let sandbox = request.verb.sandbox().cloned();
-        Ok(Self { command, network, version, sandbox, path: request.path.clone(), object })
+        let path = request.path.clone();
+        Ok(Self { command, network, version, sandbox, path, nested: request.nested, object })
     }
 
     /// The configuration, as it was written.

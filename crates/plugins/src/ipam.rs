@@ -1,0 +1,9 @@
+//! IPAM plugins: they choose addresses and change no interface.
+
+mod arguments;
+mod fields;
+pub mod host_local;
+mod result;
+pub mod static_;
+
+pub(crate) use self::fields::Fields;

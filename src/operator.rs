@@ -20,6 +20,7 @@ mod install;
 mod installation;
 mod keep;
 mod list;
+mod manifests;
 mod manual;
 mod migrate;
 mod node;

@@ -372,3 +372,95 @@ fn a_field_of_a_manifest_that_is_no_text_is_said_to_be_quoted() {
         assert!(outcome.stdout.contains(said), "{metadata}: {}", outcome.snapshot());
     }
 }
+
+/// Each object by its template, in a stream, in a list and in a list of lists.
+#[test]
+fn what_makes_pods_is_explained_by_its_template() {
+    let node = node(json!({}));
+    let template = json!({
+        "metadata": {"annotations": {"k8s.v1.cni.cncf.io/networks": "blue"}}, "spec": {"containers": []},
+    });
+    let object = |kind: &str, more: Value| {
+        let mut object = json!({"kind": kind, "metadata": {"name": "web", "namespace": "team-a"}});
+        object.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap());
+        object
+    };
+    let kinds = ["Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "ReplicationController", "Job"];
+    let mut objects: Vec<Value> =
+        kinds.iter().map(|kind| object(kind, json!({"spec": {"template": template}}))).collect();
+    objects.push(object("CronJob", json!({"spec": {"jobTemplate": {"spec": {"template": template}}}})));
+    let bare = object("PodTemplate", json!({"template": template}));
+    let nested = json!({"kind": "List", "items": [{"kind": "PodTemplateList", "items": [bare]}]});
+    let all = [json!({"kind": "List", "items": objects}), nested, object("Service", json!({}))];
+    let stream = all.map(|document| document.to_string()).join("\n---\n");
+    let said = braid(&node, &["explain", "-"]).input(&stream).run().assert_status(0);
+    for kind in kinds.into_iter().chain(["CronJob", "PodTemplate"]) {
+        let line = format!("pod team-a/web of {kind}: would be attached\n");
+        assert!(said.stdout.contains(&line), "{kind}: {}", said.stdout);
+    }
+    assert_eq!(said.stdout.matches("net1").count(), 8, "{}", said.stdout);
+}
+
+/// A pod that asks for its network where it is not read runs without it.
+#[test]
+fn annotations_that_ask_for_nothing_are_warned_of() {
+    let node = node(json!({}));
+    let said = |manifest: Value| braid(&node, &["explain", "-"]).input(&manifest.to_string()).run().stdout;
+    let misspelt = said(json!({
+        "kind": "Pod",
+        "metadata": {"name": "web", "namespace": "team-a", "annotations": {"k8s.cni.cncf.io/networks": "blue"}},
+    }));
+    let expected = "warning: annotation \"k8s.cni.cncf.io/networks\" asks for nothing: did you mean \
+                    \"k8s.v1.cni.cncf.io/networks\"?\n";
+    assert_eq!(misspelt.matches(expected).count(), 1, "{misspelt}");
+    let refused = said(json!({
+        "kind": "Pod", "metadata": {"name": "web", "namespace": "team-a", "annotations": {
+            "networks": "blue", "k8s.v1.cni.cncf.io/networks": "bleu",
+        }},
+    }));
+    assert!(refused.contains("refused") && refused.contains("annotation \"networks\" asks"), "{refused}");
+    let misplaced = said(json!({
+        "kind": "Deployment", "spec": {"template": {"spec": {"containers": []}}},
+        "metadata": {"name": "web", "namespace": "team-a", "annotations": {"k8s.v1.cni.cncf.io/networks": "blue"}},
+    }));
+    assert!(misplaced.contains("put it into spec.template.metadata.annotations"), "{misplaced}");
+    let twice = braid(&node, &["explain", "-"]).input("kind: Pod\nkind: Pod\n").run();
+    assert!(twice.stderr.contains("line 2, column 1: key \"kind\" is given twice"), "{}", twice.stderr);
+}
+
+#[test]
+fn what_add_would_take_away_or_miss_is_foreseen() {
+    let node = node(json!({}));
+    node.recorders(["bridge", "bond", "macvlan", "host-local"]);
+    let ipam = json!({"type": "host-local", "subnet": "fd00::/64", "routes": [{"dst": "::/0"}, {"dst": "fd01::/64"}]});
+    node.define("team-a", "gw", json!({"type": "bridge", "isDefaultGateway": true, "ipam": ipam}));
+    let halves = json!([{"dst": "0.0.0.0/1"}, {"dst": "128.0.0.0/1"}]);
+    let ipam = json!({"type": "host-local", "subnet": "10.9.0.0/24", "routes": halves});
+    node.define("team-a", "wide", json!({"type": "bridge", "ipam": ipam}));
+    node.define("team-a", "inner", json!({"type": "macvlan", "master": "net5", "linkInContainer": true}));
+    let links = json!([{"name": "net1"}, {"name": "net9"}]);
+    node.define("team-a", "bond", json!({"type": "bond", "linksInContainer": true, "links": links}));
+    let said = explain(&node, "gw,wide,inner,bond").assert_status(0).stdout;
+    let route = |network: &str, interface: &str, routes: &str| {
+        format!(
+            "network \"team-a/{network}\" makes a default route on {interface} ({routes}) that the pod does not ask"
+        )
+    };
+    assert!(said.contains(&route("gw", "net1", "isDefaultGateway, ::/0")), "{said}");
+    assert!(said.contains(&route("wide", "net2", "0.0.0.0/1, 128.0.0.0/1")), "{said}");
+    let missing = |network: &str, interface: &str, link: &str| {
+        format!(
+            "network \"team-a/{network}\" builds {interface} on the pod's interface \"{link}\", which nothing"
+        )
+    };
+    assert!(said.contains(&missing("inner", "net3", "net5")), "{said}");
+    assert!(said.contains(&missing("bond", "net4", "net9")), "{said}");
+    assert!(!said.contains(&missing("bond", "net4", "net1")), "{said}");
+    let asked = r#"[{"name": "gw", "default-route": ["10.0.0.1"]}, {"name": "inner", "interface": "data0"}]"#;
+    let said = explain(&node, asked).assert_status(0).stdout;
+    // The pod has moved IPv4 alone.
+    assert!(said.contains(&route("gw", "net1", "::/0")), "{said}");
+    let asked = r#"[{"name": "gw", "default-route": [], "interface": "net5"}, {"name": "inner"}]"#;
+    let said = explain(&node, asked).assert_status(0).stdout;
+    assert!(!said.contains("warning"), "{said}");
+}

@@ -529,6 +529,43 @@ fn files_of_others_are_nothing_to_check() {
     assert!(said.contains("; of a chart check what helm template prints"), "{said}");
 }
 
+/// As many pods as `kubectl get pods -A -o yaml` prints of a cluster of some hundred nodes: more than 1 MiB, and
+/// more than 50,000 values. The last one is read too, and its mistake has its place.
+#[test]
+fn a_large_cluster_is_read_to_its_end() {
+    let mut text = "apiVersion: v1\nitems:\n".to_owned();
+    for number in 0..2000 {
+        let networks = if number == 1999 { "lan@eth0%" } else { "lan" };
+        text.push_str(&format!(
+            "- apiVersion: v1\n  kind: Pod\n  metadata:\n    annotations:\n      k8s.v1.cni.cncf.io/networks: \
+             {networks}\n    name: web-{number}\n    namespace: team-a\n  spec:\n    containers:\n"
+        ));
+        for container in 0..10 {
+            text.push_str(&format!(
+                "    - image: registry.example/images/of/some/length:{container}\n      name: c{container}\n      \
+                 resources: {{}}\n"
+            ));
+        }
+    }
+    text.push_str("kind: List\nmetadata:\n  resourceVersion: \"\"\n");
+    assert!(text.len() > 2 << 20);
+    let line = 1 + text.lines().position(|line| line.ends_with("lan@eth0%")).unwrap();
+    let node = Node::new();
+    let said = Tool::new(&node, &["validate", "-"]).input(&text).run().assert_status(1);
+    let start = format!("-:{line}:");
+    assert_eq!(said.stdout.lines().count(), 1, "{}", said.stdout);
+    assert!(
+        said.stdout.starts_with(&start) && said.stdout.contains("Pod team-a/web-1999: "),
+        "{}",
+        said.stdout
+    );
+    node.write("pods.yaml", &text);
+    let from_file = Tool::new(&node, &["validate", &node.path_text("pods.yaml")]).run().assert_status(1);
+    assert!(from_file.stdout.contains(&format!("pods.yaml:{line}:")), "{}", from_file.stdout);
+    let sound = text.replace("lan@eth0%", "lan");
+    Tool::new(&node, &["validate", "-"]).input(&sound).run().assert_status(0);
+}
+
 /// ADD looks for the network of the default-network annotation in `multusNamespace`, element by element.
 #[test]
 fn a_default_network_is_named_with_the_namespace_that_add_looks_in() {

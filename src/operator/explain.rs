@@ -2,9 +2,9 @@
 //! ADD's own; the API is asked where one is configured, and told nothing.
 
 mod attempt;
+mod foresight;
 mod manifest;
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -15,6 +15,7 @@ use super::CommandError;
 use super::console::{Exit, OutputStyle, Tone, View};
 use super::credential;
 use super::fault::Fault;
+use super::manifests::read_text;
 use super::node::{Node, NodeOptions};
 use crate::kube::{Cluster, ClusterError, ClusterPod};
 use crate::plan::{Attachment, Plan, Role};
@@ -22,13 +23,13 @@ use crate::pod::Pod;
 use crate::pod::name::Namespace;
 use attempt::Attempt;
 use cni::error::Error;
-use cni::netconf::{self, NetconfError};
+use cni::netconf::NetconfError;
 use cni::request::{Environment, Sandbox};
 
 /// What `braid explain` is told.
 #[derive(Args, Debug)]
 pub(super) struct Explain {
-    /// Manifests with one or several pods, in YAML or JSON; - reads standard input
+    /// Manifests of pods or of what makes pods, in YAML or JSON; - reads standard input
     #[arg(required_unless_present = "pod", conflicts_with = "pod", value_name = "FILE")]
     manifest: Option<PathBuf>,
     /// A pod that the API has, as namespace/name
@@ -74,6 +75,9 @@ pub(super) struct Explained {
 #[serde(rename_all = "camelCase")]
 struct Explanation {
     pod: String,
+    /// The kind of the object that makes the pod, if it is one of many.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    made_by: Option<String>,
     /// Why ADD would fail: the first is what it would say.
     refusals: Vec<String>,
     attachments: Vec<Planned>,
@@ -108,6 +112,10 @@ struct Subject {
     namespace: String,
     name: String,
     object: ClusterPod,
+    /// The kind of what makes the pod, with the path to the template if it has more than one.
+    made_by: Option<String>,
+    /// What its manifest says where it is not read.
+    warnings: Vec<String>,
 }
 
 impl Explain {
@@ -125,7 +133,7 @@ impl Explain {
         for subject in subjects {
             pods.push(match subject {
                 Ok(subject) => Explanation::of(subject, &node, cluster.as_mut())?,
-                Err(unreadable) => unreadable,
+                Err(unreadable) => *unreadable,
             });
         }
         Ok(Explained { pods })
@@ -143,14 +151,15 @@ fn of_cluster(pod: &str, cluster: Option<&mut Cluster>) -> Result<Subject, Comma
         Err(ClusterError::NotFound { .. }) => return Err(ExplainError::NoPod { namespace, name }.into()),
         answer => answer.map_err(Error::from)?,
     };
-    Ok(Subject { namespace: namespace.to_string(), name, object })
+    Ok(Subject { namespace: namespace.to_string(), name, object, made_by: None, warnings: Vec::new() })
 }
 
 impl Explanation {
     fn of(subject: Subject, node: &Node, cluster: Option<&mut Cluster>) -> Result<Self, Error> {
         let sandbox = sandbox(&subject.namespace, &subject.name, &subject.object.uid);
         let pod = Pod::from_args(&sandbox.args).map_err(Error::from)?;
-        let mut explanation = Self { pod: pod.to_string(), ..Self::default() };
+        let (made_by, warnings) = (subject.made_by.clone(), subject.warnings.clone());
+        let mut explanation = Self { pod: pod.to_string(), made_by, warnings, ..Self::default() };
         // A fault of the node stops every pod, whatever this one asks for.
         let faults = Fault::all(&node.place, &node.runtime, Path::new("/"));
         explanation.refusals.extend(faults.iter().map(ToString::to_string));
@@ -158,22 +167,19 @@ impl Explanation {
         Ok(explanation)
     }
 
+    fn warn(&mut self, sentences: impl IntoIterator<Item = String>) {
+        for sentence in sentences {
+            if !self.warnings.contains(&sentence) {
+                self.warnings.push(sentence);
+            }
+        }
+    }
+
     fn refuse(&mut self, sentence: String) {
         if !self.refusals.contains(&sentence) {
             self.refusals.push(sentence);
         }
     }
-}
-
-/// A file's text, or standard input's where its name is `-`.
-pub(super) fn read_text(file: &Path) -> Result<String, NetconfError> {
-    if file != Path::new("-") {
-        return netconf::read_file(file);
-    }
-    let failed = |source| NetconfError::File { path: "standard input".into(), source };
-    let mut text = String::new();
-    std::io::stdin().lock().take(netconf::MAX_FILE_BYTES).read_to_string(&mut text).map_err(failed)?;
-    Ok(text)
 }
 
 /// The sandbox of a pod that is not there.

@@ -1,6 +1,7 @@
 //! A JSON or YAML text with the place of each value in it. JSON is read as YAML, whose subset it is.
 
 mod inside;
+mod text;
 
 use std::collections::HashSet;
 use std::fmt;
@@ -10,6 +11,7 @@ use serde_json::{Map, Value};
 use serde_saphyr::Spanned;
 
 pub(super) use inside::inside;
+pub(super) use text::Text;
 
 /// A place in a text, both counted from 1.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -117,8 +119,13 @@ fn spot<T>(spanned: &Spanned<T>) -> Spot {
 /// # Errors
 /// What is wrong, and if it is known.
 pub(super) fn documents(text: &str) -> Result<Vec<Node>, (Option<Spot>, String)> {
+    // A text has no more nodes than bytes, but for what it unfolds to.
+    let most = text.len().saturating_mul(2).max(200_000);
     let options = serde_saphyr::options! {
-        budget: serde_saphyr::budget! { max_nodes: 50_000, max_events: 200_000, max_documents: 1024, },
+        budget: serde_saphyr::budget! {
+            max_nodes: most, max_events: most, max_documents: most, max_total_scalar_bytes: most,
+            max_total_comment_bytes: most,
+        },
         alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: 4_096 },
         duplicate_keys: serde_saphyr::DuplicateKeyPolicy::PassThrough,
     };

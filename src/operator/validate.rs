@@ -10,6 +10,9 @@ mod pools;
 mod rules;
 mod sharing;
 
+pub(super) use placement::problems as misplaced_annotations;
+pub(super) use pod::templates;
+
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -17,12 +20,12 @@ use serde::Serialize;
 
 use super::CommandError;
 use super::console::{Exit, OutputStyle, Tone, View};
-use super::explain::read_text;
 use super::fault::Fault;
 use super::installation::Installation;
+use super::manifests::read_text;
 use super::node::{self, Directories};
 use super::runtime::Runtime;
-use super::source::{Node, Spot, Tree, documents, inside};
+use super::source::{Node, Spot, Text, Tree, documents, inside};
 use crate::definition::field::WrongField;
 use crate::pod::name::Namespace;
 use rules::Rules;
@@ -200,7 +203,7 @@ impl Report {
     }
 
     /// Problems of a text inside a text, at their places in the outer one.
-    fn within(&mut self, text: &str, outer: Spot, value: &str, inner: Self) {
+    fn within(&mut self, text: &Text<'_>, outer: Spot, value: &str, inner: Self) {
         let moved = inner.problems.into_iter();
         self.problems.extend(
             moved.map(|(spot, severity, message)| (inside(text, outer, value, spot), severity, message)),
@@ -226,6 +229,7 @@ fn check_text(file: &Path, text: &str, rules: &Rules, report: &mut Report) {
     }
     match documents(text) {
         Ok(documents) => {
+            let text = Text::new(text);
             for document in &documents {
                 if is_json {
                     report.warn_of_repeated_keys(document);
@@ -237,7 +241,7 @@ fn check_text(file: &Path, text: &str, rules: &Rules, report: &mut Report) {
                     network::check(document, None, report);
                     rules.check_file(document, report);
                 } else {
-                    check_document(document, text, rules, report);
+                    check_document(document, &text, rules, report);
                 }
             }
         }
@@ -271,7 +275,7 @@ fn check_json(text: &str, report: &mut Report) -> bool {
     false
 }
 
-fn check_document(document: &Node, text: &str, rules: &Rules, report: &mut Report) {
+fn check_document(document: &Node, text: &Text<'_>, rules: &Rules, report: &mut Report) {
     report.has_subject |= is_subject(document);
     let Ok(kind) = text_at(document.get("kind"), "kind", report) else { return };
     match kind {

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 pub use self::error::NetconfError;
-pub use self::file::{MAX_FILE_BYTES, list, load, load_plugins, read_file};
+pub use self::file::{MAX_FILE_BYTES, list, load, load_plugins, read_file, read_file_within};
 pub use self::plugin::{Inputs, PluginConfig};
 
 use super::error::one_line;

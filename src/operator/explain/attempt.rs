@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, Value, json};
 
-use super::{Explanation, Subject, attachments};
+use super::{Explanation, Subject, attachments, foresight};
 use crate::config::{Config, StatusPolicy};
 use crate::definition::{Api, Copies, Finder, NodeDefinitions, OnOutage};
 use crate::kube::Cluster;
@@ -96,7 +96,8 @@ impl Attempt<'_> {
         let error = match plan(pod_request, &mut definitions) {
             Ok(plan) => {
                 explanation.attachments = attachments(&plan);
-                explanation.warnings = plan.warnings;
+                explanation.warn(foresight::warnings(&plan, self.sandbox.interface.as_str()));
+                explanation.warn(plan.warnings);
                 return Ok(());
             }
             Err(error) => error,

@@ -1,13 +1,16 @@
-//! The pods of a manifest, which may hold several documents and lists.
+//! The pods of a manifest and of what makes pods; it may hold several documents and lists.
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{ExplainError, Explanation, Subject};
 use crate::definition::field;
 use crate::kube::ClusterPod;
+use crate::operator::source::{Node, Spot, documents};
+use crate::operator::validate::{misplaced_annotations, templates};
+use cni::quoted::Quoted;
 
 #[derive(Deserialize)]
 struct Manifest {
@@ -27,7 +30,7 @@ struct Spec {
 #[derive(Default, Deserialize)]
 struct Metadata {
     #[serde(default)]
-    name: String,
+    name: Option<String>,
     #[serde(default)]
     namespace: Option<String>,
     #[serde(default)]
@@ -44,47 +47,93 @@ impl From<Manifest> for Subject {
             deletion: false,
         };
         let namespace = metadata.namespace.unwrap_or_else(|| "default".to_owned());
-        Self { namespace, name: metadata.name, object }
+        Self {
+            namespace,
+            name: metadata.name.unwrap_or_default(),
+            object,
+            made_by: None,
+            warnings: Vec::new(),
+        }
     }
 }
 
-/// Every pod of a text, in its order; in place of one that cannot be read, what is wrong with it.
+/// Every pod of a text, in its order, and one of each template; in place of one that cannot be read, what is wrong
+/// with it.
 ///
 /// # Errors
-/// [`ExplainError::Manifest`] if the text is not YAML, or has no pod.
-pub(super) fn pods(text: &str) -> Result<Vec<Result<Subject, Explanation>>, ExplainError> {
-    let invalid =
-        |error: serde_saphyr::Error| ExplainError::Manifest(cni::error::one_line(&error.to_string(), 300));
-    let documents: Vec<Value> = serde_saphyr::from_multiple(text).map_err(invalid)?;
+/// [`ExplainError::Manifest`] if the text is not YAML, or has nothing that is or makes a pod.
+pub(super) fn pods(text: &str) -> Result<Vec<Result<Subject, Box<Explanation>>>, ExplainError> {
+    let documents = documents(text).map_err(|(spot, problem)| invalid(spot, &problem))?;
     let mut pods = Vec::new();
-    documents.into_iter().for_each(|document| collect(document, &mut pods));
+    for document in &documents {
+        if let Some((spot, key)) = document.repeated_keys().first() {
+            let problem = format!("key {} is given twice: keep one of them", Quoted::text(key));
+            return Err(invalid(Some(*spot), &problem));
+        }
+        collect(document, &mut pods);
+    }
     if pods.is_empty() {
-        return Err(ExplainError::Manifest("no object of kind Pod is in it".to_owned()));
+        return Err(ExplainError::Manifest("nothing in it is a pod, or has a template of pods".to_owned()));
     }
     Ok(pods)
 }
 
-fn collect(mut document: Value, pods: &mut Vec<Result<Subject, Explanation>>) {
-    match document.get("kind").and_then(Value::as_str) {
-        Some("List" | "PodList") => {
-            let items = document.get_mut("items").map(Value::take);
-            let items = items.and_then(|items| serde_json::from_value::<Vec<Value>>(items).ok());
-            items.unwrap_or_default().into_iter().for_each(|item| collect(item, pods));
+fn invalid(spot: Option<Spot>, problem: &str) -> ExplainError {
+    let place = spot.map(|spot| format!("line {}, column {}: ", spot.line, spot.column));
+    ExplainError::Manifest(place.unwrap_or_default() + problem)
+}
+
+fn collect(document: &Node, pods: &mut Vec<Result<Subject, Box<Explanation>>>) {
+    let kind = document.get_exact("kind").and_then(|(_, kind)| kind.text());
+    let items = document.get_exact("items").map(|(_, items)| items.elements());
+    match (kind, items) {
+        (Some(kind), Some(items)) if kind.ends_with("List") => {
+            items.iter().for_each(|item| collect(item, pods));
         }
-        Some("Pod") => pods.push(pod(document)),
-        _ => {}
+        (Some("Pod"), _) => pods.push(pod(document.to_value(), None, warnings(document, &[]))),
+        (Some(kind), _) => {
+            let templates = templates(document);
+            for (path, template) in &templates {
+                let of = if templates.len() == 1 { kind.to_owned() } else { format!("{kind} ({path})") };
+                pods.push(pod(made(document, template), Some(of), warnings(document, &templates)));
+            }
+        }
+        (None, _) => {}
     }
 }
 
-fn pod(document: Value) -> Result<Subject, Explanation> {
+fn warnings(document: &Node, templates: &[(String, &Node)]) -> Vec<String> {
+    misplaced_annotations(document, templates).into_iter().map(|(_, problem)| problem).collect()
+}
+
+/// A pod of a template, by the name of what makes it: its own has letters behind that.
+fn made(document: &Node, template: &Node) -> Value {
+    let of = |node: &Node, key: &str| node.get_exact(key).map(|(_, value)| value.to_value());
+    let owner = document.get_exact("metadata").map(|(_, metadata)| metadata);
+    let named = |key: &str| owner.and_then(|metadata| of(metadata, key)).unwrap_or_default();
+    let mut metadata = of(template, "metadata").filter(Value::is_object).unwrap_or_else(|| json!({}));
+    if let Some(metadata) = metadata.as_object_mut() {
+        metadata.insert("name".to_owned(), named("name"));
+        metadata.insert("namespace".to_owned(), named("namespace"));
+    }
+    let spec = of(template, "spec").filter(Value::is_object).unwrap_or_else(|| json!({}));
+    json!({"kind": "Pod", "metadata": metadata, "spec": spec})
+}
+
+fn pod(document: Value, made_by: Option<String>, warnings: Vec<String>) -> Result<Subject, Box<Explanation>> {
     let text = |key: &str| document.pointer(key).and_then(Value::as_str).map(str::to_owned);
     let namespace = text("/metadata/namespace").unwrap_or_else(|| "default".to_owned());
     let name = text("/metadata/name").unwrap_or_default();
     let wrong = field::check(&document).err().map(|wrong| wrong.to_string());
-    let read = serde_json::from_value::<Manifest>(document);
-    read.map(Subject::from).map_err(|error| Explanation {
-        pod: format!("{namespace}/{name}"),
-        refusals: vec![wrong.unwrap_or_else(|| format!("its manifest is not valid: {error}"))],
-        ..Explanation::default()
-    })
+    let made_by = made_by.map(|kind| cni::error::one_line(&kind, 200));
+    match serde_json::from_value::<Manifest>(document) {
+        Ok(manifest) => Ok(Subject { made_by, warnings, ..Subject::from(manifest) }),
+        Err(error) => Err(Box::new(Explanation {
+            pod: format!("{namespace}/{name}"),
+            made_by,
+            warnings,
+            refusals: vec![wrong.unwrap_or_else(|| format!("its manifest is not valid: {error}"))],
+            ..Explanation::default()
+        })),
+    }
 }

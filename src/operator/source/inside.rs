@@ -2,10 +2,10 @@
 //! several lines, with escapes, folded, or as a block. The text itself guides the walk through the file, so that no
 //! rule of YAML is applied twice; what does not fit leads to the scalar's beginning.
 
-use super::Spot;
+use super::{Spot, Text};
 
 /// The place `inner` of `value`, which stands in `source` at `outer`.
-pub(in crate::operator) fn inside(source: &str, outer: Spot, value: &str, inner: Spot) -> Spot {
+pub(in crate::operator) fn inside(source: &Text<'_>, outer: Spot, value: &str, inner: Spot) -> Spot {
     let value: Vec<char> = value.chars().collect();
     let target = index_of(&value, inner);
     let mut cursor = Cursor::new(source, outer);
@@ -28,14 +28,14 @@ pub(in crate::operator) fn inside(source: &str, outer: Spot, value: &str, inner:
 
 /// The mark of the block whose content begins at `content`, and the line that it stands in. A block is known by where
 /// its content begins, which is behind a line that ends with the mark.
-fn block_header(source: &str, content: Spot) -> Option<(char, u64)> {
+fn block_header(source: &Text<'_>, content: Spot) -> Option<(char, u64)> {
     let index = usize::try_from(content.line.checked_sub(1)?).ok()?;
     let column = usize::try_from(content.column.checked_sub(1)?).ok()?;
-    let is_first = source.lines().nth(index)?.chars().take(column).all(is_blank);
-    let above: Vec<&str> = source.lines().take(index).collect();
-    let header = above.iter().rposition(|line| !line.trim().is_empty()).filter(|_| is_first)?;
-    let line = above.get(header)?;
-    let line = line.split_once(" #").map_or(*line, |(line, _)| line);
+    let is_first = source.line(index)?.chars().take(column).all(is_blank);
+    let is_content = |index: &usize| source.line(*index).is_some_and(|line| !line.trim().is_empty());
+    let header = (0..index).rev().find(is_content).filter(|_| is_first)?;
+    let line = source.line(header)?;
+    let line = line.split_once(" #").map_or(line, |(line, _)| line);
     let word = line.split_whitespace().last()?;
     let mark = word.chars().next().filter(|mark| matches!(mark, '|' | '>'))?;
     let is_mark = word.chars().skip(1).all(|c| c.is_ascii_digit() || matches!(c, '+' | '-'));
@@ -62,10 +62,10 @@ struct Cursor<'a> {
 }
 
 impl<'a> Cursor<'a> {
-    fn new(source: &'a str, spot: Spot) -> Self {
-        let mut rest = source.lines();
+    fn new(source: &Text<'a>, spot: Spot) -> Self {
         let before = usize::try_from(spot.line.saturating_sub(1)).unwrap_or(usize::MAX);
-        let line = rest.nth(before).unwrap_or_default().chars().collect();
+        let mut rest = source.lines_from(before);
+        let line = rest.next().unwrap_or_default().chars().collect();
         let at = usize::try_from(spot.column.saturating_sub(1)).unwrap_or(usize::MAX);
         Self { rest, line, number: spot.line, at }
     }
@@ -224,7 +224,7 @@ mod tests {
         let (before, _) = value.split_once(needle).unwrap();
         let line = before.matches('\n').count() as u64 + 1;
         let column = before.chars().rev().take_while(|c| *c != '\n').count() as u64 + 1;
-        let found = inside(source, node.spot, value, Spot { line, column });
+        let found = inside(&Text::new(source), node.spot, value, Spot { line, column });
         let line = source.lines().nth(usize::try_from(found.line).unwrap() - 1).unwrap();
         let rest: String = line.chars().skip(usize::try_from(found.column).unwrap() - 1).collect();
         assert!(rest.starts_with(needle), "{source:?}: {found:?}: {rest:?}");
@@ -262,8 +262,8 @@ mod tests {
     fn what_does_not_fit_leads_to_the_beginning() {
         let outer = Spot { line: 1, column: 4 };
         let inner = Spot { line: 1, column: 3 };
-        assert_eq!(inside("a: 'xyz'", outer, "other", inner), outer);
-        assert_eq!(inside("a: |", outer, "other", inner), outer);
-        assert_eq!(inside("", outer, "other", inner), outer);
+        assert_eq!(inside(&Text::new("a: 'xyz'"), outer, "other", inner), outer);
+        assert_eq!(inside(&Text::new("a: |"), outer, "other", inner), outer);
+        assert_eq!(inside(&Text::new(""), outer, "other", inner), outer);
     }
 }

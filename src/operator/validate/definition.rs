@@ -2,12 +2,12 @@
 //! policy would say of it.
 
 use super::rules::{Rules, Subject};
-use super::{Node, Report, Spot, check_json, manifest, namespace, network, sharing, text_at};
+use super::{Node, Report, Spot, Text, check_json, manifest, namespace, network, sharing, text_at};
 use crate::operator::source::documents;
 use crate::pod::name::DefinitionName;
 
 /// A definition, which `text` has.
-pub(super) fn check(document: &Node, text: &str, rules: &Rules, report: &mut Report) {
+pub(super) fn check(document: &Node, text: &Text<'_>, rules: &Rules, report: &mut Report) {
     let before = report.problems.len();
     let metadata = document.get("metadata");
     let name = name(document, report);
@@ -40,7 +40,7 @@ fn name(document: &Node, report: &mut Report) -> Option<DefinitionName> {
         .ok()
 }
 
-fn check_config(inner: &str, outer: Spot, name: Option<&str>, text: &str, report: &mut Report) {
+fn check_config(inner: &str, outer: Spot, name: Option<&str>, text: &Text<'_>, report: &mut Report) {
     let mut found = Report::default();
     if check_json(inner, &mut found) {
         match documents(inner) {

@@ -1,32 +1,37 @@
 //! Annotations that ask for networks where nobody reads them: on what makes pods instead of its template, among the
 //! labels, beside `annotations`, or with a misspelt key.
 
-use super::{Node, Report, Tree};
+use super::{Node, Report, Spot, Tree};
 use crate::pod::{DEFAULT_NETWORK_ANNOTATION, NETWORKS_ANNOTATION, meant_key};
 
 /// A pod, or what makes pods of `templates`.
 pub(super) fn check(document: &Node, templates: &[(String, &Node)], report: &mut Report) {
+    problems(document, templates).into_iter().for_each(|(spot, problem)| report.warning(spot, problem));
+}
+
+/// As [`check`], each with the place of the key.
+pub(in crate::operator) fn problems(document: &Node, templates: &[(String, &Node)]) -> Vec<(Spot, String)> {
     let read: Vec<String> = match templates {
         [] => vec!["metadata.annotations".to_owned()],
         templates => templates.iter().map(|(path, _)| format!("{path}.metadata.annotations")).collect(),
     };
-    walk(document, "", &read, report);
+    let mut found = Vec::new();
+    walk(document, "", &read, &mut found);
+    found
 }
 
-fn walk(node: &Node, path: &str, read: &[String], report: &mut Report) {
+fn walk(node: &Node, path: &str, read: &[String], found: &mut Vec<(Spot, String)>) {
     match &node.tree {
         Tree::Map(entries) => {
             for (key, spot, value) in entries {
-                if let Some(problem) = problem_with(key, path, read) {
-                    report.warning(*spot, problem);
-                }
+                found.extend(problem_with(key, path, read).map(|problem| (*spot, problem)));
                 let inner = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-                walk(value, &inner, read, report);
+                walk(value, &inner, read, found);
             }
         }
         Tree::List(elements) => {
             for (at, element) in elements.iter().enumerate() {
-                walk(element, &format!("{path}[{at}]"), read, report);
+                walk(element, &format!("{path}[{at}]"), read, found);
             }
         }
         Tree::Scalar(_) => {}

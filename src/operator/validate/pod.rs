@@ -4,7 +4,7 @@
 use serde_json::{Map, Value, json};
 
 use super::rules::Rules;
-use super::{Node, Report, Spot, Tree, check_json, namespace, placement, text_at};
+use super::{Node, Report, Spot, Text, Tree, check_json, namespace, placement, text_at};
 use crate::definition::field::annotation;
 use crate::operator::source::documents;
 use crate::pod::name::Namespace;
@@ -15,7 +15,7 @@ use crate::selection::{self, Limits};
 const ASKING: [&str; 3] = [NETWORKS_ANNOTATION, DEFAULT_NETWORK_ANNOTATION, GENIE_ANNOTATION];
 
 /// A pod, or an object with templates of pods in it. The annotations of such an object itself are no pod's.
-pub(super) fn check(document: &Node, text: &str, rules: &Rules, report: &mut Report) {
+pub(super) fn check(document: &Node, text: &Text<'_>, rules: &Rules, report: &mut Report) {
     let own = document.get("metadata");
     let Some(namespace) = namespace(own, report) else { return };
     let templates = templates(document);
@@ -34,7 +34,7 @@ pub(super) fn check(document: &Node, text: &str, rules: &Rules, report: &mut Rep
 
 /// The templates of the pods that an object makes, each with the path to it: one of a Deployment, a Job or a
 /// CronJob, more of what others have made up.
-pub(super) fn templates(document: &Node) -> Vec<(String, &Node)> {
+pub(in crate::operator) fn templates(document: &Node) -> Vec<(String, &Node)> {
     let mut found = Vec::new();
     for part in ["spec", "template"] {
         if let Some((_, node)) = document.get_exact(part) {
@@ -75,7 +75,7 @@ struct Annotations<'a> {
     namespace: &'a Namespace,
     rules: &'a Rules,
     /// The text that they stand in.
-    text: &'a str,
+    text: &'a Text<'a>,
 }
 
 impl Annotations<'_> {

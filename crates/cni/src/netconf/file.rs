@@ -66,8 +66,20 @@ pub fn list(directory: &Path, extensions: &[&str]) -> Result<Vec<PathBuf>, Netco
 /// A regular file's text, at most [`MAX_FILE_BYTES`] of it.
 ///
 /// # Errors
-/// [`NetconfError`] if it cannot be read, is no regular file, is too large or not UTF-8.
+/// As [`read_file_within`].
 pub fn read_file(path: &Path) -> Result<String, NetconfError> {
+    read_file_within(path, MAX_FILE_BYTES, "is larger than 1 MiB")
+}
+
+/// A regular file's text, at most `max_bytes` of it; `too_large` is what is said of more.
+///
+/// # Errors
+/// [`NetconfError`] if it cannot be read, is no regular file, is too large or not UTF-8.
+pub fn read_file_within(
+    path: &Path,
+    max_bytes: u64,
+    too_large: &'static str,
+) -> Result<String, NetconfError> {
     let file_error = |source| NetconfError::File { path: path.to_owned(), source };
     let not_a_file = |problem| NetconfError::NotAFile { path: path.to_owned(), problem };
     // Looked at before it is opened, since opening a FIFO would wait for its writer.
@@ -77,8 +89,8 @@ pub fn read_file(path: &Path) -> Result<String, NetconfError> {
     }
     // Room for all of it and its end, so that it is read in one go.
     let mut text =
-        String::with_capacity(usize::try_from(metadata.len().min(MAX_FILE_BYTES) + 1).unwrap_or_default());
+        String::with_capacity(usize::try_from(metadata.len().min(max_bytes) + 1).unwrap_or_default());
     let file = std::fs::File::open(path).map_err(file_error)?;
-    file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text).map_err(file_error)?;
-    if text.len() as u64 > MAX_FILE_BYTES { Err(not_a_file("is larger than 1 MiB")) } else { Ok(text) }
+    file.take(max_bytes + 1).read_to_string(&mut text).map_err(file_error)?;
+    if text.len() as u64 > max_bytes { Err(not_a_file(too_large)) } else { Ok(text) }
 }

@@ -183,7 +183,7 @@ fn the_dockerfile_makes_the_same_image() {
     assert_eq!(of("WORKDIR ").last().unwrap(), text(&config["WorkingDir"]));
     let manifest: toml::Table =
         fs::read_to_string(Path::new(REPOSITORY).join("Cargo.toml")).unwrap().parse().unwrap();
-    let rust = manifest["package"]["rust-version"].as_str().unwrap();
+    let rust = manifest["workspace"]["package"]["rust-version"].as_str().unwrap();
     assert_eq!(of("ARG RUST="), [rust]);
     assert!(crate::readme::page::says(&format!("Debian machine with Rust {rust} ")), "the README's Rust");
     let copied: Vec<String> = of("COPY --from=build ");

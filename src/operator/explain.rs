@@ -235,7 +235,9 @@ impl View for Explained {
 
 impl Explanation {
     fn text(&self, style: &OutputStyle) -> String {
-        let (pod, word) = (&self.pod, style.paint(Tone::Bad, "refused"));
+        let made_by = self.made_by.as_ref().map(|kind| format!(" of {kind}")).unwrap_or_default();
+        let pod = format!("{}{made_by}", self.pod);
+        let word = style.paint(Tone::Bad, "refused");
         let refusals = self.refusals.iter();
         let mut text: String = refusals.map(|it| format!("pod {pod}: {word}: {it}\n")).collect();
         if text.is_empty() {

@@ -43,7 +43,7 @@ mod tests {
     fn input_that_is_too_large_is_refused_and_never_cut() {
         assert_eq!(read_input(b"1234".as_slice(), 4).unwrap(), "1234");
         let error = read_input(b"12345".as_slice(), 4).unwrap_err().to_string();
-        let expected = "standard input is larger than 256 MiB: give it in parts, one namespace at a time";
+        let expected = "standard input: is larger than 256 MiB: give it in parts, one namespace at a time";
         assert_eq!(error, expected);
         let directory = tempfile::tempdir().unwrap();
         let file = |name: &str, bytes: u64| {

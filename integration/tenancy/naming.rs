@@ -167,8 +167,6 @@ fn explain_says_the_scoped_name() {
         said.stderr
     );
     let json: Value = serde_json::from_str(&explain(&["--output", "json", "-"]).raw).unwrap();
-    assert_eq!(
-        (&json["attachments"][1]["network"], &json["attachments"][1]["scopedName"]),
-        (&json!("team-a/lan"), &json!("team-a.lan"))
-    );
+    let attached = &json["pods"][0]["attachments"][1];
+    assert_eq!((&attached["network"], &attached["scopedName"]), (&json!("team-a/lan"), &json!("team-a.lan")));
 }

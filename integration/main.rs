@@ -33,6 +33,7 @@ mod invalid_configuration;
 mod kubernetes;
 mod leftovers;
 mod load;
+mod never_attached;
 mod npwg;
 mod operator;
 mod outages;

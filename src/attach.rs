@@ -2,6 +2,7 @@
 //! and STATUS (CNI 1.1.0, section 3). Decides nothing: which networks, and in which order, is the
 //! caller's affair.
 
+pub mod absence;
 pub mod advertisements;
 pub mod default_route;
 mod error;

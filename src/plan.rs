@@ -5,6 +5,7 @@
 
 mod attachment;
 mod capability;
+mod configuration;
 mod error;
 mod interface_name;
 mod requirement;
@@ -19,8 +20,10 @@ use serde_json::Value;
 pub use self::attachment::{Attachment, Device, Role};
 pub use self::error::PlanError;
 pub use self::interface_name::Series;
+pub use self::requirement::HostLink;
 
 use self::capability::{check_capabilities, device_arguments, runtime_config, undeclared_capabilities};
+use self::configuration::check_configuration;
 use self::interface_name::interface_names;
 use crate::config::Config;
 use crate::device::{DEVICE_INFO_CAPABILITY, DeviceInfoStore};
@@ -148,6 +151,9 @@ pub fn make(inputs: Inputs<'_>) -> Result<Plan, PlanError> {
         let attachment = selected_attachment(selected.clone(), interface.clone(), &inputs)?;
         plan.attachments.push(attachment);
     }
+    // The node's own primary is the administrator's word.
+    let of_node = usize::from(matches!(inputs.primary, Some(PrimaryNetwork::OfNode(_))));
+    plan.attachments.iter().skip(of_node).try_for_each(check_configuration)?;
     check_default_route(&plan)?;
     match plan.attachments.iter().find(|attachment| known::has_meta_plugin(&attachment.network)) {
         Some(attachment) => Err(PlanError::Recursive(attachment.label.clone())),

@@ -16,14 +16,14 @@ use crate::definition::{Api, Copies, Finder, NodeDefinitions, OnOutage};
 use crate::delegate;
 use crate::kernel::kernel_error;
 use crate::kube::ClusterPod;
-use crate::plan::{self, NodeNetwork, Plan, PrimaryNetwork, SelectedNetwork};
+use crate::plan::{self, HostLink, NodeNetwork, Plan, PrimaryNetwork, SelectedNetwork};
 use crate::pod::name::{DefinitionName, Namespace};
 use crate::pod::{DEFAULT_NETWORK_ANNOTATION, GENIE_ANNOTATION, NETWORKS_ANNOTATION, Pod};
 use crate::policy::Path;
 use cni::error::{Code, Error};
 use cni::netconf::Missing;
 use cni::request::Sandbox;
-use linux::netlink::{Inside, Netlink};
+use linux::netlink::{Inside, LinkId, Netlink};
 pub use pod_request::PodRequest;
 use primary::Resolved;
 
@@ -107,7 +107,11 @@ pub fn plan(
     plan.warnings.extend(admitted.warnings);
     plan.warnings.append(&mut definitions.warnings);
     plan.warnings.append(&mut definitions.node.warnings);
-    plan.check_node(|kind| delegate::find(kind, plugin_path).map(|_| ()), host_has, std::path::Path::exists)?;
+    plan.check_node(
+        |kind| delegate::find(kind, plugin_path).map(|_| ()),
+        host_link,
+        std::path::Path::exists,
+    )?;
     keep_copies(&wanted, definitions);
     Ok(plan)
 }
@@ -255,8 +259,11 @@ fn link_names(inside: &mut Inside<'_>) -> Result<BTreeSet<String>, Error> {
     Ok(links.into_iter().map(|link| link.name).collect())
 }
 
-/// Whether the host has an interface of this name or alternative name. Where the kernel does not say,
-/// the plugin will find out.
-fn host_has(name: &str) -> bool {
-    Netlink::open().and_then(|mut netlink| netlink.link_exists(name)).unwrap_or(true)
+/// The host's interface of this name or alternative name. If the kernel does not say, the plugin will find out.
+fn host_link(name: &str) -> HostLink {
+    match Netlink::open().and_then(|mut netlink| netlink.find(LinkId::Name(name))) {
+        Ok(Some(link)) => HostLink::Present(Some(link.mtu)),
+        Ok(None) => HostLink::Absent,
+        Err(_) => HostLink::Present(None),
+    }
 }

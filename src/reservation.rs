@@ -12,7 +12,7 @@ pub mod former;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::OpenOptions;
-use std::io::Read;
+use std::io::{self, Read};
 use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -23,6 +23,7 @@ use serde_json::{Map, Value};
 
 use cni::deadline::Deadline;
 use cni::keys;
+use cni::name::InterfaceName;
 use cni::netconf::{NetworkConfig, NetworkName};
 use cni::request::ContainerId;
 use plugins::known::{self, HostState};
@@ -133,6 +134,46 @@ fn owner(path: &Path) -> Option<(ContainerId, SystemTime)> {
     let mut text = String::new();
     file.take(MAX_BYTES).read_to_string(&mut text).ok()?;
     Some((text.lines().next()?.trim().parse().ok()?, metadata.modified().ok()?))
+}
+
+/// Whether host-local has an address of `directory` for the container's interface. A file that cannot be read may be
+/// one.
+///
+/// # Errors
+/// [`io::Error`] if it cannot be told; a directory that is missing has none.
+pub fn is_reserved(directory: &Path, container: &ContainerId, interface: &InterfaceName) -> io::Result<bool> {
+    let entries = match std::fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    for (read, entry) in entries.enumerate() {
+        let entry = entry?;
+        if read >= MAX_FILES {
+            return Err(io::Error::other(format!("it has more than {MAX_FILES} files")));
+        }
+        let is_address = entry.file_name().to_str().is_some_and(|name| name.parse::<IpAddr>().is_ok());
+        if is_address && is_of(&entry.path(), container, interface)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Old releases of host-local wrote the container alone.
+fn is_of(path: &Path, container: &ContainerId, interface: &InterfaceName) -> io::Result<bool> {
+    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+    let file = match OpenOptions::new().read(true).custom_flags(flags.bits()).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    let mut bytes = Vec::new();
+    file.take(MAX_BYTES).read_to_end(&mut bytes)?;
+    let text = String::from_utf8_lossy(&bytes);
+    let mut lines = text.lines().map(str::trim);
+    let is_container = lines.next() == Some(container.as_str());
+    Ok(is_container && lines.next().is_none_or(|name| name.is_empty() || name == interface.as_str()))
 }
 
 /// What is reserved for containers that `known` does not hold. `known` is asked after the reservations are

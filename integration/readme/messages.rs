@@ -36,6 +36,9 @@ impl Scene {
         node.define("team-a", "uplink", json!({"type": "macvlan", "master": "eth7"}));
         node.define("team-a", "leased", json!({"type": "macvlan", "ipam": {"type": "dhcp"}}));
         node.define("team-a", "typo", json!({"type": "bridgee"}));
+        node.define("team-a", "tagged", json!({"type": "vlan", "master": "lo", "vlanId": "1000"}));
+        node.define("team-a", "jumbo", json!({"type": "macvlan", "master": "lo", "mtu": 90000}));
+        node.define("team-a", "nic", json!({"type": "host-device", "device": "eth7"}));
         node.define("team-a", "loop", json!({"type": "braid"}));
         for network in ["slow", "moody", "chatty", "stuck"] {
             node.define("team-a", network, json!({"type": network}));
@@ -49,6 +52,7 @@ impl Scene {
         node.write("braid.d/empty.yaml", &empty.to_string());
         symlink_plugin(&node, "macvlan");
         symlink_plugin(&node, "dhcp");
+        symlink_plugin(&node, "host-device");
         Self { node }
     }
 
@@ -182,6 +186,9 @@ fn messages_about_a_pod_and_a_network() {
         scene.asked("uplink"),
         scene.asked("leased"),
         scene.asked("typo"),
+        scene.asked("tagged"),
+        scene.asked("jumbo"),
+        scene.asked("nic"),
         scene.asked("loop"),
         scene.asked("huge,huge,huge,huge,huge"),
         slow,

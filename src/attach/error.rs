@@ -106,6 +106,18 @@ pub enum AttachError {
 }
 
 impl AttachError {
+    /// The words in which a plugin has refused its work for good: it ended by itself, reported an error, and did not
+    /// ask to be tried again.
+    pub fn refusal(&self) -> Option<&str> {
+        match self {
+            Self::Delegate { source, .. } => match source.as_ref() {
+                DelegateError::Failed { code, msg, .. } if *code != Code::TRY_AGAIN.0 => Some(msg),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
     /// The error as the protocol has it; a plugin's own code and details are kept.
     pub fn to_protocol(&self) -> Error {
         match self {

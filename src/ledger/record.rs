@@ -1,5 +1,6 @@
 //! A record: the plan of one ADD, and what has happened since.
 
+use std::collections::BTreeMap;
 use std::io;
 
 use serde::{Deserialize, Serialize};
@@ -106,6 +107,8 @@ pub struct Moment {
 pub enum Event {
     /// ADD of an attachment succeeded with this result, in its network's version.
     Attached(usize, Value),
+    /// ADD of an attachment ended without a result: a plugin has refused it for good, in these words.
+    Refused(usize, String),
     /// An attachment is torn down, or its undoing is somebody else's now.
     Gone(usize),
     /// ADD is complete, and this is what the kernel showed then.
@@ -134,6 +137,8 @@ pub struct Record {
     pub plan: RecordPlan,
     /// One state for each attachment of the plan.
     pub states: Vec<State>,
+    /// The words in which a plugin has refused an attachment's ADD for good, by position.
+    pub refusals: BTreeMap<usize, String>,
     /// What the kernel showed when ADD ended; `None` if ADD did not end.
     pub complete: Option<Snapshot>,
     /// When DEL failed first.
@@ -157,6 +162,7 @@ impl Record {
         let mut record = Self {
             states: vec![State::Planned; plan.attachments.len()],
             plan,
+            refusals: BTreeMap::new(),
             complete: None,
             failing_since: None,
             resisting_since: None,
@@ -175,6 +181,9 @@ impl Record {
     fn apply(&mut self, event: Event) {
         match event {
             Event::Attached(at, result) => self.set(at, State::Attached(result)),
+            Event::Refused(at, words) => {
+                self.refusals.insert(at, words);
+            }
             Event::Gone(at) => self.set(at, State::Gone),
             Event::Complete(snapshot) => self.complete = Some(*snapshot),
             Event::Failing(since) => self.failing_since = self.failing_since.or(Some(since)),

@@ -4,6 +4,7 @@ use super::MAX_BYTES;
 use crate::delegate::DelegateError;
 use cni::name::InterfaceName;
 use cni::netconf::{NetconfError, PluginType};
+use plugins::known::ConfigError;
 
 /// Why there is no plan.
 #[derive(Debug, thiserror::Error)]
@@ -86,6 +87,47 @@ pub enum PlanError {
     TooLarge {
         /// The network that has most of it.
         largest: String,
+    },
+    /// A plugin cannot work with its configuration.
+    #[error("network \"{label}\": {source}")]
+    Config {
+        /// The network.
+        label: String,
+        /// What is wrong, and what to write.
+        #[source]
+        source: ConfigError,
+    },
+    /// An MTU exceeds that of the interface that the network builds on.
+    #[error(
+        "network \"{label}\": plugin \"{plugin}\" cannot have {mtu} for \"mtu\", since interface \"{master}\" has \
+         {most}: write {most} or less, or leave it out"
+    )]
+    MtuAboveMaster {
+        /// The network.
+        label: String,
+        /// The plugin.
+        plugin: PluginType,
+        /// The MTU.
+        mtu: u64,
+        /// The interface of the host.
+        master: String,
+        /// Its MTU.
+        most: u32,
+    },
+    /// The interface that a network moves into the pod is not there.
+    #[error(
+        "network \"{label}\": plugin \"{plugin}\" moves interface \"{device}\" into the pod, which this node does not \
+         have, or another pod has: correct \"{key}\" in the definition, or wait for the other pod to go"
+    )]
+    NoDevice {
+        /// The network.
+        label: String,
+        /// The plugin.
+        plugin: PluginType,
+        /// The key that names it.
+        key: &'static str,
+        /// The interface.
+        device: String,
     },
     /// A network would start Braid again.
     #[error("network \"{0}\" has braid or multus in its chain, which cannot be delegated to")]

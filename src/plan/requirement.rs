@@ -6,18 +6,19 @@ use std::path::Path;
 
 use super::{Plan, PlanError};
 use crate::delegate::DelegateError;
-use cni::netconf::PluginType;
+use cni::netconf::{PluginConfig, PluginType};
 use plugins::known;
 
 impl Plan {
     /// Holds the plan against the node: every plugin installed, every `master` there, and every daemon.
     ///
     /// # Errors
-    /// [`PlanError::NotInstalled`], [`PlanError::NoMaster`], [`PlanError::NoDaemon`].
+    /// [`PlanError::NotInstalled`], [`PlanError::NoMaster`], [`PlanError::MtuAboveMaster`], [`PlanError::NoDevice`],
+    /// [`PlanError::NoDaemon`].
     pub fn check_node(
         &self,
         installed: impl Fn(&PluginType) -> Result<(), DelegateError>,
-        has_interface: impl Fn(&str) -> bool,
+        host_link: impl Fn(&str) -> HostLink,
         has_file: impl Fn(&Path) -> bool,
     ) -> Result<(), PlanError> {
         for attachment in &self.attachments {
@@ -31,7 +32,8 @@ impl Plan {
                 }
             }
         }
-        self.check_masters(has_interface)?;
+        self.check_masters(&host_link)?;
+        self.check_devices(&host_link)?;
         self.check_daemons(has_file)
     }
 
@@ -49,23 +51,60 @@ impl Plan {
         Ok(())
     }
 
-    /// Every `master` is there, or is a bridge that an earlier plugin of the plan makes.
-    fn check_masters(&self, has_interface: impl Fn(&str) -> bool) -> Result<(), PlanError> {
+    /// Every `master` is there, with the MTU that is asked of it, or is a bridge that an earlier plugin of the plan
+    /// makes.
+    fn check_masters(&self, host_link: impl Fn(&str) -> HostLink) -> Result<(), PlanError> {
         let mut made: BTreeSet<&str> = BTreeSet::new();
         for attachment in &self.attachments {
             for plugin in &attachment.network.plugins {
-                match known::host_master(plugin) {
-                    Some(master) if !made.contains(master) && !has_interface(master) => {
-                        return Err(PlanError::NoMaster {
-                            label: attachment.label.clone(),
-                            plugin: plugin.kind.clone(),
-                            master: cni::error::one_line(master, 64),
-                        });
+                let master = known::host_master(plugin).filter(|master| !made.contains(master));
+                if let Some(master) = master {
+                    check_master(&attachment.label, plugin, master, host_link(master))?;
+                }
+                made.extend(known::made_on_host(plugin));
+            }
+        }
+        Ok(())
+    }
+
+    /// Every interface that a plugin moves into the pod is on the host.
+    fn check_devices(&self, host_link: impl Fn(&str) -> HostLink) -> Result<(), PlanError> {
+        for attachment in &self.attachments {
+            for plugin in &attachment.network.plugins {
+                match known::moved_link(plugin) {
+                    Some((key, device)) if host_link(device) == HostLink::Absent => {
+                        let (label, plugin) = (attachment.label.clone(), plugin.kind.clone());
+                        let device = cni::error::one_line(device, 64);
+                        return Err(PlanError::NoDevice { label, plugin, key, device });
                     }
-                    _ => made.extend(known::made_on_host(plugin)),
+                    _ => {}
                 }
             }
         }
         Ok(())
+    }
+}
+
+/// An interface of the host by a name.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum HostLink {
+    /// There is none.
+    Absent,
+    /// It is there, with this MTU if that is known.
+    Present(Option<u32>),
+}
+
+fn check_master(label: &str, plugin: &PluginConfig, master: &str, link: HostLink) -> Result<(), PlanError> {
+    let (label, kind) = (label.to_owned(), plugin.kind.clone());
+    let shown = cni::error::one_line(master, 64);
+    match link {
+        HostLink::Absent => Err(PlanError::NoMaster { label, plugin: kind, master: shown }),
+        HostLink::Present(Some(most)) => match known::mtu_within_master(plugin) {
+            Some(mtu) if mtu > u64::from(most) => {
+                Err(PlanError::MtuAboveMaster { label, plugin: kind, mtu, master: shown, most })
+            }
+            _ => Ok(()),
+        },
+        HostLink::Present(None) => Ok(()),
     }
 }

@@ -403,7 +403,10 @@ fn check(configurations: &[Value], installed: &[&str], host: &[&str]) -> Result<
         }
     };
     let has_file = |path: &Path| host.iter().any(|there| path == Path::new(there));
-    plan.check_node(is_installed, |name| host.contains(&name), has_file).map_err(|error| error.to_string())
+    let host_link = |name: &str| {
+        if host.contains(&name) { HostLink::Present(Some(1500)) } else { HostLink::Absent }
+    };
+    plan.check_node(is_installed, host_link, has_file).map_err(|error| error.to_string())
 }
 
 #[test]
@@ -443,6 +446,53 @@ fn a_missing_master_is_refused() {
     // What `master` means to a plugin that is not of their kind is not known.
     assert_eq!(check(&[json!({"type": "bridge", "master": "ens9"})], &all, &[]), Ok(()));
     assert!(check(&[json!({"type": "macvlan", "Master": "ens9"})], &all, &[]).is_err());
+}
+
+#[test]
+fn an_mtu_above_the_masters_is_refused() {
+    let all = ["macvlan", "ipvlan", "vlan"];
+    for kind in ["macvlan", "vlan"] {
+        let network = |mtu: Value| [json!({"type": kind, "master": "ens9", "mtu": mtu})];
+        assert_eq!(check(&network(json!(1500)), &all, &["ens9"]), Ok(()), "{kind}");
+        assert_eq!(
+            check(&network(json!(9000)), &all, &["ens9"]).unwrap_err(),
+            format!(
+                "network \"blue\": plugin \"{kind}\" cannot have 9000 for \"mtu\", since interface \"ens9\" has 1500: \
+                 write 1500 or less, or leave it out"
+            )
+        );
+    }
+    // The plugin does not compare it.
+    assert_eq!(check(&[json!({"type": "ipvlan", "master": "ens9", "mtu": 9000})], &all, &["ens9"]), Ok(()));
+}
+
+#[test]
+fn a_device_that_is_not_on_the_host_is_refused() {
+    let network = [json!({"type": "host-device", "device": "ens9"})];
+    assert_eq!(check(&network, &["host-device"], &["ens9"]), Ok(()));
+    let error = check(&network, &["host-device"], &["eth0"]).unwrap_err();
+    assert!(
+        error.contains("moves interface \"ens9\" into the pod, which this node does not have"),
+        "{error}"
+    );
+}
+
+/// What a plugin would refuse in ADD, and again in DEL, never starts; the node's own primary is not judged.
+#[test]
+fn a_configuration_that_its_plugin_cannot_read_is_refused() {
+    let mistake = json!({"type": "vlan", "master": "ens9", "vlanId": "1000"});
+    assert_eq!(
+        Case::pod(json!({}), &mistake).make().unwrap_err(),
+        "network \"team-a/blue\": plugin \"vlan\" cannot have \"1000\" for \"vlanId\": write a whole number from 0 to \
+         4094, without quotes"
+    );
+    let local = json!({"type": "bridge", "ipam": {"type": "host-local", "subnet": "10.0.0.0/24"}});
+    let both = json!({"ips": ["10.0.0.5", "fd00::5"]});
+    let error = Case::pod(both, &local).make().unwrap_err();
+    assert!(error.contains("cannot do \"ips\": no plugin of it declares the capability"), "{error}");
+    assert!(Case::pod(json!({"ips": ["10.0.0.5"]}), &local).make().is_ok());
+    let error = Case::pod(json!({}), &json!({"type": "host-device"})).make().unwrap_err();
+    assert!(error.contains("plugin \"host-device\" has no device: name one under \"device\""), "{error}");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::{Session, adoption, boot_id, key_of, moment, netns_at, now};
-use crate::attach::{AttachError, Place};
+use crate::attach::{AttachError, Place, absence};
 use crate::delegate;
 use crate::ledger::{Event, LedgerError, Record, RecordedNetns};
 use crate::multus::cache::{self, MultusCache, Remembered};
@@ -18,6 +18,10 @@ use cni::deadline::Deadline;
 use cni::error::{Code, Error};
 use cni::request::Sandbox;
 use cni::result::AttachmentResult;
+
+/// How long DEL of a network fails before it is given up whose ADD was refused in the same words, and whose interface
+/// is not there.
+const HOPELESS: Duration = Duration::from_secs(60);
 
 /// The keys that say whether there is a primary, and which. Unread, they could hide one whose addresses a pod
 /// without a record still has.
@@ -92,7 +96,10 @@ pub(super) fn tear_down(
     for (left, (at, attachment, result)) in remaining.into_iter().enumerate().rev() {
         let place = Place { container: &record.plan.key.container, netns: &netns };
         let mut attacher = session.attacher(place);
-        let failed = attacher.undo(attachment, result.as_ref(), deadline.share(left + 1));
+        let mut failed = attacher.undo(attachment, result.as_ref(), deadline.share(left + 1));
+        if record.refusals.contains_key(&at) && never_was(attachment, place, &failed) {
+            failed.clear();
+        }
         if failed.is_empty() {
             note(session, record, &Event::Gone(at));
         } else {
@@ -100,7 +107,7 @@ pub(super) fn tear_down(
         }
     }
     if !failures.is_empty() {
-        give_up(session, record, &mut failures);
+        give_up(session, record, &netns, &mut failures);
     }
     finish(session, record, &failures)
 }
@@ -144,11 +151,16 @@ fn code_of(failed: &[AttachError]) -> Code {
 fn give_up(
     session: &Session<'_>,
     record: &Record,
+    netns: &str,
     failures: &mut Vec<(usize, &Attachment, Vec<AttachError>)>,
 ) {
-    let resisted = resisted_for(session, record) >= session.config.delete_give_up;
+    let resisted_for = resisted_for(session, record);
     let drops_at_once = !session.config.retry_delete;
     failures.retain(|(at, attachment, failed)| {
+        let is_hopeless = record.refusals.get(at).is_some_and(|words| repeats(words, failed))
+            && absence::has_no_interface(attachment, netns);
+        let limit = if is_hopeless { HOPELESS } else { Duration::MAX };
+        let resisted = resisted_for >= session.config.delete_give_up.min(limit);
         if attachment.role == Role::Primary || !(resisted || drops_at_once) {
             return true;
         }
@@ -164,6 +176,33 @@ fn give_up(
         // With retryDeleteOnError off, the runtime still hears of it once, as from Multus.
         !resisted
     });
+}
+
+/// Whether DEL fails in the words in which ADD was refused.
+fn repeats(words: &str, failed: &[AttachError]) -> bool {
+    failed.iter().filter_map(AttachError::refusal).any(|said| said.ends_with(words) || words.ends_with(said))
+}
+
+/// Whether an attachment whose ADD was refused for good is proven to have left nothing, so that it needs no
+/// successful DEL: what its plugins have left of a link in the sandbox is removed first. A sandbox that is gone proves
+/// nothing.
+pub(super) fn never_was(attachment: &Attachment, place: Place<'_>, failed: &[AttachError]) -> bool {
+    let (Some(first), Ok(Some(netns))) = (failed.first(), netns_at(place.netns)) else { return false };
+    delegate::reap_orphaned_plugins(place.container);
+    let proven = absence::remove_link(attachment, &netns)
+        .and_then(|()| absence::prove(attachment, place.container, &netns));
+    match proven {
+        Ok(()) => {
+            log::warn!(
+                "{first}; its ADD was refused as well, and nothing of it is there: it counts as torn down"
+            );
+            true
+        }
+        Err(trace) => {
+            log::warn!("network \"{}\" whose ADD was refused stays recorded: {trace}", attachment.label);
+            false
+        }
+    }
 }
 
 /// How long DEL has failed, by a clock that nobody sets; a start of the node begins anew.

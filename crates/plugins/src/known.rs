@@ -4,6 +4,7 @@
 //! The sources are the plugins' own documentation and code; the behaviour is that of their current releases.
 
 mod chained;
+mod check;
 mod foreign;
 mod interface;
 mod ipam;
@@ -19,6 +20,7 @@ use serde_json::{Map, Value};
 use cni::keys;
 use cni::netconf::{NetworkConfig, PluginConfig};
 
+pub use self::check::{ConfigError, check_config, check_device};
 pub use self::shape::{Key, Reach, Shape};
 
 /// The capability by which a plugin gets the device of a pod.
@@ -50,6 +52,8 @@ pub enum Property {
     NameOutsideNode,
     /// A tenant may use it, with its keys of [`Reach::Attachment`].
     OpenToTenants,
+    /// It reads what a pod hands it in `args.cni` as it reads its own keys.
+    ReadsKeysInArgs,
     /// It fails without a device.
     FailsWithoutDevice,
     /// IPAM: it gives out addresses that its configuration does not hold (`IP=` in `CNI_ARGS`).
@@ -310,6 +314,20 @@ pub fn host_master(plugin: &PluginConfig) -> Option<&str> {
     let in_container = keys::get(plugin.object(), "linkInContainer").is_some_and(|value| *value == true);
     let key = facts(plugin.kind.as_str())?.master?;
     plugin.text(key).filter(|_| !in_container)
+}
+
+/// The MTU of a plugin that must not exceed its master's.
+pub fn mtu_within_master(plugin: &PluginConfig) -> Option<u64> {
+    facts(plugin.kind.as_str()).filter(|facts| facts.mtu_within_master)?;
+    keys::get(plugin.object(), "mtu")?.as_u64()
+}
+
+/// The interface of the host that a plugin moves into the sandbox, with the key that names it; `None` if another key
+/// may choose it.
+pub fn moved_link(plugin: &PluginConfig) -> Option<(&'static str, &str)> {
+    let HostState::MovedLink { name, others } = facts(plugin.kind.as_str())?.host_state else { return None };
+    let device = plugin.text(name).filter(|_| !names_any(plugin, others))?;
+    Some((name, device))
 }
 
 /// The interface that a plugin makes on the host if it is missing.

@@ -65,9 +65,14 @@ fn check_key(document: &Node, key: &str, report: &mut Report) {
 
 fn check_plugin(plugin: &Node, report: &mut Report) {
     let network = json!({"name": "x", "plugins": [plugin.to_value()]});
-    if let Err(error) = NetworkConfig::read(&network, &Missing::default()) {
-        let kind = plugin.get("type").map_or(plugin.spot, |kind| kind.spot);
-        report.error(kind, error.to_string());
+    let kind = plugin.get("type").map_or(plugin.spot, |kind| kind.spot);
+    match NetworkConfig::read(&network, &Missing::default()) {
+        // What ADD says of a plugin's own keys.
+        Ok(network) => {
+            let checked = network.plugins.iter().map(known::check_config);
+            checked.filter_map(Result::err).for_each(|error| report.error(kind, error.to_string()));
+        }
+        Err(error) => report.error(kind, error.to_string()),
     }
     if plugin.get("type").and_then(Node::text) == Some("braid") {
         check_braid(plugin, report);

@@ -36,6 +36,8 @@ pub(super) struct Addition<'s, 'a> {
     pub(super) results: Vec<Value>,
     /// How many attachments were tried.
     pub(super) tried: usize,
+    /// The words in which a plugin has refused the last attachment that was tried, for good.
+    pub(super) refusal: Option<String>,
     pub(super) moved: Option<Moved>,
     /// The default routes before the first extra network.
     pub(super) original_routes: Option<OriginalDefaultRoutes>,
@@ -80,6 +82,7 @@ impl<'s, 'a> Addition<'s, 'a> {
             journal,
             results: Vec::new(),
             tried: 0,
+            refusal: None,
             moved: None,
             original_routes: None,
             seen: Vec::new(),
@@ -129,6 +132,7 @@ impl<'s, 'a> Addition<'s, 'a> {
             if let Err(AttachError::NotStarted { .. } | AttachError::NotHeld { .. }) = result {
                 self.tried = at;
             }
+            self.refusal = result.as_ref().err().and_then(AttachError::refusal).map(str::to_owned);
             let result = result?;
             self.note(&Event::Attached(at, result.clone()))?;
             self.results.push(result);

@@ -5,7 +5,7 @@ use super::{DeviceFact, Facts, HostState, Property};
 
 pub(super) const FACTS: &[Facts] = &[
     Facts {
-        properties: &[Property::OpenToTenants],
+        properties: &[Property::OpenToTenants, Property::ReadsKeysInArgs],
         keys: &[
             Key::open("sysctl", Shape::Sysctls),
             Key::open("mac", Shape::Text),

@@ -1,0 +1,400 @@
+//! Whether a plugin's configuration can work: the JSON types, ranges and CIDRs of the keys that its facts know.
+//!
+//! A plugin refuses such a configuration in ADD, and again in the DEL that is to undo it. Keys and types that are not
+//! known pass.
+
+use std::net::IpAddr;
+
+use ipnetwork::IpNetwork;
+use serde_json::{Map, Value};
+
+use super::shape::{Key, Shape};
+use super::{Facts, Property, facts, ipam_object};
+use cni::keys;
+use cni::netconf::PluginConfig;
+use cni::quoted::Quoted;
+
+/// Why a plugin cannot work with its configuration, and what to write.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum ConfigError {
+    /// A value is not what the plugin reads.
+    #[error("plugin \"{plugin}\" cannot have {value} for \"{key}\": write {rule}")]
+    Value {
+        /// The plugin.
+        plugin: &'static str,
+        /// The key.
+        key: String,
+        /// The value.
+        value: Quoted,
+        /// What to write.
+        rule: String,
+    },
+    /// A key is set, and one that belongs to it is not.
+    #[error("plugin \"{plugin}\" cannot have \"{key}\" without \"{owed}\": write both or neither")]
+    Pair {
+        /// The plugin.
+        plugin: &'static str,
+        /// The key that is set.
+        key: &'static str,
+        /// The key that is owed.
+        owed: &'static str,
+    },
+    /// An end of a range is outside.
+    #[error("plugin \"{plugin}\" cannot have {value} for \"{key}\": write an address of {subnet}{order}")]
+    Outside {
+        /// The plugin.
+        plugin: &'static str,
+        /// The key.
+        key: &'static str,
+        /// The address.
+        value: IpAddr,
+        /// The range's subnet.
+        subnet: IpNetwork,
+        /// What else it must be.
+        order: &'static str,
+    },
+    /// A range has no subnet.
+    #[error(
+        "plugin \"{0}\" cannot give addresses of a range without \"subnet\": write one, such as \"10.0.0.0/24\""
+    )]
+    NoSubnet(&'static str),
+    /// The plugin has no device to work on.
+    #[error(
+        "plugin \"{plugin}\" has no device: name one under \"{key}\", or annotate the definition with the resource \
+         whose devices pods ask for (k8s.v1.cni.cncf.io/resourceName)"
+    )]
+    NoDevice {
+        /// The plugin.
+        plugin: &'static str,
+        /// A key that names one.
+        key: &'static str,
+    },
+}
+
+/// Whether a plugin's configuration, and that of its IPAM plugin, has values that they read.
+///
+/// # Errors
+/// [`ConfigError`] for the first that it has not.
+pub fn check_config(plugin: &PluginConfig) -> Result<(), ConfigError> {
+    let Some(facts) = facts(plugin.kind.as_str()) else { return Ok(()) };
+    check_object(facts, plugin.object())?;
+    // tuning reads what a pod hands it as it reads its own keys.
+    let handed =
+        keys::get(plugin.object(), "args").and_then(|args| keys::get(args.as_object()?, "cni")?.as_object());
+    if let Some(handed) = handed.filter(|_| facts.has(Property::ReadsKeysInArgs)) {
+        check_object(facts, handed)?;
+    }
+    // A plugin of a cluster's network may replace words of its own in there before it starts the IPAM plugin.
+    let ipam = plugin.ipam().filter(|_| !facts.has(Property::StateOutsideNode)).and_then(super::facts);
+    match ipam_object(plugin).zip(ipam) {
+        Some((object, facts)) => check_object(facts, object).and_then(|()| check_range(facts, object)),
+        None => Ok(()),
+    }
+}
+
+/// Whether values that belong together are together.
+fn check_pairs(facts: &Facts, object: &Map<String, Value>) -> Result<(), ConfigError> {
+    let is_set = |key: &str| keys::get(object, key).is_some_and(|value| value.as_f64() != Some(0.0));
+    let both = facts.pairs.iter().flat_map(|(one, other)| [(*one, *other), (*other, *one)]);
+    match both.into_iter().find(|(key, owed)| is_set(key) && !is_set(owed)) {
+        Some((key, owed)) => Err(ConfigError::Pair { plugin: facts.kind, key, owed }),
+        None => Ok(()),
+    }
+}
+
+/// Whether a plugin that fails without a device has one: `is_given` if the pod's reaches it.
+///
+/// # Errors
+/// [`ConfigError::NoDevice`].
+pub fn check_device(plugin: &PluginConfig, is_given: bool) -> Result<(), ConfigError> {
+    let Some(facts) = facts(plugin.kind.as_str()).filter(|it| it.has(Property::FailsWithoutDevice)) else {
+        return Ok(());
+    };
+    let super::DeviceFact::Needed(keys) = facts.device else { return Ok(()) };
+    let is_named = super::names_any(plugin, keys) || super::names_any(plugin, &["deviceID", "pciBusID"]);
+    match keys.first() {
+        Some(key) if !is_named && !is_given => Err(ConfigError::NoDevice { plugin: facts.kind, key }),
+        _ => Ok(()),
+    }
+}
+
+fn check_object(facts: &'static Facts, object: &Map<String, Value>) -> Result<(), ConfigError> {
+    check_members(facts, facts.keys, object)?;
+    check_pairs(facts, object)
+}
+
+/// Go decodes every spelling of a key, whichever counts in the end.
+fn check_members(
+    facts: &'static Facts,
+    known: &'static [Key],
+    object: &Map<String, Value>,
+) -> Result<(), ConfigError> {
+    object.iter().filter(|(_, value)| !value.is_null()).try_for_each(|(name, value)| {
+        match known.iter().find(|key| keys::is_same(name, key.name)) {
+            Some(key) => check_value(facts, key.name, key.shape, value),
+            None => Ok(()),
+        }
+    })
+}
+
+fn check_value(
+    facts: &'static Facts,
+    key: &'static str,
+    shape: Shape,
+    value: &Value,
+) -> Result<(), ConfigError> {
+    let members = |known: &'static [Key], value: &Value| match value {
+        Value::Object(object) => check_members(facts, known, object),
+        Value::Null => Ok(()),
+        _ => Err(wrong(facts, key, value, "an object".to_owned())),
+    };
+    let list = |value: &Value, check: &dyn Fn(&Value) -> Result<(), ConfigError>| match value {
+        Value::Array(list) => list.iter().try_for_each(check),
+        _ => Err(wrong(facts, key, value, "a list, in brackets".to_owned())),
+    };
+    match shape {
+        Shape::Object(known) => members(known, value),
+        Shape::VlanTrunk(known) => list(value, &|entry| members(known, entry)),
+        Shape::List(item) => list(value, &|entry| check_value(facts, key, *item, entry)),
+        Shape::Ranges(known) => list(value, &|set| {
+            list(set, &|range| {
+                members(known, range)?;
+                let range = range.as_object().ok_or(ConfigError::NoSubnet(facts.kind))?;
+                keys::get(range, "subnet").ok_or(ConfigError::NoSubnet(facts.kind))?;
+                check_range(facts, range)
+            })
+        }),
+        Shape::Sysctls => match value {
+            Value::Object(sysctls) => {
+                sysctls.iter().filter(|(_, value)| !value.is_null()).try_for_each(|(name, value)| match value
+                {
+                    Value::String(_) => Ok(()),
+                    _ => Err(wrong(facts, name, value, "the value in quotes, such as \"1\"".to_owned())),
+                })
+            }
+            _ => Err(wrong(facts, key, value, "an object of names and texts".to_owned())),
+        },
+        _ => rule_against(shape, value).map_or(Ok(()), |rule| Err(wrong(facts, key, value, rule))),
+    }
+}
+
+fn wrong(facts: &'static Facts, key: &str, value: &Value, rule: String) -> ConfigError {
+    ConfigError::Value { plugin: facts.kind, key: key.to_owned(), value: Quoted::value(value), rule }
+}
+
+/// What to write instead of a value that is not of the shape; `None` if it is.
+fn rule_against(shape: Shape, value: &Value) -> Option<String> {
+    let text = value.as_str();
+    let number = value.as_i64();
+    match shape {
+        Shape::Boolean => (!value.is_boolean()).then(|| "true or false, without quotes".to_owned()),
+        Shape::Integer(first, last) => outside(number, first, last),
+        Shape::Vlan => outside(number, 0, 4094),
+        Shape::Mtu => (!number.is_some_and(|mtu| (0..=i64::from(i32::MAX)).contains(&mtu)))
+            .then(|| "a whole number of bytes, without quotes, such as 1500".to_owned()),
+        Shape::Word { words, .. } => (!text.is_some_and(|text| words.contains(&text))).then(|| {
+            let words = words.iter().filter(|word| !word.is_empty()).map(|word| format!("\"{word}\""));
+            format!("one of {}", words.collect::<Vec<_>>().join(", "))
+        }),
+        Shape::Address => (!text.is_some_and(|text| text.is_empty() || text.parse::<IpAddr>().is_ok()))
+            .then(|| "an IP address without a prefix length, such as \"10.0.0.1\"".to_owned()),
+        Shape::Interface => text
+            .and_then(with_prefix)
+            .is_none()
+            .then(|| "an address with its prefix length, such as \"10.0.0.5/24\"".to_owned()),
+        Shape::Destination => text.and_then(with_prefix).is_none().then(|| {
+            "a network with its prefix length, such as \"10.1.0.0/16\", or \"0.0.0.0/0\" for the default route"
+                .to_owned()
+        }),
+        Shape::Subnet => subnet_rule(text),
+        Shape::Text | Shape::HostInterface | Shape::Addresses => {
+            text.is_none().then(|| "a text, in quotes".to_owned())
+        }
+        _ => None,
+    }
+}
+
+fn outside(number: Option<i64>, first: i64, last: i64) -> Option<String> {
+    let is_inside = number.is_some_and(|number| (first..=last).contains(&number));
+    let bound = if last == i64::MAX { format!("from {first}") } else { format!("from {first} to {last}") };
+    (!is_inside).then(|| format!("a whole number {bound}, without quotes"))
+}
+
+/// A network or an address with a prefix length, as Go's `ParseCIDR` takes it: a mask is none.
+fn with_prefix(text: &str) -> Option<IpNetwork> {
+    let (_, prefix) = text.split_once('/')?;
+    prefix.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
+}
+
+/// host-local gives out addresses of a network that is written as one, and has four addresses or more.
+fn subnet_rule(text: Option<&str>) -> Option<String> {
+    let Some(subnet) = text.and_then(with_prefix) else {
+        return Some("a network with its prefix length, such as \"10.0.0.0/24\"".to_owned());
+    };
+    let longest = if subnet.is_ipv4() { 30 } else { 126 };
+    if subnet.prefix() > longest {
+        return Some(format!(
+            "a network with a prefix length of {longest} or less: it gives out addresses of it"
+        ));
+    }
+    (subnet.ip() != subnet.network())
+        .then(|| format!("\"{}/{}\", the network's own address", subnet.network(), subnet.prefix()))
+}
+
+/// Whether a range's ends are in its subnet, the start before the end.
+fn check_range(facts: &'static Facts, range: &Map<String, Value>) -> Result<(), ConfigError> {
+    let text = |key: &str| keys::get(range, key).and_then(Value::as_str);
+    let Some(subnet) = text("subnet").and_then(with_prefix) else { return Ok(()) };
+    let end = |key: &str| text(key).and_then(|text| text.parse::<IpAddr>().ok());
+    let (first, last) = (end("rangeStart"), end("rangeEnd"));
+    let outside =
+        |key, value: Option<IpAddr>| value.filter(|it| !subnet.contains(*it)).map(|it| (key, it, ""));
+    let reversed = first.zip(last).filter(|(first, last)| first > last);
+    let problem = outside("rangeStart", first)
+        .or_else(|| outside("rangeEnd", last))
+        .or_else(|| reversed.map(|(first, _)| ("rangeStart", first, " that is not behind \"rangeEnd\"")));
+    match problem {
+        Some((key, value, order)) => {
+            Err(ConfigError::Outside { plugin: facts.kind, key, value, subnet, order })
+        }
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cni::netconf::{Missing, NetworkConfig};
+    use serde_json::json;
+
+    fn check(plugin: Value) -> Result<(), String> {
+        let value = json!({"cniVersion": "1.0.0", "name": "lan", "plugins": [plugin]});
+        let network = NetworkConfig::parse(&value.to_string(), &Missing::default()).unwrap();
+        network.plugins.iter().try_for_each(check_config).map_err(|error| error.to_string())
+    }
+
+    fn with_ipam(ipam: Value) -> Value {
+        json!({"type": "bridge", "ipam": ipam})
+    }
+
+    #[test]
+    fn a_value_that_its_plugin_does_not_read_is_refused_with_what_to_write() {
+        let route = |route: Value| {
+            with_ipam(json!({"type": "host-local", "subnet": "10.0.0.0/24", "routes": [route]}))
+        };
+        let local = |key: &str, value: &str| {
+            let mut ipam = json!({"type": "host-local", "subnet": "10.40.0.0/24"});
+            ipam[key] = value.into();
+            with_ipam(ipam)
+        };
+        let table = [
+            (
+                json!({"type": "vlan", "vlanId": "1000"}),
+                "\"1000\" for \"vlanId\": write a whole number from 0 to 4094",
+            ),
+            (json!({"type": "vlan", "VLANID": "7"}), "\"7\" for \"vlanId\""),
+            (
+                json!({"type": "vlan", "vlanId": 5000}),
+                "5000 for \"vlanId\": write a whole number from 0 to 4094",
+            ),
+            (json!({"type": "vlan", "vlanId": 7.5}), "7.5 for \"vlanId\""),
+            (json!({"type": "bridge", "vlan": -1}), "-1 for \"vlan\""),
+            (json!({"type": "bridge", "vlanTrunk": [{"minID": "5"}]}), "\"5\" for \"minID\""),
+            (json!({"type": "bridge", "isGateway": "true"}), "write true or false, without quotes"),
+            (
+                json!({"type": "macvlan", "mtu": "9001"}),
+                "\"9001\" for \"mtu\": write a whole number of bytes",
+            ),
+            (json!({"type": "macvlan", "master": 5}), "write a text, in quotes"),
+            (
+                json!({"type": "macvlan", "mode": "bridged"}),
+                "\"bridge\", \"private\", \"vepa\", \"passthru\"",
+            ),
+            (
+                json!({"type": "tuning", "sysctl": {"net.core.somaxconn": 500}}),
+                "500 for \"net.core.somaxconn\"",
+            ),
+            (
+                json!({"type": "tuning", "args": {"cni": {"sysctl": {"net.ipv4.conf.all.forwarding": 1}}}}),
+                "write the value in quotes",
+            ),
+            (local("subnet", "10.40.0.7/24"), "write \"10.40.0.0/24\", the network's own address"),
+            (local("subnet", "fd00::1/64"), "write \"fd00::/64\""),
+            (local("subnet", "10.40.0.7/32"), "a prefix length of 30 or less"),
+            (local("subnet", "fd00::/127"), "a prefix length of 126 or less"),
+            (local("subnet", "10.40.0.0"), "a network with its prefix length"),
+            (
+                local("rangeStart", "10.41.0.9"),
+                "10.41.0.9 for \"rangeStart\": write an address of 10.40.0.0/24",
+            ),
+            (local("rangeEnd", "fd00::9"), "fd00::9 for \"rangeEnd\""),
+            (local("gateway", "10.40.0.1/24"), "an IP address without a prefix length"),
+            (route(json!({"dst": "default"})), "or \"0.0.0.0/0\" for the default route"),
+            (route(json!({"dst": "10.0.0.0"})), "\"10.0.0.0\" for \"dst\""),
+            (route(json!({"dst": "10.0.0.0/255.0.0.0"})), "for \"dst\""),
+            (
+                with_ipam(json!({"type": "host-local", "ranges": [[{"subnet": "10.9.0.3/24"}]]})),
+                "write \"10.9.0.0/24\"",
+            ),
+            (
+                with_ipam(json!({"type": "host-local", "ranges": [{"subnet": "10.9.0.0/24"}]})),
+                "for \"ranges\": write a list",
+            ),
+            (
+                with_ipam(json!({"type": "host-local", "ranges": [[{"rangeStart": "10.9.0.3"}]]})),
+                "without \"subnet\"",
+            ),
+            (
+                with_ipam(json!({"type": "static", "addresses": [{"address": "10.9.0.3"}]})),
+                "an address with its prefix length",
+            ),
+            (json!({"type": "bandwidth", "ingressRate": 1000}), "\"ingressRate\" without \"ingressBurst\""),
+            (json!({"type": "bandwidth", "egressBurst": 1000, "egressRate": 0}), "\"egressBurst\" without"),
+        ];
+        for (plugin, expected) in table {
+            let error = check(plugin.clone()).expect_err(&plugin.to_string());
+            assert!(error.contains(expected), "{plugin}: {error}");
+        }
+        let reversed = json!({"type": "host-local", "subnet": "10.4.0.0/24", "rangeStart": "10.4.0.9", "rangeEnd": "10.4.0.5"});
+        assert!(check(with_ipam(reversed)).unwrap_err().ends_with("that is not behind \"rangeEnd\""));
+    }
+
+    #[test]
+    fn what_plugins_read_and_what_is_not_known_passes() {
+        let table = [
+            json!({"type": "vlan", "vlanId": 0, "mtu": 0, "master": "eth0"}),
+            json!({"type": "vlan", "vlanId": null, "mtu": null}),
+            json!({"type": "vendor", "vlan": "1000", "mtu": "9001"}),
+            json!({"type": "macvlan", "mode": "", "colour": 7}),
+            json!({"type": "bandwidth", "ingressRate": 0, "ingressBurst": 0}),
+            json!({"type": "bandwidth", "ingressRate": 1, "ingressBurst": 1}),
+            json!({"type": "calico", "ipam": {"type": "host-local", "subnet": "usePodCidr"}}),
+            with_ipam(json!({"type": "vendor-ipam", "subnet": 7})),
+            with_ipam(json!({})),
+            with_ipam(json!({"type": "whereabouts", "range": "10.0.0.7-10.0.0.9/24"})),
+            with_ipam(json!({"type": "host-local", "subnet": "10.0.0.0/30", "gateway": ""})),
+            with_ipam(json!({"type": "host-local", "ranges": [[{"subnet": "fd00::/126"}], []]})),
+            with_ipam(
+                json!({"type": "static", "addresses": [{"address": "10.9.0.3/32"}, {"address": "fd00::3/128"}]}),
+            ),
+        ];
+        for plugin in table {
+            assert_eq!(check(plugin.clone()), Ok(()), "{plugin}");
+        }
+    }
+
+    #[test]
+    fn a_plugin_that_fails_without_a_device_is_owed_one() {
+        let has_device = |plugin: Value, is_given| {
+            let value = json!({"cniVersion": "1.0.0", "name": "lan", "plugins": [plugin]});
+            let network = NetworkConfig::parse(&value.to_string(), &Missing::default()).unwrap();
+            network.plugins.iter().try_for_each(|plugin| check_device(plugin, is_given)).is_ok()
+        };
+        assert!(!has_device(json!({"type": "host-device"}), false));
+        assert!(!has_device(json!({"type": "host-device", "device": ""}), false));
+        assert!(has_device(json!({"type": "host-device"}), true));
+        assert!(has_device(json!({"type": "host-device", "hwaddr": "02:00:00:00:00:01"}), false));
+        assert!(has_device(json!({"type": "host-device", "deviceID": "0000:03:02.1"}), false));
+        assert!(has_device(json!({"type": "vendor"}), false) && has_device(json!({"type": "bridge"}), false));
+    }
+}

@@ -1,0 +1,179 @@
+//! Whether anything is there of an attachment whose ADD ended without a result.
+//!
+//! A plugin that refuses its configuration refuses it in DEL as well. Such an attachment is gone if it is proven that
+//! nothing is left of it: what its plugins keep is known, none of it is outside the node, what is on the host was read
+//! and is empty, and the sandbox, which is there to be asked, shows no interface of it.
+
+use std::path::PathBuf;
+
+use crate::kernel::kernel_error;
+use crate::plan::Attachment;
+use crate::reservation;
+use cni::error::Error;
+use cni::netconf::PluginConfig;
+use cni::request::ContainerId;
+use linux::netlink::{Change, Inside, LinkId, Netlink};
+use linux::netns::Netns;
+use plugins::known::{self, Facts, HostState, Property};
+
+/// Why it is not proven that nothing is left of an attachment.
+#[derive(Debug, thiserror::Error)]
+pub enum Trace {
+    /// What a plugin leaves is not known, or cannot be read.
+    #[error("what plugin \"{0}\" leaves is not known")]
+    Unknown(String),
+    /// A plugin keeps state outside the node.
+    #[error("plugin \"{0}\" keeps state outside the node")]
+    Outside(String),
+    /// An address is reserved.
+    #[error("an address is reserved in {}", .0.display())]
+    Reserved(PathBuf),
+    /// A plugin's file is there.
+    #[error("{} is there", .0.display())]
+    File(PathBuf),
+    /// A link is there.
+    #[error("the sandbox has interface \"{0}\"")]
+    Link(String),
+    /// The kernel or a file does not say.
+    #[error("{0}")]
+    Unreadable(Box<Error>),
+    /// A directory cannot be read.
+    #[error("{}: {source}", path.display())]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+}
+
+/// Whether the plugins of an attachment keep nothing that this module cannot read.
+///
+/// # Errors
+/// [`Trace`] of the first that may.
+pub fn check_plugins(attachment: &Attachment) -> Result<(), Trace> {
+    attachment.network.plugins.iter().try_for_each(|plugin| {
+        kinds(plugin).try_for_each(|kind| match known::facts(kind) {
+            None => Err(Trace::Unknown(kind.to_owned())),
+            Some(facts) if facts.has(Property::StateOutsideNode) => Err(Trace::Outside(kind.to_owned())),
+            Some(facts) => check_readable(facts, plugin, attachment),
+        })
+    })
+}
+
+fn kinds(plugin: &PluginConfig) -> impl Iterator<Item = &str> {
+    std::iter::once(plugin.kind.as_str()).chain(plugin.ipam())
+}
+
+fn check_readable(facts: &Facts, plugin: &PluginConfig, attachment: &Attachment) -> Result<(), Trace> {
+    let is_readable = match facts.host_state {
+        HostState::None | HostState::Reservations | HostState::File { .. } => true,
+        HostState::NoneWithout(switches) => !switches.iter().any(|key| known::has_switch(plugin, key)),
+        HostState::MovedLink { others, .. } => {
+            attachment.device.is_none() && !known::names_any(plugin, others)
+        }
+        HostState::Unknown => false,
+    };
+    if is_readable { Ok(()) } else { Err(Trace::Unknown(facts.kind.to_owned())) }
+}
+
+/// Whether nothing of an attachment is on the host that outlives a start of the node.
+///
+/// # Errors
+/// [`Trace`] of what is there, or may be.
+pub fn check_reservations(attachment: &Attachment, container: &ContainerId) -> Result<(), Trace> {
+    reservation::directories(&attachment.network).into_iter().try_for_each(|path| {
+        match reservation::is_reserved(&path, container, &attachment.interface) {
+            Ok(false) => Ok(()),
+            Ok(true) => Err(Trace::Reserved(path)),
+            Err(source) => Err(Trace::Directory { path, source }),
+        }
+    })
+}
+
+/// Whether nothing is left of an attachment, neither on the host nor in its sandbox.
+///
+/// # Errors
+/// [`Trace`] of what is there, or may be.
+pub fn prove(attachment: &Attachment, container: &ContainerId, netns: &Netns) -> Result<(), Trace> {
+    check_plugins(attachment)?;
+    check_reservations(attachment, container)?;
+    check_files(attachment, container)?;
+    let mut inside = Inside::new(netns);
+    let netlink = inside.netlink().map_err(unreadable)?;
+    let moved = attachment.network.plugins.iter().filter_map(known::moved_link).map(|(_, device)| device);
+    for name in std::iter::once(attachment.interface.as_str()).chain(moved) {
+        if netlink.link_exists(name).map_err(unreadable)? {
+            return Err(Trace::Link(name.to_owned()));
+        }
+    }
+    check_temporary_links(netlink)
+}
+
+fn check_files(attachment: &Attachment, container: &ContainerId) -> Result<(), Trace> {
+    for plugin in &attachment.network.plugins {
+        let state = known::facts(plugin.kind.as_str()).map(|facts| facts.host_state);
+        let Some(HostState::File { key, directory }) = state else { continue };
+        let directory = plugin.text(key).unwrap_or(directory);
+        let path = PathBuf::from(directory).join(format!("{container}_{}.json", attachment.interface));
+        match path.symlink_metadata() {
+            Ok(_) => return Err(Trace::File(path)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(source) => return Err(Trace::Directory { path, source }),
+        }
+    }
+    Ok(())
+}
+
+/// Whether the sandbox of this path has no interface of an attachment; one that is gone has none.
+pub fn has_no_interface(attachment: &Attachment, netns: &str) -> bool {
+    let Ok(netns) = Netns::open(netns.as_ref()) else { return true };
+    let mut inside = Inside::new(&netns);
+    let exists = inside.netlink().map(|netlink| netlink.link_exists(attachment.interface.as_str()));
+    matches!(exists, Ok(Ok(false)))
+}
+
+/// The reference plugins make a link under a name like `veth3f2a9c01`, and rename it once it is in the sandbox.
+fn check_temporary_links(netlink: &mut Netlink) -> Result<(), Trace> {
+    let is_temporary = |name: &str| {
+        let random = name.strip_prefix("veth");
+        random.is_some_and(|it| it.len() == 8 && it.bytes().all(|byte| byte.is_ascii_hexdigit()))
+    };
+    let links = netlink.links().map_err(unreadable)?;
+    match links.into_iter().find(|link| is_temporary(&link.name)) {
+        Some(link) => Err(Trace::Link(link.name)),
+        None => Ok(()),
+    }
+}
+
+/// Removes the link that a failed ADD has left in the sandbox under the attachment's name. A link that was moved there
+/// stays: it is the host's.
+///
+/// # Errors
+/// [`Trace`] if it is not known to be the plugins' own, or the kernel refuses.
+pub fn remove_link(attachment: &Attachment, netns: &Netns) -> Result<(), Trace> {
+    check_plugins(attachment)?;
+    let is_moved = |plugin: &PluginConfig| {
+        let state = known::facts(plugin.kind.as_str()).map(|facts| facts.host_state);
+        matches!(state, Some(HostState::MovedLink { .. }))
+    };
+    if attachment.network.plugins.iter().any(is_moved) {
+        return Ok(());
+    }
+    let mut inside = Inside::new(netns);
+    let netlink = inside.netlink().map_err(unreadable)?;
+    let name = attachment.interface.as_str();
+    if netlink.link_exists(name).map_err(unreadable)? {
+        let removal = [Change::delete_link(LinkId::Name(name))];
+        netlink.apply(&removal).map_err(unreadable)?;
+        log::warn!(
+            "network \"{}\": interface \"{name}\", which its failed ADD has left, is removed",
+            attachment.label
+        );
+    }
+    Ok(())
+}
+
+fn unreadable(error: impl Into<linux::netlink::InsideError>) -> Trace {
+    Trace::Unreadable(Box::new(kernel_error(error)))
+}

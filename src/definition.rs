@@ -65,7 +65,7 @@ pub enum DefinitionKind {
     Object,
 }
 
-/// Somebody for whom definitions are looked up. Asked before anything that was found is told of.
+/// The viewer for whom definitions are looked up. Asked before anything that was found is disclosed.
 pub trait Viewer {
     /// Whether they may know of a definition in `namespace` with these annotations.
     fn sees(&self, namespace: &Namespace, annotations: &Annotations) -> bool;
@@ -135,7 +135,7 @@ pub enum DefinitionError {
         /// The nearest name that a pod of the namespace may see, or where to look.
         hint: String,
     },
-    /// There may be one or not: whoever asked is not to know.
+    /// There may be one or not: existence must not be disclosed.
     #[error("network \"{namespace}/{name}\" is not shared")]
     NotShared {
         /// The namespace that was asked for.

@@ -342,7 +342,7 @@ impl<'a> Delegates<'a> {
         let limit = deadline.within(self.limit);
         // Rounded up, since a moment of it has passed already.
         let seconds = limit.remaining().saturating_add(Duration::from_millis(999)).as_secs();
-        // Started now, it would be killed at once, at a point that nobody has chosen.
+        // Started now, it would be killed at once, at an arbitrary point.
         if self.signals.stop_requested() {
             return Err(DelegateError::Stopped { plugin: call.plugin.clone() });
         }

@@ -1,7 +1,7 @@
 //! The Kubernetes API: definitions by name, a pod, its status, an event about it.
 //!
 //! kube's typed clients know the paths and the objects. Below them is a service of our own
-//! ([`client`]) that has the limits, the retry policy, and the sentences: which credential, from
+//! (`client`) that has the limits, the retry policy, and the sentences: which credential, from
 //! which file, expired when.
 //!
 //! Nothing is started before the first call: no runtime, no TLS, no connection. All calls of a

@@ -5,7 +5,7 @@
 //!         /orphans/<container>@<interface>…  extra networks that could not be torn down
 //!         /aside/…                           records that could not be read
 //!         /locks/<container>                 held during a call, gone after it
-//!         /looks/last                        when somebody last looked for what is left of sandboxes that are gone
+//!         /looks/last                        the time of the last sweep for records of sandboxes that are gone
 //!         /looks/add, /looks/gc, /looks/orphans              the record that such a look tried last: the next one begins behind it
 //!         /definitions/…                     copies of definitions: see [`crate::definition::Copies`]
 //!         /<directory>/.<container>@…        the beginning of a file; its writer holds the container's lock
@@ -248,7 +248,7 @@ impl Ledger {
     }
 
     /// Whether it is time to look for what is left of sandboxes that are gone, `boot` being the kernel's boot
-    /// ID. The look is the caller's then, and for a while nobody else's.
+    /// ID. The sweep is the caller's then, and for a while no other call's.
     pub fn claim_look(&self, boot: &str) -> bool {
         look::claim(&self.root, boot)
     }
@@ -292,12 +292,12 @@ impl Ledger {
         Ok(directory::list(&self.root, &self.aside())?)
     }
 
-    /// Whether a record was ever set aside and still waits for somebody to look at it.
+    /// Whether a record was ever set aside and still waits for an administrator.
     pub fn has_set_aside(&self) -> bool {
         directory::list(&self.root, &self.aside()).is_ok_and(|files| !files.is_empty())
     }
 
-    /// The containers for which a call is at work. Locks that nobody holds any more go.
+    /// The containers for which a call is at work. Locks that no call holds any more are removed.
     ///
     /// # Errors
     /// [`LedgerError`] if the directory cannot be listed; one that is missing has none.
@@ -318,7 +318,7 @@ impl Ledger {
         }
     }
 
-    /// Whoever writes a file of a container holds its lock: one that is free has no writer any more.
+    /// The writer of a container's file holds its lock: if the lock is free, there is no writer any more.
     fn sweep_beginning(&self, path: &Path, name: &str) {
         let container = name.split_once('@').and_then(|(container, _)| container.parse().ok());
         let Some(container) = container else {

@@ -123,7 +123,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, console: &mut Console<
     console.set_format(cli.options.format());
     match carry_out(cli, console) {
         Ok(exit) => exit,
-        // Whoever read us has enough: `braid list | head`.
+        // The reader has closed its end: `braid list | head`.
         Err(CommandError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => Exit::Done,
         Err(error) => console.failed(&format_args!("{error}{}", error.hint()), error.exit()),
     }
@@ -155,7 +155,7 @@ fn carry_out(cli: Cli, console: &mut Console<'_>) -> Result<Exit, CommandError> 
     }
 }
 
-/// Shows what came of work that somebody may have to wait for.
+/// Shows the outcome of work that a person may have to wait for.
 fn attend<V: View + Send>(
     console: &mut Console<'_>,
     command: &str,

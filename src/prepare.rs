@@ -165,7 +165,7 @@ fn keep_copies(wanted: &OfCluster, definitions: &Finder<'_>) {
 }
 
 /// While Braid leaves the node (`braid uninstall`), a pod that would have an extra network is to start on
-/// another one: here nobody would tear it down.
+/// another one: here it would not be torn down.
 fn refuse_while_draining(config: &Config, pod: &Pod, pod_request: &PodRequest) -> Result<(), Error> {
     if !config.drain || (!pod_request.has_extras() && !has_node_networks(config, pod)) {
         return Ok(());

@@ -37,7 +37,7 @@ use cni::version::Version;
 use linux::netns::{Netns, NetnsError};
 use linux::signal::Signals;
 
-/// What a call comes to, with the version to print it in.
+/// The outcome of a call, with the version to print it in.
 #[derive(Debug)]
 pub struct Answer {
     /// The version of the request, or the newest where it had none that we know.
@@ -85,7 +85,7 @@ fn read_config(verb: &Verb, input: &[u8]) -> Result<Config, ConfigError> {
     }
 }
 
-/// Takes back an ADD whose result nobody could be told: a runtime that was killed meanwhile knows of no
+/// Takes back an ADD whose result could not be delivered: a runtime that was killed meanwhile knows of no
 /// attachment, and may never call DEL for it. What resists stays recorded.
 pub fn withdraw(request: &Request, input: &[u8], signals: &mut Signals) {
     let Verb::Add(sandbox) = &request.verb else { return };
@@ -238,7 +238,7 @@ fn now() -> u64 {
     std::time::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs()
 }
 
-/// Now, by the clock that nobody sets.
+/// Now, by the monotonic clock.
 fn moment() -> Moment {
     let uptime = clock_gettime(ClockId::CLOCK_MONOTONIC).map(|since| since.tv_sec()).unwrap_or_default();
     Moment { boot: boot_id(), uptime: u64::try_from(uptime).unwrap_or_default() }

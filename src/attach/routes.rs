@@ -166,7 +166,7 @@ impl Move<'_> {
         Ok(())
     }
 
-    /// The cluster's own networks stay where they were, whoever has the default route.
+    /// The cluster's own networks stay where they were, whichever network has the default route.
     fn keep_cluster_routes(
         &self,
         family: Family,

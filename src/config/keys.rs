@@ -1,4 +1,4 @@
-//! The keys of Braid's configuration, and those that nobody reads.
+//! The keys of Braid's configuration, and those that are not read.
 
 use serde_json::{Map, Value};
 
@@ -69,7 +69,7 @@ pub const MULTUS_DAEMON_KEYS: [&str; 7] = [
     "perNodeCertificate",
 ];
 
-/// A warning for each key that nobody reads, with the nearest one that somebody does.
+/// A warning for each unknown key, with the nearest known one.
 pub(super) fn unknown_keys(object: &Map<String, Value>) -> Vec<String> {
     let known =
         |key: &str| KNOWN_KEYS.iter().chain(&MULTUS_DAEMON_KEYS).any(|known| known.eq_ignore_ascii_case(key));

@@ -1,5 +1,5 @@
 //! The fields of a manifest that are texts. YAML reads `y`, `no`, `1` or `1e3` without quotes as a boolean or a
-//! number, and whoever wrote it meant a name.
+//! number, and its author meant a name.
 
 use serde_json::Value;
 

@@ -3,7 +3,7 @@
 
 use plugins::known;
 
-/// What to do about a plugin's sentence, as the end of it; empty if nobody knows.
+/// What to do about a plugin's sentence, as the end of it; empty if it is not known.
 pub(super) fn behind(sentence: &str) -> String {
     let sentence = sentence.to_ascii_lowercase();
     let known = known::failures().find(|(words, _)| sentence.contains(words));

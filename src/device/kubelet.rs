@@ -41,7 +41,7 @@ pub enum KubeletError {
     /// What is there is no socket.
     #[error("{} is no socket; see what has taken the place of the kubelet's", .0.display())]
     NotASocket(PathBuf),
-    /// Nobody answers at the socket.
+    /// No process answers at the socket.
     #[error("cannot connect to its socket {}: {source}; see that the kubelet runs", path.display())]
     Connect {
         /// The socket.

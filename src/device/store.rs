@@ -162,7 +162,7 @@ impl DeviceInfoStore {
         if ours { Ok(()) } else { Err(DeviceInfoError::Foreign { path: file.to_owned(), directory }) }
     }
 
-    /// Makes the directory where it is missing (section 4.2.1), and sees that nobody else can put
+    /// Makes the directory where it is missing (section 4.2.1), and makes sure that no other user can put
     /// links in it.
     fn make_directory(&self) -> Result<(), DeviceInfoError> {
         let directory = self.of_attachments();

@@ -87,7 +87,7 @@ impl Ledger {
     /// since `tally` was written, which is brought up to date.
     ///
     /// # Errors
-    /// As [`Ledger::all`].
+    /// What a directory or a record cannot be read with.
     pub fn census(&self, tally: &mut Tally) -> Result<Census, LedgerError> {
         let count = |directory: &Path| -> Result<u64, LedgerError> {
             Ok(u64::try_from(directory::list(&self.root, directory)?.len()).unwrap_or(u64::MAX))

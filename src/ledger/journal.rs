@@ -83,7 +83,7 @@ fn start_sync(file: &File, directory: &Path) -> io::Result<Receiver<io::Result<(
     let (file, directory) = (file.try_clone()?, File::open(directory)?);
     let (done, syncing) = channel();
     std::thread::Builder::new().stack_size(64 << 10).spawn(move || {
-        // Nobody listens any more where the call has failed meanwhile.
+        // The receiver is gone if the call has failed meanwhile.
         let _ = done.send(file.sync_all().and_then(|()| directory.sync_all()));
     })?;
     Ok(syncing)

@@ -99,7 +99,7 @@ impl Drop for Lock {
     }
 }
 
-/// Removes locks that nobody holds.
+/// Removes locks that no call holds.
 pub(super) fn sweep(directory: &Path) {
     let Ok(entries) = std::fs::read_dir(directory) else { return };
     for entry in entries.flatten() {

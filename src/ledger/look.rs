@@ -1,4 +1,4 @@
-//! When somebody last looked for what is left of sandboxes that are gone: `looks/last`, which holds the ID of
+//! The time of the last sweep for records of sandboxes that are gone: `looks/last`, which holds the ID of
 //! the boot. Looking costs a call for each record; to see that no look is due costs four.
 
 use std::fs::{File, OpenOptions};
@@ -18,7 +18,7 @@ const MAX_NAME_BYTES: u64 = 255;
 /// More than an ID of a boot has.
 const MAX_BYTES: u64 = 64;
 
-/// Whether a look is due, and nobody else is about to take it. One that cannot be written down is not taken:
+/// Whether a sweep is due, and no other call is about to make it. One that cannot be written down is not made:
 /// every call would take it again.
 pub(super) fn claim(root: &Path, boot: &str) -> bool {
     let looks = root.join("looks");

@@ -92,7 +92,7 @@ pub struct RecordPlan {
     pub attachments: Vec<Attachment>,
 }
 
-/// A point in time by the node's own clock, which nobody sets: it counts while the node runs.
+/// A point in time by the node's monotonic clock, which counts while the node runs.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Moment {
     /// The kernel's boot ID.
@@ -109,7 +109,7 @@ pub enum Event {
     Attached(usize, Value),
     /// ADD of an attachment ended without a result: a plugin has refused it for good, in these words.
     Refused(usize, String),
-    /// An attachment is torn down, or its undoing is somebody else's now.
+    /// An attachment is torn down, or was moved to `orphans/`.
     Gone(usize),
     /// ADD is complete, and this is what the kernel showed then.
     Complete(Box<Snapshot>),

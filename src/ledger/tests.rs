@@ -538,7 +538,7 @@ fn a_sweep_takes_what_killed_calls_left_and_nothing_else() {
     file.set_modified(std::time::SystemTime::now() - Duration::from_secs(3600)).unwrap();
     let record = File::options().append(true).open(state.record()).unwrap();
     record.set_modified(std::time::SystemTime::now() - Duration::from_secs(3600)).unwrap();
-    // The beginning of a container's file is stale as soon as nobody holds the container.
+    // The beginning of a container's file is stale as soon as no call holds the container.
     for name in ["records/.dead@eth0", "records/.held@eth0", "orphans/.dead@eth0.1"] {
         let path = state.root.join(name);
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path.parent().unwrap()).unwrap();

@@ -118,7 +118,7 @@ impl MultusCache {
         self.path.parent().unwrap_or(Path::new("/"))
     }
 
-    /// Moves a record that cannot be read out of the way: nobody can tear down by it, and the pod must go.
+    /// Moves a record that cannot be read out of the way: it cannot be used for teardown, and the pod must go.
     pub fn set_aside(&self) {
         let mut aside = self.path.clone().into_os_string();
         aside.push(".unreadable");

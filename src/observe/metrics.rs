@@ -46,7 +46,7 @@ pub enum MetricsError {
     /// Other calls hold the lock, or a stopped one does.
     #[error("{} is held by another call", .0.display())]
     Busy(PathBuf),
-    /// The file is somebody else's.
+    /// The file was not written by Braid.
     #[error("{} is no file of braid's: remove it, or give \"metricsFile\" a path of its own", .0.display())]
     Foreign(PathBuf),
 }
@@ -62,7 +62,7 @@ pub struct Observation {
     pub took: Duration,
 }
 
-/// Adds a call to the counts in `path`. The gauges are looked at while nobody else counts, so that the last
+/// Adds a call to the counts in `path`. The gauges are read while no other call counts, so that the last
 /// of several calls leaves what is true.
 ///
 /// # Errors

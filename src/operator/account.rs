@@ -24,7 +24,7 @@ pub(super) const KUBECONFIG: &str = "braid.kubeconfig";
 pub(super) const TOKEN: &str = "braid.token";
 /// How long a token lasts. It is renewed at half of it, so that Braid can do without the API for the other.
 const LIFETIME: Duration = Duration::from_secs(24 * 3600);
-/// Nobody but root reads them.
+/// Root alone reads them.
 const MODE: u32 = 0o600;
 
 /// Who Braid on the node is to the API.
@@ -41,7 +41,7 @@ pub(super) struct Account {
 /// Why the node has no way to the API.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum AccountError {
-    /// There is nobody to ask as.
+    /// There is no credential to ask with.
     #[error(
         "--service-account works in a pod that has a service account of its own: \
          KUBERNETES_SERVICE_HOST is not set, or {}/token is missing", .0.display()
@@ -102,7 +102,7 @@ impl Account {
         Ok(changes)
     }
 
-    /// Whether a token has to be asked for: always where somebody installs, since the account may be another
+    /// Whether a token has to be asked for: always on an installation, since the account may be another
     /// one of the same name.
     pub(super) fn is_due(&self, root: &Path, definitions: &Path, occasion: RunMode) -> bool {
         let token = || std::fs::read_to_string(below(root, &definitions.join(TOKEN)));
@@ -131,7 +131,7 @@ fn ask(account: &NamespacedName, environment: &Environment) -> Result<Vec<u8>, A
     Ok(token.expose_secret().as_bytes().to_vec())
 }
 
-/// The token is named by its file alone: whoever reads a kubeconfig finds it beside it.
+/// The token is named by its file alone: a reader of a kubeconfig finds it beside it.
 fn kubeconfig(server: &str) -> Result<String, AccountError> {
     let path = authority();
     let authority = std::fs::read(&path).map_err(|source| AccountError::Authority { path, source })?;

@@ -108,7 +108,7 @@ impl Change {
         made.map_err(|source| ChangeError { action, path, source })
     }
 
-    /// What only root may read is not shown to whoever reads a log.
+    /// What only root may read is not shown in a log.
     fn is_secret(&self, root: &Path) -> bool {
         let is_secret = |mode: u32| mode & 0o077 == 0;
         let there = below(root, self.path()).metadata();

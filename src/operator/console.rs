@@ -70,9 +70,9 @@ pub(crate) trait View: Serialize {
 pub struct OutputStyle {
     /// Whether colours mean something there.
     pub colour: bool,
-    /// Columns; `None` if nobody counts them, as in a file.
+    /// Columns; `None` if the output is not a terminal.
     pub width: Option<u16>,
-    /// Whether somebody sits there and waits.
+    /// Whether a person watches the output.
     pub attended: bool,
 }
 
@@ -205,7 +205,7 @@ impl<'a> Console<'a> {
     }
 
     /// Does the work of `command`, and says in between that it goes on, where that takes longer than people
-    /// wait in silence; nobody is told where nobody waits.
+    /// wait in silence; progress is shown on a terminal alone.
     pub(crate) fn attend<T: Send>(
         &mut self,
         command: &str,
@@ -271,7 +271,7 @@ impl<'a> Console<'a> {
     /// Says why a command came to nothing.
     pub(crate) fn failed(&mut self, error: &impl Display, exit: Exit) -> Exit {
         let line = format!("{}: {error}\n", self.style.paint(Tone::Bad, "braid"));
-        // Where nobody listens, the status says it.
+        // If the output is closed, the exit status still tells.
         let _ = self.error.write_all(line.as_bytes());
         exit
     }

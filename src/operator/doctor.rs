@@ -211,7 +211,7 @@ fn configuration(place: &Installation, config: &Config) -> Finding {
             let message = message + ": draining, no new extra network is attached";
             warn("configuration", message, "run braid uninstall to go on, or braid install to stay")
         }
-        // Where nobody can tell the rules, no pod gets what it asks for.
+        // Without rules that can be read, no pod gets what it asks for.
         warnings if config.tenancy.policy.is_err() => fail(
             "configuration",
             format!("{message}: {}", warnings.join("; ")),

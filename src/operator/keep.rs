@@ -126,7 +126,7 @@ impl Keep {
         Ok(false)
     }
 
-    /// As `braid uninstall --wait`, but without holding the node's lock meanwhile: whoever wants Braid back
+    /// As `braid uninstall --wait`, but without holding the node's lock meanwhile: an administrator who wants Braid back
     /// installs it, which ends the drain, and this with it.
     fn leave(&self, console: &mut Console<'_>) -> Result<Exit, CommandError> {
         let uninstall = Uninstall::repeated(&self.install.root, &self.install.directories);

@@ -259,7 +259,7 @@ impl Uninstall {
     }
 
     /// The kubeconfig that an installation has made, with its token: nothing that tears a pod down asks the
-    /// API. One without the token beside it is somebody else's.
+    /// API. One without the token beside it was not written by Braid.
     ///
     /// The directory that they are in goes if there is nothing else in it: definitions stay.
     fn credential(&self, runtime: &Runtime) -> Vec<Change> {

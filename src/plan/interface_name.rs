@@ -26,7 +26,7 @@ impl Series {
 }
 
 /// One name for each extra network: the one asked for, or `net<position>`, as Multus counts, or the
-/// next number that nobody has or asks for.
+/// next number that is neither taken nor asked for.
 pub(super) fn interface_names(inputs: &Inputs<'_>) -> Result<Vec<InterfaceName>, PlanError> {
     let primary = &inputs.sandbox.interface;
     for selected in &inputs.selected {

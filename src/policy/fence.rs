@@ -1,4 +1,4 @@
-//! The fence around a tenant's definition: what the configuration of a network may say that nobody but its
+//! The fence around a tenant's definition: what the configuration of a network may say that no one but its
 //! tenant has looked at.
 //!
 //! It is made of allow-lists, not of a search for bad words: plugin types, their keys at every depth, host

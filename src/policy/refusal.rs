@@ -55,7 +55,7 @@ pub enum Refusal {
         network: String,
         /// What was asked.
         request: Request,
-        /// Whether its owner has spoken, so that nobody else's word counts.
+        /// Whether its owner has spoken, so that no one else's word counts.
         is_owners_word: bool,
     },
     /// The owner of the definition limits the value.
@@ -173,7 +173,7 @@ pub enum Refusal {
         /// What it reaches for, and who can change it.
         problem: FenceError,
     },
-    /// A device of the node that nobody has given the pod.
+    /// A device of the node that was not allocated to the pod.
     #[error(
         "network \"{network}\" is a tenant's definition, which gives pods no device but those that the kubelet has \
          given them: its owner can name the resource with {RESOURCE_ANNOTATION}"
@@ -192,7 +192,7 @@ pub enum Refusal {
         /// What they reach for, and who can change it.
         problem: FenceError,
     },
-    /// Nobody can tell what the policy allows.
+    /// The policy cannot be read.
     #[error("{0}; until then no pod gets a network that it asks for")]
     Unclear(#[from] PolicyError),
 }

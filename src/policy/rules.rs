@@ -46,13 +46,13 @@ pub enum Mode {
     Audit,
 }
 
-/// Why nobody can tell what a policy allows.
+/// Why a policy cannot be read.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum PolicyError {
     /// It is no object.
     #[error("braid's configuration, key \"policy\": must be an object")]
     NotAnObject,
-    /// It has a key that nobody knows.
+    /// It has an unknown key.
     #[error("braid's configuration, key \"policy\": unknown key \"{key}\"{hint}")]
     UnknownKey {
         /// The key, shortened.

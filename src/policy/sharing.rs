@@ -1,7 +1,7 @@
 //! With whom the owner of a definition shares it: the annotations `braid.io/allowed-namespaces` and
 //! `braid.io/allowed-service-accounts`.
 //!
-//! A word that is no name matches nobody, so that a slip of the pen shares with fewer, never with more.
+//! A word that is no name matches no namespace: a typing error shares with fewer, never with more.
 
 use super::Tenancy;
 use super::scope::words;

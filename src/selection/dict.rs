@@ -114,7 +114,7 @@ impl<'a> Dict<'a> {
     }
 
     /// The same for a key that can be left out. Multus passes over an empty text, which the standard does not
-    /// allow: it is what a template leaves of a value that nobody has set.
+    /// allow: it is what a template leaves of a value that was not set.
     pub(super) fn optional<T, E: Into<Rule>>(
         &self,
         key: &str,

@@ -1,4 +1,4 @@
-//! Both forms together, and text that nobody meant.
+//! Both forms together, and arbitrary text.
 
 use super::*;
 use proptest::prelude::*;

@@ -205,7 +205,7 @@ pub(super) fn never_was(attachment: &Attachment, place: Place<'_>, failed: &[Att
     }
 }
 
-/// How long DEL has failed, by a clock that nobody sets; a start of the node begins anew.
+/// How long DEL has failed, by the monotonic clock; a start of the node begins anew.
 fn resisted_for(session: &Session<'_>, record: &Record) -> Duration {
     if record.failing_since.is_none() {
         note(session, record, &Event::Failing(now()));

@@ -369,7 +369,7 @@ fn primary_network(session: &Session<'_>) -> Result<Option<NetworkConfig>, Error
     }
 }
 
-/// What the ledger holds of each network, whoever's record it is in: containers and interfaces.
+/// What the ledger holds of each network, in every record: containers and interfaces.
 struct Attached(HashMap<NetworkName, Vec<(String, String)>>);
 
 impl Attached {

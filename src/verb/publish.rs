@@ -29,7 +29,7 @@ pub(super) enum Stage {
 /// The reason of the event: one word for those who only count events.
 fn reason(stage: Stage, error: &Error) -> &'static str {
     match (stage, error.code) {
-        // The runtime tries again, and nobody has to do anything yet.
+        // The runtime tries again; no action is needed yet.
         (_, Code::TRY_AGAIN) => "NetworkDelayed",
         (Stage::Plan, _) => "NetworkRefused",
         (Stage::Attach, _) => "FailedNetworkAttachment",

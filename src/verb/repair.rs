@@ -31,7 +31,7 @@ pub enum RecordStatus {
     Drifted(Vec<(usize, Drift)>),
     /// Its ADD has not ended: it is under way, or was killed.
     Unfinished,
-    /// The namespace is alive, and not where it was: nobody can say how it looks.
+    /// The namespace is alive, and not where it was: what it shows is unknown.
     Elsewhere,
     /// The namespace is gone, and everything in it.
     Gone,

@@ -11,7 +11,7 @@ pub enum NameRule {
     /// The kernel's limit.
     #[error("must be an interface name of 1 to 15 bytes")]
     Length,
-    /// What the kernel refuses, takes for a pattern, or nobody could type.
+    /// What the kernel refuses, takes for a pattern, or cannot be typed.
     #[error("must be an interface name: visible ASCII characters without '/', ':' and '%'")]
     Characters,
     /// A tool takes the first for an option; a plugin that makes a path of a sysctl's name would leave out

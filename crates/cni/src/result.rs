@@ -150,7 +150,7 @@ impl AttachmentResult {
     ///
     /// Every appended address gets an index, because a runtime takes one without for the pod's: where it
     /// has none, that of the sandbox interface called `interface`, else of the first one of `extra`, or of one
-    /// made for the purpose. Default routes of `extra` are left out: whoever moves the default route writes it, with
+    /// made for the purpose. Default routes of `extra` are left out: the mover of the default route writes it, with
     /// [`Self::replace_default_routes`].
     pub fn append(&mut self, mut extra: Self, interface: &str, sandbox: &str) {
         self.clear_dangling_indices();

@@ -1,5 +1,5 @@
 //! A child process between its start and its end: input and both outputs served at once, a limit, a
-//! bound on what it may say, and an end that leaves nobody behind.
+//! bound on what it may say, and an end that leaves no process behind.
 
 mod orphan;
 mod spawn;

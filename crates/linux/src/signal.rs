@@ -13,7 +13,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-/// What `work` comes to; `None` if SIGTERM or SIGINT has come first and `work` was given up. The signal
+/// The outcome of `work`; `None` if SIGTERM or SIGINT has come first and `work` was given up. The signal
 /// stays for [`Signals::stop_requested`] to be read.
 pub async fn unless_stopped<T>(work: impl Future<Output = T>) -> Option<T> {
     match select(pin!(work), pin!(stop())).await {

@@ -11,7 +11,7 @@ use crate::operator::installation::{EXTENSIONS, InstallMode, Installation};
 use crate::operator::runtime::Runtime;
 use cni::netconf::{self, NetconfError};
 
-/// Braid stands nowhere: it never did, or somebody has taken it away.
+/// Braid is not installed: it never was, or it was removed.
 pub(super) fn nowhere(runtime: &Runtime) -> Finding {
     let directory = runtime.conf_dir.display();
     if let Some((_, error)) = Installation::unreadable(&runtime.conf_dir).into_iter().find(is_ours) {
@@ -59,7 +59,7 @@ fn lost_entry(runtime: &Runtime) -> Option<PathBuf> {
 }
 
 /// A runtime that attaches more than the first file attaches the primary a second time where Braid delegates, and
-/// a network that nobody has asked for where it is chained.
+/// a network that no pod has asked for if it is chained.
 pub(super) fn beside(runtime: &Runtime) -> Option<Finding> {
     let files = netconf::list(&runtime.conf_dir, &EXTENSIONS).ok()?;
     let beside = runtime.attached_beside_first(&files);

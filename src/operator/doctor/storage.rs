@@ -106,7 +106,7 @@ fn room(directory: &Path) -> Room {
     }
 }
 
-/// The files of the configuration that Braid appends to: nothing fails for them, but somebody waits for them.
+/// The files of the configuration that Braid appends to: nothing fails for them, but a reader expects them.
 pub(super) fn files(config: &Config) -> Vec<Finding> {
     let files = [
         ("logFile", &config.log.file),

@@ -1,4 +1,4 @@
-//! Annotations that ask for networks where nobody reads them: on what makes pods instead of its template, among the
+//! Annotations that ask for networks in places that are not read: on what makes pods instead of its template, among the
 //! labels, beside `annotations`, or with a misspelt key.
 
 use super::{Node, Report, Spot, Tree};

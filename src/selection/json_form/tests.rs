@@ -122,7 +122,7 @@ fn null_counts_as_absent() {
     assert_eq!(one(&nulls.join(",")).unwrap(), plain);
 }
 
-/// What a template leaves of a value that nobody has set: Multus passes over it, the standard does not.
+/// What a template leaves of a value that was not set: Multus passes over it, the standard does not.
 #[test]
 fn what_is_empty_is_to_be_left_out() {
     let keys =

@@ -181,7 +181,7 @@ impl<'s, 'a> Addition<'s, 'a> {
         self.session.attacher(place)
     }
 
-    /// Appends to the record. Without extra networks a full disk holds up nobody.
+    /// Appends to the record. Without extra networks a full disk delays no pod.
     pub(super) fn note(&mut self, event: &Event) -> Result<(), Error> {
         let Some(journal) = &mut self.journal else { return Ok(()) };
         match journal.append(event) {

@@ -75,7 +75,7 @@ fn find(variables: &[String]) -> Vec<i32> {
 }
 
 fn is_survivor(process: &Path, variables: &[String]) -> bool {
-    // Only root's: what runs in a pod as somebody else cannot hold its teardown up.
+    // Only root's: a process of another user in a pod cannot delay its teardown.
     let is_ours = process.metadata().is_ok_and(|metadata| metadata.uid() == geteuid().as_raw());
     is_ours && is_in_group(process) && has_variables(process, variables)
 }

@@ -1,4 +1,4 @@
-//! Starting a plugin as posix_spawn(3) does, with the one thing that it has no word for: the plugin dies
+//! Starting a plugin as posix_spawn(3) does, with `PR_SET_PDEATHSIG`: the plugin dies
 //! with us. Runtimes kill with SIGKILL, after which nothing of ours could end it.
 //!
 //! fork(2) would copy our page tables for a child that throws them away at once; that costs more than all
@@ -134,7 +134,7 @@ fn start(program: &CString, variables: &[CString], streams: [RawFd; 3]) -> io::R
     let flags = CloneFlags::CLONE_VM | CloneFlags::CLONE_VFORK;
     let before = block_signals()?;
     // SAFETY: CLONE_VFORK suspends this thread until the child has executed or ended, also where that ends by a
-    // signal, so that the stack and all that `child` borrows outlive its use, and nobody reads them meanwhile. The
+    // signal, so that the stack and all that `child` borrows outlive its use, and nothing reads them meanwhile. The
     // child runs on `stack` alone, which is aligned by clone's wrapper and ten times as large as its frames, and
     // never returns from `child`. We have no handler for it to run: signals are read from a descriptor and stay
     // blocked until the child's own mask is emptied; only the standard library's for SIGSEGV is there, which ends

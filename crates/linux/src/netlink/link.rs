@@ -131,7 +131,7 @@ pub(super) fn by_link(listed: Vec<(u32, IpNetwork)>) -> HashMap<u32, Vec<IpNetwo
 /// The address in a reply and the index of its link; permanent ones that are not link-local alone.
 pub(super) fn read_address(reply: Message) -> Option<(u32, IpNetwork)> {
     let Message::NewAddress(message) = reply else { return None };
-    // One with a lifetime, learned from a router, goes by itself and is nobody's loss.
+    // SLAAC addresses expire; they are not reported as drift.
     if !message.header.flags.contains(AddressHeaderFlags::Permanent) {
         return None;
     }

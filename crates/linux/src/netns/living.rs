@@ -1,4 +1,4 @@
-//! Which namespaces somebody holds: a process that lives in one, or a mount that keeps one.
+//! Which namespaces are in use: a process that lives in one, or a mount that keeps one.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
@@ -66,8 +66,8 @@ impl Living {
         }
     }
 
-    /// Whether somebody may hold the namespace that was mounted at `path` once. Its cookie tells, where it is known
-    /// and somebody has the inode. Where sandboxes are not seen at all, in a container without the host's
+    /// Whether the namespace may be in use that was mounted at `path` once. Its cookie tells, where it is known
+    /// and the inode is in use. Where sandboxes are not seen at all, in a container without the host's
     /// directories, every other one may be alive.
     pub fn may_hold(&self, id: NetnsId, cookie: Option<NetnsCookie>, path: &Path) -> bool {
         let is_the_one = cookie.and_then(|then| Some(self.cookie(id)? == then));

@@ -1,6 +1,6 @@
-//! The whole plugin against the double of the API server alone: what a call asks, request for request, and
-//! what it does about answers that no API server gives when it is told to. What holds for every API server is
-//! in `kubernetes.rs`.
+//! The whole plugin against the double of the API server alone: what a call asks, request for
+//! request, and what it does about answers that no API server gives when it is told to. What holds
+//! for every API server is in `kubernetes.rs`.
 
 use std::time::{Duration, Instant};
 
@@ -85,12 +85,16 @@ fn blue() -> String {
     format!("GET {DEFINITIONS}/team-a/network-attachment-definitions/blue")
 }
 
-/// NPWG 1.3, sections 3.4.1 and 5: definitions from the API, one request each, and one for the status.
+/// NPWG 1.3, sections 3.4.1 and 5: definitions from the API, one request each, and one for the
+/// status.
 #[test]
 fn networks_cost_a_request_for_each_definition_and_one_for_the_status() {
     let cluster = Cluster::usual();
     let pod = cluster.pod();
-    known(pod.add(cluster.config(json!({}))), &pod).networks("blue,red,blue").run().assert_success();
+    known(pod.add(cluster.config(json!({}))), &pod)
+        .networks("blue,red,blue")
+        .run()
+        .assert_success();
     let mut lines = cluster.server.lines();
     lines.sort();
     assert_eq!(
@@ -143,12 +147,16 @@ fn an_api_server_that_starts_costs_an_add_nothing_but_time() {
         cluster.server.next("PATCH", no_right_yet("patch", "pods/status"));
     }
     known(pod.add(cluster.config(json!({}))), &pod).networks("blue").run().assert_success();
-    assert_eq!(cluster.node.calls_in_order(), ["ADD primary eth0", "ADD blue net1"], "nothing was undone");
+    assert_eq!(
+        cluster.node.calls_in_order(),
+        ["ADD primary eth0", "ADD blue net1"],
+        "nothing was undone"
+    );
     assert_eq!((told(&cluster), cluster.node.path("state/refusals").exists()), (vec![], false));
 }
 
-/// The runtime tries again by itself, so that the first event is of a delay. A right that is missing has its advice
-/// at the next try.
+/// The runtime tries again by itself, so that the first event is of a delay. A right that is
+/// missing has its advice at the next try.
 #[test]
 fn a_refusal_that_lasts_is_a_delay_at_first_and_advice_when_it_stays() {
     let refusals = [
@@ -160,8 +168,9 @@ fn a_refusal_that_lasts_is_a_delay_at_first_and_advice_when_it_stays() {
         let add = || {
             (0..30).for_each(|_| cluster.server.next(part, fault.clone()));
             let pod = cluster.pod();
-            let outcome =
-                known(pod.add(cluster.config(json!({"apiTimeout": "10s"}))), &pod).networks("blue").run();
+            let outcome = known(pod.add(cluster.config(json!({"apiTimeout": "10s"}))), &pod)
+                .networks("blue")
+                .run();
             assert!(outcome.took < Duration::from_secs(5), "{:?}", outcome.took);
             cluster.server.forget_faults();
             outcome
@@ -237,7 +246,8 @@ fn a_status_that_is_never_taken_undoes_the_attachment_too() {
         (0..100).for_each(|_| cluster.server.next("PATCH", fault.clone()));
         cluster.node.forget_calls();
         let pod = cluster.pod();
-        let call = known(pod.add(cluster.config(json!({"apiTimeout": "1s"}))), &pod).networks("blue");
+        let call =
+            known(pod.add(cluster.config(json!({"apiTimeout": "1s"}))), &pod).networks("blue");
         let outcome = call.run();
         outcome.assert_error(11, ["pod team-a/web"]);
         assert!(outcome.took < Duration::from_secs(10), "{fault:?}: {:?}", outcome.took);
@@ -260,7 +270,9 @@ fn a_clear_no_is_never_overruled_by_a_copy() {
         (404, "NotFound", "has no NetworkAttachmentDefinitions"),
     ];
     for (code, reason, text) in refusals {
-        cluster.server.next("network-attachment-definitions/blue", Fault::status(code, reason, "no"));
+        cluster
+            .server
+            .next("network-attachment-definitions/blue", Fault::status(code, reason, "no"));
         let pod = cluster.node.pod("team-a", "other");
         pod.add(config.clone()).networks("blue").run().assert_error(7, [text]);
     }
@@ -268,19 +280,23 @@ fn a_clear_no_is_never_overruled_by_a_copy() {
 
 #[test]
 fn the_pod_is_fetched_only_where_the_runtime_is_silent() {
-    let cluster = Cluster::with(Setup { manifests: vec!["rbac.yaml", "rbac-pods.yaml"], ..Setup::default() });
+    let cluster =
+        Cluster::with(Setup { manifests: vec!["rbac.yaml", "rbac-pods.yaml"], ..Setup::default() });
     cluster.define("blue", json!({}));
     cluster.server.add_pod("team-a", "web", UID, json!({"k8s.v1.cni.cncf.io/networks": "blue"}));
     let pod = cluster.pod();
     known(pod.add(cluster.config(json!({}))), &pod).without_annotations().run().assert_success();
-    let lines = ["GET /api/v1/namespaces/team-a/pods/web".to_owned(), blue(), STATUS_OF_WEB.to_owned()];
+    let lines =
+        ["GET /api/v1/namespaces/team-a/pods/web".to_owned(), blue(), STATUS_OF_WEB.to_owned()];
     assert_eq!(cluster.server.lines(), lines);
 }
 
-/// A real server would keep the pod, and the test's namespace with it, until somebody takes a finalizer off.
+/// A real server would keep the pod, and the test's namespace with it, until somebody takes a
+/// finalizer off.
 #[test]
 fn a_pod_that_is_being_deleted_gets_nothing() {
-    let cluster = Cluster::with(Setup { manifests: vec!["rbac.yaml", "rbac-pods.yaml"], ..Setup::default() });
+    let cluster =
+        Cluster::with(Setup { manifests: vec!["rbac.yaml", "rbac-pods.yaml"], ..Setup::default() });
     cluster.define("blue", json!({}));
     let going = |annotations: Value| {
         cluster.server.objects().put(json!({"kind": "Pod", "spec": {}, "metadata": {
@@ -332,7 +348,10 @@ fn a_definition_named_twice_costs_one_request() {
     let config = cluster.config(json!({"defaultNetworks": ["blue"], "multusNamespace": "team-a"}));
     let pod = cluster.pod();
     known(pod.add(config), &pod).networks("blue").run().assert_success();
-    assert_eq!(cluster.node.calls_in_order(), ["ADD primary eth0", "ADD blue net1", "ADD blue net2"]);
+    assert_eq!(
+        cluster.node.calls_in_order(),
+        ["ADD primary eth0", "ADD blue net1", "ADD blue net2"]
+    );
     assert_eq!(cluster.server.lines().iter().filter(|line| **line == blue()).count(), 1);
 }
 

@@ -1,4 +1,5 @@
-//! The direction of the house: which crate may know which, and no cycle between the folders of `src`.
+//! The direction of the house: which crate may know which, and no cycle between the folders of
+//! `src`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -15,19 +16,23 @@ type Imports = BTreeMap<String, BTreeMap<String, PathBuf>>;
 /// The crates of the workspace that a crate depends on.
 fn dependencies(package: &Value) -> BTreeSet<&str> {
     let all = package["dependencies"].as_array().unwrap().iter();
-    let ours = all.filter(|dependency| dependency["path"].is_string() && dependency["kind"].is_null());
+    let ours =
+        all.filter(|dependency| dependency["path"].is_string() && dependency["kind"].is_null());
     ours.map(|dependency| dependency["name"].as_str().unwrap()).collect()
 }
 
 #[test]
 fn a_crate_knows_only_those_below_it() {
     let mut command = Command::new(env!("CARGO"));
-    command.args(["metadata", "--format-version", "1", "--no-deps", "--offline"]).current_dir(REPOSITORY);
+    command
+        .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
+        .current_dir(REPOSITORY);
     let output = command.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
     let packages = metadata["packages"].as_array().unwrap();
-    let of = |name: &str| dependencies(packages.iter().find(|package| package["name"] == name).unwrap());
+    let of =
+        |name: &str| dependencies(packages.iter().find(|package| package["name"] == name).unwrap());
     assert_eq!(of("braid-cni"), BTreeSet::new());
     assert_eq!(of("braid-linux"), BTreeSet::new());
     assert!(of("braid-plugins").is_subset(&BTreeSet::from(["braid-cni", "braid-linux"])));
@@ -46,7 +51,8 @@ fn rust_files(directory: &Path, files: &mut Vec<PathBuf>) {
 
 /// The noun that a file of `src` belongs to.
 fn noun(file: &Path) -> String {
-    let first = file.strip_prefix(Path::new(REPOSITORY).join("src")).unwrap().iter().next().unwrap();
+    let first =
+        file.strip_prefix(Path::new(REPOSITORY).join("src")).unwrap().iter().next().unwrap();
     first.to_string_lossy().trim_end_matches(".rs").to_owned()
 }
 
@@ -107,8 +113,9 @@ fn the_folders_of_src_have_no_cycle() {
     for from in imports.keys() {
         if let Some(path) = cycle(&imports, from) {
             let hops = path.iter().zip(path.iter().skip(1).chain([from]));
-            let hops: Vec<_> =
-                hops.map(|(a, b)| format!("{a} imports {b} in {}", imports[a][b].display())).collect();
+            let hops: Vec<_> = hops
+                .map(|(a, b)| format!("{a} imports {b} in {}", imports[a][b].display()))
+                .collect();
             panic!("{}", hops.join("\n"));
         }
     }

@@ -28,10 +28,13 @@ fn chained_behind_a_real_primary() {
     let result = chain.add(&pod).unwrap();
     assert_eq!(addresses(&result), ["10.1.0.2/24", "10.9.0.2/24"]);
     // ptp reports the host's end of the pair too; what it reported stays first.
-    assert_eq!((&result["ips"][0]["interface"], &result["ips"][1]["interface"]), (&json!(1), &json!(2)));
+    assert_eq!(
+        (&result["ips"][0]["interface"], &result["ips"][1]["interface"]),
+        (&json!(1), &json!(2))
+    );
     assert_eq!(pod.links(), ["eth0", "net1"]);
-    // Each reference plugin compares every address with its own interface: on CRI-O, which runs CHECK
-    // after ADD, resultScope has to be "primary", as in the next test.
+    // Each reference plugin compares every address with its own interface: on CRI-O, which runs
+    // CHECK after ADD, resultScope has to be "primary", as in the next test.
     chain
         .check(&pod, &result)
         .map_err(|outcome| outcome.stdout)
@@ -129,7 +132,8 @@ fn assert_primary_is_run(node: &Node, cluster_network: &str) {
     assert_eq!(addresses(&result), ["10.1.0.2/24"]);
     pod.check().run().assert_success();
     pod.del().run().assert_success();
-    let verbs = ["ADD primary", "ADD meta", "CHECK primary", "CHECK meta", "DEL meta", "DEL primary"];
+    let verbs =
+        ["ADD primary", "ADD meta", "CHECK primary", "CHECK meta", "DEL meta", "DEL primary"];
     let expected: Vec<_> = verbs.iter().map(|call| format!("{call} eth0")).collect();
     assert_eq!(node.calls_in_order(), expected, "clusterNetwork {cluster_network}");
     assert!(node.calls().iter().all(|call| call.stdin()["name"] == "cluster"));
@@ -173,7 +177,9 @@ fn the_primary_by_auto() {
 fn a_primary_that_is_not_there_yet_is_worth_another_try() {
     let node = Node::new();
     let pod = node.pod("team-a", "web");
-    pod.add(json!({"clusterNetwork": "auto"})).run().assert_error(11, ["no primary network in", "net.d"]);
+    pod.add(json!({"clusterNetwork": "auto"}))
+        .run()
+        .assert_error(11, ["no primary network in", "net.d"]);
     pod.add(json!({"clusterNetwork": "absent"})).run().assert_error(11, ["absent"]);
     pod.del().run().assert_success();
 }
@@ -207,7 +213,13 @@ fn a_primary_that_rewrites_its_file_is_followed_and_pods_keep_theirs() {
     pod.del().run().assert_success();
     assert_eq!(
         node.calls_in_order(),
-        ["ADD primary eth0", "ADD meta eth0", "ADD newer eth0", "DEL meta eth0", "DEL primary eth0"]
+        [
+            "ADD primary eth0",
+            "ADD meta eth0",
+            "ADD newer eth0",
+            "DEL meta eth0",
+            "DEL primary eth0"
+        ]
     );
 }
 
@@ -309,8 +321,12 @@ fn the_default_network_annotation_replaces_the_primary() {
     pod.del().run().assert_success();
     assert_eq!(node.calls_in_order(), ["ADD special eth0", "DEL special eth0"]);
     node.forget_calls();
-    let call =
-        node.pod("team-a", "db").add(node.delegating()).default_network("team-a/own").networks("own").run();
+    let call = node
+        .pod("team-a", "db")
+        .add(node.delegating())
+        .default_network("team-a/own")
+        .networks("own")
+        .run();
     call.assert_success();
     assert_eq!(node.calls_in_order(), ["ADD own eth0", "ADD own net1"]);
 }
@@ -388,7 +404,8 @@ fn an_address_of_an_extra_network_never_goes_without_an_interface() {
     node.network("blue", json!({}));
     let result = json!({"cniVersion": "1.0.0", "ips": [{"address": "10.9.0.2/24"}]});
     node.script("blue", json!({"ADD": {"result": result}}));
-    let result = node.pod("team-a", "web").add(node.delegating()).networks("blue").run().assert_success();
+    let result =
+        node.pod("team-a", "web").add(node.delegating()).networks("blue").run().assert_success();
     assert_eq!(result["ips"][1], json!({"address": "10.9.0.2/24", "interface": 1}));
     assert_eq!(result["interfaces"][1]["name"], "net1");
 }
@@ -414,7 +431,11 @@ fn dual_stack(node: &Node, more: Value) {
 }
 
 /// ADD with `blue` and this `default-route`; the routes of both families and the result.
-fn with_default_route(pod: &Pod<'_>, config: Value, gateways: Value) -> (Vec<String>, Vec<String>, Value) {
+fn with_default_route(
+    pod: &Pod<'_>,
+    config: Value,
+    gateways: Value,
+) -> (Vec<String>, Vec<String>, Value) {
     let call = pod.add(config).networks_json(json!([{"name": "blue", "default-route": gateways}]));
     let result = call.run().assert_success();
     (pod.default_routes(4), pod.default_routes(6), result["routes"].clone())
@@ -450,7 +471,10 @@ fn a_default_route_of_one_family_leaves_the_other_alone() {
     let pod = node.pod("team-a", "web");
     let (v4, v6, routes) = with_default_route(&pod, routed(&node), json!(["10.9.0.1"]));
     assert_eq!((v4, v6), (vec!["via 10.9.0.1 dev net1".to_owned()], vec![OLD[1].to_owned()]));
-    assert_eq!(routes, json!([{"dst": "::/0", "gw": "fd01::1"}, {"dst": "0.0.0.0/0", "gw": "10.9.0.1"}]));
+    assert_eq!(
+        routes,
+        json!([{"dst": "::/0", "gw": "fd01::1"}, {"dst": "0.0.0.0/0", "gw": "10.9.0.1"}])
+    );
     pod.check().run().assert_success();
 }
 
@@ -458,8 +482,11 @@ fn a_default_route_of_one_family_leaves_the_other_alone() {
 fn a_result_of_the_primary_that_is_none_is_refused_before_anything_is_done() {
     let node = Node::new();
     node.network("blue", json!({}));
-    for (result, said) in [(json!([]), "must be an object"), (json!({"cniVersion": "7.0.0"}), "7.0.0")] {
-        let call = node.pod("team-a", "web").add(json!({})).prev_result(result).networks("blue").run();
+    for (result, said) in
+        [(json!([]), "must be an object"), (json!({"cniVersion": "7.0.0"}), "7.0.0")]
+    {
+        let call =
+            node.pod("team-a", "web").add(json!({})).prev_result(result).networks("blue").run();
         call.assert_error(6, ["pod team-a/web: prevResult: ", said]);
     }
     assert_eq!((node.calls_in_order(), node.state("records")), (vec![], vec![]));
@@ -472,7 +499,10 @@ fn an_empty_list_means_the_networks_own_gateways() {
     let pod = node.pod("team-a", "web");
     let (v4, v6, routes) = with_default_route(&pod, routed(&node), json!([]));
     assert_eq!((v4, v6), (vec!["via 10.9.0.9 dev net1".to_owned()], vec![OLD[1].to_owned()]));
-    assert_eq!(routes, json!([{"dst": "::/0", "gw": "fd01::1"}, {"dst": "0.0.0.0/0", "gw": "10.9.0.9"}]));
+    assert_eq!(
+        routes,
+        json!([{"dst": "::/0", "gw": "fd01::1"}, {"dst": "0.0.0.0/0", "gw": "10.9.0.9"}])
+    );
 }
 
 #[test]
@@ -499,10 +529,16 @@ fn a_networks_own_default_route_stays_as_its_plugin_made_it() {
     let lines = "ip link add net1 type bridge; ip link set net1 up; ip addr add 10.9.0.2/32 dev net1; \
                  ip addr add fd09::2/128 dev net1; ip -6 route add default dev net1 metric 7; \
                  ip route add default via 192.0.2.9 dev net1 onlink mtu 1400 metric 7";
-    node.script("blue", json!({"ADD": {"shell": format!("nsenter --net=$CNI_NETNS sh -ec '{lines}'")}}));
+    node.script(
+        "blue",
+        json!({"ADD": {"shell": format!("nsenter --net=$CNI_NETNS sh -ec '{lines}'")}}),
+    );
     let pod = node.pod("team-a", "web");
     let (v4, v6, routes) = with_default_route(&pod, routed(&node), json!([]));
-    assert_eq!((v4, v6), (vec!["via 192.0.2.9 dev net1".to_owned()], vec!["via  dev net1".to_owned()]));
+    assert_eq!(
+        (v4, v6),
+        (vec!["via 192.0.2.9 dev net1".to_owned()], vec!["via  dev net1".to_owned()])
+    );
     let kept = pod.ip("route show default");
     assert!(kept.contains("onlink") && kept.contains("mtu 1400"), "{kept}");
     assert_eq!(routes, json!([{"dst": "0.0.0.0/0", "gw": "192.0.2.9"}, {"dst": "::/0"}]));
@@ -524,7 +560,8 @@ fn a_default_route_without_any_gateway_is_on_the_link() {
     pod.check().run().assert_success();
 }
 
-/// The bridge plugin puts a default route of its own before that of eth0, and IPv6 shares the traffic between both.
+/// The bridge plugin puts a default route of its own before that of eth0, and IPv6 shares the
+/// traffic between both.
 #[test]
 fn a_default_route_stays_with_the_primary_unless_it_is_asked_for() {
     let node = Node::new();
@@ -568,15 +605,19 @@ fn a_default_route_stays_with_the_primary_unless_it_is_asked_for() {
     half.check().run().assert_success();
 }
 
-/// The real sbr moves every route of the interface into a table of its own, the subnet's too: a gateway is on the
-/// link all the same.
+/// The real sbr moves every route of the interface into a table of its own, the subnet's too: a
+/// gateway is on the link all the same.
 #[test]
 fn a_default_route_moves_to_a_network_with_source_based_routing() {
     for gateways in [json!(["10.9.0.1", "fd09::1"]), json!([])] {
         let node = Node::new();
         let blue = node.bridge("br-blue", "10.9.0.0/24 fd09::/64");
         let plugins = json!([blue, {"type": "sbr"}]);
-        node.define("team-a", "blue", json!({"cniVersion": "1.0.0", "name": "blue", "plugins": plugins}));
+        node.define(
+            "team-a",
+            "blue",
+            json!({"cniVersion": "1.0.0", "name": "blue", "plugins": plugins}),
+        );
         let pod = node.pod("team-a", "web");
         let (v4, v6, _) = with_default_route(&pod, routed(&node), gateways.clone());
         assert_eq!(
@@ -586,7 +627,10 @@ fn a_default_route_moves_to_a_network_with_source_based_routing() {
         let [main, rules] = ["route show table main", "rule show"].map(|what| pod.ip(what));
         assert!(!main.contains("10.9.0.0/24") && main.contains("onlink"), "{main}");
         assert!(rules.contains("from 10.9.0.2"), "sbr did its work: {rules}");
-        assert!(pod.ip("route get 192.0.2.1").contains("via 10.9.0.1 dev net1 src 10.9.0.2"), "{gateways}");
+        assert!(
+            pod.ip("route get 192.0.2.1").contains("via 10.9.0.1 dev net1 src 10.9.0.2"),
+            "{gateways}"
+        );
         assert!(pod.pings("10.9.0.1"), "{gateways}");
         pod.del().run().assert_success();
         assert_eq!(pod.links(), Vec::<String>::new());
@@ -599,7 +643,11 @@ fn a_gateway_outside_the_network_is_refused_behind_sbr_too() {
     let node = Node::new();
     let blue = node.bridge("br-blue", "10.9.0.0/24 fd09::/64");
     let plugins = json!([blue, {"type": "sbr"}]);
-    node.define("team-a", "blue", json!({"cniVersion": "1.0.0", "name": "blue", "plugins": plugins}));
+    node.define(
+        "team-a",
+        "blue",
+        json!({"cniVersion": "1.0.0", "name": "blue", "plugins": plugins}),
+    );
     let config = routed(&node);
     for gateway in ["192.0.2.1", "2001:db8::1"] {
         let pod = node.pod("team-a", "web");
@@ -611,8 +659,8 @@ fn a_gateway_outside_the_network_is_refused_behind_sbr_too() {
     }
 }
 
-/// One that a plugin has removed to have its own comes back, behind the runtime's primary too. A way out where there
-/// was none is welcome.
+/// One that a plugin has removed to have its own comes back, behind the runtime's primary too. A
+/// way out where there was none is welcome.
 #[test]
 fn a_default_route_that_a_plugin_has_replaced_is_given_back() {
     let node = Node::new();
@@ -620,7 +668,10 @@ fn a_default_route_that_a_plugin_has_replaced_is_given_back() {
     node.network("blue", json!({"addresses": ["10.9.0.2/24"], "routes": routes}));
     let lines = "ip link add net1 type bridge; ip link set net1 up; ip addr add 10.9.0.2/24 dev net1; \
                  ip route replace default via 10.9.0.1 dev net1";
-    node.script("blue", json!({"ADD": {"shell": format!("nsenter --net=$CNI_NETNS sh -ec '{lines}'")}}));
+    node.script(
+        "blue",
+        json!({"ADD": {"shell": format!("nsenter --net=$CNI_NETNS sh -ec '{lines}'")}}),
+    );
     let pod = node.pod("team-a", "web");
     pod.ip("link add eth0 type bridge");
     pod.ip("link set eth0 up");
@@ -644,7 +695,10 @@ fn a_default_route_that_was_replaced_by_one_behind_it_is_back() {
     node.network("blue", json!({"addresses": ["10.9.0.2/24"]}));
     let lines = "ip link add net1 type bridge; ip link set net1 up; ip addr add 10.9.0.2/24 dev net1; \
                  ip route del default; ip route add default via 10.9.0.1 dev net1 metric 500";
-    node.script("blue", json!({"ADD": {"shell": format!("nsenter --net=$CNI_NETNS sh -ec '{lines}'")}}));
+    node.script(
+        "blue",
+        json!({"ADD": {"shell": format!("nsenter --net=$CNI_NETNS sh -ec '{lines}'")}}),
+    );
     let pod = node.pod("team-a", "web");
     let config = json!({"delegates": [node.bridge("cni0", "10.1.0.0/24")]});
     pod.add(config).networks("blue").run().assert_success();
@@ -652,7 +706,8 @@ fn a_default_route_that_was_replaced_by_one_behind_it_is_back() {
     pod.check().run().assert_success();
 }
 
-/// A plugin that replaces the default route is one thing, a second way out for when the first is gone another.
+/// A plugin that replaces the default route is one thing, a second way out for when the first is
+/// gone another.
 #[test]
 fn a_default_route_behind_the_primary_s_stays() {
     let node = Node::new();
@@ -660,9 +715,13 @@ fn a_default_route_behind_the_primary_s_stays() {
     node.network("blue", json!({"addresses": ["10.9.0.2/24"], "routes": routes}));
     let lines = "ip link add net1 type bridge; ip link set net1 up; ip addr add 10.9.0.2/24 dev net1; \
                  ip route add default via 10.9.0.1 dev net1 metric 500";
-    node.script("blue", json!({"ADD": {"shell": format!("nsenter --net=$CNI_NETNS sh -ec '{lines}'")}}));
+    node.script(
+        "blue",
+        json!({"ADD": {"shell": format!("nsenter --net=$CNI_NETNS sh -ec '{lines}'")}}),
+    );
     let pod = node.pod("team-a", "web");
-    let add = pod.add(json!({"delegates": [node.bridge("cni0", "10.1.0.0/24")]})).networks("blue").run();
+    let add =
+        pod.add(json!({"delegates": [node.bridge("cni0", "10.1.0.0/24")]})).networks("blue").run();
     add.assert_success();
     assert_eq!(pod.default_routes(4), [OLD[0], "via 10.9.0.1 dev net1"]);
     assert!(!add.stderr.contains("default route"), "{}", add.stderr);
@@ -676,13 +735,19 @@ fn a_default_route_that_leads_nowhere_is_not_left_in_front() {
     let config = routed(&node);
     let lines = "ip route add throw default metric 1; ip route add blackhole default metric 7; \
                  ip -6 route add unreachable default metric 10; ip -6 route add prohibit default metric 2000";
-    node.script("primary", json!({"ADD": {"shell": format!("nsenter --net=$CNI_NETNS sh -ec '{lines}'")}}));
+    node.script(
+        "primary",
+        json!({"ADD": {"shell": format!("nsenter --net=$CNI_NETNS sh -ec '{lines}'")}}),
+    );
     let pod = node.pod("team-a", "web");
     let asked = json!([{"name": "blue", "default-route": ["10.9.0.1", "10.9.0.9", "fd09::1"]}]);
     pod.add(config.clone()).networks_json(asked).run().assert_success();
     let left = |pod: &Pod<'_>, family: &str| {
         let routes = pod.ip(&format!("{family} route show default"));
-        routes.lines().map(|line| line.split_whitespace().next().unwrap().to_owned()).collect::<Vec<_>>()
+        routes
+            .lines()
+            .map(|line| line.split_whitespace().next().unwrap().to_owned())
+            .collect::<Vec<_>>()
     };
     // Those behind it close the way once it is gone.
     assert_eq!(left(&pod, "-4"), ["default", "default", "blackhole"]);
@@ -725,7 +790,9 @@ fn a_gateway_out_of_reach_is_an_error_and_the_old_routes_are_back() {
         pod.ip(&format!("link set {interface} up"));
         pod.ip(&format!("addr add {address} dev {interface}"));
         let metric = if interface == "eth0" { 0 } else { 50 };
-        pod.ip(&format!("route add default via {gateway} dev {interface} metric {metric} mtu 1400"));
+        pod.ip(&format!(
+            "route add default via {gateway} dev {interface} metric {metric} mtu 1400"
+        ));
     }
     // One of the cluster's routes is there already, and is not Braid's to take away.
     pod.ip("route add 10.244.0.0/16 via 10.1.0.1");
@@ -744,8 +811,7 @@ fn a_gateway_out_of_reach_is_an_error_and_the_old_routes_are_back() {
 #[test]
 fn an_address_is_given_by_static_through_its_capability() {
     let node = Node::new();
-    let lan =
-        json!({"type": "bridge", "bridge": "br1", "ipam": {"type": "static"}, "capabilities": {"ips": true}});
+    let lan = json!({"type": "bridge", "bridge": "br1", "ipam": {"type": "static"}, "capabilities": {"ips": true}});
     node.define("team-a", "lan", lan);
     let pod = node.pod("team-a", "web");
     let asked = json!([{"name": "lan", "ips": ["10.7.0.77/24", "fd07::77/64"]}]);
@@ -761,7 +827,8 @@ fn an_address_is_given_by_host_local_with_the_capability_or_without() {
     for capabilities in [json!({"ips": true}), json!({})] {
         let node = Node::new();
         let ipam = node.host_local("10.7.0.0/24");
-        let lan = json!({"type": "bridge", "bridge": "br1", "ipam": ipam, "capabilities": capabilities});
+        let lan =
+            json!({"type": "bridge", "bridge": "br1", "ipam": ipam, "capabilities": capabilities});
         node.define("team-a", "lan", lan);
         let pod = node.pod("team-a", "web");
         pod.add_chained(json!({}))
@@ -811,7 +878,10 @@ fn what_was_asked_and_not_given_is_an_error_with_the_remedy_and_everything_undon
         assert_eq!(pod.links(), NOTHING);
     }
     assert_eq!(node.leftovers(&before), NOTHING);
-    assert_eq!(node.calls_in_order(), ["ADD blue net1", "DEL blue net1", "ADD blue net1", "DEL blue net1"]);
+    assert_eq!(
+        node.calls_in_order(),
+        ["ADD blue net1", "DEL blue net1", "ADD blue net1", "DEL blue net1"]
+    );
 }
 
 #[test]
@@ -831,7 +901,8 @@ fn addresses_and_mac_travel_in_cni_args_too() {
 #[test]
 fn capability_arguments_of_a_pods_network_are_there_on_add_and_del() {
     let node = Node::new();
-    let all = json!({"portMappings": true, "bandwidth": true, "infinibandGUID": true, "deviceID": true});
+    let all =
+        json!({"portMappings": true, "bandwidth": true, "infinibandGUID": true, "deviceID": true});
     node.network("blue", json!({"capabilities": all}));
     let pod = node.pod("team-a", "web");
     let asked = json!([{
@@ -844,7 +915,11 @@ fn capability_arguments_of_a_pods_network_are_there_on_add_and_del() {
     for verb in ["ADD", "DEL"] {
         let arguments = node.only_call(verb, "blue").stdin()["runtimeConfig"].clone();
         assert_eq!(arguments["portMappings"][0]["hostPort"], 80, "{verb}");
-        assert_eq!(arguments["bandwidth"], json!({"ingressRate": 1000, "ingressBurst": 2000}), "{verb}");
+        assert_eq!(
+            arguments["bandwidth"],
+            json!({"ingressRate": 1000, "ingressBurst": 2000}),
+            "{verb}"
+        );
         assert_eq!(arguments["infinibandGUID"], "24:8a:07:03:00:8d:ae:2f", "{verb}");
         assert_eq!(arguments["deviceID"], "0000:00:1f.6", "{verb}");
     }
@@ -865,7 +940,10 @@ fn interface_names_count_by_position_and_skip_what_is_taken() {
     assert_eq!(names(&pod, "blue@x0,red"), ["ADD blue x0", "ADD red net2"]);
     let pod = node.pod("team-a", "db");
     pod.ip("link add net1 type bridge");
-    assert_eq!(names(&pod, "blue,red@net2,green"), ["ADD blue net3", "ADD red net2", "ADD green net4"]);
+    assert_eq!(
+        names(&pod, "blue,red@net2,green"),
+        ["ADD blue net3", "ADD red net2", "ADD green net4"]
+    );
 }
 
 #[test]
@@ -908,7 +986,11 @@ fn a_refused_plan_runs_no_plugin_and_leaves_nothing() {
             "portMappings",
         ),
         (7, "[{\"name\": \"blue\", \"bandwidth\": {\"ingressRate\": 1}}]", "bandwidth"),
-        (7, "[{\"name\": \"blue\", \"infiniband-guid\": \"24:8a:07:03:00:8d:ae:2f\"}]", "infinibandGUID"),
+        (
+            7,
+            "[{\"name\": \"blue\", \"infiniband-guid\": \"24:8a:07:03:00:8d:ae:2f\"}]",
+            "infinibandGUID",
+        ),
         (7, "[{\"name\": \"bad-args\", \"cni-args\": {\"a\": 1}}]", "args"),
         (
             7,
@@ -973,7 +1055,10 @@ fn definitions_are_found_in_the_order_of_the_standard() {
     let manifest = "kind: NetworkAttachmentDefinition\nmetadata: {name: blue, namespace: team-a}\n";
     node.write("braid.d/30.yaml", manifest);
     assert_eq!(chosen(), ["ADD list net1"]);
-    node.write("braid.d/30.yaml", &format!("{manifest}spec: {{config: '{{\"type\": \"manifest\"}}'}}\n"));
+    node.write(
+        "braid.d/30.yaml",
+        &format!("{manifest}spec: {{config: '{{\"type\": \"manifest\"}}'}}\n"),
+    );
     assert_eq!(chosen(), ["ADD manifest net1"]);
     // Name and version are filled in.
     let sent = node.only_call("ADD", "manifest").stdin().clone();

@@ -1,5 +1,5 @@
-//! `braid::kube` against the API server's double: every credential, every refusal, every way in which a
-//! server can fail, and how many requests and connections each thing takes.
+//! `braid::kube` against the API server's double: every credential, every refusal, every way in
+//! which a server can fail, and how many requests and connections each thing takes.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -20,7 +20,8 @@ fn cluster(kubeconfig: &Path) -> Cluster {
 }
 
 fn cluster_within(kubeconfig: &Path, timeout: Duration) -> Cluster {
-    let config = ClusterConfig { kubeconfig: Some(kubeconfig.into()), timeout, ..ClusterConfig::default() };
+    let config =
+        ClusterConfig { kubeconfig: Some(kubeconfig.into()), timeout, ..ClusterConfig::default() };
     Cluster::configured(&config, &Environment::default()).unwrap()
 }
 
@@ -48,7 +49,11 @@ fn server_and_cluster() -> (ApiServer, Cluster) {
 }
 
 fn web(uid: Option<&str>) -> PodReference {
-    PodReference { namespace: "team-a".parse().unwrap(), name: "web".to_owned(), uid: uid.map(str::to_owned) }
+    PodReference {
+        namespace: "team-a".parse().unwrap(),
+        name: "web".to_owned(),
+        uid: uid.map(str::to_owned),
+    }
 }
 
 /// Runs `ask`; it must take at least `least` and less than `most`.
@@ -96,8 +101,10 @@ fn each_distinct_definition_is_one_request_and_all_share_a_connection() {
     server.times(3, &Fault::Late(ms(1000)));
     let asked = wanted(&["team-a/blue", "ops/red", "team-a/blue", "ops/none", "ops/red"]);
     let answers = timed(ms(1000), ms(2900), || cluster.definitions(&asked));
-    let names: Vec<_> =
-        answers.iter().map(|answer| answer.as_ref().map_or("-", |found| found.name.as_str())).collect();
+    let names: Vec<_> = answers
+        .iter()
+        .map(|answer| answer.as_ref().map_or("-", |found| found.name.as_str()))
+        .collect();
     assert_eq!(names, ["blue", "red", "blue", "-", "red"]);
     let mut lines = server.lines();
     lines.sort();
@@ -173,10 +180,13 @@ fn without_a_kubeconfig_and_outside_a_cluster_there_is_none() {
 fn in_cluster_files_are_used_where_no_kubeconfig_is_configured() {
     let server = ApiServer::start();
     server.define("team-a", "blue", BLUE);
-    let config = ClusterConfig { service_account: server.service_account(), ..ClusterConfig::default() };
+    let config =
+        ClusterConfig { service_account: server.service_account(), ..ClusterConfig::default() };
     let port = server.port().to_string();
-    let environment =
-        Environment::from([("KUBERNETES_SERVICE_HOST", "127.0.0.1"), ("KUBERNETES_SERVICE_PORT", &port)]);
+    let environment = Environment::from([
+        ("KUBERNETES_SERVICE_HOST", "127.0.0.1"),
+        ("KUBERNETES_SERVICE_PORT", &port),
+    ]);
     let mut cluster = Cluster::configured(&config, &environment).unwrap();
     blue(&mut cluster).unwrap();
     assert_eq!(server.requests()[0].user.as_deref(), Some("system:serviceaccount:braid:braid"));
@@ -203,7 +213,8 @@ fn a_token_file_counts_before_a_token_and_a_token_where_the_file_is_gone() {
     let token = server.token(&User::braid(), 3600);
     let file = server.file(&token);
     blue(&mut cluster(&server.kubeconfig(json!({"tokenFile": file, "token": "stale"})))).unwrap();
-    blue(&mut cluster(&server.kubeconfig(json!({"tokenFile": "/does/not/exist", "token": token})))).unwrap();
+    blue(&mut cluster(&server.kubeconfig(json!({"tokenFile": "/does/not/exist", "token": token}))))
+        .unwrap();
 }
 
 #[test]
@@ -226,12 +237,13 @@ fn client_certificates_are_read_from_data_and_from_files() {
         "client-certificate-data": STANDARD.encode(&pair.certificate),
         "client-key-data": STANDARD.encode(&pair.key),
     });
-    let files =
-        json!({"client-certificate": server.file(&pair.certificate), "client-key": server.file(&pair.key)});
+    let files = json!({"client-certificate": server.file(&pair.certificate), "client-key": server.file(&pair.key)});
     for user in [data, files] {
         blue(&mut cluster(&server.kubeconfig(user))).unwrap();
     }
-    assert!(server.requests().iter().all(|request| request.user.as_deref() == Some("system:node:n1")));
+    assert!(
+        server.requests().iter().all(|request| request.user.as_deref() == Some("system:node:n1"))
+    );
 }
 
 #[test]
@@ -260,7 +272,8 @@ fn an_exec_plugin_gives_a_token() {
     assert_eq!(info["spec"]["cluster"]["server"], server.url());
 }
 
-/// Of the runtime's environment a plugin gets what it needs to work, and what the administrator passes on.
+/// Of the runtime's environment a plugin gets what it needs to work, and what the administrator
+/// passes on.
 #[test]
 fn an_exec_plugin_does_not_get_the_whole_environment() {
     let server = ApiServer::start();
@@ -284,7 +297,10 @@ fn an_exec_plugin_does_not_get_the_whole_environment() {
     let mut names: Vec<_> = text.lines().filter_map(|line| line.split('=').next()).collect();
     names.retain(|name| !["PWD", "_", "SHLVL", "OLDPWD"].contains(name));
     names.sort_unstable();
-    assert_eq!(names, ["HTTPS_PROXY", "KUBERNETES_EXEC_INFO", "OF_KUBECONFIG", "PASSED_ON", "PATH"]);
+    assert_eq!(
+        names,
+        ["HTTPS_PROXY", "KUBERNETES_EXEC_INFO", "OF_KUBECONFIG", "PASSED_ON", "PATH"]
+    );
 }
 
 #[test]
@@ -317,7 +333,10 @@ fn exec_error(server: &ApiServer, script: &str, timeout: Duration) -> String {
 fn an_exec_plugin_that_fails_is_named_with_its_last_words() {
     let server = ApiServer::start();
     let error = |script| exec_error(&server, script, ms(5000));
-    assert_eq!(error("echo 'log in first' >&2; exit 1"), "\"PLUGIN\" gave no credential: log in first");
+    assert_eq!(
+        error("echo 'log in first' >&2; exit 1"),
+        "\"PLUGIN\" gave no credential: log in first"
+    );
     assert_eq!(
         error("echo s3cret"),
         "\"PLUGIN\" gave no credential: its output is not an ExecCredential of client.authentication.k8s.io"
@@ -359,7 +378,10 @@ fn an_exec_plugin_that_hangs_or_fails_is_run_once() {
         timed(least, ms(950), || {
             let error = blue(&mut cluster).unwrap_err();
             assert_eq!(blue(&mut cluster).unwrap_err(), error);
-            assert_eq!(cluster.publish_event(&web(None), "NetworkRefused", "x").unwrap_err(), error);
+            assert_eq!(
+                cluster.publish_event(&web(None), "NetworkRefused", "x").unwrap_err(),
+                error
+            );
         });
         assert_eq!(std::fs::read_to_string(&runs).unwrap(), "run\n");
         std::fs::remove_file(runs).unwrap();
@@ -383,7 +405,9 @@ fn only_regular_files_lead_to_the_api() {
             kubeconfig_error(bad),
             kubeconfig_error(&server.kubeconfig(json!({"tokenFile": bad}))),
             kubeconfig_error(&server.kubeconfig_for(entry, json!({"token": "s3cret"}))),
-            kubeconfig_error(&server.kubeconfig(json!({"client-certificate": bad, "client-key": key}))),
+            kubeconfig_error(
+                &server.kubeconfig(json!({"client-certificate": bad, "client-key": key})),
+            ),
             kubeconfig_error(
                 &server.kubeconfig(json!({"client-certificate": certificate, "client-key": bad})),
             ),
@@ -402,7 +426,8 @@ fn in_cluster_error(server: &ApiServer, directory: &Path) -> String {
         ("KUBERNETES_SERVICE_HOST", "127.0.0.1"),
         ("KUBERNETES_SERVICE_PORT", port.as_str()),
     ]);
-    let config = ClusterConfig { service_account: directory.to_owned(), ..ClusterConfig::default() };
+    let config =
+        ClusterConfig { service_account: directory.to_owned(), ..ClusterConfig::default() };
     blue(&mut Cluster::configured(&config, &environment).unwrap()).unwrap_err().to_string()
 }
 
@@ -410,9 +435,11 @@ fn in_cluster_error(server: &ApiServer, directory: &Path) -> String {
 fn an_exec_plugin_that_is_missing_shows_how_to_install_it() {
     let server = ApiServer::start();
     let exec = json!({"command": "/does/not/exist", "installHint": "get it from the shelf"});
-    let error = blue(&mut cluster(&server.kubeconfig(json!({"exec": exec})))).unwrap_err().to_string();
+    let error =
+        blue(&mut cluster(&server.kubeconfig(json!({"exec": exec})))).unwrap_err().to_string();
     assert!(
-        error.contains("cannot start \"/does/not/exist\"") && error.ends_with("; get it from the shelf"),
+        error.contains("cannot start \"/does/not/exist\"")
+            && error.ends_with("; get it from the shelf"),
         "{error}"
     );
 }
@@ -426,7 +453,8 @@ fn a_token_that_ended_is_named_with_its_file_and_its_end() {
     let file = server.file(&token);
     let in_file = server.kubeconfig(json!({"tokenFile": file}));
     let error = blue(&mut cluster(&in_file)).unwrap_err();
-    let ClusterError::Unauthorized { expiry: Some(Expiry::Expired(end)), file: named, .. } = &error else {
+    let ClusterError::Unauthorized { expiry: Some(Expiry::Expired(end)), file: named, .. } = &error
+    else {
         panic!("{error:?}")
     };
     assert_eq!(named.as_deref(), Some(file.as_path()));
@@ -442,7 +470,10 @@ fn a_token_that_ended_is_named_with_its_file_and_its_end() {
 
     let inline = server.kubeconfig(json!({"token": token}));
     let error = blue(&mut cluster(&inline)).unwrap_err().to_string();
-    assert!(error.contains(&format!("the token in {}: it expired at", inline.display())), "{error}");
+    assert!(
+        error.contains(&format!("the token in {}: it expired at", inline.display())),
+        "{error}"
+    );
 }
 
 #[test]
@@ -457,7 +488,10 @@ fn every_credential_that_is_not_accepted_is_named() {
     let cases = [
         (json!({}), "does not accept a call without a credential, and KUBECONFIG has none"),
         (json!({"token": "opaque"}), "does not accept the token in KUBECONFIG"),
-        (json!({"username": "u", "password": "p"}), "does not accept the password of \"u\" in KUBECONFIG"),
+        (
+            json!({"username": "u", "password": "p"}),
+            "does not accept the password of \"u\" in KUBECONFIG",
+        ),
         (
             json!({"exec": {"command": plugin}}),
             "gave, named in KUBECONFIG: it expired at 2026-01-01T00:00:00Z",
@@ -471,7 +505,8 @@ fn every_credential_that_is_not_accepted_is_named() {
         assert!(error.to_string().ends_with(&end), "{error} / {end}");
         assert!(!error.to_string().contains("opaque"), "{error}");
     }
-    let error = blue(&mut cluster(&server.kubeconfig(json!({"token": revoked})))).unwrap_err().to_string();
+    let error =
+        blue(&mut cluster(&server.kubeconfig(json!({"token": revoked})))).unwrap_err().to_string();
     assert!(error.contains(": it would be valid until 2"), "{error}");
 }
 
@@ -532,7 +567,8 @@ fn a_missing_right_comes_with_the_command_that_grants_it() {
         [0, 1],
         "what is optional is asked once"
     );
-    for needed in ["attachment-definitions/blue", "GET /api/v1/namespaces/team-a/pods/web", "PATCH"] {
+    for needed in ["attachment-definitions/blue", "GET /api/v1/namespaces/team-a/pods/web", "PATCH"]
+    {
         assert!((2..=8).contains(&asked(needed)), "{needed}: {lines:?}");
     }
 }
@@ -586,10 +622,16 @@ fn a_server_whose_admission_is_not_ready_is_asked_again() {
 #[test]
 fn a_refusal_of_admission_is_no_missing_right() {
     let (server, mut cluster) = server_and_cluster();
-    server.next("", Fault::status(403, "Forbidden", "admission webhook \"x\" denied the request: never"));
+    server.next(
+        "",
+        Fault::status(403, "Forbidden", "admission webhook \"x\" denied the request: never"),
+    );
     let error = cluster.publish_status(&web(None), "[]").unwrap_err();
     assert!(matches!(error, ClusterError::Answer { .. }), "{error:?}");
-    assert!(error.to_string().ends_with("403: admission webhook \"x\" denied the request: never"), "{error}");
+    assert!(
+        error.to_string().ends_with("403: admission webhook \"x\" denied the request: never"),
+        "{error}"
+    );
 }
 
 fn right(verb: &str, group: &str, resource: &str) -> Right {
@@ -621,13 +663,22 @@ fn the_manifests_grant_what_is_used_and_nothing_else_is_used() {
         right("patch", "", "pods/status"),
         right("create", "events.k8s.io", "events"),
     ];
-    let optional =
-        [right("get", "", "pods"), right("list", "k8s.cni.cncf.io", "network-attachment-definitions")];
-    let expected =
-        |granted: [bool; 5]| -> Vec<_> { needed.iter().chain(&optional).cloned().zip(granted).collect() };
+    let optional = [
+        right("get", "", "pods"),
+        right("list", "k8s.cni.cncf.io", "network-attachment-definitions"),
+    ];
+    let expected = |granted: [bool; 5]| -> Vec<_> {
+        needed.iter().chain(&optional).cloned().zip(granted).collect()
+    };
     assert_eq!(with(vec!["rbac.yaml"]), expected([true, true, true, false, false]));
-    assert_eq!(with(vec!["rbac.yaml", "rbac-pods.yaml"]), expected([true, true, true, true, false]));
-    assert_eq!(with(vec!["rbac.yaml", "rbac-names.yaml"]), expected([true, true, true, false, true]));
+    assert_eq!(
+        with(vec!["rbac.yaml", "rbac-pods.yaml"]),
+        expected([true, true, true, true, false])
+    );
+    assert_eq!(
+        with(vec!["rbac.yaml", "rbac-names.yaml"]),
+        expected([true, true, true, false, true])
+    );
     // What the DaemonSet's pods may do is nothing that the nodes may.
     assert_eq!(with(vec!["rbac-installer.yaml"]), expected([false; 5]));
 }
@@ -653,7 +704,10 @@ fn the_installer_may_do_what_it_does_and_nothing_else() {
         [token, daemon_set].map(|answer| match answer {
             Ok(()) => true,
             Err(ClusterError::Forbidden { kubectl, .. }) => {
-                assert!(kubectl.contains("create role ") && !kubectl.contains("clusterrole"), "{kubectl}");
+                assert!(
+                    kubectl.contains("create role ") && !kubectl.contains("clusterrole"),
+                    "{kubectl}"
+                );
                 false
             }
             Err(error) => panic!("{error}"),
@@ -669,7 +723,8 @@ fn the_installer_may_do_what_it_does_and_nothing_else() {
 
 #[test]
 fn a_daemon_set_is_there_leaving_gone_or_unknown() {
-    let server = ApiServer::with(Setup { manifests: vec!["rbac-installer.yaml"], ..Setup::default() });
+    let server =
+        ApiServer::with(Setup { manifests: vec!["rbac-installer.yaml"], ..Setup::default() });
     let token = server.token(&User::installer(), 3600);
     let mut cluster = cluster(&server.kubeconfig(json!({ "token": token })));
     let name = "braid/braid".parse().unwrap();
@@ -691,8 +746,10 @@ fn a_daemon_set_is_there_leaving_gone_or_unknown() {
     server.objects().put(json!({
         "apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": {"namespace": "braid", "name": "other"}
     }));
-    server
-        .next("daemonsets", Fault::Answer(200, Vec::new(), r#"{"metadata": {"name": "other"}}"#.to_owned()));
+    server.next(
+        "daemonsets",
+        Fault::Answer(200, Vec::new(), r#"{"metadata": {"name": "other"}}"#.to_owned()),
+    );
     assert!(matches!(cluster.is_leaving(&name), Err(ClusterError::Answer { .. })));
 }
 
@@ -722,7 +779,9 @@ fn the_names_that_exist_are_listed_as_metadata() {
     let mut cluster = cluster(&server.usual_kubeconfig());
     assert_eq!(cluster.definition_names(&"team-a".parse().unwrap()).unwrap(), ["blue", "green"]);
     let request = &server.requests()[0];
-    assert!(request.query.contains("limit=500") && request.accept.contains("PartialObjectMetadataList"));
+    assert!(
+        request.query.contains("limit=500") && request.accept.contains("PartialObjectMetadataList")
+    );
 }
 
 // Pods.
@@ -741,13 +800,19 @@ fn a_pod_is_read_with_what_identifies_it() {
     let namespace: Namespace = "team-a".parse().unwrap();
     let pod = cluster.pod(&namespace, "web").unwrap();
     assert_eq!((pod.uid.as_str(), pod.deletion, pod.is_static()), ("u-1", false, false));
-    assert_eq!((pod.service_account.as_deref(), pod.node_name.as_deref()), (Some("default"), Some("node-1")));
+    assert_eq!(
+        (pod.service_account.as_deref(), pod.node_name.as_deref()),
+        (Some("default"), Some("node-1"))
+    );
     assert_eq!(pod.annotations["k8s.v1.cni.cncf.io/networks"], "blue");
     assert!(cluster.pod(&namespace, "etcd-n1").unwrap().is_static());
     server.objects().put(json!({"kind": "Pod", "metadata": {
         "namespace": "team-a", "name": "going", "deletionTimestamp": "2026-01-01T00:00:00Z"}}));
     assert!(cluster.pod(&namespace, "going").unwrap().deletion);
-    assert!(matches!(cluster.pod(&namespace, "../../nodes/n1"), Err(ClusterError::NotFound { .. })));
+    assert!(matches!(
+        cluster.pod(&namespace, "../../nodes/n1"),
+        Err(ClusterError::NotFound { .. })
+    ));
     assert_eq!(server.requests().len(), 3, "a name that no pod has is not asked for");
 }
 
@@ -770,7 +835,10 @@ fn a_status_is_one_merge_patch_that_leaves_the_rest_alone() {
     let pod = objects.get("pods", "team-a", "web").unwrap();
     let annotations = json!({"mine": "stays", "k8s.v1.cni.cncf.io/network-status": status});
     assert_eq!(pod["metadata"]["annotations"], annotations);
-    assert_eq!((&pod["status"]["phase"], &pod["spec"]["nodeName"]), (&json!("Pending"), &json!("node-1")));
+    assert_eq!(
+        (&pod["status"]["phase"], &pod["spec"]["nodeName"]),
+        (&json!("Pending"), &json!("node-1"))
+    );
 }
 
 #[test]
@@ -806,7 +874,8 @@ fn a_race_for_the_object_is_run_again() {
     assert_eq!(server.requests().len(), 2);
 }
 
-/// Somebody else is quicker each time: no outage, for the server answers well, and worth another ADD.
+/// Somebody else is quicker each time: no outage, for the server answers well, and worth another
+/// ADD.
 #[test]
 fn a_race_that_is_never_won_is_no_outage() {
     let (server, _) = server_and_cluster();
@@ -823,7 +892,8 @@ fn a_race_that_is_never_won_is_no_outage() {
 #[test]
 fn an_answer_about_another_object_is_not_used() {
     let (server, mut cluster) = server_and_cluster();
-    let other = json!({"metadata": {"namespace": "team-b", "name": "blue"}, "spec": {"config": BLUE}});
+    let other =
+        json!({"metadata": {"namespace": "team-b", "name": "blue"}, "spec": {"config": BLUE}});
     server.next("", Fault::Answer(200, vec![], other.to_string()));
     let error = blue(&mut cluster).unwrap_err();
     assert!(
@@ -852,18 +922,21 @@ fn a_status_that_is_not_valid_is_an_answer_in_the_servers_words() {
 #[test]
 fn an_event_says_what_the_error_says_and_says_it_once() {
     let (server, mut cluster) = server_and_cluster();
-    let words = format!("network \"team-a/bleu\" does not exist in the cluster{}", "x".repeat(2000));
+    let words =
+        format!("network \"team-a/bleu\" does not exist in the cluster{}", "x".repeat(2000));
     for _ in 0..3 {
         cluster.publish_event(&web(Some("u-1")), "NetworkRefused", &words).unwrap();
     }
     let events = server.objects().all("events");
     assert_eq!(events.len(), 1);
     let event = &events[0];
-    assert_eq!((&event["apiVersion"], &event["kind"]), (&json!("events.k8s.io/v1"), &json!("Event")));
+    assert_eq!(
+        (&event["apiVersion"], &event["kind"]),
+        (&json!("events.k8s.io/v1"), &json!("Event"))
+    );
     assert_eq!((&event["type"], &event["reason"]), (&json!("Warning"), &json!("NetworkRefused")));
     assert_eq!(event["reportingController"], "braid");
-    let regarding =
-        json!({"apiVersion": "v1", "kind": "Pod", "namespace": "team-a", "name": "web", "uid": "u-1"});
+    let regarding = json!({"apiVersion": "v1", "kind": "Pod", "namespace": "team-a", "name": "web", "uid": "u-1"});
     assert_eq!(event["regarding"], regarding);
     let note = event["note"].as_str().unwrap();
     assert!(note.len() == 1024 && note.ends_with("x…"), "{note}");
@@ -880,7 +953,8 @@ fn an_event_is_tried_once_and_not_for_long() {
     assert_eq!(server.requests().len(), 1);
     blue(&mut cluster).unwrap();
     server.next("POST", Fault::Hang);
-    let error = timed(ms(2900), ms(5500), || cluster.publish_event(&web(None), "r", "m")).unwrap_err();
+    let error =
+        timed(ms(2900), ms(5500), || cluster.publish_event(&web(None), "r", "m")).unwrap_err();
     assert!(matches!(error, ClusterError::TimedOut { .. }), "{error:?}");
 }
 
@@ -960,7 +1034,9 @@ fn a_server_that_is_away_is_an_outage_soon() {
     let ClusterError::Unreachable { problem, .. } = &error else { panic!("{error:?}") };
     assert!(problem.contains("Connection refused"), "{problem}");
     assert!(
-        error.to_string().starts_with(&format!("the API server at {} cannot be reached: ", server.name()))
+        error
+            .to_string()
+            .starts_with(&format!("the API server at {} cannot be reached: ", server.name()))
     );
     assert!(error.is_outage());
 }
@@ -1034,7 +1110,8 @@ fn one_answer_that_does_not_come_leaves_the_others() {
     server.define("ops", "red", BLUE);
     let mut cluster = cluster_within(&server.usual_kubeconfig(), ms(1500));
     server.next("/red", Fault::Hang);
-    let answers = timed(ms(1500), ms(3500), || cluster.definitions(&wanted(&["team-a/blue", "ops/red"])));
+    let answers =
+        timed(ms(1500), ms(3500), || cluster.definitions(&wanted(&["team-a/blue", "ops/red"])));
     assert!(answers[0].is_ok() && answers[1].as_ref().unwrap_err().is_outage(), "{answers:?}");
 }
 
@@ -1053,7 +1130,8 @@ fn a_server_that_takes_connections_and_says_nothing_is_an_outage_in_time() {
 fn a_server_name_that_no_one_knows_is_an_outage_in_time() {
     let server = ApiServer::start();
     let entry = json!({"server": "https://api.invalid:6443"});
-    let mut cluster = cluster_within(&server.kubeconfig_for(entry, json!({"token": "t"})), ms(2000));
+    let mut cluster =
+        cluster_within(&server.kubeconfig_for(entry, json!({"token": "t"})), ms(2000));
     let error = timed(ms(0), ms(3000), || blue(&mut cluster)).unwrap_err();
     assert!(error.is_outage() && error.to_string().contains("api.invalid:6443"), "{error}");
 }
@@ -1068,7 +1146,10 @@ fn answers_are_bounded() {
     assert!(error.ends_with("cannot be used: it is larger than 4 MiB"), "{error}");
     server.define("team-a", "huge", &"x".repeat(1 << 20));
     let error = cluster.definitions(&wanted(&["team-a/huge"])).remove(0).unwrap_err();
-    assert!(error.to_string().ends_with("a definition is at most 1 MiB") && !error.is_outage(), "{error}");
+    assert!(
+        error.to_string().ends_with("a definition is at most 1 MiB") && !error.is_outage(),
+        "{error}"
+    );
     server.define("team-a", "large", &"x".repeat(1_000_000));
     cluster.definitions(&wanted(&["team-a/large"])).remove(0).unwrap();
 }
@@ -1079,7 +1160,10 @@ fn an_answer_that_is_no_object_is_an_error_and_no_outage() {
         let (server, mut cluster) = server_and_cluster();
         server.next("", Fault::Answer(200, vec![], text.to_owned()));
         let error = blue(&mut cluster).unwrap_err();
-        assert!(matches!(error, ClusterError::Answer { .. }) && !error.is_outage(), "{text}: {error:?}");
+        assert!(
+            matches!(error, ClusterError::Answer { .. }) && !error.is_outage(),
+            "{text}: {error:?}"
+        );
         assert_eq!(server.requests().len(), 1);
     }
 }
@@ -1091,13 +1175,15 @@ fn a_server_that_is_not_trusted_is_no_outage() {
     let server = ApiServer::start();
     let other = ApiServer::start();
     let token = json!({"token": "t"});
-    let foreign =
-        json!({"server": server.url(), "certificate-authority-data": STANDARD.encode(other.authority())});
+    let foreign = json!({"server": server.url(), "certificate-authority-data": STANDARD.encode(other.authority())});
     let kubeconfig = server.kubeconfig_for(foreign, token.clone());
     let error = blue(&mut cluster(&kubeconfig)).unwrap_err();
     assert!(matches!(error, ClusterError::Untrusted { .. }) && !error.is_outage(), "{error:?}");
     let check = format!("check certificate-authority-data in {}", kubeconfig.display());
-    assert!(error.to_string().contains("UnknownIssuer") && error.to_string().ends_with(&check), "{error}");
+    assert!(
+        error.to_string().contains("UnknownIssuer") && error.to_string().ends_with(&check),
+        "{error}"
+    );
 
     let mut entry = server.cluster_entry();
     entry["tls-server-name"] = json!("another.example");
@@ -1189,22 +1275,38 @@ fn parts_of_a_kubeconfig_that_cannot_be_used_are_named() {
     };
     let token = json!({"token": "s3cret"});
     let cases = [
-        (entry("server", json!("http://127.0.0.1:1")), token.clone(), "is not an https URL with a host"),
+        (
+            entry("server", json!("http://127.0.0.1:1")),
+            token.clone(),
+            "is not an https URL with a host",
+        ),
         (entry("server", Value::Null), token.clone(), "its cluster has no \"server\""),
         (
             entry("certificate-authority-data", json!("%")),
             token.clone(),
             "certificate-authority-data is not base64",
         ),
-        (entry("certificate-authority-data", json!("aGk=")), token.clone(), "holds no certificate in PEM"),
+        (
+            entry("certificate-authority-data", json!("aGk=")),
+            token.clone(),
+            "holds no certificate in PEM",
+        ),
         (entry("proxy-url", json!("http://p:1")), token, "\"proxy-url\" is not supported"),
-        (server.cluster_entry(), json!({"token": "s3cret", "as": "root"}), "acting as somebody else"),
+        (
+            server.cluster_entry(),
+            json!({"token": "s3cret", "as": "root"}),
+            "acting as somebody else",
+        ),
         (
             server.cluster_entry(),
             json!({"auth-provider": {"name": "gcp"}}),
             "\"auth-provider\" is not supported",
         ),
-        (server.cluster_entry(), json!({"client-certificate": "/does/not/exist"}), "/does/not/exist"),
+        (
+            server.cluster_entry(),
+            json!({"client-certificate": "/does/not/exist"}),
+            "/does/not/exist",
+        ),
         (
             server.cluster_entry(),
             json!({"client-certificate-data": "aGk=", "client-key-data": "aGk="}),

@@ -1,4 +1,5 @@
-//! Debian's containerd with braid as its network: real sandboxes, driven as the kubelet drives them.
+//! Debian's containerd with braid as its network: real sandboxes, driven as the kubelet drives
+//! them.
 //!
 //! [`machine`] starts and ends it, [`cri`] asks it, [`image`] is what its sandboxes run.
 
@@ -21,7 +22,8 @@ use machine::{Machine, wait_for};
 
 const NOTHING: [String; 0] = [];
 
-/// A node with a primary bridge in `net.d` and the networks `blue` and `red` of team-a, as real bridges.
+/// A node with a primary bridge in `net.d` and the networks `blue` and `red` of team-a, as real
+/// bridges.
 fn node() -> Node {
     node_with("10.1.0.0/24", ["10.20.0.0/24", "10.21.0.0/24"])
 }
@@ -52,7 +54,8 @@ fn node_with(primary: &str, [blue, red]: [&str; 2]) -> Node {
 fn configure(node: &Node, name: &str, plugins: Value) {
     let conflist = json!({"cniVersion": "1.0.0", "name": name, "plugins": plugins});
     node.write("cri.d/10-network.conflist.new", &conflist.to_string());
-    fs::rename(node.path("cri.d/10-network.conflist.new"), node.path("cri.d/10-network.conflist")).unwrap();
+    fs::rename(node.path("cri.d/10-network.conflist.new"), node.path("cri.d/10-network.conflist"))
+        .unwrap();
 }
 
 /// Braid's entry with the node's directories.
@@ -71,7 +74,8 @@ fn delegating(node: &Node, more: Value) {
     configure(node, "node", json!([entry]));
 }
 
-/// What is left after everything has been removed, once a first sandbox has made what stays for all.
+/// What is left after everything has been removed, once a first sandbox has made what stays for
+/// all.
 fn assert_nothing_left(machine: &Machine<'_>, before: &std::collections::BTreeSet<String>) {
     assert_eq!(machine.list(), NOTHING);
     assert_eq!(machine.node.leftovers(before), NOTHING);
@@ -116,7 +120,11 @@ fn a_chained_braid_gives_a_sandbox_its_networks() {
     assert_eq!(machine.interfaces(&id), ["data0 10.21.0.2", "eth0 10.1.0.2", "net1 10.20.0.2"]);
     let plain = machine.run("plain", None);
     assert_eq!(machine.interfaces(&plain), ["eth0 10.1.0.3"]);
-    assert_eq!(node.state("records").len(), 1, "a plain pod behind a chained braid leaves no trace");
+    assert_eq!(
+        node.state("records").len(),
+        1,
+        "a plain pod behind a chained braid leaves no trace"
+    );
     machine.remove(&id);
     machine.remove(&plain);
     assert_nothing_left(&machine, &before);
@@ -139,8 +147,7 @@ fn containerd_restarts_and_the_configuration_changes_between_add_and_del() {
     assert_eq!(machine.interfaces(&one), ["eth0 10.1.0.2", "net1 10.20.0.2"]);
     machine.remove(&one);
     // Another primary and no definitions any more: what stands in the record counts.
-    let other =
-        json!({"cniVersion": "1.0.0", "name": "other", "plugins": [node.bridge("cni9", "10.9.0.0/24")]});
+    let other = json!({"cniVersion": "1.0.0", "name": "other", "plugins": [node.bridge("cni9", "10.9.0.0/24")]});
     node.write("net.d/10-primary.conflist", &other.to_string());
     fs::remove_dir_all(node.path("braid.d")).unwrap();
     delegating(&node, json!({"logLevel": "debug"}));
@@ -167,8 +174,11 @@ fn a_failed_add_reads_well_where_the_kubelet_shows_it() {
         assert!(missing.contains(said), "{missing}");
     }
     let failed = message("blue, moody");
-    for said in ["pod team-a/web", "network \"team-a/moody\" on net2", "plugin \"moody\": the switch is full"]
-    {
+    for said in [
+        "pod team-a/web",
+        "network \"team-a/moody\" on net2",
+        "plugin \"moody\": the switch is full",
+    ] {
         assert!(failed.contains(said), "{failed}");
     }
     for message in [missing, failed] {
@@ -193,7 +203,8 @@ fn a_pod_that_asks_for_nothing_starts_whatever_is_broken() {
     );
     // Mounted before the machine gets a mount namespace of its own.
     node.mount("disk", "size=64k");
-    let more = json!({"kubeconfig": node.path_text("kubeconfig"), "cniDir": node.path_text("disk/state")});
+    let more =
+        json!({"kubeconfig": node.path_text("kubeconfig"), "cniDir": node.path_text("disk/state")});
     delegating(&node, more);
     let machine = Machine::start(&node);
     machine.wait_for_network();

@@ -1,5 +1,5 @@
-//! The corpus of the fuzz targets, replayed: what libFuzzer has once found stays found. The properties are
-//! those of `fuzz/src`, the very file that the targets are built from.
+//! The corpus of the fuzz targets, replayed: what libFuzzer has once found stays found. The
+//! properties are those of `fuzz/src`, the very file that the targets are built from.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -17,7 +17,8 @@ fn corpus() -> PathBuf {
 
 fn inputs(target: &str) -> Vec<PathBuf> {
     let directory = corpus().join(target);
-    let entries = fs::read_dir(&directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
+    let entries =
+        fs::read_dir(&directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
     let inputs: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
     assert!(!inputs.is_empty(), "{} has no inputs", directory.display());
     inputs
@@ -106,7 +107,8 @@ fn results() {
 /// A target is a function, an executable, and a directory of inputs, all of one name.
 #[test]
 fn every_target_has_its_executable_and_its_corpus() {
-    let functions: BTreeSet<String> = fuzz::TARGETS.iter().map(|(name, _)| (*name).to_owned()).collect();
+    let functions: BTreeSet<String> =
+        fuzz::TARGETS.iter().map(|(name, _)| (*name).to_owned()).collect();
     let manifest = fs::read_to_string(corpus().with_file_name("Cargo.toml")).unwrap();
     let manifest: toml::Table = manifest.parse().unwrap();
     let executables = manifest["bin"].as_array().unwrap().iter();
@@ -119,7 +121,8 @@ fn every_target_has_its_executable_and_its_corpus() {
     assert_eq!(directories, functions);
     for name in &functions {
         let target =
-            fs::read_to_string(corpus().with_file_name("targets").join(format!("{name}.rs"))).unwrap();
+            fs::read_to_string(corpus().with_file_name("targets").join(format!("{name}.rs")))
+                .unwrap();
         assert!(target.contains(&format!("braid_fuzz::{name}(bytes)")), "{target}");
     }
 }

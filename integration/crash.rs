@@ -1,13 +1,13 @@
-//! Braid killed before each system call that changes something, one run for each, and what the calls after
-//! it find and leave.
+//! Braid killed before each system call that changes something, one run for each, and what the
+//! calls after it find and leave.
 //!
-//! [`injection`] kills, [`stage`] is the node and the calls on it. A point is one occurrence of one system
-//! call in one scenario; it is visited once for each way in which a runtime may go on: DEL twice, or GC. Then
-//! the container is added and deleted again, and so is another one in the same sandbox. After each of these
-//! steps the node and the sandbox must look as before.
+//! [`injection`] kills, [`stage`] is the node and the calls on it. A point is one occurrence of one
+//! system call in one scenario; it is visited once for each way in which a runtime may go on: DEL
+//! twice, or GC. Then the container is added and deleted again, and so is another one in the same
+//! sandbox. After each of these steps the node and the sandbox must look as before.
 //!
-//! The executable is the one that `scripts/build` makes for nodes. `scripts/test` visits every point of four
-//! scenarios; `scripts/crash` those of all of them, and goes on in both ways.
+//! The executable is the one that `scripts/build` makes for nodes. `scripts/test` visits every
+//! point of four scenarios; `scripts/crash` those of all of them, and goes on in both ways.
 
 mod injection;
 mod stage;
@@ -73,7 +73,9 @@ fn gc_delegating() {
 // What `scripts/crash` visits.
 
 fn visit_all(verb: Verb, mode: Mode, extras: usize) {
-    for (moves_default_route, publishes) in [(false, false), (true, false), (false, true), (true, true)] {
+    for (moves_default_route, publishes) in
+        [(false, false), (true, false), (false, true), (true, true)]
+    {
         // Routes and status are ADD's alone.
         if verb == Verb::Add || !(moves_default_route || publishes) {
             let scenario = Scenario { verb, mode, extras, moves_default_route, publishes };
@@ -144,12 +146,13 @@ fn all_of_gc_chained() {
 
 // What plugins leave running.
 
-/// A plugin dies with Braid. Its IPAM plugin does not, and reserves the address after the DEL that gives it
-/// back, unless that waits.
+/// A plugin dies with Braid. Its IPAM plugin does not, and reserves the address after the DEL that
+/// gives it back, unless that waits.
 #[test]
 fn an_ipam_plugin_that_outlives_a_killed_add_has_ended_before_del_gives_its_address_back() {
     let node = Node::new();
-    let slow = format!("#!/bin/sh\n[ $CNI_COMMAND = DEL ] || sleep 2\nexec {PLUGIN_DIR}/host-local\n");
+    let slow =
+        format!("#!/bin/sh\n[ $CNI_COMMAND = DEL ] || sleep 2\nexec {PLUGIN_DIR}/host-local\n");
     node.write("bin/host-local", &slow);
     fs::set_permissions(node.path("bin/host-local"), fs::Permissions::from_mode(0o755)).unwrap();
     let before = node.dump();
@@ -166,7 +169,11 @@ fn an_ipam_plugin_that_outlives_a_killed_add_has_ended_before_del_gives_its_addr
     std::thread::sleep(Duration::from_millis(2500));
     assert_eq!((node.reservations("cni0"), pod.links()), (vec![], vec![]));
     assert_eq!(node.leftovers(&before), Vec::<String>::new());
-    assert!(deleted.took > Duration::from_millis(800), "nothing was waited for: {:?}", deleted.took);
+    assert!(
+        deleted.took > Duration::from_millis(800),
+        "nothing was waited for: {:?}",
+        deleted.took
+    );
 }
 
 fn wait_until(condition: impl Fn() -> bool) {

@@ -1,5 +1,6 @@
-//! The DaemonSet of `conf/kubernetes`: each overlay as a cluster would have it, and its pod on a node, with
-//! the image's files, the volumes, the arguments and the rights that the manifests give it.
+//! The DaemonSet of `conf/kubernetes`: each overlay as a cluster would have it, and its pod on a
+//! node, with the image's files, the volumes, the arguments and the rights that the manifests give
+//! it.
 //!
 //! ```text
 //! host   the node's root directory: the runtime's directories, braid's state, Debian's plugins
@@ -59,7 +60,10 @@ fn each_overlay_is_whole() {
     for overlay in OVERLAYS {
         let objects = render(&kubernetes().join("overlays").join(overlay));
         let namespace = object(&objects, "Namespace", "braid");
-        assert_eq!(namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"], "privileged");
+        assert_eq!(
+            namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"],
+            "privileged"
+        );
         for each in &objects {
             let is_of_cluster =
                 ["Namespace", "ClusterRole", "ClusterRoleBinding"].contains(&text(&each["kind"]));
@@ -68,12 +72,16 @@ fn each_overlay_is_whole() {
             assert_ne!(each["kind"], "CustomResourceDefinition");
         }
         let set = object(&objects, "DaemonSet", "braid");
-        assert_eq!(set["spec"]["selector"]["matchLabels"], set["spec"]["template"]["metadata"]["labels"]);
+        assert_eq!(
+            set["spec"]["selector"]["matchLabels"],
+            set["spec"]["template"]["metadata"]["labels"]
+        );
         must_be_modest(&set["spec"]["template"]["spec"], &objects);
     }
 }
 
-/// The pod has what it needs and no more: no privileges, no host but the directories, no network of pods.
+/// The pod has what it needs and no more: no privileges, no host but the directories, no network of
+/// pods.
 fn must_be_modest(spec: &Value, objects: &[Value]) {
     object(objects, "ServiceAccount", text(&spec["serviceAccountName"]));
     assert_eq!(
@@ -100,7 +108,9 @@ fn must_be_modest(spec: &Value, objects: &[Value]) {
         assert_eq!(*security, expected);
         let mounted: Vec<&str> =
             items(&container["volumeMounts"]).map(|mount| text(&mount["name"])).collect();
-        assert!(mounted.iter().all(|name| volumes.contains(name)) && mounted.len() == volumes.len());
+        assert!(
+            mounted.iter().all(|name| volumes.contains(name)) && mounted.len() == volumes.len()
+        );
     }
 }
 
@@ -123,7 +133,8 @@ impl<'n> Cluster<'n> {
     fn new(node: &'n Node, overlay: &str) -> Self {
         let objects = render(&kubernetes().join("overlays").join(overlay));
         let inside = Netns::open(node.host().path().as_ref()).unwrap();
-        let setup = Setup { manifests: vec!["rbac.yaml", "rbac-installer.yaml"], ..Setup::default() };
+        let setup =
+            Setup { manifests: vec!["rbac.yaml", "rbac-installer.yaml"], ..Setup::default() };
         let server = inside.run(|| ApiServer::with(setup)).unwrap();
         let set = object(&objects, "DaemonSet", "braid").clone();
         server.objects().put(set.clone());
@@ -145,8 +156,7 @@ impl<'n> Cluster<'n> {
         for plugin in ["bridge", "host-local"] {
             cluster.host.copy_plugin(plugin, &cluster.variable("BIN_DIR"));
         }
-        let primary =
-            json!({"cniVersion": "1.0.0", "name": "cluster", "plugins": [bridge("cni0", "10.1.0.0/24")]});
+        let primary = json!({"cniVersion": "1.0.0", "name": "cluster", "plugins": [bridge("cni0", "10.1.0.0/24")]});
         cluster.host.write(&cluster.conf("10-primary.conflist"), &primary.to_string());
         cluster
     }
@@ -162,7 +172,9 @@ impl<'n> Cluster<'n> {
     }
 
     fn variable(&self, name: &str) -> String {
-        let found = items(&self.container("keep")["env"]).find(|variable| variable["name"] == name).unwrap();
+        let found = items(&self.container("keep")["env"])
+            .find(|variable| variable["name"] == name)
+            .unwrap();
         let is_namespace = found["valueFrom"]["fieldRef"]["fieldPath"] == "metadata.namespace";
         if is_namespace { "braid".to_owned() } else { text(&found["value"]).to_owned() }
     }
@@ -200,8 +212,9 @@ impl<'n> Cluster<'n> {
         let mut pod = Chroot::new(self.node, &format!("pod-{name}"));
         pod.copy(&executable(), "/braid");
         for mount in items(&container["volumeMounts"]) {
-            let volume =
-                items(&self.spec()["volumes"]).find(|volume| volume["name"] == mount["name"]).unwrap();
+            let volume = items(&self.spec()["volumes"])
+                .find(|volume| volume["name"] == mount["name"])
+                .unwrap();
             let from = match volume["hostPath"]["path"].as_str() {
                 Some(path) => self.host.path(path),
                 None => self.settings.clone(),
@@ -287,7 +300,9 @@ impl Keeper {
     #[track_caller]
     fn wait_until_it_waits(&self) {
         let wchan = format!("/proc/{}/wchan", self.child.id());
-        self.wait_until("waiting", || fs::read_to_string(&wchan).is_ok_and(|at| at.contains("poll")));
+        self.wait_until("waiting", || {
+            fs::read_to_string(&wchan).is_ok_and(|at| at.contains("poll"))
+        });
     }
 
     fn stop(&self) {
@@ -449,7 +464,8 @@ fn deleted_for_good_it_leaves_once_no_pod_has_an_extra_network() {
     keeper.wait_until_it_waits();
     cluster.server.objects().remove("daemonsets", "braid", "braid");
     keeper.stop();
-    keeper.wait_until("waiting", || keeper.log().contains("waiting: team-a/web has extra networks"));
+    keeper
+        .wait_until("waiting", || keeper.log().contains("waiting: team-a/web has extra networks"));
     assert_eq!(cluster.entry()["drain"], true);
     let late = node.pod("team-a", "late");
     cluster.call("ADD", &late, "blue").run().assert_error(11, ["leaving this node (drain)"]);
@@ -461,7 +477,10 @@ fn deleted_for_good_it_leaves_once_no_pod_has_an_extra_network() {
     let mut left: Vec<_> = left.map(|entry| entry.file_name()).collect();
     left.sort();
     assert_eq!(left, ["10-primary.conflist"]);
-    assert!(!log.contains("--wait") && log.contains("braid leaves by itself when they are gone"), "{log}");
+    assert!(
+        !log.contains("--wait") && log.contains("braid leaves by itself when they are gone"),
+        "{log}"
+    );
     let bin = cluster.host.path(&format!("{}/braid", cluster.variable("BIN_DIR")));
     assert!(!bin.exists() && !cluster.host.path("/var/lib/cni/braid").exists());
 }
@@ -519,7 +538,8 @@ fn without_knowing_it_stays() {
         keeper.stop();
         let (status, log) = keeper.end();
         assert!(
-            status == Some(0) && log.contains("cannot tell whether DaemonSet braid/braid is deleted"),
+            status == Some(0)
+                && log.contains("cannot tell whether DaemonSet braid/braid is deleted"),
             "{log}"
         );
         assert!(cluster.entry()["drain"].is_null(), "{fault:?}");

@@ -1,5 +1,5 @@
-//! Plugins that hang, flood, lie, vanish, or do to the sandbox what they do not say: each with what exactly
-//! comes of it.
+//! Plugins that hang, flood, lie, vanish, or do to the sandbox what they do not say: each with what
+//! exactly comes of it.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -194,14 +194,16 @@ fn assert_gone(process: &str) {
     panic!("process {process} lives on");
 }
 
-/// The plan has found it, and it is gone when its turn comes: nothing of its network is there to undo.
+/// The plan has found it, and it is gone when its turn comes: nothing of its network is there to
+/// undo.
 #[test]
 fn a_plugin_that_disappears_between_plan_and_start_leaves_nothing_to_undo_of_its_network() {
     let node = node();
     node.script("blue", json!({"ADD": {"shell": format!("rm {}", node.path_text("bin/red"))}}));
     let pod = node.pod("team-a", "web");
     let add = pod.add(config()).networks("blue,red").run();
-    let error = add.assert_error(7, ["network \"team-a/red\" on net2: plugin \"red\" is not installed"]);
+    let error =
+        add.assert_error(7, ["network \"team-a/red\" on net2: plugin \"red\" is not installed"]);
     assert_eq!(error.get("details"), None, "{error:?}");
     let undone = ["ADD primary eth0", "ADD blue net1", "DEL blue net1", "DEL primary eth0"];
     assert_eq!(node.calls_in_order(), undone);
@@ -219,7 +221,8 @@ fn a_plugin_that_cannot_be_started_leaves_nothing_to_undo_of_its_network() {
     fs::set_permissions(node.path("bin/red"), fs::Permissions::from_mode(0o755)).unwrap();
     let pod = node.pod("team-a", "web");
     let add = pod.add(config()).networks("blue,red").run();
-    let error = add.assert_error(5, ["network \"team-a/red\" on net2: plugin \"red\" cannot be started"]);
+    let error =
+        add.assert_error(5, ["network \"team-a/red\" on net2: plugin \"red\" cannot be started"]);
     assert_eq!(error.get("details"), None, "{error:?}");
     assert_eq!((node.state("records").len(), pod.links()), (0, vec![]));
 }
@@ -228,14 +231,23 @@ fn a_plugin_that_cannot_be_started_leaves_nothing_to_undo_of_its_network() {
 fn a_plugin_later_in_a_chain_that_disappears_leaves_the_rest_of_the_chain_to_be_undone() {
     let node = node();
     node.recorder("tail");
-    let chain = json!([{"type": "blue", "addresses": ["10.7.0.2/24"], "link": true}, {"type": "tail"}]);
-    node.define("team-a", "chain", json!({"cniVersion": "1.0.0", "name": "chain", "plugins": chain}));
+    let chain =
+        json!([{"type": "blue", "addresses": ["10.7.0.2/24"], "link": true}, {"type": "tail"}]);
+    node.define(
+        "team-a",
+        "chain",
+        json!({"cniVersion": "1.0.0", "name": "chain", "plugins": chain}),
+    );
     node.script("blue", json!({"ADD": {"shell": format!("rm {}", node.path_text("bin/tail"))}}));
     let pod = node.pod("team-a", "web");
     let add = pod.add(config()).networks("chain").run();
-    let error = add.assert_error(7, ["network \"team-a/chain\" on net1: plugin \"tail\" is not installed"]);
+    let error =
+        add.assert_error(7, ["network \"team-a/chain\" on net1: plugin \"tail\" is not installed"]);
     // It may have been there for a moment: its DEL is due, and the record says so.
-    assert!(error["details"].as_str().unwrap().contains("plugin \"tail\" is not installed"), "{error:?}");
+    assert!(
+        error["details"].as_str().unwrap().contains("plugin \"tail\" is not installed"),
+        "{error:?}"
+    );
     assert_eq!((node.state("records").len(), pod.links()), (1, vec![]));
     pod.del().run().assert_error(7, ["plugin \"tail\" is not installed"]);
     node.recorder("tail");
@@ -262,23 +274,27 @@ fn two_networks_that_give_each_other_s_interface_are_refused_and_undone() {
     assert_undone(&node, &pod);
 }
 
-/// A plugin that is too old for the network's version refuses ADD and DEL alike: the pod must be able to go.
+/// A plugin that is too old for the network's version refuses ADD and DEL alike: the pod must be
+/// able to go.
 #[test]
 fn a_plugin_that_does_not_know_the_version_leaves_nothing_to_undo() {
     let node = node();
     let refusal = json!({"error": {"code": 1, "msg": "incompatible CNI versions"}});
     node.script("red", json!({"ADD": refusal, "DEL": refusal}));
     let pod = node.pod("team-a", "web");
-    let error = pod.add(config()).networks("blue,red").run().assert_error(1, ["incompatible CNI versions"]);
+    let error =
+        pod.add(config()).networks("blue,red").run().assert_error(1, ["incompatible CNI versions"]);
     assert_eq!(error.get("details"), None, "{error:?}");
     assert_undone(&node, &pod);
-    // One that has attached the network, and was replaced by an older one since, has something to tear down.
+    // One that has attached the network, and was replaced by an older one since, has something to
+    // tear down.
     node.script("red", json!({}));
     pod.add(config()).networks("blue,red").run().assert_success();
     node.script("red", json!({"DEL": refusal}));
-    pod.del()
-        .run()
-        .assert_error(1, ["network \"team-a/red\" on net2: plugin \"red\": incompatible CNI versions"]);
+    pod.del().run().assert_error(
+        1,
+        ["network \"team-a/red\" on net2: plugin \"red\": incompatible CNI versions"],
+    );
     assert_eq!(node.state("records").len(), 1);
 }
 
@@ -345,8 +361,8 @@ fn a_plugin_that_deletes_another_networks_interface_undoes_the_add() {
     assert_eq!((node.state("records").len(), pod.links()), (0, vec!["elsewhere".to_owned()]));
 }
 
-/// Routes through the primary are the plugins' affair where no pod has asked for the default route: what they have
-/// made of them is what CHECK holds the pod to.
+/// Routes through the primary are the plugins' affair where no pod has asked for the default route:
+/// what they have made of them is what CHECK holds the pod to.
 #[test]
 fn routes_that_a_plugin_moves_stay_moved_and_check_watches_them() {
     let node = node();

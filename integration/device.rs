@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::kubelet::{
-    Answer, Kubelet, NOT_FOUND, PERMISSION_DENIED, RESOURCE_EXHAUSTED, UNIMPLEMENTED, UNKNOWN, pod, resources,
+    Answer, Kubelet, NOT_FOUND, PERMISSION_DENIED, RESOURCE_EXHAUSTED, UNIMPLEMENTED, UNKNOWN, pod,
+    resources,
 };
 
 const RESOURCE: &str = "nic.example.com/vf";
@@ -57,7 +58,10 @@ fn refusal(outcome: Result<Allocation, DeviceError>) -> (KubeletError, Code) {
     let error = outcome.expect_err("the kubelet's answer is no answer");
     let code = error.to_protocol().code;
     let sentence = error.to_string();
-    assert!(sentence.starts_with("cannot ask the kubelet which devices the pod has: "), "{sentence}");
+    assert!(
+        sentence.starts_with("cannot ask the kubelet which devices the pod has: "),
+        "{sentence}"
+    );
     match error {
         DeviceError::Kubelet { source, .. } => (*source, code),
         other => panic!("{other}"),
@@ -67,12 +71,16 @@ fn refusal(outcome: Result<Allocation, DeviceError>) -> (KubeletError, Code) {
 #[test]
 fn two_networks_of_one_resource_get_two_devices_and_a_third_none() {
     let place = Place::new();
-    let kubelet = place.kubelet().get([pod("shop", "cart", vfs(&["0000:03:02.1", "0000:03:02.0"]))]);
+    let kubelet =
+        place.kubelet().get([pod("shop", "cart", vfs(&["0000:03:02.1", "0000:03:02.0"]))]);
     let mut allocation = place.ask().unwrap();
     assert_eq!(allocation.take(RESOURCE).unwrap(), "0000:03:02.1");
     assert_eq!(allocation.take(RESOURCE).unwrap(), "0000:03:02.0");
     let exhausted = allocation.take(RESOURCE).unwrap_err();
-    assert!(matches!(exhausted, DeviceError::Exhausted { allocated: 2, asked: 3, .. }), "{exhausted}");
+    assert!(
+        matches!(exhausted, DeviceError::Exhausted { allocated: 2, asked: 3, .. }),
+        "{exhausted}"
+    );
     assert_eq!(kubelet.requests(), ["Get shop/cart"], "one question for the whole pod");
 }
 
@@ -100,8 +108,8 @@ fn every_field_of_the_proto_is_read_or_passed_over() {
     }
 }
 
-/// Kubernetes 1.20 to 1.26 has no Get, up to 1.33 it is disabled by default; a pod that Get does not
-/// find (the kubelet knows static pods by another way) may be listed.
+/// Kubernetes 1.20 to 1.26 has no Get, up to 1.33 it is disabled by default; a pod that Get does
+/// not find (the kubelet knows static pods by another way) may be listed.
 #[test]
 fn list_stands_in_for_get() {
     let listed = || {
@@ -162,7 +170,8 @@ fn a_pod_that_the_kubelet_does_not_know_may_be_known_later() {
 fn a_busy_kubelet_is_asked_again() {
     let busy = Answer::Status(RESOURCE_EXHAUSTED, "rejected by rate limit");
     let place = Place::new();
-    let kubelet = place.kubelet().get([busy.clone(), busy.clone(), pod("shop", "cart", vfs(&["1"]))]);
+    let kubelet =
+        place.kubelet().get([busy.clone(), busy.clone(), pod("shop", "cart", vfs(&["1"]))]);
     assert_eq!(take_all(&mut place.ask().unwrap(), RESOURCE), ["1"]);
     assert_eq!(kubelet.requests().len(), 3);
     drop(kubelet);
@@ -200,11 +209,16 @@ fn a_kubelet_that_does_not_read_is_waited_for_no_longer_than_the_limit() {
 #[test]
 fn answers_that_are_none_are_refused() {
     // A length-delimited field whose length goes past the end; a name that is no UTF-8; a group.
-    for bytes in [vec![0x0a, 0x7f, 0x00], vec![0x0a, 0x03, 0x0a, 0x01, 0xff], vec![0x0b], vec![0xff; 64]] {
+    for bytes in
+        [vec![0x0a, 0x7f, 0x00], vec![0x0a, 0x03, 0x0a, 0x01, 0xff], vec![0x0b], vec![0xff; 64]]
+    {
         let place = Place::new();
         let _kubelet = place.kubelet().get([Answer::Bytes(bytes.clone())]);
         let (error, code) = refusal(place.ask());
-        assert!(matches!(error, KubeletError::Unreadable { method: "Get", .. }), "{bytes:?}: {error}");
+        assert!(
+            matches!(error, KubeletError::Unreadable { method: "Get", .. }),
+            "{bytes:?}: {error}"
+        );
         assert_eq!(code, Code::IO);
     }
 }
@@ -316,7 +330,8 @@ impl Files {
         let directory = tempfile::tempdir().unwrap();
         let base = directory.path().join("run/devinfo");
         let store = DeviceInfoStore::new(&base);
-        let file = store.path_for("shop/blue", &"c0ffee".parse().unwrap(), &"net1".parse().unwrap());
+        let file =
+            store.path_for("shop/blue", &"c0ffee".parse().unwrap(), &"net1".parse().unwrap());
         Self { _directory: directory, base, store, file }
     }
 
@@ -518,7 +533,11 @@ fn names_from_outside_are_no_paths() {
             files.store.read(path).unwrap_err(),
             files.store.prepare(path, RESOURCE, DEVICE).unwrap_err(),
         ] {
-            assert!(matches!(error, DeviceInfoError::Foreign { .. }), "{}: {error}", path.display());
+            assert!(
+                matches!(error, DeviceInfoError::Foreign { .. }),
+                "{}: {error}",
+                path.display()
+            );
         }
     }
     assert!(secret.exists());

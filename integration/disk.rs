@@ -1,5 +1,5 @@
-//! A disk that is full, read-only or not ours: what is refused before its first effect, what goes on, and
-//! that DEL tears down all the same. Those of `teardown.rs` go with these.
+//! A disk that is full, read-only or not ours: what is refused before its first effect, what goes
+//! on, and that DEL tears down all the same. Those of `teardown.rs` go with these.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
@@ -59,11 +59,13 @@ fn a_state_directory_that_cannot_be_used_refuses_extra_networks_and_no_plain_pod
         spoil(&node);
         assert_only_plain_pods_start(&node);
         let lines = node.dump();
-        let written =
-            lines.iter().filter(|line| line.starts_with("file state/") && !line.ends_with("filler"));
+        let written = lines
+            .iter()
+            .filter(|line| line.starts_with("file state/") && !line.ends_with("filler"));
         assert_eq!(written.collect::<Vec<_>>(), Vec::<&String>::new(), "{what}");
         assert!(
-            !node.path("elsewhere").exists() || fs::read_dir(node.path("elsewhere")).unwrap().count() == 0
+            !node.path("elsewhere").exists()
+                || fs::read_dir(node.path("elsewhere")).unwrap().count() == 0
         );
     }
 }
@@ -76,14 +78,20 @@ fn a_state_directory_that_is_missing_and_cannot_be_made() {
     let mut config = node.delegating();
     config["cniDir"] = json!(node.path("disk/state"));
     let pod = node.pod("team-a", "web");
-    pod.add(config.clone()).networks("blue").run().assert_error(5, ["pod team-a/web", "disk/state"]);
+    pod.add(config.clone())
+        .networks("blue")
+        .run()
+        .assert_error(5, ["pod team-a/web", "disk/state"]);
     assert_eq!((node.calls_in_order(), pod.links()), (vec![], vec![]));
     let plain = pod.add(config).run();
     plain.assert_success();
     assert!(plain.stderr.contains("the pod runs unrecorded"), "{}", plain.stderr);
     pod.check().run().assert_success();
     pod.del().run().assert_success();
-    assert_eq!(node.calls_in_order(), ["ADD primary eth0", "CHECK primary eth0", "DEL primary eth0"]);
+    assert_eq!(
+        node.calls_in_order(),
+        ["ADD primary eth0", "CHECK primary eth0", "DEL primary eth0"]
+    );
 }
 
 /// Its own directories may be spoilt one by one.
@@ -129,8 +137,8 @@ fn gc_with_a_full_disk() {
     assert_eq!((node.state("records").len(), pod.links()), (0, vec![]));
 }
 
-/// Records that anybody may have written are not run as root. DEL fails until the directory is root's again,
-/// says so, and reads as no success; a pod without a record is none of its business.
+/// Records that anybody may have written are not run as root. DEL fails until the directory is
+/// root's again, says so, and reads as no success; a pod without a record is none of its business.
 #[test]
 fn del_does_not_trust_records_that_became_somebody_elses() {
     let node = node();
@@ -167,7 +175,11 @@ fn copies_that_cannot_be_kept_hold_nothing_up() {
         let config = cluster.config(json!({"logLevel": "warning", "statusPolicy": "never"}));
         let add = known(pod.add(config), &pod).networks("blue").run();
         add.assert_success();
-        assert!(add.stderr.contains("no copy of network \"team-a/blue\" is kept"), "{}", add.stderr);
+        assert!(
+            add.stderr.contains("no copy of network \"team-a/blue\" is kept"),
+            "{}",
+            add.stderr
+        );
         pod.check().run().assert_success();
         pod.del().run().assert_success();
         assert_eq!(node.state("records"), NOTHING);
@@ -195,9 +207,10 @@ impl Devices {
             "spec": {"config": plugin.to_string()},
         });
         node.write("braid.d/fast.json", &definition.to_string());
-        let devices = json!([{"resourceName": "nic.example.com/vf", "deviceIds": ["0000:18:02.5"]}]);
-        let kubelet =
-            Kubelet::start(&node.path("kubelet/kubelet.sock")).get([allocated("team-a", "web", devices)]);
+        let devices =
+            json!([{"resourceName": "nic.example.com/vf", "deviceIds": ["0000:18:02.5"]}]);
+        let kubelet = Kubelet::start(&node.path("kubelet/kubelet.sock"))
+            .get([allocated("team-a", "web", devices)]);
         Self { _kubelet: kubelet, node }
     }
 
@@ -231,7 +244,8 @@ fn device_info_that_cannot_be_written_holds_nothing_up() {
     for (what, spoil) in spoilers {
         let devices = Devices::new();
         let node = &devices.node;
-        let info = json!({"type": "pci", "version": "1.1.0", "pci": {"pci-address": "0000:18:02.5"}});
+        let info =
+            json!({"type": "pci", "version": "1.1.0", "pci": {"pci-address": "0000:18:02.5"}});
         node.write("devinfo/dp/nic.example.com-vf-0000:18:02.5-device.json", &info.to_string());
         spoil(node);
         let pod = node.pod("team-a", "web");

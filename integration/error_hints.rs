@@ -1,5 +1,5 @@
-//! What `kubectl describe pod` shows of the mistakes that only a plugin notices: the real plugins' own sentences,
-//! and behind them what to do.
+//! What `kubectl describe pod` shows of the mistakes that only a plugin notices: the real plugins'
+//! own sentences, and behind them what to do.
 
 use serde_json::{Value, json};
 
@@ -39,11 +39,16 @@ fn an_address_that_is_taken_or_elsewhere_is_to_be_another() {
     let twice = r#"[{"name": "lan", "ips": ["10.30.0.7"]}, {"name": "lan", "ips": ["10.30.0.7"]}]"#;
     let taken = refusal(&node, plugins.clone(), twice);
     assert!(
-        taken.ends_with("; another pod has it, or the network does: ask for another, or leave \"ips\" out"),
+        taken.ends_with(
+            "; another pod has it, or the network does: ask for another, or leave \"ips\" out"
+        ),
         "{taken}"
     );
     let elsewhere = refusal(&node, plugins, r#"[{"name": "lan", "ips": ["10.99.0.7"]}]"#);
-    assert!(elsewhere.ends_with("; ask for one in the network's range, or leave \"ips\" out"), "{elsewhere}");
+    assert!(
+        elsewhere.ends_with("; ask for one in the network's range, or leave \"ips\" out"),
+        "{elsewhere}"
+    );
 }
 
 /// Each of Debian's plugins that changes what another has made, first in its chain.
@@ -77,13 +82,16 @@ fn what_the_node_lacks_is_named() {
     );
     assert!(!node.host().ip("link show").contains("br-lan"), "nothing was begun");
     let socket = node.path("none");
-    let dhcp =
-        json!({"type": "bridge", "bridge": "br-lan", "ipam": {"type": "dhcp", "daemonSocketPath": socket}});
+    let dhcp = json!({"type": "bridge", "bridge": "br-lan", "ipam": {"type": "dhcp", "daemonSocketPath": socket}});
     let message = refusal(&node, json!([dhcp]), "lan");
     assert!(message.ends_with("; start the daemon of the dhcp plugin on this node"), "{message}");
-    let no_bridge = json!({"type": "bridge", "bridge": "lo", "ipam": node.host_local("10.30.0.0/24")});
+    let no_bridge =
+        json!({"type": "bridge", "bridge": "lo", "ipam": node.host_local("10.30.0.0/24")});
     let message = refusal(&node, json!([no_bridge]), "lan");
-    assert!(message.ends_with("; choose another name for \"bridge\" in the definition"), "{message}");
+    assert!(
+        message.ends_with("; choose another name for \"bridge\" in the definition"),
+        "{message}"
+    );
     node.host().ip("link add br9 type bridge");
     node.host().ip("link add v9 type veth peer name v10");
     node.host().ip("link set v9 master br9");
@@ -95,11 +103,14 @@ fn what_the_node_lacks_is_named() {
 #[test]
 fn a_plugin_that_is_too_old_is_to_be_replaced_or_asked_otherwise() {
     let node = Node::new();
-    node.define("team-a", "lan", json!({"cniVersion": "1.1.0", "plugins": [bridge(&node, json!({}))]}));
+    node.define(
+        "team-a",
+        "lan",
+        json!({"cniVersion": "1.1.0", "plugins": [bridge(&node, json!({}))]}),
+    );
     let pod = node.pod("team-a", "web");
     let outcome = pod.add(node.delegating()).networks("lan").run();
-    let expected =
-        "incompatible CNI versions; lower \"cniVersion\" in the definition, or have a newer plugin installed";
+    let expected = "incompatible CNI versions; lower \"cniVersion\" in the definition, or have a newer plugin installed";
     outcome.assert_error(1, [expected]);
 }
 
@@ -107,7 +118,8 @@ fn a_plugin_that_is_too_old_is_to_be_replaced_or_asked_otherwise() {
 fn addresses_without_a_prefix_or_without_an_ipam_plugin() {
     let node = Node::new();
     let bridge = |more: Value| {
-        let mut plugin = json!({"type": "bridge", "bridge": "br-lan", "capabilities": {"ips": true}});
+        let mut plugin =
+            json!({"type": "bridge", "bridge": "br-lan", "capabilities": {"ips": true}});
         plugin.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap());
         json!([plugin])
     };
@@ -126,7 +138,8 @@ fn addresses_without_a_prefix_or_without_an_ipam_plugin() {
     let expected = "ips 10.30.0.5 was asked for, and the network gave none; add the missing IPAM plugin to plugin \
                     \"bridge\", as in \"ipam\": {\"type\": \"static\"}, or leave \"ips\" out";
     assert!(message.ends_with(expected), "{message}");
-    let message = refusal(&node, bridge(json!({"ipam": {}, "capabilities": {}})), &asked("10.30.0.5/24"));
+    let message =
+        refusal(&node, bridge(json!({"ipam": {}, "capabilities": {}})), &asked("10.30.0.5/24"));
     let expected = "the network gave none; add \"capabilities\": {\"ips\": true} and an IPAM plugin, as in \"ipam\": \
                     {\"type\": \"static\"}, to the plugin that can set it, or leave \"ips\" out";
     assert!(message.ends_with(expected), "{message}");
@@ -145,8 +158,7 @@ fn a_plugin_that_declares_what_it_does_not_do_is_named() {
                     \"ips\" out";
     assert!(message.ends_with(expected), "{message}");
     let message = refusal(&node, json!([blue]), r#"[{"name": "lan", "mac": "02:00:00:00:00:07"}]"#);
-    let expected =
-        "; plugin \"blue\" declares the capability and does not heed it: take another, or leave \"mac\" out";
+    let expected = "; plugin \"blue\" declares the capability and does not heed it: take another, or leave \"mac\" out";
     assert!(message.ends_with(expected), "{message}");
 }
 
@@ -154,12 +166,16 @@ fn a_plugin_that_declares_what_it_does_not_do_is_named() {
 #[test]
 fn a_definition_without_a_configuration_lacks_that() {
     let node = Node::new();
-    let manifest =
-        json!({"kind": "NetworkAttachmentDefinition", "metadata": {"name": "lan", "namespace": "team-a"}});
+    let manifest = json!({"kind": "NetworkAttachmentDefinition", "metadata": {"name": "lan", "namespace": "team-a"}});
     node.write("braid.d/lan.json", &manifest.to_string());
     let refused = |networks: &str| {
         let pod = node.pod("team-a", "web");
-        pod.add(node.delegating()).networks(networks).run().error().1.replace(&node.path_text(""), "NODE/")
+        pod.add(node.delegating())
+            .networks(networks)
+            .run()
+            .error()
+            .1
+            .replace(&node.path_text(""), "NODE/")
     };
     let expected = "pod team-a/web: network \"team-a/lan\" is defined without \"spec.config\", and this node has no \
                     network file of that name: add spec.config to the definition, or put a conflist of that name in NODE/braid.d";
@@ -190,7 +206,8 @@ fn a_primary_of_the_pods_own_namespace_is_to_be_named_with_it() {
     assert!(!message.contains("looked for in"), "{message}");
 }
 
-/// Such a pod runs, and without what it asks for: the log says so, also where nothing is to be done.
+/// Such a pod runs, and without what it asks for: the log says so, also where nothing is to be
+/// done.
 #[test]
 fn keys_that_are_misspelt_are_in_the_log() {
     let node = Node::new();
@@ -205,7 +222,8 @@ fn keys_that_are_misspelt_are_in_the_log() {
         assert!(outcome.stderr.contains(warned), "{}", outcome.stderr);
         pod.del().run();
     }
-    let outcome = pod.add(node.delegating()).annotation("k8s.v1.cni.cncf.io/network-status", "[]").run();
+    let outcome =
+        pod.add(node.delegating()).annotation("k8s.v1.cni.cncf.io/network-status", "[]").run();
     assert!(!outcome.stderr.contains("asks for nothing"), "{}", outcome.stderr);
 }
 
@@ -220,8 +238,11 @@ fn a_lenient_node_passes_over_unknown_keys_and_says_so() {
     let rule = "annotation k8s.v1.cni.cncf.io/networks: element 1 (team-a/lan): \"gateway\" is not a known key: Multus \
                 ignored it; leave it out, or move the default route there with \"default-route\"";
     pod.add(node.delegating()).networks(networks).run().assert_error(7, [rule]);
-    let outcome =
-        pod.add(node.delegating()).networks(networks).with(json!({"lenientAnnotations": true})).run();
+    let outcome = pod
+        .add(node.delegating())
+        .networks(networks)
+        .with(json!({"lenientAnnotations": true}))
+        .run();
     outcome.assert_success();
     assert!(
         outcome.stderr.contains(&format!("{rule}; it was passed over (lenientAnnotations)")),

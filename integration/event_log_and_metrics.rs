@@ -29,7 +29,12 @@ fn events(node: &Node) -> Vec<Value> {
 fn sample(node: &Node, name: &str) -> u64 {
     let text = fs::read_to_string(node.path("braid.prom")).unwrap();
     let line = text.lines().find(|line| line.starts_with(&format!("{name} ")));
-    line.unwrap_or_else(|| panic!("no {name} in {text}")).rsplit(' ').next().unwrap().parse().unwrap()
+    line.unwrap_or_else(|| panic!("no {name} in {text}"))
+        .rsplit(' ')
+        .next()
+        .unwrap()
+        .parse()
+        .unwrap()
 }
 
 fn operations(node: &Node, verb: &str, outcome: &str) -> u64 {
@@ -65,7 +70,9 @@ fn every_call_leaves_a_line_and_counts() {
 
     let told: Vec<_> = events(&node)
         .iter()
-        .map(|event| format!("{} {} {}", text(&event["verb"]), text(&event["outcome"]), event["code"]))
+        .map(|event| {
+            format!("{} {} {}", text(&event["verb"]), text(&event["outcome"]), event["code"])
+        })
         .collect();
     let expected = [
         "ADD success null",
@@ -87,13 +94,18 @@ fn every_call_leaves_a_line_and_counts() {
         .map(|it| (text(&it["name"]), text(&it["interface"]), text(&it["delegates"][0]["plugin"])))
         .collect();
     assert_eq!(networks, [("cluster", "eth0", "primary"), ("team-a/blue", "net1", "blue")]);
-    let delegates: f64 = (0..2).map(|at| add["networks"][at]["delegates"][0]["ms"].as_f64().unwrap()).sum();
+    let delegates: f64 =
+        (0..2).map(|at| add["networks"][at]["delegates"][0]["ms"].as_f64().unwrap()).sum();
     assert!(delegates > 0.0 && add["ms"].as_f64().unwrap() >= delegates, "{add}");
     let failed = &events(&node)[2];
     assert_eq!(failed["networks"][0]["delegates"][0]["code"], 77, "{failed}");
 
-    let counted =
-        [("ADD", "success", 1), ("ADD", "refused", 1), ("CHECK", "success", 1), ("DEL", "failed", 1)];
+    let counted = [
+        ("ADD", "success", 1),
+        ("ADD", "refused", 1),
+        ("CHECK", "success", 1),
+        ("DEL", "failed", 1),
+    ];
     for (verb, outcome, count) in counted {
         assert_eq!(operations(&node, verb, outcome), count, "{verb} {outcome}");
     }
@@ -105,7 +117,8 @@ fn every_call_leaves_a_line_and_counts() {
 fn calls_at_once_lose_no_count_and_no_line() {
     let node = node();
     let pods: Vec<_> = (0..20).map(|number| node.pod("team-a", &format!("web{number}"))).collect();
-    let running: Vec<_> = pods.iter().map(|pod| pod.add(watched(&node)).networks("blue").start()).collect();
+    let running: Vec<_> =
+        pods.iter().map(|pod| pod.add(watched(&node)).networks("blue").start()).collect();
     running.into_iter().for_each(|running| {
         running.wait().assert_success();
     });
@@ -178,5 +191,8 @@ fn the_event_log_is_bounded() {
         assert_eq!(events(&node).len(), 1);
     }
     let logs = fs::read_dir(node.path("")).unwrap().flatten();
-    assert_eq!(logs.filter(|entry| entry.file_name().to_string_lossy().starts_with("events.log")).count(), 2);
+    assert_eq!(
+        logs.filter(|entry| entry.file_name().to_string_lossy().starts_with("events.log")).count(),
+        2
+    );
 }

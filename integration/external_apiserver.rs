@@ -1,5 +1,6 @@
-//! The suite of `kubernetes.rs` against an API server that is there already, as `BRAID_TEST_KUBECONFIG` names
-//! one: here the double as a process of its own, of which the suite knows nothing but the kubeconfig.
+//! The suite of `kubernetes.rs` against an API server that is there already, as
+//! `BRAID_TEST_KUBECONFIG` names one: here the double as a process of its own, of which the suite
+//! knows nothing but the kubeconfig.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -16,8 +17,13 @@ impl Process {
     fn start() -> Self {
         let test = std::env::current_exe().unwrap();
         let program = test.parent().and_then(Path::parent).unwrap().join("examples/apiserver");
-        assert!(program.exists(), "{} is missing: run `cargo build --example apiserver`", program.display());
-        let mut child = Command::new(program).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        assert!(
+            program.exists(),
+            "{} is missing: run `cargo build --example apiserver`",
+            program.display()
+        );
+        let mut child =
+            Command::new(program).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let output = BufReader::new(child.stdout.take().unwrap());
         let mut process = Self { child, output, kubeconfig: String::new() };
         process.kubeconfig = process.line();
@@ -57,7 +63,12 @@ fn the_suite_runs_against_a_server_that_is_given() {
     let output = process.test();
     let said = String::from_utf8_lossy(&output.stdout);
     let summary = said.lines().find(|line| line.starts_with("test result: ")).unwrap_or_default();
-    let passed: usize = summary.split(' ').nth(3).and_then(|number| number.parse().ok()).unwrap_or_default();
-    assert!(output.status.success() && passed >= 30, "{said}\n{}", String::from_utf8_lossy(&output.stderr));
+    let passed: usize =
+        summary.split(' ').nth(3).and_then(|number| number.parse().ok()).unwrap_or_default();
+    assert!(
+        output.status.success() && passed >= 30,
+        "{said}\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     assert_eq!(process.objects(), Vec::<String>::new(), "what the suite has left");
 }

@@ -1,9 +1,10 @@
-//! One test for each fault of Multus that was found by reading and measuring it: the test's name says what Braid
-//! does instead, and it fails if Braid has the fault.
+//! One test for each fault of Multus that was found by reading and measuring it: the test's name
+//! says what Braid does instead, and it fails if Braid has the fault.
 //!
 //! What a fault does in a cluster is tested with the Kubernetes API in `kubernetes`. Here:
 //!
-//! - 8, a pod that the API does not have: nothing that is missing turns into a success without addresses.
+//! - 8, a pod that the API does not have: nothing that is missing turns into a success without
+//!   addresses.
 //! - 18, DEL without the API: a configured kubeconfig that cannot be read is no hindrance.
 //! - 19, devices from the kubelet's list: a device that is named goes to its own network alone.
 //! - 22, the status annotation: the merged result, from which it is made.
@@ -20,13 +21,21 @@ use crate::pod::Pod;
 
 const NOTHING: [String; 0] = [];
 
-/// A node with recorders `cluster` (a primary by that inline delegate), `blue` and `red`, the latter two
-/// defined in namespace team-a, each with an interface of its own.
+/// A node with recorders `cluster` (a primary by that inline delegate), `blue` and `red`, the
+/// latter two defined in namespace team-a, each with an interface of its own.
 fn node() -> Node {
     let node = Node::new();
     node.recorders(["cluster", "blue", "red"]);
-    node.define("team-a", "blue", json!({"type": "blue", "addresses": ["10.9.0.2/24"], "link": true}));
-    node.define("team-a", "red", json!({"type": "red", "addresses": ["10.8.0.2/24"], "link": true}));
+    node.define(
+        "team-a",
+        "blue",
+        json!({"type": "blue", "addresses": ["10.9.0.2/24"], "link": true}),
+    );
+    node.define(
+        "team-a",
+        "red",
+        json!({"type": "red", "addresses": ["10.8.0.2/24"], "link": true}),
+    );
     node
 }
 
@@ -42,7 +51,8 @@ fn real(node: &Node) -> Value {
     json!({"delegates": [node.bridge("cni0", "10.1.0.0/24 fd00:1::/64")]})
 }
 
-/// A real bridge with a gateway and no default route of its own, dual stack, as network team-a/uplink.
+/// A real bridge with a gateway and no default route of its own, dual stack, as network
+/// team-a/uplink.
 fn define_uplink(node: &Node) {
     let network = json!({
         "type": "bridge", "bridge": "br-uplink", "isGateway": true, "ipam": node.host_local("10.19.0.0/24 fd00:19::/64")
@@ -50,14 +60,19 @@ fn define_uplink(node: &Node) {
     node.define("team-a", "uplink", network);
 }
 
-/// The gateways of the default routes in a result, sorted. A route that names none takes its family's.
+/// The gateways of the default routes in a result, sorted. A route that names none takes its
+/// family's.
 fn default_gateways(result: &Value) -> Vec<String> {
     let list = |key: &str| result[key].as_array().cloned().unwrap_or_default();
     let gateway = |route: &Value| {
         let v6 = text(&route["dst"]).contains(':');
         let own = route["gw"].as_str().map(str::to_owned);
-        let of_family =
-            || list("ips").iter().map(|ip| text(&ip["gateway"]).to_owned()).find(|ip| ip.contains(':') == v6);
+        let of_family = || {
+            list("ips")
+                .iter()
+                .map(|ip| text(&ip["gateway"]).to_owned())
+                .find(|ip| ip.contains(':') == v6)
+        };
         own.or_else(of_family).unwrap_or_default()
     };
     let routes = list("routes");
@@ -144,7 +159,10 @@ fn fault_04_the_kubelets_arguments_do_not_leak_to_extra_networks() {
     config["delegates"][0]["capabilities"] = capabilities;
     let pod = node.pod("team-a", "web");
     pod.add(config)
-        .runtime_config("portMappings", json!([{"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}]))
+        .runtime_config(
+            "portMappings",
+            json!([{"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}]),
+        )
         .runtime_config("bandwidth", json!({"ingressRate": 1000, "ingressBurst": 1000}))
         .networks("blue")
         .run()
@@ -155,7 +173,10 @@ fn fault_04_the_kubelets_arguments_do_not_leak_to_extra_networks() {
         for capability in ["portMappings", "bandwidth"] {
             let primary = node.only_call(verb, "cluster");
             assert!(given(primary.stdin(), capability), "the primary's {verb} lacks {capability}");
-            assert!(!given(node.only_call(verb, "blue").stdin(), capability), "{verb} leaks {capability}");
+            assert!(
+                !given(node.only_call(verb, "blue").stdin(), capability),
+                "{verb} leaks {capability}"
+            );
         }
     }
 }
@@ -168,13 +189,13 @@ fn fault_05_a_cluster_network_by_conflist_path_is_whole_for_every_verb() {
         {"type": "red", "last": true},
     ]});
     node.write("net.d/10-cluster.conflist", &conflist.to_string());
-    let config =
-        json!({"cniVersion": "1.1.0", "clusterNetwork": node.path_text("net.d/10-cluster.conflist")});
+    let config = json!({"cniVersion": "1.1.0", "clusterNetwork": node.path_text("net.d/10-cluster.conflist")});
     let pod = node.pod("team-a", "web");
     pod.add(config.clone()).run().assert_success();
     pod.check().run().assert_success();
     node.call("STATUS", config.clone()).run().assert_success();
-    let valid = json!({"cni.dev/valid-attachments": [{"containerID": pod.container, "ifname": "eth0"}]});
+    let valid =
+        json!({"cni.dev/valid-attachments": [{"containerID": pod.container, "ifname": "eth0"}]});
     node.call("GC", config).with(valid).run().assert_success();
     pod.del().run().assert_success();
     for verb in ["ADD", "CHECK", "STATUS", "GC", "DEL"] {
@@ -193,8 +214,7 @@ fn fault_05_a_cluster_network_by_conflist_path_is_whole_for_every_verb() {
 #[test]
 fn fault_05_a_cluster_network_by_conflist_path_leaks_no_address() {
     let node = Node::new();
-    let conflist =
-        json!({"cniVersion": "1.0.0", "name": "cni0", "plugins": [node.bridge("cni0", "10.1.0.0/24")]});
+    let conflist = json!({"cniVersion": "1.0.0", "name": "cni0", "plugins": [node.bridge("cni0", "10.1.0.0/24")]});
     node.write("net.d/10-cluster.conflist", &conflist.to_string());
     let pod = node.pod("team-a", "web");
     let config = json!({"clusterNetwork": node.path_text("net.d/10-cluster.conflist")});
@@ -256,7 +276,8 @@ fn fault_08_nothing_missing_becomes_a_success_without_addresses() {
     let pod = node.pod("team-a", "web");
     let before = node.dump();
     node.script("red", json!({"ADD": {"stdout": ""}}));
-    let previous = json!({"cniVersion": "1.0.0", "interfaces": [], "ips": [{"address": "10.1.0.2/24"}]});
+    let previous =
+        json!({"cniVersion": "1.0.0", "interfaces": [], "ips": [{"address": "10.1.0.2/24"}]});
     let failures = [
         pod.add(cluster()).networks("absent").run(),
         pod.add(cluster()).networks("red").run(),
@@ -300,7 +321,8 @@ fn fault_09_a_truncated_delegate_cache_is_neither_believed_nor_fatal() {
         node.forget_calls();
         let outcome = pod.del().run();
         outcome.assert_success();
-        // The primary goes by its configuration; what else there was is said aloud and kept to be read.
+        // The primary goes by its configuration; what else there was is said aloud and kept to be
+        // read.
         assert_eq!(node.calls_in_order(), ["DEL cluster eth0"]);
         assert!(outcome.stderr.contains("cannot be read"), "{}", outcome.stderr);
         assert_eq!((node.state("records").len(), node.state("aside").len()), (0, 1));
@@ -320,7 +342,11 @@ fn fault_10_a_truncated_result_cache_does_not_keep_the_pod() {
         });
         node.forget_calls();
         pod.del().run().assert_success();
-        assert_eq!(node.calls_in_order(), ["DEL red net2", "DEL blue net1", "DEL cluster eth0"], "{part}");
+        assert_eq!(
+            node.calls_in_order(),
+            ["DEL red net2", "DEL blue net1", "DEL cluster eth0"],
+            "{part}"
+        );
         assert_eq!(pod.links(), NOTHING, "{part}");
         assert_eq!(node.state("records"), NOTHING, "{part}");
     }
@@ -458,8 +484,12 @@ fn fault_15_the_result_is_in_the_requests_version_and_codes_are_kept() {
     let node = node();
     for version in ["0.3.1", "0.4.0", "1.1.0"] {
         let pod = node.pod("team-a", "web");
-        let result =
-            pod.add(cluster()).with(json!({"cniVersion": version})).networks("blue").run().assert_success();
+        let result = pod
+            .add(cluster())
+            .with(json!({"cniVersion": version}))
+            .networks("blue")
+            .run()
+            .assert_success();
         assert_eq!(result["cniVersion"], version);
         let families = result["ips"].as_array().unwrap().iter().map(|ip| ip["version"].is_null());
         assert_eq!(families.collect::<Vec<_>>(), [version == "1.1.0"; 2], "{version}: {result}");
@@ -497,11 +527,13 @@ fn fault_17_two_interfaces_of_one_container_have_a_record_each() {
     let node = node();
     let pod = node.pod("team-a", "web");
     pod.add(cluster()).networks("blue").run().assert_success();
-    let add = |interface: &str| node.call("ADD", cluster()).of_pod(&pod).env("CNI_IFNAME", interface);
+    let add =
+        |interface: &str| node.call("ADD", cluster()).of_pod(&pod).env("CNI_IFNAME", interface);
     add("eth1").networks("red").run().assert_success();
     assert_eq!(node.state("records").len(), 2);
     assert_eq!(pod.links().len(), 4, "{:?}", pod.links());
-    let del = |interface: &str| node.call("DEL", cluster()).of_pod(&pod).env("CNI_IFNAME", interface);
+    let del =
+        |interface: &str| node.call("DEL", cluster()).of_pod(&pod).env("CNI_IFNAME", interface);
     node.forget_calls();
     del("eth1").run().assert_success();
     assert_eq!(node.calls_in_order(), ["DEL red net2", "DEL cluster eth1"]);
@@ -599,7 +631,8 @@ fn fault_22_a_result_without_interfaces_and_the_requested_gateway_are_shown() {
     let pod = node.pod("team-a", "web");
     let asked = json!([{"name": "blue", "default-route": ["10.9.0.1"]}]);
     let result = pod.add(cluster()).networks_json(asked).run().assert_success();
-    let ip = result["ips"].as_array().unwrap().iter().find(|ip| ip["address"] == "10.9.0.2/24").unwrap();
+    let ip =
+        result["ips"].as_array().unwrap().iter().find(|ip| ip["address"] == "10.9.0.2/24").unwrap();
     let index = usize::try_from(ip["interface"].as_u64().expect("an index")).unwrap();
     assert_eq!(result["interfaces"][index]["name"], "net1");
     assert_eq!(result["interfaces"][index]["sandbox"], pod.netns_path());
@@ -636,7 +669,8 @@ fn fault_23_no_api_is_called_for_what_the_node_knows() {
     traced.assert_success();
     let trace = fs::read_to_string(trace).expect("strace is missing: install it");
     assert!(trace.contains("AF_NETLINK"), "nothing was traced: {trace}");
-    let connections = trace.lines().filter(|line| line.contains("connect(") && line.contains("AF_INET"));
+    let connections =
+        trace.lines().filter(|line| line.contains("connect(") && line.contains("AF_INET"));
     assert_eq!(connections.collect::<Vec<_>>(), Vec::<&str>::new());
 }
 
@@ -651,5 +685,9 @@ fn fault_24_a_version_is_filled_in_and_dotted_names_are_names() {
     assert_eq!(add.stdin()["name"], "blue.example.v2");
     assert_eq!(pod.links(), ["data0", "eth0"]);
     let json_form = node.pod("team-a", "db");
-    json_form.add(cluster()).networks_json(json!([{"name": "blue.example.v2"}])).run().assert_success();
+    json_form
+        .add(cluster())
+        .networks_json(json!([{"name": "blue.example.v2"}]))
+        .run()
+        .assert_success();
 }

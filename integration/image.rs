@@ -1,5 +1,6 @@
-//! The container image, as `scripts/image` makes it where there is no builder: an OCI layout (image-spec
-//! 1.1), unpacked and run here, and by containerd in `containerd`. The Dockerfile says the same.
+//! The container image, as `scripts/image` makes it where there is no builder: an OCI layout
+//! (image-spec 1.1), unpacked and run here, and by containerd in `containerd`. The Dockerfile says
+//! the same.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -67,7 +68,10 @@ impl Layout {
             let kind = text(&descriptor["mediaType"]).to_owned();
             if kind.ends_with("index.v1+json") || kind.ends_with("manifest.v1+json") {
                 let document = self.read(&descriptor);
-                assert_eq!((&document["schemaVersion"], text(&document["mediaType"])), (&json!(2), &*kind));
+                assert_eq!(
+                    (&document["schemaVersion"], text(&document["mediaType"])),
+                    (&json!(2), &*kind)
+                );
                 for key in ["manifests", "layers"] {
                     found.extend(document[key].as_array().cloned().unwrap_or_default());
                 }
@@ -80,8 +84,12 @@ impl Layout {
 
     fn must_hold(&self, descriptor: &Value) {
         let blob = self.blob(descriptor);
-        let size = fs::metadata(&blob).unwrap_or_else(|error| panic!("{}: {error}", blob.display())).len();
-        assert_eq!((&json!(size), text(&descriptor["digest"])), (&descriptor["size"], &*digest(&blob)));
+        let size =
+            fs::metadata(&blob).unwrap_or_else(|error| panic!("{}: {error}", blob.display())).len();
+        assert_eq!(
+            (&json!(size), text(&descriptor["digest"])),
+            (&descriptor["size"], &*digest(&blob))
+        );
     }
 
     fn of_kind(&self, end: &str) -> Vec<Value> {
@@ -99,7 +107,8 @@ fn digest(file: &Path) -> String {
 fn the_layout_is_sound_and_what_it_holds_runs() {
     let node = Node::new();
     let layout = make(&node, "image", &[architecture()]);
-    let version: Value = serde_json::from_slice(&fs::read(layout.0.join("oci-layout")).unwrap()).unwrap();
+    let version: Value =
+        serde_json::from_slice(&fs::read(layout.0.join("oci-layout")).unwrap()).unwrap();
     assert_eq!(version, json!({"imageLayoutVersion": "1.0.0"}));
     let index = layout.index();
     assert_eq!(index["manifests"][0]["annotations"]["io.containerd.image.name"], NAME);
@@ -111,12 +120,18 @@ fn the_layout_is_sound_and_what_it_holds_runs() {
 
     let config = layout.read(&layout.of_kind("config.v1+json")[0]);
     assert_eq!((&config["os"], &config["architecture"]), (&json!("linux"), &json!(architecture())));
-    assert_eq!(config["config"]["Labels"]["org.opencontainers.image.version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(
+        config["config"]["Labels"]["org.opencontainers.image.version"],
+        env!("CARGO_PKG_VERSION")
+    );
 
     let layer = layout.blob(&layout.of_kind("layer.v1.tar+gzip")[0]);
     let root = Chroot::new(&node, "root");
     succeed("tar", &["-xzf", layer.to_str().unwrap(), "-C", root.path("/").to_str().unwrap()]);
-    succeed("sh", &["-c", &format!("gunzip -c {} >{}", layer.display(), node.path_text("layer.tar"))]);
+    succeed(
+        "sh",
+        &["-c", &format!("gunzip -c {} >{}", layer.display(), node.path_text("layer.tar"))],
+    );
     assert_eq!(config["rootfs"]["diff_ids"], json!([digest(&node.path("layer.tar"))]));
     let entry = text(&config["config"]["Entrypoint"][0]).to_owned();
     let output = root.command(&entry).args(["version", "-o", "json"]).output().unwrap();
@@ -145,7 +160,11 @@ fn several_architectures_are_one_image() {
     let platforms: Vec<String> = manifests
         .iter()
         .map(|each| {
-            format!("{} {}", text(&each["platform"]["architecture"]), text(&each["platform"]["variant"]))
+            format!(
+                "{} {}",
+                text(&each["platform"]["architecture"]),
+                text(&each["platform"]["variant"])
+            )
         })
         .collect();
     assert_eq!(platforms, ["amd64 ", "arm64 v8", "arm v7"]);
@@ -163,7 +182,10 @@ fn an_executable_that_is_missing_leaves_no_layout() {
     command.arg("--layout").arg(node.path("image")).args(["--executable", "amd64=/nowhere/braid"]);
     let output = command.output().unwrap();
     assert!(!output.status.success());
-    assert!(String::from_utf8_lossy(&output.stderr).contains("/nowhere/braid is no file"), "{output:?}");
+    assert!(
+        String::from_utf8_lossy(&output.stderr).contains("/nowhere/braid is no file"),
+        "{output:?}"
+    );
     assert!(!node.path("image").exists() && !node.path("image.tar").exists());
 }
 
@@ -173,10 +195,16 @@ fn the_dockerfile_makes_the_same_image() {
     let node = Node::new();
     let layout = make(&node, "image", &[architecture()]);
     let config = layout.read(&layout.of_kind("config.v1+json")[0])["config"].clone();
-    let page = fs::read_to_string(Path::new(REPOSITORY).join("Dockerfile")).unwrap().replace("\\\n", " ");
-    let lines: Vec<&str> = page.lines().map(str::trim).filter(|line| !line.starts_with('#')).collect();
+    let page =
+        fs::read_to_string(Path::new(REPOSITORY).join("Dockerfile")).unwrap().replace("\\\n", " ");
+    let lines: Vec<&str> =
+        page.lines().map(str::trim).filter(|line| !line.starts_with('#')).collect();
     let of = |word: &str| -> Vec<String> {
-        lines.iter().filter_map(|line| line.strip_prefix(word)).map(|rest| rest.trim().to_owned()).collect()
+        lines
+            .iter()
+            .filter_map(|line| line.strip_prefix(word))
+            .map(|rest| rest.trim().to_owned())
+            .collect()
     };
     assert_eq!(of("FROM ").last().unwrap(), "scratch");
     assert_eq!(of("ENTRYPOINT "), [config["Entrypoint"].to_string()]);
@@ -185,7 +213,10 @@ fn the_dockerfile_makes_the_same_image() {
         fs::read_to_string(Path::new(REPOSITORY).join("Cargo.toml")).unwrap().parse().unwrap();
     let rust = manifest["workspace"]["package"]["rust-version"].as_str().unwrap();
     assert_eq!(of("ARG RUST="), [rust]);
-    assert!(crate::readme::page::says(&format!("Debian machine with Rust {rust} ")), "the README's Rust");
+    assert!(
+        crate::readme::page::says(&format!("Debian machine with Rust {rust} ")),
+        "the README's Rust"
+    );
     let copied: Vec<String> = of("COPY --from=build ");
     assert_eq!(copied, ["/braid/target/dist/braid /braid", "/braid/LICENSE /LICENSE"]);
     let run = of("RUN ");
@@ -193,19 +224,26 @@ fn the_dockerfile_makes_the_same_image() {
     // What scripts/build would install first is there: the builder's stage has neither a server for
     // packages that was not asked for, nor reason to ask twice.
     let script = fs::read_to_string(Path::new(REPOSITORY).join("scripts/build")).unwrap();
-    let wanted = script.split("scripts/packages ").nth(1).and_then(|rest| rest.lines().next()).unwrap();
-    assert!(run[0].contains(&format!("--no-install-recommends {wanted} ")), "{run:?} without {wanted}");
+    let wanted =
+        script.split("scripts/packages ").nth(1).and_then(|rest| rest.lines().next()).unwrap();
+    assert!(
+        run[0].contains(&format!("--no-install-recommends {wanted} ")),
+        "{run:?} without {wanted}"
+    );
     let ignored = fs::read_to_string(Path::new(REPOSITORY).join(".dockerignore")).unwrap();
     let is_ignored = |name: &str| ignored.lines().any(|line| line.trim_matches('/') == name);
     assert!(is_ignored("target"), "the builder would copy what was built before");
-    for needed in ["LICENSE", "Cargo.toml", "Cargo.lock", "src", "crates", "integration", "scripts"] {
+    for needed in ["LICENSE", "Cargo.toml", "Cargo.lock", "src", "crates", "integration", "scripts"]
+    {
         assert!(!is_ignored(needed), "{needed} is not copied");
     }
 
     let labels: BTreeMap<String, String> = of("LABEL ")[0]
         .split("org.opencontainers")
         .filter_map(|label| label.trim().split_once('='))
-        .map(|(name, value)| (format!("org.opencontainers{name}"), value.trim_matches('"').to_owned()))
+        .map(|(name, value)| {
+            (format!("org.opencontainers{name}"), value.trim_matches('"').to_owned())
+        })
         .collect();
     let ours = config["Labels"].as_object().unwrap();
     assert!(labels.keys().eq(ours.keys().collect::<BTreeSet<_>>()), "{labels:?} {ours:?}");

@@ -7,9 +7,11 @@ use crate::teardown::{ALL_DELETED, node, pod_with_both, valid_attachments};
 
 const NOTHING: [&str; 0] = [];
 
-/// A value that each key cannot have: every key of a configuration but the name, the version and `cniDir`.
+/// A value that each key cannot have: every key of a configuration but the name, the version and
+/// `cniDir`.
 fn invalid() -> Vec<(&'static str, Value)> {
-    let texts = ["primaryConfDir", "confDir", "binDir", "kubeconfig", "kubeletSocket", "deviceInfoDir"];
+    let texts =
+        ["primaryConfDir", "confDir", "binDir", "kubeconfig", "kubeletSocket", "deviceInfoDir"];
     let paths = texts.map(|key| (key, json!("relative"))).into_iter();
     let logs = ["logFile", "auditLog", "eventLog", "metricsFile", "readinessindicatorfile"];
     let logs = logs.map(|key| (key, json!("relative/x.log"))).into_iter();
@@ -18,7 +20,8 @@ fn invalid() -> Vec<(&'static str, Value)> {
     let limits = ["delegateTimeout", "apiTimeout"].map(|key| (key, json!(0))).into_iter();
     let words = ["statusPolicy", "resultScope", "capabilityPolicy", "checkNetworks"];
     let words = words.map(|key| (key, json!("sometimes"))).into_iter();
-    let switches = ["namespaceIsolation", "retryDeleteOnError", "genieAnnotation", "drain", "logToStderr"];
+    let switches =
+        ["namespaceIsolation", "retryDeleteOnError", "genieAnnotation", "drain", "logToStderr"];
     let switches = switches.map(|key| (key, json!("yes"))).into_iter();
     let others = [
         ("clusterNetwork", json!("two/parts")),
@@ -37,11 +40,19 @@ fn invalid() -> Vec<(&'static str, Value)> {
         ("runtimeConfig", json!([])),
         ("capabilities", json!("ips")),
     ];
-    paths.chain(logs).chain(durations).chain(limits).chain(words).chain(switches).chain(others).collect()
+    paths
+        .chain(logs)
+        .chain(durations)
+        .chain(limits)
+        .chain(words)
+        .chain(switches)
+        .chain(others)
+        .collect()
 }
 
 fn assert_named(outcome: &Outcome, key: &str) {
-    let warned = outcome.stderr.lines().any(|line| line.contains("[warning]") && line.contains(key));
+    let warned =
+        outcome.stderr.lines().any(|line| line.contains("[warning]") && line.contains(key));
     assert!(warned, "no warning about {key}: {}", outcome.stderr);
 }
 
@@ -90,7 +101,10 @@ fn a_state_directory_that_cannot_be_read_from_the_configuration_is_an_error() {
     let node = node();
     let pod = pod_with_both(&node);
     let relative = json!({"cniDir": "relative"});
-    pod.del().with(relative.clone()).run().assert_error(7, ["\"cniDir\"", "must be an absolute path"]);
+    pod.del()
+        .with(relative.clone())
+        .run()
+        .assert_error(7, ["\"cniDir\"", "must be an absolute path"]);
     pod.check().with(relative.clone()).run().assert_error(7, ["\"cniDir\""]);
     let gc = node.call("GC", node.delegating()).with(valid_attachments(json!([]))).with(relative);
     gc.run().assert_error(7, ["\"cniDir\""]);
@@ -139,7 +153,8 @@ fn add_and_status_refuse_it() {
     let pod = node.pod("team-a", "web");
     for (key, value) in invalid().into_iter().filter(|(key, _)| *key != "policy") {
         pod.add(node.delegating()).with(json!({key: value})).run().assert_error(7, [key]);
-        let status = node.call("STATUS", node.delegating()).with(json!({"cniVersion": "1.1.0", key: value}));
+        let status =
+            node.call("STATUS", node.delegating()).with(json!({"cniVersion": "1.1.0", key: value}));
         status.run().assert_error(7, [key]);
     }
     assert_eq!(node.calls_in_order(), NOTHING);

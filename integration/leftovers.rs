@@ -1,5 +1,5 @@
-//! What sandboxes have left that are gone without DEL: found by GC and by the next ADD, and given back. What
-//! may be alive is left alone, and so are addresses that no record knows.
+//! What sandboxes have left that are gone without DEL: found by GC and by the next ADD, and given
+//! back. What may be alive is left alone, and so are addresses that no record knows.
 
 mod inodes;
 
@@ -14,7 +14,8 @@ use crate::node::{BRAID, Node};
 use crate::operator::Tool;
 use crate::pod::Pod;
 
-/// A node with a recorded primary and network `blue` of team-a, and a configuration that commands find.
+/// A node with a recorded primary and network `blue` of team-a, and a configuration that commands
+/// find.
 fn node() -> Node {
     let node = Node::new();
     node.network("blue", json!({"addresses": ["10.8.0.2/24"], "link": true}));
@@ -73,7 +74,8 @@ fn rewrite_plan(node: &Node, pod: &Pod<'_>, change: impl FnOnce(&mut Value)) {
 #[track_caller]
 fn assert_torn_down(node: &Node, pod: &Pod<'_>) {
     let calls = node.calls().into_iter().filter(|call| call.verb() == "DEL");
-    let calls: Vec<_> = calls.filter(|call| call.variable("CNI_CONTAINERID") == pod.container).collect();
+    let calls: Vec<_> =
+        calls.filter(|call| call.variable("CNI_CONTAINERID") == pod.container).collect();
     let summaries: Vec<String> = calls.iter().map(|call| call.summary()).collect();
     assert_eq!(summaries, ["DEL blue net1", "DEL primary eth0"]);
     assert!(calls.iter().all(|call| call.variable("CNI_NETNS").is_empty()));
@@ -85,7 +87,8 @@ fn the_next_add_tears_down_what_is_left_of_another_boot() {
     let node = node();
     let stale = attached(&node, "stale");
     move_to_another_boot(&node, &stale);
-    // Its path leads to a living namespace, which proves nothing: inodes are given anew after a start.
+    // Its path leads to a living namespace, which proves nothing: inodes are given anew after a
+    // start.
     let (next, outcome) = add_with_a_look(&node);
     outcome.assert_success();
     assert_torn_down(&node, &stale);
@@ -137,10 +140,15 @@ fn an_add_looks_once_in_a_while_and_lists_nothing_between() {
     stale.lose_netns();
     let next = node.pod("team-a", "next");
     let trace = node.path_text("trace");
-    let script = format!("#!/bin/sh\nexec strace -f -y -o {trace} -e trace=getdents64,openat {BRAID}\n");
+    let script =
+        format!("#!/bin/sh\nexec strace -f -y -o {trace} -e trace=getdents64,openat {BRAID}\n");
     node.write("traced", &script);
     fs::set_permissions(node.path("traced"), fs::Permissions::from_mode(0o755)).unwrap();
-    next.add(node.delegating()).networks("blue").program(node.path("traced")).run().assert_success();
+    next.add(node.delegating())
+        .networks("blue")
+        .program(node.path("traced"))
+        .run()
+        .assert_success();
     assert!(node.state("records").contains(&record_of(&stale)), "no look was due");
     let traced = fs::read_to_string(&trace).expect("strace is missing: install it");
     assert!(traced.contains("/state/looks/last"), "{traced}");
@@ -191,9 +199,12 @@ fn where_sandboxes_are_not_seen_none_is_taken_for_gone() {
         assert!(output.status.success(), "{output:?}");
         String::from_utf8(output.stdout).unwrap()
     };
-    // The directory of namespaces is not there; or it is, with the files that their mounts would cover.
+    // The directory of namespaces is not there; or it is, with the files that their mounts would
+    // cover.
     let covers = format!("mkdir /run/netns && touch /run/netns/{}", live.netns().name());
-    for hide in ["mount -t tmpfs none /run".to_owned(), format!("mount -t tmpfs none /run && {covers}")] {
+    for hide in
+        ["mount -t tmpfs none /run".to_owned(), format!("mount -t tmpfs none /run && {covers}")]
+    {
         assert_eq!(gc(&hide), "nothing is stale\n", "{hide}");
     }
     assert_eq!(node.state("records"), [record_of(&live)]);
@@ -203,12 +214,17 @@ fn where_sandboxes_are_not_seen_none_is_taken_for_gone() {
 #[test]
 fn an_add_tears_down_a_few_and_says_how_many_are_left() {
     let node = node();
-    let stale: Vec<Pod<'_>> = (0..7).map(|number| attached(&node, &format!("stale{number}"))).collect();
+    let stale: Vec<Pod<'_>> =
+        (0..7).map(|number| attached(&node, &format!("stale{number}"))).collect();
     stale.iter().for_each(Pod::lose_netns);
     let (_next, outcome) = add_with_a_look(&node);
     outcome.assert_success();
     assert_eq!(node.state("records").len(), 3 + 1);
-    assert!(outcome.stderr.contains("3 more records of sandboxes that are gone"), "{}", outcome.stderr);
+    assert!(
+        outcome.stderr.contains("3 more records of sandboxes that are gone"),
+        "{}",
+        outcome.stderr
+    );
     make_a_look_due(&node);
     let _another = attached(&node, "another");
     assert_eq!(node.state("records").len(), 2);
@@ -219,7 +235,8 @@ fn an_add_tears_down_a_few_and_says_how_many_are_left() {
 fn an_add_begins_with_the_record_behind_the_last_one_tried() {
     let node = node();
     node.network("green", json!({"addresses": ["10.9.0.2/24"], "link": true}));
-    let stale: Vec<Pod<'_>> = (0..9).map(|number| node.pod("team-a", &format!("stale{number}"))).collect();
+    let stale: Vec<Pod<'_>> =
+        (0..9).map(|number| node.pod("team-a", &format!("stale{number}"))).collect();
     for (at, pod) in stale.iter().enumerate() {
         let network = if at == 8 { "green" } else { "blue" };
         pod.add(node.delegating()).networks(network).run().assert_success();
@@ -228,7 +245,8 @@ fn an_add_begins_with_the_record_behind_the_last_one_tried() {
     node.script("blue", json!({"DEL": {"error": {"code": 17, "msg": "the switch is away"}}}));
     let tried = |node: &Node| {
         let calls = node.calls().into_iter().filter(|call| call.verb() == "DEL");
-        let mut containers: Vec<String> = calls.map(|call| call.variable("CNI_CONTAINERID")).collect();
+        let mut containers: Vec<String> =
+            calls.map(|call| call.variable("CNI_CONTAINERID")).collect();
         containers.sort();
         containers.dedup();
         containers
@@ -314,15 +332,19 @@ fn gc_and_the_next_add_take_away_what_killed_calls_have_begun() {
             old.set_modified(SystemTime::now() - Duration::from_secs(3600)).unwrap();
         }
         node.write("state/definitions/team-a_old", &copy.to_string());
-        let copy = File::options().write(true).open(node.path("state/definitions/team-a_old")).unwrap();
+        let copy =
+            File::options().write(true).open(node.path("state/definitions/team-a_old")).unwrap();
         copy.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(1)).unwrap();
         for directory in ["records", "orphans", "locks", "definitions"] {
             let path = node.path("state").join(directory);
             fs::set_permissions(path, fs::Permissions::from_mode(0o700)).unwrap();
         }
     };
-    let left =
-        || ["records", "orphans", "locks", "definitions"].map(|directory| node.state(directory)).concat();
+    let left = || {
+        ["records", "orphans", "locks", "definitions"]
+            .map(|directory| node.state(directory))
+            .concat()
+    };
     leave();
     let list = json!([{"containerID": live.container, "ifname": "eth0"}]);
     node.call("GC", node.delegating()).with(valid_attachments(list)).run().assert_success();
@@ -335,8 +357,8 @@ fn gc_and_the_next_add_take_away_what_killed_calls_have_begun() {
 
 // Addresses.
 
-/// A network `lan` with host-local, and a pod on it; an address of another container, of which there is no
-/// record, and one of Multus's.
+/// A network `lan` with host-local, and a pod on it; an address of another container, of which
+/// there is no record, and one of Multus's.
 fn node_with_addresses() -> Node {
     let node = node();
     node.define(
@@ -365,8 +387,7 @@ fn addresses_of_containers_without_a_record_are_told_of_and_stay() {
     reserve(&node, "10.9.0.78", "lost");
     reserve(&node, "10.9.0.79", "of-multus");
     node.write("state/of-multus", "[]");
-    let told =
-        "network \"lan\": 10.9.0.77, 10.9.0.78 reserved for container lost, which braid has no record of";
+    let told = "network \"lan\": 10.9.0.77, 10.9.0.78 reserved for container lost, which braid has no record of";
     let only_told = |text: &str| {
         assert!(text.contains(told), "{text}");
         assert!(!text.contains("of-multus") && !text.contains(&live.container), "{text}");
@@ -376,7 +397,10 @@ fn addresses_of_containers_without_a_record_are_told_of_and_stay() {
     let json: Value = serde_json::from_str(&command(&node, &["gc", "-o", "json"])).unwrap();
     assert_eq!(json["unknown"][0]["addresses"], json!(["10.9.0.77", "10.9.0.78"]));
     let doctor = command(&node, &["doctor"]);
-    assert!(doctor.contains("2 are reserved for containers that braid has no record of"), "{doctor}");
+    assert!(
+        doctor.contains("2 are reserved for containers that braid has no record of"),
+        "{doctor}"
+    );
     let list = json!([{"containerID": live.container, "ifname": "eth0"}]);
     let gc = node.call("GC", node.delegating()).with(valid_attachments(list)).run();
     gc.assert_success();
@@ -387,22 +411,30 @@ fn addresses_of_containers_without_a_record_are_told_of_and_stay() {
     assert_eq!(node.reservations("lan").len(), 4, "nothing is given back that is not known");
 }
 
-/// Pods that are older than Braid's installation have no record, and their primary addresses are theirs.
+/// Pods that are older than Braid's installation have no record, and their primary addresses are
+/// theirs.
 #[test]
 fn addresses_of_the_primary_are_suspect_only_if_they_are_older_than_the_node_s_start() {
     let node = node();
     let config = json!({"delegates": [node.bridge("cni0", "10.1.0.0/24")]});
     let mut conflist: Value =
-        serde_json::from_str(&fs::read_to_string(node.path("net.d/00-braid.conflist")).unwrap()).unwrap();
+        serde_json::from_str(&fs::read_to_string(node.path("net.d/00-braid.conflist")).unwrap())
+            .unwrap();
     conflist["plugins"][0]["delegates"] = config["delegates"].clone();
     node.write("net.d/00-braid.conflist", &conflist.to_string());
     node.pod("team-a", "live").add(config).run().assert_success();
     node.write("ipam/cni0/10.1.0.77", "older\r\neth0");
     let told = "10.1.0.77 reserved for container older";
-    assert!(command(&node, &["gc", "--dry-run"]).contains(told), "it is named when it is asked for");
+    assert!(
+        command(&node, &["gc", "--dry-run"]).contains(told),
+        "it is named when it is asked for"
+    );
     assert!(!command(&node, &["doctor"]).contains("no record of"));
     let file = File::options().write(true).open(node.path("ipam/cni0/10.1.0.77")).unwrap();
     file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000)).unwrap();
     let doctor = command(&node, &["doctor"]);
-    assert!(doctor.contains("1 are reserved for containers that braid has no record of"), "{doctor}");
+    assert!(
+        doctor.contains("1 are reserved for containers that braid has no record of"),
+        "{doctor}"
+    );
 }

@@ -14,8 +14,8 @@ use crate::pod::Pod;
 
 const NOTHING: [String; 0] = [];
 
-/// Defines `lan` (bridge, dual stack), `ported` (bridge with portmap) and `link` (ptp, which would wait a
-/// second for each IPv6 address), with room for a thousand pods.
+/// Defines `lan` (bridge, dual stack), `ported` (bridge with portmap) and `link` (ptp, which would
+/// wait a second for each IPv6 address), with room for a thousand pods.
 fn define_extras(node: &Node) {
     let bridge = |name: &str, subnets: &str| json!({"type": "bridge", "bridge": name, "isGateway": true, "ipam": node.host_local(subnets)});
     node.define("team-a", "lan", bridge("br-lan", "10.10.0.0/22 fd00:10::/64"));
@@ -36,7 +36,8 @@ fn primary(node: &Node) -> Value {
 fn difference(node: &Node, before: &BTreeSet<String>) -> Vec<String> {
     let now = node.dump();
     // Bridges have no address of their own while they have no port.
-    let lost = before.difference(&now).filter(|line| !line.contains("br-") && !line.contains("cni0"));
+    let lost =
+        before.difference(&now).filter(|line| !line.contains("br-") && !line.contains("cni0"));
     node.leftovers(before).into_iter().chain(lost.map(|line| format!("lost: {line}"))).collect()
 }
 
@@ -47,14 +48,17 @@ fn a_hundred_adds_and_dels_leave_nothing() {
     let pod = node.pod("team-a", "web");
     let round = || {
         let ports = json!([{"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}]);
-        let asked = json!([{"name": "lan"}, {"name": "ported", "portMappings": ports}, {"name": "link"}]);
+        let asked =
+            json!([{"name": "lan"}, {"name": "ported", "portMappings": ports}, {"name": "link"}]);
         pod.add(primary(&node)).networks_json(asked).run().assert_success();
         assert_eq!(pod.links(), ["eth0", "net1", "net2", "net3"]);
         pod.del().run().assert_success();
     };
-    // The first round makes what plugins keep for every pod: bridges, portmap's chains, directories.
+    // The first round makes what plugins keep for every pod: bridges, portmap's chains,
+    // directories.
     round();
-    let inside = || [pod.ip("addr show"), pod.ip("route show table all"), pod.ip("-6 route show table all")];
+    let inside =
+        || [pod.ip("addr show"), pod.ip("route show table all"), pod.ip("-6 route show table all")];
     let (before, inside_before) = (node.dump(), inside());
     for _ in 0..100 {
         round();
@@ -91,7 +95,8 @@ fn calls_for_one_container_at_once() {
         let pod = node.pod("team-a", &format!("twice{round}"));
         let add = || pod.add(primary(&node)).networks("lan, link");
         let outcomes = [add().start(), add().start()].map(Running::wait);
-        let (won, lost): (Vec<_>, Vec<_>) = outcomes.iter().partition(|outcome| outcome.status.success());
+        let (won, lost): (Vec<_>, Vec<_>) =
+            outcomes.iter().partition(|outcome| outcome.status.success());
         assert_eq!((won.len(), lost.len()), (1, 1), "{outcomes:?}");
         won[0].assert_success();
         lost[0].assert_error(7, [&pod.container, "already"]);
@@ -128,11 +133,12 @@ struct Refusals {
     checks: AtomicUsize,
 }
 
-/// A network whose plugin is the real bridge, and that fails one call in ten: half of them before it has done
-/// anything, half after.
+/// A network whose plugin is the real bridge, and that fails one call in ten: half of them before
+/// it has done anything, half after.
 fn define_moody(node: &Node) {
     node.recorder("moody");
-    let answer = json!({"unlucky": {"seed": SEED, "one_in": 10}, "run": format!("{PLUGIN_DIR}/bridge")});
+    let answer =
+        json!({"unlucky": {"seed": SEED, "one_in": 10}, "run": format!("{PLUGIN_DIR}/bridge")});
     node.script("moody", json!({"ADD": answer, "CHECK": answer, "DEL": answer}));
     let ipam = node.host_local("10.14.0.0/22");
     node.define("team-a", "moody", json!({"type": "moody", "bridge": "br-moody", "ipam": ipam}));
@@ -148,7 +154,8 @@ fn selections(number: usize) -> Value {
     json!([{"name": "lan"}, {"name": "moody"}, last])
 }
 
-/// Starts a pod as the kubelet does: for each try a sandbox of its own, and DEL after each that failed.
+/// Starts a pod as the kubelet does: for each try a sandbox of its own, and DEL after each that
+/// failed.
 fn start<'n>(node: &'n Node, number: usize, refusals: &Refusals) -> Pod<'n> {
     for attempt in 0..20 {
         let name = format!("p{number}");
@@ -183,8 +190,8 @@ fn delete(pod: &Pod<'_>, refusals: &Refusals) {
     insist(|| pod.del(), &refusals.dels);
 }
 
-/// CHECK of some pods by every plugin, of the others by the primary's and the kernel. That of the plugin portmap
-/// looks for rules of IPv6 where no IPv6 is.
+/// CHECK of some pods by every plugin, of the others by the primary's and the kernel. That of the
+/// plugin portmap looks for rules of IPv6 where no IPv6 is.
 fn check(pod: &Pod<'_>, refusals: &Refusals) {
     let scope = if pod.name.ends_with(['1', '6']) { "all" } else { "kernel" };
     insist(|| pod.check().with(json!({"checkNetworks": scope})), &refusals.checks);
@@ -216,15 +223,24 @@ fn assert_distinct(pods: &[Pod<'_>]) {
         // Both families on the primary and on lan, one on each of the others.
         assert_eq!(ips.len(), 6, "{result}");
         for ip in ips {
-            assert!(seen.insert(text(&ip["address"]).to_owned()), "{} is given twice", ip["address"]);
+            assert!(
+                seen.insert(text(&ip["address"]).to_owned()),
+                "{} is given twice",
+                ip["address"]
+            );
         }
     }
 }
 
 /// Every rule of the firewall, whoever has made it, without counters.
 fn ruleset(node: &Node) -> String {
-    let output = node.host().command("nft").args(["--stateless", "list", "ruleset"]).output().unwrap();
-    assert!(output.status.success(), "nft: {}: install nftables", String::from_utf8_lossy(&output.stderr));
+    let output =
+        node.host().command("nft").args(["--stateless", "list", "ruleset"]).output().unwrap();
+    assert!(
+        output.status.success(),
+        "nft: {}: install nftables",
+        String::from_utf8_lossy(&output.stderr)
+    );
     String::from_utf8(output.stdout).unwrap()
 }
 
@@ -244,7 +260,8 @@ fn two_hundred_and_fifty_pods_by_thirty_two_processes_with_a_plugin_that_fails()
     assert_eq!(pods.len(), PODS);
     assert_distinct(&pods);
     let with_port = PODS.div_ceil(10);
-    let reserved = ["cni0", "lan", "moody", "ported", "link"].map(|network| node.reservations(network).len());
+    let reserved =
+        ["cni0", "lan", "moody", "ported", "link"].map(|network| node.reservations(network).len());
     assert_eq!(reserved, [2 * PODS, 2 * PODS, PODS, with_port, PODS - with_port]);
     assert_eq!(node.state("records").len(), PODS);
     let added = started.elapsed();
@@ -268,8 +285,8 @@ fn two_hundred_and_fifty_pods_by_thirty_two_processes_with_a_plugin_that_fails()
     for directory in ["records", "locks", "orphans", "aside"] {
         assert_eq!(node.state(directory), NOTHING, "{directory}");
     }
-    let counts =
-        [&refusals.adds, &refusals.checks, &refusals.dels].map(|count| count.load(Ordering::Relaxed));
+    let counts = [&refusals.adds, &refusals.checks, &refusals.dels]
+        .map(|count| count.load(Ordering::Relaxed));
     assert!(counts.iter().all(|count| *count > 1), "the plugin was too kind: {counts:?}");
     eprintln!(
         "{PODS} pods: started after {added:?}, checked after {checked:?}, deleted after {deleted:?}; \
@@ -277,8 +294,8 @@ fn two_hundred_and_fifty_pods_by_thirty_two_processes_with_a_plugin_that_fails()
     );
 }
 
-/// A shell command that ends once as many calls of this verb are in it as there are containers; a file says
-/// so where it had to give up.
+/// A shell command that ends once as many calls of this verb are in it as there are containers; a
+/// file says so where it had to give up.
 fn meeting(node: &Node, containers: usize) -> Value {
     let place = node.path_text("meeting");
     let script = format!(
@@ -292,7 +309,8 @@ fn meeting(node: &Node, containers: usize) -> Value {
     json!({"shell": script})
 }
 
-/// Each waits in its plugin for all the others: were one held off by another, none would ever go on.
+/// Each waits in its plugin for all the others: were one held off by another, none would ever go
+/// on.
 #[test]
 fn calls_for_different_containers_do_not_wait_for_each_other() {
     let node = Node::new();
@@ -301,15 +319,19 @@ fn calls_for_different_containers_do_not_wait_for_each_other() {
         "blue",
         ["ADD", "CHECK", "DEL"].map(|verb| (verb, meeting(&node, PROCESSES))).into_iter().collect(),
     );
-    let pods: Vec<Pod<'_>> = (0..PROCESSES).map(|number| node.pod("team-a", &format!("p{number}"))).collect();
+    let pods: Vec<Pod<'_>> =
+        (0..PROCESSES).map(|number| node.pod("team-a", &format!("p{number}"))).collect();
     let all = |verb: &str, calls: Vec<Call<'_>>| {
         let running: Vec<Running<'_>> = calls.into_iter().map(Call::start).collect();
         running.into_iter().map(Running::wait).for_each(|outcome| drop(outcome.assert_success()));
         let arrivals = fs::read_dir(node.path("meeting").join(verb)).unwrap().flatten();
         let arrivals: BTreeSet<_> =
             arrivals.map(|file| file.metadata().unwrap().modified().unwrap()).collect();
-        let spread =
-            arrivals.last().unwrap().duration_since(*arrivals.first().unwrap()).unwrap_or(Duration::ZERO);
+        let spread = arrivals
+            .last()
+            .unwrap()
+            .duration_since(*arrivals.first().unwrap())
+            .unwrap_or(Duration::ZERO);
         eprintln!("{verb}: the last of {PROCESSES} was in its plugin {spread:?} after the first");
     };
     all("ADD", pods.iter().map(|pod| pod.add(node.delegating()).networks("blue")).collect());

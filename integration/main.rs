@@ -1,4 +1,5 @@
-//! Braid from outside: its executable on a node of its own, with real plugins and with the recorder.
+//! Braid from outside: its executable on a node of its own, with real plugins and with the
+//! recorder.
 //!
 //! `support::node` is where to start reading.
 
@@ -50,4 +51,6 @@ mod teardown;
 mod tenancy;
 
 // Tests write `crate::node`; the folder only keeps the support apart from them.
-use support::{apiserver, call, chain, chroot, kubelet, kustomize, nameserver, node, pod, source, wire};
+use support::{
+    apiserver, call, chain, chroot, kubelet, kustomize, nameserver, node, pod, source, wire,
+};

@@ -1,4 +1,5 @@
-//! Networks that their plugins refuse in ADD, and again in the DEL that is to undo it: with the reference plugins.
+//! Networks that their plugins refuse in ADD, and again in the DEL that is to undo it: with the
+//! reference plugins.
 
 use serde_json::{Value, json};
 
@@ -10,7 +11,8 @@ fn failing() -> Value {
     json!({"error": {"code": 999, "msg": "the switch has no such port"}})
 }
 
-/// Each would make a pod that cannot be deleted: nothing of it is begun, and the sentence says what to write.
+/// Each would make a pod that cannot be deleted: nothing of it is begun, and the sentence says what
+/// to write.
 #[test]
 fn a_mistake_that_its_plugin_cannot_read_is_refused_before_anything_is_done() {
     let node = Node::new();
@@ -27,7 +29,10 @@ fn a_mistake_that_its_plugin_cannot_read_is_refused_before_anything_is_done() {
     };
     let behind = |plugin: Value| json!([{"type": "bridge", "bridge": "br-lan"}, plugin]);
     let table = [
-        (on("vlan", json!({"vlanId": "1000"})), "write a whole number from 0 to 4094, without quotes"),
+        (
+            on("vlan", json!({"vlanId": "1000"})),
+            "write a whole number from 0 to 4094, without quotes",
+        ),
         (on("vlan", json!({"vlanId": 5000})), "write a whole number from 0 to 4094"),
         (on("macvlan", json!({"mtu": "9001"})), "write a whole number of bytes, without quotes"),
         (on("macvlan", json!({"mtu": 9001})), "write 1500 or less"),
@@ -60,8 +65,8 @@ fn a_mistake_that_its_plugin_cannot_read_is_refused_before_anything_is_done() {
     }
 }
 
-/// Two range sets that overlap are refused by host-local whenever it is started, after the bridge plugin has made the
-/// interface: Braid removes that itself, and the pod can go.
+/// Two range sets that overlap are refused by host-local whenever it is started, after the bridge
+/// plugin has made the interface: Braid removes that itself, and the pod can go.
 #[test]
 fn what_a_refused_add_has_left_in_the_sandbox_is_removed_and_the_pod_goes() {
     let node = Node::new();
@@ -84,7 +89,10 @@ fn a_plugin_that_is_not_known_stays_recorded_until_its_del_succeeds() {
     node.network("blue", json!({}));
     node.script("blue", json!({"ADD": failing(), "DEL": failing()}));
     let pod = node.pod("team-a", "web");
-    pod.add(node.delegating()).networks("blue").run().assert_error(999, ["the switch has no such port"]);
+    pod.add(node.delegating())
+        .networks("blue")
+        .run()
+        .assert_error(999, ["the switch has no such port"]);
     assert_eq!(node.state("records").len(), 1);
     pod.del().run().assert_error(999, ["the switch has no such port"]);
     assert_eq!(node.state("records").len(), 1);

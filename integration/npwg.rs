@@ -1,5 +1,6 @@
-//! The multi-network standard (NPWG 1.3), sections 4 to 7: each requirement that concerns a delegating plugin,
-//! and the test that holds Braid to it. What Braid does otherwise on purpose says so and why.
+//! The multi-network standard (NPWG 1.3), sections 4 to 7: each requirement that concerns a
+//! delegating plugin, and the test that holds Braid to it. What Braid does otherwise on purpose
+//! says so and why.
 //!
 //! | Section | Requirement | Tests |
 //! |---|---|---|
@@ -126,8 +127,8 @@ use serde_json::{Value, json};
 use crate::call::NETWORKS;
 use crate::node::{Node, Recorded, text};
 
-/// How many sentences of each section say "must", "shall", "should", "requires" or "required key". A section
-/// that is not here has none.
+/// How many sentences of each section say "must", "shall", "should", "requires" or "required key".
+/// A section that is not here has none.
 const REQUIREMENTS: [(&str, usize); 52] = [
     ("4", 1),
     ("4.1", 3),
@@ -195,13 +196,15 @@ fn rows() -> Vec<Row> {
         let cells: Vec<&str> = line.trim_end_matches(" |").split(" | ").collect();
         let [section, requirement, tests] = cells[..] else { panic!("no three cells: {line}") };
         assert!(requirement.len() > 5, "{line}");
-        let tests: Vec<&str> = tests.split('`').map(str::trim).filter(|name| !name.is_empty()).collect();
+        let tests: Vec<&str> =
+            tests.split('`').map(str::trim).filter(|name| !name.is_empty()).collect();
         Row { section, tests }
     };
     lines.filter(|line| line.starts_with(|c: char| c.is_ascii_digit())).map(row).collect()
 }
 
-/// Whether there is a test of this name, as `cargo nextest` writes it, in this target or in the library.
+/// Whether there is a test of this name, as `cargo nextest` writes it, in this target or in the
+/// library.
 fn exists(test: &str) -> bool {
     let (module, function) = test.rsplit_once("::").expect("a module in front");
     let path = module.replace("::", "/");
@@ -224,7 +227,10 @@ fn every_requirement_has_a_test() {
     }
     for (section, sentences) in REQUIREMENTS {
         let rows = counts.get(section).copied().unwrap_or_default();
-        assert!(rows >= sentences, "section {section} has {sentences} requirements and {rows} rows");
+        assert!(
+            rows >= sentences,
+            "section {section} has {sentences} requirements and {rows} rows"
+        );
     }
     let sections = REQUIREMENTS.iter().map(|(section, _)| *section).collect::<BTreeSet<_>>();
     assert_eq!(sections.len(), REQUIREMENTS.len(), "a section is there twice");
@@ -284,7 +290,8 @@ fn each_amount_of_bandwidth_is_above_zero_and_a_burst_has_its_rate() {
         let mut bandwidth = full.clone();
         bandwidth.as_object_mut().unwrap().remove(&format!("{direction}Rate"));
         let error = refusal(json!({"bandwidth": bandwidth})).unwrap_or_default();
-        let said = format!("bandwidth.{direction}Burst\" must be given together with \"{direction}Rate\"");
+        let said =
+            format!("bandwidth.{direction}Burst\" must be given together with \"{direction}Rate\"");
         assert!(error.contains(&said), "{error}");
     }
 }
@@ -306,7 +313,8 @@ fn every_operation_of_an_attachment_has_the_same_tuple() {
     for call in node.calls() {
         verbs.entry(tuple(&call)).or_default().push(call.verb().to_owned());
     }
-    let of_blue = |interface: &str| (pod.container.clone(), "blue".to_owned(), interface.to_owned());
+    let of_blue =
+        |interface: &str| (pod.container.clone(), "blue".to_owned(), interface.to_owned());
     let cluster = (pod.container.clone(), "cluster".to_owned(), "eth0".to_owned());
     let expected = BTreeSet::from([cluster, of_blue("net1"), of_blue("data0"), of_blue("net3")]);
     assert_eq!(verbs.keys().cloned().collect::<BTreeSet<_>>(), expected);

@@ -1,8 +1,10 @@
-//! The commands for people, from outside: arguments in, status, standard output and standard error out.
+//! The commands for people, from outside: arguments in, status, standard output and standard error
+//! out.
 //!
-//! Each snapshot holds all three. What differs from run to run is written as a word: the node's directory as
-//! `NODE`, containers and namespaces by their pod, ages as `AGE`, hardware addresses as `MAC`. To write
-//! snapshots anew: `INSTA_UPDATE=always cargo nextest run --test integration operator`.
+//! Each snapshot holds all three. What differs from run to run is written as a word: the node's
+//! directory as `NODE`, containers and namespaces by their pod, ages as `AGE`, hardware addresses
+//! as `MAC`. To write snapshots anew: `INSTA_UPDATE=always cargo nextest run --test integration
+//! operator`.
 
 mod diagnosing;
 mod installing;
@@ -78,12 +80,18 @@ impl Said {
         let part = |name: &str, text: &str| {
             if text.is_empty() { String::new() } else { format!("--- {name}\n{text}") }
         };
-        format!("status {}\n{}{}", self.status, part("stdout", &self.stdout), part("stderr", &self.stderr))
+        format!(
+            "status {}\n{}{}",
+            self.status,
+            part("stdout", &self.stdout),
+            part("stderr", &self.stderr)
+        )
     }
 
     #[track_caller]
     pub(crate) fn json(&self) -> Value {
-        serde_json::from_str(&self.raw).unwrap_or_else(|error| panic!("{error}: {}", self.snapshot()))
+        serde_json::from_str(&self.raw)
+            .unwrap_or_else(|error| panic!("{error}: {}", self.snapshot()))
     }
 
     #[track_caller]
@@ -95,9 +103,11 @@ impl Said {
 
 /// The output with a word in place of each thing that differs from run to run.
 fn plain(node: &Node, text: &str) -> String {
+    let text = text
+        .replace(&node.path_text(""), "NODE/")
+        .replace(node.path_text("").trim_end_matches('/'), "NODE");
     let text =
-        text.replace(&node.path_text(""), "NODE/").replace(node.path_text("").trim_end_matches('/'), "NODE");
-    let text = numbered(&text, "/run/netns/braidtest-", "/run/netns/").replace(&container_suffix(), "");
+        numbered(&text, "/run/netns/braidtest-", "/run/netns/").replace(&container_suffix(), "");
     let lines: Vec<String> =
         text.lines().map(|line| split_keeping(line).into_iter().map(word).collect()).collect();
     lines.join("\n") + if text.ends_with('\n') { "\n" } else { "" }
@@ -132,7 +142,8 @@ fn split_keeping(line: &str) -> Vec<&str> {
 
 fn word(text: &str) -> String {
     let is_mac = text.len() == 17 && text.split(':').count() == 6;
-    let is_age = text.len() < 5 && text.strip_suffix('s').is_some_and(|number| number.parse::<u32>().is_ok());
+    let is_age = text.len() < 5
+        && text.strip_suffix('s').is_some_and(|number| number.parse::<u32>().is_ok());
     let is_date = text.len() == 10 && text.starts_with("20") && text.matches('-').count() == 2;
     let is_time = text.len() == 8 && text.matches(':').count() == 2;
     let is_epoch = text.len() == 10 && text.parse::<u64>().is_ok();

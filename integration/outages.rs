@@ -1,5 +1,5 @@
-//! ADD and DEL on a node whose API server is down, slow, flapping, half closed or silent. How each question
-//! is asked again is in `cluster.rs`; here, what becomes of pods.
+//! ADD and DEL on a node whose API server is down, slow, flapping, half closed or silent. How each
+//! question is asked again is in `cluster.rs`; here, what becomes of pods.
 
 use std::time::Duration;
 
@@ -13,19 +13,22 @@ use crate::pod::Pod;
 use crate::teardown::valid_attachments;
 
 const NOTHING: [&str; 0] = [];
-const UNDONE: [&str; 4] = ["ADD primary eth0", "ADD blue net1", "DEL blue net1", "DEL primary eth0"];
+const UNDONE: [&str; 4] =
+    ["ADD primary eth0", "ADD blue net1", "DEL blue net1", "DEL primary eth0"];
 
 /// Many of one fault, for every question that comes.
 fn always(cluster: &Cluster, fault: &Fault) {
     cluster.server.times(200, fault);
 }
 
-/// The ADD is refused in time, before any plugin has run, and the DEL after it succeeds without the API.
+/// The ADD is refused in time, before any plugin has run, and the DEL after it succeeds without the
+/// API.
 #[track_caller]
 fn assert_refused(cluster: &Cluster, what: &str) {
     let before = cluster.node.dump();
     let pod = cluster.pod();
-    let add = known(pod.add(cluster.config(json!({"apiTimeout": "1s"}))), &pod).networks("blue").run();
+    let add =
+        known(pod.add(cluster.config(json!({"apiTimeout": "1s"}))), &pod).networks("blue").run();
     add.assert_error(11, ["pod team-a/web", "network \"team-a/blue\""]);
     assert!(add.took < Duration::from_secs(10), "{what}: {:?}", add.took);
     assert_eq!(cluster.node.calls_in_order(), NOTHING, "{what}");
@@ -38,9 +41,13 @@ fn assert_refused(cluster: &Cluster, what: &str) {
 
 #[test]
 fn an_api_that_gives_no_answer_refuses_an_add_before_the_first_plugin() {
-    for fault in
-        [Fault::Late(Duration::from_secs(60)), Fault::Hang, Fault::HalfClose, Fault::Close, Fault::Cut]
-    {
+    for fault in [
+        Fault::Late(Duration::from_secs(60)),
+        Fault::Hang,
+        Fault::HalfClose,
+        Fault::Close,
+        Fault::Cut,
+    ] {
         let cluster = Cluster::usual();
         always(&cluster, &fault);
         assert_refused(&cluster, &format!("{fault:?}"));
@@ -64,11 +71,17 @@ fn an_api_that_is_slow_is_waited_for() {
     cluster.server.next("GET", late.clone());
     cluster.server.next("PATCH", late);
     let pod = cluster.pod();
-    let add = known(pod.add(cluster.config(json!({"apiTimeout": "10s"}))), &pod).networks("blue").run();
+    let add =
+        known(pod.add(cluster.config(json!({"apiTimeout": "10s"}))), &pod).networks("blue").run();
     add.assert_success();
     assert!(add.took > Duration::from_millis(1600), "{:?}", add.took);
     assert_eq!(cluster.status()[1]["name"], "team-a/blue");
-    assert_eq!(cluster.server.requests().len(), 2, "nothing is asked twice: {:?}", cluster.server.lines());
+    assert_eq!(
+        cluster.server.requests().len(),
+        2,
+        "nothing is asked twice: {:?}",
+        cluster.server.lines()
+    );
 }
 
 #[test]

@@ -1,10 +1,10 @@
-//! A node that loses power in the middle of a call, or after it: a record is whole, or not there and not
-//! missed.
+//! A node that loses power in the middle of a call, or after it: a record is whole, or not there
+//! and not missed.
 //!
-//! Calls are recorded as system calls on the state directory ([`trace`]). Cut behind each of them, the disk
-//! may show a lot ([`disk`]): every such state is held against what Braid had promised by then. Those that
-//! the ledger can tell apart are made, the boot ID changes, and the runtime goes on: DEL, the same ADD again,
-//! another ADD, GC.
+//! Calls are recorded as system calls on the state directory ([`trace`]). Cut behind each of them,
+//! the disk may show a lot ([`disk`]): every such state is held against what Braid had promised by
+//! then. Those that the ledger can tell apart are made, the boot ID changes, and the runtime goes
+//! on: DEL, the same ADD again, another ADD, GC.
 
 mod disk;
 mod reboot;
@@ -107,7 +107,9 @@ fn state_of(node: &Node) -> State {
     while let Some(path) = left.pop() {
         let real = node.path(path.to_str().unwrap());
         if real.is_dir() {
-            left.extend(fs::read_dir(&real).unwrap().map(|entry| path.join(entry.unwrap().file_name())));
+            left.extend(
+                fs::read_dir(&real).unwrap().map(|entry| path.join(entry.unwrap().file_name())),
+            );
             state.insert(path, None);
         } else if real.exists() {
             state.insert(path, Some(fs::read(&real).unwrap().into()));
@@ -125,7 +127,8 @@ fn restore(node: &Node, state: &State) {
             None => fs::DirBuilder::new().mode(0o700).create(&real).unwrap(),
             Some(bytes) => {
                 let mut options = fs::OpenOptions::new();
-                let mut file = options.write(true).create_new(true).mode(0o600).open(&real).unwrap();
+                let mut file =
+                    options.write(true).create_new(true).mode(0o600).open(&real).unwrap();
                 std::io::Write::write_all(&mut file, bytes).unwrap();
                 file.set_modified(SystemTime::now() - Duration::from_secs(3600)).unwrap();
             }
@@ -149,7 +152,9 @@ struct Due(BTreeSet<(u64, String)>);
 
 impl Due {
     fn of(state: &State) -> Self {
-        let files = state.iter().filter_map(|(path, content)| Some((record_name(path)?, content.as_ref()?)));
+        let files = state
+            .iter()
+            .filter_map(|(path, content)| Some((record_name(path)?, content.as_ref()?)));
         let records = files.filter_map(|(name, bytes)| Record::parse(bytes, name).ok());
         let of_record = |record: Record| {
             let remaining = record.remaining();
@@ -169,7 +174,8 @@ impl Due {
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 enum Sight {
     Directory,
-    /// A lock, a temporary file, or what an earlier boot has noted in `looks`: only its name counts.
+    /// A lock, a temporary file, or what an earlier boot has noted in `looks`: only its name
+    /// counts.
     Name,
     Record(Seen),
     Broken {
@@ -221,7 +227,8 @@ impl Seen {
 
 type View = BTreeMap<PathBuf, Sight>;
 
-/// Every state that a story can leave behind, once for each view of it. Each is held against what is due.
+/// Every state that a story can leave behind, once for each view of it. Each is held against what
+/// is due.
 #[derive(Default)]
 struct Aftermath {
     views: BTreeMap<View, State>,
@@ -243,7 +250,11 @@ impl Aftermath {
             aftermath.views.entry(view).or_insert(state);
         });
         let worst: Vec<_> = lost.iter().take(5).collect();
-        assert!(lost.is_empty(), "in {} views something is lost that is due: {worst:#?}", lost.len());
+        assert!(
+            lost.is_empty(),
+            "in {} views something is lost that is due: {worst:#?}",
+            lost.len()
+        );
         aftermath
     }
 
@@ -275,8 +286,9 @@ fn due_in(view: &View) -> Due {
     Due(seen.flat_map(names).collect())
 }
 
-/// Lets the runtime go on from each view of records, and each set of other names, that the stories leave. It
-/// need not be every pair of the two: records are read without a look at locks and temporary files.
+/// Lets the runtime go on from each view of records, and each set of other names, that the stories
+/// leave. It need not be every pair of the two: records are read without a look at locks and
+/// temporary files.
 fn go_on(node: &Node, pod: &Pod<'_>, stories: &[(&str, Story)]) {
     let other = node.pod("team-a", "other");
     reboot::reboot(node);
@@ -333,7 +345,8 @@ fn an_add_after_one_that_was_killed() {
     add(&node, &pod).run().assert_success();
     let path = node.path("state/records").join(format!("{}@eth0", pod.container));
     let mut record =
-        Record::parse(&fs::read(&path).unwrap(), path.file_name().unwrap().to_str().unwrap()).unwrap();
+        Record::parse(&fs::read(&path).unwrap(), path.file_name().unwrap().to_str().unwrap())
+            .unwrap();
     record.plan.created -= 1;
     fs::write(&path, plan_line(&record.plan).unwrap()).unwrap();
     let mut story = Story::starting(&node);

@@ -19,8 +19,10 @@ fn parsed(text: &str) -> Value {
 fn version_lists_every_version() {
     let node = Node::new();
     for version in VERSIONS {
-        let printed =
-            node.call("VERSION", json!({})).input(format!("{{\"cniVersion\": \"{version}\"}}")).run();
+        let printed = node
+            .call("VERSION", json!({}))
+            .input(format!("{{\"cniVersion\": \"{version}\"}}"))
+            .run();
         let printed = printed.assert_success();
         assert_eq!(printed, json!({"cniVersion": version, "supportedVersions": VERSIONS}));
     }
@@ -32,8 +34,12 @@ fn version_lists_every_version() {
 
 #[test]
 fn without_a_command_it_shows_help_and_reads_nothing() {
-    let mut child =
-        Command::new(BRAID).env_clear().stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut child = Command::new(BRAID)
+        .env_clear()
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
     let never_closed = child.stdin.take();
     let started = Instant::now();
     while child.try_wait().unwrap().is_none() && started.elapsed() < Duration::from_secs(10) {
@@ -86,7 +92,8 @@ fn requests_that_cannot_be_read_have_the_codes_of_the_specification() {
 fn errors_come_in_the_version_of_the_request() {
     let node = Node::new();
     for version in VERSIONS {
-        let error = node.pod("team-a", "web").add(json!({"cniVersion": version})).run().assert_error(7, []);
+        let error =
+            node.pod("team-a", "web").add(json!({"cniVersion": version})).run().assert_error(7, []);
         assert_eq!(error["cniVersion"], version);
     }
 }
@@ -138,8 +145,10 @@ fn results_from_0_3_0_have_every_address_with_its_interface() {
         assert_eq!(names, ["eth0", "net1"]);
         let family = |ip: &Value| ip["version"].as_str().map(str::to_owned);
         let ips = result["ips"].as_array().unwrap();
-        let shown: Vec<_> =
-            ips.iter().map(|ip| (text(&ip["address"]), ip["interface"].as_u64(), family(ip))).collect();
+        let shown: Vec<_> = ips
+            .iter()
+            .map(|ip| (text(&ip["address"]), ip["interface"].as_u64(), family(ip)))
+            .collect();
         let digit = |digit: &str| (version < "1.0.0").then(|| digit.to_owned());
         assert_eq!(
             shown,
@@ -163,7 +172,8 @@ fn each_network_runs_in_its_own_version() {
     let pod = node.pod("team-a", "web");
     let result = pod.add(config).networks("blue,red").run().assert_success();
     assert_eq!(result["cniVersion"], "1.0.0");
-    let addresses: Vec<_> = result["ips"].as_array().unwrap().iter().map(|ip| text(&ip["address"])).collect();
+    let addresses: Vec<_> =
+        result["ips"].as_array().unwrap().iter().map(|ip| text(&ip["address"])).collect();
     assert_eq!(addresses, ["10.1.0.2/24", "10.8.0.2/24", "10.9.0.2/24"]);
     assert!(result["ips"].as_array().unwrap().iter().all(|ip| ip["version"].is_null()));
     pod.check().run().assert_success();
@@ -180,7 +190,8 @@ fn each_network_runs_in_its_own_version() {
             "DEL primary eth0"
         ]
     );
-    let sent: Vec<_> = node.calls().iter().map(|call| text(&call.stdin()["cniVersion"]).to_owned()).collect();
+    let sent: Vec<_> =
+        node.calls().iter().map(|call| text(&call.stdin()["cniVersion"]).to_owned()).collect();
     assert_eq!(sent, ["0.2.0", "0.3.1", "1.1.0", "1.1.0", "1.1.0", "0.3.1", "0.2.0"]);
     // Before 0.4.0, DEL carries no result.
     assert!(node.only_call("DEL", "blue").stdin()["prevResult"].is_null());
@@ -190,7 +201,10 @@ fn each_network_runs_in_its_own_version() {
 #[test]
 fn the_highest_version_of_cni_versions_is_used() {
     let node = Node::new();
-    node.network("blue", json!({"cniVersion": "0.4.0", "cniVersions": ["0.3.1", "1.1.0", "9.9.9"]}));
+    node.network(
+        "blue",
+        json!({"cniVersion": "0.4.0", "cniVersions": ["0.3.1", "1.1.0", "9.9.9"]}),
+    );
     node.pod("team-a", "web").add(node.delegating()).networks("blue").run().assert_success();
     assert_eq!(node.only_call("ADD", "blue").stdin()["cniVersion"], "1.1.0");
 }
@@ -200,7 +214,8 @@ fn unknown_keys_of_results_survive() {
     let node = Node::new();
     node.network("blue", json!({"addresses": ["10.9.0.2/24"]}));
     let pod = node.pod("team-a", "web");
-    let unknown = parsed(r#"{"number": 123456789012345678901234567890, "exact": 1.10, "empty": null}"#);
+    let unknown =
+        parsed(r#"{"number": 123456789012345678901234567890, "exact": 1.10, "empty": null}"#);
     let mut result = pod.primary_result();
     result["example.org/note"] = unknown.clone();
     result["interfaces"][0]["vendor"] = unknown.clone();
@@ -210,8 +225,11 @@ fn unknown_keys_of_results_survive() {
     for chained in [true, false] {
         let pod = node.pod("team-a", "web");
         node.script("primary", json!({"ADD": {"result": result}}));
-        let call =
-            if chained { pod.add(json!({})).prev_result(result.clone()) } else { pod.add(node.delegating()) };
+        let call = if chained {
+            pod.add(json!({})).prev_result(result.clone())
+        } else {
+            pod.add(node.delegating())
+        };
         let printed = call.networks("blue").run().assert_success();
         assert_eq!(printed["example.org/note"], unknown);
         for key in ["interfaces", "ips", "routes"] {
@@ -226,13 +244,17 @@ fn unknown_keys_of_results_survive() {
 fn a_delegates_code_and_details_are_kept() {
     let node = Node::new();
     node.network("blue", json!({}));
-    let error =
-        json!({"cniVersion": "1.0.0", "code": 42, "msg": "no more leases", "details": "pool 7 is empty"});
+    let error = json!({"cniVersion": "1.0.0", "code": 42, "msg": "no more leases", "details": "pool 7 is empty"});
     node.script("blue", json!({"ADD": {"error": error}}));
-    let error = node.pod("team-a", "web").add(node.delegating()).networks("blue").run().assert_error(
-        42,
-        ["pod team-a/web", "network \"team-a/blue\" on net1", "plugin \"blue\": no more leases"],
-    );
+    let error =
+        node.pod("team-a", "web").add(node.delegating()).networks("blue").run().assert_error(
+            42,
+            [
+                "pod team-a/web",
+                "network \"team-a/blue\" on net1",
+                "plugin \"blue\": no more leases",
+            ],
+        );
     assert_eq!(error["details"], "pool 7 is empty");
     node.script("primary", json!({"ADD": {"error": {"code": 11, "msg": "agent is starting"}}}));
     node.pod("team-a", "db").add(node.delegating()).run().assert_error(11, ["agent is starting"]);
@@ -244,7 +266,10 @@ fn output_that_is_no_result_is_an_error_that_quotes_it_or_stderr() {
     node.network("blue", json!({}));
     let table = [
         (json!({"stdout": "", "stderr": "\n  cannot open /dev/x\nmore"}), "\"cannot open /dev/x\""),
-        (json!({"stdout": "{\"cniVersion\": \"1.0.0\", \"ips\": [", "stderr": "cut"}), "\"ips\": [\""),
+        (
+            json!({"stdout": "{\"cniVersion\": \"1.0.0\", \"ips\": [", "stderr": "cut"}),
+            "\"ips\": [\"",
+        ),
         (json!({"stdout": "hello"}), "plugin \"blue\""),
         (json!({"stdout": "[]"}), "not a JSON object"),
         (json!({"stdout": "{} {}"}), "not valid JSON"),
@@ -311,7 +336,11 @@ fn an_error_with_status_0_is_an_error() {
     let node = Node::new();
     node.network("blue", json!({}));
     node.script("blue", json!({"ADD": {"error": {"code": 12, "msg": "odd"}, "exit": 0}}));
-    node.pod("team-a", "web").add(node.delegating()).networks("blue").run().assert_error(12, ["odd"]);
+    node.pod("team-a", "web")
+        .add(node.delegating())
+        .networks("blue")
+        .run()
+        .assert_error(12, ["odd"]);
 }
 
 #[test]
@@ -357,7 +386,8 @@ fn requests_are_derived_as_libcni_does() {
         "interfaces": [{"name": "net1", "mac": node.only_call("ADD", "second").stdin()["prevResult"]["interfaces"][0]["mac"], "sandbox": pod.netns_path()}],
         "ips": [{"address": "10.9.0.2/24", "interface": 0}],
     });
-    expected = json!({"cniVersion": "1.1.0", "name": "lan", "type": "second", "prevResult": result});
+    expected =
+        json!({"cniVersion": "1.1.0", "name": "lan", "type": "second", "prevResult": result});
     assert_eq!(*node.only_call("ADD", "second").stdin(), expected);
     // CHECK and DEL: the chain's final result, for every plugin of it.
     for verb in ["CHECK", "DEL"] {
@@ -440,7 +470,11 @@ fn the_runtimes_arguments_go_to_the_primary_only() {
 }
 
 /// Names and values that a delegate gets, for an interface.
-fn expected_environment(node: &Node, pod: &crate::pod::Pod<'_>, verb: &str) -> Vec<(String, String)> {
+fn expected_environment(
+    node: &Node,
+    pod: &crate::pod::Pod<'_>,
+    verb: &str,
+) -> Vec<(String, String)> {
     let path = std::env::var("PATH").unwrap();
     let mut pairs = [
         ("BRAID_DEPTH", "1".to_owned()),
@@ -550,7 +584,8 @@ fn braid_inside_braid_is_refused_on_add_and_silent_on_del() {
     nested(pod.check()).assert_error(7, ["braid was started by a braid"]);
     nested(pod.del()).assert_success();
     nested(node.call("GC", node.delegating())).assert_success();
-    nested(node.call("STATUS", node.delegating())).assert_error(50, ["braid was started by a braid"]);
+    nested(node.call("STATUS", node.delegating()))
+        .assert_error(50, ["braid was started by a braid"]);
     assert_eq!(node.calls_in_order(), Vec::<String>::new());
     // Under another name, the plan cannot see it: the variable stops it.
     std::os::unix::fs::symlink(BRAID, node.path("bin/disguised")).unwrap();
@@ -607,7 +642,11 @@ fn nothing_but_the_protocol_is_on_stdout_with_every_log_on() {
     assert_eq!(outcome.assert_success()["interfaces"][1]["name"], "net1");
     let written = std::fs::read_to_string(log).unwrap();
     for said in ["plan: team-a/blue on net1", "blue ADD net1 took"] {
-        assert!(outcome.stderr.contains(said) && written.contains(said), "{said}: {}", outcome.stderr);
+        assert!(
+            outcome.stderr.contains(said) && written.contains(said),
+            "{said}: {}",
+            outcome.stderr
+        );
     }
     // By default it is silent.
     let quiet = node.pod("team-a", "db").add(node.delegating()).networks("blue").run();

@@ -1,8 +1,9 @@
-//! README.md, the pages of `docs/` and `conf/` do what they say: every block of a page is executed or parsed,
-//! every row of their tables is held against the program, and every file of `conf/` is used.
+//! README.md, the pages of `docs/` and `conf/` do what they say: every block of a page is executed
+//! or parsed, every row of their tables is held against the program, and every file of `conf/` is
+//! used.
 //!
-//! A block's comment, `<!-- test: <kind> <about> -->`, names the test that it belongs to; a block without
-//! one, or of a kind that [`every_block_has_a_test`] does not know, fails.
+//! A block's comment, `<!-- test: <kind> <about> -->`, names the test that it belongs to; a block
+//! without one, or of a kind that [`every_block_has_a_test`] does not know, fails.
 
 mod cluster;
 mod conf;
@@ -84,7 +85,12 @@ fn every_block_has_a_test() {
 fn the_pages_are_plain() {
     for page in PAGES.iter() {
         for (at, line) in page.text.lines().enumerate() {
-            assert!(!line.contains(['\u{2014}', '\u{2013}']), "{} line {}: a dash", page.file, at + 1);
+            assert!(
+                !line.contains(['\u{2014}', '\u{2013}']),
+                "{} line {}: a dash",
+                page.file,
+                at + 1
+            );
             assert!(!line.ends_with(' '), "{} line {}: ends with a space", page.file, at + 1);
         }
     }
@@ -108,8 +114,13 @@ fn every_link_leads_somewhere() {
     let mut links = 0;
     for page in PAGES.iter().chain(&beside) {
         for (line, target) in page.links().filter(|(_, target)| !target.starts_with("https://")) {
-            let to = led_to(page, target).unwrap_or_else(|why| panic!("{} line {line}: {why}", page.file));
-            assert!(to.starts_with(REPOSITORY), "{} line {line}: {target} leads outside", page.file);
+            let to = led_to(page, target)
+                .unwrap_or_else(|why| panic!("{} line {line}: {why}", page.file));
+            assert!(
+                to.starts_with(REPOSITORY),
+                "{} line {line}: {target} leads outside",
+                page.file
+            );
             links += 1;
         }
     }
@@ -118,7 +129,8 @@ fn every_link_leads_somewhere() {
 
 /// The file that a link leads to, if it is there and has the heading.
 fn led_to(page: &Page, target: &str) -> Result<PathBuf, String> {
-    let (file, wanted) = target.split_once('#').map_or((target, None), |(file, anchor)| (file, Some(anchor)));
+    let (file, wanted) =
+        target.split_once('#').map_or((target, None), |(file, anchor)| (file, Some(anchor)));
     let from = Path::new(REPOSITORY).join(&page.file);
     let path = if file.is_empty() { from } else { from.parent().unwrap_or(&from).join(file) };
     let path = fs::canonicalize(path).map_err(|error| format!("{target}: {error}"))?;
@@ -157,15 +169,15 @@ fn the_flow_is_that_of_the_program() {
     }
 }
 
-/// The scripts themselves are run by `.ci/run` and by whoever measures; here they are programs that their
-/// interpreter can read.
+/// The scripts themselves are run by `.ci/run` and by whoever measures; here they are programs that
+/// their interpreter can read.
 #[test]
 fn the_scripts_are_there() {
     for block in blocks("scripts") {
         for line in block.text.lines() {
             let script = Path::new(REPOSITORY).join(line.split_whitespace().next().unwrap());
-            let metadata =
-                fs::metadata(&script).unwrap_or_else(|error| panic!("{}: {error}", script.display()));
+            let metadata = fs::metadata(&script)
+                .unwrap_or_else(|error| panic!("{}: {error}", script.display()));
             assert_eq!(
                 metadata.permissions().mode() & 0o111,
                 0o111,
@@ -178,8 +190,8 @@ fn the_scripts_are_there() {
     }
 }
 
-/// `--help` shows what stands at a script's head, and what it does not know is refused: neither starts what
-/// the script is for.
+/// `--help` shows what stands at a script's head, and what it does not know is refused: neither
+/// starts what the script is for.
 #[test]
 fn every_script_teaches_and_refuses() {
     let scripts = fs::read_dir(Path::new(REPOSITORY).join("scripts")).unwrap().flatten();
@@ -190,12 +202,23 @@ fn every_script_teaches_and_refuses() {
         let head = text.lines().nth(1).unwrap().trim_start_matches(['#', '"', ' ']);
         let (help, refusal) = (run("--help"), run("--no-such-option"));
         assert!(help.status.success() && help.stderr.is_empty(), "{}: {help:?}", script.display());
-        assert!(String::from_utf8_lossy(&help.stdout).starts_with(head), "{}: {help:?}", script.display());
+        assert!(
+            String::from_utf8_lossy(&help.stdout).starts_with(head),
+            "{}: {help:?}",
+            script.display()
+        );
         let said = String::from_utf8_lossy(&refusal.stderr).into_owned();
-        let names_it =
-            said.lines().next().is_some_and(|line| line.ends_with(" does not know: --no-such-option"));
+        let names_it = said
+            .lines()
+            .next()
+            .is_some_and(|line| line.ends_with(" does not know: --no-such-option"));
         assert!(names_it && said.contains(head), "{}: {said}", script.display());
-        assert_eq!((refusal.status.code(), refusal.stdout.len()), (Some(2), 0), "{}", script.display());
+        assert_eq!(
+            (refusal.status.code(), refusal.stdout.len()),
+            (Some(2), 0),
+            "{}",
+            script.display()
+        );
         seen += 1;
     }
     assert!(seen > 8, "{seen}");
@@ -262,7 +285,9 @@ fn manifest(about: &str) -> Value {
 
 #[track_caller]
 fn start<'m>(machine: &'m Machine, about: &str) -> Sandbox<'m> {
-    machine.start_manifest(&manifest(about)).unwrap_or_else(|outcome| panic!("{about}: {}", outcome.stdout))
+    machine
+        .start_manifest(&manifest(about))
+        .unwrap_or_else(|outcome| panic!("{about}: {}", outcome.stdout))
 }
 
 /// CHECK, both DELs, and nothing left but bridges.
@@ -288,7 +313,10 @@ fn installed_by_hand_it_delegates() {
     let machine = installed();
     primary(&machine);
     machine.sh(&block("node", "delegating").text);
-    assert_eq!(machine.sh("ls /etc/cni/net.d"), "00-braid.conflist\n10-primary.conflist\nbraid.d\n");
+    assert_eq!(
+        machine.sh("ls /etc/cni/net.d"),
+        "00-braid.conflist\n10-primary.conflist\nbraid.d\n"
+    );
     let before = machine.node.dump();
 
     let web = start(&machine, "short");
@@ -305,7 +333,10 @@ fn installed_by_hand_it_delegates() {
     assert_eq!(router.pod.link("data0")["address"], "02:23:45:67:89:01");
     assert_eq!(router.pod.default_routes(4), ["via 10.30.0.1 dev data0"]);
     let rules = machine.node.host().command("iptables-save").output().unwrap();
-    assert!(String::from_utf8_lossy(&rules.stdout).contains("--to-destination 10.30.0.42:80"), "{rules:?}");
+    assert!(
+        String::from_utf8_lossy(&rules.stdout).contains("--to-destination 10.30.0.42:80"),
+        "{rules:?}"
+    );
     let shaped = machine.node.host().command("tc").args(["qdisc", "show"]).output().unwrap();
     assert!(String::from_utf8_lossy(&shaped.stdout).contains("rate 10Mbit"), "{shaped:?}");
     // portmap's CHECK looks for rules of one family in the other's table.
@@ -325,8 +356,9 @@ fn braid_leaves_as_the_page_says() {
     machine.sh(&block("node", "delegating").text);
     let extras = || machine.sh(&block("node", "extras").text);
     assert_eq!(extras(), "no pod has an extra network\n");
-    let plain =
-        machine.start("team-a", "plain", &json!({})).unwrap_or_else(|outcome| panic!("{}", outcome.stdout));
+    let plain = machine
+        .start("team-a", "plain", &json!({}))
+        .unwrap_or_else(|outcome| panic!("{}", outcome.stdout));
     let web = start(&machine, "short");
     assert_eq!(extras(), format!("/var/lib/cni/braid/records/{}@eth0\n", web.pod.container));
     web.del();
@@ -335,7 +367,10 @@ fn braid_leaves_as_the_page_says() {
     machine.sh(&block("node", "leaving").text);
     let without = machine.start("team-a", "without", &json!({}));
     let without = without.unwrap_or_else(|outcome| panic!("{}", outcome.stdout));
-    assert_eq!((without.pod.links(), plain.pod.links()), (vec!["eth0".to_owned()], vec!["eth0".to_owned()]));
+    assert_eq!(
+        (without.pod.links(), plain.pod.links()),
+        (vec!["eth0".to_owned()], vec!["eth0".to_owned()])
+    );
     without.del();
     // What CRI-O does; containerd would call the primary.
     plain.del();
@@ -400,7 +435,8 @@ fn installed_by_hand_it_stands_in_the_primarys_chain() {
 #[test]
 fn on_crio_a_chained_entry_has_a_scope() {
     let machine = installed();
-    let mut conflist: Value = serde_json::from_str(&conf::read("conf/10-chained.conflist")).unwrap();
+    let mut conflist: Value =
+        serde_json::from_str(&conf::read("conf/10-chained.conflist")).unwrap();
     conflist["plugins"][2]["resultScope"] = json!("primary");
     machine.node.write("net.d/10-primary.conflist", &conflist.to_string());
     let before = machine.node.dump();
@@ -410,12 +446,15 @@ fn on_crio_a_chained_entry_has_a_scope() {
     end(&machine, &web, &before);
 }
 
-/// Newer runtimes append the files of `<network name>/` to the chain; Braid's entry can be one of them.
+/// Newer runtimes append the files of `<network name>/` to the chain; Braid's entry can be one of
+/// them.
 #[test]
 fn the_chained_entry_may_be_a_file_of_its_own() {
     let machine = installed();
     primary(&machine);
-    machine.node.write("net.d/primary/braid.conf", &block("entry", "conf/10-chained.conflist").text);
+    machine
+        .node
+        .write("net.d/primary/braid.conf", &block("entry", "conf/10-chained.conflist").text);
     let web = start(&machine, "short");
     assert_eq!(web.pod.links(), ["data0", "eth0", "net1"]);
     web.del();
@@ -430,7 +469,10 @@ fn on_crio_the_result_is_the_primarys() {
     let web = start(&machine, "short");
     assert_eq!(web.pod.links(), ["data0", "eth0", "net1"]);
     let addresses = web.result["ips"].as_array().unwrap();
-    assert_eq!(addresses.iter().map(|ip| text(&ip["address"])).collect::<Vec<_>>(), ["10.1.0.2/24"]);
+    assert_eq!(
+        addresses.iter().map(|ip| text(&ip["address"])).collect::<Vec<_>>(),
+        ["10.1.0.2/24"]
+    );
     end(&machine, &web, &before);
 
     // Networks whose plugins fail their CHECK.
@@ -466,7 +508,8 @@ fn what_a_move_would_refuse_is_found_before_it() {
         }
     };
     let gateway = r#"[{"name": "lan", "gateway": ["10.0.0.1"]}]"#;
-    let definitions: Vec<Value> = blocks("definition").iter().flat_map(|block| block.yaml()).collect();
+    let definitions: Vec<Value> =
+        blocks("definition").iter().flat_map(|block| block.yaml()).collect();
     let shown = [
         ("network-attachment-definitions", list("definitions.json", definitions)),
         ("pods", list("pods.json", vec![template("Pod", "lan"), template("Pod", gateway)])),
@@ -475,12 +518,14 @@ fn what_a_move_would_refuse_is_found_before_it() {
             list("workloads.json", vec![template("Deployment", gateway)]),
         ),
     ];
-    let cases: String =
-        shown.iter().map(|(kinds, script)| format!("\"get {kinds} -A -o yaml\") {script};;\n")).collect();
+    let cases: String = shown
+        .iter()
+        .map(|(kinds, script)| format!("\"get {kinds} -A -o yaml\") {script};;\n"))
+        .collect();
     machine.shim("kubectl", &format!("case \"$*\" in\n{cases}*) exit 1;;\nesac"));
     machine.shim("braid", &format!("exec {} \"$@\"", crate::node::BRAID));
-    let said =
-        machine.sh(&block("node", "before-multus").text.replace("validate -\n", "validate - || true\n"));
+    let said = machine
+        .sh(&block("node", "before-multus").text.replace("validate -\n", "validate - || true\n"));
     let rule = "element 1 (team-a/lan): \"gateway\" is not a known key: Multus ignored it; leave it out, or move the \
                 default route there with \"default-route\"\n";
     let lines: Vec<&str> = said.split_inclusive('\n').collect();
@@ -494,7 +539,10 @@ fn what_a_move_would_refuse_is_found_before_it() {
 fn a_multus_configuration_moves() {
     let machine = Machine::new();
     let items: Vec<Value> = blocks("definition").iter().flat_map(|block| block.yaml()).collect();
-    machine.node.write("list.yaml", &json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string());
+    machine.node.write(
+        "list.yaml",
+        &json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string(),
+    );
     let arguments = "get network-attachment-definitions --all-namespaces -o yaml";
     machine.stand_in("kubectl", arguments, &format!("cat {}", machine.node.path_text("list.yaml")));
     machine.sh("scripts/build; install target/dist/braid /opt/cni/bin/braid");
@@ -503,7 +551,9 @@ fn a_multus_configuration_moves() {
     primary(&machine);
     by_command(&machine);
     machine.sh("rm /etc/cni/net.d/00-braid.conflist");
-    machine.node.write("net.d/00-braid.conf", &conf::without_api(&block("config", "migrated").text));
+    machine
+        .node
+        .write("net.d/00-braid.conf", &conf::without_api(&block("config", "migrated").text));
     let before = machine.node.dump();
     let web = start(&machine, "short");
     assert_eq!(web.pod.links(), ["data0", "eth0", "net1"]);
@@ -520,7 +570,8 @@ fn the_screens_are_as_shown() {
     machine.sh("rmdir /etc/cni/net.d/braid.d; scripts/build");
     primary(&machine);
     assert_screen(&machine, "install");
-    let lan = blocks("definition").into_iter().find(|block| block.yaml()[0]["metadata"]["name"] == "lan");
+    let lan =
+        blocks("definition").into_iter().find(|block| block.yaml()[0]["metadata"]["name"] == "lan");
     machine.node.write("net.d/braid.d/lan.yaml", &lan.unwrap().text);
     machine.node.write("repo/web.yaml", &block("pod", "short").text);
     let web = start(&machine, "short");
@@ -542,13 +593,19 @@ fn assert_screen(machine: &Machine, about: &str) {
         let output = machine.sh(&format!("PATH=/opt/cni/bin:$PATH; {{ {command}; }} 2>&1 || true"));
         format!("$ {command}\n{output}")
     });
-    assert_eq!(anonymous_lines(&said.collect::<String>()), anonymous_lines(shown), "the screen {about}");
+    assert_eq!(
+        anonymous_lines(&said.collect::<String>()),
+        anonymous_lines(shown),
+        "the screen {about}"
+    );
 }
 
-/// The lines without what differs from node to node: containers, ages, the kernel, widths that depend on them.
+/// The lines without what differs from node to node: containers, ages, the kernel, widths that
+/// depend on them.
 fn anonymous_lines(text: &str) -> Vec<String> {
-    let lines =
-        text.lines().map(|line| line.split_whitespace().map(anonymous_word).collect::<Vec<_>>().join(" "));
+    let lines = text
+        .lines()
+        .map(|line| line.split_whitespace().map(anonymous_word).collect::<Vec<_>>().join(" "));
     let mut is_kernels = false;
     let kept = lines.filter(|line| {
         let is_advice = is_kernels && line.starts_with("harmless");
@@ -559,7 +616,8 @@ fn anonymous_lines(text: &str) -> Vec<String> {
 }
 
 fn anonymous_word(word: &str) -> &str {
-    let is_age = word.len() < 5 && word.strip_suffix(['s', 'm']).is_some_and(|it| it.parse::<u32>().is_ok());
+    let is_age =
+        word.len() < 5 && word.strip_suffix(['s', 'm']).is_some_and(|it| it.parse::<u32>().is_ok());
     let is_container = word.starts_with("container0") || word.starts_with("3f1c9a7");
     if is_age {
         "AGE"
@@ -572,7 +630,8 @@ fn anonymous_word(word: &str) -> &str {
 
 /// As the command does it, from a file as Multus's thin image writes it.
 fn by_command(machine: &Machine) {
-    let of_primary = std::fs::read_to_string(machine.node.path("net.d/10-primary.conflist")).unwrap();
+    let of_primary =
+        std::fs::read_to_string(machine.node.path("net.d/10-primary.conflist")).unwrap();
     let of_primary: Value = serde_json::from_str(&of_primary).unwrap();
     let multus = json!({
         "cniVersion": of_primary["cniVersion"], "name": "multus-cni-network", "type": "multus",
@@ -591,7 +650,8 @@ fn by_command(machine: &Machine) {
     assert_eq!(machine.node.leftovers(&before), Vec::<String>::new());
 }
 
-/// The ConfigMap and its key are those of Multus's own manifest, and the command is the one that Braid prints.
+/// The ConfigMap and its key are those of Multus's own manifest, and the command is the one that
+/// Braid prints.
 #[test]
 fn the_settings_of_the_thick_plugin_are_got_as_the_page_says() {
     let machine = Machine::new();
@@ -606,8 +666,9 @@ fn the_settings_of_the_thick_plugin_are_got_as_the_page_says() {
     assert!(said.contains(command.trim()), "{said}");
 }
 
-/// What the page has kubectl apply and delete is there, and is a list of objects. That the rights are
-/// enough, and no more than enough, is tested in `cluster.rs`, whose API server enforces these very files.
+/// What the page has kubectl apply and delete is there, and is a list of objects. That the rights
+/// are enough, and no more than enough, is tested in `cluster.rs`, whose API server enforces these
+/// very files.
 #[test]
 fn the_daemonset_of_the_page_is_there() {
     let repository = Path::new(REPOSITORY);
@@ -639,7 +700,10 @@ fn the_daemonset_of_the_page_is_there() {
 fn version_by_hand() {
     let machine = installed();
     let printed = machine.sh(&block("node", "version").text);
-    assert_eq!(serde_json::from_str::<Value>(&printed).unwrap(), block("output", "of version").json());
+    assert_eq!(
+        serde_json::from_str::<Value>(&printed).unwrap(),
+        block("output", "of version").json()
+    );
     assert!(machine.sh("/opt/cni/bin/braid </dev/null").contains("CNI_COMMAND"));
 }
 
@@ -651,8 +715,8 @@ fn recorded<'n>(node: &'n Node, name: &str) -> Pod<'n> {
     pod
 }
 
-/// What ADD, a DEL that fails, a record that was damaged and a call under way leave in the state directory
-/// is what the page shows, file by file.
+/// What ADD, a DEL that fails, a record that was damaged and a call under way leave in the state
+/// directory is what the page shows, file by file.
 #[test]
 fn the_state_directory_is_as_shown() {
     let node = Node::new();
@@ -682,7 +746,8 @@ fn the_state_directory_is_as_shown() {
         state_file(&node, "looks", "add").replace("<container>", "add"),
         state_file(&node, "looks", "gc").replace("<container>", "gc"),
     ];
-    let shown = block("state", "").text.lines().map(|line| line.split(' ').next().unwrap_or_default());
+    let shown =
+        block("state", "").text.lines().map(|line| line.split(' ').next().unwrap_or_default());
     assert_eq!(shown.collect::<Vec<_>>(), found);
     let directories = fs::read_dir(node.path("state")).unwrap().count();
     assert_eq!(directories, found.len() - 2, "directories that the page does not show");
@@ -726,7 +791,8 @@ fn delegates_get_the_environment_that_is_shown() {
     let node = Node::new();
     node.recorder("blue");
     let pod = node.pod("team-a", "web");
-    let call = pod.add(json!({"delegates": [{"type": "blue"}], "passEnvironment": ["HTTPS_PROXY"]}));
+    let call =
+        pod.add(json!({"delegates": [{"type": "blue"}], "passEnvironment": ["HTTPS_PROXY"]}));
     call.env("HTTPS_PROXY", "proxy").env("SECRET", "x").run().assert_success();
     let mut names: Vec<String> =
         node.only_call("ADD", "blue").environment().into_iter().map(|(name, _)| name).collect();

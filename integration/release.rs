@@ -1,6 +1,6 @@
-//! What `scripts/release` makes, of the executable that is there already: cheap enough for every change. The
-//! Debian package and the SBOM are made by tools that only a release installs; here their configuration is
-//! held against the repository.
+//! What `scripts/release` makes, of the executable that is there already: cheap enough for every
+//! change. The Debian package and the SBOM are made by tools that only a release installs; here
+//! their configuration is held against the repository.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -31,7 +31,8 @@ fn make(node: &Node, target: &str, parts: &str) -> PathBuf {
 }
 
 fn names(directory: &Path) -> BTreeSet<String> {
-    let entries = fs::read_dir(directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
+    let entries =
+        fs::read_dir(directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
     entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
 }
 
@@ -56,14 +57,16 @@ fn every_architecture_is_listed_with_what_it_lacks() {
     assert!(!node.path("target").exists(), "nothing was made");
 }
 
-/// What can be built here is built, by the tools that build Braid: static, and able to run. musl-gcc as the linker
-/// makes an executable that asks for an interpreter, and crashes.
+/// What can be built here is built, by the tools that build Braid: static, and able to run.
+/// musl-gcc as the linker makes an executable that asks for an interpreter, and crashes.
 #[test]
 fn what_can_be_built_is_static_and_runs() {
     let node = Node::new();
     let listed = String::from_utf8(release(&node, "target", &["--list"]).stdout).unwrap();
-    let buildable = listed.lines().filter(|line| !line.contains(" add ") && !line.contains("apt-get"));
-    let buildable: Vec<&str> = buildable.filter_map(|line| line.split_whitespace().next()).collect();
+    let buildable =
+        listed.lines().filter(|line| !line.contains(" add ") && !line.contains("apt-get"));
+    let buildable: Vec<&str> =
+        buildable.filter_map(|line| line.split_whitespace().next()).collect();
     let output = release(&node, "target", &["--try"]);
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
@@ -89,7 +92,10 @@ fn an_architecture_that_is_none_is_named() {
     let node = Node::new();
     let output = release(&node, "target", &["amd64", "mips"]);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(!output.status.success() && said.contains("mips is no architecture: amd64 arm64"), "{said}");
+    assert!(
+        !output.status.success() && said.contains("mips is no architecture: amd64 arm64"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -97,11 +103,16 @@ fn the_archive_holds_what_a_node_needs_and_runs() {
     let node = Node::new();
     let made = make(&node, "target", "archive image");
     let archive = format!("braid-{VERSION}-linux-amd64");
-    let expected =
-        ["SHA256SUMS".to_owned(), format!("braid-{VERSION}-image.tar"), format!("{archive}.tar.gz")];
+    let expected = [
+        "SHA256SUMS".to_owned(),
+        format!("braid-{VERSION}-image.tar"),
+        format!("{archive}.tar.gz"),
+    ];
     assert_eq!(names(&made), BTreeSet::from(expected));
-    let sums =
-        Command::new("sha256sum").args(["--check", "--strict", "SHA256SUMS"]).current_dir(&made).output();
+    let sums = Command::new("sha256sum")
+        .args(["--check", "--strict", "SHA256SUMS"])
+        .current_dir(&made)
+        .output();
     assert_eq!(String::from_utf8(sums.unwrap().stdout).unwrap().matches(": OK").count(), 2);
 
     let root = Chroot::new(&node, "root");
@@ -109,10 +120,15 @@ fn the_archive_holds_what_a_node_needs_and_runs() {
     succeed("tar", &["-xzf", file.to_str().unwrap(), "-C", root.path("/").to_str().unwrap()]);
     let inside = root.path(&archive);
     assert_eq!(fs::read(inside.join("braid")).unwrap(), fs::read(executable()).unwrap());
-    let output = root.command(&format!("/{archive}/braid")).args(["version", "-o", "json"]).output().unwrap();
+    let output = root
+        .command(&format!("/{archive}/braid"))
+        .args(["version", "-o", "json"])
+        .output()
+        .unwrap();
     assert!(output.status.success(), "{output:?}");
     // The manual is the program's own.
-    let manual = succeed(executable().to_str().unwrap(), &["man", node.path("man").to_str().unwrap()]);
+    let manual =
+        succeed(executable().to_str().unwrap(), &["man", node.path("man").to_str().unwrap()]);
     assert!(manual.contains("braid-install.1"));
     let pages = names(&node.path("man")).into_iter().map(|page| format!("{page}.gz")).collect();
     assert_eq!(names(&inside.join("man")), pages);
@@ -125,8 +141,9 @@ fn the_archive_holds_what_a_node_needs_and_runs() {
 #[test]
 fn the_same_commit_makes_the_same_release() {
     let node = Node::new();
-    let sums = ["one", "two"]
-        .map(|target| fs::read_to_string(make(&node, target, "archive").join("SHA256SUMS")).unwrap());
+    let sums = ["one", "two"].map(|target| {
+        fs::read_to_string(make(&node, target, "archive").join("SHA256SUMS")).unwrap()
+    });
     assert_eq!(sums[0], sums[1]);
 }
 
@@ -145,7 +162,10 @@ fn the_debian_package_finds_what_it_holds() {
     let mut places = BTreeSet::new();
     for asset in &assets {
         let [source, place, mode] = [0, 1, 2].map(|at| asset[at].as_str().unwrap());
-        assert!(["755", "644", "777"].contains(&mode) && places.insert((source, place)), "{asset:?}");
+        assert!(
+            ["755", "644", "777"].contains(&mode) && places.insert((source, place)),
+            "{asset:?}"
+        );
         let pattern = match source.strip_prefix("target/") {
             // cargo-deb looks for it where cargo has built it.
             Some("release/braid") => continue,
@@ -165,7 +185,8 @@ fn the_debian_package_finds_what_it_holds() {
 #[test]
 fn the_debian_package_holds_what_its_page_says() {
     let rows = crate::readme::page::table("Packages");
-    let shown: Vec<&str> = rows.iter().flat_map(|row| crate::readme::page::codes(&row[0])).collect();
+    let shown: Vec<&str> =
+        rows.iter().flat_map(|row| crate::readme::page::codes(&row[0])).collect();
     let assets = package()["assets"].as_array().unwrap().clone();
     let places: Vec<String> = assets
         .iter()
@@ -194,10 +215,14 @@ fn the_package_leaves_the_node_first() {
     assert_eq!(names(&scripts), BTreeSet::from(["prerm".to_owned()]));
     let run = |braid_ends_with: u8, argument: &str| {
         let braid = node.path("shims/braid");
-        node.write("shims/braid", &format!("#!/bin/sh\necho \"braid $*\"\nexit {braid_ends_with}\n"));
+        node.write(
+            "shims/braid",
+            &format!("#!/bin/sh\necho \"braid $*\"\nexit {braid_ends_with}\n"),
+        );
         fs::set_permissions(&braid, fs::Permissions::from_mode(0o755)).unwrap();
         let path = format!("{}:/usr/bin:/bin", node.path_text("shims"));
-        let output = Command::new(scripts.join("prerm")).arg(argument).env("PATH", path).output().unwrap();
+        let output =
+            Command::new(scripts.join("prerm")).arg(argument).env("PATH", path).output().unwrap();
         (output.status.code(), String::from_utf8(output.stdout).unwrap())
     };
     assert_eq!(run(0, "remove"), (Some(0), "braid uninstall\n".to_owned()));

@@ -1,5 +1,5 @@
-//! Who may lead a pod's traffic away from its primary network: router advertisements on extra networks,
-//! and routes that take the default route without being it.
+//! Who may lead a pod's traffic away from its primary network: router advertisements on extra
+//! networks, and routes that take the default route without being it.
 
 use std::process::Output;
 use std::time::{Duration, Instant};
@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use crate::node::{Namespace, Node};
 use crate::pod::Pod;
 
-/// A router that offers itself for half an hour, with a prefix for addresses (RFC 4861, section 4.2).
+/// A router that offers itself for half an hour, with a prefix for addresses (RFC 4861, section
+/// 4.2).
 const ADVERTISE: &str = r#"
 import socket, struct, sys
 interface = sys.argv[1]
@@ -32,7 +33,12 @@ fn accept_ra(pod: &Pod<'_>, interface: &str) -> String {
 
 /// Fails as long as the interface has no address to speak from.
 fn advertise(host: &Namespace, interface: &str) -> bool {
-    host.command("/usr/bin/python3").args(["-c", ADVERTISE, interface]).output().unwrap().status.success()
+    host.command("/usr/bin/python3")
+        .args(["-c", ADVERTISE, interface])
+        .output()
+        .unwrap()
+        .status
+        .success()
 }
 
 /// Whether the pod has a route by advertisement within a time, while a router speaks.
@@ -56,14 +62,19 @@ fn follows(node: &Node, pod: &Pod<'_>, bridge: &str, interface: &str, limit: Dur
 /// A pod on two shared networks: the definition of the second one sets `accept_ra`.
 fn two_networks(node: &Node) -> Value {
     let [closed, open] = ["br-closed", "br-open"].map(|bridge| {
-        let mut plugin = node.bridge(bridge, if bridge == "br-open" { "fd08::/64" } else { "fd09::/64" });
+        let mut plugin =
+            node.bridge(bridge, if bridge == "br-open" { "fd08::/64" } else { "fd09::/64" });
         plugin["ipam"]["routes"] = json!([]);
         plugin
     });
     node.define("team-a", "closed", closed);
     let tuning = json!({"type": "tuning", "sysctl": {"net.ipv6.conf.net2.accept_ra": "1"}});
     let plugins = json!([open, tuning]);
-    node.define("team-a", "open", json!({"cniVersion": "1.0.0", "name": "open", "plugins": plugins}));
+    node.define(
+        "team-a",
+        "open",
+        json!({"cniVersion": "1.0.0", "name": "open", "plugins": plugins}),
+    );
     json!({"delegates": [node.bridge("cni0", "10.1.0.0/24 fd01::/64")]})
 }
 
@@ -75,15 +86,23 @@ fn an_extra_interface_takes_a_router_advertisement_only_if_its_definition_says_s
     let before = accept_ra(&pod, "default");
     pod.add(config).networks("closed,open").run().assert_success();
     let set = ["eth0", "net1", "net2", "default"].map(|interface| accept_ra(&pod, interface));
-    assert_eq!(set, [before.as_str(), "0", "1", before.as_str()], "the pod's own interfaces are its affair");
+    assert_eq!(
+        set,
+        [before.as_str(), "0", "1", before.as_str()],
+        "the pod's own interfaces are its affair"
+    );
     assert!(follows(&node, &pod, "br-open", "net2", Duration::from_secs(10)), "the router speaks");
     assert!(!follows(&node, &pod, "br-closed", "net1", Duration::from_secs(1)), "net1 follows");
     assert!(!pod.addresses("net1").iter().any(|address| address.starts_with("2001:db8:bad")));
     pod.check().run().assert_success();
     // A route that comes all the same is seen.
-    let taken = pod.command("sh").args(["-c", &format!("echo 1 > {ACCEPT_RA}/net1/accept_ra")]).status();
+    let taken =
+        pod.command("sh").args(["-c", &format!("echo 1 > {ACCEPT_RA}/net1/accept_ra")]).status();
     assert!(taken.unwrap().success());
-    assert!(follows(&node, &pod, "br-closed", "net1", Duration::from_secs(10)), "net1 takes it now");
+    assert!(
+        follows(&node, &pod, "br-closed", "net1", Duration::from_secs(10)),
+        "net1 takes it now"
+    );
     let said = "on net1 comes from a router advertisement, which the network's definition does not ask for";
     pod.check().run().assert_error(101, [said]);
 }
@@ -107,7 +126,8 @@ fn routes_that_together_take_the_default_route_are_given_back() {
     let node = Node::new();
     let mut blue = node.bridge("br-blue", "10.9.0.0/24 fd09::/64");
     let wide = ["0.0.0.0/1", "128.0.0.0/1", "2000::/4", "3000::/4", "10.77.0.0/16", "fd77::/32"];
-    let gateway = |destination: &str| if destination.contains(':') { "fd09::1" } else { "10.9.0.1" };
+    let gateway =
+        |destination: &str| if destination.contains(':') { "fd09::1" } else { "10.9.0.1" };
     let route = |destination: &&str| json!({"dst": destination, "gw": gateway(destination)});
     blue["ipam"]["routes"] = wide.iter().map(route).collect();
     node.define("team-a", "blue", blue);
@@ -130,7 +150,8 @@ fn routes_that_together_take_the_default_route_are_given_back() {
         result["routes"].as_array().unwrap().iter().filter_map(|it| it["dst"].as_str()).collect();
     assert_eq!(kept, ["0.0.0.0/0", "::/0", "10.77.0.0/16", "fd77::/32"]);
     pod.check().run().assert_success();
-    // Asked for, they stay; and another network's do not take the default route from the one that asked.
+    // Asked for, they stay; and another network's do not take the default route from the one that
+    // asked.
     let asked = node.pod("team-a", "asked");
     let networks = json!([{"name": "blue", "default-route": []}]);
     asked.add(config.clone()).networks_json(networks).run().assert_success();
@@ -150,7 +171,10 @@ fn a_wide_address_takes_no_default_route() {
     let node = Node::new();
     node.network("blue", json!({"addresses": ["1.2.3.4/1"]}));
     let lines = "ip link add net1 type bridge; ip link set net1 up; ip addr add 1.2.3.4/1 dev net1";
-    node.script("blue", json!({"ADD": {"shell": format!("nsenter --net=$CNI_NETNS sh -ec '{lines}'")}}));
+    node.script(
+        "blue",
+        json!({"ADD": {"shell": format!("nsenter --net=$CNI_NETNS sh -ec '{lines}'")}}),
+    );
     let pod = node.pod("team-a", "web");
     pod.ip("link add eth0 type bridge");
     pod.ip("link set eth0 up");

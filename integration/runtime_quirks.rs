@@ -1,6 +1,6 @@
 //! What runtimes do beyond the letter of the specification: containerd calls DEL twice and with the
-//! configuration of the day, CRI-O runs CHECK right after ADD and kills a DEL after a minute, and both have
-//! pods from before Braid was there.
+//! configuration of the day, CRI-O runs CHECK right after ADD and kills a DEL after a minute, and
+//! both have pods from before Braid was there.
 
 use std::path::Path;
 use std::time::Duration;
@@ -18,7 +18,8 @@ const NOTHING: [&str; 0] = [];
 /// CRI-O kills a DEL after this long, and does not come back.
 const CRIO_KILLS_AFTER: Duration = Duration::from_secs(60);
 
-/// A node with real bridges, dual stack: the primary `cni0` in `net.d`, and `br1`, which is `lan` of team-a.
+/// A node with real bridges, dual stack: the primary `cni0` in `net.d`, and `br1`, which is `lan`
+/// of team-a.
 fn real_node() -> Node {
     let node = Node::new();
     let plugins = json!([node.bridge("cni0", "10.1.0.0/24 fd01::/64")]);
@@ -68,7 +69,9 @@ fn del_with_an_empty_netns() {
 fn with_result_of<'c>(call: Call<'c>, version: &str, pod: &Pod<'_>) -> Call<'c> {
     let sandbox = pod.netns_path();
     let result = match version {
-        "0.2.0" => json!({"cniVersion": version, "ip4": {"ip": "10.1.0.2/24"}, "ip6": {"ip": "fd01::2/64"}}),
+        "0.2.0" => {
+            json!({"cniVersion": version, "ip4": {"ip": "10.1.0.2/24"}, "ip6": {"ip": "fd01::2/64"}})
+        }
         "0.3.1" | "0.4.0" => json!({
             "cniVersion": version, "interfaces": [{"name": "eth0", "sandbox": sandbox}],
             "ips": [{"version": "4", "address": "10.1.0.2/24", "interface": 0}],
@@ -85,15 +88,24 @@ fn with_result_of<'c>(call: Call<'c>, version: &str, pod: &Pod<'_>) -> Call<'c> 
 #[test]
 fn del_with_a_prev_result_that_is_missing_or_of_another_version() {
     let node = real_node();
-    let odd =
-        [json!(null), json!({}), json!({"cniVersion": "0.4.0"}), json!({"cniVersion": "9.9.9", "ips": 1})];
+    let odd = [
+        json!(null),
+        json!({}),
+        json!({"cniVersion": "0.4.0"}),
+        json!({"cniVersion": "9.9.9", "ips": 1}),
+    ];
     for has_record in [true, false] {
         let added = |what: &str| {
             let pod = node.pod("team-a", "web");
-            pod.add(delegating()).networks(if has_record { "lan" } else { "" }).run().assert_success();
+            pod.add(delegating())
+                .networks(if has_record { "lan" } else { "" })
+                .run()
+                .assert_success();
             if !has_record {
-                std::fs::remove_file(node.path("state/records").join(node.state("records").remove(0)))
-                    .unwrap();
+                std::fs::remove_file(
+                    node.path("state/records").join(node.state("records").remove(0)),
+                )
+                .unwrap();
             }
             assert!(!node.reservations("cni0").is_empty(), "{what}");
             pod
@@ -151,17 +163,20 @@ fn an_add_after_a_failed_one_that_could_not_be_undone() {
     assert_eq!((pod.links(), node.state("records")), (vec![], vec![]));
 }
 
-/// As CRI-O does, in each version that has CHECK; the result is the primary's, as its configuration says.
+/// As CRI-O does, in each version that has CHECK; the result is the primary's, as its configuration
+/// says.
 #[test]
 fn check_right_after_add() {
     let node = real_node();
     for version in ["0.4.0", "1.0.0", "1.1.0"] {
         let pod = node.pod("team-a", "web");
-        let config = json!({"cniVersion": version, "clusterNetwork": "auto", "resultScope": "primary"});
+        let config =
+            json!({"cniVersion": version, "clusterNetwork": "auto", "resultScope": "primary"});
         pod.add(config).networks("lan").run().assert_success();
         pod.check().run().assert_success();
         pod.del().run().assert_success();
-        // Debian's plugins are older than 1.1.0, and in a chain there is nobody who speaks for them.
+        // Debian's plugins are older than 1.1.0, and in a chain there is nobody who speaks for
+        // them.
         if version == "1.1.0" {
             continue;
         }
@@ -184,7 +199,8 @@ fn del_of_a_pod_that_started_before_braid_was_installed() {
     // Delegating: the primary's own plugin has started it, under the name that it has still.
     let pod = node.pod("team-a", "old");
     let bridge = node.bridge("cni0", "10.1.0.0/24 fd01::/64");
-    let add = node.call("ADD", bridge.clone()).of_pod(&pod).program(Path::new(PLUGIN_DIR).join("bridge"));
+    let add =
+        node.call("ADD", bridge.clone()).of_pod(&pod).program(Path::new(PLUGIN_DIR).join("bridge"));
     let result = add.with(json!({"name": "cni0", "runtimeConfig": null})).run().assert_success();
     assert_eq!((pod.links(), node.reservations("cni0").len()), (vec!["eth0".to_owned()], 2));
     let braid = |verb: &str| node.call(verb, delegating()).of_pod(&pod).prev_result(result.clone());
@@ -210,12 +226,10 @@ fn del_with_another_configuration_than_add() {
     let pod = node.pod("team-a", "web");
     pod.add(delegating()).networks("lan").run().assert_success();
     // Another primary, no definitions, another version, another mode: the record counts.
-    let other =
-        json!({"cniVersion": "1.0.0", "name": "other", "plugins": [node.bridge("cni9", "10.99.0.0/24")]});
+    let other = json!({"cniVersion": "1.0.0", "name": "other", "plugins": [node.bridge("cni9", "10.99.0.0/24")]});
     node.write("net.d/10-primary.conflist", &other.to_string());
     std::fs::remove_dir_all(node.path("braid.d")).unwrap();
-    let chained =
-        json!({"clusterNetwork": null, "cniVersion": "0.4.0", "name": "renamed", "prevResult": null});
+    let chained = json!({"clusterNetwork": null, "cniVersion": "0.4.0", "name": "renamed", "prevResult": null});
     pod.del().with(chained).run().assert_success();
     assert_nothing_left(&node, &pod, "renamed and chained");
 }
@@ -242,12 +256,16 @@ fn a_del_that_is_killed_is_finished_by_the_next() {
     node.script("blue", json!({}));
     node.forget_calls();
     pod.del().env("CNI_NETNS", "").run().assert_success();
-    assert_eq!(node.calls_in_order(), ["DEL blue net1", "DEL primary eth0"], "red was torn down before");
+    assert_eq!(
+        node.calls_in_order(),
+        ["DEL blue net1", "DEL primary eth0"],
+        "red was torn down before"
+    );
     assert_eq!((pod.links(), node.state("records"), node.state("locks")), (vec![], vec![], vec![]));
 }
 
-/// Every plugin hangs, and no limit is configured: DEL ends by itself, each plugin has had its turn, and the
-/// record says what is left.
+/// Every plugin hangs, and no limit is configured: DEL ends by itself, each plugin has had its
+/// turn, and the record says what is left.
 #[test]
 fn a_del_whose_plugins_all_hang_ends_before_crio_kills_it() {
     let node = recorded_node();
@@ -275,8 +293,9 @@ fn gc_with_an_empty_list_takes_all_of_its_own_conflist_and_nothing_of_another() 
     pods[0].add(delegating()).networks("lan").run().assert_success();
     pods[1].add(delegating()).networks("lan").run().assert_success();
     pods[2].add(delegating()).with(json!({"name": "other"})).networks("lan").run().assert_success();
-    let gc =
-        |more: Value| node.call("GC", delegating()).with(json!({"cniVersion": "1.1.0"})).with(more).run();
+    let gc = |more: Value| {
+        node.call("GC", delegating()).with(json!({"cniVersion": "1.1.0"})).with(more).run()
+    };
     gc(json!({})).assert_error(7, ["cni.dev/valid-attachments"]);
     assert_eq!(node.state("records").len(), 3, "without the list nothing is done");
     gc(json!({"cni.dev/valid-attachments": []})).assert_success();

@@ -1,5 +1,5 @@
-//! The scenarios of the user's book, on real plugins and with packets wherever packets can show them,
-//! and each of the reference plugins as an extra network.
+//! The scenarios of the user's book, on real plugins and with packets wherever packets can show
+//! them, and each of the reference plugins as an extra network.
 
 use std::collections::BTreeSet;
 
@@ -69,8 +69,11 @@ fn check_and_delete(node: &Node, pods: &[&Pod<'_>], before: &BTreeSet<String>) {
 #[test]
 fn control_and_operation_data_apart_from_application_data() {
     let node = Node::new();
-    let networks =
-        [("control", "10.16.0.0/24 fd00:16::/64"), ("operation", "10.17.0.0/24"), ("data", "10.18.0.0/24")];
+    let networks = [
+        ("control", "10.16.0.0/24 fd00:16::/64"),
+        ("operation", "10.17.0.0/24"),
+        ("data", "10.18.0.0/24"),
+    ];
     for (name, subnets) in networks {
         node.define("default", name, lan(&node, &format!("br-{name}"), subnets));
     }
@@ -85,7 +88,8 @@ fn control_and_operation_data_apart_from_application_data() {
     for (name, _) in networks {
         let interface = format!("{name}0");
         for address in addresses(robot, &interface) {
-            let (node_ear, pod_ear) = (Ear::at(node.host(), MARKER), Ear::at(robot.netns(), MARKER));
+            let (node_ear, pod_ear) =
+                (Ear::at(node.host(), MARKER), Ear::at(robot.netns(), MARKER));
             assert!(pings(press, &address), "{name}: {address}");
             assert_eq!(pod_ear.heard_at(), [interface.as_str()], "{name}: {address} in the pod");
             let heard: BTreeSet<String> = node_ear.heard_at().into_iter().collect();
@@ -98,7 +102,9 @@ fn control_and_operation_data_apart_from_application_data() {
 #[test]
 fn a_network_of_its_own_per_tenant() {
     let node = Node::new();
-    for (tenant, subnets) in [("blue", "10.20.0.0/24 fd00:20::/64"), ("red", "10.21.0.0/24 fd00:21::/64")] {
+    for (tenant, subnets) in
+        [("blue", "10.20.0.0/24 fd00:20::/64"), ("red", "10.21.0.0/24 fd00:21::/64")]
+    {
         let mut network = lan(&node, &format!("br-{tenant}"), subnets);
         network["name"] = json!(format!("{tenant}-private"));
         node.define(tenant, "private", network);
@@ -113,7 +119,8 @@ fn a_network_of_its_own_per_tenant() {
     for pod in blue.iter().chain(&red) {
         pod.add(primary(&node)).networks("private").run().assert_success();
     }
-    // A tenant that gives itself the other's addresses, one that is free there and one that is taken.
+    // A tenant that gives itself the other's addresses, one that is free there and one that is
+    // taken.
     let intruder = node.pod("red", "intruder");
     let taken = addresses(&blue[1], "net1");
     let asked = json!([{"name": "static", "ips": [format!("{}/24", taken[0]), "10.20.0.66/24", format!("{}/64", taken[1])]}]);
@@ -128,7 +135,11 @@ fn a_network_of_its_own_per_tenant() {
     let of_blue = addresses(&blue[0], "net1");
     for pod in [&red[0], &intruder] {
         for address in &of_blue {
-            assert!(cannot_reach(pod.netns(), address, MARKER), "{} reaches blue's {address}", pod.name);
+            assert!(
+                cannot_reach(pod.netns(), address, MARKER),
+                "{} reaches blue's {address}",
+                pod.name
+            );
         }
     }
     for ear in ears {
@@ -149,8 +160,8 @@ fn a_network_of_its_own_per_tenant() {
     check_and_delete(&node, &[&blue[0], &blue[1], &red[0], &red[1], &intruder], &before);
 }
 
-/// Definitions of two networks, one on each side of a router pod: ends get addresses and a route to the
-/// other side from theirs, the router brings its own addresses and forwards.
+/// Definitions of two networks, one on each side of a router pod: ends get addresses and a route to
+/// the other side from theirs, the router brings its own addresses and forwards.
 fn define_both_sides(node: &Node) {
     let ends = |side: &str, subnets: &str, routes: Value| {
         let mut network = lan(node, &format!("br-{side}"), subnets);
@@ -190,20 +201,30 @@ fn a_pod_between_two_networks() {
     router.add(primary(&node)).networks_json(both).run().assert_success();
 
     for address in addresses(server, "net1") {
-        let (node_ear, router_ear) = (Ear::at(node.host(), MARKER), Ear::at(router.netns(), MARKER));
+        let (node_ear, router_ear) =
+            (Ear::at(node.host(), MARKER), Ear::at(router.netns(), MARKER));
         assert!(pings(client, &address), "{address}");
         assert_eq!(router_ear.heard_at(), ["left0", "right0"], "{address} in the router");
         let wires: BTreeSet<String> =
             ports(&node, "br-left").union(&ports(&node, "br-right")).cloned().collect();
-        assert_eq!(node_ear.heard_at().into_iter().collect::<BTreeSet<_>>(), wires, "{address} on the node");
+        assert_eq!(
+            node_ear.heard_at().into_iter().collect::<BTreeSet<_>>(),
+            wires,
+            "{address} on the node"
+        );
     }
     // Without the router's consent there is no other way.
-    let stop = "echo 0 > /proc/sys/net/ipv4/ip_forward; echo 0 > /proc/sys/net/ipv6/conf/all/forwarding";
+    let stop =
+        "echo 0 > /proc/sys/net/ipv4/ip_forward; echo 0 > /proc/sys/net/ipv6/conf/all/forwarding";
     assert!(router.command("sh").args(["-c", stop]).status().unwrap().success());
     for address in addresses(server, "net1") {
-        assert!(cannot_reach(client.netns(), &address, MARKER), "{address} is reached around the router");
+        assert!(
+            cannot_reach(client.netns(), &address, MARKER),
+            "{address} is reached around the router"
+        );
     }
-    let start = "echo 1 > /proc/sys/net/ipv4/ip_forward; echo 1 > /proc/sys/net/ipv6/conf/all/forwarding";
+    let start =
+        "echo 1 > /proc/sys/net/ipv4/ip_forward; echo 1 > /proc/sys/net/ipv6/conf/all/forwarding";
     assert!(router.command("sh").args(["-c", start]).status().unwrap().success());
     check_and_delete(&node, &[client, server, router], &before);
 }
@@ -238,7 +259,10 @@ fn an_unusual_protocol() {
     let sender = &addresses(master, "net1")[1];
     for member in members {
         let heard = member.heard();
-        assert!(heard.ends_with(" go") && heard.starts_with(sender.as_str()), "{heard} from {sender}");
+        assert!(
+            heard.ends_with(" go") && heard.starts_with(sender.as_str()),
+            "{heard} from {sender}"
+        );
     }
     assert_eq!(outsider.heard(), "");
     check_and_delete(&node, &[master, drive, valve, stranger], &before);
@@ -286,10 +310,12 @@ fn a_chain_of_primary_plugins_with_braid_last() {
     let before = node.dump();
     let pod = node.pod("blue", "web");
     let mut plugins = primary_plugins(&node);
-    // Reference plugins take an extra network's addresses for their own when they CHECK a merged result.
+    // Reference plugins take an extra network's addresses for their own when they CHECK a merged
+    // result.
     plugins.as_array_mut().unwrap().push(json!({"type": "braid", "resultScope": "primary"}));
-    let chain =
-        Chain::new(&node, plugins.clone()).networks("lan").runtime_config("portMappings", host_port());
+    let chain = Chain::new(&node, plugins.clone())
+        .networks("lan")
+        .runtime_config("portMappings", host_port());
     let result = chain.add(&pod).unwrap();
     assert_chained(&node, &pod, &result);
     // All but portmap: see `list_with_portmap`.
@@ -327,8 +353,12 @@ fn a_chain_of_primary_plugins_with_braid_first() {
     let behind = node.only_call("ADD", "behind");
     let interfaces = behind.stdin()["prevResult"]["interfaces"].as_array().unwrap();
     let sandboxed = interfaces.iter().filter(|interface| interface["sandbox"] == pod.netns_path());
-    assert_eq!(sandboxed.map(|interface| text(&interface["name"])).collect::<Vec<_>>(), ["eth0", "net1"]);
-    let sysctl = pod.command("cat").arg("/proc/sys/net/ipv4/conf/eth0/arp_ignore").output().unwrap();
+    assert_eq!(
+        sandboxed.map(|interface| text(&interface["name"])).collect::<Vec<_>>(),
+        ["eth0", "net1"]
+    );
+    let sysctl =
+        pod.command("cat").arg("/proc/sys/net/ipv4/conf/eth0/arp_ignore").output().unwrap();
     assert_eq!(sysctl.stdout, b"1\n", "what stands behind braid works on the primary");
     chain.check(&pod, &result).unwrap();
     chain.del(&pod, &result).unwrap();
@@ -351,7 +381,8 @@ mod extras {
         let neighbour = Namespace::new("neighbour");
         node.host().ip("link add uplink type bridge");
         node.host().ip("link set uplink up");
-        node.host().ip(&format!("link add port type veth peer name wire netns {}", neighbour.name()));
+        node.host()
+            .ip(&format!("link add port type veth peer name wire netns {}", neighbour.name()));
         node.host().ip("link set port addrgenmode none");
         node.host().ip("link set port master uplink up");
         neighbour.ip("link set wire up");
@@ -435,12 +466,16 @@ mod extras {
         let before = node.dump();
         let pod = node.pod("blue", "web");
         let ips = json!(["10.10.0.50/24", "fd00:10::50/64"]);
-        pod.add(primary(&node)).networks_json(json!([{"name": "lan", "ips": ips}])).run().assert_success();
+        pod.add(primary(&node))
+            .networks_json(json!([{"name": "lan", "ips": ips}]))
+            .run()
+            .assert_success();
         assert_eq!(json!(pod.addresses("net1")), ips);
         assert_eq!(node.reservations("lan"), ["10.10.0.50", "fd00:10::50"]);
         // The same address once more is refused by the plugin, and its word arrives.
         let second = node.pod("blue", "db");
-        let failed = second.add(primary(&node)).networks_json(json!([{"name": "lan", "ips": ips}])).run();
+        let failed =
+            second.add(primary(&node)).networks_json(json!([{"name": "lan", "ips": ips}])).run();
         assert!(text(&failed.json()["msg"]).contains("10.10.0.50"), "{}", failed.stdout);
         assert!(!failed.status.success());
         assert_eq!(second.links(), Vec::<String>::new());
@@ -450,8 +485,7 @@ mod extras {
     #[test]
     fn a_mac_by_tuning() {
         let node = Node::new();
-        let tuning =
-            json!({"type": "tuning", "capabilities": {"mac": true}, "dataDir": node.path_text("tuning")});
+        let tuning = json!({"type": "tuning", "capabilities": {"mac": true}, "dataDir": node.path_text("tuning")});
         let plugins = json!([lan(&node, "br-lan", "10.10.0.0/24"), tuning]);
         node.define("blue", "lan", list("lan", plugins));
         let before = node.dump();
@@ -496,14 +530,22 @@ mod extras {
     fn limits(node: &Node) -> usize {
         let shown = node.host().command("tc").args(["qdisc", "show"]).output().unwrap();
         assert!(shown.status.success(), "tc is missing: install iproute2");
-        String::from_utf8(shown.stdout).unwrap().lines().filter(|line| line.starts_with("qdisc tbf")).count()
+        String::from_utf8(shown.stdout)
+            .unwrap()
+            .lines()
+            .filter(|line| line.starts_with("qdisc tbf"))
+            .count()
     }
 
     #[test]
     fn a_rate_by_bandwidth() {
         let node = Node::new();
         let bandwidth = json!({"type": "bandwidth", "capabilities": {"bandwidth": true}});
-        node.define("blue", "lan", list("lan", json!([lan(&node, "br-lan", "10.10.0.0/24"), bandwidth])));
+        node.define(
+            "blue",
+            "lan",
+            list("lan", json!([lan(&node, "br-lan", "10.10.0.0/24"), bandwidth])),
+        );
         let before = node.dump();
         let pod = node.pod("blue", "web");
         let rate = json!({"ingressRate": 8_000_000, "ingressBurst": 800_000, "egressRate": 8_000_000, "egressBurst": 800_000});
@@ -523,7 +565,8 @@ mod extras {
         let bandwidth = json!({"type": "bandwidth", "capabilities": {"bandwidth": true}});
         let extra = json!([lan(&node, "br-lan", "10.10.0.0/24"), portmap, bandwidth]);
         node.define("blue", "lan", list_with_portmap("lan", extra));
-        let primary = list_with_portmap("cluster", json!([node.bridge("cni0", "10.1.0.0/24"), portmap]));
+        let primary =
+            list_with_portmap("cluster", json!([node.bridge("cni0", "10.1.0.0/24"), portmap]));
         let before = node.dump();
         let pod = node.pod("blue", "web");
         pod.add(json!({"delegates": [primary]}))
@@ -558,8 +601,7 @@ mod extras {
         node.define("blue", "uplink", uplink);
         let before = node.dump();
         let pod = node.pod("blue", "web");
-        let asked =
-            json!([{"name": "uplink", "interface": "uplink0", "default-route": ["10.19.0.1", "fd00:19::1"]}]);
+        let asked = json!([{"name": "uplink", "interface": "uplink0", "default-route": ["10.19.0.1", "fd00:19::1"]}]);
         let result = pod.add(primary(&node)).networks_json(asked).run().assert_success();
         assert_eq!(pod.default_routes(4), ["via 10.19.0.1 dev uplink0"]);
         assert_eq!(pod.default_routes(6), ["via fd00:19::1 dev uplink0"]);

@@ -1,7 +1,8 @@
-//! A random walk of ADD, CHECK, DEL and GC with kills and faults, held against what must be true throughout.
+//! A random walk of ADD, CHECK, DEL and GC with kills and faults, held against what must be true
+//! throughout.
 //!
-//! A short one runs with the other tests; `scripts/soak MINUTES [SEED]` runs the same for as long as one
-//! likes. The seed decides what is done; when a kill meets a call is up to the machine.
+//! A short one runs with the other tests; `scripts/soak MINUTES [SEED]` runs the same for as long
+//! as one likes. The seed decides what is done; when a kill meets a call is up to the machine.
 //!
 //! - [`walk`]: the rounds, each a few calls at once and a look at the node afterwards;
 //! - [`sandbox`]: a pod as its runtime knows it;
@@ -25,7 +26,9 @@ const SECONDS: u64 = 25;
 
 fn number(variable: &str, otherwise: u64) -> u64 {
     let said = std::env::var(variable).ok();
-    said.map_or(otherwise, |text| text.parse().unwrap_or_else(|_| panic!("{variable} is no number: {text}")))
+    said.map_or(otherwise, |text| {
+        text.parse().unwrap_or_else(|_| panic!("{variable} is no number: {text}"))
+    })
 }
 
 #[test]

@@ -1,5 +1,6 @@
-//! The executable that goes on nodes runs on any of them: static, and without a file of the node that is not
-//! Kubernetes' or CNI's own. Names are resolved without the libraries that glibc loads while it runs.
+//! The executable that goes on nodes runs on any of them: static, and without a file of the node
+//! that is not Kubernetes' or CNI's own. Names are resolved without the libraries that glibc loads
+//! while it runs.
 
 use std::path::Path;
 
@@ -52,7 +53,8 @@ fn an_api_whose_name_nobody_knows_is_an_outage() {
     assert_eq!(server.connections(), 0);
 }
 
-/// ADD and DEL of a pod with a network from the API, with the real plugins, on a node with these files.
+/// ADD and DEL of a pod with a network from the API, with the real plugins, on a node with these
+/// files.
 fn attach(node: &Node, files: &[(&str, &str)]) {
     let (root, server) = lay_out(node, files);
     let pod = node.pod("team-a", "web");
@@ -62,9 +64,13 @@ fn attach(node: &Node, files: &[(&str, &str)]) {
     };
     let config = config(&json!("blue"));
     let result = call("ADD", config.clone()).run().assert_success();
-    assert_eq!((pod.addresses("eth0"), pod.addresses("net1")), (addresses("10.1"), addresses("10.20")));
+    assert_eq!(
+        (pod.addresses("eth0"), pod.addresses("net1")),
+        (addresses("10.1"), addresses("10.20"))
+    );
     assert_eq!(result["ips"].as_array().unwrap().len(), 2);
-    let status = server.objects().get("pods", "team-a", "web").unwrap()["metadata"]["annotations"].clone();
+    let status =
+        server.objects().get("pods", "team-a", "web").unwrap()["metadata"]["annotations"].clone();
     assert!(text(&status[STATUS]).contains("10.20.0."), "{status}");
 
     call("DEL", config).prev_result(result).run().assert_success();
@@ -72,7 +78,10 @@ fn attach(node: &Node, files: &[(&str, &str)]) {
     for directory in ["/var/lib/cni/braid/records", "/var/lib/cni/networks/cluster"] {
         let left = std::fs::read_dir(root.path(directory)).unwrap().flatten();
         let left: Vec<_> = left.map(|entry| entry.file_name().into_string().unwrap()).collect();
-        assert!(!left.iter().any(|name| name.starts_with("10.") || name.contains("container")), "{left:?}");
+        assert!(
+            !left.iter().any(|name| name.starts_with("10.") || name.contains("container")),
+            "{left:?}"
+        );
     }
 }
 
@@ -90,16 +99,18 @@ fn lay_out<'n>(node: &'n Node, files: &[(&str, &str)]) -> (Chroot<'n>, ApiServer
 
     let mut root = Chroot::new(node, "root");
     root.copy(&executable(), "/opt/cni/bin/braid");
-    ["bridge", "host-local"].into_iter().for_each(|plugin| root.copy_plugin(plugin, "/opt/cni/bin"));
+    ["bridge", "host-local"]
+        .into_iter()
+        .for_each(|plugin| root.copy_plugin(plugin, "/opt/cni/bin"));
     for (path, contents) in files {
         root.write(path, contents);
     }
     let mut cluster = server.cluster_entry();
     cluster["server"] = json!(server.url().replace("127.0.0.1", NAME));
-    let kubeconfig = server.kubeconfig_for(cluster, json!({"token": server.token(&User::braid(), 3600)}));
+    let kubeconfig =
+        server.kubeconfig_for(cluster, json!({"token": server.token(&User::braid(), 3600)}));
     root.copy(&kubeconfig, "/etc/cni/net.d/braid.kubeconfig");
-    let primary =
-        json!({"cniVersion": "1.0.0", "name": "cluster", "plugins": [bridge("cni0", "10.1.0.0/24")]});
+    let primary = json!({"cniVersion": "1.0.0", "name": "cluster", "plugins": [bridge("cni0", "10.1.0.0/24")]});
     root.write("/etc/cni/net.d/10-primary.conflist", &primary.to_string());
     // What the kernel and the runtime show on every node.
     root.mount(Path::new("/proc"), "/proc");

@@ -1,4 +1,5 @@
-//! What the tests stand on: nodes, pods, calls and their chains, and doubles of everything that a node meets.
+//! What the tests stand on: nodes, pods, calls and their chains, and doubles of everything that a
+//! node meets.
 //!
 //! [`node`] is where to start reading.
 

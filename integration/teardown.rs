@@ -1,5 +1,5 @@
-//! DEL, GC and CHECK from the ledger; ADDs that fail, are killed or are stopped; a state directory that
-//! is broken, full or read-only.
+//! DEL, GC and CHECK from the ledger; ADDs that fail, are killed or are stopped; a state directory
+//! that is broken, full or read-only.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,8 @@ use crate::pod::Pod;
 
 const NOTHING: [&str; 0] = [];
 
-/// A node with networks blue and red of team-a, each with a real interface, beside a recorded primary.
+/// A node with networks blue and red of team-a, each with a real interface, beside a recorded
+/// primary.
 pub(crate) fn node() -> Node {
     let node = Node::new();
     node.network("blue", json!({"addresses": ["10.8.0.2/24"], "link": true}));
@@ -53,7 +54,8 @@ fn del_as_containerd_calls_it_twice() {
     assert_eq!(node.calls_in_order(), ALL_DELETED);
     assert_eq!(pod.links(), NOTHING);
     assert_eq!(node.leftovers(&before), NOTHING);
-    // The sandbox is removed: neither namespace nor result. Only the primary, of which we know no record, hears of it.
+    // The sandbox is removed: neither namespace nor result. Only the primary, of which we know no
+    // record, hears of it.
     node.forget_calls();
     pod.del().env("CNI_NETNS", "").with(json!({"prevResult": null})).run().assert_success();
     assert_eq!(node.calls_in_order(), ["DEL primary eth0"]);
@@ -68,7 +70,11 @@ fn del_without_add() {
     node.call("DEL", json!({})).of_pod(&pod).networks("blue").run().assert_success();
     assert_eq!(node.calls_in_order(), NOTHING, "chained, the primary is the runtime's business");
     assert!(!node.path("state").exists());
-    let call = node.call("DEL", node.delegating()).of_pod(&pod).networks("blue").prev_result(result.clone());
+    let call = node
+        .call("DEL", node.delegating())
+        .of_pod(&pod)
+        .networks("blue")
+        .prev_result(result.clone());
     call.run().assert_success();
     assert_eq!(node.calls_in_order(), ["DEL primary eth0"]);
     assert_eq!(node.only_call("DEL", "primary").stdin()["prevResult"], result);
@@ -120,7 +126,11 @@ fn del_with_a_path_that_is_no_namespace() {
         pod.add(node.delegating()).networks("blue").run().assert_success();
         pod.del().env("CNI_NETNS", path).run().assert_success();
         assert_eq!(pod.links(), NOTHING, "{path}: the recorded one is there");
-        node.call("DEL", node.delegating()).of_pod(&pod).env("CNI_NETNS", path).run().assert_success();
+        node.call("DEL", node.delegating())
+            .of_pod(&pod)
+            .env("CNI_NETNS", path)
+            .run()
+            .assert_success();
     }
 }
 
@@ -150,7 +160,8 @@ fn del_goes_past_failures_says_what_remains_and_finishes_the_rest_later() {
     let node = node();
     let pod = pod_with_both(&node);
     node.script("blue", failing(77, "switch is away"));
-    let said = ["pod team-a/web", "1 of 3 networks", "network \"team-a/blue\" on net1", "switch is away"];
+    let said =
+        ["pod team-a/web", "1 of 3 networks", "network \"team-a/blue\" on net1", "switch is away"];
     pod.del().run().assert_error(77, said);
     assert_eq!(node.calls_in_order(), ALL_DELETED);
     assert_eq!(node.state("records").len(), 1);
@@ -206,7 +217,8 @@ fn an_extra_network_that_resists_for_too_long_becomes_an_orphan_that_gc_tries_ag
     assert_eq!((node.state("orphans").len(), pod.links()), (0, vec![]));
 }
 
-/// What was counted is changed in the pod's record, as another clock or another boot would have left it.
+/// What was counted is changed in the pod's record, as another clock or another boot would have
+/// left it.
 fn set_in_events(node: &Node, pod: &Pod<'_>, pointer: &str, value: Value) {
     let file = node.path("state/records").join(format!("{}@eth0", pod.container));
     let content = fs::read_to_string(&file).unwrap();
@@ -373,7 +385,8 @@ fn del_waits_for_an_add_that_is_under_way() {
 fn pod_of_multus(node: &Node) -> Pod<'_> {
     let pod = node.pod("team-a", "web");
     pod.ip("link add net1 type bridge");
-    let encode = |config: Value| base64::engine::general_purpose::STANDARD.encode(config.to_string());
+    let encode =
+        |config: Value| base64::engine::general_purpose::STANDARD.encode(config.to_string());
     let blue = json!({"cniVersion": "1.0.0", "name": "lan", "type": "blue"});
     let red = json!({"cniVersion": "1.0.0", "name": "wan", "plugins": [{"type": "red"}]});
     let cache = json!([
@@ -395,7 +408,10 @@ fn del_of_a_pod_that_multus_started() {
     assert_eq!(node.calls_in_order(), ["DEL red data0", "DEL blue net1", "DEL primary eth0"]);
     assert_eq!(node.only_call("DEL", "blue").stdin()["name"], "lan");
     assert_eq!(pod.links(), NOTHING);
-    assert!(!node.path("state").join(&pod.container).exists(), "multus would tear down again what is gone");
+    assert!(
+        !node.path("state").join(&pod.container).exists(),
+        "multus would tear down again what is gone"
+    );
     assert_eq!(node.state("records").len(), 1, "a record stays until all is gone");
     node.script("red", json!({}));
     node.forget_calls();
@@ -448,7 +464,10 @@ fn del_of_a_pod_that_multus_started_runs_the_primary_that_multus_ran() {
         "cniVersion": "1.0.0", "name": "before", "plugins": [{"type": "before", "capabilities": {"portMappings": true}}],
     });
     let encoded = base64::engine::general_purpose::STANDARD.encode(before.to_string());
-    node.write(&format!("state/{}", pod.container), &json!([{"Name": "", "Bytes": encoded}]).to_string());
+    node.write(
+        &format!("state/{}", pod.container),
+        &json!([{"Name": "", "Bytes": encoded}]).to_string(),
+    );
     let ports = json!([{"hostPort": 80, "containerPort": 8080, "protocol": "tcp"}]);
     let result = json!({"cniVersion": "1.0.0", "ips": [{"address": "10.7.0.2/24"}]});
     let cached = json!({
@@ -647,9 +666,13 @@ fn a_record_that_cannot_be_read_is_set_aside_and_del_goes_on_without_it() {
 struct Covered(PathBuf);
 
 impl Covered {
-    /// The kernel answers EIO to who reads the memory of a process at 0, as it does for a disk that is broken.
+    /// The kernel answers EIO to who reads the memory of a process at 0, as it does for a disk that
+    /// is broken.
     fn by_a_broken_disk(path: PathBuf) -> Self {
-        run("mount", &["--bind", &format!("/proc/{}/mem", std::process::id()), path.to_str().unwrap()]);
+        run(
+            "mount",
+            &["--bind", &format!("/proc/{}/mem", std::process::id()), path.to_str().unwrap()],
+        );
         Self(path)
     }
 }
@@ -661,7 +684,10 @@ impl Drop for Covered {
 }
 
 fn run(program: &str, arguments: &[&str]) {
-    assert!(std::process::Command::new(program).args(arguments).status().unwrap().success(), "{program}");
+    assert!(
+        std::process::Command::new(program).args(arguments).status().unwrap().success(),
+        "{program}"
+    );
 }
 
 #[test]
@@ -715,10 +741,15 @@ fn a_record_on_a_part_of_the_disk_that_is_broken_holds_nothing_up() {
 
 /// 33 definitions of 1 MB made a record that no DEL could read.
 #[test]
-fn networks_that_are_too_large_for_a_record_are_refused_and_the_largest_that_are_not_are_torn_down() {
+fn networks_that_are_too_large_for_a_record_are_refused_and_the_largest_that_are_not_are_torn_down()
+{
     let node = node();
     for (name, bytes) in [("large", 1_000_000), ("small", 120_000)] {
-        node.define("team-a", name, json!({"type": "blue", "link": true, "filler": "x".repeat(bytes)}));
+        node.define(
+            "team-a",
+            name,
+            json!({"type": "blue", "link": true, "filler": "x".repeat(bytes)}),
+        );
     }
     let pod = node.pod("team-a", "web");
     let config = || {
@@ -789,7 +820,10 @@ pub(crate) fn assert_only_plain_pods_start(node: &Node) {
     assert!(started.stderr.contains("unrecorded"), "{}", started.stderr);
     plain.check().run().assert_success();
     plain.del().run().assert_success();
-    assert_eq!(node.calls_in_order(), ["ADD primary eth0", "CHECK primary eth0", "DEL primary eth0"]);
+    assert_eq!(
+        node.calls_in_order(),
+        ["ADD primary eth0", "CHECK primary eth0", "DEL primary eth0"]
+    );
     node.forget_calls();
     let pod = node.pod("team-a", "web");
     pod.add(node.delegating()).networks("blue").run().assert_error(5, ["pod team-a/web", "state"]);
@@ -881,8 +915,9 @@ fn gc_without_a_list_does_nothing() {
 fn gc_tears_down_what_is_stale_and_keeps_what_lives() {
     let node = node();
     let (live, stale) = two_pods(&node);
-    let gc =
-        |list: Value| node.call("GC", node.delegating()).with(valid_attachments(list)).run().assert_success();
+    let gc = |list: Value| {
+        node.call("GC", node.delegating()).with(valid_attachments(list)).run().assert_success()
+    };
     gc(json!([attachment(&live, "eth0")]));
     assert_eq!(node.calls_in_order(), ["DEL blue net1", "DEL primary eth0"]);
     assert!(node.calls().iter().all(|call| call.variable("CNI_CONTAINERID") == stale.container));
@@ -925,25 +960,45 @@ fn gc_of_each_network_has_the_list_that_it_may_trust() {
     config["delegates"][0]["cniVersion"] = json!("1.1.0");
     node.network("blue", json!({"cniVersion": "1.1.0"}));
     node.network("old", json!({"cniVersion": "1.0.0"}));
-    let pods = [node.pod("team-a", "live"), node.pod("team-a", "other"), node.pod("team-a", "stale")];
+    let pods =
+        [node.pod("team-a", "live"), node.pod("team-a", "other"), node.pod("team-a", "stale")];
     pods[0].add(config.clone()).networks("blue,old,blue@data0").run().assert_success();
     // A pod of another runtime network shares blue: it must be in the list too.
-    pods[1].add(config.clone()).with(json!({"name": "other"})).networks("blue").run().assert_success();
+    pods[1]
+        .add(config.clone())
+        .with(json!({"name": "other"}))
+        .networks("blue")
+        .run()
+        .assert_success();
     pods[2].add(config.clone()).networks("blue").run().assert_success();
     node.forget_calls();
     let list = json!([attachment(&pods[0], "eth0")]);
     node.call("GC", config).with(valid_attachments(list)).run().assert_success();
-    assert_eq!(node.calls_in_order(), ["DEL blue net1", "DEL primary eth0", "GC primary", "GC blue"]);
+    assert_eq!(
+        node.calls_in_order(),
+        ["DEL blue net1", "DEL primary eth0", "GC primary", "GC blue"]
+    );
     let listed = |kind: &str| {
         let stdin = node.only_call("GC", kind).stdin().clone();
         assert_eq!(stdin["cni.dev/valid-attachments"], stdin["cni.dev/attachments"]);
         stdin["cni.dev/valid-attachments"].clone()
     };
-    assert_eq!(listed("primary"), json!([attachment(&pods[0], "eth0"), attachment(&pods[1], "eth0")]));
-    let expected =
-        json!([attachment(&pods[0], "data0"), attachment(&pods[0], "net1"), attachment(&pods[1], "net1")]);
+    assert_eq!(
+        listed("primary"),
+        json!([attachment(&pods[0], "eth0"), attachment(&pods[1], "eth0")])
+    );
+    let expected = json!([
+        attachment(&pods[0], "data0"),
+        attachment(&pods[0], "net1"),
+        attachment(&pods[1], "net1")
+    ]);
     assert_eq!(listed("blue"), expected);
-    assert!(node.only_call("GC", "blue").environment().iter().all(|(name, _)| name != "CNI_CONTAINERID"));
+    assert!(
+        node.only_call("GC", "blue")
+            .environment()
+            .iter()
+            .all(|(name, _)| name != "CNI_CONTAINERID")
+    );
 }
 
 #[test]
@@ -953,8 +1008,11 @@ fn a_record_that_was_set_aside_keeps_gc_off_the_extra_networks() {
     let pod = node.pod("team-a", "web");
     pod.add(node.delegating()).networks("blue").run().assert_success();
     node.write("state/aside/x@eth0.1", "garbage");
-    fs::set_permissions(node.path("state/aside"), std::os::unix::fs::PermissionsExt::from_mode(0o700))
-        .unwrap();
+    fs::set_permissions(
+        node.path("state/aside"),
+        std::os::unix::fs::PermissionsExt::from_mode(0o700),
+    )
+    .unwrap();
     node.forget_calls();
     let gc = || {
         let list = valid_attachments(json!([attachment(&pod, "eth0")]));
@@ -1019,7 +1077,8 @@ fn status_is_the_primarys_own() {
 #[test]
 fn status_of_a_primary_that_is_not_there_yet_is_50_and_of_a_chained_braid_fine() {
     let node = node();
-    let status = |config: Value| node.call("STATUS", config).with(json!({"cniVersion": "1.1.0"})).run();
+    let status =
+        |config: Value| node.call("STATUS", config).with(json!({"cniVersion": "1.1.0"})).run();
     status(json!({"clusterNetwork": "auto"})).assert_error(50, ["no primary network in"]);
     status(json!({})).assert_success();
     // A primary older than STATUS is ready.
@@ -1096,7 +1155,8 @@ fn check_is_switched_off_where_a_network_says_so() {
     let node = Node::new();
     node.recorder("blue");
     let plugins = json!([{"type": "blue", "link": true}]);
-    let lan = json!({"cniVersion": "1.0.0", "name": "lan", "disableCheck": "true", "plugins": plugins});
+    let lan =
+        json!({"cniVersion": "1.0.0", "name": "lan", "disableCheck": "true", "plugins": plugins});
     node.define("team-a", "lan", lan);
     let pod = node.pod("team-a", "web");
     pod.add_chained(json!({})).networks("lan").run().assert_success();

@@ -1,8 +1,8 @@
-//! Tenants against each other and against the node, on every path that a tenant has. The rules themselves
-//! are tested in `src/policy/`.
+//! Tenants against each other and against the node, on every path that a tenant has. The rules
+//! themselves are tested in `src/policy/`.
 //!
-//! Each attack, with words of the refusal that it gets and the test that tries it. The table is complete:
-//! `the_table_has_every_test_and_every_refusal` compares it with the modules.
+//! Each attack, with words of the refusal that it gets and the test that tries it. The table is
+//! complete: `the_table_has_every_test_and_every_refusal` compares it with the modules.
 //!
 //! | Attack | Refusal | Test |
 //! |---|---|---|
@@ -94,7 +94,13 @@ impl Cluster {
         Self { node, server }
     }
 
-    pub(crate) fn publish(&self, namespace: &str, name: &str, annotations: Value, config: Option<Value>) {
+    pub(crate) fn publish(
+        &self,
+        namespace: &str,
+        name: &str,
+        annotations: Value,
+        config: Option<Value>,
+    ) {
         let spec = config.map(|config| json!({"config": config.to_string()})).unwrap_or_default();
         self.server.objects().put(json!({
             "kind": "NetworkAttachmentDefinition", "spec": spec,
@@ -124,7 +130,11 @@ impl Cluster {
         let pod = self.node.pod("team-a", "web");
         let outcome = pod.add(self.config(policy)).networks(networks).run();
         let error = outcome.assert_error(7, ["pod team-a/web: "]);
-        assert_eq!(self.node.calls_in_order(), Vec::<String>::new(), "{networks}: nothing was attached");
+        assert_eq!(
+            self.node.calls_in_order(),
+            Vec::<String>::new(),
+            "{networks}: nothing was attached"
+        );
         text(&error["msg"]).to_owned()
     }
 
@@ -173,8 +183,9 @@ fn the_table_has_every_test_and_every_refusal() {
         let [_, refusal, test] = row.as_slice() else { panic!("not three cells: {row:?}") };
         let (module, name) = test.trim_matches('`').split_once("::").unwrap();
         let (_, source) = MODULES.iter().find(|(known, _)| *known == module).expect(module);
-        let (_, text) =
-            tests_of(source).find(|(known, _)| *known == name).unwrap_or_else(|| panic!("no test {test}"));
+        let (_, text) = tests_of(source)
+            .find(|(known, _)| *known == name)
+            .unwrap_or_else(|| panic!("no test {test}"));
         assert!(listed.insert((module, name)), "{test} is there twice");
         if !refusal.starts_with("none: ") {
             let words = refusal.trim_matches('`');
@@ -182,7 +193,8 @@ fn the_table_has_every_test_and_every_refusal() {
             assert!(whole.contains(words), "{test} does not ask for: {words}");
         }
     }
-    let all =
-        MODULES.iter().flat_map(|(module, source)| tests_of(source).map(move |(name, _)| (*module, name)));
+    let all = MODULES
+        .iter()
+        .flat_map(|(module, source)| tests_of(source).map(move |(name, _)| (*module, name)));
     assert_eq!(listed, all.collect(), "every test is in the table");
 }

@@ -44,13 +44,17 @@ pub struct Attacher<'a, 's> {
 }
 
 impl Attacher<'_, '_> {
-    /// ADD: every plugin in order, each with the result of the one before. Returns the last result in
-    /// the network's version.
+    /// ADD: every plugin in order, each with the result of the one before. Returns the last result
+    /// in the network's version.
     ///
     /// # Errors
     /// [`AttachError`] of the first plugin that fails. What the chain has done by then is for the
     /// caller to undo.
-    pub fn add(&mut self, attachment: &Attachment, deadline: Deadline) -> Result<Value, AttachError> {
+    pub fn add(
+        &mut self,
+        attachment: &Attachment,
+        deadline: Deadline,
+    ) -> Result<Value, AttachError> {
         hold_former_addresses(attachment)?;
         self.prepare_device_info(attachment);
         let mut result = None;
@@ -94,9 +98,10 @@ impl Attacher<'_, '_> {
         failures
     }
 
-    /// DEL of an attachment that an ADD of ours was to make, and that has no `result` where the ADD did not end. A
-    /// plugin that does not know the network's version has refused such an ADD too: nothing of it is there, and an
-    /// error would keep the pod from going for as long as the plugin is that old.
+    /// DEL of an attachment that an ADD of ours was to make, and that has no `result` where the ADD
+    /// did not end. A plugin that does not know the network's version has refused such an ADD too:
+    /// nothing of it is there, and an error would keep the pod from going for as long as the plugin
+    /// is that old.
     pub fn undo(
         &mut self,
         attachment: &Attachment,
@@ -113,26 +118,31 @@ impl Attacher<'_, '_> {
         failures
     }
 
-    /// What the device plugin says of the device is there before the plugins run. An attachment can do
-    /// without it.
+    /// What the device plugin says of the device is there before the plugins run. An attachment can
+    /// do without it.
     fn prepare_device_info(&self, attachment: &Attachment) {
-        let device =
-            attachment.device.as_ref().and_then(|device| Some((device.resource.as_ref()?, &device.id)));
-        let (Some(file), Some((resource, device))) = (&attachment.device_info_file, device) else { return };
+        let device = attachment
+            .device
+            .as_ref()
+            .and_then(|device| Some((device.resource.as_ref()?, &device.id)));
+        let (Some(file), Some((resource, device))) = (&attachment.device_info_file, device) else {
+            return;
+        };
         if let Err(error) = self.device_infos.prepare(file, resource, device) {
             log::warn!("network \"{}\": {error}", attachment.label);
         }
     }
 
     fn remove_device_info(&self, attachment: &Attachment) {
-        let removed = attachment.device_info_file.as_ref().map(|file| self.device_infos.remove(file));
+        let removed =
+            attachment.device_info_file.as_ref().map(|file| self.device_infos.remove(file));
         if let Some(Err(error)) = removed {
             log::warn!("network \"{}\": {error}", attachment.label);
         }
     }
 
-    /// CHECK: every plugin in order, to the first that fails. A network whose version has no CHECK, or
-    /// that has it switched off, passes.
+    /// CHECK: every plugin in order, to the first that fails. A network whose version has no CHECK,
+    /// or that has it switched off, passes.
     ///
     /// # Errors
     /// [`AttachError`] of the plugin that fails.
@@ -153,7 +163,8 @@ impl Attacher<'_, '_> {
     }
 }
 
-/// The plugins may have known the network by another name: addresses that pods have under that one stay theirs.
+/// The plugins may have known the network by another name: addresses that pods have under that one
+/// stay theirs.
 fn hold_former_addresses(attachment: &Attachment) -> Result<(), AttachError> {
     let Some(other_name) = &attachment.other_name else { return Ok(()) };
     former::hold(&attachment.network, other_name).map_err(|source| {
@@ -169,11 +180,19 @@ fn call<'c>(
     plugin: &'c PluginConfig,
     prev_result: Option<&Value>,
 ) -> Call<'c> {
-    let inputs = Inputs { prev_result, runtime_config: &attachment.runtime_config, valid_attachments: None };
+    let inputs =
+        Inputs { prev_result, runtime_config: &attachment.runtime_config, valid_attachments: None };
     let Place { container, netns } = place;
-    let target = Target { container, netns, interface: &attachment.interface, args: &attachment.args };
+    let target =
+        Target { container, netns, interface: &attachment.interface, args: &attachment.args };
     let request = plugin.request(&attachment.network, &inputs);
-    Call { command, plugin: &plugin.kind, network: &attachment.label, target: Some(target), request }
+    Call {
+        command,
+        plugin: &plugin.kind,
+        network: &attachment.label,
+        target: Some(target),
+        request,
+    }
 }
 
 fn failed(attachment: &Attachment) -> impl FnOnce(DelegateError) -> AttachError {
@@ -182,19 +201,29 @@ fn failed(attachment: &Attachment) -> impl FnOnce(DelegateError) -> AttachError 
 }
 
 /// The result in the network's version, as the next plugin of the chain must get it. One that is in
-/// that version already stays as it was printed. The primary's is taken as the runtime would take it.
-fn normalise(printed: Value, attachment: &Attachment, plugin: &PluginConfig) -> Result<Value, AttachError> {
+/// that version already stays as it was printed. The primary's is taken as the runtime would take
+/// it.
+fn normalise(
+    printed: Value,
+    attachment: &Attachment,
+    plugin: &PluginConfig,
+) -> Result<Value, AttachError> {
     let version = attachment.network.version;
     let read = match attachment.role {
         Role::Primary => AttachmentResult::read_lenient,
         Role::Extra => AttachmentResult::read,
     };
-    let result = read(&printed, version).map_err(|source| invalid(attachment, Some(plugin), source))?;
+    let result =
+        read(&printed, version).map_err(|source| invalid(attachment, Some(plugin), source))?;
     let same = printed.get("cniVersion").and_then(Value::as_str) == Some(version.as_str());
     Ok(if same { printed } else { result.write(version) })
 }
 
-fn invalid(attachment: &Attachment, plugin: Option<&PluginConfig>, source: ResultError) -> AttachError {
+fn invalid(
+    attachment: &Attachment,
+    plugin: Option<&PluginConfig>,
+    source: ResultError,
+) -> AttachError {
     AttachError::Result {
         label: attachment.label.clone(),
         interface: attachment.interface.clone(),
@@ -203,8 +232,8 @@ fn invalid(attachment: &Attachment, plugin: Option<&PluginConfig>, source: Resul
     }
 }
 
-/// Whether the result of an extra network leaves the interfaces of others alone: `owner` tells whose an
-/// interface is, in words, where it is not this attachment's.
+/// Whether the result of an extra network leaves the interfaces of others alone: `owner` tells
+/// whose an interface is, in words, where it is not this attachment's.
 ///
 /// # Errors
 /// [`AttachError::Result`].
@@ -239,8 +268,8 @@ pub fn status(
     })
 }
 
-/// GC of every plugin of a network, past failures. A network whose version has no GC, or that has it
-/// switched off, has nothing to do. Returns what failed.
+/// GC of every plugin of a network, past failures. A network whose version has no GC, or that has
+/// it switched off, has nothing to do. Returns what failed.
 pub fn gc(
     delegates: &mut Delegates<'_>,
     network: &NetworkConfig,

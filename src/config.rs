@@ -220,7 +220,8 @@ pub struct Config {
     pub valid_attachments: Option<Vec<ValidAttachment>>,
     /// What an administrator should know but no pod should suffer for.
     pub warnings: Vec<String>,
-    /// Keys that cannot be read and count as missing; empty unless the configuration is read for teardown.
+    /// Keys that cannot be read and count as missing; empty unless the configuration is read for
+    /// teardown.
     unread: Vec<UnreadKey>,
 }
 
@@ -244,13 +245,14 @@ impl Config {
         }
     }
 
-    /// Reads the configuration for DEL, CHECK and GC, which must work for pods that were attached before it
-    /// became invalid. A key that cannot be read is a warning and counts as missing, unless the call needs it:
-    /// see [`Config::require`].
+    /// Reads the configuration for DEL, CHECK and GC, which must work for pods that were attached
+    /// before it became invalid. A key that cannot be read is a warning and counts as missing,
+    /// unless the call needs it: see [`Config::require`].
     ///
     /// # Errors
-    /// [`ConfigError`] for a text that is no JSON object, for the name, the version and `cniDir`: in another
-    /// directory than the one that holds the records, teardown would succeed without doing anything.
+    /// [`ConfigError`] for a text that is no JSON object, for the name, the version and `cniDir`:
+    /// in another directory than the one that holds the records, teardown would succeed without
+    /// doing anything.
     pub fn parse_for_teardown(text: &[u8]) -> Result<Self, ConfigError> {
         let mut config = Self::read(&object(text)?)?;
         config.require(&["cniDir"])?;

@@ -1,8 +1,8 @@
-//! A NetworkAttachmentDefinition, and the places one is found: the node's directories, the cluster's
-//! API, and last-known-good copies of what the API said.
+//! A NetworkAttachmentDefinition, and the places one is found: the node's directories, the
+//! cluster's API, and last-known-good copies of what the API said.
 //!
-//! The order for `namespace/name` is NPWG 1.3, section 3.4.1, with the node's own manifests first, since
-//! they are the administrator's word and cost no request:
+//! The order for `namespace/name` is NPWG 1.3, section 3.4.1, with the node's own manifests first,
+//! since they are the administrator's word and cost no request:
 //!
 //! 1. a manifest of that namespace and name on the node, with `spec.config`;
 //! 2. the object in the API, with `spec.config`; while the API cannot be reached, its last copy;
@@ -55,7 +55,8 @@ pub type Annotations = BTreeMap<String, String>;
 /// What stands for the name that was asked for, and so whose word the network is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum DefinitionKind {
-    /// Nothing but a network file of the node: the administrator's network, asked for past any definition.
+    /// Nothing but a network file of the node: the administrator's network, asked for past any
+    /// definition.
     NodeNetwork,
     /// A manifest of the node, with a configuration or with a network file of the node for one.
     Manifest,
@@ -65,13 +66,20 @@ pub enum DefinitionKind {
     Object,
 }
 
-/// The viewer for whom definitions are looked up. Asked before anything that was found is disclosed.
+/// The viewer for whom definitions are looked up. Asked before anything that was found is
+/// disclosed.
 pub trait Viewer {
     /// Whether they may know of a definition in `namespace` with these annotations.
     fn sees(&self, namespace: &Namespace, annotations: &Annotations) -> bool;
 
-    /// Whether they may know of the network file `name` of the node, which `kind` in `namespace` leads to.
-    fn sees_node_network(&self, namespace: &Namespace, name: &DefinitionName, kind: DefinitionKind) -> bool;
+    /// Whether they may know of the network file `name` of the node, which `kind` in `namespace`
+    /// leads to.
+    fn sees_node_network(
+        &self,
+        namespace: &Namespace,
+        name: &DefinitionName,
+        kind: DefinitionKind,
+    ) -> bool;
 }
 
 /// The node's administrator, who sees everything.
@@ -174,7 +182,8 @@ pub enum Lack {
     OnNode,
     /// It is neither in the API nor in the node's directories.
     Anywhere,
-    /// It is there without `spec.config`, and stands for a network file that the node does not have.
+    /// It is there without `spec.config`, and stands for a network file that the node does not
+    /// have.
     Config,
 }
 

@@ -2,7 +2,8 @@
 //!
 //! A plugin is trusted to change the network, not to behave: it may hang, flood, print garbage,
 //! leave a child behind or vanish. Each call ends within its limit, with the whole process group
-//! gone where it did not end by itself. Which plugin runs, and with which request, is decided elsewhere.
+//! gone where it did not end by itself. Which plugin runs, and with which request, is decided
+//! elsewhere.
 
 mod advice;
 
@@ -58,7 +59,10 @@ pub struct Call<'a> {
 #[derive(Debug, thiserror::Error)]
 pub enum DelegateError {
     /// No directory of the plugin path has the executable.
-    #[error("plugin \"{plugin}\" is not installed: no executable of that name in {}", searched(path))]
+    #[error(
+        "plugin \"{plugin}\" is not installed: no executable of that name in {}",
+        searched(path)
+    )]
     NotInstalled {
         /// The plugin.
         plugin: PluginType,
@@ -96,7 +100,9 @@ pub enum DelegateError {
         quote: Quote,
     },
     /// The call's time was over before the plugin's turn came.
-    #[error("plugin \"{plugin}\" was not started: the time of the whole call was over before its turn")]
+    #[error(
+        "plugin \"{plugin}\" was not started: the time of the whole call was over before its turn"
+    )]
     NoTime {
         /// The plugin.
         plugin: PluginType,
@@ -181,7 +187,11 @@ impl DelegateError {
 
 fn searched(path: &[PathBuf]) -> String {
     let dirs: Vec<_> = path.iter().map(|dir| dir.display().to_string()).collect();
-    if dirs.is_empty() { "CNI_PATH, which is empty: set it or binDir".to_owned() } else { dirs.join(", ") }
+    if dirs.is_empty() {
+        "CNI_PATH, which is empty: set it or binDir".to_owned()
+    } else {
+        dirs.join(", ")
+    }
 }
 
 /// A line of a plugin's output, quoted in an error; empty if the plugin was silent.
@@ -197,8 +207,8 @@ impl Quote {
         Self(lines.map(|line| one_line(&line, 300)).next().unwrap_or_default())
     }
 
-    /// The line of this number, counted from 1, or the last one before it that is not blank: an output that ends
-    /// early ends there.
+    /// The line of this number, counted from 1, or the last one before it that is not blank: an
+    /// output that ends early ends there.
     fn line(output: &[u8], number: usize) -> Self {
         let lines: Vec<&[u8]> = output.split(|byte| *byte == b'\n').take(number).collect();
         let line = lines.into_iter().rev().find(|line| !line.trim_ascii().is_empty());
@@ -232,10 +242,14 @@ pub struct Timing {
 /// The most timings that are kept: GC of a whole node can call many plugins.
 const MAX_TIMINGS: usize = 512;
 
-/// Waits until no process is left of the plugins that a killed call for `container` has started, and kills those
-/// that do not end. The lock of the container must be held, so that no other call is at work.
+/// Waits until no process is left of the plugins that a killed call for `container` has started,
+/// and kills those that do not end. The lock of the container must be held, so that no other call
+/// is at work.
 pub(crate) fn reap_orphaned_plugins(container: &ContainerId) {
-    child::reap_orphaned_processes(&[format!("{DEPTH_VARIABLE}=1"), format!("CNI_CONTAINERID={container}")]);
+    child::reap_orphaned_processes(&[
+        format!("{DEPTH_VARIABLE}=1"),
+        format!("CNI_CONTAINERID={container}"),
+    ]);
 }
 
 /// Runs plugins.
@@ -258,7 +272,13 @@ impl<'a> Delegates<'a> {
         limit: Duration,
         signals: &'a mut Signals,
     ) -> Self {
-        Self { environment: base_environment(&path, ours, pass), path, limit, signals, timings: None }
+        Self {
+            environment: base_environment(&path, ours, pass),
+            path,
+            limit,
+            signals,
+            timings: None,
+        }
     }
 
     /// From now on, remembers how long each call takes.
@@ -266,7 +286,8 @@ impl<'a> Delegates<'a> {
         self.timings = Some(Vec::new());
     }
 
-    /// The calls since [`Delegates::keep_timings`], in their order; the first `MAX_TIMINGS` of them.
+    /// The calls since [`Delegates::keep_timings`], in their order; the first `MAX_TIMINGS` of
+    /// them.
     pub fn timings(&self) -> &[Timing] {
         self.timings.as_deref().unwrap_or_default()
     }
@@ -293,19 +314,27 @@ impl<'a> Delegates<'a> {
     ///
     /// # Errors
     /// [`DelegateError`]; what the plugin changed before it failed is for the caller to undo.
-    pub fn run_for_result(&mut self, call: &Call<'_>, deadline: Deadline) -> Result<Value, DelegateError> {
+    pub fn run_for_result(
+        &mut self,
+        call: &Call<'_>,
+        deadline: Deadline,
+    ) -> Result<Value, DelegateError> {
         self.timed(call, |delegates| {
             let output = delegates.run(call, deadline)?;
             decode_result(call.plugin, &output)
         })
     }
 
-    /// Runs a plugin that need not answer (DEL, CHECK, STATUS, GC). What it prints on success is ignored,
-    /// unless it is an error.
+    /// Runs a plugin that need not answer (DEL, CHECK, STATUS, GC). What it prints on success is
+    /// ignored, unless it is an error.
     ///
     /// # Errors
     /// [`DelegateError`].
-    pub fn run_for_effect(&mut self, call: &Call<'_>, deadline: Deadline) -> Result<(), DelegateError> {
+    pub fn run_for_effect(
+        &mut self,
+        call: &Call<'_>,
+        deadline: Deadline,
+    ) -> Result<(), DelegateError> {
         self.timed(call, |delegates| {
             let output = delegates.run(call, deadline)?;
             let printed = serde_json::from_slice(&output.stdout).ok();
@@ -323,7 +352,12 @@ impl<'a> Delegates<'a> {
         let took = started.elapsed();
         let interface = call.target.map(|target| target.interface);
         let shown = interface.map_or("", InterfaceName::as_str);
-        log::debug!("{} {} {shown} took {:.1} ms", call.plugin, call.command, took.as_secs_f64() * 1e3);
+        log::debug!(
+            "{} {} {shown} took {:.1} ms",
+            call.plugin,
+            call.command,
+            took.as_secs_f64() * 1e3
+        );
         if let Some(timings) = self.timings.as_mut().filter(|timings| timings.len() < MAX_TIMINGS) {
             timings.push(Timing {
                 network: call.network.to_owned(),
@@ -351,7 +385,8 @@ impl<'a> Delegates<'a> {
         }
         let input = call.request.to_string();
         let environment = self.environment_of(call);
-        let output = child::run(&executable, &environment, input.as_bytes(), limit.instant(), self.signals);
+        let output =
+            child::run(&executable, &environment, input.as_bytes(), limit.instant(), self.signals);
         judge(call.plugin, seconds, output)
     }
 
@@ -381,11 +416,17 @@ pub fn find(plugin: &PluginType, path: &[PathBuf]) -> Result<PathBuf, DelegateEr
 }
 
 fn is_executable(file: &Path) -> bool {
-    file.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
+    file.metadata()
+        .is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
 }
 
-fn base_environment(path: &[PathBuf], ours: &Environment, pass: &[String]) -> Vec<(OsString, OsString)> {
-    let reserved = |name: &str| name.starts_with("CNI_") || name == DEPTH_VARIABLE || name == "PATH";
+fn base_environment(
+    path: &[PathBuf],
+    ours: &Environment,
+    pass: &[String],
+) -> Vec<(OsString, OsString)> {
+    let reserved =
+        |name: &str| name.starts_with("CNI_") || name == DEPTH_VARIABLE || name == "PATH";
     let passed = pass
         .iter()
         .filter(|name| !reserved(name))
@@ -393,7 +434,8 @@ fn base_environment(path: &[PathBuf], ours: &Environment, pass: &[String]) -> Ve
     let mut environment: Vec<(OsString, OsString)> = passed.collect();
     environment.sort();
     environment.dedup_by(|a, b| a.0 == b.0);
-    let search = ours.get("PATH").map_or_else(|| "/usr/sbin:/usr/bin:/sbin:/bin".into(), ToOwned::to_owned);
+    let search =
+        ours.get("PATH").map_or_else(|| "/usr/sbin:/usr/bin:/sbin:/bin".into(), ToOwned::to_owned);
     environment.push(("PATH".into(), search));
     environment.push((DEPTH_VARIABLE.into(), "1".into()));
     // A directory with a colon in its name cannot be listed; it stays out rather than split in two.
@@ -416,21 +458,31 @@ fn judge(
         }
         Err(child::Failure::Stopped) => return Err(DelegateError::Stopped { plugin }),
         Err(child::Failure::TimedOut { stderr }) => {
-            return Err(DelegateError::TimedOut { plugin, limit, quote: Quote::first_line(&[&stderr]) });
+            return Err(DelegateError::TimedOut {
+                plugin,
+                limit,
+                quote: Quote::first_line(&[&stderr]),
+            });
         }
         Err(child::Failure::Flood { stderr }) => {
             let problem = "printed more than 1 MiB and was killed";
-            return Err(DelegateError::Output { plugin, problem, quote: Quote::first_line(&[&stderr]) });
+            return Err(DelegateError::Output {
+                plugin,
+                problem,
+                quote: Quote::first_line(&[&stderr]),
+            });
         }
     };
     if output.ended.is_success() {
         return Ok(output);
     }
     let value = serde_json::from_slice(&output.stdout).ok();
-    Err(value.and_then(|value| reported_error(&plugin, &value)).unwrap_or_else(|| DelegateError::Ended {
-        plugin,
-        end: output.ended.to_string(),
-        quote: Quote::first_line(&[&output.stderr, &output.stdout]),
+    Err(value.and_then(|value| reported_error(&plugin, &value)).unwrap_or_else(|| {
+        DelegateError::Ended {
+            plugin,
+            end: output.ended.to_string(),
+            quote: Quote::first_line(&[&output.stderr, &output.stdout]),
+        }
     }))
 }
 
@@ -450,13 +502,15 @@ pub fn decode(
 }
 
 fn decode_result(plugin: &PluginType, output: &child::Output) -> Result<Value, DelegateError> {
-    let failed_with = |problem, quote| DelegateError::Output { plugin: plugin.clone(), problem, quote };
+    let failed_with =
+        |problem, quote| DelegateError::Output { plugin: plugin.clone(), problem, quote };
     let failed = |problem| failed_with(problem, Quote::first_line(&[&output.stderr]));
     if output.stdout.trim_ascii().is_empty() {
         return Err(failed("printed no result"));
     }
     let value: Value = serde_json::from_slice(&output.stdout).map_err(|error| {
-        let problem = "printed a result that is not valid JSON, and standard output takes nothing else";
+        let problem =
+            "printed a result that is not valid JSON, and standard output takes nothing else";
         failed_with(problem, Quote::line(&output.stdout, error.line()))
     })?;
     match reported_error(plugin, &value) {
@@ -469,7 +523,8 @@ fn decode_result(plugin: &PluginType, output: &child::Output) -> Result<Value, D
 /// The error in a plugin's output, if it is one (CNI 1.1.0, section 5, "Error").
 fn reported_error(plugin: &PluginType, value: &Value) -> Option<DelegateError> {
     let object = value.as_object()?;
-    let text = |key: &str| keys::get(object, key).and_then(Value::as_str).map(|text| one_line(text, 800));
+    let text =
+        |key: &str| keys::get(object, key).and_then(Value::as_str).map(|text| one_line(text, 800));
     // A failure must not read as success, whatever its code says: 0, -1, or more than 64 bits.
     let code = keys::get(object, "code")?.as_number()?.as_u64().filter(|code| *code != 0);
     Some(DelegateError::Failed {

@@ -1,6 +1,6 @@
 //! Devices that the kubelet has given to a pod, for networks whose definition names a resource
-//! (`k8s.v1.cni.cncf.io/resourceName`): which they are, that each goes to one attachment only, and the
-//! files that describe them (Device Information Specification 1.1.0).
+//! (`k8s.v1.cni.cncf.io/resourceName`): which they are, that each goes to one attachment only, and
+//! the files that describe them (Device Information Specification 1.1.0).
 //!
 //! How the parts go together on ADD:
 //!
@@ -9,8 +9,8 @@
 //!    [`Allocation::take`] for the others in their order;
 //! 3. each attachment's device goes to its plugins as the `deviceID` capability argument and as the
 //!    legacy keys, and the path of its device-info file as `CNIDeviceInfoFile`;
-//! 4. [`DeviceInfoStore::prepare`] before the plugins run, [`DeviceInfoStore::read`] after them, and
-//!    [`DeviceInfoStore::remove`] when the attachment goes.
+//! 4. [`DeviceInfoStore::prepare`] before the plugins run, [`DeviceInfoStore::read`] after them,
+//!    and [`DeviceInfoStore::remove`] when the attachment goes.
 
 mod allocation;
 mod format;
@@ -42,5 +42,6 @@ pub const RESOURCE_ANNOTATION: &str = "k8s.v1.cni.cncf.io/resourceName";
 /// The capability by which a plugin is told its device (NPWG 1.3; CNI conventions, "deviceID").
 pub const DEVICE_ID_CAPABILITY: &str = "deviceID";
 
-/// The capability by which a plugin is told where its device-info file is (device-info 1.1.0, section 5.1).
+/// The capability by which a plugin is told where its device-info file is (device-info 1.1.0,
+/// section 5.1).
 pub const DEVICE_INFO_CAPABILITY: &str = "CNIDeviceInfoFile";

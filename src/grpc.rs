@@ -20,8 +20,9 @@ use tonic::client::{Grpc, GrpcService};
 /// The system's error, or the HTTP/2 handshake's.
 pub(crate) async fn connect(socket: &Path, max_bytes: usize) -> io::Result<Grpc<Connection>> {
     let stream = UnixStream::connect(socket).await?;
-    let (requests, driver) =
-        http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.map_err(io::Error::other)?;
+    let (requests, driver) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+        .await
+        .map_err(io::Error::other)?;
     // Its outcome is that of the request that is under way.
     tokio::spawn(async move { drop(driver.await) });
     // The authority that grpc-go's clients send on a unix socket.

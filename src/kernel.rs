@@ -9,7 +9,9 @@ use linux::netns::NetnsError;
 pub(crate) fn kernel_error(error: impl Into<InsideError>) -> Error {
     let error = error.into();
     let code = match &error {
-        InsideError::Netns(NetnsError::Missing(_) | NetnsError::NotANamespace(_)) => Code::ENVIRONMENT,
+        InsideError::Netns(NetnsError::Missing(_) | NetnsError::NotANamespace(_)) => {
+            Code::ENVIRONMENT
+        }
         InsideError::Netns(_) | InsideError::Netlink(_) => Code::IO,
     };
     Error::new(code, error)
@@ -33,6 +35,9 @@ mod tests {
         let code = |error: NetnsError| kernel_error(error).code;
         assert_eq!(code(NetnsError::Missing(path())), Code::ENVIRONMENT);
         assert_eq!(code(NetnsError::NotANamespace(path())), Code::ENVIRONMENT);
-        assert_eq!(code(NetnsError::Io { path: path(), errno: nix::errno::Errno::EMFILE }), Code::IO);
+        assert_eq!(
+            code(NetnsError::Io { path: path(), errno: nix::errno::Errno::EMFILE }),
+            Code::IO
+        );
     }
 }

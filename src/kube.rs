@@ -181,7 +181,8 @@ impl Cluster {
             .zip(operations)
             .map(|(request, operation)| client::call(session, request.clone(), policy, operation));
         let Some(mut results) = runtime.block_on(unless_stopped(join_all(pending))) else {
-            let stopped = |request: &Arc<ApiRequest>| ClusterError::Stopped { what: request.what.clone() };
+            let stopped =
+                |request: &Arc<ApiRequest>| ClusterError::Stopped { what: request.what.clone() };
             return requests.iter().map(|request| Err(stopped(request))).collect();
         };
         self.note_outcome(&mut results, policy);
@@ -190,12 +191,14 @@ impl Cluster {
 
     /// Keeps what the next call must know, and softens a refusal that may pass.
     fn note_outcome<T>(&mut self, results: &mut [Result<T, ClusterError>], policy: RetryPolicy) {
-        self.is_silent = results.iter().any(|result| result.as_ref().is_err_and(ClusterError::is_outage));
+        self.is_silent =
+            results.iter().any(|result| result.as_ref().is_err_and(ClusterError::is_outage));
         if policy != RetryPolicy::Once {
             self.soften_new_refusals(results);
         }
         let unusable = |error: &&ClusterError| matches!(error, ClusterError::Kubeconfig { .. });
-        self.failed = results.iter().filter_map(|result| result.as_ref().err()).find(unusable).cloned();
+        self.failed =
+            results.iter().filter_map(|result| result.as_ref().err()).find(unusable).cloned();
     }
 
     /// A right that has been missing for a few seconds only may be one that the API server has yet

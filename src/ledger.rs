@@ -14,12 +14,13 @@
 //!             <crc32, 8 hex digits> <space> <JSON> <newline>     one event each: what has happened since
 //! ```
 //!
-//! The plan is written to a temporary file and renamed before the first side effect, so that a killed
-//! Braid leaves it behind; a thread brings it to the disk while the delegates run, so that a power
-//! loss does too. A directory that was made is on the disk before anything is in it, and an orphan before
-//! its record goes. Events are appended, one write each. They say how far the call came, and matter
-//! only as long as the node stays up: after a power loss the plan alone is enough to tear down, so
-//! nothing waits for them to reach the disk. A line that is not whole is passed over.
+//! The plan is written to a temporary file and renamed before the first side effect, so that a
+//! killed Braid leaves it behind; a thread brings it to the disk while the delegates run, so that a
+//! power loss does too. A directory that was made is on the disk before anything is in it, and an
+//! orphan before its record goes. Events are appended, one write each. They say how far the call
+//! came, and matter only as long as the node stays up: after a power loss the plan alone is enough
+//! to tear down, so nothing waits for them to reach the disk. A line that is not whole is passed
+//! over.
 //!
 //! Files are 0600 in directories of 0700; no symbolic link is followed. What a record means is not
 //! decided here.
@@ -46,7 +47,9 @@ pub use journal::Journal;
 pub use kept::Orphan;
 pub use lock::Lock;
 pub(crate) use record::LAYOUT;
-pub use record::{Event, Key, Mode, Moment, Record, RecordPlan, RecordedNetns, State, event_line, plan_line};
+pub use record::{
+    Event, Key, Mode, Moment, Record, RecordPlan, RecordedNetns, State, event_line, plan_line,
+};
 
 pub use scan::{Depth, Listed, Scan, Sweep};
 
@@ -60,7 +63,8 @@ use crate::definition::COPIES_DIRECTORY;
 use crate::plan;
 use reading::Unread;
 
-/// The largest record that is written, results and all. More is read: see [`reading::MAX_READ_BYTES`].
+/// The largest record that is written, results and all. More is read: see
+/// [`reading::MAX_READ_BYTES`].
 const MAX_RECORD_BYTES: u64 = 8 << 20;
 
 fn name_of(path: &Path) -> String {
@@ -128,8 +132,8 @@ impl Ledger {
         self.path_of(key).symlink_metadata().is_ok()
     }
 
-    /// Whether a call for `key` is at work, or has left anything: a record, or the lock, which one that was
-    /// killed leaves with all else. Costs two system calls where there is nothing.
+    /// Whether a call for `key` is at work, or has left anything: a record, or the lock, which one
+    /// that was killed leaves with all else. Costs two system calls where there is nothing.
     pub fn has_traces(&self, key: &Key) -> bool {
         self.has(key) || lock::path_of(&self.locks(), &key.container).symlink_metadata().is_ok()
     }
@@ -146,16 +150,21 @@ impl Ledger {
         // The plan sees to it; what Multus remembers makes a record without one.
         if line.len() > plan::MAX_BYTES + header::MAX_HEADER_BYTES {
             let problem = format!("it has {} bytes, and may have {}", line.len(), plan::MAX_BYTES);
-            return Err(
-                FileError { action: "record the plan in", path, source: io::Error::other(problem) }.into()
-            );
+            return Err(FileError {
+                action: "record the plan in",
+                path,
+                source: io::Error::other(problem),
+            }
+            .into());
         }
-        // What DEL could not read would be set aside then, and its networks leak: too deep a nesting, say.
+        // What DEL could not read would be set aside then, and its networks leak: too deep a
+        // nesting, say.
         if let Err(problem) = Record::parse(&line, &plan.key.file_name()) {
             let source = io::Error::other(format!("it could not be read again: {problem}"));
             return Err(FileError { action: "record the plan in", path, source }.into());
         }
-        let file = directory::write_file(&records, &plan.key.file_name(), &plan.key.file_name(), &line)?;
+        let file =
+            directory::write_file(&records, &plan.key.file_name(), &plan.key.file_name(), &line)?;
         Journal::begin(path, file, &records)
     }
 
@@ -170,8 +179,8 @@ impl Ledger {
     /// Reads the record of `key`, if there is one.
     ///
     /// # Errors
-    /// [`LedgerError::Unreadable`] once it has been set aside, [`LedgerError::Stuck`] if it could not be;
-    /// [`LedgerError::File`] if trying again may help.
+    /// [`LedgerError::Unreadable`] once it has been set aside, [`LedgerError::Stuck`] if it could
+    /// not be; [`LedgerError::File`] if trying again may help.
     pub fn read(&self, key: &Key) -> Result<Option<Record>, LedgerError> {
         // Where there is none, the state directory need not be fit for one either.
         if !self.has(key) {
@@ -198,15 +207,16 @@ impl Ledger {
         Err(self.set_aside(path, problem))
     }
 
-    /// Moves a file that cannot be read out of the way; nothing is deleted unread. Where it cannot be moved either, on
-    /// a disk that is broken or read-only, it stays, and is told of as well.
+    /// Moves a file that cannot be read out of the way; nothing is deleted unread. Where it cannot
+    /// be moved either, on a disk that is broken or read-only, it stays, and is told of as well.
     fn set_aside(&self, path: &Path, problem: String) -> LedgerError {
         let aside = self.aside();
         let since = std::time::UNIX_EPOCH.elapsed().unwrap_or_default().as_nanos();
         let place = aside.join(format!("{}.{since}", name_of(path)));
-        let moved = directory::prepare(&self.root, &aside)
-            .map_err(LedgerError::from)
-            .and_then(|()| Ok(std::fs::rename(path, place).map_err(FileError::of("set aside", path))?));
+        let moved =
+            directory::prepare(&self.root, &aside).map_err(LedgerError::from).and_then(|()| {
+                Ok(std::fs::rename(path, place).map_err(FileError::of("set aside", path))?)
+            });
         let path = path.to_owned();
         self.bound_set_aside(kept::MAX_BYTES);
         match moved {
@@ -223,8 +233,8 @@ impl Ledger {
         Ok(remove(&self.path_of(key))?)
     }
 
-    /// Removes the beginnings of files that a killed call for `container` has left. The lock of the container
-    /// must be held.
+    /// Removes the beginnings of files that a killed call for `container` has left. The lock of the
+    /// container must be held.
     pub fn remove_beginnings(&self, container: &ContainerId) {
         for (path, name) in self.beginnings() {
             if name.split_once('@').is_some_and(|(writer, _)| writer == container.as_str()) {
@@ -247,14 +257,14 @@ impl Ledger {
         self.look_in(&self.records(), |name| Some(name))
     }
 
-    /// Whether it is time to look for what is left of sandboxes that are gone, `boot` being the kernel's boot
-    /// ID. The sweep is the caller's then, and for a while no other call's.
+    /// Whether it is time to look for what is left of sandboxes that are gone, `boot` being the
+    /// kernel's boot ID. The sweep is the caller's then, and for a while no other call's.
     pub fn claim_look(&self, boot: &str) -> bool {
         look::claim(&self.root, boot)
     }
 
-    /// Every container of which there is a file: a record, an orphan, what was set aside, or the lock of a call
-    /// that is at work.
+    /// Every container of which there is a file: a record, an orphan, what was set aside, or the
+    /// lock of a call that is at work.
     ///
     /// # Errors
     /// [`LedgerError`] if the directory cannot be listed; one that is missing has none.
@@ -262,7 +272,9 @@ impl Ledger {
         let mut containers = HashSet::new();
         for directory in [self.records(), self.orphans(), self.aside(), self.root.join("locks")] {
             let files = directory::list(&self.root, &directory)?;
-            let ids = files.iter().map(|file| name_of(file).split('@').next().unwrap_or_default().parse());
+            let ids = files
+                .iter()
+                .map(|file| name_of(file).split('@').next().unwrap_or_default().parse());
             containers.extend(ids.filter_map(Result::ok));
         }
         Ok(containers)
@@ -318,7 +330,8 @@ impl Ledger {
         }
     }
 
-    /// The writer of a container's file holds its lock: if the lock is free, there is no writer any more.
+    /// The writer of a container's file holds its lock: if the lock is free, there is no writer any
+    /// more.
     fn sweep_beginning(&self, path: &Path, name: &str) {
         let container = name.split_once('@').and_then(|(container, _)| container.parse().ok());
         let Some(container) = container else {
@@ -346,7 +359,8 @@ fn see(files: Vec<PathBuf>, record_name: impl Fn(&str) -> Option<&str>) -> Vec<S
             Ok(bytes) => Ok(bytes),
         };
         let name = name_of(&path);
-        let record = bytes.and_then(|bytes| Record::parse(&bytes, record_name(&name).unwrap_or(&name)));
+        let record =
+            bytes.and_then(|bytes| Record::parse(&bytes, record_name(&name).unwrap_or(&name)));
         Some(Seen { path, record })
     };
     files.into_iter().filter_map(see).collect()

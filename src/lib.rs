@@ -10,8 +10,8 @@
 //!                                                                            └─ ledger ┘
 //! ```
 //!
-//! [`prepare`] walks up to the plan and changes nothing; [`verb`] has the steps of each verb. [`operator`] is
-//! the tool for people, beside that way.
+//! [`prepare`] walks up to the plan and changes nothing; [`verb`] has the steps of each verb.
+//! [`operator`] is the tool for people, beside that way.
 
 pub mod attach;
 pub mod config;

@@ -41,7 +41,9 @@ fn serve(request: &Request) -> ExitCode {
     };
     let mut signals = match Signals::block() {
         Ok(signals) => signals,
-        Err(errno) => return fail(Error::new(Code::IO, format!("cannot receive signals: {errno}"))),
+        Err(errno) => {
+            return fail(Error::new(Code::IO, format!("cannot receive signals: {errno}")));
+        }
     };
     let answer = verb::answer(request, &input, &mut signals);
     print(&answer).unwrap_or_else(|error| {

@@ -5,8 +5,8 @@
 //!                                                     (data)    (text or JSON)
 //! ```
 //!
-//! A command looks at a node, or changes one, and returns what came of it as data; how that is shown is
-//! decided once, by [`console`]. Nothing here runs where `CNI_COMMAND` is set.
+//! A command looks at a node, or changes one, and returns what came of it as data; how that is
+//! shown is decided once, by [`console`]. Nothing here runs where `CNI_COMMAND` is set.
 
 mod account;
 mod change;
@@ -124,7 +124,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, console: &mut Console<
     match carry_out(cli, console) {
         Ok(exit) => exit,
         // The reader has closed its end: `braid list | head`.
-        Err(CommandError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => Exit::Done,
+        Err(CommandError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => {
+            Exit::Done
+        }
         Err(error) => console.failed(&format_args!("{error}{}", error.hint()), error.exit()),
     }
 }
@@ -165,7 +167,8 @@ fn attend<V: View + Send>(
     Ok(console.show(&view)?)
 }
 
-/// The same for work that is not to be broken off halfway: it notices a request to stop where it can.
+/// The same for work that is not to be broken off halfway: it notices a request to stop where it
+/// can.
 fn undisturbed<V: View + Send>(
     console: &mut Console<'_>,
     command: &str,

@@ -22,7 +22,9 @@ pub use self::error::PlanError;
 pub use self::interface_name::Series;
 pub use self::requirement::HostLink;
 
-use self::capability::{check_capabilities, device_arguments, runtime_config, undeclared_capabilities};
+use self::capability::{
+    check_capabilities, device_arguments, runtime_config, undeclared_capabilities,
+};
 use self::configuration::check_configuration;
 use self::interface_name::interface_names;
 use crate::config::Config;
@@ -34,8 +36,8 @@ use cni::netconf::{NetworkConfig, NetworkName};
 use cni::request::{CniArgs, Sandbox};
 use plugins::known;
 
-/// As many bytes as the attachments of a plan have in its record: four times what sixteen networks have whose
-/// definitions have 64 KiB each, as tenants' may under a policy.
+/// As many bytes as the attachments of a plan have in its record: four times what sixteen networks
+/// have whose definitions have 64 KiB each, as tenants' may under a policy.
 pub const MAX_BYTES: usize = 4 << 20;
 
 /// What an ADD is going to do.
@@ -45,7 +47,8 @@ pub struct Plan {
     pub attachments: Vec<Attachment>,
     /// Why the pod may have the networks that it has selected.
     pub admissions: Vec<Admission>,
-    /// Whether the pod has another primary than the node's, which only the record knows at teardown.
+    /// Whether the pod has another primary than the node's, which only the record knows at
+    /// teardown.
     pub has_own_primary: bool,
     /// What an administrator should know.
     pub warnings: Vec<String>,
@@ -97,11 +100,13 @@ pub struct SelectedNetwork {
     pub selection: Selection,
     /// The chain.
     pub network: NetworkConfig,
-    /// The device resource that the definition names; the device itself is in the selection by then.
+    /// The device resource that the definition names; the device itself is in the selection by
+    /// then.
     pub resource: Option<String>,
     /// The networks that every address of the attachment must lie in; `None` if any may be given.
     pub granted_networks: Option<Vec<IpNetwork>>,
-    /// The name that the network's plugins may have known it by before: see [`Attachment::other_name`].
+    /// The name that the network's plugins may have known it by before: see
+    /// [`Attachment::other_name`].
     pub other_name: Option<NetworkName>,
 }
 
@@ -141,11 +146,18 @@ pub fn make(inputs: Inputs<'_>) -> Result<Plan, PlanError> {
         plan.warnings.extend(undeclared_capabilities(inputs.config, primary));
     }
     let names = interface_names(&inputs)?;
-    plan.attachments
-        .extend(inputs.primary.clone().map(|primary| primary_attachment(primary, &inputs)).transpose()?);
-    let (node_names, pod_names) = names.split_at_checked(inputs.node_networks.len()).unwrap_or((&names, &[]));
+    plan.attachments.extend(
+        inputs.primary.clone().map(|primary| primary_attachment(primary, &inputs)).transpose()?,
+    );
+    let (node_names, pod_names) =
+        names.split_at_checked(inputs.node_networks.len()).unwrap_or((&names, &[]));
     for (node, interface) in inputs.node_networks.iter().zip(node_names) {
-        plan.attachments.push(node_attachment(node.clone(), Role::Extra, interface.clone(), &inputs));
+        plan.attachments.push(node_attachment(
+            node.clone(),
+            Role::Extra,
+            interface.clone(),
+            &inputs,
+        ));
     }
     for (selected, interface) in inputs.selected.iter().zip(pod_names) {
         let attachment = selected_attachment(selected.clone(), interface.clone(), &inputs)?;
@@ -195,7 +207,10 @@ fn label(selection: &Selection) -> String {
     format!("{}/{}", selection.namespace, selection.name)
 }
 
-fn primary_attachment(primary: PrimaryNetwork, inputs: &Inputs<'_>) -> Result<Attachment, PlanError> {
+fn primary_attachment(
+    primary: PrimaryNetwork,
+    inputs: &Inputs<'_>,
+) -> Result<Attachment, PlanError> {
     let interface = inputs.sandbox.interface.clone();
     let mut attachment = match primary {
         PrimaryNetwork::OfNode(node) => node_attachment(node, Role::Primary, interface, inputs),
@@ -231,7 +246,8 @@ fn selected_attachment(
     interface: InterfaceName,
     inputs: &Inputs<'_>,
 ) -> Result<Attachment, PlanError> {
-    let SelectedNetwork { selection, mut network, resource, granted_networks, other_name } = selected;
+    let SelectedNetwork { selection, mut network, resource, granted_networks, other_name } =
+        selected;
     check_capabilities(&selection, resource.as_ref(), &network, inputs.config.capability_policy)?;
     add_cni_args(&selection, &mut network)?;
     let device = selection.device_id.clone().map(|id| Device { resource, id });
@@ -252,8 +268,8 @@ fn selected_attachment(
     })
 }
 
-/// The device-info file of an attachment: for a device of a resource, and for plugins that write one
-/// unasked (Device Information Specification, section 5.1.1).
+/// The device-info file of an attachment: for a device of a resource, and for plugins that write
+/// one unasked (Device Information Specification, section 5.1.1).
 fn device_info_file(
     network: &NetworkConfig,
     device: Option<&Device>,
@@ -271,7 +287,8 @@ fn device_info_file(
 /// `IP=` and `MAC=`, which Multus's users rely on for plugins that declare no capability.
 fn cni_args(selection: &Selection, network: &NetworkConfig, args: &CniArgs) -> CniArgs {
     let mut pairs = Vec::new();
-    // host-local fails on a list in `IP=`; where a plugin takes the capability, the list travels there.
+    // host-local fails on a list in `IP=`; where a plugin takes the capability, the list travels
+    // there.
     if selection.ips.len() == 1 || (!selection.ips.is_empty() && !network.declares("ips")) {
         let ips: Vec<_> = selection.ips.iter().map(ToString::to_string).collect();
         pairs.push(("IP", ips.join(",")));
@@ -292,12 +309,14 @@ fn add_cni_args(selection: &Selection, network: &mut NetworkConfig) -> Result<()
     if requested.is_empty() {
         return Ok(());
     }
-    let merged = network.plugins.iter_mut().try_for_each(|plugin| plugin.merge_cni_args(&requested));
+    let merged =
+        network.plugins.iter_mut().try_for_each(|plugin| plugin.merge_cni_args(&requested));
     merged.map_err(|source| PlanError::Args { label: label(selection), source })
 }
 
-/// Every plugin gets a device of a resource under the keys that Multus uses. A device that the pod itself
-/// names is a capability argument alone: it must not replace one that the definition has fixed.
+/// Every plugin gets a device of a resource under the keys that Multus uses. A device that the pod
+/// itself names is a capability argument alone: it must not replace one that the definition has
+/// fixed.
 fn add_device(device: Option<&Device>, network: &mut NetworkConfig) {
     let Some(device) = device.filter(|device| device.resource.is_some()) else { return };
     for plugin in &mut network.plugins {
@@ -314,10 +333,11 @@ fn check_default_route(plan: &Plan) -> Result<(), PlanError> {
 }
 
 impl Plan {
-    /// Whether the pod must not run without a record: something is attached that the node's configuration
-    /// does not tell.
+    /// Whether the pod must not run without a record: something is attached that the node's
+    /// configuration does not tell.
     pub fn needs_record(&self) -> bool {
-        self.has_own_primary || self.attachments.iter().any(|attachment| attachment.role == Role::Extra)
+        self.has_own_primary
+            || self.attachments.iter().any(|attachment| attachment.role == Role::Extra)
     }
 }
 

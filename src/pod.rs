@@ -55,7 +55,8 @@ impl Pod {
     /// # Errors
     /// [`PodError::Namespace`].
     pub fn from_args(args: &CniArgs) -> Result<Self, PodError> {
-        let namespace = args.get("K8S_POD_NAMESPACE").filter(|name| !name.is_empty()).unwrap_or("default");
+        let namespace =
+            args.get("K8S_POD_NAMESPACE").filter(|name| !name.is_empty()).unwrap_or("default");
         Ok(Self {
             namespace: namespace.parse()?,
             name: args.get("K8S_POD_NAME").unwrap_or_default().to_owned(),
@@ -82,7 +83,8 @@ pub struct Annotations {
     pub genie: Option<String>,
     /// Whether [`CONFIG_SOURCE_ANNOTATION`] says that the pod is a static one.
     pub is_static: bool,
-    /// Keys that were probably meant to be one of those above: such a pod starts without what it asks for.
+    /// Keys that were probably meant to be one of those above: such a pod starts without what it
+    /// asks for.
     pub misspelt: Vec<MisspeltKey>,
 }
 
@@ -92,7 +94,9 @@ impl Annotations {
     ///
     /// # Errors
     /// [`PodError::Annotations`] if they have another shape.
-    pub fn from_runtime_config(runtime_config: &Map<String, Value>) -> Result<Option<Self>, PodError> {
+    pub fn from_runtime_config(
+        runtime_config: &Map<String, Value>,
+    ) -> Result<Option<Self>, PodError> {
         let Some(value) = runtime_config.get(ANNOTATIONS_CAPABILITY) else { return Ok(None) };
         let none = Map::new();
         let annotations = match value {
@@ -151,15 +155,17 @@ mod tests {
     fn a_key_that_is_there_counts_even_as_null() {
         let none = Some(Annotations::default());
         assert_eq!(read(json!({ANNOTATIONS_CAPABILITY: null})).unwrap(), none);
-        assert_eq!(read(json!({ANNOTATIONS_CAPABILITY: {NETWORKS_ANNOTATION: "  "}})).unwrap(), none);
+        assert_eq!(
+            read(json!({ANNOTATIONS_CAPABILITY: {NETWORKS_ANNOTATION: "  "}})).unwrap(),
+            none
+        );
         assert_eq!(read(json!({})).unwrap(), None);
     }
 
     #[test]
     fn misspelt_keys_are_seen_in_the_runtimes_word_and_in_the_apis() {
         let misspelt = |annotations: Annotations| annotations.misspelt.len();
-        let keys =
-            json!({"networks": "a", "k8s.cni.cncf.io/networks": "b", NETWORKS_ANNOTATION: "c", "other": "d"});
+        let keys = json!({"networks": "a", "k8s.cni.cncf.io/networks": "b", NETWORKS_ANNOTATION: "c", "other": "d"});
         assert_eq!(misspelt(read(json!({ANNOTATIONS_CAPABILITY: keys})).unwrap().unwrap()), 2);
         let object = BTreeMap::from([("networks".to_owned(), "a".to_owned())]);
         assert_eq!(misspelt(Annotations::from_object(&object)), 1);

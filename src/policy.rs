@@ -1,12 +1,13 @@
-//! May this pod have this network, with what it asks of it? A refusal names the rule and who can change it.
+//! May this pod have this network, with what it asks of it? A refusal names the rule and who can
+//! change it.
 //!
-//! Pure: it judges what was read before, and every path that a pod has comes through here: both annotations,
-//! devices, definitions of the API, copies of them, the node's own. What the node's configuration names
-//! passes, since it is the administrator's word; what a pod adds is judged.
+//! Pure: it judges what was read before, and every path that a pod has comes through here: both
+//! annotations, devices, definitions of the API, copies of them, the node's own. What the node's
+//! configuration names passes, since it is the administrator's word; what a pod adds is judged.
 //!
-//! Rules come from two sides. A definition's owner says who may use it and what may be asked of it; that
-//! holds always. The node's administrator says more with the `policy` key; `policy.mode` decides whether
-//! that is enforced, or logged alone.
+//! Rules come from two sides. A definition's owner says who may use it and what may be asked of it;
+//! that holds always. The node's administrator says more with the `policy` key; `policy.mode`
+//! decides whether that is enforced, or logged alone.
 
 mod address;
 mod fence;
@@ -80,8 +81,8 @@ pub struct Verdict {
     pub would_refuse: Vec<Refusal>,
     /// Why the pod gets it: what each rule that had a say has said; empty if it does not.
     pub granted_by: Vec<Grant>,
-    /// The networks that every address of the attachment must lie in, where the policy limits what the pod gets
-    /// without naming it.
+    /// The networks that every address of the attachment must lie in, where the policy limits what
+    /// the pod gets without naming it.
     pub granted_networks: Option<Vec<IpNetwork>>,
     /// The name that the network's plugins get instead of the definition's own.
     pub scoped_name: Option<NetworkName>,
@@ -118,13 +119,14 @@ pub fn judge(case: &Case<'_>) -> Verdict {
         Ok(granted) => (Ok(granted.grant), granted.networks),
         Err(refusal) => (Err(refusal), None),
     };
-    let verdict = weigh(policy, check_node(case, policy).into_iter().chain([addresses]), granted_by);
+    let verdict =
+        weigh(policy, check_node(case, policy).into_iter().chain([addresses]), granted_by);
     let is_bound = policy.is_enforced() && verdict.refusal.is_none();
     Verdict { granted_networks: networks.filter(|_| is_bound), ..verdict }.scope(case, policy)
 }
 
-/// What the node's policy says of a definition by itself, before any pod asks for it: what its own namespace's
-/// pods hear, too.
+/// What the node's policy says of a definition by itself, before any pod asks for it: what its own
+/// namespace's pods hear, too.
 pub fn judge_definition(
     tenancy: &Tenancy,
     namespace: &Namespace,
@@ -163,23 +165,24 @@ fn weigh(
     Verdict { would_refuse: broken, granted_by, ..Verdict::default() }
 }
 
-/// What can be said of a selection before anything is looked up: a policy's word on the primary must not tell
-/// which definitions there are to choose from.
+/// What can be said of a selection before anything is looked up: a policy's word on the primary
+/// must not tell which definitions there are to choose from.
 ///
 /// # Errors
 /// [`Refusal::Unclear`], [`Refusal::Primary`].
 pub fn check_name(view: &View<'_>, selection: &Selection) -> Result<(), Refusal> {
     match view.tenancy.readable()? {
         Some(policy) if policy.is_enforced() && view.reaches_all_of(&selection.namespace) => {
-            check_primary(view, format!("{}/{}", selection.namespace, selection.name), policy).map(drop)
+            check_primary(view, format!("{}/{}", selection.namespace, selection.name), policy)
+                .map(drop)
         }
         _ => Ok(()),
     }
 }
 
-/// Judges a network of the node's conf directory that a pod chooses for its primary, or beside it: `word` is
-/// what it wrote, `found` the network that has this name or this plugin's type. Where there is none, it hears
-/// the same as where it must not have it.
+/// Judges a network of the node's conf directory that a pod chooses for its primary, or beside it:
+/// `word` is what it wrote, `found` the network that has this name or this plugin's type. Where
+/// there is none, it hears the same as where it must not have it.
 pub fn judge_choice(view: &View<'_>, word: &NetworkName, found: Option<&NetworkName>) -> Verdict {
     let policy = match view.tenancy.readable() {
         Err(refusal) => return Verdict::refused(refusal),
@@ -206,8 +209,8 @@ fn check_owner(case: &Case<'_>) -> Result<Vec<Grant>, Refusal> {
     Ok(std::iter::once(namespace).chain(account).collect())
 }
 
-/// What each rule of the node's policy says of the case: a grant where it was asked, a refusal where it is
-/// broken.
+/// What each rule of the node's policy says of the case: a grant where it was asked, a refusal
+/// where it is broken.
 fn check_node(case: &Case<'_>, policy: &Policy) -> [Result<Option<Grant>, Refusal>; 4] {
     [
         check_primary(&case.view, case.network(), policy),
@@ -217,7 +220,11 @@ fn check_node(case: &Case<'_>, policy: &Policy) -> [Result<Option<Grant>, Refusa
     ]
 }
 
-fn check_primary(view: &View<'_>, network: String, policy: &Policy) -> Result<Option<Grant>, Refusal> {
+fn check_primary(
+    view: &View<'_>,
+    network: String,
+    policy: &Policy,
+) -> Result<Option<Grant>, Refusal> {
     if view.path != Path::DefaultNetwork {
         return Ok(None);
     }
@@ -241,7 +248,9 @@ fn check_node_network(case: &Case<'_>, policy: &Policy) -> Result<Option<Grant>,
     }
     Ok(match kind {
         DefinitionKind::Manifest | DefinitionKind::Object => None,
-        DefinitionKind::EmptyObject if policy.trusts(namespace) => Some(Grant::Trusted(namespace.clone())),
+        DefinitionKind::EmptyObject if policy.trusts(namespace) => {
+            Some(Grant::Trusted(namespace.clone()))
+        }
         _ if case.view.path == Path::DefaultNetwork => None,
         DefinitionKind::EmptyObject | DefinitionKind::NodeNetwork => Some(Grant::SharedNodeNetwork),
     })

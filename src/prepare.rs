@@ -27,8 +27,8 @@ use linux::netlink::{Inside, LinkId, Netlink};
 pub use pod_request::PodRequest;
 use primary::Resolved;
 
-/// Whether the API's pod is the one that the runtime starts, and is to stay. Of a static pod the API has but a
-/// mirror, with another UID, and makes it anew at times.
+/// Whether the API's pod is the one that the runtime starts, and is to stay. Of a static pod the
+/// API has but a mirror, with another UID, and makes it anew at times.
 fn check_identity(pod: &Pod, object: &ClusterPod) -> Result<(), Error> {
     let problem = match pod.uid.as_deref() {
         _ if object.is_static() => return Ok(()),
@@ -61,7 +61,12 @@ fn is_system_pod(config: &Config, pod: &Pod) -> bool {
 }
 
 /// The places where definitions are, for one call.
-pub fn finder<'a>(config: &Config, node: NodeDefinitions, api: Api<'a>, on_outage: OnOutage) -> Finder<'a> {
+pub fn finder<'a>(
+    config: &Config,
+    node: NodeDefinitions,
+    api: Api<'a>,
+    on_outage: OnOutage,
+) -> Finder<'a> {
     let copies = Copies::new(&config.state_dir, config.definition_cache_max_age, SystemTime::now);
     let (version, warnings) = (config.version, Vec::new());
     Finder { node, api, copies, on_outage, version, warnings, answers: BTreeMap::new() }
@@ -97,7 +102,8 @@ pub fn plan(
         Some(inside) if !selected.is_empty() || !node_networks.is_empty() => link_names(inside)?,
         _ => BTreeSet::new(),
     };
-    let mut plan = plan::make(plan::Inputs { config, sandbox, primary, node_networks, selected, links })?;
+    let mut plan =
+        plan::make(plan::Inputs { config, sandbox, primary, node_networks, selected, links })?;
     plan.has_own_primary = has_own_primary;
     plan.admissions = admitted.admissions;
     plan.admissions.extend(chosen.admissions);
@@ -129,8 +135,9 @@ struct PodNetworks {
 }
 
 impl PodNetworks {
-    /// `selected` is what the annotations select: with `has_default`, the last of it replaces the primary.
-    /// `choices` are networks of the node's conf directory, the first of them for the primary.
+    /// `selected` is what the annotations select: with `has_default`, the last of it replaces the
+    /// primary. `choices` are networks of the node's conf directory, the first of them for the
+    /// primary.
     fn resolve(
         config: &Config,
         pod: &Pod,
@@ -155,8 +162,9 @@ impl PodNetworks {
     }
 }
 
-/// What was refused leaves nothing on the disk, nor what no call could use: a pod that is owed a status cannot start
-/// without the API, while those that ask for nothing, and the other verbs, need the primary alone.
+/// What was refused leaves nothing on the disk, nor what no call could use: a pod that is owed a
+/// status cannot start without the API, while those that ask for nothing, and the other verbs, need
+/// the primary alone.
 fn keep_copies(wanted: &OfCluster, definitions: &Finder<'_>) {
     definitions.keep_copies(&wanted.primary);
     if definitions.on_outage == OnOutage::UseCopies {
@@ -164,9 +172,13 @@ fn keep_copies(wanted: &OfCluster, definitions: &Finder<'_>) {
     }
 }
 
-/// While Braid leaves the node (`braid uninstall`), a pod that would have an extra network is to start on
-/// another one: here it would not be torn down.
-fn refuse_while_draining(config: &Config, pod: &Pod, pod_request: &PodRequest) -> Result<(), Error> {
+/// While Braid leaves the node (`braid uninstall`), a pod that would have an extra network is to
+/// start on another one: here it would not be torn down.
+fn refuse_while_draining(
+    config: &Config,
+    pod: &Pod,
+    pod_request: &PodRequest,
+) -> Result<(), Error> {
     if !config.drain || (!pod_request.has_extras() && !has_node_networks(config, pod)) {
         return Ok(());
     }
@@ -259,7 +271,8 @@ fn link_names(inside: &mut Inside<'_>) -> Result<BTreeSet<String>, Error> {
     Ok(links.into_iter().map(|link| link.name).collect())
 }
 
-/// The host's interface of this name or alternative name. If the kernel does not say, the plugin will find out.
+/// The host's interface of this name or alternative name. If the kernel does not say, the plugin
+/// will find out.
 fn host_link(name: &str) -> HostLink {
     match Netlink::open().and_then(|mut netlink| netlink.find(LinkId::Name(name))) {
         Ok(Some(link)) => HostLink::Present(Some(link.mtu)),

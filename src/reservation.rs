@@ -1,12 +1,12 @@
-//! Addresses that the IPAM plugin host-local has reserved on this node. They are read and told of, and never
-//! given back here: that is what DEL is for.
+//! Addresses that the IPAM plugin host-local has reserved on this node. They are read and told of,
+//! and never given back here: that is what DEL is for.
 //!
 //! ```text
 //! <dataDir>/<network>/<address>     the container's ID, and on the next line its interface
 //! ```
 //!
-//! A definition names the directory, so what lies there may be anybody's: nothing is followed or waited for,
-//! and what does not look like a reservation is passed over.
+//! A definition names the directory, so what lies there may be anybody's: nothing is followed or
+//! waited for, and what does not look like a reservation is passed over.
 
 pub mod former;
 
@@ -79,13 +79,15 @@ pub fn stores<'n>(networks: impl IntoIterator<Item = &'n NetworkConfig>) -> BTre
 
 /// The directories in which host-local keeps a network's addresses.
 pub fn directories(network: &NetworkConfig) -> Vec<PathBuf> {
-    let directories = host_local_ipams(network).map(|ipam| data_dir(ipam).join(network.name.as_str()));
+    let directories =
+        host_local_ipams(network).map(|ipam| data_dir(ipam).join(network.name.as_str()));
     directories.filter(|directory| directory.as_os_str().len() <= MAX_PATH).collect()
 }
 
 /// The `ipam` of each plugin that has its addresses from host-local.
 fn host_local_ipams(network: &NetworkConfig) -> impl Iterator<Item = &Map<String, Value>> {
-    let keeps = |kind: &str| known::facts(kind).is_some_and(|it| it.host_state == HostState::Reservations);
+    let keeps =
+        |kind: &str| known::facts(kind).is_some_and(|it| it.host_state == HostState::Reservations);
     let plugins = network.plugins.iter().filter(move |plugin| plugin.ipam().is_some_and(keeps));
     plugins.filter_map(known::ipam_object)
 }
@@ -96,14 +98,17 @@ fn data_dir(ipam: &Map<String, Value>) -> PathBuf {
 }
 
 impl Store {
-    /// The reservations of the network with this name in `directory`, which [`directories`] has named.
+    /// The reservations of the network with this name in `directory`, which [`directories`] has
+    /// named.
     pub fn new(network: &NetworkName, directory: PathBuf) -> Self {
         Self { network: network.to_string(), directory }
     }
 
-    /// What is reserved, one entry for each container. Takes the files that it looks at off `files`.
+    /// What is reserved, one entry for each container. Takes the files that it looks at off
+    /// `files`.
     fn read(&self, files: &mut usize, deadline: Deadline) -> Vec<Reservations> {
-        let entries = std::fs::read_dir(&self.directory).into_iter().flatten().flatten().take(MAX_FILES);
+        let entries =
+            std::fs::read_dir(&self.directory).into_iter().flatten().flatten().take(MAX_FILES);
         let mut found: BTreeMap<String, Reservations> = BTreeMap::new();
         for entry in entries {
             if *files == 0 || deadline.remaining().is_zero() {
@@ -136,12 +141,16 @@ fn owner(path: &Path) -> Option<(ContainerId, SystemTime)> {
     Some((text.lines().next()?.trim().parse().ok()?, metadata.modified().ok()?))
 }
 
-/// Whether host-local has an address of `directory` for the container's interface. A file that cannot be read may be
-/// one.
+/// Whether host-local has an address of `directory` for the container's interface. A file that
+/// cannot be read may be one.
 ///
 /// # Errors
 /// [`io::Error`] if it cannot be told; a directory that is missing has none.
-pub fn is_reserved(directory: &Path, container: &ContainerId, interface: &InterfaceName) -> io::Result<bool> {
+pub fn is_reserved(
+    directory: &Path,
+    container: &ContainerId,
+    interface: &InterfaceName,
+) -> io::Result<bool> {
     let entries = match std::fs::read_dir(directory) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
@@ -152,7 +161,8 @@ pub fn is_reserved(directory: &Path, container: &ContainerId, interface: &Interf
         if read >= MAX_FILES {
             return Err(io::Error::other(format!("it has more than {MAX_FILES} files")));
         }
-        let is_address = entry.file_name().to_str().is_some_and(|name| name.parse::<IpAddr>().is_ok());
+        let is_address =
+            entry.file_name().to_str().is_some_and(|name| name.parse::<IpAddr>().is_ok());
         if is_address && is_of(&entry.path(), container, interface)? {
             return Ok(true);
         }
@@ -173,12 +183,13 @@ fn is_of(path: &Path, container: &ContainerId, interface: &InterfaceName) -> io:
     let text = String::from_utf8_lossy(&bytes);
     let mut lines = text.lines().map(str::trim);
     let is_container = lines.next() == Some(container.as_str());
-    Ok(is_container && lines.next().is_none_or(|name| name.is_empty() || name == interface.as_str()))
+    Ok(is_container
+        && lines.next().is_none_or(|name| name.is_empty() || name == interface.as_str()))
 }
 
-/// What is reserved for containers that `known` does not hold. `known` is asked after the reservations are
-/// read, and these are read again after it: what a call changes meanwhile is no leak. What is not read by `deadline` is
-/// left out.
+/// What is reserved for containers that `known` does not hold. `known` is asked after the
+/// reservations are read, and these are read again after it: what a call changes meanwhile is no
+/// leak. What is not read by `deadline` is left out.
 pub fn unknown(
     stores: &BTreeSet<Store>,
     deadline: Deadline,
@@ -191,7 +202,9 @@ pub fn unknown(
     found.retain(|reservations| !known.contains(&reservations.container));
     for reservations in &mut found {
         let container = &reservations.container;
-        reservations.files.retain(|_, path| owner(path).is_some_and(|(owner, _)| owner == *container));
+        reservations
+            .files
+            .retain(|_, path| owner(path).is_some_and(|(owner, _)| owner == *container));
     }
     found.retain(|reservations| !reservations.files.is_empty());
     found
@@ -219,7 +232,10 @@ mod tests {
     }
 
     fn summary(found: &[Reservations]) -> Vec<String> {
-        found.iter().map(|it| format!("{} {} {}", it.network, it.container, it.addresses())).collect()
+        found
+            .iter()
+            .map(|it| format!("{} {} {}", it.network, it.container, it.addresses()))
+            .collect()
     }
 
     fn known<const N: usize>(ids: [&str; N]) -> impl FnOnce() -> Option<HashSet<ContainerId>> {
@@ -235,7 +251,8 @@ mod tests {
             &network("else", json!({"type": "whereabouts"})),
             &network("none", json!({})),
         ]);
-        let directories: Vec<_> = found.iter().map(|store| store.directory.to_str().unwrap()).collect();
+        let directories: Vec<_> =
+            found.iter().map(|store| store.directory.to_str().unwrap()).collect();
         assert_eq!(directories, ["/var/lib/cni/networks/lan", "/run/ipam/wan"]);
     }
 

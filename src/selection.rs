@@ -1,8 +1,9 @@
-//! What a pod asks for in its networks annotation (NPWG 1.3, section 4): text to selections, nothing else.
+//! What a pod asks for in its networks annotation (NPWG 1.3, section 4): text to selections,
+//! nothing else.
 //!
-//! Whether the pod may have it is the policy's question, and whether the network's plugins can do it the
-//! plan's. Both annotations, `k8s.v1.cni.cncf.io/networks` and `v1.multus-cni.io/default-network`, have this
-//! grammar.
+//! Whether the pod may have it is the policy's question, and whether the network's plugins can do
+//! it the plan's. Both annotations, `k8s.v1.cni.cncf.io/networks` and
+//! `v1.multus-cni.io/default-network`, have this grammar.
 
 mod dict;
 mod error;
@@ -16,12 +17,15 @@ use std::net::IpAddr;
 use serde_json::{Map, Value};
 
 pub use self::error::{Element, ElementError, Refusal, Rule, SelectionError};
-pub use self::request::{Bandwidth, InfinibandGuid, MacAddress, PortMapping, Protocol, RequestedAddress};
+pub use self::request::{
+    Bandwidth, InfinibandGuid, MacAddress, PortMapping, Protocol, RequestedAddress,
+};
 use crate::pod::name::{DefinitionName, Namespace};
 use cni::name::InterfaceName;
 use cni::quoted::Quoted;
 
-/// Longest annotation that is read, in bytes. Kubernetes allows 256 KiB for all annotations of a pod together.
+/// Longest annotation that is read, in bytes. Kubernetes allows 256 KiB for all annotations of a
+/// pod together.
 pub const MAX_ANNOTATION_BYTES: usize = 64 * 1024;
 
 /// What the administrator allows one pod.
@@ -70,8 +74,8 @@ pub struct Selection {
     pub port_mappings: Vec<PortMapping>,
     /// Limits on its traffic (4.1.2.1.8).
     pub bandwidth: Option<Bandwidth>,
-    /// Present where this attachment gets the default route, through these gateways (4.1.2.1.9). The list may
-    /// be empty: then the network's own gateways are meant.
+    /// Present where this attachment gets the default route, through these gateways (4.1.2.1.9).
+    /// The list may be empty: then the network's own gateways are meant.
     pub default_route: Option<Vec<IpAddr>>,
     /// Name of an IPAMClaim object (4.1.2.1.11), a DNS-1123 subdomain. Never together with `ips`.
     pub ipam_claim: Option<String>,
@@ -106,7 +110,10 @@ impl Selection {
 
     /// How messages name this selection: `element 2 (team-a/blue)`.
     pub fn element(&self) -> Element {
-        Element { position: self.position, network: Some((self.namespace.clone(), self.name.clone())) }
+        Element {
+            position: self.position,
+            network: Some((self.namespace.clone(), self.name.clone())),
+        }
     }
 }
 
@@ -135,7 +142,8 @@ pub fn parse(
     Ok(selections)
 }
 
-/// One interface, one attachment (4.1.2.1.5). The kernel tells upper and lower case apart, and so does this.
+/// One interface, one attachment (4.1.2.1.5). The kernel tells upper and lower case apart, and so
+/// does this.
 fn check_interfaces(selections: &[Selection]) -> Result<(), SelectionError> {
     let mut asking: Vec<(&InterfaceName, &Selection)> = Vec::new();
     for selection in selections {

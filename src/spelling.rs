@@ -1,7 +1,8 @@
 //! Which known word a misspelt one was probably meant to be.
 
-/// The known key that `word` was probably meant to be, if one is close: a slip of one letter, or of every third
-/// one. Between short words two letters are no slip: `dns` is not `ips`, and `mtu` not `mac`.
+/// The known key that `word` was probably meant to be, if one is close: a slip of one letter, or of
+/// every third one. Between short words two letters are no slip: `dns` is not `ips`, and `mtu` not
+/// `mac`.
 pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word: String = word.chars().take(64).collect::<String>().to_ascii_lowercase();
     known
@@ -13,7 +14,10 @@ pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
 }
 
 /// All of `known`, those first that are most like `word`.
-pub(crate) fn by_nearness<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
+pub(crate) fn by_nearness<'a>(
+    word: &str,
+    known: impl IntoIterator<Item = &'a str>,
+) -> Vec<&'a str> {
     let mut known: Vec<_> = known.into_iter().collect();
     known.sort_by_key(|key| (strsim::damerau_levenshtein(word, key), *key));
     known
@@ -31,7 +35,16 @@ mod tests {
 
     #[test]
     fn words_that_are_merely_short_are_no_typos() {
-        let keys = ["name", "namespace", "ips", "mac", "interface", "cni-args", "portMappings", "bandwidth"];
+        let keys = [
+            "name",
+            "namespace",
+            "ips",
+            "mac",
+            "interface",
+            "cni-args",
+            "portMappings",
+            "bandwidth",
+        ];
         for word in ["dns", "mtu", "type", "mode", "vlan", "ipam", "gateway", "", "x"] {
             assert_eq!(nearest(word, keys), None, "{word}");
         }

@@ -77,7 +77,8 @@ pub fn answer(request: &Request, input: &[u8], signals: &mut Signals) -> Answer 
     Answer { version, outcome }
 }
 
-/// What ends attachments, or looks at them, works with a configuration that has become invalid since.
+/// What ends attachments, or looks at them, works with a configuration that has become invalid
+/// since.
 fn read_config(verb: &Verb, input: &[u8]) -> Result<Config, ConfigError> {
     match verb {
         Verb::Del(_) | Verb::Check(_) | Verb::Gc => Config::parse_for_teardown(input),
@@ -85,8 +86,8 @@ fn read_config(verb: &Verb, input: &[u8]) -> Result<Config, ConfigError> {
     }
 }
 
-/// Takes back an ADD whose result could not be delivered: a runtime that was killed meanwhile knows of no
-/// attachment, and may never call DEL for it. What resists stays recorded.
+/// Takes back an ADD whose result could not be delivered: a runtime that was killed meanwhile knows
+/// of no attachment, and may never call DEL for it. What resists stays recorded.
 pub fn withdraw(request: &Request, input: &[u8], signals: &mut Signals) {
     let Verb::Add(sandbox) = &request.verb else { return };
     let request = Request { verb: Verb::Del(sandbox.clone()), ..request.clone() };
@@ -129,8 +130,13 @@ impl<'a> Session<'a> {
     fn new(config: &'a Config, request: &'a Request, signals: &'a mut Signals) -> Self {
         let path = config.plugin_path(&request.path);
         let pass = &config.pass_environment;
-        let delegates =
-            Delegates::new(path.clone(), &request.environment, pass, config.delegate_timeout, signals);
+        let delegates = Delegates::new(
+            path.clone(),
+            &request.environment,
+            pass,
+            config.delegate_timeout,
+            signals,
+        );
         let cluster = Cluster::configured(
             &ClusterConfig {
                 kubeconfig: config.kubeconfig.clone(),
@@ -157,8 +163,8 @@ impl<'a> Session<'a> {
         Attacher { delegates: &mut self.delegates, place, device_infos: &self.device_infos }
     }
 
-    /// Holds off other calls for a container. Where the one before was killed, what its plugins have left
-    /// running has ended on return, and the files that it had begun are gone.
+    /// Holds off other calls for a container. Where the one before was killed, what its plugins
+    /// have left running has ended on return, and the files that it had begun are gone.
     fn hold(&mut self, container: &ContainerId, deadline: Deadline) -> Result<Lock, LedgerError> {
         let lock = self.ledger.lock(container, deadline, self.delegates.signals())?;
         if lock.was_left() {
@@ -177,11 +183,14 @@ impl<'a> Session<'a> {
 
     fn run(&mut self, verb: &Verb) -> Result<Option<Value>, Error> {
         match verb {
-            Verb::Add(sandbox) => self.refuse_nested().and_then(|()| add::add(self, sandbox)).map(Some),
+            Verb::Add(sandbox) => {
+                self.refuse_nested().and_then(|()| add::add(self, sandbox)).map(Some)
+            }
             Verb::Check(sandbox) => {
                 self.refuse_nested().and_then(|()| check::check(self, sandbox)).map(|()| None)
             }
-            // A nested ADD was refused, so there is nothing to tear down, and an error would be retried for ever.
+            // A nested ADD was refused, so there is nothing to tear down, and an error would be
+            // retried for ever.
             Verb::Del(_) | Verb::Gc if self.request.nested => Ok(None),
             Verb::Del(sandbox) => del::del(self, sandbox).map(|()| None).map_err(Error::for_del),
             Verb::Gc => gc::gc(self).map(|()| None),
@@ -208,8 +217,10 @@ fn key_of(sandbox: &Sandbox) -> Key {
 fn open_netns(sandbox: &Sandbox) -> Result<Netns, Error> {
     let netns = Netns::open(sandbox.netns.as_ref()).map_err(kernel_error)?;
     if netns.is_own().map_err(kernel_error)? {
-        let problem =
-            format!("CNI_NETNS {} is the host's own network namespace, which no pod may have", sandbox.netns);
+        let problem = format!(
+            "CNI_NETNS {} is the host's own network namespace, which no pod may have",
+            sandbox.netns
+        );
         return Err(Error::new(Code::ENVIRONMENT, problem));
     }
     Ok(netns)
@@ -240,6 +251,7 @@ fn now() -> u64 {
 
 /// Now, by the monotonic clock.
 fn moment() -> Moment {
-    let uptime = clock_gettime(ClockId::CLOCK_MONOTONIC).map(|since| since.tv_sec()).unwrap_or_default();
+    let uptime =
+        clock_gettime(ClockId::CLOCK_MONOTONIC).map(|since| since.tv_sec()).unwrap_or_default();
     Moment { boot: boot_id(), uptime: u64::try_from(uptime).unwrap_or_default() }
 }

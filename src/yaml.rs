@@ -1,4 +1,5 @@
-//! What is wrong with a YAML text, in words for people. The library's own name options of its interface.
+//! What is wrong with a YAML text, in words for people. The library's own name options of its
+//! interface.
 
 use serde_saphyr::{Error, Location, MessageFormatter, UserMessageFormatter};
 

@@ -8,8 +8,8 @@ use serde_json::{Map, Value, json};
 
 use super::{assert_file_name, assert_told_well};
 
-/// A selection is made of valid names and bounded lists, and says the same once it is written out again, in
-/// the JSON form and, where that can say it, in the short one.
+/// A selection is made of valid names and bounded lists, and says the same once it is written out
+/// again, in the JSON form and, where that can say it, in the short one.
 pub fn annotation(bytes: &[u8]) {
     let Ok(text) = str::from_utf8(bytes) else { return };
     let pod: Namespace = "team-a".parse().unwrap();
@@ -49,13 +49,16 @@ fn check(selection: &Selection) {
     assert!(ips.len() == selection.ips.len() && ips.len() <= 32);
     assert!(ips.iter().all(|ip| !ip.is_loopback() && !ip.is_unspecified() && !ip.is_multicast()));
     assert!(selection.port_mappings.len() <= 128);
-    assert!(selection.port_mappings.iter().all(|port| port.host_port > 0 && port.container_port > 0));
+    assert!(
+        selection.port_mappings.iter().all(|port| port.host_port > 0 && port.container_port > 0)
+    );
     assert!(selection.default_route.as_ref().is_none_or(|gateways| gateways.len() <= 8));
     assert!(selection.ipam_claim.is_none() || selection.ips.is_empty());
     selection.ipam_claim.as_deref().into_iter().for_each(assert_file_name);
     // What goes into CNI_ARGS adds no pair to them.
     let texts = selection.ips.iter().map(ToString::to_string);
-    let texts = texts.chain(selection.mac.map(|mac| mac.to_string())).chain(selection.device_id.clone());
+    let texts =
+        texts.chain(selection.mac.map(|mac| mac.to_string())).chain(selection.device_id.clone());
     for text in texts {
         assert!(text.is_ascii() && !text.contains([';', '=', '\0', ' ']), "{text:?}");
     }
@@ -63,7 +66,8 @@ fn check(selection: &Selection) {
 }
 
 fn check_together(selections: &[Selection]) {
-    let names: Vec<_> = selections.iter().filter_map(|selection| selection.interface.as_ref()).collect();
+    let names: Vec<_> =
+        selections.iter().filter_map(|selection| selection.interface.as_ref()).collect();
     assert_eq!(names.iter().collect::<HashSet<_>>().len(), names.len(), "two on one interface");
     assert!(selections.iter().filter(|selection| selection.default_route.is_some()).count() <= 1);
 }
@@ -85,7 +89,8 @@ fn word(selection: &Selection) -> String {
 
 /// The JSON form.
 fn element(selection: &Selection) -> Value {
-    let texts = |list: &[std::net::IpAddr]| json!(list.iter().map(ToString::to_string).collect::<Vec<_>>());
+    let texts =
+        |list: &[std::net::IpAddr]| json!(list.iter().map(ToString::to_string).collect::<Vec<_>>());
     let list = |entries: Vec<Value>| Some(Value::Array(entries)).filter(|list| *list != json!([]));
     let members = [
         ("namespace", Some(json!(selection.namespace.as_str()))),
@@ -95,7 +100,10 @@ fn element(selection: &Selection) -> Value {
         ("mac", selection.mac.map(|mac| mac.to_value())),
         ("infiniband-guid", selection.infiniband_guid.map(|guid| guid.to_value())),
         ("cni-args", selection.cni_args.clone().map(Value::Object)),
-        ("portMappings", list(selection.port_mappings.iter().map(|port| port.to_value()).collect())),
+        (
+            "portMappings",
+            list(selection.port_mappings.iter().map(|port| port.to_value()).collect()),
+        ),
         ("bandwidth", selection.bandwidth.as_ref().map(bandwidth)),
         ("default-route", selection.default_route.as_deref().map(texts)),
         ("ipam-claim-reference", selection.ipam_claim.clone().map(Value::String)),

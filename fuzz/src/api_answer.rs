@@ -23,8 +23,8 @@ fn pod_in(name: &str, bytes: &[u8]) -> Result<ClusterPod, String> {
     answer::pod("team-a", name, serde_json::from_slice(bytes).map_err(unreadable)?)
 }
 
-/// A response is the object that was requested or none; a network in it can be used, and what is wrong is a
-/// sentence.
+/// A response is the object that was requested or none; a network in it can be used, and what is
+/// wrong is a sentence.
 pub fn api_answer(bytes: &[u8]) {
     match definition_in("team-a", bytes) {
         Ok(found) => {
@@ -43,8 +43,12 @@ pub fn api_answer(bytes: &[u8]) {
     }
     match pod_in("blue", bytes) {
         Ok(pod) => {
-            let Annotations { networks, default_network, .. } = Annotations::from_object(&pod.annotations);
-            networks.iter().chain(&default_network).for_each(|text| super::annotation(text.as_bytes()));
+            let Annotations { networks, default_network, .. } =
+                Annotations::from_object(&pod.annotations);
+            networks
+                .iter()
+                .chain(&default_network)
+                .for_each(|text| super::annotation(text.as_bytes()));
             pod_in("red", bytes).unwrap_err();
         }
         Err(problem) => assert_told_well(&problem),

@@ -15,8 +15,8 @@ use serde_json::Value;
 
 use super::assert_told_well;
 
-/// A configuration has absolute paths, names that are none of a path, and limits that a clock can hold; it is
-/// read the same from its own JSON; and no policy lets a tenant's network delegate.
+/// A configuration has absolute paths, names that are none of a path, and limits that a clock can
+/// hold; it is read the same from its own JSON; and no policy lets a tenant's network delegate.
 pub fn configuration(bytes: &[u8]) {
     let config = match Config::parse(bytes) {
         Ok(config) => config,
@@ -47,10 +47,19 @@ pub fn configuration(bytes: &[u8]) {
 }
 
 fn check_paths(config: &Config) {
-    let required =
-        [&config.primary_conf_dir, &config.state_dir, &config.kubelet_socket, &config.device_info_dir];
-    let optional =
-        [&config.bin_dir, &config.kubeconfig, &config.readiness_file, &config.log.file, &config.log.audit];
+    let required = [
+        &config.primary_conf_dir,
+        &config.state_dir,
+        &config.kubelet_socket,
+        &config.device_info_dir,
+    ];
+    let optional = [
+        &config.bin_dir,
+        &config.kubeconfig,
+        &config.readiness_file,
+        &config.log.file,
+        &config.log.audit,
+    ];
     let paths = required.into_iter().chain(optional.into_iter().flatten()).chain(&config.conf_dirs);
     for path in paths {
         assert!(path.is_absolute(), "{}", path.display());
@@ -59,10 +68,12 @@ fn check_paths(config: &Config) {
     assert!(config.plugin_path(&plugins).starts_with(&plugins));
 }
 
-/// A network of a tenant's that starts other plugins as it likes is refused under every enforced policy.
+/// A network of a tenant's that starts other plugins as it likes is refused under every enforced
+/// policy.
 fn check_policy(config: &Config) {
     let namespace: Namespace = "untrusted-namespace".parse().unwrap();
-    let text = "{\"cniVersion\": \"1.0.0\", \"name\": \"untrusted-namespace.x\", \"type\": \"multus\"}";
+    let text =
+        "{\"cniVersion\": \"1.0.0\", \"name\": \"untrusted-namespace.x\", \"type\": \"multus\"}";
     let definition = Definition {
         source: Source::File(Path::new("/x").into()),
         kind: DefinitionKind::Object,
@@ -71,10 +82,16 @@ fn check_policy(config: &Config) {
         network: NetworkConfig::parse(text, &Missing::default()).unwrap(),
     };
     let selection = Selection::new(namespace.clone(), "x".parse().unwrap(), 0);
-    let view = View { tenancy: &config.tenancy, namespace: &namespace, path: policy::Path::Networks };
+    let view =
+        View { tenancy: &config.tenancy, namespace: &namespace, path: policy::Path::Networks };
     let account = Account::Unknown(String::new());
-    let case =
-        Case { view, account: &account, selection: &selection, definition: &definition, host: Ok(&[]) };
+    let case = Case {
+        view,
+        account: &account,
+        selection: &selection,
+        definition: &definition,
+        host: Ok(&[]),
+    };
     let verdict = policy::judge(&case);
     let must_refuse = match &config.tenancy.policy {
         Ok(None) => false,

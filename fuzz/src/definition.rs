@@ -16,8 +16,9 @@ use serde_json::{Map, Value, json};
 
 use super::{assert_file_name, assert_told_well};
 
-/// A network has valid names and a bounded chain, reads the same from the ledger, and derives requests that
-/// say of the runtime what the runtime said; what the fence lets through keeps to its lists.
+/// A network has valid names and a bounded chain, reads the same from the ledger, and derives
+/// requests that say of the runtime what the runtime said; what the fence lets through keeps to its
+/// lists.
 pub fn definition(bytes: &[u8]) {
     let Ok(text) = str::from_utf8(bytes) else { return };
     let missing = Missing { name: Some("team-a.blue"), version: Version::V1_0_0 };
@@ -40,20 +41,27 @@ pub fn check_network(network: &NetworkConfig) {
         check_request(network, plugin);
     }
     let written = network.to_value();
-    let again = NetworkConfig::read(&written, &Missing::default()).and_then(NetworkConfig::complete).unwrap();
+    let again = NetworkConfig::read(&written, &Missing::default())
+        .and_then(NetworkConfig::complete)
+        .unwrap();
     assert_eq!(again.to_value(), written);
     assert_eq!((&again.plugins, again.version), (&network.plugins, network.version));
 }
 
 fn check_request(network: &NetworkConfig, plugin: &PluginConfig) {
-    let offered = json!({"mac": "02:00:00:00:00:01", "ips": ["10.0.0.2/24"], "deviceID": "0000:01:02.3"});
+    let offered =
+        json!({"mac": "02:00:00:00:00:01", "ips": ["10.0.0.2/24"], "deviceID": "0000:01:02.3"});
     let offered = offered.as_object().unwrap();
     let (result, list) = (json!({"cniVersion": "1.0.0"}), json!([]));
-    let inputs =
-        Inputs { prev_result: Some(&result), runtime_config: offered, valid_attachments: Some(&list) };
+    let inputs = Inputs {
+        prev_result: Some(&result),
+        runtime_config: offered,
+        valid_attachments: Some(&list),
+    };
     let request = plugin.request(network, &inputs);
     let request = request.as_object().unwrap();
-    let spellings = |key: &str| request.keys().filter(|name| name.eq_ignore_ascii_case(key)).count();
+    let spellings =
+        |key: &str| request.keys().filter(|name| name.eq_ignore_ascii_case(key)).count();
     assert_eq!(request["cniVersion"], network.version.as_str());
     assert_eq!(request["name"], network.name.as_str());
     assert_eq!((&request["prevResult"], &request["cni.dev/valid-attachments"]), (&result, &list));
@@ -91,7 +99,8 @@ fn check_fence(network: NetworkConfig, bytes: usize) {
     let selection = Selection::new(namespace.clone(), "blue".parse().unwrap(), 0);
     let account = Account::Unknown(String::new());
     let judge = |config: &Config| {
-        let view = View { tenancy: &config.tenancy, namespace: &namespace, path: policy::Path::Networks };
+        let view =
+            View { tenancy: &config.tenancy, namespace: &namespace, path: policy::Path::Networks };
         policy::judge(&Case {
             view,
             account: &account,
@@ -155,7 +164,9 @@ fn check_plugin(object: &Map<String, Value>) {
     assert!(PLUGINS.contains(&kind), "{kind} was let through");
     match kind {
         "bridge" => assert!(object["bridge"].as_str().unwrap().starts_with("br-a")),
-        "macvlan" | "ipvlan" | "vlan" => assert!(object["master"].as_str().unwrap().starts_with("br-a")),
+        "macvlan" | "ipvlan" | "vlan" => {
+            assert!(object["master"].as_str().unwrap().starts_with("br-a"))
+        }
         _ => {}
     }
     object.iter().for_each(|(key, value)| check_member(kind, key, value));
@@ -167,7 +178,9 @@ fn check_member(kind: &str, key: &str, value: &Value) {
         "{kind} was let through with {key}"
     );
     match value {
-        Value::Object(declared) if key == "capabilities" => assert!(declared.values().all(Value::is_boolean)),
+        Value::Object(declared) if key == "capabilities" => {
+            assert!(declared.values().all(Value::is_boolean))
+        }
         Value::Object(settings) if key == "sysctl" && kind == "tuning" => {
             assert!(settings.keys().all(|name| name.starts_with("net.") && !name.contains("..")));
         }
@@ -175,7 +188,9 @@ fn check_member(kind: &str, key: &str, value: &Value) {
         Value::Object(inner) if inner.keys().any(|key| key.eq_ignore_ascii_case("type")) => {
             check_plugin(inner)
         }
-        Value::Object(inner) => inner.iter().for_each(|(key, value)| check_member(kind, key, value)),
+        Value::Object(inner) => {
+            inner.iter().for_each(|(key, value)| check_member(kind, key, value))
+        }
         Value::Array(list) => list.iter().for_each(|value| check_member(kind, key, value)),
         Value::String(text) => check_text(text),
         _ => {}
@@ -186,6 +201,7 @@ fn check_member(kind: &str, key: &str, value: &Value) {
 fn check_text(text: &str) {
     let Ok(network) = text.parse::<IpNetwork>() else { return };
     let own = ["10.20.0.0/16", "fd00:20::/48"].map(|own| own.parse::<IpNetwork>().unwrap());
-    let inside = |own: &IpNetwork| own.contains(network.network()) && own.prefix() <= network.prefix();
+    let inside =
+        |own: &IpNetwork| own.contains(network.network()) && own.prefix() <= network.prefix();
     assert!(own.iter().any(inside), "{text} was let through");
 }

@@ -7,8 +7,9 @@ use serde_json::Value;
 
 use super::assert_told_well;
 
-/// A plugin that fails is never taken for one that succeeds, nor the other way round, and an error of its own
-/// is told in one line. The input is its standard output, and after a zero byte its standard error.
+/// A plugin that fails is never taken for one that succeeds, nor the other way round, and an error
+/// of its own is told in one line. The input is its standard output, and after a zero byte its
+/// standard error.
 pub fn delegate(bytes: &[u8]) {
     let plugin: PluginType = "bridge".parse().unwrap();
     let mut parts = bytes.splitn(2, |byte| *byte == 0);

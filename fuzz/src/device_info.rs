@@ -5,8 +5,8 @@ use serde_json::Value;
 
 use super::{assert_file_name, assert_told_well};
 
-/// Device information reads the same from its own JSON, and shows no control character to an annotation; a
-/// network of any name has a file of its own in the store.
+/// Device information reads the same from its own JSON, and shows no control character to an
+/// annotation; a network of any name has a file of its own in the store.
 pub fn device_info(bytes: &[u8]) {
     match parse_device_info(bytes) {
         Ok(info) => {
@@ -14,8 +14,14 @@ pub fn device_info(bytes: &[u8]) {
             let kind = info["type"].as_str().unwrap();
             assert!(["pci", "vdpa", "vhost-user", "memif"].contains(&kind));
             assert!(info[kind].is_object() && is_plain(&info["version"]));
-            let known =
-                ["pci-address", "pf-pci-address", "vhost-net", "path", "representor-device", "driver"];
+            let known = [
+                "pci-address",
+                "pf-pci-address",
+                "vhost-net",
+                "path",
+                "representor-device",
+                "driver",
+            ];
             assert!(known.iter().all(|key| is_plain(&info[kind][key])), "{info}");
         }
         Err(error) => assert_told_well(&error),

@@ -1,10 +1,14 @@
-//! What decoders of foreign bytes are held to: for each a function from bytes to nothing, which panics where
-//! a property does not hold.
+//! What decoders of foreign bytes are held to: for each a function from bytes to nothing, which
+//! panics where a property does not hold.
 //!
-//! libFuzzer runs them (`targets/`, by `scripts/fuzz`). `integration/corpus.rs` has this very file as a module
-//! and runs them over the corpus, so that what is fuzzed and what is replayed cannot be two things.
+//! libFuzzer runs them (`targets/`, by `scripts/fuzz`). `integration/corpus.rs` has this very file
+//! as a module and runs them over the corpus, so that what is fuzzed and what is replayed cannot be
+//! two things.
 
-#![allow(unreachable_pub, reason = "as a module of the tests it is private, as a library it is not")]
+#![allow(
+    unreachable_pub,
+    reason = "as a module of the tests it is private, as a library it is not"
+)]
 
 mod annotation;
 mod api_answer;
@@ -63,17 +67,20 @@ pub const TARGETS: [(&str, Target); 14] = [
     ("result", result),
 ];
 
-/// A failure as it is told: one bounded line, also on DEL, where containerd takes some words for success.
+/// A failure as it is told: one bounded line, also on DEL, where containerd takes some words for
+/// success.
 fn assert_told_well(problem: &dyn Display) {
-    let error = Error::new(Code::CONFIG, problem).with_details(problem).about("pod team-a/web").for_del();
+    let error =
+        Error::new(Code::CONFIG, problem).with_details(problem).about("pod team-a/web").for_del();
     let printed = error.to_value(Version::NEWEST);
     for (key, most) in [("msg", 1000), ("details", 4000)] {
         let text = printed[key].as_str().unwrap_or_default();
         assert!(text.chars().count() <= most, "{key} is too long: {text}");
         assert!(!text.chars().any(char::is_control), "{key} is more than a line: {text:?}");
         let folded = text.to_ascii_lowercase();
-        let success =
-            ["not found", "no such file or directory"].iter().find(|words| folded.contains(**words));
+        let success = ["not found", "no such file or directory"]
+            .iter()
+            .find(|words| folded.contains(**words));
         assert_eq!(success, None, "{key}: {text}");
     }
 }

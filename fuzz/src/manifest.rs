@@ -5,7 +5,8 @@ use cni::version::Version;
 
 use super::definition::check_network;
 
-/// A file of any content is read within bounds, or is a warning of one line; what it defines can be used.
+/// A file of any content is read within bounds, or is a warning of one line; what it defines can be
+/// used.
 pub fn manifest(bytes: &[u8]) {
     for name in ["x.yaml", "x.json", "x.conflist"] {
         let directory = tempfile::tempdir().unwrap();

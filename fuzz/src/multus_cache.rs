@@ -13,9 +13,9 @@ use serde_json::{Map, Value};
 use super::definition::check_network;
 use super::{assert_file_name, assert_told_well};
 
-/// Every network of a record is on a valid interface and can be torn down, whatever libcni has kept beside it.
-/// The input is the record, and after a zero byte what libcni has for each network. An entry's `Conf` becomes
-/// its `Bytes`, which no mutation would encode.
+/// Every network of a record is on a valid interface and can be torn down, whatever libcni has kept
+/// beside it. The input is the record, and after a zero byte what libcni has for each network. An
+/// entry's `Conf` becomes its `Bytes`, which no mutation would encode.
 pub fn multus_cache(bytes: &[u8]) {
     let mut parts = bytes.splitn(2, |byte| *byte == 0);
     let (record, result) = (parts.next().unwrap_or_default(), parts.next());
@@ -35,7 +35,11 @@ pub fn multus_cache(bytes: &[u8]) {
         let attachments = found.iter().map(|found| found.attachment.clone());
         attachments.map(|attachment| (attachment.network, attachment.interface)).collect::<Vec<_>>()
     };
-    assert_eq!(networks(&first), networks(&second), "what libcni has kept changes what is torn down");
+    assert_eq!(
+        networks(&first),
+        networks(&second),
+        "what libcni has kept changes what is torn down"
+    );
 }
 
 fn encoded(record: &[u8]) -> Option<Vec<u8>> {

@@ -7,15 +7,16 @@ use braid::pod::name::Namespace;
 
 use super::assert_told_well;
 
-/// A device is given once, whatever resources it is found under and however often it is listed; what is not
-/// there is refused in a sentence.
+/// A device is given once, whatever resources it is found under and however often it is listed;
+/// what is not there is refused in a sentence.
 pub fn pod_resources(bytes: &[u8]) {
     let namespace: Namespace = "team-a".parse().unwrap();
     let mut allocation = match Allocation::in_list(bytes, &namespace, "web") {
         Ok(allocation) => allocation,
         Err(error) => return assert_told_well(&error),
     };
-    let resources: BTreeSet<String> = allocation.resources().iter().map(ToString::to_string).collect();
+    let resources: BTreeSet<String> =
+        allocation.resources().iter().map(ToString::to_string).collect();
     for resource in &resources {
         let mut given = Vec::new();
         let refused = loop {

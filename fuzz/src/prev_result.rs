@@ -7,8 +7,9 @@ use serde_json::{Value, json};
 
 use super::assert_told_well;
 
-/// A pod that asks for more gets the result of the plugins in front and what its networks add to it: the former
-/// first and unchanged, in the version of the call; plugins of every version are handed it in their own.
+/// A pod that asks for more gets the result of the plugins in front and what its networks add to
+/// it: the former first and unchanged, in the version of the call; plugins of every version are
+/// handed it in their own.
 pub fn prev_result(bytes: &[u8]) {
     let Ok(config) = Config::parse(bytes) else { return };
     let Some(value) = &config.prev_result else { return };

@@ -5,15 +5,17 @@ use braid::ledger::{Event, Record, RecordPlan, State, event_line, plan_line};
 use super::assert_file_name;
 use super::definition::check_network;
 
-/// A record is read the same once it is written again; cut anywhere behind its plan, it keeps its plan; each
-/// attachment of it can be an orphan. The input is taken as it is, and as lines that only want checksums.
+/// A record is read the same once it is written again; cut anywhere behind its plan, it keeps its
+/// plan; each attachment of it can be an orphan. The input is taken as it is, and as lines that
+/// only want checksums.
 pub fn record(bytes: &[u8]) {
     let _ = Record::parse(bytes, "c1@eth0");
     let mut lines = bytes.split_inclusive(|byte| *byte == b'\n');
     let plan = serde_json::from_slice::<RecordPlan>(lines.next().unwrap_or_default());
     let Ok(plan) = plan else { return };
     let name = plan.key.file_name();
-    let file: Vec<u8> = bytes.split_inclusive(|byte| *byte == b'\n').flat_map(with_checksum).collect();
+    let file: Vec<u8> =
+        bytes.split_inclusive(|byte| *byte == b'\n').flat_map(with_checksum).collect();
     // A first line without an end is no plan.
     let Ok(record) = Record::parse(&file, &name) else { return };
     assert_eq!(record.plan, plan);
@@ -44,7 +46,10 @@ fn check(record: &Record, name: &str) {
         Ok(again) => {
             assert_eq!(write(&again), written);
             assert_eq!(again.states, record.states);
-            assert_eq!((&again.complete, again.failing_since), (&record.complete, record.failing_since));
+            assert_eq!(
+                (&again.complete, again.failing_since),
+                (&record.complete, record.failing_since)
+            );
             assert_eq!(again.resisting_since, record.resisting_since);
             check_orphans(&again, name);
         }
@@ -60,11 +65,15 @@ fn write(record: &Record) -> Vec<u8> {
         State::Attached(result) => Some(Event::Attached(at, result.clone())),
         State::Gone => Some(Event::Gone(at)),
     });
-    let complete = record.complete.iter().map(|snapshot| Event::Complete(Box::new(snapshot.clone())));
+    let complete =
+        record.complete.iter().map(|snapshot| Event::Complete(Box::new(snapshot.clone())));
     let failing = record.failing_since.map(Event::Failing);
     let resisting = record.resisting_since.clone().map(Event::Resisting);
-    let events =
-        states.chain(complete).chain(failing).chain(resisting).map(|event| event_line(&event).unwrap());
+    let events = states
+        .chain(complete)
+        .chain(failing)
+        .chain(resisting)
+        .map(|event| event_line(&event).unwrap());
     [plan_line(&record.plan).unwrap()].into_iter().chain(events).flatten().collect()
 }
 

@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use super::assert_told_well;
 
-/// A result is bounded, is written in the layout of every version and read again, and merges with another
-/// one without an address that points to an interface of the other's.
+/// A result is bounded, is written in the layout of every version and read again, and merges with
+/// another one without an address that points to an interface of the other's.
 pub fn result(bytes: &[u8]) {
     if let Ok(value) = serde_json::from_slice(bytes) {
         check_value(&value);
@@ -45,7 +45,12 @@ fn check(result: &AttachmentResult, read: Read) {
         assert_eq!(again.write(version), written, "{version} is not stable");
         if version.has_interfaces() {
             let parts = |result: &AttachmentResult| {
-                (result.interfaces.clone(), result.ips.clone(), result.routes.clone(), result.dns.clone())
+                (
+                    result.interfaces.clone(),
+                    result.ips.clone(),
+                    result.routes.clone(),
+                    result.dns.clone(),
+                )
             };
             assert_eq!(parts(&again), parts(result), "{version} loses something");
         }
@@ -65,8 +70,9 @@ fn check_merge(result: &AttachmentResult) {
     let added = merged.routes.get(result.routes.len()..).unwrap();
     assert!(added.iter().all(|route| route.default_family().is_none()));
     // Nothing that a runtime would stumble over has come in.
-    let is_bounded =
-        all <= MOST_INTERFACES && merged.ips.len() <= MOST_IPS && merged.routes.len() <= MOST_ROUTES;
+    let is_bounded = all <= MOST_INTERFACES
+        && merged.ips.len() <= MOST_IPS
+        && merged.routes.len() <= MOST_ROUTES;
     let was_valid = AttachmentResult::read(&result.write(Version::NEWEST), Version::NEWEST).is_ok();
     if is_bounded && was_valid {
         AttachmentResult::read(&merged.write(Version::NEWEST), Version::NEWEST).unwrap();

@@ -1,5 +1,5 @@
-//! `install --mode chained-file` on a containerd that appends such files, and what that containerd notices:
-//! `scripts/containerd` gets it.
+//! `install --mode chained-file` on a containerd that appends such files, and what that containerd
+//! notices: `scripts/containerd` gets it.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -29,8 +29,11 @@ fn chaining() -> Node {
 /// Braid as a person starts it on the machine; status and output.
 fn braid(machine: &Machine<'_>, arguments: &[&str]) -> (i32, String) {
     let output = machine.inside(BRAID).args(arguments).output().unwrap();
-    let text =
-        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let text = format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
     (output.status.code().unwrap(), text)
 }
 
@@ -38,14 +41,18 @@ fn install(machine: &Machine<'_>) -> (i32, String) {
     let node = machine.node;
     let settings = json!({"cniDir": node.path_text("state"), "confDir": node.path_text("braid.d")});
     node.write("settings.json", &settings.to_string());
-    braid(machine, &["install", "--mode", "chained-file", "--settings", &node.path_text("settings.json")])
+    braid(
+        machine,
+        &["install", "--mode", "chained-file", "--settings", &node.path_text("settings.json")],
+    )
 }
 
 /// What doctor says of one check: `ok`, `warn` or `fail`, with the message.
 fn doctor(machine: &Machine<'_>, check: &str) -> Vec<(String, String)> {
     let (_, said) = braid(machine, &["doctor", "--json"]);
     let said: Value = serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"));
-    let findings = said["findings"].as_array().unwrap().iter().filter(|finding| finding["check"] == check);
+    let findings =
+        said["findings"].as_array().unwrap().iter().filter(|finding| finding["check"] == check);
     let text = |finding: &Value, key: &str| finding[key].as_str().unwrap().to_owned();
     findings.map(|finding| (text(finding, "level"), text(finding, "message"))).collect()
 }
@@ -60,7 +67,8 @@ fn entry() -> String {
     json!({"type": "braid", "capabilities": {ANNOTATIONS: true}}).to_string()
 }
 
-/// The page's table, change by change: what containerd has loaded after each tells whether it has noticed.
+/// The page's table, change by change: what containerd has loaded after each tells whether it has
+/// noticed.
 #[test]
 fn containerd_notices_what_the_page_says() {
     let node = chaining();
@@ -114,8 +122,8 @@ fn containerd_notices_what_the_page_says() {
     }
 }
 
-/// The order of events: binary and definitions, the file of the chain, the primary's file over itself; and no
-/// pod starts between install's end and the runtime's reading of it.
+/// The order of events: binary and definitions, the file of the chain, the primary's file over
+/// itself; and no pod starts between install's end and the runtime's reading of it.
 #[test]
 fn a_chained_file_counts_from_the_next_pod_on() {
     let node = chaining();
@@ -123,17 +131,22 @@ fn a_chained_file_counts_from_the_next_pod_on() {
     let machine = Machine::start_newer(&node);
     machine.wait_for_network();
     fs::set_permissions(node.path(FILE), Permissions::from_mode(0o640)).unwrap();
-    let (primary, text) = (node.path(FILE).metadata().unwrap(), fs::read_to_string(node.path(FILE)).unwrap());
+    let (primary, text) =
+        (node.path(FILE).metadata().unwrap(), fs::read_to_string(node.path(FILE)).unwrap());
 
     let (status, said) = install(&machine);
     assert_eq!(status, 0, "{said}");
-    let place = |name: &str| said.find(&node.path_text(name)).unwrap_or_else(|| panic!("{name}: {said}"));
+    let place =
+        |name: &str| said.find(&node.path_text(name)).unwrap_or_else(|| panic!("{name}: {said}"));
     assert!(place(CHAINED) < place(FILE), "{said}");
     assert!(said.contains(&format!("renew {}", node.path_text(FILE))), "{said}");
     assert_eq!(machine.loaded("cluster"), ["bridge", "braid"], "install waits until it is read");
     let renewed = node.path(FILE).metadata().unwrap();
     assert_ne!(renewed.ino(), primary.ino());
-    assert_eq!((renewed.mode(), fs::read_to_string(node.path(FILE)).unwrap()), (primary.mode(), text));
+    assert_eq!(
+        (renewed.mode(), fs::read_to_string(node.path(FILE)).unwrap()),
+        (primary.mode(), text)
+    );
     assert_eq!(install(&machine).1, "nothing to change\n");
     assert_eq!(node.path(FILE).metadata().unwrap().ino(), renewed.ino(), "once is enough");
     assert_doctor(&machine, "loaded", "ok");
@@ -155,7 +168,9 @@ fn a_chained_file_counts_from_the_next_pod_on() {
     machine.remove(&again);
     let (status, said) = braid(&machine, &["uninstall"]);
     assert_eq!(status, 0, "{said}");
-    wait_for("containerd without braid", || (machine.loaded("cluster") == ["bridge"]).then_some(()));
+    wait_for("containerd without braid", || {
+        (machine.loaded("cluster") == ["bridge"]).then_some(())
+    });
     let plain = machine.run("plain", Some("blue"));
     assert_eq!(machine.interfaces(&plain).len(), 1);
     machine.remove(&plain);
@@ -164,8 +179,8 @@ fn a_chained_file_counts_from_the_next_pod_on() {
     assert_eq!(node.leftovers(&before_install), NOTHING);
 }
 
-/// A file of a chain that was put there without a word to the runtime: pods start without their networks, and
-/// doctor says so, by the runtime's own dump and by the pods.
+/// A file of a chain that was put there without a word to the runtime: pods start without their
+/// networks, and doctor says so, by the runtime's own dump and by the pods.
 #[test]
 fn doctor_sees_a_chained_file_that_was_not_read() {
     let node = chaining();

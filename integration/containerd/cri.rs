@@ -1,5 +1,6 @@
-//! The kubelet's side of CRI v1 (package `runtime.v1`, service `RuntimeService`), as far as pod sandboxes
-//! go: the messages with the fields that are needed, and one connection for each question.
+//! The kubelet's side of CRI v1 (package `runtime.v1`, service `RuntimeService`), as far as pod
+//! sandboxes go: the messages with the fields that are needed, and one connection for each
+//! question.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -152,7 +153,8 @@ pub(super) struct Seen {
 /// Starts a sandbox and returns its ID.
 pub(super) fn run(socket: &Path, config: SandboxConfig) -> Result<String, Status> {
     let request = RunRequest { config: Some(config) };
-    ask::<_, SandboxId>(socket, "/runtime.v1.RuntimeService/RunPodSandbox", request).map(|answer| answer.id)
+    ask::<_, SandboxId>(socket, "/runtime.v1.RuntimeService/RunPodSandbox", request)
+        .map(|answer| answer.id)
 }
 
 /// Stops a sandbox: DEL.
@@ -179,7 +181,8 @@ pub(super) fn status(socket: &Path, id: &str) -> Result<Seen, Status> {
     let answer: StatusAnswer = ask(socket, "/runtime.v1.RuntimeService/PodSandboxStatus", request)?;
     let info: serde_json::Value =
         serde_json::from_str(answer.info.get("info").map_or("null", String::as_str)).unwrap();
-    let namespaces = info["runtimeSpec"]["linux"]["namespaces"].as_array().cloned().unwrap_or_default();
+    let namespaces =
+        info["runtimeSpec"]["linux"]["namespaces"].as_array().cloned().unwrap_or_default();
     let netns = namespaces.iter().find(|namespace| namespace["type"] == "network");
     let network = answer.status.and_then(|status| status.network).unwrap_or_default();
     let ips = std::iter::once(network.ip).chain(network.additional.into_iter().map(|ip| ip.ip));
@@ -191,8 +194,8 @@ pub(super) fn status(socket: &Path, id: &str) -> Result<Seen, Status> {
 
 /// Whether the runtime answers and has its network; else why not.
 pub(super) fn is_ready(socket: &Path) -> Result<(), String> {
-    let answer: RuntimeStatusAnswer =
-        ask(socket, "/runtime.v1.RuntimeService/Status", Nothing {}).map_err(|status| status.to_string())?;
+    let answer: RuntimeStatusAnswer = ask(socket, "/runtime.v1.RuntimeService/Status", Nothing {})
+        .map_err(|status| status.to_string())?;
     let conditions = answer.status.map(|status| status.conditions).unwrap_or_default();
     match conditions.iter().find(|condition| condition.kind == "NetworkReady") {
         Some(condition) if condition.holds => Ok(()),
@@ -204,7 +207,8 @@ pub(super) fn is_ready(socket: &Path) -> Result<(), String> {
 /// The plugins of the network `name` that the runtime has loaded, in their order.
 pub(super) fn loaded(socket: &Path, name: &str) -> Vec<String> {
     let question = RuntimeStatusRequest { verbose: true };
-    let answer: RuntimeStatusAnswer = ask(socket, "/runtime.v1.RuntimeService/Status", question).unwrap();
+    let answer: RuntimeStatusAnswer =
+        ask(socket, "/runtime.v1.RuntimeService/Status", question).unwrap();
     let dump: serde_json::Value = serde_json::from_str(&answer.info["cniconfig"]).unwrap();
     let networks = dump["Networks"].as_array().into_iter().flatten();
     let network = networks.map(|network| &network["Config"]).find(|config| config["Name"] == name);
@@ -219,9 +223,10 @@ where
     A: Message + Default + 'static,
 {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let answer =
-        runtime.block_on(async { tokio::time::timeout(PATIENCE, call(socket, method, question)).await });
-    answer.unwrap_or_else(|_| Err(Status::deadline_exceeded(format!("{method}: no answer in time"))))
+    let answer = runtime
+        .block_on(async { tokio::time::timeout(PATIENCE, call(socket, method, question)).await });
+    answer
+        .unwrap_or_else(|_| Err(Status::deadline_exceeded(format!("{method}: no answer in time"))))
 }
 
 async fn call<Q, A>(socket: &Path, method: &'static str, question: Q) -> Result<A, Status>
@@ -230,7 +235,8 @@ where
     A: Message + Default + 'static,
 {
     let unavailable = |problem: String| Status::new(Code::Unavailable, problem);
-    let stream = UnixStream::connect(socket).await.map_err(|error| unavailable(error.to_string()))?;
+    let stream =
+        UnixStream::connect(socket).await.map_err(|error| unavailable(error.to_string()))?;
     let (requests, driver) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
         .await
         .map_err(|error| unavailable(error.to_string()))?;
@@ -238,7 +244,8 @@ where
     let mut grpc = Grpc::with_origin(Connection(requests), Uri::from_static("http://localhost"));
     grpc.ready().await.map_err(|error| unavailable(error.to_string()))?;
     let codec = ProstCodec::<Q, A>::default();
-    let answer = grpc.unary(tonic::Request::new(question), PathAndQuery::from_static(method), codec).await?;
+    let answer =
+        grpc.unary(tonic::Request::new(question), PathAndQuery::from_static(method), codec).await?;
     Ok(answer.into_inner())
 }
 

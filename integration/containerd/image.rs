@@ -1,4 +1,5 @@
-//! The sandbox image: one static busybox that sleeps, as an OCI image in a tar file. Nothing is pulled.
+//! The sandbox image: one static busybox that sleeps, as an OCI image in a tar file. Nothing is
+//! pulled.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -29,7 +30,8 @@ pub(super) fn build(directory: &Path) -> String {
     });
     let config = add_blob(directory, config.to_string().as_bytes(), "config.v1+json");
     let kind = format!("{MEDIA}.manifest.v1+json");
-    let manifest = json!({"schemaVersion": 2, "mediaType": kind, "config": config, "layers": [layer]});
+    let manifest =
+        json!({"schemaVersion": 2, "mediaType": kind, "config": config, "layers": [layer]});
     let mut manifest = add_blob(directory, manifest.to_string().as_bytes(), "manifest.v1+json");
     manifest["annotations"] = json!({"io.containerd.image.name": NAME});
     let index = json!({"schemaVersion": 2, "manifests": [manifest]});

@@ -1,6 +1,7 @@
-//! Debian's containerd on a node of a test: with directories, socket and configuration of its own, in the
-//! node's network namespace, and in a PID and a mount namespace that end with the test. Whatever it has
-//! started, shims and sandboxes included, ends with the first process of that PID namespace.
+//! Debian's containerd on a node of a test: with directories, socket and configuration of its own,
+//! in the node's network namespace, and in a PID and a mount namespace that end with the test.
+//! Whatever it has started, shims and sandboxes included, ends with the first process of that PID
+//! namespace.
 
 use std::fs::{self, File};
 use std::os::unix::fs::symlink;
@@ -37,8 +38,8 @@ impl<'n> Machine<'n> {
         Self::start_with(node, |_| {})
     }
 
-    /// The same with one that appends the files of a sub-directory to a network's chain, in the place of
-    /// Debian's; Braid's commands find its configuration where Debian's is.
+    /// The same with one that appends the files of a sub-directory to a network's chain, in the
+    /// place of Debian's; Braid's commands find its configuration where Debian's is.
     pub(super) fn start_newer(node: &'n Node) -> Self {
         Self::start_with(node, |machine| {
             for program in ["containerd", "containerd-shim-runc-v2", "ctr"] {
@@ -146,7 +147,8 @@ impl<'n> Machine<'n> {
 
     /// The configuration of a sandbox, as the kubelet makes it.
     pub(super) fn sandbox(&self, name: &str, networks: Option<&str>) -> SandboxConfig {
-        let annotations = networks.map(|value| (crate::call::NETWORKS.to_owned(), value.to_owned()));
+        let annotations =
+            networks.map(|value| (crate::call::NETWORKS.to_owned(), value.to_owned()));
         SandboxConfig {
             metadata: Some(Metadata {
                 name: name.to_owned(),
@@ -179,7 +181,8 @@ impl<'n> Machine<'n> {
     #[track_caller]
     pub(super) fn remove(&self, id: &str) {
         self.stop(id);
-        cri::remove(&self.socket(), id).unwrap_or_else(|status| panic!("remove: {}", status.message()));
+        cri::remove(&self.socket(), id)
+            .unwrap_or_else(|status| panic!("remove: {}", status.message()));
     }
 
     pub(super) fn list(&self) -> Vec<String> {
@@ -194,17 +197,23 @@ impl<'n> Machine<'n> {
     pub(super) fn interfaces(&self, id: &str) -> Vec<String> {
         let netns = self.status(id).netns;
         let mut command = self.inside("nsenter");
-        let output = command.arg(format!("--net={netns}")).args(["ip", "-j", "-4", "addr"]).output().unwrap();
+        let output = command
+            .arg(format!("--net={netns}"))
+            .args(["ip", "-j", "-4", "addr"])
+            .output()
+            .unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let links: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
         let shown = |link: &Value| {
             let addresses = link["addr_info"].as_array().into_iter().flatten();
-            let addresses: Vec<_> = addresses.filter_map(|address| address["local"].as_str()).collect();
+            let addresses: Vec<_> =
+                addresses.filter_map(|address| address["local"].as_str()).collect();
             format!("{} {}", link["ifname"].as_str().unwrap_or_default(), addresses.join(" "))
                 .trim()
                 .to_owned()
         };
-        let mut shown: Vec<String> = links.iter().filter(|link| link["ifname"] != "lo").map(shown).collect();
+        let mut shown: Vec<String> =
+            links.iter().filter(|link| link["ifname"] != "lo").map(shown).collect();
         shown.sort();
         shown
     }
@@ -249,15 +258,23 @@ fn remove_tree(group: &Path) -> bool {
 fn newer() -> PathBuf {
     let target = Path::new(BRAID).ancestors().nth(2).unwrap();
     let directory = target.join("containerd/usr/bin");
-    assert!(directory.join("containerd").exists(), "{}: run scripts/containerd", directory.display());
+    assert!(
+        directory.join("containerd").exists(),
+        "{}: run scripts/containerd",
+        directory.display()
+    );
     directory
 }
 
 fn require_packages() {
-    for (program, package) in
-        [("containerd", "containerd"), ("ctr", "containerd"), ("runc", "runc"), ("busybox", "busybox-static")]
-    {
-        let found = Command::new("which").arg(program).output().is_ok_and(|output| output.status.success());
+    for (program, package) in [
+        ("containerd", "containerd"),
+        ("ctr", "containerd"),
+        ("runc", "runc"),
+        ("busybox", "busybox-static"),
+    ] {
+        let found =
+            Command::new("which").arg(program).output().is_ok_and(|output| output.status.success());
         assert!(found, "{program} is missing: install {package}");
     }
 }
@@ -273,17 +290,16 @@ fn install_plugins(node: &Node) {
     }
 }
 
-/// An `unshare` that dies with the test, and takes all with it that was started in its namespaces. Not by
-/// `ip netns exec`: its `/sys` hides the control groups.
+/// An `unshare` that dies with the test, and takes all with it that was started in its namespaces.
+/// Not by `ip netns exec`: its `/sys` hides the control groups.
 fn keep(node: &Node) -> Child {
     let netns = format!("--net={}", node.host().path());
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", "nsenter", &netns]);
     command.args(["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]);
-    // Shims have their sockets there, whatever the configuration says. A shell that waits for one child
-    // after the other reaps strangers too.
-    let script =
-        "mkdir -p /run/containerd && mount -t tmpfs none /run/containerd && while sleep 1; do :; done";
+    // Shims have their sockets there, whatever the configuration says. A shell that waits for one
+    // child after the other reaps strangers too.
+    let script = "mkdir -p /run/containerd && mount -t tmpfs none /run/containerd && while sleep 1; do :; done";
     command.args(["sh", "-c", script]);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
 }
@@ -305,7 +321,8 @@ pub(super) fn wait_for<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T
     }
 }
 
-/// `oom_score_adj`: some virtual machines lack CAP_SYS_RESOURCE. The rest: what may be missing, too.
+/// `oom_score_adj`: some virtual machines lack CAP_SYS_RESOURCE. The rest: what may be missing,
+/// too.
 fn configuration(node: &Node, root: &Path) -> String {
     let text = |value: &str| json!(value).to_string();
     let root = |name: &str| text(root.join(name).to_str().unwrap());

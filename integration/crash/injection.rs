@@ -1,8 +1,9 @@
-//! Where Braid is killed: strace lets the N-th occurrence of a system call not come to pass, and sends SIGKILL
-//! in its place.
+//! Where Braid is killed: strace lets the N-th occurrence of a system call not come to pass, and
+//! sends SIGKILL in its place.
 //!
-//! That is also the point after the call before it, since nothing is changed in between. What the plugins do
-//! meanwhile is not Braid's to count: the points around their start, their input and their end stand for it.
+//! That is also the point after the call before it, since nothing is changed in between. What the
+//! plugins do meanwhile is not Braid's to count: the points around their start, their input and
+//! their end stand for it.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -15,8 +16,8 @@ use crate::chroot;
 use crate::node::Node;
 use crate::source;
 
-/// System calls that change something outside of the process, or start, feed and await a plugin; and the
-/// last one. What an architecture does not have, strace passes over.
+/// System calls that change something outside of the process, or start, feed and await a plugin;
+/// and the last one. What an architecture does not have, strace passes over.
 const OF_MAIN_THREAD: &[&str] = &[
     "open",
     "openat",
@@ -60,7 +61,8 @@ const OF_MAIN_THREAD: &[&str] = &[
     "waitid",
     "exit_group",
 ];
-/// What the threads do that Braid starts: they bring the record to the disk, and open a socket in the sandbox.
+/// What the threads do that Braid starts: they bring the record to the disk, and open a socket in
+/// the sandbox.
 const OF_OTHER_THREADS: &[&str] = &["fsync", "fdatasync", "setns"];
 
 /// Whose calls are counted.
@@ -112,9 +114,11 @@ pub(super) fn killer(node: &Node, point: &Point) -> PathBuf {
     program(node, "killer", &format!("{} -o /dev/null {inject}", scope.options()))
 }
 
-/// A program that runs Braid unharmed and writes down which of the calls it makes: see [`calls_made`].
+/// A program that runs Braid unharmed and writes down which of the calls it makes: see
+/// [`calls_made`].
 pub(super) fn observer(node: &Node, scope: Scope) -> PathBuf {
-    let options = format!("{} -o {} -e trace={}", scope.options(), node.path_text("trace"), scope.calls());
+    let options =
+        format!("{} -o {} -e trace={}", scope.options(), node.path_text("trace"), scope.calls());
     program(node, "observer", &options)
 }
 
@@ -123,7 +127,8 @@ pub(super) fn calls_made(node: &Node) -> BTreeSet<String> {
     let trace = fs::read_to_string(node.path("trace")).expect("strace is missing: install it");
     // With -f, a process ID comes first.
     let name = |line: &str| {
-        let call = line.trim_start_matches(|c: char| c.is_ascii_digit() || c == ' ').split_once('(')?.0;
+        let call =
+            line.trim_start_matches(|c: char| c.is_ascii_digit() || c == ' ').split_once('(')?.0;
         call.chars().all(|c| c.is_ascii_alphanumeric() || c == '_').then(|| call.to_owned())
     };
     trace.lines().filter_map(name).collect()
@@ -141,8 +146,14 @@ pub(super) fn executable() -> PathBuf {
     let executable = chroot::executable();
     let built = executable.metadata().unwrap().modified().unwrap();
     let sources = source::directories();
-    let (changed, file) = sources.iter().filter_map(|directory| newest(directory)).max().expect("sources");
-    assert!(built > changed, "{} is older than {}: run scripts/build", executable.display(), file.display());
+    let (changed, file) =
+        sources.iter().filter_map(|directory| newest(directory)).max().expect("sources");
+    assert!(
+        built > changed,
+        "{} is older than {}: run scripts/build",
+        executable.display(),
+        file.display()
+    );
     executable
 }
 

@@ -1,4 +1,5 @@
-//! The node on which Braid is killed: what is called, how a runtime goes on, and that nothing is left.
+//! The node on which Braid is killed: what is called, how a runtime goes on, and that nothing is
+//! left.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -52,7 +53,8 @@ pub(super) struct Scenario {
     pub(super) extras: usize,
     /// The pod's default routes, of both families, go to the first of them.
     pub(super) moves_default_route: bool,
-    /// There is an API: it has the definitions and takes the status, and the first network has a device.
+    /// There is an API: it has the definitions and takes the status, and the first network has a
+    /// device.
     pub(super) publishes: bool,
 }
 
@@ -60,7 +62,8 @@ impl fmt::Display for Scenario {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { verb, mode, extras, .. } = self;
         write!(f, "{verb:?}, {mode:?}, {extras} extra")?;
-        let more = [(self.moves_default_route, "default route moved"), (self.publishes, "status on")];
+        let more =
+            [(self.moves_default_route, "default route moved"), (self.publishes, "status on")];
         more.iter().filter(|(is_on, _)| *is_on).try_for_each(|(_, text)| write!(f, ", {text}"))
     }
 }
@@ -81,7 +84,9 @@ impl Stage {
         let node = Node::new();
         node.recorder("blue");
         let config = match scenario.mode {
-            Mode::Delegating => json!({"delegates": [node.bridge("cni0", "10.1.0.0/24 fd01::/64")]}),
+            Mode::Delegating => {
+                json!({"delegates": [node.bridge("cni0", "10.1.0.0/24 fd01::/64")]})
+            }
             Mode::Chained => json!({}),
         };
         let mut stage = Self { _servers: None, scenario, node, config, before: BTreeSet::new() };
@@ -119,7 +124,10 @@ impl Stage {
             }));
         }
         let info = json!({"type": "pci", "version": "1.1.0", "pci": {"pci-address": DEVICE}});
-        self.node.write(&format!("devinfo/dp/nic.example.com-vf-{DEVICE}-device.json"), &info.to_string());
+        self.node.write(
+            &format!("devinfo/dp/nic.example.com-vf-{DEVICE}-device.json"),
+            &info.to_string(),
+        );
         let socket = self.node.path("kubelet/kubelet.sock");
         let devices = json!([{"resourceName": VF, "deviceIds": [DEVICE]}]);
         let kubelet = Kubelet::start(&socket).get([allocated("team-a", "web", devices)]);
@@ -292,8 +300,10 @@ impl Stage {
 
     #[track_caller]
     fn assert_nothing_left(&self, pod: &Pod<'_>, what: &str) {
-        let sandbox = pod.netns().dump("sandbox").into_iter().filter(|line| !self.before.contains(line));
-        let left: Vec<String> = self.node.leftovers(&self.before).into_iter().chain(sandbox).collect();
+        let sandbox =
+            pod.netns().dump("sandbox").into_iter().filter(|line| !self.before.contains(line));
+        let left: Vec<String> =
+            self.node.leftovers(&self.before).into_iter().chain(sandbox).collect();
         assert_eq!(left, Vec::<String>::new(), "after {what}");
     }
 }

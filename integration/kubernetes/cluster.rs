@@ -129,7 +129,8 @@ impl Cluster {
         let mut events = self.server.all("Event");
         events.retain(|event| event["reportingController"] == "braid");
         let shown = |event: &Value| {
-            let [reason, uid, note] = [&event["reason"], &event["regarding"]["uid"], &event["note"]];
+            let [reason, uid, note] =
+                [&event["reason"], &event["regarding"]["uid"], &event["note"]];
             (text(reason).to_owned(), text(uid).to_owned(), text(note).to_owned())
         };
         events.iter().map(shown).collect()

@@ -16,7 +16,11 @@ fn definitions_come_from_the_api() {
         cluster.node.calls_in_order(),
         ["ADD primary eth0", "ADD blue net1", "ADD red net2", "ADD blue net3"]
     );
-    assert_eq!(cluster.node.only_call("ADD", "red").stdin()["name"], "red", "the definition's name");
+    assert_eq!(
+        cluster.node.only_call("ADD", "red").stdin()["name"],
+        "red",
+        "the definition's name"
+    );
     pod.check().run().assert_success();
     pod.del().run().assert_success();
     pod.del().run().assert_success();
@@ -34,7 +38,8 @@ fn a_pod_that_asks_for_nothing_costs_no_connection() {
     chained.add_chained(json!({"kubeconfig": cluster.kubeconfig()})).run().assert_success();
     chained.del().run().assert_success();
     for verb in ["GC", "STATUS"] {
-        let config = cluster.config(json!({"cniVersion": "1.1.0", "cni.dev/valid-attachments": []}));
+        let config =
+            cluster.config(json!({"cniVersion": "1.1.0", "cni.dev/valid-attachments": []}));
         cluster.node.call(verb, config).run().assert_success();
     }
     assert_eq!(cluster.relay.connections(), 0);
@@ -48,15 +53,18 @@ fn an_unknown_network_names_those_that_there_are_the_nearest_first() {
     }
     let pod = cluster.sandbox("web");
     let call = pod.add(cluster.config(json!({}))).networks("bleu");
-    let unknown =
-        format!("network \"{}\" is not defined in the cluster or on this node", cluster.label("bleu"));
+    let unknown = format!(
+        "network \"{}\" is not defined in the cluster or on this node",
+        cluster.label("bleu")
+    );
     let names = format!("namespace {} has blue, ", cluster.namespace());
     let error = call.run().assert_error(7, [&unknown, &names]);
     assert!(error["msg"].as_str().unwrap().contains("yellow"), "{error:?}");
     assert!(cluster.node.calls().is_empty(), "nothing was attached");
 }
 
-/// The message names nothing that Braid has no right to list, and says what can be done all the same.
+/// The message names nothing that Braid has no right to list, and says what can be done all the
+/// same.
 #[test]
 fn without_the_right_to_list_no_name_is_shown() {
     let cluster = Cluster::usual();
@@ -71,14 +79,17 @@ fn without_the_right_to_list_no_name_is_shown() {
 fn a_definition_without_a_configuration_stands_for_a_file_of_the_node() {
     let cluster = Cluster::new();
     cluster.define_as("shared", json!({}), &json!({}));
-    cluster.node.write("braid.d/shared.conf", r#"{"cniVersion": "1.0.0", "name": "shared", "type": "red"}"#);
+    cluster.node.write(
+        "braid.d/shared.conf",
+        r#"{"cniVersion": "1.0.0", "name": "shared", "type": "red"}"#,
+    );
     let pod = cluster.sandbox("web");
     pod.add(cluster.config(json!({}))).networks("shared").run().assert_success();
     assert_eq!(cluster.node.calls_in_order(), ["ADD primary eth0", "ADD red net1"]);
 }
 
-/// Networks of the node's own configuration are definitions of `multusNamespace`; CHECK, STATUS and DEL need no
-/// API for them.
+/// Networks of the node's own configuration are definitions of `multusNamespace`; CHECK, STATUS and
+/// DEL need no API for them.
 #[test]
 fn the_nodes_networks_may_be_definitions_of_the_cluster() {
     let cluster = Cluster::usual();
@@ -92,7 +103,8 @@ fn the_nodes_networks_may_be_definitions_of_the_cluster() {
     pod.check().run().assert_success();
     cluster.node.call("STATUS", config).run().assert_success();
     pod.del().run().assert_success();
-    let calls = ["ADD", "CHECK"].map(|verb| [format!("{verb} primary eth0"), format!("{verb} red net1")]);
+    let calls =
+        ["ADD", "CHECK"].map(|verb| [format!("{verb} primary eth0"), format!("{verb} red net1")]);
     let dels = ["DEL red net1".to_owned(), "DEL primary eth0".to_owned()];
     assert_eq!(cluster.node.calls_in_order(), [calls.concat(), dels.to_vec()].concat());
 }
@@ -124,7 +136,9 @@ fn a_missing_right_comes_with_the_command_that_grants_it() {
     add().assert_error(
         7,
         [
-            &format!("user \"{account}\" may not get network-attachment-definitions.k8s.cni.cncf.io"),
+            &format!(
+                "user \"{account}\" may not get network-attachment-definitions.k8s.cni.cncf.io"
+            ),
             "grant it with: kubectl create clusterrole",
             &binding,
         ],
@@ -153,7 +167,11 @@ fn the_pod_is_fetched_where_the_runtime_is_silent() {
     let pod = cluster.sandbox("web");
     let outcome = cluster.add(&pod, &uid, json!({})).without_annotations().run();
     outcome.assert_success();
-    assert!(outcome.stderr.contains("until then every pod costs a request to the API"), "{}", outcome.stderr);
+    assert!(
+        outcome.stderr.contains("until then every pod costs a request to the API"),
+        "{}",
+        outcome.stderr
+    );
     assert_eq!(cluster.node.calls_in_order(), ["ADD primary eth0", "ADD blue net1"]);
     assert_eq!(cluster.entries("web").len(), 2);
     pod.del().run().assert_success();
@@ -169,7 +187,8 @@ fn the_pod_is_fetched_where_the_runtime_is_silent() {
 fn the_mirror_of_a_static_pod_is_taken_for_it() {
     let cluster = Cluster::granted(&["rbac.yaml", "rbac-pods.yaml"]);
     cluster.define("blue", json!({}));
-    let annotations = json!({"k8s.v1.cni.cncf.io/networks": "blue", "kubernetes.io/config.source": "file"});
+    let annotations =
+        json!({"k8s.v1.cni.cncf.io/networks": "blue", "kubernetes.io/config.source": "file"});
     cluster.create_pod("etcd-n1", annotations);
     let pod = cluster.sandbox("etcd-n1");
     let call = pod.add(cluster.config(json!({}))).without_annotations();

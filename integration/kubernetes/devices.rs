@@ -21,7 +21,9 @@ fn vfs(ids: &[&str]) -> Value {
 }
 
 fn config(cluster: &Cluster) -> Value {
-    cluster.config(json!({"kubeletSocket": socket(cluster), "deviceInfoDir": cluster.node.path("devinfo")}))
+    cluster.config(
+        json!({"kubeletSocket": socket(cluster), "deviceInfoDir": cluster.node.path("devinfo")}),
+    )
 }
 
 /// A definition whose devices come from [`VF`]; its plugin is told the device in every way.
@@ -54,14 +56,15 @@ fn device_info_files(cluster: &Cluster) -> usize {
     std::fs::read_dir(cluster.node.path("devinfo/cni")).map_or(0, Iterator::count)
 }
 
-/// Device Information Specification, sections 4 and 5; Multus gives one device to two attachments and
-/// ignores an exhausted pool.
+/// Device Information Specification, sections 4 and 5; Multus gives one device to two attachments
+/// and ignores an exhausted pool.
 #[test]
 fn each_attachment_has_a_device_of_its_own() {
     let cluster = Cluster::new();
     define(&cluster, "fast", "blue");
     let ids = ["0000:18:02.5", "0000:18:02.6"];
-    let kubelet = Kubelet::start(&socket(&cluster)).get([allocated(cluster.namespace(), "web", vfs(&ids))]);
+    let kubelet =
+        Kubelet::start(&socket(&cluster)).get([allocated(cluster.namespace(), "web", vfs(&ids))]);
     let uid = cluster.create_pod("web", json!({}));
     let pod = cluster.sandbox("web");
     cluster.add(&pod, &uid, config(&cluster)).networks("fast,fast").run().assert_success();
@@ -70,8 +73,16 @@ fn each_attachment_has_a_device_of_its_own() {
     assert_eq!(devices(&cluster, "ADD"), given(&[("blue", ids[0]), ("blue", ids[1])]));
     pod.check().run().assert_success();
     pod.del().run().assert_success();
-    assert_eq!(devices(&cluster, "CHECK"), given(&[("blue", ids[0]), ("blue", ids[1])]), "from the record");
-    assert_eq!(devices(&cluster, "DEL"), given(&[("blue", ids[1]), ("blue", ids[0])]), "from the record");
+    assert_eq!(
+        devices(&cluster, "CHECK"),
+        given(&[("blue", ids[0]), ("blue", ids[1])]),
+        "from the record"
+    );
+    assert_eq!(
+        devices(&cluster, "DEL"),
+        given(&[("blue", ids[1]), ("blue", ids[0])]),
+        "from the record"
+    );
     assert_eq!(kubelet.requests().len(), 1, "CHECK and DEL do not ask");
     cluster.node.forget_calls();
     let call = cluster.add(&pod, &uid, config(&cluster)).networks("fast,fast,fast");
@@ -80,21 +91,25 @@ fn each_attachment_has_a_device_of_its_own() {
     assert_eq!(cluster.node.state("records"), Vec::<String>::new());
 }
 
-/// Device Information Specification, sections 4.2.1, 5.1 and 6.1.1: the device plugin's file is copied for the
-/// CNI plugin, which may change it; what it says then is shown; DEL removes it. NPWG 1.3, section 5.3.7.
+/// Device Information Specification, sections 4.2.1, 5.1 and 6.1.1: the device plugin's file is
+/// copied for the CNI plugin, which may change it; what it says then is shown; DEL removes it. NPWG
+/// 1.3, section 5.3.7.
 #[test]
 fn a_device_info_file_goes_from_the_device_plugin_to_the_status() {
     let cluster = Cluster::new();
     define(&cluster, "fast", "blue");
     let id = "0000:18:02.5";
-    let _kubelet = Kubelet::start(&socket(&cluster)).get([allocated(cluster.namespace(), "web", vfs(&[id]))]);
+    let _kubelet =
+        Kubelet::start(&socket(&cluster)).get([allocated(cluster.namespace(), "web", vfs(&[id]))]);
     let info = |more: Value| {
         let mut pci = json!({"pci-address": id});
         pci.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap());
         json!({"type": "pci", "version": "1.1.0", "pci": pci})
     };
     let (before, after) = (info(json!({})), info(json!({"rdma-device": "mlx5_2"})));
-    cluster.node.write(&format!("devinfo/dp/nic.example.com-vf-{id}-device.json"), &before.to_string());
+    cluster
+        .node
+        .write(&format!("devinfo/dp/nic.example.com-vf-{id}-device.json"), &before.to_string());
     let files = cluster.node.path_text("devinfo/cni");
     let seen = cluster.node.path("seen");
     let shell = format!("cp {files}/* {}; echo '{after}' > $(echo {files}/*)", seen.display());
@@ -104,7 +119,8 @@ fn a_device_info_file_goes_from_the_device_plugin_to_the_status() {
     cluster.add(&pod, &uid, config(&cluster)).networks("fast").run().assert_success();
     let read: Value = serde_json::from_str(&std::fs::read_to_string(seen).unwrap()).unwrap();
     assert_eq!(read, before, "what the plugin found");
-    let told = cluster.node.only_call("ADD", "blue").stdin()["runtimeConfig"]["CNIDeviceInfoFile"].clone();
+    let told =
+        cluster.node.only_call("ADD", "blue").stdin()["runtimeConfig"]["CNIDeviceInfoFile"].clone();
     assert!(told.as_str().unwrap().starts_with(&files), "{told}");
     assert_eq!(cluster.status("web")[1]["device-info"], after);
     assert_eq!(device_info_files(&cluster), 1);
@@ -124,9 +140,12 @@ fn a_failed_attachment_leaves_no_device_info_file() {
     let cluster = Cluster::new();
     define(&cluster, "fast", "blue");
     let id = "0000:18:02.5";
-    let _kubelet = Kubelet::start(&socket(&cluster)).get([allocated(cluster.namespace(), "web", vfs(&[id]))]);
+    let _kubelet =
+        Kubelet::start(&socket(&cluster)).get([allocated(cluster.namespace(), "web", vfs(&[id]))]);
     let info = json!({"type": "pci", "version": "1.1.0", "pci": {"pci-address": id}});
-    cluster.node.write(&format!("devinfo/dp/nic.example.com-vf-{id}-device.json"), &info.to_string());
+    cluster
+        .node
+        .write(&format!("devinfo/dp/nic.example.com-vf-{id}-device.json"), &info.to_string());
     cluster.node.script("blue", json!({"ADD": {"error": {"code": 17, "msg": "no link"}}}));
     let uid = cluster.create_pod("web", json!({}));
     let pod = cluster.sandbox("web");
@@ -142,12 +161,16 @@ fn networks_of_the_node_have_devices_too() {
     define(&cluster, "always", "red");
     define(&cluster, "fast", "blue");
     let ids = ["0000:18:02.1", "0000:18:02.2", "0000:18:02.3"];
-    let kubelet = Kubelet::start(&socket(&cluster)).get([allocated(cluster.namespace(), "web", vfs(&ids))]);
+    let kubelet =
+        Kubelet::start(&socket(&cluster)).get([allocated(cluster.namespace(), "web", vfs(&ids))]);
     let more = json!({"delegates": [], "clusterNetwork": "main", "defaultNetworks": ["always"]});
     let uid = cluster.create_pod("web", json!({}));
     let pod = cluster.sandbox("web");
     cluster.add(&pod, &uid, config(&cluster)).with(more).networks("fast").run().assert_success();
-    assert_eq!(devices(&cluster, "ADD"), given(&[("primary", ids[0]), ("red", ids[1]), ("blue", ids[2])]));
+    assert_eq!(
+        devices(&cluster, "ADD"),
+        given(&[("primary", ids[0]), ("red", ids[1]), ("blue", ids[2])])
+    );
     assert_eq!(kubelet.requests().len(), 1);
     assert_eq!(cluster.relay.connections(), 1);
 }
@@ -162,7 +185,10 @@ fn a_kubelet_without_get_is_asked_for_the_list() {
         resources(cluster.namespace(), "web", vfs(&["2"])),
     ]});
     let kubelet = Kubelet::start(&socket(&cluster))
-        .get([Answer::Status(UNIMPLEMENTED, "unknown method Get for service v1.PodResourcesLister")])
+        .get([Answer::Status(
+            UNIMPLEMENTED,
+            "unknown method Get for service v1.PodResourcesLister",
+        )])
         .list([Answer::Message(pods)]);
     let uid = cluster.create_pod("web", json!({}));
     let pod = cluster.sandbox("web");
@@ -198,14 +224,15 @@ fn define_chain(cluster: &Cluster, name: &str, resource: &str, plugins: Value) {
     cluster.define_as(name, json!({RESOURCE: resource}), &json!({"config": config.to_string()}));
 }
 
-/// OpenShift Virtualization and ovs-cni name a resource that only marks nodes for the scheduler. No kubelet lists a
-/// device of it, so that there need not be one to ask.
+/// OpenShift Virtualization and ovs-cni name a resource that only marks nodes for the scheduler. No
+/// kubelet lists a device of it, so that there need not be one to ask.
 #[test]
 fn a_scheduling_marker_is_no_device() {
     let cluster = Cluster::new();
-    for (kind, marker) in
-        [("cnv-bridge", "bridge.network.kubevirt.io/br1"), ("ovs", "ovs-cni.network.kubevirt.io/br1")]
-    {
+    for (kind, marker) in [
+        ("cnv-bridge", "bridge.network.kubevirt.io/br1"),
+        ("ovs", "ovs-cni.network.kubevirt.io/br1"),
+    ] {
         cluster.node.recorder(kind);
         define_chain(&cluster, "lan", marker, json!([{"type": kind, "bridge": "br1"}]));
         let uid = cluster.create_pod(&format!("web-{kind}"), json!({}));
@@ -218,8 +245,9 @@ fn a_scheduling_marker_is_no_device() {
     }
 }
 
-/// A plugin of which it is not known that it needs a device gets one if the kubelet has given the pod one, and goes
-/// on without; a pool that is exhausted, and a kubelet that cannot be asked, hold it up.
+/// A plugin of which it is not known that it needs a device gets one if the kubelet has given the
+/// pod one, and goes on without; a pool that is exhausted, and a kubelet that cannot be asked, hold
+/// it up.
 #[test]
 fn a_plugin_that_may_have_a_device_goes_on_without() {
     let cluster = Cluster::new();
@@ -227,15 +255,20 @@ fn a_plugin_that_may_have_a_device_goes_on_without() {
     let uid = cluster.create_pod("web", json!({}));
     let pod = cluster.sandbox("web");
     let add = |networks: &str| cluster.add(&pod, &uid, config(&cluster)).networks(networks).run();
-    add("lan")
-        .assert_error(11, [&format!("network \"{}/lan\": cannot ask the kubelet", cluster.namespace())]);
+    add("lan").assert_error(
+        11,
+        [&format!("network \"{}/lan\": cannot ask the kubelet", cluster.namespace())],
+    );
     let listed = |devices: Value| {
         Kubelet::start(&socket(&cluster)).get([allocated(cluster.namespace(), "web", devices)])
     };
     let kubelet = listed(json!([]));
     let outcome = add("lan");
     outcome.assert_success();
-    let said = format!("network \"{}/lan\": the pod has no device of resource \"{VF}\"", cluster.namespace());
+    let said = format!(
+        "network \"{}/lan\": the pod has no device of resource \"{VF}\"",
+        cluster.namespace()
+    );
     assert!(outcome.stderr.contains(&said), "{}", outcome.stderr);
     pod.del().run().assert_success();
     drop(kubelet);
@@ -247,13 +280,15 @@ fn a_plugin_that_may_have_a_device_goes_on_without() {
     pod.del().run().assert_success();
 }
 
-/// What a chain cannot do without is refused in a sentence that names the network once, and the pod once.
+/// What a chain cannot do without is refused in a sentence that names the network once, and the pod
+/// once.
 #[test]
 fn a_device_that_is_owed_and_not_there_is_refused() {
     let cluster = Cluster::new();
     let uid = cluster.create_pod("web", json!({}));
     let pod = cluster.sandbox("web");
-    let _kubelet = Kubelet::start(&socket(&cluster)).get([allocated(cluster.namespace(), "web", json!([]))]);
+    let _kubelet =
+        Kubelet::start(&socket(&cluster)).get([allocated(cluster.namespace(), "web", json!([]))]);
     for plugins in [
         json!([{"type": "sriov"}]),
         json!([{"type": "bridge"}, {"type": "rdma"}]),

@@ -36,9 +36,17 @@ fn the_event_tells_a_refusal_from_a_failure_and_a_delay() {
     assert_eq!(reasons_after(add("kube-public/blue")), ["NetworkRefused"]);
     cluster.node.script("blue", json!({"ADD": {"error": {"code": 7, "msg": "no"}}}));
     assert_eq!(reasons_after(add("blue")), ["FailedNetworkAttachment", "NetworkRefused"]);
-    let waits = add("blue").with(json!({"readinessindicatorfile": "/nowhere", "readinessTimeout": "0s"}));
-    assert_eq!(reasons_after(waits), ["FailedNetworkAttachment", "NetworkDelayed", "NetworkRefused"]);
-    assert_eq!(reasons_after(add("kube-public/blue")).len(), 3, "the same sentence again is the same event");
+    let waits =
+        add("blue").with(json!({"readinessindicatorfile": "/nowhere", "readinessTimeout": "0s"}));
+    assert_eq!(
+        reasons_after(waits),
+        ["FailedNetworkAttachment", "NetworkDelayed", "NetworkRefused"]
+    );
+    assert_eq!(
+        reasons_after(add("kube-public/blue")).len(),
+        3,
+        "the same sentence again is the same event"
+    );
 }
 
 /// `kubectl describe pod` shows a static pod's events by the UID that the kubelet knows.
@@ -49,7 +57,8 @@ fn the_event_of_a_static_pod_has_the_kubelets_uid() {
     let pod = cluster.sandbox("web");
     let call = cluster.add(&pod, "5d41402abc4b2a76", json!({})).networks("kube-public/blue");
     call.annotation("kubernetes.io/config.source", "file").run().assert_error(7, []);
-    let events: Vec<_> = cluster.events().into_iter().map(|(reason, uid, _)| (reason, uid)).collect();
+    let events: Vec<_> =
+        cluster.events().into_iter().map(|(reason, uid, _)| (reason, uid)).collect();
     assert_eq!(events, [("NetworkRefused".to_owned(), "5d41402abc4b2a76".to_owned())]);
 }
 
@@ -58,8 +67,11 @@ fn a_pod_that_was_fetched_has_its_event_too() {
     let cluster = Cluster::granted(&["rbac.yaml", "rbac-pods.yaml"]);
     let uid = cluster.create_pod("web", json!({"k8s.v1.cni.cncf.io/networks": "kube-public/blue"}));
     let pod = cluster.sandbox("web");
-    let error =
-        cluster.add(&pod, &uid, json!({})).without_annotations().run().assert_error(7, ["is not shared"]);
+    let error = cluster
+        .add(&pod, &uid, json!({}))
+        .without_annotations()
+        .run()
+        .assert_error(7, ["is not shared"]);
     let notes: Vec<_> = cluster.events().into_iter().map(|(.., note)| note).collect();
     assert_eq!(notes, [error["msg"].as_str().unwrap()]);
 }

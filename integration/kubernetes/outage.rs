@@ -22,7 +22,8 @@ fn an_outage_refuses_the_plan_where_a_status_is_due() {
 #[test]
 fn a_copy_stands_in_where_no_status_is_due() {
     let cluster = Cluster::usual();
-    let config = cluster.config(json!({"statusPolicy": "never", "logLevel": "warning", "apiTimeout": "2s"}));
+    let config =
+        cluster.config(json!({"statusPolicy": "never", "logLevel": "warning", "apiTimeout": "2s"}));
     let first = cluster.sandbox("web");
     first.add(config.clone()).networks("blue").run().assert_success();
     cluster.relay.cut();
@@ -66,7 +67,8 @@ fn a_copy_that_is_too_old_is_none() {
     std::thread::sleep(std::time::Duration::from_millis(2100));
     let second = cluster.sandbox("second");
     let call = second.add(config).networks("blue");
-    call.run().assert_error(11, ["there is no copy of it that is young enough (definitionCacheMaxAge)"]);
+    call.run()
+        .assert_error(11, ["there is no copy of it that is young enough (definitionCacheMaxAge)"]);
 }
 
 #[test]
@@ -79,13 +81,14 @@ fn a_pod_that_asks_for_nothing_does_not_wait_for_its_status() {
     assert!(outcome.stderr.contains("the network status is not published"), "{}", outcome.stderr);
 }
 
-/// A node that comes up while the API is away: its primary network is a definition of the cluster, and pods
-/// that ask for nothing start on the copy of it.
+/// A node that comes up while the API is away: its primary network is a definition of the cluster,
+/// and pods that ask for nothing start on the copy of it.
 #[test]
 fn the_primary_is_the_last_one_known() {
     let cluster = Cluster::usual();
     cluster.define("primary", json!({"addresses": ["10.1.0.2/24"]}));
-    let config = cluster.config(json!({"delegates": [], "clusterNetwork": "primary", "apiTimeout": "1s"}));
+    let config =
+        cluster.config(json!({"delegates": [], "clusterNetwork": "primary", "apiTimeout": "1s"}));
     cluster.sandbox("first").add(config.clone()).run().assert_success();
     cluster.relay.cut();
     cluster.node.forget_calls();

@@ -1,5 +1,5 @@
-//! The way from a node's network namespace to an API server outside it: TCP, byte for byte. Cutting it is
-//! an outage, whatever server is behind it, and it knows how many connections there were.
+//! The way from a node's network namespace to an API server outside it: TCP, byte for byte. Cutting
+//! it is an outage, whatever server is behind it, and it knows how many connections there were.
 
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};

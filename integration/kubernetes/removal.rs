@@ -15,12 +15,16 @@ fn a_test_that_panics_leaves_nothing() {
         let another = watcher.another();
         another.grant(&["rbac.yaml"]);
         names = another.names();
-        assert!(names.len() == 3 && names.iter().all(|(kind, name)| watcher.get(kind, name).is_some()));
+        assert!(
+            names.len() == 3 && names.iter().all(|(kind, name)| watcher.get(kind, name).is_some())
+        );
         panic!("on purpose");
     }));
     assert!(outcome.is_err_and(|words| words.downcast_ref() == Some(&"on purpose")));
     for (kind, name) in names {
-        let left = watcher.get(kind, &name).filter(|found| found["metadata"]["deletionTimestamp"].is_null());
+        let left = watcher
+            .get(kind, &name)
+            .filter(|found| found["metadata"]["deletionTimestamp"].is_null());
         assert_eq!(left, None, "{kind} {name}");
     }
 }

@@ -1,10 +1,11 @@
-//! The API server that the suite runs against, as its administrator: the one of `BRAID_TEST_KUBECONFIG`,
-//! else a double of the test's own. Both are spoken to over the wire alone.
+//! The API server that the suite runs against, as its administrator: the one of
+//! `BRAID_TEST_KUBECONFIG`, else a double of the test's own. Both are spoken to over the wire
+//! alone.
 //!
-//! A test has a namespace of its own, in which Braid's service account and all of its objects are, and roles
-//! that begin with the namespace's name. The resource definition is applied where it is missing, and goes
-//! with the last test that needs it. Everything is removed when the value goes, on panic too; what a killed
-//! test has left, the next one takes away.
+//! A test has a namespace of its own, in which Braid's service account and all of its objects are,
+//! and roles that begin with the namespace's name. The resource definition is applied where it is
+//! missing, and goes with the last test that needs it. Everything is removed when the value goes,
+//! on panic too; what a killed test has left, the next one takes away.
 
 use std::cell::Cell;
 use std::fs::File;
@@ -83,10 +84,15 @@ impl Server {
         &self.namespace
     }
 
-    /// Kind and name of what is outside the namespace, once `rbac.yaml` is in force; and the namespace.
+    /// Kind and name of what is outside the namespace, once `rbac.yaml` is in force; and the
+    /// namespace.
     pub(crate) fn names(&self) -> Vec<(&'static str, String)> {
         let of_role = |kind| (kind, format!("{}-braid", self.namespace));
-        vec![("Namespace", self.namespace.clone()), of_role("ClusterRole"), of_role("ClusterRoleBinding")]
+        vec![
+            ("Namespace", self.namespace.clone()),
+            of_role("ClusterRole"),
+            of_role("ClusterRoleBinding"),
+        ]
     }
 
     /// Where the server is.
@@ -128,7 +134,8 @@ impl Server {
         answer["status"]["token"].as_str().unwrap().to_owned()
     }
 
-    /// Puts manifests of `conf/kubernetes` in force for this test's service account, and waits until they are.
+    /// Puts manifests of `conf/kubernetes` in force for this test's service account, and waits
+    /// until they are.
     pub(crate) fn grant(&self, manifests: &[&str]) {
         for manifest in manifests {
             for document in self.documents(manifest) {
@@ -143,7 +150,9 @@ impl Server {
         ];
         for (manifest, path) in probes {
             if manifests.contains(&manifest) {
-                self.until(&format!("{manifest} is in force"), || self.status_for(&token, &path) != 403);
+                self.until(&format!("{manifest} is in force"), || {
+                    self.status_for(&token, &path) != 403
+                });
             }
         }
     }
@@ -223,7 +232,9 @@ impl Server {
             "ClusterRoleBinding" => {
                 return "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings".to_owned();
             }
-            "NetworkAttachmentDefinition" => ("/apis/k8s.cni.cncf.io/v1", "network-attachment-definitions"),
+            "NetworkAttachmentDefinition" => {
+                ("/apis/k8s.cni.cncf.io/v1", "network-attachment-definitions")
+            }
             "Event" => ("/apis/events.k8s.io/v1", "events"),
             "Pod" => ("/api/v1", "pods"),
             "ServiceAccount" => ("/api/v1", "serviceaccounts"),
@@ -234,10 +245,15 @@ impl Server {
 
     /// The answer, or the status of a refusal.
     fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value, u16> {
-        let kind = if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
+        let kind =
+            if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
         let body = body.map(Value::to_string).unwrap_or_default().into_bytes();
-        let request =
-            Request::builder().method(method).uri(path).header("content-type", kind).body(body).unwrap();
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("content-type", kind)
+            .body(body)
+            .unwrap();
         match self.runtime.block_on(self.client.request::<Value>(request)) {
             Ok(value) => Ok(value),
             Err(kube::Error::Api(status)) => Err(status.code),
@@ -306,10 +322,12 @@ impl Server {
 
     /// Removes the resource definition where it is of these tests, and none of them is under way.
     fn remove_definitions(&self) {
-        let is_used = self.all("Namespace").iter().any(|found| maker_of(found).is_some() && !is_going(found));
+        let is_used =
+            self.all("Namespace").iter().any(|found| maker_of(found).is_some() && !is_going(found));
         let name = "network-attachment-definitions.k8s.cni.cncf.io";
-        let is_ours =
-            self.get("CustomResourceDefinition", name).is_some_and(|found| maker_of(&found).is_some());
+        let is_ours = self
+            .get("CustomResourceDefinition", name)
+            .is_some_and(|found| maker_of(&found).is_some());
         if is_ours && !is_used {
             self.delete("CustomResourceDefinition", name);
         }
@@ -345,7 +363,8 @@ impl Drop for Server {
 
 async fn client(kubeconfig: &Path) -> Client {
     let kubeconfig = Kubeconfig::read_from(kubeconfig).unwrap();
-    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
+    let config =
+        Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
     Client::try_from(config).unwrap()
 }
 

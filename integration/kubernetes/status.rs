@@ -9,14 +9,17 @@ use super::with_uid;
 #[test]
 fn the_status_has_an_entry_for_every_attachment() {
     let cluster = Cluster::usual();
-    let dns = json!({"nameservers": ["10.9.0.53"], "domain": "blue.example", "search": ["example.com"]});
+    let dns =
+        json!({"nameservers": ["10.9.0.53"], "domain": "blue.example", "search": ["example.com"]});
     cluster.node.script("blue", json!({"ADD": {"add_to_result": {"dns": dns}}}));
     cluster.define("blue", json!({"link": true, "addresses": ["10.9.0.2/24"]}));
     let uid = cluster.create_pod("web", json!({"mine": "stays"}));
     let pod = cluster.sandbox("web");
     let asked = json!([{"name": "blue", "default-route": ["10.9.0.1"]}, {"name": "red"}]);
     cluster.add(&pod, &uid, json!({})).networks_json(asked).run().assert_success();
-    let entry = |name: &str, interface: &str, is_default| (name.to_owned(), interface.to_owned(), is_default);
+    let entry = |name: &str, interface: &str, is_default| {
+        (name.to_owned(), interface.to_owned(), is_default)
+    };
     assert_eq!(
         cluster.entries("web"),
         [
@@ -53,8 +56,8 @@ fn a_network_that_is_attached_twice_has_two_entries() {
     assert_eq!(shown[1..], [blue("net1"), blue("net2")]);
 }
 
-/// NPWG 1.3, section 5.1.1, whose first sandbox interface has the attachment's entry; the others have one each.
-/// A result without interfaces has an entry too.
+/// NPWG 1.3, section 5.1.1, whose first sandbox interface has the attachment's entry; the others
+/// have one each. A result without interfaces has an entry too.
 #[test]
 fn several_sandbox_interfaces_and_none() {
     let cluster = Cluster::usual();
@@ -89,8 +92,8 @@ fn several_sandbox_interfaces_and_none() {
     );
 }
 
-/// NPWG 1.3, sections 5.1.1 and 5.3.3.1: of the layout before 0.3.0, the addresses are in the result and the
-/// rest is what the kernel shows.
+/// NPWG 1.3, sections 5.1.1 and 5.3.3.1: of the layout before 0.3.0, the addresses are in the
+/// result and the rest is what the kernel shows.
 #[test]
 fn a_result_of_the_oldest_versions_is_shown() {
     let cluster = Cluster::usual();
@@ -114,7 +117,8 @@ fn a_result_of_the_oldest_versions_is_shown() {
     }
 }
 
-/// NPWG 1.3, section 5.3: keys without a period are the standard's. `mtu` and `gateway` are of the clients.
+/// NPWG 1.3, section 5.3: keys without a period are the standard's. `mtu` and `gateway` are of the
+/// clients.
 #[test]
 fn an_entry_has_no_keys_but_those_that_clients_know() {
     let cluster = Cluster::usual();
@@ -128,7 +132,8 @@ fn an_entry_has_no_keys_but_those_that_clients_know() {
     cluster.add(&pod, &uid, json!({})).networks_json(asked).run().assert_success();
     let status = cluster.status("web");
     let keys: Vec<&str> = status[1].as_object().unwrap().keys().map(String::as_str).collect();
-    let known = ["name", "interface", "ips", "mac", "mtu", "default", "dns", "gateway", "default-route"];
+    let known =
+        ["name", "interface", "ips", "mac", "mtu", "default", "dns", "gateway", "default-route"];
     assert_eq!(keys, known, "and device-info, where there is one");
 }
 
@@ -169,7 +174,11 @@ fn a_pod_that_has_gone_meanwhile_needs_no_status() {
     let pod = cluster.sandbox("web");
     let outcome = cluster.add(&pod, "another", json!({})).networks("blue").run();
     outcome.assert_success();
-    assert!(outcome.stderr.contains("the pod has gone while it was attached"), "{}", outcome.stderr);
+    assert!(
+        outcome.stderr.contains("the pod has gone while it was attached"),
+        "{}",
+        outcome.stderr
+    );
     assert_eq!(cluster.status("web"), Value::Null, "the namesake's status is not ours to write");
 }
 
@@ -195,7 +204,8 @@ fn whereabouts_without_a_status_is_a_warning() {
     cluster.define("blue", json!({"ipam": {"type": "whereabouts"}, "addresses": ["10.9.0.2/24"]}));
     let warns = |policy: &str| {
         let pod = cluster.sandbox(policy);
-        let outcome = pod.add(cluster.config(json!({"statusPolicy": policy}))).networks("blue").run();
+        let outcome =
+            pod.add(cluster.config(json!({"statusPolicy": policy}))).networks("blue").run();
         outcome.assert_success();
         outcome.stderr.contains("has its addresses from whereabouts")
     };

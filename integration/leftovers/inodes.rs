@@ -1,5 +1,5 @@
-//! The kernel gives the inode of a namespace that is gone to the next one. The new sandbox is not taken for the
-//! old one: what is left of that is torn down, and nothing is done in the new one.
+//! The kernel gives the inode of a namespace that is gone to the next one. The new sandbox is not
+//! taken for the old one: what is left of that is torn down, and nothing is done in the new one.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{add_with_a_look, assert_torn_down, attached, node, record_of, rewrite_plan, valid_attachments};
+use super::{
+    add_with_a_look, assert_torn_down, attached, node, record_of, rewrite_plan, valid_attachments,
+};
 use crate::node::{Node, succeed};
 use crate::pod::Pod;
 
@@ -17,7 +19,8 @@ struct Heir(Child);
 
 impl Heir {
     fn new() -> Self {
-        let child = Command::new("unshare").args(["--net", "sleep", "300"]).stdin(Stdio::null()).spawn();
+        let child =
+            Command::new("unshare").args(["--net", "sleep", "300"]).stdin(Stdio::null()).spawn();
         let heir = Self(child.expect("unshare is missing: install util-linux"));
         let own = fs::metadata("/proc/self/ns/net").unwrap().ino();
         while heir.inode() == own {
@@ -42,8 +45,8 @@ impl Drop for Heir {
     }
 }
 
-/// A pod whose sandbox went without DEL, and another sandbox that has its inode: the record says so, because which
-/// inode the kernel gives next is not ours to choose.
+/// A pod whose sandbox went without DEL, and another sandbox that has its inode: the record says
+/// so, because which inode the kernel gives next is not ours to choose.
 fn with_an_heir(node: &Node) -> (Pod<'_>, Heir) {
     let (pod, heir) = (attached(node, "stale"), Heir::new());
     pod.lose_netns();
@@ -51,11 +54,12 @@ fn with_an_heir(node: &Node) -> (Pod<'_>, Heir) {
     (pod, heir)
 }
 
-/// The same without a word of ours: several pods leave their inodes until the kernel gives one of them again. Other
-/// tests' sandboxes may be faster.
+/// The same without a word of ours: several pods leave their inodes until the kernel gives one of
+/// them again. Other tests' sandboxes may be faster.
 fn with_a_born_heir(node: &Node) -> (Pod<'_>, Heir) {
     for round in 0..10 {
-        let pods: Vec<Pod<'_>> = (0..4).map(|number| attached(node, &format!("{round}-{number}"))).collect();
+        let pods: Vec<Pod<'_>> =
+            (0..4).map(|number| attached(node, &format!("{round}-{number}"))).collect();
         let inode = |pod: &Pod<'_>| fs::metadata(pod.netns_path()).unwrap().ino();
         let inodes: Vec<u64> = pods.iter().map(inode).collect();
         pods.iter().for_each(Pod::lose_netns);
@@ -142,7 +146,8 @@ fn without_a_cookie_whoever_has_the_inode_may_be_the_pod() {
     assert!(!node.state("records").contains(&record_of(&stale)));
 }
 
-/// An ADD for the same container, in a sandbox that has got the inode: the old one's networks are gone with it.
+/// An ADD for the same container, in a sandbox that has got the inode: the old one's networks are
+/// gone with it.
 #[test]
 fn an_add_for_the_same_container_in_a_new_sandbox_with_the_old_inode_is_no_second_one() {
     let node = node();
@@ -158,7 +163,8 @@ fn an_add_for_the_same_container_in_a_new_sandbox_with_the_old_inode_is_no_secon
     assert!(dels.iter().all(|call| call.variable("CNI_NETNS").is_empty()));
 }
 
-/// Where the ID of the boot could not be read at ADD, a sandbox that lives is not taken for one of another boot.
+/// Where the ID of the boot could not be read at ADD, a sandbox that lives is not taken for one of
+/// another boot.
 #[test]
 fn a_record_without_the_id_of_its_boot_is_of_no_other_boot() {
     let node = node();

@@ -20,7 +20,8 @@ fn node(more: Value, primary: Value) -> Node {
     entry.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap());
     let conflist = json!({"cniVersion": "1.0.0", "name": "node", "plugins": [entry]});
     node.write("net.d/00-braid.conflist", &conflist.to_string());
-    let mut conflist = json!({"cniVersion": "1.0.0", "name": "cluster", "plugins": [{"type": "primary"}]});
+    let mut conflist =
+        json!({"cniVersion": "1.0.0", "name": "cluster", "plugins": [{"type": "primary"}]});
     conflist.as_object_mut().unwrap().extend(primary.as_object().cloned().unwrap());
     node.write("net.d/10-primary.conflist", &conflist.to_string());
     node.recorders(["primary", "braid"]);
@@ -58,7 +59,10 @@ fn a_plugin_that_is_too_old_for_its_network() {
     let said = doctor_of(&node, "containerd").assert_status(1);
     let message = "plugin \"bridge\" does not know CNI 1.1.0, which its network is in: it knows 0.1.0, 0.2.0, 0.3.0, 0.3.1, 0.4.0, 1.0.0";
     let line = said.stdout.lines().find(|line| line.contains("fail  plugins ")).unwrap();
-    assert!(line.contains(message) && line.contains("plugin \"host-local\" does not know"), "{line}");
+    assert!(
+        line.contains(message) && line.contains("plugin \"host-local\" does not know"),
+        "{line}"
+    );
     assert!(said.stdout.contains("install them, or newer ones"), "{}", said.stdout);
 }
 
@@ -77,8 +81,7 @@ fn a_primary_that_is_not_ready_says_why() {
 fn networks_that_no_pod_could_have_here() {
     let node = node(json!({}), json!({}));
     node.define("team-a", "blue", json!({"type": "absent"}));
-    let macvlan =
-        json!({"cniVersion": "1.0.0", "type": "macvlan", "master": "up0", "ipam": {"type": "dhcp"}});
+    let macvlan = json!({"cniVersion": "1.0.0", "type": "macvlan", "master": "up0", "ipam": {"type": "dhcp"}});
     node.define("team-a", "lan", macvlan);
     let said = doctor_of(&node, "containerd").assert_status(0);
     let advice = "pods that ask for it are refused here until then";
@@ -89,8 +92,7 @@ fn networks_that_no_pod_could_have_here() {
     assert_finds(&said, "warn", "networks", &absent, advice);
     let master = "network \"lan\": this node has no interface \"up0\", its \"master\"";
     assert_finds(&said, "warn", "networks", master, advice);
-    let daemon =
-        "network \"lan\": the daemon of the dhcp plugin is not running: /run/cni/dhcp.sock is missing";
+    let daemon = "network \"lan\": the daemon of the dhcp plugin is not running: /run/cni/dhcp.sock is missing";
     assert_finds(&said, "warn", "networks", daemon, advice);
     node.host().ip("link add up0 type bridge");
     assert!(!doctor_of(&node, "containerd").stdout.contains("up0"));
@@ -114,10 +116,8 @@ fn a_primary_that_takes_braids_place_away() {
     )
     .unwrap();
     let said = doctor_of(&rewritten, "containerd").assert_status(1);
-    let message =
-        "the primary's daemon has rewritten NODE/net.d/10-primary.conflist and dropped braid's entry";
-    let advice =
-        "run braid install --mode chained-file where the runtime reads such files, or --mode delegating";
+    let message = "the primary's daemon has rewritten NODE/net.d/10-primary.conflist and dropped braid's entry";
+    let advice = "run braid install --mode chained-file where the runtime reads such files, or --mode delegating";
     assert_finds(&said, "fail", "installation", message, advice);
 
     let multus = node(json!({}), json!({}));
@@ -132,11 +132,23 @@ fn a_primary_that_takes_braids_place_away() {
         message,
         "stop its DaemonSet, which writes it, then run braid migrate multus",
     );
-    assert_finds(&said, "ok", "multus", "1 containers are remembered in NODE/state and torn down by it", "");
+    assert_finds(
+        &said,
+        "ok",
+        "multus",
+        "1 containers are remembered in NODE/state and torn down by it",
+        "",
+    );
     fs::remove_file(multus.path(file)).unwrap();
     let said = doctor_of(&multus, "containerd").assert_status(1);
     let message = "multus stands in NODE/net.d/00-multus.conf, and braid in no file of NODE/net.d";
-    assert_finds(&said, "fail", "installation", message, "run braid migrate multus to move to braid");
+    assert_finds(
+        &said,
+        "fail",
+        "installation",
+        message,
+        "run braid migrate multus to move to braid",
+    );
 }
 
 /// Debian's containerd is older than 2.1, and does not read files of sub-directories.
@@ -170,7 +182,13 @@ fn a_state_directory_without_room() {
     node.mount("state", "size=4m,mode=0700");
     let said = doctor_of(&node, "containerd").assert_status(0);
     let advice = "make room: without it no pod gets an extra network";
-    assert_finds(&said, "warn", "state", "NODE/state: 4096 KiB are left on its file system", advice);
+    assert_finds(
+        &said,
+        "warn",
+        "state",
+        "NODE/state: 4096 KiB are left on its file system",
+        advice,
+    );
     fs::write(node.path("state/.filler"), vec![b'x'; 8 << 20]).unwrap_err();
     let said = doctor_of(&node, "containerd").assert_status(1);
     assert_finds(&said, "fail", "state", "NODE/state: its file system is full", advice);
@@ -192,7 +210,13 @@ fn files_for_those_who_watch_that_cannot_be_written() {
     let node = node(more, json!({}));
     let said = doctor_of(&node, "containerd").assert_status(0);
     let advice = "nothing is written there until then; pods are not held up";
-    assert_finds(&said, "warn", "files", "logFile: /none/braid.log has no directory to be in", advice);
+    assert_finds(
+        &said,
+        "warn",
+        "files",
+        "logFile: /none/braid.log has no directory to be in",
+        advice,
+    );
     let message = "metricsFile: /dev/null is no regular file, and is not followed";
     assert_finds(&said, "warn", "files", message, advice);
 }
@@ -202,13 +226,21 @@ fn a_policy_that_nobody_understands() {
     let node = node(json!({"policy": {"mode": "enforced"}}), json!({}));
     let said = doctor_of(&node, "containerd").assert_status(1);
     assert!(said.stdout.contains("fail  configuration "), "{}", said.stdout);
-    assert!(said.stdout.contains("until then pods get no network that they ask for"), "{}", said.stdout);
+    assert!(
+        said.stdout.contains("until then pods get no network that they ask for"),
+        "{}",
+        said.stdout
+    );
 }
 
 /// In the test's own network namespace, where the API server is.
 fn with_api(server: &ApiServer, kubeconfig: &std::path::Path, more: &[&str]) -> String {
     let node = node(json!({"kubeconfig": kubeconfig, "apiTimeout": "3s"}), json!({}));
-    let output = Command::new(BRAID).args(arguments(&node, "containerd", more)).env_clear().output().unwrap();
+    let output = Command::new(BRAID)
+        .args(arguments(&node, "containerd", more))
+        .env_clear()
+        .output()
+        .unwrap();
     let text = String::from_utf8(output.stdout).unwrap().replace(&server.name(), "SERVER");
     format!("status {}\n{text}", output.status.code().unwrap())
 }
@@ -217,9 +249,18 @@ fn with_api(server: &ApiServer, kubeconfig: &std::path::Path, more: &[&str]) -> 
 fn the_api_with_its_rights_and_its_token() {
     let server = ApiServer::start();
     let said = with_api(&server, &server.usual_kubeconfig(), &[]);
-    assert!(said.starts_with("status 0\n") && said.contains("ok    token         good until "), "{said}");
-    assert!(said.contains("ok    api           it answers, and lets braid read definitions\n"), "{said}");
-    assert!(said.contains("ok    api           it lets braid publish the status of pods\n"), "{said}");
+    assert!(
+        said.starts_with("status 0\n") && said.contains("ok    token         good until "),
+        "{said}"
+    );
+    assert!(
+        said.contains("ok    api           it answers, and lets braid read definitions\n"),
+        "{said}"
+    );
+    assert!(
+        said.contains("ok    api           it lets braid publish the status of pods\n"),
+        "{said}"
+    );
 
     // Multus's account may read definitions, and not patch pods/status.
     server.objects().rbac.add(json!({
@@ -236,16 +277,25 @@ fn the_api_with_its_rights_and_its_token() {
     let multus = User::service_account("kube-system", "multus");
     let kubeconfig = server.kubeconfig(json!({"token": server.token(&multus, 3600)}));
     let said = with_api(&server, &kubeconfig, &[]);
-    assert!(said.starts_with("status 1\n") && said.contains("lets braid read definitions"), "{said}");
+    assert!(
+        said.starts_with("status 1\n") && said.contains("lets braid read definitions"),
+        "{said}"
+    );
     assert!(said.contains("grant the right, or set \"statusPolicy\": \"never\""), "{said}");
 
     let soon = server.kubeconfig(json!({"token": server.token(&User::braid(), 60)}));
     let said = with_api(&server, &soon, &[]);
-    assert!(said.starts_with("status 0\n") && said.contains("warn  token         it ends at "), "{said}");
+    assert!(
+        said.starts_with("status 0\n") && said.contains("warn  token         it ends at "),
+        "{said}"
+    );
     assert!(with_api(&server, &soon, &["--strict"]).starts_with("status 1\n"));
     let late = server.kubeconfig(json!({"token": server.token(&User::braid(), -60)}));
     let said = with_api(&server, &late, &[]);
-    assert!(said.starts_with("status 1\n") && said.contains("fail  token         it ended at "), "{said}");
+    assert!(
+        said.starts_with("status 1\n") && said.contains("fail  token         it ended at "),
+        "{said}"
+    );
 }
 
 /// A person is told what takes so long.
@@ -253,18 +303,29 @@ fn the_api_with_its_rights_and_its_token() {
 fn an_api_that_hangs_is_waited_for_and_said() {
     let server = ApiServer::start();
     server.be_mute();
-    let node = node(json!({"kubeconfig": server.usual_kubeconfig(), "apiTimeout": "3s"}), json!({}));
+    let node =
+        node(json!({"kubeconfig": server.usual_kubeconfig(), "apiTimeout": "3s"}), json!({}));
     let doctor = format!("{BRAID} {}", arguments(&node, "containerd", &[]).join(" "));
-    let output = Command::new("script").args(["-qec", &doctor, "/dev/null"]).env("NO_COLOR", "1").output();
-    let screen = String::from_utf8(output.expect("script is missing: install bsdutils").stdout).unwrap();
+    let output =
+        Command::new("script").args(["-qec", &doctor, "/dev/null"]).env("NO_COLOR", "1").output();
+    let screen =
+        String::from_utf8(output.expect("script is missing: install bsdutils").stdout).unwrap();
     assert!(screen.starts_with("braid doctor: still at work after 2 s\r\n"), "{screen}");
     assert!(screen.contains("fail  api ") && !screen.contains('\u{1b}'), "{screen}");
     // Where nobody waits at a terminal, nobody is told.
-    let output =
-        Command::new(BRAID).args(arguments(&node, "containerd", &["--json"])).env_clear().output().unwrap();
+    let output = Command::new(BRAID)
+        .args(arguments(&node, "containerd", &["--json"]))
+        .env_clear()
+        .output()
+        .unwrap();
     assert!(output.stderr.is_empty(), "{output:?}");
     let found: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let api = found["findings"].as_array().unwrap().iter().find(|finding| finding["check"] == "api").unwrap();
+    let api = found["findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|finding| finding["check"] == "api")
+        .unwrap();
     assert_eq!(api["level"], "fail", "{api}");
 }
 
@@ -276,7 +337,8 @@ fn a_terminal_has_colours() {
     let screen = |colourless: &str| {
         let mut command = Command::new("script");
         command.args(["-qec", &doctor, "/dev/null"]).env("NO_COLOR", colourless);
-        String::from_utf8(command.output().expect("script is missing: install bsdutils").stdout).unwrap()
+        String::from_utf8(command.output().expect("script is missing: install bsdutils").stdout)
+            .unwrap()
     };
     assert!(screen("").contains("\u{1b}[32mok"), "{}", screen(""));
     assert!(!screen("1").contains('\u{1b}'));
@@ -385,13 +447,22 @@ fn files_that_cannot_be_read_are_named() {
     node.write("net.d/00-braid.conflist", "{");
     let said = doctor_of(&node, "containerd").assert_status(1);
     let own = "braid's own file cannot be read: NODE/net.d/00-braid.conflist: not valid JSON: EOF while parsing an object at line 1 column 1";
-    assert_finds(&said, "fail", "installation", own, "repair it, or remove it and run braid install");
+    assert_finds(
+        &said,
+        "fail",
+        "installation",
+        own,
+        "repair it, or remove it and run braid install",
+    );
     let (conf_dir, away) = (node.path_text("net.d"), node.path_text("away.conflist"));
     let said = Tool::new(&node, &["list", "--conf-dir", &conf_dir]).run().assert_status(1);
-    assert!(said.stderr.contains("; NODE/net.d/00-braid.conflist: not valid JSON: "), "{}", said.stderr);
+    assert!(
+        said.stderr.contains("; NODE/net.d/00-braid.conflist: not valid JSON: "),
+        "{}",
+        said.stderr
+    );
     let said = Tool::new(&node, &["doctor", "--config", &away]).run().assert_status(1);
-    let missing =
-        "braid's configuration cannot be read: NODE/away.conflist: No such file or directory (os error 2)";
+    let missing = "braid's configuration cannot be read: NODE/away.conflist: No such file or directory (os error 2)";
     assert_eq!(said.stderr, format!("braid: {missing}\n"));
 }
 
@@ -421,7 +492,13 @@ fn a_network_on_which_pods_may_take_any_address() {
     for more in [json!({}), json!({"policy": {"mode": "audit"}})] {
         let node = node(more, json!({}));
         node.define("team-a", "open", definition.clone());
-        assert_finds(&doctor_of(&node, "containerd").assert_status(0), "warn", "addresses", message, advice);
+        assert_finds(
+            &doctor_of(&node, "containerd").assert_status(0),
+            "warn",
+            "addresses",
+            message,
+            advice,
+        );
     }
     let enforced = node(json!({"policy": {}}), json!({}));
     enforced.define("team-a", "open", definition.clone());

@@ -50,7 +50,9 @@ fn files(node: &Node) -> Vec<(String, String)> {
             match entry.path() {
                 path if path.is_dir() => directories.push(path),
                 path if path.ends_with("bin/braid") => {}
-                path => found.push((path.display().to_string(), fs::read_to_string(&path).unwrap())),
+                path => {
+                    found.push((path.display().to_string(), fs::read_to_string(&path).unwrap()))
+                }
             }
         }
     }
@@ -64,7 +66,8 @@ fn a_dry_run_shows_a_diff_and_changes_nothing() {
     let before = files(&node);
     // The size of the binary changes with every build.
     let said = run(&node, &["install", "--dry-run"]).assert_status(0);
-    let kept: Vec<&str> = said.stdout.lines().filter(|line| !line.contains("bytes become")).collect();
+    let kept: Vec<&str> =
+        said.stdout.lines().filter(|line| !line.contains("bytes become")).collect();
     assert_snapshot!(kept.join("\n"));
     assert_eq!(files(&node), before);
 }
@@ -79,8 +82,14 @@ fn it_installs_once_and_again_changes_nothing() {
     assert_eq!(read(&node, "/etc/cni/net.d/10-primary.conflist"), PRIMARY);
     let entry = conf(&node, "/etc/cni/net.d/00-braid.conflist")["plugins"][0].clone();
     let capabilities: Vec<&String> = entry["capabilities"].as_object().unwrap().keys().collect();
-    let expected =
-        ["io.kubernetes.cri.pod-annotations", "portMappings", "bandwidth", "cgroupPath", "dns", "ips"];
+    let expected = [
+        "io.kubernetes.cri.pod-annotations",
+        "portMappings",
+        "bandwidth",
+        "cgroupPath",
+        "dns",
+        "ips",
+    ];
     assert_eq!(capabilities, expected);
     let before = files(&node);
     assert_snapshot!(run(&node, &["install"]).snapshot());
@@ -101,7 +110,10 @@ fn what_an_administrator_wrote_stays() {
     run(&node, &["install", "--kubeconfig", "/etc/braid.kubeconfig"]).assert_status(0);
     let entry = conf(&node, file)["plugins"][0].clone();
     assert_eq!((&entry["maxNetworks"], &entry["capabilities"]["dns"]), (&json!(4), &json!(false)));
-    assert_eq!((&entry["drain"], &entry["kubeconfig"]), (&Value::Null, &json!("/etc/braid.kubeconfig")));
+    assert_eq!(
+        (&entry["drain"], &entry["kubeconfig"]),
+        (&Value::Null, &json!("/etc/braid.kubeconfig"))
+    );
 }
 
 #[test]
@@ -109,15 +121,24 @@ fn each_runtime_gets_what_it_needs() {
     let crio = root("/etc/crio/crio.conf", "[crio.network]\nplugin_dirs = ['/usr/libexec/cni']\n");
     run(&crio, &["install"]).assert_status(0);
     let entry = conf(&crio, "/etc/cni/net.d/00-braid.conflist")["plugins"][0].clone();
-    assert_eq!((&entry["resultScope"], &entry["binDir"]), (&json!("primary"), &json!("/usr/libexec/cni")));
+    assert_eq!(
+        (&entry["resultScope"], &entry["binDir"]),
+        (&json!("primary"), &json!("/usr/libexec/cni"))
+    );
     assert!(crio.path("root/usr/libexec/cni/braid").exists());
 
     // As Debian's package of containerd has it.
     let cni = "[plugins.\"io.containerd.grpc.v1.cri\".cni]\nbin_dir = \"/usr/lib/cni\"\nconf_dir = \"/etc/cni/net.d\"\n";
     let debian = root("/etc/containerd/config.toml", &format!("version = 2\n{cni}"));
     let said = run(&debian, &["install"]).assert_status(0).stdout;
-    assert!(said.starts_with("write /usr/lib/cni/braid\n") && !debian.path("root/opt").exists(), "{said}");
-    assert_eq!(conf(&debian, "/etc/cni/net.d/00-braid.conflist")["plugins"][0]["binDir"], "/usr/lib/cni");
+    assert!(
+        said.starts_with("write /usr/lib/cni/braid\n") && !debian.path("root/opt").exists(),
+        "{said}"
+    );
+    assert_eq!(
+        conf(&debian, "/etc/cni/net.d/00-braid.conflist")["plugins"][0]["binDir"],
+        "/usr/lib/cni"
+    );
 
     let k3s = root("/var/lib/rancher/k3s/agent/etc/containerd/config.toml", "version = 2\n");
     let directory = "/var/lib/rancher/k3s/agent/etc/cni/net.d";
@@ -157,7 +178,8 @@ fn where_the_primary_removes_other_files_it_is_a_file_of_the_chain() {
     assert!(!node.path("root/etc/cni/net.d/primary").exists());
 }
 
-/// An entry that is there, and cannot work, is not called well because nothing of it is Braid's to change.
+/// An entry that is there, and cannot work, is not called well because nothing of it is Braid's to
+/// change.
 #[test]
 fn a_node_that_cannot_work_is_an_error() {
     let with = |more: Value, behind: bool| {
@@ -171,7 +193,10 @@ fn a_node_that_cannot_work_is_an_error() {
         if behind {
             document["plugins"].as_array_mut().unwrap().insert(0, json!({"type": "ptp"}));
         }
-        node.write(&format!("root{file}"), &(serde_json::to_string_pretty(&document).unwrap() + "\n"));
+        node.write(
+            &format!("root{file}"),
+            &(serde_json::to_string_pretty(&document).unwrap() + "\n"),
+        );
         node
     };
     let file = "error: NODE/root/etc/cni/net.d/00-braid.conflist";
@@ -190,7 +215,11 @@ fn a_node_that_cannot_work_is_an_error() {
             false,
             format!("{file}: braid's configuration, key \"maxNetworks\": "),
         ),
-        (json!({"clusterNetwork": "/etc/none.conf"}), false, "error: NODE/root/etc/none.conf ".to_owned()),
+        (
+            json!({"clusterNetwork": "/etc/none.conf"}),
+            false,
+            "error: NODE/root/etc/none.conf ".to_owned(),
+        ),
     ] {
         let node = with(more.clone(), is_behind);
         // Its keys are in another order now, which is Braid's to mend, once.
@@ -213,7 +242,8 @@ fn inode(node: &Node, path: &str) -> u64 {
 const PRIMARY_FILE: &str = "/etc/cni/net.d/10-primary.conflist";
 const CHAINED_FILE: &str = "/etc/cni/net.d/primary/braid.conf";
 
-/// containerd does not watch the directory of a chain: each change there renames the primary's file over itself.
+/// containerd does not watch the directory of a chain: each change there renames the primary's file
+/// over itself.
 #[test]
 fn every_change_of_a_chained_file_renews_the_primarys() {
     let node = containerd();
@@ -224,7 +254,11 @@ fn every_change_of_a_chained_file_renews_the_primarys() {
     let mut renews = |arguments: &[&str], expected: bool| {
         let said = run(&node, arguments).assert_status(0).stdout;
         let now = inode(&node, PRIMARY_FILE);
-        assert_eq!((said.contains(&renewal), now != seen), (expected, expected), "{arguments:?}: {said}");
+        assert_eq!(
+            (said.contains(&renewal), now != seen),
+            (expected, expected),
+            "{arguments:?}: {said}"
+        );
         seen = now;
     };
     let install = ["install", "--mode", "chained-file"];
@@ -234,7 +268,8 @@ fn every_change_of_a_chained_file_renews_the_primarys() {
     renews(&["install"], false);
     node.write("settings.json", "{\"maxNetworks\": 4}");
     renews(&["install", "--settings", &node.path_text("settings.json")], true);
-    // A run that was killed between the two files, or a hand: what is there is right, and was not read.
+    // A run that was killed between the two files, or a hand: what is there is right, and was not
+    // read.
     std::thread::sleep(std::time::Duration::from_millis(20));
     node.write(&format!("root{CHAINED_FILE}"), &read(&node, CHAINED_FILE));
     renews(&["install"], true);
@@ -286,7 +321,11 @@ fn another_file_that_sorts_first_is_an_error() {
     run(&chained, &["install", "--mode", "chained"]).assert_status(0);
     chained.write("root/etc/cni/net.d/00-a.conf", "{\"name\": \"a\", \"type\": \"ptp\"}");
     let said = run(&chained, &["install"]).assert_status(1);
-    assert!(said.stdout.contains("00-a.conf first, and not NODE/root/etc/cni/net.d/10-"), "{}", said.stdout);
+    assert!(
+        said.stdout.contains("00-a.conf first, and not NODE/root/etc/cni/net.d/10-"),
+        "{}",
+        said.stdout
+    );
 
     // A file behind the primary's chain is in no other chain.
     let file = containerd();
@@ -309,7 +348,8 @@ fn a_kubeconfig_that_braid_could_not_work_with_is_refused() {
     let page = "docs/cluster.md, \"Node by node\", says how to make one";
     let refused = |kubeconfig: &str| {
         let said = run(&node, &["install", "--kubeconfig", kubeconfig]).assert_status(1);
-        let dry = run(&node, &["install", "--dry-run", "--kubeconfig", kubeconfig]).assert_status(1);
+        let dry =
+            run(&node, &["install", "--dry-run", "--kubeconfig", kubeconfig]).assert_status(1);
         assert_eq!((&said.stdout, &said.stderr), (&dry.stdout, &dry.stderr));
         said.stderr
     };
@@ -340,7 +380,8 @@ fn a_kubeconfig_that_braid_could_not_work_with_is_refused() {
     // One that stands there already is reported, and keeps nothing from being brought up to date.
     fs::remove_file(node.path("root/etc/braid.token")).unwrap();
     let said = run(&node, &["install"]).assert_status(1);
-    let reported = "nothing to change\nerror: the kubeconfig cannot be used: NODE/root/etc/braid.token: ";
+    let reported =
+        "nothing to change\nerror: the kubeconfig cannot be used: NODE/root/etc/braid.token: ";
     assert!(said.stdout.starts_with(reported), "{}", said.stdout);
 }
 
@@ -377,7 +418,8 @@ fn a_kubeconfig_without_the_rights_is_refused() {
     assert_eq!(names(), 1, "nothing is changed");
 }
 
-/// The primary may come up after Braid: it is installed all the same, and the status says that it is not yet fit.
+/// The primary may come up after Braid: it is installed all the same, and the status says that it
+/// is not yet fit.
 #[test]
 fn without_a_primary_the_node_is_not_yet_fit() {
     let node = containerd();
@@ -435,7 +477,8 @@ fn two_that_would_fight_are_refused() {
     assert_snapshot!(run(&multus, &["install"]).snapshot());
 }
 
-/// An ADD that began before the drain has no record yet, and holds the configuration up all the same.
+/// An ADD that began before the drain has no record yet, and holds the configuration up all the
+/// same.
 #[test]
 fn it_waits_for_calls_that_are_at_work() {
     let node = Node::new();
@@ -454,7 +497,11 @@ fn it_waits_for_calls_that_are_at_work() {
     let lock = fs::File::open(node.path("state/locks/c1")).unwrap();
     let held = nix::fcntl::Flock::lock(lock, nix::fcntl::FlockArg::LockExclusive).unwrap();
     let said = Tool::new(&node, &["uninstall", "--root", root]).run().assert_status(3);
-    assert!(said.stdout.ends_with("waiting: a call for container c1 is at work\n"), "{}", said.stdout);
+    assert!(
+        said.stdout.ends_with("waiting: a call for container c1 is at work\n"),
+        "{}",
+        said.stdout
+    );
     assert!(node.path("etc/cni/net.d/00-braid.conflist").exists());
     drop(held);
     Tool::new(&node, &["uninstall", "--root", root]).run().assert_status(0);
@@ -474,7 +521,8 @@ fn held_up(node: &Node) -> (crate::pod::Pod<'_>, std::path::PathBuf) {
     (web, node.path("etc/cni/net.d/00-braid.conflist"))
 }
 
-/// An interrupted wait leaves the node as it was; a drain that was there before goes on, and that is said.
+/// An interrupted wait leaves the node as it was; a drain that was there before goes on, and that
+/// is said.
 #[test]
 fn an_interrupted_wait_takes_its_drain_back() {
     use nix::sys::signal::{Signal, kill};
@@ -487,9 +535,16 @@ fn an_interrupted_wait_takes_its_drain_back() {
         command.args(["uninstall", "--wait", "--root", root.trim_end_matches('/')]);
         command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
         let mut child = command.spawn().unwrap();
-        let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stderr.take().unwrap()));
-        assert_eq!(lines.next().unwrap().unwrap(), "new extra networks are refused on this node from now on");
-        assert_eq!(lines.next().unwrap().unwrap(), "waiting for 1 pod with extra networks: team-a/web");
+        let mut lines =
+            std::io::BufRead::lines(std::io::BufReader::new(child.stderr.take().unwrap()));
+        assert_eq!(
+            lines.next().unwrap().unwrap(),
+            "new extra networks are refused on this node from now on"
+        );
+        assert_eq!(
+            lines.next().unwrap().unwrap(),
+            "waiting for 1 pod with extra networks: team-a/web"
+        );
         assert!(fs::read_to_string(&file).unwrap().contains("drain"));
         kill(nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap()), signal).unwrap();
         let output = child.wait_with_output().unwrap();
@@ -498,7 +553,8 @@ fn an_interrupted_wait_takes_its_drain_back() {
     for signal in [Signal::SIGINT, Signal::SIGTERM] {
         let (status, said) = interrupted(signal);
         assert!(
-            status == Some(3) && said.ends_with("interrupted; new extra networks are accepted again\n"),
+            status == Some(3)
+                && said.ends_with("interrupted; new extra networks are accepted again\n"),
             "{said}"
         );
         assert_eq!(fs::read_to_string(&file).unwrap(), before);
@@ -518,7 +574,8 @@ fn a_wait_has_an_end() {
     let (web, file) = held_up(&node);
     let root = node.path_text("");
     let uninstall = |more: &[&str]| {
-        Tool::new(&node, &[&["uninstall", "--root", root.trim_end_matches('/')], more].concat()).run()
+        Tool::new(&node, &[&["uninstall", "--root", root.trim_end_matches('/')], more].concat())
+            .run()
     };
     let started = std::time::Instant::now();
     let said = uninstall(&["--wait", "--timeout", "2s"]).assert_status(3);
@@ -526,7 +583,11 @@ fn a_wait_has_an_end() {
     assert!(said.stdout.ends_with("the time to wait is over\n"), "{}", said.stdout);
     assert!(fs::read_to_string(&file).unwrap().contains("drain"), "and it goes on");
     let wrong = uninstall(&["--wait", "--timeout", "2 days"]).assert_status(2);
-    assert!(wrong.stderr.contains("must be seconds, or a number with one of the units"), "{}", wrong.stderr);
+    assert!(
+        wrong.stderr.contains("must be seconds, or a number with one of the units"),
+        "{}",
+        wrong.stderr
+    );
     uninstall(&["--timeout", "2s"]).assert_status(2);
     web.del().run().assert_success();
     uninstall(&["--wait", "--timeout", "1h"]).assert_status(0);
@@ -547,20 +608,26 @@ fn it_leaves_once_no_pod_has_an_extra_network() {
     node.write("etc/cni/net.d/00-braid.conflist", &conflist.to_string());
     let root = node.path_text("");
     let root = root.trim_end_matches('/');
-    let uninstall = |more: &[&str]| Tool::new(&node, &[&["uninstall", "--root", root], more].concat()).run();
+    let uninstall =
+        |more: &[&str]| Tool::new(&node, &[&["uninstall", "--root", root], more].concat()).run();
 
     let web = node.pod("team-a", "web");
     web.add(more.clone()).networks("blue").run().assert_success();
     assert_snapshot!(uninstall(&["--dry-run"]).snapshot());
     assert_snapshot!(uninstall(&[]).snapshot());
-    let drained: Value =
-        serde_json::from_str(&fs::read_to_string(node.path("etc/cni/net.d/00-braid.conflist")).unwrap())
-            .unwrap();
+    let drained: Value = serde_json::from_str(
+        &fs::read_to_string(node.path("etc/cni/net.d/00-braid.conflist")).unwrap(),
+    )
+    .unwrap();
     assert_eq!(drained["plugins"][0]["drain"], true);
 
     let drains = json!({"drain": true, "delegates": more["delegates"]});
     let refused = node.pod("team-a", "late");
-    refused.add(drains.clone()).networks("blue").run().assert_error(11, ["leaving this node (drain)"]);
+    refused
+        .add(drains.clone())
+        .networks("blue")
+        .run()
+        .assert_error(11, ["leaving this node (drain)"]);
     let plain = node.pod("team-a", "plain");
     plain.add(drains).run().assert_success();
 

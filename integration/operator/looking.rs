@@ -18,7 +18,8 @@ fn node(more: Value) -> Node {
     entry.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap());
     let conflist = json!({"cniVersion": "1.0.0", "name": "node", "plugins": [entry]});
     node.write("net.d/00-braid.conflist", &conflist.to_string());
-    let primary = json!({"cniVersion": "1.0.0", "name": "cluster", "plugins": [{"type": "primary"}]});
+    let primary =
+        json!({"cniVersion": "1.0.0", "name": "cluster", "plugins": [{"type": "primary"}]});
     node.write("net.d/10-primary.conflist", &primary.to_string());
     node.recorders(["primary", "shared", "red", "braid"]);
     node.network("blue", json!({"capabilities": {"ips": true}}));
@@ -31,7 +32,8 @@ fn braid<'n>(node: &'n Node, arguments: &[&str]) -> Tool<'n> {
     let conf_dir = node.path_text("net.d");
     let bin_dir = node.path_text("bin");
     let (command, rest) = arguments.split_first().unwrap();
-    let place = [*command, "--conf-dir", &conf_dir, "--bin-dir", &bin_dir, "--runtime", "containerd"];
+    let place =
+        [*command, "--conf-dir", &conf_dir, "--bin-dir", &bin_dir, "--runtime", "containerd"];
     Tool::new(node, &[place.as_slice(), rest].concat())
 }
 
@@ -59,7 +61,8 @@ fn a_refusal_is_the_one_that_add_would_give() {
     assert_snapshot!(said.snapshot());
     let pod = node.pod("team-a", "web");
     let error = pod.add(json!({"clusterNetwork": "auto"})).networks("team-b/red").run();
-    let sentence = error.json()["msg"].as_str().unwrap().trim_start_matches("pod team-a/web: ").to_owned();
+    let sentence =
+        error.json()["msg"].as_str().unwrap().trim_start_matches("pod team-a/web: ").to_owned();
     assert!(said.stdout.contains(&sentence), "{sentence}: {}", said.stdout);
     assert_snapshot!(explain(&node, "bleu").snapshot());
     assert_snapshot!(explain(&node, "blue@eth0").snapshot());
@@ -86,7 +89,10 @@ fn a_plan_names_the_rules_that_allow_it() {
     let config = json!({"clusterNetwork": "auto", "policy": policy, "auditLog": node.path_text("audit.log")});
     audited.add(config).networks("uplink").run().assert_success();
     let log = std::fs::read_to_string(node.path("audit.log")).unwrap();
-    assert!(log.contains(r#""allowedBy":"the pod's own namespace; policy.sharedNodeNetworks""#), "{log}");
+    assert!(
+        log.contains(r#""allowedBy":"the pod's own namespace; policy.sharedNodeNetworks""#),
+        "{log}"
+    );
     let refused = braid(&node, &["explain", "-"]);
     let pod = json!({"kind": "Pod", "metadata": {"name": "web", "namespace": "team-b", "annotations": {"k8s.v1.cni.cncf.io/networks": "uplink"}}});
     let refused = refused.input(&pod.to_string()).run();
@@ -121,7 +127,10 @@ fn a_plan_knows_the_pods_service_account() {
         braid(&node, &["explain", "-"]).input(&pod.to_string()).run().stdout
     };
     let said = explain(json!({"serviceAccountName": "builder"}));
-    assert!(said.contains("service account team-a/builder (braid.io/allowed-service-accounts)"), "{said}");
+    assert!(
+        said.contains("service account team-a/builder (braid.io/allowed-service-accounts)"),
+        "{said}"
+    );
     let said = explain(json!({}));
     assert!(said.contains("is not shared with service account team-a/default"), "{said}");
 }
@@ -137,12 +146,20 @@ fn a_plan_on_a_node_that_cannot_work_is_refused() {
     let behind = node(json!({}));
     behind.write("net.d/00-a.conf", r#"{"name": "a", "type": "shared"}"#);
     let said = explain(&behind, "blue").assert_status(1);
-    assert!(said.stdout.contains("refused: the runtime reads NODE/net.d/00-a.conf first"), "{}", said.stdout);
+    assert!(
+        said.stdout.contains("refused: the runtime reads NODE/net.d/00-a.conf first"),
+        "{}",
+        said.stdout
+    );
 
     let alone = node(json!({}));
     std::fs::remove_file(alone.path("net.d/10-primary.conflist")).unwrap();
     let said = explain(&alone, "").assert_status(1);
-    assert!(said.stdout.contains("refused: no primary network in NODE/net.d yet"), "{}", said.stdout);
+    assert!(
+        said.stdout.contains("refused: no primary network in NODE/net.d yet"),
+        "{}",
+        said.stdout
+    );
 }
 
 #[test]
@@ -161,10 +178,16 @@ fn explain_pod(node: &Node, pod: &str) -> String {
     let text = |bytes: Vec<u8>| {
         String::from_utf8(bytes).unwrap().replace(node.path_text("").trim_end_matches('/'), "NODE")
     };
-    format!("status {}\n{}{}", output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+    format!(
+        "status {}\n{}{}",
+        output.status.code().unwrap(),
+        text(output.stdout),
+        text(output.stderr)
+    )
 }
 
-/// The pod and one of its definitions are the cluster's, the other is the node's; the API is told nothing.
+/// The pod and one of its definitions are the cluster's, the other is the node's; the API is told
+/// nothing.
 #[test]
 fn a_pod_of_the_cluster_is_explained() {
     let server = ApiServer::start();
@@ -178,7 +201,8 @@ fn a_pod_of_the_cluster_is_explained() {
     let review = "POST /apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
     let is_question = |line: &String| line.starts_with("GET ") || line == review;
     assert!(lines.iter().all(is_question) && lines.len() == 3, "{lines:?}");
-    let definition = "GET /apis/k8s.cni.cncf.io/v1/namespaces/team-a/network-attachment-definitions/lan";
+    let definition =
+        "GET /apis/k8s.cni.cncf.io/v1/namespaces/team-a/network-attachment-definitions/lan";
     assert!(lines.iter().any(|line| line == definition), "{lines:?}");
     assert_eq!(node.calls_in_order(), Vec::<String>::new());
 
@@ -226,7 +250,8 @@ fn a_plan_says_what_the_status_step_will_get() {
     let enough = node(json!({"kubeconfig": server.administrators_kubeconfig()}));
     let said = explain_pod(&enough, "team-a/web");
     assert!(
-        said.starts_with("status 0\n") && said.contains("asks the API: PATCH the pod's network-status\n"),
+        said.starts_with("status 0\n")
+            && said.contains("asks the API: PATCH the pod's network-status\n"),
         "{said}"
     );
     server.next("selfsubjectaccessreviews", Fault::status(403, "Forbidden", "reviews are off"));
@@ -235,7 +260,8 @@ fn a_plan_says_what_the_status_step_will_get() {
     assert!(said.starts_with("status 0\n") && said.contains(unknown), "{said}");
 }
 
-/// Each pod of the stream, each network of a pod, each annotation: one refusal does not hide the next.
+/// Each pod of the stream, each network of a pod, each annotation: one refusal does not hide the
+/// next.
 #[test]
 fn every_pod_of_a_stream_is_explained_with_all_its_refusals() {
     let node = node(json!({}));
@@ -309,7 +335,8 @@ fn a_node_that_is_not() {
     std::fs::remove_file(node.path("bin/braid")).unwrap();
     for directory in ["state", "state/records"] {
         use std::os::unix::fs::PermissionsExt;
-        std::fs::set_permissions(node.path(directory), std::fs::Permissions::from_mode(0o700)).unwrap();
+        std::fs::set_permissions(node.path(directory), std::fs::Permissions::from_mode(0o700))
+            .unwrap();
     }
     assert_snapshot!(diagnosis(&node, &[]));
 }
@@ -318,7 +345,10 @@ fn a_node_that_is_not() {
 fn a_node_without_braid() {
     let node = Node::new();
     assert_snapshot!(diagnosis(&node, &[]));
-    node.write("net.d/10-primary.conflist", "{\"name\": \"p\", \"plugins\": [{\"type\": \"ptp\"}]}");
+    node.write(
+        "net.d/10-primary.conflist",
+        "{\"name\": \"p\", \"plugins\": [{\"type\": \"ptp\"}]}",
+    );
     node.write("net.d/10-primary.conflist.before-braid", "{}");
     assert!(diagnosis(&node, &[]).contains("--mode chained-file"));
 }
@@ -340,14 +370,19 @@ fn another_user_is_told_to_be_root() {
         (output.status.code().unwrap(), String::from_utf8(text).unwrap())
     };
     for command in [&["list"][..], &["show", "web"], &["gc", "--dry-run"], &["repair", "web"]] {
-        let expected =
-            format!("braid: only root can read the records of a node: run braid {} as root\n", command[0]);
+        let expected = format!(
+            "braid: only root can read the records of a node: run braid {} as root\n",
+            command[0]
+        );
         assert_eq!(said(command), (1, expected));
     }
     for command in ["install", "uninstall"] {
         let (status, text) = said(&[command]);
         assert_eq!(status, 1, "{text}");
-        assert!(text.ends_with(": permission denied; run it as root\n") && !text.contains(".new"), "{text}");
+        assert!(
+            text.ends_with(": permission denied; run it as root\n") && !text.contains(".new"),
+            "{text}"
+        );
     }
     let (_, text) = said(&["doctor"]);
     assert!(text.contains("warn  user          this is user 65534 and not root"), "{text}");
@@ -385,10 +420,14 @@ fn what_makes_pods_is_explained_by_its_template() {
         object.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap());
         object
     };
-    let kinds = ["Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "ReplicationController", "Job"];
+    let kinds =
+        ["Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "ReplicationController", "Job"];
     let mut objects: Vec<Value> =
         kinds.iter().map(|kind| object(kind, json!({"spec": {"template": template}}))).collect();
-    objects.push(object("CronJob", json!({"spec": {"jobTemplate": {"spec": {"template": template}}}})));
+    objects.push(object(
+        "CronJob",
+        json!({"spec": {"jobTemplate": {"spec": {"template": template}}}}),
+    ));
     let bare = object("PodTemplate", json!({"template": template}));
     let nested = json!({"kind": "List", "items": [{"kind": "PodTemplateList", "items": [bare]}]});
     let all = [json!({"kind": "List", "items": objects}), nested, object("Service", json!({}))];
@@ -405,7 +444,8 @@ fn what_makes_pods_is_explained_by_its_template() {
 #[test]
 fn annotations_that_ask_for_nothing_are_warned_of() {
     let node = node(json!({}));
-    let said = |manifest: Value| braid(&node, &["explain", "-"]).input(&manifest.to_string()).run().stdout;
+    let said =
+        |manifest: Value| braid(&node, &["explain", "-"]).input(&manifest.to_string()).run().stdout;
     let misspelt = said(json!({
         "kind": "Pod",
         "metadata": {"name": "web", "namespace": "team-a", "annotations": {"k8s.cni.cncf.io/networks": "blue"}},
@@ -418,14 +458,21 @@ fn annotations_that_ask_for_nothing_are_warned_of() {
             "networks": "blue", "k8s.v1.cni.cncf.io/networks": "bleu",
         }},
     }));
-    assert!(refused.contains("refused") && refused.contains("annotation \"networks\" asks"), "{refused}");
+    assert!(
+        refused.contains("refused") && refused.contains("annotation \"networks\" asks"),
+        "{refused}"
+    );
     let misplaced = said(json!({
         "kind": "Deployment", "spec": {"template": {"spec": {"containers": []}}},
         "metadata": {"name": "web", "namespace": "team-a", "annotations": {"k8s.v1.cni.cncf.io/networks": "blue"}},
     }));
     assert!(misplaced.contains("put it into spec.template.metadata.annotations"), "{misplaced}");
     let twice = braid(&node, &["explain", "-"]).input("kind: Pod\nkind: Pod\n").run();
-    assert!(twice.stderr.contains("line 2, column 1: key \"kind\" is given twice"), "{}", twice.stderr);
+    assert!(
+        twice.stderr.contains("line 2, column 1: key \"kind\" is given twice"),
+        "{}",
+        twice.stderr
+    );
 }
 
 #[test]
@@ -437,9 +484,17 @@ fn what_add_would_take_away_or_miss_is_foreseen() {
     let halves = json!([{"dst": "0.0.0.0/1"}, {"dst": "128.0.0.0/1"}]);
     let ipam = json!({"type": "host-local", "subnet": "10.9.0.0/24", "routes": halves});
     node.define("team-a", "wide", json!({"type": "bridge", "ipam": ipam}));
-    node.define("team-a", "inner", json!({"type": "macvlan", "master": "net5", "linkInContainer": true}));
+    node.define(
+        "team-a",
+        "inner",
+        json!({"type": "macvlan", "master": "net5", "linkInContainer": true}),
+    );
     let links = json!([{"name": "net1"}, {"name": "net9"}]);
-    node.define("team-a", "bond", json!({"type": "bond", "linksInContainer": true, "links": links}));
+    node.define(
+        "team-a",
+        "bond",
+        json!({"type": "bond", "linksInContainer": true, "links": links}),
+    );
     let said = explain(&node, "gw,wide,inner,bond").assert_status(0).stdout;
     let route = |network: &str, interface: &str, routes: &str| {
         format!(

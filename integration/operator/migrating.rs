@@ -1,4 +1,5 @@
-//! `migrate multus`: forth and back, on roots in directories of their own, with pods that live through it.
+//! `migrate multus`: forth and back, on roots in directories of their own, with pods that live
+//! through it.
 
 use std::fs;
 
@@ -30,7 +31,8 @@ fn install(node: &Node, directory: &str, kinds: &[&str]) {
     for kind in kinds {
         let file = format!("{directory}/{kind}");
         node.write(&file, "");
-        fs::set_permissions(node.path(&file), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        fs::set_permissions(node.path(&file), std::os::unix::fs::PermissionsExt::from_mode(0o755))
+            .unwrap();
     }
 }
 
@@ -93,10 +95,14 @@ fn a_thin_plugin_is_translated_once_and_comes_back_as_it_was() {
     node.write("root/var/lib/cni/multus/c1", "[]");
     node.write("root/etc/braid.kubeconfig", KUBECONFIG);
     assert_snapshot!(run(&node, &["--kubeconfig", "/etc/braid.kubeconfig"]).snapshot());
-    let all = ["00-braid.conflist", "00-multus.conf.before-migration", "10-primary.conflist", "braid.d"];
+    let all =
+        ["00-braid.conflist", "00-multus.conf.before-migration", "10-primary.conflist", "braid.d"];
     assert_eq!(names(&node), all);
     let document = conflist(&node);
-    assert_eq!((&document["name"], &document["cniVersion"]), (&json!("multus-cni-network"), &json!("1.0.0")));
+    assert_eq!(
+        (&document["name"], &document["cniVersion"]),
+        (&json!("multus-cni-network"), &json!("1.0.0"))
+    );
     let entry = &document["plugins"][0];
     assert_eq!((&entry["type"], &entry["clusterNetwork"]), (&json!("braid"), &json!("auto")));
     assert_eq!((&entry["delegates"], &entry["namespaceIsolation"]), (&Value::Null, &json!(false)));
@@ -155,8 +161,12 @@ fn another_runtimes_directories_are_written_down() {
     let directory = "/var/lib/rancher/k3s/agent/etc/cni/net.d";
     node.write("root/var/lib/rancher/k3s/agent/etc/containerd/config.toml", "version = 2\n");
     node.write(&format!("root{directory}/10-first.conflist"), PRIMARY);
-    node.write(&format!("root{directory}/20-second.conf"), "{\"name\": \"second\", \"type\": \"ptp\"}");
-    let multus = json!({"name": "m", "plugins": [{"type": "multus", "delegates": [{"name": "second"}]}]});
+    node.write(
+        &format!("root{directory}/20-second.conf"),
+        "{\"name\": \"second\", \"type\": \"ptp\"}",
+    );
+    let multus =
+        json!({"name": "m", "plugins": [{"type": "multus", "delegates": [{"name": "second"}]}]});
     node.write(&format!("root{directory}/00-multus.conflist"), &multus.to_string());
     node.write("root/etc/cni/multus/net.d/lan.conf", "{}");
     install(&node, "root/var/lib/rancher/k3s/data/current/bin", &["ptp"]);
@@ -202,8 +212,7 @@ fn a_node_does_not_move_without_a_credential() {
     fs::remove_file(node.path("root/etc/cni/net.d/multus.d/multus.kubeconfig")).unwrap();
     let said = run(&node, &[]).assert_status(1);
     let first = "braid: the kubeconfig cannot be used: NODE/root/etc/cni/net.d/multus.d/multus.kubeconfig: No such file or directory";
-    let last =
-        "give braid its own with --kubeconfig before pods depend on it, or no new pod gets its networks\n";
+    let last = "give braid its own with --kubeconfig before pods depend on it, or no new pod gets its networks\n";
     assert!(said.stderr.starts_with(first) && said.stderr.ends_with(last), "{}", said.stderr);
     run(&node, &["--kubeconfig", "/etc/braid.kubeconfig"]).assert_status(1);
     assert_eq!(names(&node), ["00-multus.conf", "10-primary.conflist"]);
@@ -241,14 +250,20 @@ fn the_rights_of_multuss_account_are_not_enough() {
     let migrate = |more: &[&str]| {
         let mut command = std::process::Command::new(crate::node::BRAID);
         command.args(["migrate", "multus", "--runtime", "containerd", "--conf-dir"]);
-        command.arg(node.path("root/etc/cni/net.d")).arg("--bin-dir").arg(node.path("bin")).args(more);
+        command
+            .arg(node.path("root/etc/cni/net.d"))
+            .arg("--bin-dir")
+            .arg(node.path("bin"))
+            .args(more);
         let output = command.env_clear().output().unwrap();
         (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
     };
     let (status, said) = migrate(&[]);
     let right = "user \"system:serviceaccount:kube-system:multus\" may not patch pods/status";
     assert!(
-        status == 1 && said.contains(right) && said.contains("give braid its own with --kubeconfig"),
+        status == 1
+            && said.contains(right)
+            && said.contains("give braid its own with --kubeconfig"),
         "{said}"
     );
     assert_eq!(names(&node), ["00-multus.conf", "10-primary.conflist"]);
@@ -262,7 +277,8 @@ fn what_cannot_be_translated_says_why() {
     let nothing = root("{}");
     assert_snapshot!(run(&nothing, &[]).snapshot());
 
-    let behind = root("{\"name\": \"m\", \"plugins\": [{\"type\": \"ptp\"}, {\"type\": \"multus\"}]}");
+    let behind =
+        root("{\"name\": \"m\", \"plugins\": [{\"type\": \"ptp\"}, {\"type\": \"multus\"}]}");
     assert_snapshot!(run(&behind, &[]).snapshot());
 
     let not_first = root(&thin());
@@ -285,10 +301,17 @@ fn multus_inside_multus_is_unwrapped() {
     }
     let node = root(&layered.to_string());
     let said = run(&node, &[]).assert_status(0);
-    assert!(said.stdout.contains("its own file for the primary network's, 2 deep"), "{}", said.stdout);
+    assert!(
+        said.stdout.contains("its own file for the primary network's, 2 deep"),
+        "{}",
+        said.stdout
+    );
     let entry = &conflist(&node)["plugins"][0];
     assert_eq!((&entry["clusterNetwork"], &entry["delegates"]), (&json!("auto"), &Value::Null));
-    assert_eq!(entry["kubeconfig"], "/etc/cni/net.d/multus.d/multus.kubeconfig", "of the innermost");
+    assert_eq!(
+        entry["kubeconfig"], "/etc/cni/net.d/multus.d/multus.kubeconfig",
+        "of the innermost"
+    );
 
     let own = json!({"name": "m", "type": "multus", "clusterNetwork": "/host/etc/cni/net.d/00-multus.conf"});
     let node = root(&own.to_string());
@@ -305,17 +328,22 @@ fn multus_inside_multus_is_unwrapped() {
 #[test]
 fn what_would_start_no_pod_is_not_written() {
     let primary: Value = serde_json::from_str(PRIMARY).unwrap();
-    let behind =
-        json!({"name": "m", "plugins": [{"type": "multus", "delegates": [primary]}, {"type": "portmap"}]});
+    let behind = json!({"name": "m", "plugins": [{"type": "multus", "delegates": [primary]}, {"type": "portmap"}]});
     let table = [
         (
             json!({"defaultNetworks": ["default/extra"]}),
             "key \"defaultNetworks\": \"default/extra\" must be a network's name",
         ),
-        (json!({"defaultNetworks": ["extra"], "kubeconfig": ""}), "\"kube-system/extra\" is not defined"),
+        (
+            json!({"defaultNetworks": ["extra"], "kubeconfig": ""}),
+            "\"kube-system/extra\" is not defined",
+        ),
         (json!({"readinessindicatorfile": "run/ready"}), "key \"readinessindicatorfile\""),
         (json!({"logOptions": {"maxAge": "x"}}), "\"logOptions.maxAge\""),
-        (json!({"delegates": [primary, {"name": "m", "type": "multus"}]}), "braid or multus in its chain"),
+        (
+            json!({"delegates": [primary, {"name": "m", "type": "multus"}]}),
+            "braid or multus in its chain",
+        ),
         (json!({"delegates": [behind]}), "braid or multus in its chain"),
         (json!({"delegates": [{"name": "other", "type": "absent"}]}), "\"absent\""),
         (json!({"delegates": [{"name": "other"}]}), "the first of \"delegates\" is not a valid"),
@@ -337,16 +365,20 @@ fn what_would_start_no_pod_is_not_written() {
         let before = names(&node);
         for arguments in [&["--dry-run"][..], &[]] {
             let said = run(&node, arguments).assert_status(1);
-            let start =
-                "00-multus.conf cannot be translated as it is, since braid would start no pod with it: ";
-            assert!(said.stderr.contains(start) && said.stderr.contains(expected), "{more}: {}", said.stderr);
+            let start = "00-multus.conf cannot be translated as it is, since braid would start no pod with it: ";
+            assert!(
+                said.stderr.contains(start) && said.stderr.contains(expected),
+                "{more}: {}",
+                said.stderr
+            );
             assert_eq!(names(&node), before, "{more}");
             assert!(!node.path("root/opt/cni/bin/braid").exists(), "{more}");
         }
     }
 }
 
-/// Default networks stand without the namespace that they are looked for in; what only the API knows is said.
+/// Default networks stand without the namespace that they are looked for in; what only the API
+/// knows is said.
 #[test]
 fn default_networks_are_found_where_they_are_looked_for() {
     let mut multus: Value = serde_json::from_str(&thin()).unwrap();
@@ -359,7 +391,10 @@ fn default_networks_are_found_where_they_are_looked_for() {
     let said = run(&node, &[]).assert_status(0);
     assert_eq!(conflist(&node)["plugins"][0]["defaultNetworks"], json!(["extra", "afar"]));
     let said = said.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
-    assert!(said.contains("not tried, since the API was not asked: network \"kube-system/afar\""), "{said}");
+    assert!(
+        said.contains("not tried, since the API was not asked: network \"kube-system/afar\""),
+        "{said}"
+    );
 }
 
 /// Cilium takes the files of others out of the runtime's sight, and would take Braid's.
@@ -390,8 +425,8 @@ fn a_file_that_cilium_has_renamed_is_recognised() {
     assert!(said.stderr.contains("00-braid.conflist.cilium_bak"), "{}", said.stderr);
 }
 
-/// A pod of Braid's is handed over to Multus and taken back, and is torn down by what Multus was told:
-/// addresses, rules for host ports and the record go.
+/// A pod of Braid's is handed over to Multus and taken back, and is torn down by what Multus was
+/// told: addresses, rules for host ports and the record go.
 #[test]
 fn a_running_pod_lives_through_both_ways_and_is_torn_down() {
     let node = Node::new();
@@ -412,10 +447,13 @@ fn a_running_pod_lives_through_both_ways_and_is_torn_down() {
     let root = node.path_text("");
     let root = root.trim_end_matches('/');
     let migrate = |more: &[&str]| {
-        Tool::new(&node, &[&["migrate", "multus", "--root", root], more].concat()).run().assert_status(0)
+        Tool::new(&node, &[&["migrate", "multus", "--root", root], more].concat())
+            .run()
+            .assert_status(0)
     };
     migrate(&[]);
-    // portmap keeps the chains that all its containers share, so its own for the pod are what counts.
+    // portmap keeps the chains that all its containers share, so its own for the pod are what
+    // counts.
     let rules = || {
         let saved = node.host().command("iptables-save").output().unwrap();
         let saved = String::from_utf8(saved.stdout).unwrap();
@@ -454,7 +492,10 @@ fn a_chained_pod_holds_the_way_back_up() {
     node.write("etc/containerd/config.toml", "version = 2\n");
     install(&node, "opt/cni/bin", &["multus", "bridge", "host-local"]);
     let entry = json!({"type": "braid", "cniDir": "/state"});
-    node.write("etc/cni/net.d/00-braid.conflist", &json!({"name": "node", "plugins": [entry]}).to_string());
+    node.write(
+        "etc/cni/net.d/00-braid.conflist",
+        &json!({"name": "node", "plugins": [entry]}).to_string(),
+    );
     node.write("etc/cni/net.d/00-multus.conf.before-migration", &thin());
     let pod = node.pod("team-a", "web");
     pod.add_chained(json!({})).networks("blue").run().assert_success();

@@ -14,12 +14,18 @@ fn run(arguments: &[&str]) -> super::Said {
 fn alone_it_shows_help_and_reads_nothing() {
     let node = Node::new();
     let mut command = node.host().command(crate::node::BRAID);
-    let mut child =
-        command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut child = command
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
     let _open = child.stdin.take();
     let output = child.wait_with_output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
-    assert!(output.status.success() && text.contains("Usage: braid") && text.contains("Examples:"), "{text}");
+    assert!(
+        output.status.success() && text.contains("Usage: braid") && text.contains("Examples:"),
+        "{text}"
+    );
     assert_eq!(text, run(&["--help"]).assert_status(0).stdout);
 }
 
@@ -37,7 +43,9 @@ fn a_command_line_that_is_not_valid_is_a_status_of_its_own() {
 
 #[test]
 fn every_shell_has_completions() {
-    for (shell, start) in [("bash", "_braid()"), ("zsh", "#compdef braid"), ("fish", "# Print an optspec")] {
+    for (shell, start) in
+        [("bash", "_braid()"), ("zsh", "#compdef braid"), ("fish", "# Print an optspec")]
+    {
         let said = run(&["completions", shell]).assert_status(0);
         assert!(said.stdout.starts_with(start), "{shell}: {}", said.stdout);
         assert!(said.stdout.contains("show"), "{shell}");
@@ -59,8 +67,12 @@ fn every_command_has_a_man_page() {
 /// `braid man >docs/cli.md` brings it up to date.
 #[test]
 fn the_reference_is_current() {
-    let shown = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/cli.md")).unwrap();
-    assert!(braid::operator::markdown() == shown, "docs/cli.md is not current: braid man >docs/cli.md");
+    let shown =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/cli.md")).unwrap();
+    assert!(
+        braid::operator::markdown() == shown,
+        "docs/cli.md is not current: braid man >docs/cli.md"
+    );
     assert_eq!(run(&["man"]).stdout, shown);
 }
 

@@ -1,4 +1,5 @@
-//! `list`, `show`, `gc`, `repair`: what a runtime has attached through the plugin, seen by a person.
+//! `list`, `show`, `gc`, `repair`: what a runtime has attached through the plugin, seen by a
+//! person.
 
 use insta::assert_snapshot;
 use serde_json::{Value, json};
@@ -7,7 +8,8 @@ use super::{Said, Tool};
 use crate::node::Node;
 use crate::pod::Pod;
 
-/// A node whose configuration is where a person's commands find it, with a primary and network `blue`.
+/// A node whose configuration is where a person's commands find it, with a primary and network
+/// `blue`.
 fn node() -> Node {
     let node = Node::new();
     let entry = json!({
@@ -101,7 +103,8 @@ fn a_pod_whose_only_extra_network_is_torn_down_stays_drifted() {
     let entry = json!({
         "type": "braid", "confDir": node.path("braid.d"), "cniDir": node.path("state"), "binDir": node.path("bin"),
     });
-    let chain = json!({"cniVersion": "1.0.0", "name": "node", "plugins": [{"type": "primary"}, entry]});
+    let chain =
+        json!({"cniVersion": "1.0.0", "name": "node", "plugins": [{"type": "primary"}, entry]});
     node.write("net.d/00-braid.conflist", &chain.to_string());
     let web = node.pod("team-a", "web");
     let result = json!({"cniVersion": "1.0.0", "interfaces": [], "ips": []});
@@ -109,7 +112,11 @@ fn a_pod_whose_only_extra_network_is_torn_down_stays_drifted() {
     web.ip("link del net1");
     let said = braid(&node, &["repair", "team-a/web"]).assert_status(1);
     let expected = "interface net1 is gone; delete the pod to have it attached anew\n";
-    assert!(said.stdout.starts_with("torn down: ") && said.stdout.ends_with(expected), "{}", said.stdout);
+    assert!(
+        said.stdout.starts_with("torn down: ") && said.stdout.ends_with(expected),
+        "{}",
+        said.stdout
+    );
     let check = web.check().with(json!({"prevResult": result})).run();
     check.assert_error(101, ["network \"team-a/blue\" on net1 is torn down"]);
     let listed = braid(&node, &["list", "-o", "json"]).assert_status(1).json();
@@ -154,7 +161,11 @@ fn a_pod_is_suggested_for_a_word_that_means_none() {
         ("show", "team-b/web", "did you mean \"team-a/web\"?"),
         ("repair", "web", "did you mean \"team-a/web\"?"),
         ("show", "team-a/wbe", "did you mean \"team-a/web\"?"),
-        ("show", "shop", "did you mean \"team-a/shop-7d4b9c6f5-abcde\" or \"team-a/shop-7d4b9c6f5-x2x9z\"?"),
+        (
+            "show",
+            "shop",
+            "did you mean \"team-a/shop-7d4b9c6f5-abcde\" or \"team-a/shop-7d4b9c6f5-x2x9z\"?",
+        ),
         ("show", "team-a/database", "braid list shows what there is"),
         ("show", "", "braid list shows what there is"),
         ("show", "team-a/", "braid list shows what there is"),

@@ -39,15 +39,19 @@ fn a_braid_that_cannot_work_where_it_stands() {
         let conflist = json!({"cniVersion": "1.0.0", "name": name, "plugins": entries});
         validate("x.conflist", &conflist.to_string())
     };
-    let first = "error: braid is the first plugin and has no primary network, so that no pod starts";
+    let first =
+        "error: braid is the first plugin and has no primary network, so that no pod starts";
     let behind = "error: braid stands behind other plugins and has a primary network of its own";
     let braid = |more: Value| {
         let mut entry = json!({"type": "braid"});
         entry.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap());
         entry
     };
-    for more in [json!({}), json!({"clusterNetwrk": "auto"}), json!({"clusterNetwork": "", "delegates": []})]
-    {
+    for more in [
+        json!({}),
+        json!({"clusterNetwrk": "auto"}),
+        json!({"clusterNetwork": "", "delegates": []}),
+    ] {
         let text = said(json!([braid(more.clone())]), "node");
         assert!(text.starts_with("status 1") && text.contains(first), "{more}: {text}");
     }
@@ -121,9 +125,13 @@ spec:
 #[test]
 fn standard_input_is_a_file_too() {
     let node = Node::new();
-    let said = Tool::new(&node, &["validate", "-"]).input("kind: Pod\nmetadata: {namespace: A}\n").run();
+    let said =
+        Tool::new(&node, &["validate", "-"]).input("kind: Pod\nmetadata: {namespace: A}\n").run();
     assert_snapshot!(said.snapshot());
-    let json = Tool::new(&node, &["validate", "-", "-o", "json"]).input("{\"cniVersion\": 1}").run().json();
+    let json = Tool::new(&node, &["validate", "-", "-o", "json"])
+        .input("{\"cniVersion\": 1}")
+        .run()
+        .json();
     assert_eq!(json["problems"][0]["line"], 1);
 }
 
@@ -144,8 +152,7 @@ spec:
   config: '{"type": "bridge"}'
 "#;
     assert_snapshot!(validate("x.yaml", text));
-    let text =
-        r#"{"name": "x", "type": "braid", "policy": {"mode": "enforced", "allowedPlugins": {"tuning": 1}}}"#;
+    let text = r#"{"name": "x", "type": "braid", "policy": {"mode": "enforced", "allowedPlugins": {"tuning": 1}}}"#;
     assert_snapshot!(validate("x.conf", text));
 }
 
@@ -182,7 +189,8 @@ metadata:
     assert_snapshot!(validate("pods.yaml", text));
 }
 
-/// What only a node's configuration tells: its policy, how many networks, and which annotations count.
+/// What only a node's configuration tells: its policy, how many networks, and which annotations
+/// count.
 #[test]
 fn files_are_held_against_a_nodes_configuration() {
     let definitions = r#"kind: NetworkAttachmentDefinition
@@ -220,19 +228,26 @@ metadata:
         let (config, file) = (node.path_text("00-braid.conflist"), node.path_text("x.yaml"));
         Tool::new(&node, &["validate", "--config", &config, &file]).run().snapshot()
     };
-    let policy = json!({"trustedNamespaces": ["infra"], "allowedHostInterfaces": {"br-a*": ["team-a"]}});
+    let policy =
+        json!({"trustedNamespaces": ["infra"], "allowedHostInterfaces": {"br-a*": ["team-a"]}});
     assert_snapshot!(with(json!({"policy": policy})));
     let mut audit = policy;
     audit["mode"] = json!("audit");
     let audited = with(json!({"policy": audit, "maxNetworks": 2}));
-    assert_eq!(audited.matches("warning: policy.mode is \"audit\", or pods would be refused: ").count(), 2);
+    assert_eq!(
+        audited.matches("warning: policy.mode is \"audit\", or pods would be refused: ").count(),
+        2
+    );
     assert!(audited.starts_with("status 0\n"), "{audited}");
     let genie = with(json!({"genieAnnotation": true, "maxNetworks": 2}));
-    assert!(genie.starts_with("status 1\n") && genie.contains("error: annotation cni: "), "{genie}");
+    assert!(
+        genie.starts_with("status 1\n") && genie.contains("error: annotation cni: "),
+        "{genie}"
+    );
 }
 
-/// Definitions of two namespaces that share a name on purpose have one pool of host-local today, and two under the
-/// policy.
+/// Definitions of two namespaces that share a name on purpose have one pool of host-local today,
+/// and two under the policy.
 #[test]
 fn definitions_that_would_lose_their_common_pool_are_listed() {
     let node = Node::new();
@@ -275,14 +290,16 @@ fn definitions_that_would_lose_their_common_pool_are_listed() {
             .stdout
     };
     let said = with("enforce");
-    let warned =
-        |of: &str| said.lines().filter(|line| line.contains(&format!("is the name of {of} too"))).count();
+    let warned = |of: &str| {
+        said.lines().filter(|line| line.contains(&format!("is the name of {of} too"))).count()
+    };
     assert_eq!(said.lines().count(), 3, "{said}");
     assert_eq!(warned("infra/lan, team-b/lan"), 2, "team-a's two, which keep one pool: {said}");
     assert_eq!(warned("infra/lan, team-a/lan, team-a/same"), 1, "{said}");
     assert!(said.contains("b.json:") && said.contains("here \"team-b.lan\""), "{said}");
     assert_eq!(with("audit"), said, "an upgrade begins with it");
-    let without = Tool::new(&node, &["validate", &node.path_text("a.json"), &node.path_text("b.json")]).run();
+    let without =
+        Tool::new(&node, &["validate", &node.path_text("a.json"), &node.path_text("b.json")]).run();
     assert_eq!(without.assert_status(0).stdout.lines().count(), 1);
 }
 
@@ -313,14 +330,18 @@ fn yaml_that_is_none_has_its_place_once() {
 fn the_repositorys_own_files_are_valid() {
     let node = Node::new();
     let mut files = Vec::new();
-    for directory in ["conf", "conf/definitions", "conf/pods", "conf/kubernetes", "conf/kubernetes/base"] {
+    for directory in
+        ["conf", "conf/definitions", "conf/pods", "conf/kubernetes", "conf/kubernetes/base"]
+    {
         let entries =
-            std::fs::read_dir(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(directory)).unwrap();
+            std::fs::read_dir(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(directory))
+                .unwrap();
         files.extend(entries.flatten().map(|entry| entry.path()).filter(|path| path.is_file()));
     }
     assert!(files.len() > 15);
     let files: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
-    let arguments: Vec<&str> = ["validate"].into_iter().chain(files.iter().map(String::as_str)).collect();
+    let arguments: Vec<&str> =
+        ["validate"].into_iter().chain(files.iter().map(String::as_str)).collect();
     Tool::new(&node, &arguments).run().assert_status(0);
 }
 
@@ -355,7 +376,10 @@ fn a_field_that_is_no_text_is_said_to_be_quoted() {
     let cases = [
         (definition("name: y"), format!("3:9: error: metadata.name {boolean}")),
         (definition("name: 1"), format!("3:9: error: metadata.name {number}")),
-        (definition("{name: a, namespace: no}"), format!("3:24: error: metadata.namespace {boolean}")),
+        (
+            definition("{name: a, namespace: no}"),
+            format!("3:24: error: metadata.namespace {boolean}"),
+        ),
         (
             definition("{name: a, annotations: {braid.io/allowed-namespaces: on}}"),
             format!("3:56: error: annotation braid.io/allowed-namespaces {boolean}"),
@@ -386,7 +410,8 @@ fn a_network_on_which_pods_may_take_any_address() {
         });
         let metadata = json!({"name": "open", "namespace": "team-a", "annotations": annotations});
         let kind = "NetworkAttachmentDefinition";
-        json!({"kind": kind, "metadata": metadata, "spec": {"config": config.to_string()}}).to_string()
+        json!({"kind": kind, "metadata": metadata, "spec": {"config": config.to_string()}})
+            .to_string()
     };
     let said = "warning: network \"team-a.open\": pods may take any address on it, those of the node and of services \
                 too: its gateway is on the node, and \"static\" gives what a pod asks for; add braid.io/allowed-ips to \
@@ -398,9 +423,13 @@ fn a_network_on_which_pods_may_take_any_address() {
         let found = validate("x.json", &text);
         assert!(!found.contains("may take any address"), "{found}");
     }
-    let file = r#"{"cniVersion": "1.0.0", "name": "open", "type": "ptp", "ipam": {"type": "static"}}"#;
+    let file =
+        r#"{"cniVersion": "1.0.0", "name": "open", "type": "ptp", "ipam": {"type": "static"}}"#;
     let found = validate("x.conf", file);
-    assert!(found.contains("warning: network \"open\": pods may take any address on it"), "{found}");
+    assert!(
+        found.contains("warning: network \"open\": pods may take any address on it"),
+        "{found}"
+    );
 }
 
 /// Quoted text over several lines is the commonest form of a definition.
@@ -443,7 +472,8 @@ metadata:
     assert_snapshot!(validate("x.yaml", text));
 }
 
-/// As ADD has them: a definition takes the last of two keys, an annotation is refused, a manifest is no manifest.
+/// As ADD has them: a definition takes the last of two keys, an annotation is refused, a manifest
+/// is no manifest.
 #[test]
 fn keys_that_are_given_twice() {
     let text = r#"kind: NetworkAttachmentDefinition
@@ -508,8 +538,7 @@ metadata: {name: d}
 
 #[test]
 fn files_of_others_are_nothing_to_check() {
-    let nothing =
-        "status 0\n--- stdout\nnothing to check: no network configuration, no definition and no pod\n";
+    let nothing = "status 0\n--- stdout\nnothing to check: no network configuration, no definition and no pod\n";
     let files = [
         ("values.yaml", "image: {tag: 1}\nplugins: [a, b]\n"),
         ("package.json", r#"{"name": "x", "version": "1.0.0", "type": "module"}"#),
@@ -520,17 +549,20 @@ fn files_of_others_are_nothing_to_check() {
     for (name, text) in files {
         assert_eq!(validate(name, text), nothing, "{name}");
     }
-    for (name, text) in
-        [("x.json", r#"{"name": "x", "plugins": [{"type": "a/b"}]}"#), ("x.conf", "[]"), ("y.conf", "{}")]
-    {
+    for (name, text) in [
+        ("x.json", r#"{"name": "x", "plugins": [{"type": "a/b"}]}"#),
+        ("x.conf", "[]"),
+        ("y.conf", "{}"),
+    ] {
         assert!(validate(name, text).starts_with("status 1\n"), "{name}");
     }
     let said = validate("templates/x.yaml", "a: {{ .Values.x }}\nb: [\n");
     assert!(said.contains("; of a chart check what helm template prints"), "{said}");
 }
 
-/// As many pods as `kubectl get pods -A -o yaml` prints of a cluster of some hundred nodes: more than 1 MiB, and
-/// more than 50,000 values. The last one is read too, and its mistake has its place.
+/// As many pods as `kubectl get pods -A -o yaml` prints of a cluster of some hundred nodes: more
+/// than 1 MiB, and more than 50,000 values. The last one is read too, and its mistake has its
+/// place.
 #[test]
 fn a_large_cluster_is_read_to_its_end() {
     let mut text = "apiVersion: v1\nitems:\n".to_owned();
@@ -560,13 +592,15 @@ fn a_large_cluster_is_read_to_its_end() {
         said.stdout
     );
     node.write("pods.yaml", &text);
-    let from_file = Tool::new(&node, &["validate", &node.path_text("pods.yaml")]).run().assert_status(1);
+    let from_file =
+        Tool::new(&node, &["validate", &node.path_text("pods.yaml")]).run().assert_status(1);
     assert!(from_file.stdout.contains(&format!("pods.yaml:{line}:")), "{}", from_file.stdout);
     let sound = text.replace("lan@eth0%", "lan");
     Tool::new(&node, &["validate", "-"]).input(&sound).run().assert_status(0);
 }
 
-/// ADD looks for the network of the default-network annotation in `multusNamespace`, element by element.
+/// ADD looks for the network of the default-network annotation in `multusNamespace`, element by
+/// element.
 #[test]
 fn a_default_network_is_named_with_the_namespace_that_add_looks_in() {
     let said = |config: Value, networks: &str| {
@@ -578,8 +612,7 @@ fn a_default_network_is_named_with_the_namespace_that_add_looks_in() {
             },
         });
         node.write("pod.json", &pod.to_string());
-        let mut entry =
-            json!({"cniVersion": "1.0.0", "name": "node", "type": "braid", "clusterNetwork": "auto"});
+        let mut entry = json!({"cniVersion": "1.0.0", "name": "node", "type": "braid", "clusterNetwork": "auto"});
         entry.as_object_mut().unwrap().extend(config.as_object().cloned().unwrap());
         node.write("node.conf", &entry.to_string());
         let (pod, config) = (node.path_text("pod.json"), node.path_text("node.conf"));

@@ -1,9 +1,9 @@
 //! A file system that loses power: what it may show afterwards.
 //!
-//! It keeps what has been synced, by POSIX's word: a file's bytes by a sync of the file, a name by a sync of
-//! the directory that it is in. Of everything else each piece is there or not, in any order. A file's later
-//! bytes may be zeros, or cut short, and a file whose name is there may have none. No file system loses as
-//! much; each loses some of it.
+//! It keeps what has been synced, by POSIX's word: a file's bytes by a sync of the file, a name by
+//! a sync of the directory that it is in. Of everything else each piece is there or not, in any
+//! order. A file's later bytes may be zeros, or cut short, and a file whose name is there may have
+//! none. No file system loses as much; each loses some of it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -77,7 +77,9 @@ impl Disk {
     }
 
     fn see(&self, directory: Inode, at: &Path, state: &mut State) {
-        let Node::Directory(names) = &self.nodes[directory] else { panic!("{} is a file", at.display()) };
+        let Node::Directory(names) = &self.nodes[directory] else {
+            panic!("{} is a file", at.display())
+        };
         for (name, inode) in names.iter().filter_map(|(name, slot)| Some((name, slot.now()?))) {
             let path = at.join(name);
             match &self.nodes[inode] {
@@ -159,7 +161,8 @@ impl Disk {
     }
 
     fn name(&mut self, path: &Path) -> &mut Name {
-        let parent = self.find(path.parent().unwrap()).unwrap_or_else(|| panic!("{}", path.display()));
+        let parent =
+            self.find(path.parent().unwrap()).unwrap_or_else(|| panic!("{}", path.display()));
         let Node::Directory(names) = &mut self.nodes[parent] else { panic!("{}", path.display()) };
         names.entry(path.file_name().unwrap().to_str().unwrap().to_owned()).or_default()
     }
@@ -169,30 +172,46 @@ impl Disk {
         self.name(path).since.push((step, inode));
     }
 
-    /// Everything that may be there if the power goes now. Bytes are lost in the files at whose path they
-    /// count; others have those that were written.
-    pub(super) fn after_power_loss(&self, counts: impl Fn(&Path) -> bool, mut each: impl FnMut(State)) {
+    /// Everything that may be there if the power goes now. Bytes are lost in the files at whose
+    /// path they count; others have those that were written.
+    pub(super) fn after_power_loss(
+        &self,
+        counts: impl Fn(&Path) -> bool,
+        mut each: impl FnMut(State),
+    ) {
         for tree in self.trees(OUTSIDE, Path::new("")) {
-            let counting: BTreeSet<Inode> =
-                tree.iter().filter(|(path, _)| counts(path)).filter_map(|(_, inode)| *inode).collect();
-            let counting: Vec<_> =
-                counting.into_iter().map(|inode| (inode, possible_contents(&self.nodes[inode]))).collect();
+            let counting: BTreeSet<Inode> = tree
+                .iter()
+                .filter(|(path, _)| counts(path))
+                .filter_map(|(_, inode)| *inode)
+                .collect();
+            let counting: Vec<_> = counting
+                .into_iter()
+                .map(|inode| (inode, possible_contents(&self.nodes[inode])))
+                .collect();
             let written = |inode: Inode| Rc::from(written(&self.nodes[inode]));
-            let state = tree.iter().map(|(path, inode)| (path.clone(), inode.map(written))).collect();
+            let state =
+                tree.iter().map(|(path, inode)| (path.clone(), inode.map(written))).collect();
             choose_contents(&tree, &counting, state, &mut each);
         }
     }
 
     /// Every choice of names below a directory.
     fn trees(&self, directory: Inode, at: &Path) -> Vec<Tree> {
-        let Node::Directory(names) = &self.nodes[directory] else { panic!("{} is a file", at.display()) };
+        let Node::Directory(names) = &self.nodes[directory] else {
+            panic!("{} is a file", at.display())
+        };
         names.iter().fold(vec![Tree::new()], |trees, (name, slot)| {
             let path = at.join(name);
             let branches: Vec<Tree> =
                 slot.possible().into_iter().flat_map(|inode| self.branches(inode, &path)).collect();
-            let joined =
-                |tree: &Tree, branch: &Tree| tree.clone().into_iter().chain(branch.clone()).collect();
-            trees.iter().flat_map(|tree| branches.iter().map(|branch| joined(tree, branch))).collect()
+            let joined = |tree: &Tree, branch: &Tree| {
+                tree.clone().into_iter().chain(branch.clone()).collect()
+            };
+            trees
+                .iter()
+                .flat_map(|tree| branches.iter().map(|branch| joined(tree, branch)))
+                .collect()
         })
     }
 
@@ -210,9 +229,15 @@ impl Disk {
 }
 
 /// Every choice of bytes for the files of `left`, under all of their names.
-fn choose_contents(tree: &Tree, left: &[(Inode, Vec<Rc<[u8]>>)], state: State, each: &mut impl FnMut(State)) {
+fn choose_contents(
+    tree: &Tree,
+    left: &[(Inode, Vec<Rc<[u8]>>)],
+    state: State,
+    each: &mut impl FnMut(State),
+) {
     let Some(((inode, contents), left)) = left.split_first() else { return each(state) };
-    let names = || tree.iter().filter(|(_, named)| **named == Some(*inode)).map(|(path, _)| path.clone());
+    let names =
+        || tree.iter().filter(|(_, named)| **named == Some(*inode)).map(|(path, _)| path.clone());
     for content in contents {
         let mut state = state.clone();
         state.extend(names().map(|path| (path, Some(Rc::clone(content)))));
@@ -225,8 +250,8 @@ fn written(node: &Node) -> Vec<u8> {
     since.iter().fold(synced.clone(), |all, (_, more)| [all, more.clone()].concat())
 }
 
-/// The bytes that a file may have: what is synced, and of each later write, in any order, all, the first half
-/// or zeros; what comes last may also be missing, or cut short.
+/// The bytes that a file may have: what is synced, and of each later write, in any order, all, the
+/// first half or zeros; what comes last may also be missing, or cut short.
 fn possible_contents(node: &Node) -> Vec<Rc<[u8]>> {
     let Node::File { synced, since } = node else { return vec![Rc::from([])] };
     let mut full = vec![synced.clone()];
@@ -236,7 +261,10 @@ fn possible_contents(node: &Node) -> Vec<Rc<[u8]>> {
         let torn = [bytes[..half].to_vec(), vec![0; bytes.len() - half]].concat();
         possible.extend(full.iter().map(|before| [before, &bytes[..half]].concat()));
         let fates = [bytes.clone(), torn, vec![0; bytes.len()]];
-        full = full.iter().flat_map(|before| fates.iter().map(|fate| [&before[..], fate].concat())).collect();
+        full = full
+            .iter()
+            .flat_map(|before| fates.iter().map(|fate| [&before[..], fate].concat()))
+            .collect();
         possible.extend(full.iter().cloned());
     }
     possible.into_iter().map(Rc::from).collect()
@@ -254,8 +282,9 @@ mod tests {
             |_| true,
             |state| {
                 let show = |(path, content): (&PathBuf, &Option<Rc<[u8]>>)| {
-                    let content =
-                        content.as_ref().map(|bytes| String::from_utf8_lossy(bytes).replace('\0', "0"));
+                    let content = content
+                        .as_ref()
+                        .map(|bytes| String::from_utf8_lossy(bytes).replace('\0', "0"));
                     format!(
                         "{}{}",
                         path.display(),
@@ -269,7 +298,10 @@ mod tests {
     }
 
     fn set<const N: usize>(states: [&[&str]; N]) -> BTreeSet<Vec<String>> {
-        states.into_iter().map(|state| state.iter().map(|&line| line.to_owned()).collect()).collect()
+        states
+            .into_iter()
+            .map(|state| state.iter().map(|&line| line.to_owned()).collect())
+            .collect()
     }
 
     fn write() -> [Step; 3] {
@@ -290,7 +322,8 @@ mod tests {
         let found = states(&write());
         for content in contents {
             for names in [vec![], vec!["t"], vec!["f"], vec!["f", "t"]] {
-                let state: Vec<String> = names.iter().map(|name| format!("{name}={content}")).collect();
+                let state: Vec<String> =
+                    names.iter().map(|name| format!("{name}={content}")).collect();
                 assert!(found.contains(&state), "{state:?}");
             }
         }

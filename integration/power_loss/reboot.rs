@@ -11,8 +11,8 @@ use crate::pod::Pod;
 
 const NOTHING: [&str; 0] = [];
 
-/// Another boot for this thread and what it starts: a boot ID of its own over the kernel's, in a mount
-/// namespace of its own.
+/// Another boot for this thread and what it starts: a boot ID of its own over the kernel's, in a
+/// mount namespace of its own.
 pub(super) fn reboot(node: &Node) {
     nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).unwrap();
     succeed("mount", &["--make-rslave", "/"]);
@@ -68,12 +68,13 @@ impl Runtime<'_> {
         assert_eq!(self.node.calls_in_order(), ["DEL primary eth0"]);
     }
 
-    /// The ADD that was cut off, again: what it finds is torn down first, though never in a namespace of this
-    /// boot.
+    /// The ADD that was cut off, again: what it finds is torn down first, though never in a
+    /// namespace of this boot.
     fn add_again(&self, view: &View) {
         let result = add(self.node, self.pod).run().assert_success();
         let mut calls = self.node.calls();
-        let added: Vec<String> = calls.split_off(calls.len() - 2).iter().map(Recorded::summary).collect();
+        let added: Vec<String> =
+            calls.split_off(calls.len() - 2).iter().map(Recorded::summary).collect();
         assert_eq!(added, ["ADD primary eth0", "ADD blue net1"]);
         match record(view) {
             Some(seen) => self.assert_torn_down(&calls, seen),
@@ -82,13 +83,18 @@ impl Runtime<'_> {
         self.node.forget_calls();
         del(self.node, self.pod).prev_result(result).run().assert_success();
         assert_eq!(self.node.calls_in_order(), ["DEL blue net1", "DEL primary eth0"]);
-        assert!(self.node.calls().iter().all(|call| call.variable("CNI_NETNS") == self.pod.netns_path()));
+        assert!(
+            self.node
+                .calls()
+                .iter()
+                .all(|call| call.variable("CNI_NETNS") == self.pod.netns_path())
+        );
         assert_eq!(self.node.state("locks"), NOTHING);
         self.assert_nothing_left(view);
     }
 
-    /// A pod under a new name, and GC with a list that has it alone. The first ADD after a start looks for what
-    /// is left, so either may tear it down.
+    /// A pod under a new name, and GC with a list that has it alone. The first ADD after a start
+    /// looks for what is left, so either may tear it down.
     fn add_another_and_collect(&self, view: &View) {
         add(self.node, self.other).run().assert_success();
         let outcome = self.collect();
@@ -110,9 +116,17 @@ impl Runtime<'_> {
         let due = due_in(view);
         for (_, label) in &due.0 {
             let kind = label.rsplit('/').next().unwrap().replace("cluster", "primary");
-            assert!(calls.iter().any(|call| call.plugin() == kind && call.variable("CNI_NETNS").is_empty()));
+            assert!(
+                calls
+                    .iter()
+                    .any(|call| call.plugin() == kind && call.variable("CNI_NETNS").is_empty())
+            );
         }
-        assert_eq!(Due::of(&state_of(self.node)).0.len(), 2, "only the other pod's networks are recorded");
+        assert_eq!(
+            Due::of(&state_of(self.node)).0.len(),
+            2,
+            "only the other pod's networks are recorded"
+        );
         for (directory, left) in [("orphans", 0), ("locks", 0), ("records", 1)] {
             assert_eq!(
                 self.node.state(directory).len(),
@@ -132,8 +146,8 @@ impl Runtime<'_> {
         self.node.call("GC", self.node.delegating()).with(more).run()
     }
 
-    /// What is left of a record, in reverse, with the results that it has, and in no namespace: that of the
-    /// other boot is gone, wherever its path leads.
+    /// What is left of a record, in reverse, with the results that it has, and in no namespace:
+    /// that of the other boot is gone, wherever its path leads.
     fn assert_torn_down(&self, calls: &[Recorded], seen: &Seen) {
         let place = |left: &String| match left.trim_end_matches('!') {
             "cluster" => "DEL primary eth0",
@@ -145,7 +159,12 @@ impl Runtime<'_> {
         for (call, left) in calls.iter().zip(seen.left.iter().rev()) {
             assert_eq!(call.variable("CNI_NETNS"), "", "{}", call.summary());
             assert_eq!(call.variable("CNI_CONTAINERID"), self.pod.container);
-            assert_eq!(call.stdin()["prevResult"] != Value::Null, left.ends_with('!'), "{}", call.summary());
+            assert_eq!(
+                call.stdin()["prevResult"] != Value::Null,
+                left.ends_with('!'),
+                "{}",
+                call.summary()
+            );
         }
     }
 
@@ -160,7 +179,9 @@ impl Runtime<'_> {
 
 fn of_records(view: &View) -> Option<&Sight> {
     view.iter()
-        .find(|(path, sight)| path.parent() == Some(Path::new("state/records")) && **sight != Sight::Name)
+        .find(|(path, sight)| {
+            path.parent() == Some(Path::new("state/records")) && **sight != Sight::Name
+        })
         .map(|(_, sight)| sight)
 }
 

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-/// The system calls by which a program can change a directory tree, or bring it to the disk. Those that this
-/// module does not know stop the test where they meet the state directory.
+/// The system calls by which a program can change a directory tree, or bring it to the disk. Those
+/// that this module does not know stop the test where they meet the state directory.
 pub(super) const CALLS: &str = "open,openat,openat2,creat,mkdir,mkdirat,rename,renameat,renameat2,unlink,unlinkat,\
     rmdir,link,linkat,symlink,symlinkat,write,writev,pwrite64,pwritev,pwritev2,fsync,fdatasync,sync_file_range,\
     ftruncate,truncate,fallocate,sync,syncfs,sendfile,copy_file_range,chmod,fchmod,fchmodat";
@@ -27,11 +27,15 @@ pub(super) enum Step {
 
 /// The steps below `root` in the output of `strace -f -y`.
 ///
-/// A sync of another thread than the first ends, at the latest, when the call returns, and so it does here:
-/// whatever could be lost with a slower disk can be lost.
+/// A sync of another thread than the first ends, at the latest, when the call returns, and so it
+/// does here: whatever could be lost with a slower disk can be lost.
 pub(super) fn read(text: &str, root: &Path) -> Vec<Step> {
-    let mut reader =
-        Reader { root: root.to_str().unwrap(), first: None, begun: HashMap::new(), steps: Vec::new() };
+    let mut reader = Reader {
+        root: root.to_str().unwrap(),
+        first: None,
+        begun: HashMap::new(),
+        steps: Vec::new(),
+    };
     let mut ends_late = Vec::new();
     for line in text.lines() {
         ends_late.extend(reader.line(line));
@@ -46,7 +50,8 @@ struct Reader<'a> {
     root: &'a str,
     /// The process that was started.
     first: Option<String>,
-    /// The first half of calls that another thread's came in between of, by process, with their sync.
+    /// The first half of calls that another thread's came in between of, by process, with their
+    /// sync.
     begun: HashMap<String, (String, Option<usize>)>,
     steps: Vec<Step>,
 }
@@ -65,13 +70,14 @@ impl Reader<'_> {
             self.begun.insert(process.to_owned(), (half.to_owned(), sync));
             return None;
         }
-        let (call, sync) = match call.strip_prefix("<... ").and_then(|rest| rest.split_once(" resumed>")) {
-            Some((_, end)) => {
-                let (half, sync) = self.begun.remove(process).unwrap();
-                (half + end, sync)
-            }
-            None => (call.to_owned(), self.start_sync(call)),
-        };
+        let (call, sync) =
+            match call.strip_prefix("<... ").and_then(|rest| rest.split_once(" resumed>")) {
+                Some((_, end)) => {
+                    let (half, sync) = self.begun.remove(process).unwrap();
+                    (half + end, sync)
+                }
+                None => (call.to_owned(), self.start_sync(call)),
+            };
         if let Some(number) = sync {
             assert!(call.ends_with("= 0"), "a sync failed: {call}");
             if process != first {
@@ -106,7 +112,10 @@ impl Reader<'_> {
         match name {
             "mkdir" | "mkdirat" => path(0).map(Step::MakeDirectory),
             "openat" | "open" => path(0).filter(|_| arguments.contains("O_CREAT")).map(|path| {
-                assert!(!arguments.contains("O_TRUNC"), "nothing of the state is written in place: {call}");
+                assert!(
+                    !arguments.contains("O_TRUNC"),
+                    "nothing of the state is written in place: {call}"
+                );
                 Step::Create(path)
             }),
             "write" => {
@@ -114,9 +123,12 @@ impl Reader<'_> {
                 let written: usize = result.parse().unwrap();
                 Some(Step::Append(path, texts.first()?.get(..written)?.to_vec()))
             }
-            "rename" | "renameat" | "renameat2" => path(0).map(|from| Step::Rename(from, path(1).unwrap())),
+            "rename" | "renameat" | "renameat2" => {
+                path(0).map(|from| Step::Rename(from, path(1).unwrap()))
+            }
             "unlink" | "unlinkat" => path(0).map(Step::Remove),
-            // Of a file that is empty. (The replay is compared with the directory, and would differ.)
+            // Of a file that is empty. (The replay is compared with the directory, and would
+            // differ.)
             "ftruncate" if arguments.ends_with(", 0)") => None,
             _ => {
                 assert!(!arguments.contains(self.root), "the replay does not know {call}");

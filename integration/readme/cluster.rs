@@ -1,4 +1,5 @@
-//! The page's way to a cluster, walked from one end to the other, and what Braid says where it ends early.
+//! The page's way to a cluster, walked from one end to the other, and what Braid says where it ends
+//! early.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -48,8 +49,10 @@ fn kubectl(machine: &Machine, server: &ApiServer) {
 /// Gives the API server what was applied so far.
 fn apply(machine: &Machine, server: &ApiServer) {
     let path = machine.node.path("applied");
-    let documents: Vec<Value> = serde_saphyr::from_multiple(&std::fs::read_to_string(path).unwrap()).unwrap();
-    let documents: Vec<Value> = documents.into_iter().filter(|document| !document.is_null()).collect();
+    let documents: Vec<Value> =
+        serde_saphyr::from_multiple(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let documents: Vec<Value> =
+        documents.into_iter().filter(|document| !document.is_null()).collect();
     assert!(documents.len() > 1);
     documents.into_iter().for_each(|document| server.objects().put(document));
 }
@@ -88,8 +91,10 @@ fn the_way_to_a_cluster_is_as_the_page_says() {
         machine.sh("cd /etc/cni/net.d/braid.d && stat -c '%a %n' *"),
         "600 braid.kubeconfig\n600 braid.token\n"
     );
-    let lan =
-        super::blocks("definition").into_iter().find(|block| block.text.contains("name: lan\n")).unwrap();
+    let lan = super::blocks("definition")
+        .into_iter()
+        .find(|block| block.text.contains("name: lan\n"))
+        .unwrap();
     machine.node.write("repo/lan.yaml", &lan.text);
     machine.sh(&block("cluster", "definition").text);
     apply(&machine, &server);
@@ -104,10 +109,16 @@ fn the_way_to_a_cluster_is_as_the_page_says() {
     let pod = server.objects().get("pods", "team-a", "web").cloned().unwrap();
     machine.node.write("status", text(&pod["metadata"]["annotations"][STATUS]));
     let shown = machine.sh(&block("cluster", "status").text);
-    assert_eq!(anonymous(serde_json::from_str(&shown).unwrap()), block("output", "of status").json());
+    assert_eq!(
+        anonymous(serde_json::from_str(&shown).unwrap()),
+        block("output", "of status").json()
+    );
     web.del();
     let rights = server.objects().rights.clone();
-    assert!(rights.iter().all(|(_, granted)| *granted), "the rights of the page are enough: {rights:?}");
+    assert!(
+        rights.iter().all(|(_, granted)| *granted),
+        "the rights of the page are enough: {rights:?}"
+    );
 }
 
 /// A status with the MAC addresses numbered, as the page shows it.
@@ -135,7 +146,8 @@ impl Scene {
         server.define("team-a", "lan", r#"{"cniVersion": "1.0.0", "type": "blue"}"#);
         server.add_pod("team-a", "web", "uid-web", json!({}));
         let scene = Self { kubeconfig: node.path("braid.d/braid.kubeconfig"), node, server };
-        let text = super::conf::read("conf/kubernetes/braid.kubeconfig").replace(SERVER, &scene.server.url());
+        let text = super::conf::read("conf/kubernetes/braid.kubeconfig")
+            .replace(SERVER, &scene.server.url());
         let text = text.replace("/etc/kubernetes/pki", &scene.node.path_text("pki"));
         let text = text.replace("/etc/cni/net.d/braid.d", &scene.node.path_text("braid.d"));
         scene.node.write("braid.d/braid.kubeconfig", &text);
@@ -145,7 +157,8 @@ impl Scene {
     }
 
     fn add<'p>(&self, pod: &'p Pod<'_>) -> Call<'p> {
-        let delegates = json!([{"type": "primary", "name": "cluster", "addresses": ["10.1.0.2/24"]}]);
+        let delegates =
+            json!([{"type": "primary", "name": "cluster", "addresses": ["10.1.0.2/24"]}]);
         pod.add(json!({"kubeconfig": self.kubeconfig, "delegates": delegates, "apiTimeout": "1s"}))
     }
 
@@ -192,7 +205,8 @@ impl Scene {
         messages.map(|(_, message)| self.as_on_the_page(message)).collect()
     }
 
-    /// What is said of a network whose plugin may have a device, for a pod that the kubelet has given none.
+    /// What is said of a network whose plugin may have a device, for a pod that the kubelet has
+    /// given none.
     fn without_device(&self) -> Vec<String> {
         self.server.objects().put(json!({
             "kind": "NetworkAttachmentDefinition",
@@ -282,10 +296,13 @@ fn devices() -> Vec<(u64, String)> {
     let socket = scene.node.path("kubelet/kubelet.sock");
     let asked = |networks: &str| {
         let pod = scene.node.pod("team-a", "web");
-        scene.error_of(&scene.add(&pod).networks(networks).with(json!({"kubeletSocket": socket})).run())
+        scene.error_of(
+            &scene.add(&pod).networks(networks).with(json!({"kubeletSocket": socket})).run(),
+        )
     };
     let mut said = vec![asked("lan")];
-    let devices = |devices: Value| Kubelet::start(&socket).get([allocated("team-a", "web", devices)]);
+    let devices =
+        |devices: Value| Kubelet::start(&socket).get([allocated("team-a", "web", devices)]);
     let kubelet = devices(json!([]));
     said.push(asked("lan"));
     drop(kubelet);

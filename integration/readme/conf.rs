@@ -1,5 +1,6 @@
-//! Every file of `conf/` is used: the configurations put a pod on a network, every definition attaches one
-//! with the real plugins, every pod manifest gets what it asks for, and nothing is left behind.
+//! Every file of `conf/` is used: the configurations put a pod on a network, every definition
+//! attaches one with the real plugins, every pod manifest gets what it asks for, and nothing is
+//! left behind.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -21,13 +22,17 @@ pub(crate) fn read(relative: &str) -> String {
 
 fn files_in(relative: &str) -> Vec<PathBuf> {
     let entries = fs::read_dir(Path::new(REPOSITORY).join(relative)).unwrap().flatten();
-    let mut files: Vec<_> = entries.map(|entry| entry.path()).filter(|path| path.is_file()).collect();
+    let mut files: Vec<_> =
+        entries.map(|entry| entry.path()).filter(|path| path.is_file()).collect();
     files.sort();
     files
 }
 
 fn names_in(relative: &str) -> Vec<String> {
-    files_in(relative).iter().map(|file| file.file_name().unwrap().to_string_lossy().into_owned()).collect()
+    files_in(relative)
+        .iter()
+        .map(|file| file.file_name().unwrap().to_string_lossy().into_owned())
+        .collect()
 }
 
 /// A machine that has the interfaces which the definitions name.
@@ -68,7 +73,11 @@ fn every_configuration_has_a_test() {
         .map(|entry| entry.file_name())
         .collect();
     entries.sort();
-    assert_eq!(entries, ["definitions", "kubernetes", "pods"], "kubernetes has its tests in cluster.rs");
+    assert_eq!(
+        entries,
+        ["definitions", "kubernetes", "pods"],
+        "kubernetes has its tests in cluster.rs"
+    );
 }
 
 /// The networks of tenants are for a cluster that tenants share: its policy takes them as they are.
@@ -83,7 +92,8 @@ fn the_networks_of_tenants_pass_the_policy_for_shared_clusters() {
 
 // `00-delegating`, `10-chained` and `crio-delegating` are installed by the tests of the page.
 
-/// The configuration as it is, but for the kubeconfig: the machine of these tests has no cluster behind it.
+/// The configuration as it is, but for the kubeconfig: the machine of these tests has no cluster
+/// behind it.
 pub(super) fn without_api(config: &str) -> String {
     let mut config: Value = serde_json::from_str(config).unwrap();
     assert!(config.as_object_mut().unwrap().remove("kubeconfig").is_some());
@@ -104,8 +114,8 @@ fn the_migrated_multus_configuration_works() {
     assert!(machine.node.path("var/log/multus.log").exists(), "its logFile");
 }
 
-/// Namespace and name of a definition, with the annotation that its network needs to be attached, and
-/// the addresses that it gives the first pod.
+/// Namespace and name of a definition, with the annotation that its network needs to be attached,
+/// and the addresses that it gives the first pod.
 const DEFINITIONS: [(&str, &str, &str, [&str; 2]); 13] = [
     ("default", "bridge-lan", "default/bridge-lan", ["10.10.0.2/24", "fd00:10::2/64"]),
     ("default", "bridge-uplink", "default/bridge-uplink", ["10.19.0.2/24", "fd00:19::2/64"]),
@@ -127,7 +137,12 @@ const DEFINITIONS: [(&str, &str, &str, [&str; 2]); 13] = [
         r#"[{"name": "static-lan", "namespace": "default", "ips": ["10.14.0.7/24", "fd00:14::7/64"]}]"#,
         ["10.14.0.7/24", "fd00:14::7/64"],
     ),
-    ("default", "static-appliance", "default/static-appliance", ["10.15.0.10/24", "fd00:15::10/64"]),
+    (
+        "default",
+        "static-appliance",
+        "default/static-appliance",
+        ["10.15.0.10/24", "fd00:15::10/64"],
+    ),
     ("blue", "private", "private", ["10.20.0.2/24", "fd00:20::2/64"]),
     ("red", "private", "private", ["10.21.0.2/24", "fd00:21::2/64"]),
     ("default", "vlan-100", "default/vlan-100", ["10.12.0.2/24", "fd00:12::2/64"]),
@@ -140,8 +155,10 @@ fn defined() -> BTreeSet<(String, String)> {
             for definition in page::documents(&fs::read_to_string(&file).unwrap()).unwrap() {
                 assert_eq!(definition["kind"], "NetworkAttachmentDefinition", "{}", file.display());
                 let metadata = &definition["metadata"];
-                let new = defined
-                    .insert((text(&metadata["namespace"]).to_owned(), text(&metadata["name"]).to_owned()));
+                let new = defined.insert((
+                    text(&metadata["namespace"]).to_owned(),
+                    text(&metadata["name"]).to_owned(),
+                ));
                 assert!(new, "{metadata} is defined twice");
             }
         }
@@ -163,7 +180,11 @@ fn every_definition_attaches_with_the_real_plugins() {
         if name != "vlan-100" {
             let web = attach(&machine, namespace, networks);
             assert_eq!(web.pod.addresses("net1"), addresses, "{name}");
-            assert_eq!(web.pod.link("net1")["mtu"], if name == "storage" { 9000 } else { 1500 }, "{name}");
+            assert_eq!(
+                web.pod.link("net1")["mtu"],
+                if name == "storage" { 9000 } else { 1500 },
+                "{name}"
+            );
             web.check();
             web.del();
             assert_eq!(web.pod.links(), Vec::<String>::new(), "{name}");
@@ -172,8 +193,8 @@ fn every_definition_attaches_with_the_real_plugins() {
     assert_eq!(machine.node.leftovers(&before), Vec::<String>::new());
 }
 
-/// The VLAN, on a recorder in the bridge plugin's place: the real one needs a kernel with VLAN filtering,
-/// which machines that test cannot be counted on to have.
+/// The VLAN, on a recorder in the bridge plugin's place: the real one needs a kernel with VLAN
+/// filtering, which machines that test cannot be counted on to have.
 #[test]
 fn the_vlan_reaches_the_bridge_plugin() {
     let machine = delegating();
@@ -187,7 +208,10 @@ fn the_vlan_reaches_the_bridge_plugin() {
     let add = machine.node.only_call("ADD", "bridge");
     assert_eq!((&add.stdin()["vlan"], &add.stdin()["bridge"]), (&json!(100), &json!("br-trunk")));
     // DEL came twice, as containerd sends it; the second found nothing to do.
-    assert_eq!(machine.node.calls_in_order(), ["ADD bridge net1", "CHECK bridge net1", "DEL bridge net1"]);
+    assert_eq!(
+        machine.node.calls_in_order(),
+        ["ADD bridge net1", "CHECK bridge net1", "DEL bridge net1"]
+    );
 }
 
 /// What each pod of `conf/pods` shows: interface and addresses.
@@ -254,9 +278,12 @@ fn look_closer(machine: &Machine, file: &str, sandbox: &Sandbox<'_>) {
             assert_eq!(sandbox.pod.default_routes(6), ["via fd00:19::1 dev uplink0"]);
             assert!(sandbox.pod.pings("10.19.0.1"));
         }
-        "fixed-address.yaml" => assert_eq!(sandbox.pod.link("fixed0")["address"], "02:00:0a:0e:00:0a"),
+        "fixed-address.yaml" => {
+            assert_eq!(sandbox.pod.link("fixed0")["address"], "02:00:0a:0e:00:0a")
+        }
         "json-form.yaml" => {
-            let shaped = machine.node.host().command("tc").args(["qdisc", "show"]).output().unwrap();
+            let shaped =
+                machine.node.host().command("tc").args(["qdisc", "show"]).output().unwrap();
             assert!(String::from_utf8_lossy(&shaped.stdout).contains("rate 10Mbit"), "{shaped:?}");
             assert_eq!(sandbox.pod.link("storage0")["mtu"], 9000);
         }
@@ -278,14 +305,16 @@ fn the_tenants_are_kept_apart() {
     };
     assert!(web.pod.pings(&address(&db, "data0")));
     assert!(!web.pod.pings(&address(&red, "net1")));
-    let refused = machine.start("blue", "spy", &json!({NETWORKS: "red/private"})).err().expect("a refusal");
+    let refused =
+        machine.start("blue", "spy", &json!({NETWORKS: "red/private"})).err().expect("a refusal");
     refused.assert_error(7, ["network \"red/private\" is not shared with namespace blue"]);
     for sandbox in [web, db, red] {
         sandbox.del();
     }
 }
 
-/// The strict policy for shared clusters: understood, and the examples' tenants get their own networks.
+/// The strict policy for shared clusters: understood, and the examples' tenants get their own
+/// networks.
 #[test]
 fn the_shared_cluster_configuration_works() {
     let entry: Value = serde_json::from_str(&read("conf/00-shared-cluster.conflist")).unwrap();
@@ -297,11 +326,13 @@ fn the_shared_cluster_configuration_works() {
     machine.node.write("net.d/00-braid.conflist", &read("conf/00-shared-cluster.conflist"));
     attach(&machine, "blue", "private").del();
     for networks in ["red/private", "default/bridge-lan", "limited-lan"] {
-        let refused = machine.start("blue", "spy", &json!({NETWORKS: networks})).err().expect("a refusal");
+        let refused =
+            machine.start("blue", "spy", &json!({NETWORKS: networks})).err().expect("a refusal");
         refused.assert_error(7, ["pod blue/spy: network"]);
     }
     let log = fs::read_to_string(machine.node.path("var/log/braid-audit.log")).unwrap();
-    let decisions: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let decisions: Vec<Value> =
+        log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let shown: Vec<&str> = decisions.iter().map(|line| text(&line["decision"])).collect();
     assert_eq!(shown, ["allowed", "refused", "refused", "refused"]);
 }

@@ -1,5 +1,5 @@
-//! The examples below `--help` of every command: each is run as it is written, on a node where a person would
-//! run it.
+//! The examples below `--help` of every command: each is run as it is written, on a node where a
+//! person would run it.
 
 use serde_json::{Value, json};
 
@@ -15,7 +15,8 @@ fn commands() -> Vec<String> {
     let help = succeed(BRAID, &["--help"]);
     let lines = help.lines().skip_while(|line| *line != "Commands:").skip(1);
     let lines = lines.take_while(|line| !line.is_empty());
-    let names = lines.filter_map(|line| line.split_whitespace().next()).filter(|name| *name != "help");
+    let names =
+        lines.filter_map(|line| line.split_whitespace().next()).filter(|name| *name != "help");
     std::iter::once(String::new()).chain(names.map(str::to_owned)).collect()
 }
 
@@ -24,12 +25,16 @@ fn examples(command: &str) -> Vec<String> {
     let mut arguments: Vec<&str> = command.split_whitespace().collect();
     arguments.push("--help");
     let help = succeed(BRAID, &arguments);
-    let lines =
-        help.lines().skip_while(|line| !line.starts_with("Example")).filter(|line| line.starts_with("  "));
+    let lines = help
+        .lines()
+        .skip_while(|line| !line.starts_with("Example"))
+        .filter(|line| line.starts_with("  "));
     let mut examples: Vec<String> = Vec::new();
     for line in lines.map(str::trim) {
         match examples.last_mut() {
-            Some(last) if last.ends_with('\\') => *last = format!("{}{line}", last.trim_end_matches('\\')),
+            Some(last) if last.ends_with('\\') => {
+                *last = format!("{}{line}", last.trim_end_matches('\\'))
+            }
             _ => examples.push(line.to_owned()),
         }
     }
@@ -48,7 +53,10 @@ impl Place {
         let machine = Machine::new();
         machine.node.write("etc/containerd/config.toml", "version = 2\n");
         machine.node.write("repo/pod.yaml", &block("pod", "short").text);
-        let lan = blocks("definition").into_iter().find(|block| block.text.contains("name: lan\n")).unwrap();
+        let lan = blocks("definition")
+            .into_iter()
+            .find(|block| block.text.contains("name: lan\n"))
+            .unwrap();
         machine.node.write("net.d/braid.d/lan.yaml", &lan.text);
         primary(&machine);
         let server = server_in(&machine.node, || {
@@ -57,13 +65,18 @@ impl Place {
                 ..Default::default()
             })
         });
-        machine.node.write("net.d/braid.d/braid.kubeconfig", &conf::read("conf/kubernetes/braid.kubeconfig"));
+        machine.node.write(
+            "net.d/braid.d/braid.kubeconfig",
+            &conf::read("conf/kubernetes/braid.kubeconfig"),
+        );
         fill_in(&machine, &server);
         machine.node.write("net.d/braid.d/braid.token", &server.token(&User::braid(), 3600));
         server.add_pod("team-a", "web", "uid-web", json!({NETWORKS: "lan, lan@data0"}));
         kubectl(&machine, &lan.text);
         if is_installed {
-            machine.sh(&format!("{BRAID} install --kubeconfig /etc/cni/net.d/braid.d/braid.kubeconfig"));
+            machine.sh(&format!(
+                "{BRAID} install --kubeconfig /etc/cni/net.d/braid.d/braid.kubeconfig"
+            ));
         }
         Self { machine, _server: server }
     }
@@ -146,7 +159,9 @@ fn changes_the_node(command: &str) {
         let wrote = match command {
             "install" | "migrate" if is_dry => "ls /etc/cni/net.d | grep -c 00-braid | grep -qx 0",
             "install" if example.contains("/host") => "test -x ../host/opt/cni/bin/braid",
-            "install" if example.contains("chained") => "grep -q braid /etc/cni/net.d/10-primary.conflist",
+            "install" if example.contains("chained") => {
+                "grep -q braid /etc/cni/net.d/10-primary.conflist"
+            }
             "migrate" if example.ends_with("--back") => "test -e /etc/cni/net.d/00-multus.conf",
             "install" | "migrate" => "ls /etc/cni/net.d | grep -q '^00-braid\\.'",
             "uninstall" if is_dry => "test -e /etc/cni/net.d/00-braid.conflist",
@@ -186,7 +201,8 @@ fn looking_and_repairing() {
     web.del();
 }
 
-/// Every command with examples is in one of the tests; `keep` never ends, and is run in `daemonset`.
+/// Every command with examples is in one of the tests; `keep` never ends, and is run in
+/// `daemonset`.
 #[test]
 fn every_command_is_run() {
     let run = [

@@ -1,5 +1,6 @@
-//! A machine for the page's commands: `/etc`, `/opt` and the state below `/var` are its own, so that every
-//! command runs as it is written and none of them touches the machine that runs the tests.
+//! A machine for the page's commands: `/etc`, `/opt` and the state below `/var` are its own, so
+//! that every command runs as it is written and none of them touches the machine that runs the
+//! tests.
 //!
 //! It is a [`Node`] seen from inside. The node's directories are where a real node has them:
 //!
@@ -9,8 +10,8 @@
 //! ipam     /var/lib/cni/networks
 //! ```
 //!
-//! [`Machine::start`] is the runtime: it takes the first file of `/etc/cni/net.d` by its name and walks
-//! that chain as libcni does.
+//! [`Machine::start`] is the runtime: it takes the first file of `/etc/cni/net.d` by its name and
+//! walks that chain as libcni does.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -55,7 +56,8 @@ impl Machine {
 
     fn lay_out(&self) {
         let node = &self.node;
-        for directory in ["var/lib/cni/networks", "var/log", "net.d/braid.d", "opt/cni/bin", "repo", "shims"]
+        for directory in
+            ["var/lib/cni/networks", "var/log", "net.d/braid.d", "opt/cni/bin", "repo", "shims"]
         {
             fs::create_dir_all(node.path(directory)).unwrap();
         }
@@ -63,9 +65,11 @@ impl Machine {
         for file in ETC.iter().filter(|file| Path::new(file).exists()) {
             succeed("cp", &["-a", file, &node.path_text("etc/")]);
         }
-        for (name, target) in
-            [("braid.d", "net.d/braid.d"), ("ipam", "var/lib/cni/networks"), ("state", "var/lib/cni/braid")]
-        {
+        for (name, target) in [
+            ("braid.d", "net.d/braid.d"),
+            ("ipam", "var/lib/cni/networks"),
+            ("state", "var/lib/cni/braid"),
+        ] {
             let _ = fs::remove_dir(node.path(name));
             symlink(node.path(target), node.path(name)).unwrap();
         }
@@ -106,8 +110,9 @@ impl Machine {
 
     /// A program that answers to exactly these arguments, found before the real one.
     pub(crate) fn stand_in(&self, name: &str, arguments: &str, script: &str) {
-        let guard =
-            format!("[ \"$*\" = \"{arguments}\" ] || {{ echo \"{name} $*: not known here\" >&2; exit 1; }}");
+        let guard = format!(
+            "[ \"$*\" = \"{arguments}\" ] || {{ echo \"{name} $*: not known here\" >&2; exit 1; }}"
+        );
         self.shim(name, &format!("{guard}\n{script}"));
     }
 
@@ -166,15 +171,17 @@ impl Machine {
         self.start(text(&metadata["namespace"]), text(&metadata["name"]), &metadata["annotations"])
     }
 
-    /// What containerd loads: the first file by name, a single plugin as a chain of one, with the plugins
-    /// of the sub-directory that has the network's name.
+    /// What containerd loads: the first file by name, a single plugin as a chain of one, with the
+    /// plugins of the sub-directory that has the network's name.
     fn first_network(&self) -> Value {
         let first = configurations(&self.node.path("net.d"), &["conf", "conflist", "json"]);
         let file = first.into_iter().next().expect("a file in /etc/cni/net.d");
-        let version = file["cniVersions"].as_array().into_iter().flatten().chain([&file["cniVersion"]]);
+        let version =
+            file["cniVersions"].as_array().into_iter().flatten().chain([&file["cniVersion"]]);
         let version = version.map(text).max();
         let mut plugins = file["plugins"].as_array().cloned().unwrap_or_else(|| vec![file.clone()]);
-        plugins.extend(configurations(&self.node.path("net.d").join(text(&file["name"])), &["conf"]));
+        plugins
+            .extend(configurations(&self.node.path("net.d").join(text(&file["name"])), &["conf"]));
         json!({"cniVersion": version, "name": file["name"], "plugins": plugins})
     }
 }
@@ -184,11 +191,15 @@ fn configurations(directory: &Path, extensions: &[&str]) -> Vec<Value> {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path());
     let mut files: Vec<_> = entries
         .filter(|path| {
-            path.extension().is_some_and(|extension| extensions.iter().any(|known| extension == *known))
+            path.extension()
+                .is_some_and(|extension| extensions.iter().any(|known| extension == *known))
         })
         .collect();
     files.sort();
-    files.iter().map(|file| serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap()).collect()
+    files
+        .iter()
+        .map(|file| serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap())
+        .collect()
 }
 
 /// A pod that the runtime has started.
@@ -221,17 +232,20 @@ impl Sandbox<'_> {
     /// CHECK of braid alone, with keys on top of those of its entry.
     #[track_caller]
     pub(crate) fn check_braid(&self, more: &Value) {
-        let mut braid = self.plugins().iter().find(|plugin| plugin["type"] == "braid").unwrap().clone();
+        let mut braid =
+            self.plugins().iter().find(|plugin| plugin["type"] == "braid").unwrap().clone();
         braid.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         let checked = self.run("CHECK", &braid, &self.result);
         checked.unwrap_or_else(|outcome| panic!("CHECK: {}", outcome.stdout));
     }
 
-    /// DEL in reverse with the final result; then once more without namespace and result, as containerd does.
+    /// DEL in reverse with the final result; then once more without namespace and result, as
+    /// containerd does.
     pub(crate) fn del(&self) {
         for result in [&self.result, &Value::Null] {
             for plugin in self.plugins().iter().rev() {
-                self.run("DEL", plugin, result).unwrap_or_else(|outcome| panic!("DEL: {}", outcome.stdout));
+                self.run("DEL", plugin, result)
+                    .unwrap_or_else(|outcome| panic!("DEL: {}", outcome.stdout));
             }
         }
     }
@@ -254,7 +268,8 @@ impl Sandbox<'_> {
         if outcome.status.success() { Ok(outcome) } else { Err(Box::new(outcome)) }
     }
 
-    /// The request of one plugin (CNI 1.1.0, section 3). The runtime offers annotations and nothing else.
+    /// The request of one plugin (CNI 1.1.0, section 3). The runtime offers annotations and nothing
+    /// else.
     fn request(&self, plugin: &Value, result: &Value) -> Value {
         let mut request: Map<String, Value> = plugin.as_object().cloned().unwrap();
         let capabilities = request.remove("capabilities").unwrap_or_default();

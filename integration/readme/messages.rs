@@ -1,5 +1,5 @@
-//! The page's messages: each is produced, by the call that brings it about, and is exactly what the page
-//! says. The other way round, a call that is listed here and not on the page fails too.
+//! The page's messages: each is produced, by the call that brings it about, and is exactly what the
+//! page says. The other way round, a call that is listed here and not on the page fails too.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -29,7 +29,11 @@ impl Scene {
     fn new() -> Self {
         let node = Node::new();
         node.recorders(["primary", "blue", "plain", "slow", "moody", "chatty", "stuck"]);
-        node.define("team-a", "lan", json!({"type": "blue", "addresses": ["10.30.0.2/24"], "link": true}));
+        node.define(
+            "team-a",
+            "lan",
+            json!({"type": "blue", "addresses": ["10.30.0.2/24"], "link": true}),
+        );
         node.define("team-a", "plain", json!({"type": "plain", "addresses": ["10.60.0.2/24"]}));
         node.define("team-a", "huge", json!({"type": "blue", "filler": "x".repeat(1_000_000)}));
         node.define("team-b", "red", json!({"type": "blue"}));
@@ -65,7 +69,8 @@ impl Scene {
         json!({"delegates": [{"type": "primary", "link": true, "addresses": ["10.1.0.2/24"]}]})
     }
 
-    /// The error of a call, with what is this scene's own replaced by what the page has in its place.
+    /// The error of a call, with what is this scene's own replaced by what the page has in its
+    /// place.
     #[track_caller]
     fn said(&self, call: Call<'_>) -> (u64, String) {
         let outcome = call.env("CNI_PATH", &self.node.path_text("bin")).run();
@@ -139,7 +144,8 @@ fn messages_about_an_annotation() {
         lan("\"mac\": \"03:00:00:00:00:01\""),
         lan("\"interface\": \"lo\""),
         "lan@data0,lan@data0".to_owned(),
-        "[{\"name\": \"lan\", \"default-route\": []}, {\"name\": \"lan\", \"default-route\": []}]".to_owned(),
+        "[{\"name\": \"lan\", \"default-route\": []}, {\"name\": \"lan\", \"default-route\": []}]"
+            .to_owned(),
         lan("\"ips\": [\"10.30.0.3/24\"], \"ipam-claim-reference\": \"vm1\""),
         vec!["lan"; 17].join(","),
     ];
@@ -153,7 +159,11 @@ fn messages_about_an_annotation() {
         })
         .collect();
     assert_eq!(said, in_sentences(&table("In a pod's annotation")));
-    assert_eq!(scene.node.calls_in_order(), Vec::<String>::new(), "refused before the first side effect");
+    assert_eq!(
+        scene.node.calls_in_order(),
+        Vec::<String>::new(),
+        "refused before the first side effect"
+    );
 }
 
 #[test]
@@ -164,14 +174,18 @@ fn messages_about_a_pod_and_a_network() {
     node.script("moody", json!({"ADD": {"stderr": "panic: no switch\n", "stdout": "", "exit": 2}}));
     node.script("chatty", json!({"ADD": {"stdout": "level=info msg=ready\n{}\n"}}));
     let slow = scene.pod();
-    let slow = scene.said(slow.add(scene.config()).networks("slow").with(json!({"delegateTimeout": 1})));
+    let slow =
+        scene.said(slow.add(scene.config()).networks("slow").with(json!({"delegateTimeout": 1})));
     let pod = scene.pod();
     let behind = pod.add(json!({})).prev_result(json!({"cniVersion": "1.0.0"}));
     let chained = scene.said(behind.annotation(DEFAULT_NETWORK, "lan"));
     let own_primary = scene.pod();
     let own_primary = scene.said(own_primary.add(scene.config()).default_network("lan"));
     let genie = scene.pod();
-    let genie = genie.add(scene.config()).with(json!({"genieAnnotation": true})).annotation("cni", "calico");
+    let genie = genie
+        .add(scene.config())
+        .with(json!({"genieAnnotation": true}))
+        .annotation("cni", "calico");
     let said = BTreeSet::from([
         scene.said(genie),
         scene.asked("lann"),
@@ -200,7 +214,8 @@ fn messages_about_a_pod_and_a_network() {
     assert_eq!(said, with_codes(&table("Between a pod and a network")));
 }
 
-/// What is said if a file is in place of the directory in which addresses from before the policy would be held.
+/// What is said if a file is in place of the directory in which addresses from before the policy
+/// would be held.
 fn of_a_pool_that_cannot_be_held(cluster: &Cluster) -> (u64, String) {
     let ipam = cluster.node.host_local("10.20.1.0/24");
     let lan = json!({"name": "pool", "type": "bridge", "bridge": "br-a0", "ipam": ipam});
@@ -219,17 +234,22 @@ fn of_a_pool_that_cannot_be_held(cluster: &Cluster) -> (u64, String) {
 #[test]
 fn messages_of_the_policy() {
     let cluster = Cluster::new();
-    let lan =
-        json!({"name": "team-a.lan", "type": "bridge", "bridge": "br-a0", "capabilities": {"ips": true}});
+    let lan = json!({"name": "team-a.lan", "type": "bridge", "bridge": "br-a0", "capabilities": {"ips": true}});
     let words = json!({
         "braid.io/allowed-requests": "ips, cni-args, deviceID", "braid.io/allowed-ips": "10.20.0.0/24, 10.96.0.0/12",
     });
     cluster.publish("team-a", "lan", words, Some(lan));
-    let shared = json!({"braid.io/allowed-namespaces": "*", "braid.io/allowed-ips": "10.96.0.0/16"});
+    let shared =
+        json!({"braid.io/allowed-namespaces": "*", "braid.io/allowed-ips": "10.96.0.0/16"});
     let gateway = json!({"name": "shared", "type": "bridge", "bridge": "br-s", "isGateway": true});
     cluster.publish("kube-system", "shared", shared, Some(gateway));
     let open = json!({"braid.io/allowed-namespaces": "*"});
-    cluster.publish("kube-system", "storage", open, Some(json!({"name": "storage", "type": "blue"})));
+    cluster.publish(
+        "kube-system",
+        "storage",
+        open,
+        Some(json!({"name": "storage", "type": "blue"})),
+    );
     let of_system = |name: &str, more: Value| {
         let mut element = json!({"name": name, "namespace": "kube-system"});
         element.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap());
@@ -251,7 +271,10 @@ fn messages_of_the_policy() {
             "wide",
             json!({"name": "team-a.wide", "type": "ptp", "ipam": {"type": "host-local", "subnet": "10.96.0.0/12"}}),
         ),
-        ("tagged", json!({"name": "team-a.tagged", "type": "bridge", "bridge": "br-a0", "vlan": 7})),
+        (
+            "tagged",
+            json!({"name": "team-a.tagged", "type": "bridge", "bridge": "br-a0", "vlan": 7}),
+        ),
         ("named", json!({"name": "cluster", "type": "ovn-k8s-cni-overlay"})),
     ];
     for (name, definition) in &definitions {
@@ -259,7 +282,8 @@ fn messages_of_the_policy() {
     }
     let shown = |message: String| (7, message.strip_prefix("pod team-a/web: ").unwrap().to_owned());
     let asked = |networks: &str| shown(cluster.refusal(policy(), networks));
-    let mut said: BTreeSet<(u64, String)> = definitions.iter().map(|(name, _)| asked(name)).collect();
+    let mut said: BTreeSet<(u64, String)> =
+        definitions.iter().map(|(name, _)| asked(name)).collect();
     said.extend([
         asked("lan@data0"),
         asked(r#"[{"name": "lan", "ips": ["10.20.9.9/24"]}]"#),
@@ -289,11 +313,13 @@ fn messages_about_the_node() {
     let first = pod.container.clone();
     assert_eq!(first, first_container());
 
-    let no_annotations = scene.said(pod.add(json!({})).prev_result(result.clone()).without_annotations());
+    let no_annotations =
+        scene.said(pod.add(json!({})).prev_result(result.clone()).without_annotations());
     let no_primary = scene.said(pod.add(json!({})));
     let two_primaries = scene.said(pod.add(scene.config()).prev_result(result.clone()));
     let none_yet = scene.said(pod.add(json!({"clusterNetwork": "auto"})));
-    let readiness = json!({"readinessindicatorfile": node.path_text("primary"), "readinessTimeout": "10ms"});
+    let readiness =
+        json!({"readinessindicatorfile": node.path_text("primary"), "readinessTimeout": "10ms"});
     let not_ready = scene.said(pod.add(scene.config()).with(readiness));
     let relative = scene.configured(json!({"confDir": "net.d"}));
     let version = scene.configured(json!({"cniVersion": "1.2.0"}));
@@ -363,7 +389,8 @@ fn messages_of_del_and_check() {
     super::wait_until(|| node.calls_in_order().contains(&"ADD plain net2".to_owned()));
     running.signal(nix::sys::signal::Signal::SIGKILL);
     running.wait();
-    let unfinished = scene.error_of(&killed.check().with(json!({"checkNetworks": "primary"})).run());
+    let unfinished =
+        scene.error_of(&killed.check().with(json!({"checkNetworks": "primary"})).run());
 
     let stuck = node.pod("team-a", "web");
     stuck.add(scene.config()).networks("stuck").run().assert_success();
@@ -379,8 +406,10 @@ fn messages_in_the_log() {
     let scene = Scene::new();
     scene.node.write("braid.d/torn.json", "{");
     let pod = scene.pod();
-    let primary = json!({"name": "primary", "type": "primary", "capabilities": {"portMappings": true}});
-    let config = json!({"delegates": [primary], "clusterNetwrk": "x", "capabilities": {ANNOTATIONS: true}});
+    let primary =
+        json!({"name": "primary", "type": "primary", "capabilities": {"portMappings": true}});
+    let config =
+        json!({"delegates": [primary], "clusterNetwrk": "x", "capabilities": {ANNOTATIONS: true}});
     let config = pod.add(config).with(json!({"lenientAnnotations": true}));
     let networks = r#"[{"name": "plain", "gateway": ["10.60.0.1"]}]"#;
     let outcome = config.networks(networks).annotation("k8s.v1.cni.cncf.io/network", "plain").run();

@@ -1,5 +1,6 @@
-//! README.md and the pages of `docs/` as data: their blocks, each with the comment in front that says how it
-//! is tested, their tables, and their headings. What is asked for by its heading has that heading alone.
+//! README.md and the pages of `docs/` as data: their blocks, each with the comment in front that
+//! says how it is tested, their tables, and their headings. What is asked for by its heading has
+//! that heading alone.
 
 use std::fmt;
 use std::fs;
@@ -114,7 +115,8 @@ pub(crate) fn documents(text: &str) -> Result<Vec<Value>, String> {
 }
 
 /// Every block, in order.
-pub(crate) static BLOCKS: LazyLock<Vec<Block>> = LazyLock::new(|| PAGES.iter().flat_map(blocks_of).collect());
+pub(crate) static BLOCKS: LazyLock<Vec<Block>> =
+    LazyLock::new(|| PAGES.iter().flat_map(blocks_of).collect());
 
 fn blocks_of(page: &'static Page) -> Vec<Block> {
     let lines: Vec<&'static str> = page.text.lines().collect();
@@ -139,8 +141,9 @@ fn blocks_of(page: &'static Page) -> Vec<Block> {
 fn convention(lines: &[&'static str], place: Place) -> (&'static str, &'static str) {
     let before = place.line.checked_sub(2).map_or("", |before| lines[before].trim());
     let words = before.strip_prefix("<!-- test: ").and_then(|rest| rest.strip_suffix(" -->"));
-    let words =
-        words.unwrap_or_else(|| panic!("{place}: no comment in front of the block says how it is tested"));
+    let words = words.unwrap_or_else(|| {
+        panic!("{place}: no comment in front of the block says how it is tested")
+    });
     words.split_once(' ').unwrap_or((words, ""))
 }
 
@@ -180,7 +183,10 @@ pub(crate) fn tables(heading: &str) -> Vec<Table> {
     }
     for table in &mut tables {
         assert!(table.len() > 2, "an empty table below {heading}");
-        assert!(table.iter().all(|row| row.len() == table[0].len()), "a torn table below {heading}");
+        assert!(
+            table.iter().all(|row| row.len() == table[0].len()),
+            "a torn table below {heading}"
+        );
         table.drain(..2);
     }
     assert!(!tables.is_empty(), "no table below {heading}");
@@ -200,8 +206,14 @@ pub(crate) fn table(heading: &str) -> Table {
 pub(crate) fn section(heading: &str) -> Vec<&'static str> {
     let pages: Vec<&'static Page> =
         PAGES.iter().filter(|page| page.headings().any(|title| title == heading)).collect();
-    assert_eq!(pages.len(), 1, "pages with a heading {heading}: {:?}", pages.iter().map(|page| &page.file));
-    let mut lines = pages[0].prose().map(|(_, line)| line).skip_while(|line| title(line) != Some(heading));
+    assert_eq!(
+        pages.len(),
+        1,
+        "pages with a heading {heading}: {:?}",
+        pages.iter().map(|page| &page.file)
+    );
+    let mut lines =
+        pages[0].prose().map(|(_, line)| line).skip_while(|line| title(line) != Some(heading));
     lines.next();
     lines.take_while(|line| title(line).is_none()).collect()
 }

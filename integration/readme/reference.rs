@@ -45,14 +45,20 @@ fn every_key_is_documented_once() {
     documented.sort_unstable();
     known.sort_unstable();
     assert_eq!(documented, known);
-    assert_eq!(codes(line("Keys of Multus's daemon")).collect::<Vec<_>>(), config::MULTUS_DAEMON_KEYS);
+    assert_eq!(
+        codes(line("Keys of Multus's daemon")).collect::<Vec<_>>(),
+        config::MULTUS_DAEMON_KEYS
+    );
 }
 
 #[test]
 fn every_key_of_a_policy_and_every_annotation_is_documented_once() {
     let first = |start: &str, title: &str| -> Vec<String> {
         let rows = table(title);
-        rows.iter().map(|row| code(&row[0]).to_owned()).filter(|cell| cell.starts_with(start)).collect()
+        rows.iter()
+            .map(|row| code(&row[0]).to_owned())
+            .filter(|cell| cell.starts_with(start))
+            .collect()
     };
     assert_eq!(first("", "What a policy adds"), braid::policy::KEYS);
     let annotations = [
@@ -103,7 +109,10 @@ fn every_default_is_the_programs() {
             _ if default == "none" => {}
             "confDir" => {
                 let shown: Vec<Value> = codes(default).map(json_of).collect();
-                assert_eq!(json!(shown), json!([config::DEFAULT_CONF_DIR, config::MULTUS_CONF_DIR]));
+                assert_eq!(
+                    json!(shown),
+                    json!([config::DEFAULT_CONF_DIR, config::MULTUS_CONF_DIR])
+                );
             }
             _ => {
                 let written = parse(&one(key, json_of(code(default))));
@@ -128,7 +137,8 @@ fn every_word_of_a_choice_is_accepted() {
     for level in ["panic", "error", "warning", "verbose", "debug"] {
         assert!(parse(&json!({"logLevel": level})).warnings.is_empty(), "{level}");
     }
-    for duration in [json!(5), json!("5"), json!("500ms"), json!("90s"), json!("15m"), json!("24h")] {
+    for duration in [json!(5), json!("5"), json!("500ms"), json!("90s"), json!("15m"), json!("24h")]
+    {
         parse(&json!({"delegateTimeout": duration}));
     }
 }
@@ -151,13 +161,15 @@ fn element_keys() -> Vec<(String, Value)> {
     rows.iter().map(|row| (code(&row[0]).to_owned(), json_of(code(&row[1])))).collect()
 }
 
-/// Every key that the parser knows has a row, and every row is known: an unknown key would be refused.
+/// Every key that the parser knows has a row, and every row is known: an unknown key would be
+/// refused.
 #[test]
 fn every_key_of_an_element_is_documented() {
     let mut documented: BTreeSet<String> = element_keys().into_iter().map(|(key, _)| key).collect();
     documented.insert("interfaceRequest".to_owned());
     assert!(says("`interfaceRequest` is Multus's older name"));
-    let source = fs::read_to_string(Path::new(REPOSITORY).join("src/selection/json_form.rs")).unwrap();
+    let source =
+        fs::read_to_string(Path::new(REPOSITORY).join("src/selection/json_form.rs")).unwrap();
     let list = source.split("const KEYS").nth(1).and_then(|rest| rest.split("];").next()).unwrap();
     let known: BTreeSet<String> = list.split('"').skip(1).step_by(2).map(str::to_owned).collect();
     assert_eq!(documented, known);
@@ -234,7 +246,9 @@ fn every_annotation_is_in_the_readme() {
         let name = domains.iter().find_map(|domain| text.strip_prefix(domain));
         name.is_some_and(|name| {
             !name.is_empty()
-                && name.chars().all(|c| c.is_ascii_lowercase() || c == '-' || c.is_ascii_uppercase())
+                && name
+                    .chars()
+                    .all(|c| c.is_ascii_lowercase() || c == '-' || c.is_ascii_uppercase())
         })
     });
     let mut known: BTreeSet<String> = quoted.map(str::to_owned).collect();
@@ -265,14 +279,16 @@ fn every_annotation_parses() {
 /// Every code of the program that some path of it uses is in the table, and no other.
 #[test]
 fn every_code_is_documented() {
-    let documented: BTreeSet<u64> = table("Codes").iter().map(|row| row[0].parse().unwrap()).collect();
+    let documented: BTreeSet<u64> =
+        table("Codes").iter().map(|row| row[0].parse().unwrap()).collect();
     let source = source::text();
     let constants = source.split("pub const ").skip(1).filter_map(|rest| {
         let (name, rest) = rest.split_once(": Self = Self(")?;
         Some((name.to_owned(), rest.split(')').next()?.parse::<u64>().ok()?))
     });
-    let used =
-        |name: &str| source.contains(&format!("Code::{name}")) || source.contains(&format!("=> {name},"));
+    let used = |name: &str| {
+        source.contains(&format!("Code::{name}")) || source.contains(&format!("=> {name},"))
+    };
     let mut expected: BTreeSet<u64> =
         constants.filter(|(name, _)| used(name)).map(|(_, code)| code).collect();
     // The primary's own word, handed on by STATUS.
@@ -347,18 +363,22 @@ fn every_limit_is_the_programs() {
 
 // What is left for those who watch.
 
-/// The page's event is one that a call leaves, but for times, and the metrics are those of the file.
+/// The page's event is one that a call leaves, but for times, and the metrics are those of the
+/// file.
 #[test]
 fn what_a_call_leaves_is_as_shown() {
     let node = Node::new();
     node.recorders(["bridge", "macvlan"]);
     node.define("team-a", "blue", json!({"type": "macvlan"}));
     node.script("macvlan", json!({"ADD": {"error": {"code": 42, "msg": "no such master"}}}));
-    let primary =
-        json!({"cniVersion": "1.0.0", "name": "cluster", "type": "bridge", "addresses": ["10.1.0.2/24"]});
+    let primary = json!({"cniVersion": "1.0.0", "name": "cluster", "type": "bridge", "addresses": ["10.1.0.2/24"]});
     let (events, metrics) = (node.path("events.log"), node.path("braid.prom"));
     let config = json!({"delegates": [primary], "eventLog": events, "metricsFile": metrics});
-    node.pod("team-a", "web").add(config).networks("blue").run().assert_error(42, ["no such master"]);
+    node.pod("team-a", "web")
+        .add(config)
+        .networks("blue")
+        .run()
+        .assert_error(42, ["no such master"]);
     let left: Value = serde_json::from_str(&fs::read_to_string(events).unwrap()).unwrap();
     assert_eq!(without_times(left), without_times(block("event", "").json()));
 

@@ -11,7 +11,8 @@ const PAGE: &str = include_str!("../../docs/reliability.md");
 fn rows() -> Vec<(&'static str, &'static str)> {
     let rows = PAGE.lines().filter(|line| line.starts_with('|'));
     let rows = rows.filter(|line| !line.starts_with("| Promise |") && !line.starts_with("|---"));
-    rows.map(|row| row.trim_matches('|').split_once(" | ").unwrap_or_else(|| panic!("torn: {row}"))).collect()
+    rows.map(|row| row.trim_matches('|').split_once(" | ").unwrap_or_else(|| panic!("torn: {row}")))
+        .collect()
 }
 
 /// The tests of this target that are not left out.

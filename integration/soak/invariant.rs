@@ -35,8 +35,9 @@ fn assert_no_process_is_left(node: &Node) {
         if left.trim().is_empty() {
             return;
         }
-        let command =
-            |process: &str| fs::read_to_string(format!("/proc/{process}/cmdline")).unwrap_or_default();
+        let command = |process: &str| {
+            fs::read_to_string(format!("/proc/{process}/cmdline")).unwrap_or_default()
+        };
         let commands: Vec<String> = left.split_whitespace().map(command).collect();
         assert!(started.elapsed() < Duration::from_secs(10), "processes are left: {commands:?}");
         std::thread::sleep(Duration::from_millis(20));
@@ -47,7 +48,11 @@ fn assert_addresses_are_distinct(sandboxes: &[Sandbox<'_>]) {
     let mut seen = BTreeSet::new();
     for sandbox in sandboxes.iter().filter(|sandbox| sandbox.life == Life::Attached) {
         for address in sandbox.addresses() {
-            assert!(seen.insert(address.clone()), "{address} is given twice, also to {}", sandbox.title());
+            assert!(
+                seen.insert(address.clone()),
+                "{address} is given twice, also to {}",
+                sandbox.title()
+            );
         }
     }
 }
@@ -57,8 +62,8 @@ fn reservations(node: &Node) -> Vec<(String, String)> {
     let of_network = |network: &str| {
         let files = node.reservations(network).into_iter();
         let owner = |address: &str| {
-            let content =
-                fs::read_to_string(node.path("ipam").join(network).join(address)).unwrap_or_default();
+            let content = fs::read_to_string(node.path("ipam").join(network).join(address))
+                .unwrap_or_default();
             content.lines().next().unwrap_or_default().to_owned()
         };
         files.map(|address| (owner(&address), format!("{network} {address}"))).collect::<Vec<_>>()
@@ -70,13 +75,14 @@ fn assert_reservations_have_owners(node: &Node, known: &BTreeMap<&str, &Sandbox<
     for (container, address) in reservations(node) {
         let owner = known.get(container.as_str());
         let alive = owner.is_some_and(|sandbox| !matches!(sandbox.life, Life::New | Life::Gone));
-        let whose = owner.map_or_else(|| format!("container {container:?}"), |sandbox| sandbox.title());
+        let whose =
+            owner.map_or_else(|| format!("container {container:?}"), |sandbox| sandbox.title());
         assert!(alive, "{address} is reserved for {whose}");
     }
 }
 
-/// No record is set aside or given up, and each file belongs to a sandbox that the runtime knows of. What
-/// a killed call leaves of a lock or a temporary file goes with GC.
+/// No record is set aside or given up, and each file belongs to a sandbox that the runtime knows
+/// of. What a killed call leaves of a lock or a temporary file goes with GC.
 fn assert_state_has_owners(node: &Node, known: &BTreeMap<&str, &Sandbox<'_>>) {
     for directory in ["aside", "orphans"] {
         assert_eq!(node.state(directory), Vec::<String>::new(), "{directory}");
@@ -85,7 +91,11 @@ fn assert_state_has_owners(node: &Node, known: &BTreeMap<&str, &Sandbox<'_>>) {
     for record in records {
         let container = record.split('@').next().unwrap_or_default();
         let owner = known.get(container).unwrap_or_else(|| panic!("nobody knows {record}"));
-        assert!(!matches!(owner.life, Life::New | Life::Gone), "{record} belongs to {}", owner.title());
+        assert!(
+            !matches!(owner.life, Life::New | Life::Gone),
+            "{record} belongs to {}",
+            owner.title()
+        );
     }
 }
 

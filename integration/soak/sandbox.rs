@@ -53,7 +53,8 @@ impl<'n> Sandbox<'n> {
     /// How the history names it.
     pub(super) fn title(&self) -> String {
         let primary = if self.chained { "chained" } else { "delegating" };
-        let networks: Vec<&str> = [primary].into_iter().chain(self.networks.iter().copied()).collect();
+        let networks: Vec<&str> =
+            [primary].into_iter().chain(self.networks.iter().copied()).collect();
         format!("{} ({}) {:?}", self.pod.name, networks.join(", "), self.life)
     }
 
@@ -90,7 +91,8 @@ impl<'n> Sandbox<'n> {
     fn selections(&self) -> Value {
         let select = |name: &&str| match *name {
             "ported" => {
-                let port = json!({"hostPort": self.host_port, "containerPort": 80, "protocol": "tcp"});
+                let port =
+                    json!({"hostPort": self.host_port, "containerPort": 80, "protocol": "tcp"});
                 json!({"name": "ported", "portMappings": [port]})
             }
             name => json!({"name": name}),
@@ -119,8 +121,11 @@ impl<'n> Sandbox<'n> {
         let result = self.pod.memory.borrow().result.clone().unwrap_or_default();
         let ips = result["ips"].as_array().cloned().unwrap_or_default();
         let addresses = ips.iter().map(|ip| text(&ip["address"]).to_owned());
-        // The double's address is the same for all, and so is the one of a primary that was never run.
-        addresses.filter(|address| !address.starts_with("10.14.") && address != "10.1.0.2/24").collect()
+        // The double's address is the same for all, and so is the one of a primary that was never
+        // run.
+        addresses
+            .filter(|address| !address.starts_with("10.14.") && address != "10.1.0.2/24")
+            .collect()
     }
 
     /// How ADD has ended.

@@ -1,5 +1,5 @@
-//! The rounds of the walk: each draws a few calls, makes them at once, interrupts some, and looks at the
-//! node when all have ended.
+//! The rounds of the walk: each draws a few calls, makes them at once, interrupts some, and looks
+//! at the node when all have ended.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
@@ -28,7 +28,11 @@ pub(super) fn equip(node: &Node) {
     node.define("team-a", "lan", bridge("br-lan", "10.10.0.0/22 fd00:10::/64"));
     let portmap = json!({"type": "portmap", "capabilities": {"portMappings": true}});
     let plugins = json!([bridge("br-ported", "10.12.0.0/22"), portmap]);
-    node.define("team-a", "ported", json!({"cniVersion": "1.0.0", "name": "ported", "plugins": plugins}));
+    node.define(
+        "team-a",
+        "ported",
+        json!({"cniVersion": "1.0.0", "name": "ported", "plugins": plugins}),
+    );
     node.define("team-a", "link", json!({"type": "ptp", "ipam": node.host_local("10.13.0.0/22")}));
     node.network("moody", json!({"addresses": ["10.14.0.2/24"], "link": true}));
     node.mount("state", "mode=0700,size=2m");
@@ -50,7 +54,8 @@ pub(super) struct Tally {
 
 impl fmt::Display for Tally {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { rounds, adds, dels, checks, collections, failures, kills, forgotten, tidyings } = self;
+        let Self { rounds, adds, dels, checks, collections, failures, kills, forgotten, tidyings } =
+            self;
         write!(
             to,
             "{rounds} rounds, {adds} ADDs, {dels} DELs, {checks} CHECKs, {collections} GCs; {failures} failed, \
@@ -64,7 +69,10 @@ impl Tally {
     pub(super) fn assert_busy(&self, seconds: u64) {
         let least = usize::try_from(seconds / 2).unwrap();
         assert!(self.adds > least && self.dels > least, "it did too little: {self}");
-        assert!(self.kills > 0 && self.failures > 0 && self.collections > 0, "it met too little: {self}");
+        assert!(
+            self.kills > 0 && self.failures > 0 && self.collections > 0,
+            "it met too little: {self}"
+        );
     }
 }
 
@@ -76,7 +84,8 @@ enum Step {
     Del,
     /// Both at once.
     AddAndDel,
-    /// An ADD that is killed, and at once the DEL after it, while the plugins' own children may still run.
+    /// An ADD that is killed, and at once the DEL after it, while the plugins' own children may
+    /// still run.
     KilledAddThenDel,
 }
 
@@ -274,7 +283,8 @@ impl<'n> Walk<'n> {
 
     /// Makes all calls at once, interrupts some, and waits for all.
     fn carry_out(&self, moves: &[Move]) -> Vec<Vec<Outcome>> {
-        let mut running: Vec<Vec<Running<'_>>> = moves.iter().map(|step| self.start(*step)).collect();
+        let mut running: Vec<Vec<Running<'_>>> =
+            moves.iter().map(|step| self.start(*step)).collect();
         let started = Instant::now();
         let mut interruptions: Vec<(Duration, Signal, usize)> = moves
             .iter()
@@ -309,15 +319,18 @@ impl<'n> Walk<'n> {
         ending.iter().for_each(|outcome| assert_orderly(outcome, !undisturbed));
         let killed = |outcome: &&Outcome| outcome.status.code().is_none();
         self.tally.kills += ending.iter().filter(killed).count();
-        self.tally.failures += ending.iter().filter(|outcome| outcome.status.code() == Some(1)).count();
+        self.tally.failures +=
+            ending.iter().filter(|outcome| outcome.status.code() == Some(1)).count();
         let weather = self.weather;
         let sandbox = &mut self.sandboxes[step.at];
         match step.step {
             Step::Add => sandbox.after_add(&ending[0], undisturbed, weather),
             // SIGTERM does not interrupt DEL once it has begun.
-            Step::Del => {
-                sandbox.after_del(&ending[0], ending.iter().all(|outcome| !killed(&outcome)), weather)
-            }
+            Step::Del => sandbox.after_del(
+                &ending[0],
+                ending.iter().all(|outcome| !killed(&outcome)),
+                weather,
+            ),
             // Which of the two came first is anybody's guess.
             Step::AddAndDel => {
                 sandbox.may_be_unrecorded |= weather == Weather::Full;
@@ -325,10 +338,13 @@ impl<'n> Walk<'n> {
             }
             Step::KilledAddThenDel => {
                 sandbox.may_be_unrecorded |= weather == Weather::Full;
-                // The ADD may have been faster than its end, and the DEL after it finds nothing wrong.
+                // The ADD may have been faster than its end, and the DEL after it finds nothing
+                // wrong.
                 sandbox.after_del(&ending[1], true, weather);
             }
-            Step::Check if undisturbed && weather != Weather::Hanging => drop(ending[0].assert_success()),
+            Step::Check if undisturbed && weather != Weather::Hanging => {
+                drop(ending[0].assert_success())
+            }
             Step::Check => {}
         }
         match step.step {
@@ -347,20 +363,25 @@ impl<'n> Walk<'n> {
         let mut listed = Vec::new();
         let mut unlisted = Vec::new();
         for (at, sandbox) in self.sandboxes.iter().enumerate() {
-            let left_out = sandbox.life == Life::Doubtful && sandbox.is_recorded() && self.dice.bool();
+            let left_out =
+                sandbox.life == Life::Doubtful && sandbox.is_recorded() && self.dice.bool();
             match sandbox.life == Life::Forgotten || left_out {
                 true => unlisted.push(at),
                 false => listed.push(sandbox.pod.container.as_str()),
             }
         }
-        let list: Value =
-            listed.iter().map(|id| json!({"containerID": id, "ifname": "eth0"})).collect::<Vec<_>>().into();
+        let list: Value = listed
+            .iter()
+            .map(|id| json!({"containerID": id, "ifname": "eth0"}))
+            .collect::<Vec<_>>()
+            .into();
         let outcome = self.gc(list).run();
         let line = format!("GC without {unlisted:?}: {}", outcome.status);
         assert_orderly(&outcome, false);
         let must = unlisted.iter().all(|at| self.sandboxes[*at].must_succeed(self.weather));
-        let fine =
-            matches!(self.weather, Weather::Hanging | Weather::Full) || !must || outcome.status.success();
+        let fine = matches!(self.weather, Weather::Hanging | Weather::Full)
+            || !must
+            || outcome.status.success();
         assert!(fine, "GC failed: {}", outcome.stdout);
         self.write_down(line);
         if outcome.status.success() {
@@ -407,8 +428,10 @@ impl<'n> Walk<'n> {
         self.sandboxes.clear();
         let now = self.node.dump();
         // Bridges have no address of their own while they have no port.
-        let lost =
-            self.before.difference(&now).filter(|line| !line.contains("br-") && !line.contains("cni0"));
+        let lost = self
+            .before
+            .difference(&now)
+            .filter(|line| !line.contains("br-") && !line.contains("cni0"));
         let lost: Vec<&String> = lost.collect();
         let left = self.node.leftovers(&self.before);
         assert!(lost.is_empty() && left.is_empty(), "lost: {lost:#?}\nleft: {left:#?}");
@@ -429,7 +452,9 @@ fn assert_orderly(outcome: &Outcome, killed: bool) {
         Some(0) => {
             outcome.assert_success();
         }
-        Some(1) => assert!(outcome.json()["code"].as_u64().is_some_and(|code| code > 0), "{outcome:?}"),
+        Some(1) => {
+            assert!(outcome.json()["code"].as_u64().is_some_and(|code| code > 0), "{outcome:?}")
+        }
         _ => assert!(killed, "{outcome:?}"),
     }
 }

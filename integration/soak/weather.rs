@@ -50,7 +50,9 @@ impl Weather {
         match self {
             Self::Calm | Self::Full => json!({}),
             Self::Refusing => json!({"ADD": {"error": error}, "DEL": {"error": error}}),
-            Self::FailingLate => json!({"ADD": {"link": true, "error": error}, "DEL": {"error": error}}),
+            Self::FailingLate => {
+                json!({"ADD": {"link": true, "error": error}, "DEL": {"error": error}})
+            }
             Self::Hanging => json!({"ADD": {"sleep_ms": 60_000}, "DEL": {"sleep_ms": 60_000}}),
         }
     }

@@ -1,6 +1,7 @@
-//! A Kubernetes API server for tests, as it looks from the wire: TLS with an authority of its own, HTTP/2
-//! and HTTP/1.1, tokens and client certificates, RBAC from the manifests in `conf/kubernetes`, and the
-//! objects that Braid deals with. It writes down every request, and misbehaves when it is told to.
+//! A Kubernetes API server for tests, as it looks from the wire: TLS with an authority of its own,
+//! HTTP/2 and HTTP/1.1, tokens and client certificates, RBAC from the manifests in
+//! `conf/kubernetes`, and the objects that Braid deals with. It writes down every request, and
+//! misbehaves when it is told to.
 
 mod identity;
 mod objects;
@@ -65,7 +66,8 @@ impl Fault {
 
     /// A refusal that names the time to wait.
     pub(crate) fn busy(code: u16, seconds: u64) -> Self {
-        let body = status(code, "TooManyRequests", "Too many requests, please try again later.", None).1;
+        let body =
+            status(code, "TooManyRequests", "Too many requests, please try again later.", None).1;
         Self::Answer(code, vec![("retry-after", seconds.to_string())], body.to_string())
     }
 }
@@ -171,8 +173,15 @@ impl ApiServer {
         let address = listener.local_addr().unwrap();
         let directory = tempfile::tempdir().unwrap();
         let files = AtomicUsize::new(0);
-        let mut server =
-            Self { shared: Arc::new(shared), authority, tls, address, running: None, directory, files };
+        let mut server = Self {
+            shared: Arc::new(shared),
+            authority,
+            tls,
+            address,
+            running: None,
+            directory,
+            files,
+        };
         server.serve(listener);
         server
     }
@@ -346,7 +355,8 @@ impl ApiServer {
         self.kubeconfig(json!({"token": self.token(&User::braid(), 3600)}))
     }
 
-    /// A kubeconfig with which everything is allowed, as a new cluster has one: with a client certificate.
+    /// A kubeconfig with which everything is allowed, as a new cluster has one: with a client
+    /// certificate.
     pub(crate) fn administrators_kubeconfig(&self) -> PathBuf {
         let pair = self.certificate(&User::administrator());
         self.kubeconfig(json!({
@@ -404,7 +414,8 @@ async fn converse(tcp: tokio::net::TcpStream, shared: Arc<Shared>, tls: Arc<Serv
     let line = Arc::new(Line { tcp: tcp.try_clone().unwrap(), hang_up: Notify::new() });
     let tcp = tokio::net::TcpStream::from_std(tcp).unwrap();
     let Ok(stream) = TlsAcceptor::from(tls).accept(tcp).await else { return };
-    let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first()).cloned();
+    let certificate =
+        stream.get_ref().1.peer_certificates().and_then(|chain| chain.first()).cloned();
     let certificate = certificate.map(CertificateDer::into_owned);
     let (shared, answering) = (shared.clone(), line.clone());
     let service = service_fn(move |request| {
@@ -432,7 +443,8 @@ async fn answer(
 ) -> Response<Body> {
     let (parts, body) = request.into_parts();
     let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
-    let user = shared.users.lock().unwrap().of(certificate, header(&parts.headers, "authorization"));
+    let user =
+        shared.users.lock().unwrap().of(certificate, header(&parts.headers, "authorization"));
     let place = record(shared, &parts, &body, user.as_ref());
     let fault = take_fault(shared, &format!("{} {}", parts.method, parts.uri.path()));
     match &fault {
@@ -454,7 +466,8 @@ async fn answer(
         _ => obey(shared, &parts, &body, user.as_ref()),
     };
     shared.requests.lock().unwrap()[place].status = status;
-    let mut response = Response::builder().status(status).header("content-type", "application/json");
+    let mut response =
+        Response::builder().status(status).header("content-type", "application/json");
     for (name, value) in headers {
         response = response.header(name, value);
     }
@@ -466,7 +479,12 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 }
 
 /// Its place in the list.
-fn record(shared: &Shared, parts: &http::request::Parts, body: &[u8], user: Option<&User>) -> usize {
+fn record(
+    shared: &Shared,
+    parts: &http::request::Parts,
+    body: &[u8],
+    user: Option<&User>,
+) -> usize {
     let text = |name| header(&parts.headers, name).unwrap_or_default().to_owned();
     let mut requests = shared.requests.lock().unwrap();
     requests.push(Recorded {

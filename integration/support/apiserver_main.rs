@@ -1,9 +1,10 @@
 //! The API server of the tests as a program, for `scripts/bench` and for trying things out.
 //!
-//! `apiserver <manifest.yaml>...` serves the objects of the manifests; without any it is a cluster that has
-//! no NetworkAttachmentDefinitions yet. It prints the path of an administrator's kubeconfig, and after that,
-//! for each line on standard input, how many requests and connections there were since the line before, or
-//! what it holds where the line is `objects`. It ends with its input.
+//! `apiserver <manifest.yaml>...` serves the objects of the manifests; without any it is a cluster
+//! that has no NetworkAttachmentDefinitions yet. It prints the path of an administrator's
+//! kubeconfig, and after that, for each line on standard input, how many requests and connections
+//! there were since the line before, or what it holds where the line is `objects`. It ends with its
+//! input.
 
 #![allow(
     clippy::unwrap_used,

@@ -31,8 +31,8 @@ pub(crate) struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
-    /// A call of braid with `config` on top of the node's own: directories, version 1.0.0, name `node`,
-    /// and, as containerd sends them, annotations without any of ours.
+    /// A call of braid with `config` on top of the node's own: directories, version 1.0.0, name
+    /// `node`, and, as containerd sends them, annotations without any of ours.
     pub(crate) fn new(node: &'a Node, verb: &str, config: Value) -> Self {
         let base = json!({
             "cniVersion": "1.0.0", "name": "node", "type": "braid",
@@ -148,8 +148,8 @@ impl<'a> Call<'a> {
         text(&self.config["cniVersion"]).to_owned()
     }
 
-    /// Runs the call to its end. A success of ADD, and the configuration in any case, is what the pod's
-    /// next call builds on.
+    /// Runs the call to its end. A success of ADD, and the configuration in any case, is what the
+    /// pod's next call builds on.
     pub(crate) fn run(self) -> Outcome {
         self.start().wait()
     }
@@ -241,7 +241,8 @@ impl Outcome {
         if self.stdout.is_empty() {
             return Value::Null;
         }
-        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error} on stdout: {self:?}"))
+        serde_json::from_str(&self.stdout)
+            .unwrap_or_else(|error| panic!("{error} on stdout: {self:?}"))
     }
 
     /// The call succeeded; returns what it printed.
@@ -263,7 +264,11 @@ impl Outcome {
 
     /// The call failed with this code, and says each of `texts`; returns the error.
     #[track_caller]
-    pub(crate) fn assert_error<const N: usize>(&self, code: u64, texts: [&str; N]) -> Map<String, Value> {
+    pub(crate) fn assert_error<const N: usize>(
+        &self,
+        code: u64,
+        texts: [&str; N],
+    ) -> Map<String, Value> {
         assert!(!self.status.success(), "succeeded: {}", self.stdout);
         let error = self.json();
         let message = text(&error["msg"]);

@@ -1,5 +1,5 @@
-//! A conflist walked as the runtime's libcni does it: each plugin in order with the result of the one
-//! before, DEL in reverse with the final one. Braid may be any of them.
+//! A conflist walked as the runtime's libcni does it: each plugin in order with the result of the
+//! one before, DEL in reverse with the final one. Braid may be any of them.
 
 use std::path::{Path, PathBuf};
 
@@ -17,7 +17,8 @@ pub(crate) struct Chain {
 
 impl Chain {
     /// The chain of these plugins, in 1.0.0 and under the name `node`. An entry `{"type": "braid"}`
-    /// gets the node's directories and the annotations capability where it does not set them itself.
+    /// gets the node's directories and the annotations capability where it does not set them
+    /// itself.
     pub(crate) fn new(node: &Node, plugins: Value) -> Self {
         let mut conflist = json!({"cniVersion": "1.0.0", "name": "node", "plugins": plugins});
         for plugin in conflist["plugins"].as_array_mut().unwrap() {
@@ -77,7 +78,8 @@ impl Chain {
     /// # Errors
     /// The outcome of the plugin that failed.
     pub(crate) fn del(&self, pod: &Pod<'_>, result: &Value) -> Result<(), Outcome> {
-        let outcomes = self.plugins().iter().rev().map(|plugin| self.run("DEL", plugin, pod, result));
+        let outcomes =
+            self.plugins().iter().rev().map(|plugin| self.run("DEL", plugin, pod, result));
         outcomes.into_iter().find(|outcome| !outcome.status.success()).map_or(Ok(()), Err)
     }
 
@@ -129,5 +131,8 @@ pub(crate) fn executable(node: &Node, kind: &str) -> PathBuf {
     }
     let path = node.plugin_path();
     let files = path.split(':').map(|directory| Path::new(directory).join(kind));
-    files.into_iter().find(|file| file.exists()).unwrap_or_else(|| panic!("no plugin {kind} in {path}"))
+    files
+        .into_iter()
+        .find(|file| file.exists())
+        .unwrap_or_else(|| panic!("no plugin {kind} in {path}"))
 }

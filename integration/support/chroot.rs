@@ -1,5 +1,6 @@
-//! A root directory for the static executable: what a test puts there and nothing of the machine, no C
-//! library, no shell, no `/etc`. A node without glibc, and the inside of the image, look like that.
+//! A root directory for the static executable: what a test puts there and nothing of the machine,
+//! no C library, no shell, no `/etc`. A node without glibc, and the inside of the image, look like
+//! that.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -65,15 +66,13 @@ impl<'n> Chroot<'n> {
         self.mounts.push((directory.to_owned(), inside.to_owned()));
     }
 
-    /// A program that enters and runs `program` there with its own arguments, input and environment. The
-    /// mounts are those of its own process, and end with it.
+    /// A program that enters and runs `program` there with its own arguments, input and
+    /// environment. The mounts are those of its own process, and end with it.
     pub(crate) fn door(&self, program: &str) -> PathBuf {
         let mut lines = vec!["#!/bin/sh".to_owned(), "set -e".to_owned()];
-        lines.extend(
-            self.mounts.iter().map(|(from, to)| {
-                format!("mount --rbind '{}' '{}'", from.display(), self.path(to).display())
-            }),
-        );
+        lines.extend(self.mounts.iter().map(|(from, to)| {
+            format!("mount --rbind '{}' '{}'", from.display(), self.path(to).display())
+        }));
         lines.push(format!("exec chroot '{}' '{program}' \"$@\"", self.root.display()));
         let door = self.root.with_extension("door");
         fs::write(&door, lines.join("\n") + "\n").unwrap();
@@ -81,8 +80,8 @@ impl<'n> Chroot<'n> {
         door
     }
 
-    /// `program` inside, in the node's network namespace, with an environment of nothing but `PATH`, which
-    /// the door needs.
+    /// `program` inside, in the node's network namespace, with an environment of nothing but
+    /// `PATH`, which the door needs.
     pub(crate) fn command(&self, program: &str) -> Command {
         let mut command = self.node.host().command(self.door(program));
         command.env_clear().env("PATH", std::env::var("PATH").unwrap_or_default());

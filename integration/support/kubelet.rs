@@ -1,5 +1,5 @@
-//! A double of the kubelet's PodResources socket: the real wire, with messages made from the published
-//! proto by reflection, so that it shares no code and no mistake with the client.
+//! A double of the kubelet's PodResources socket: the real wire, with messages made from the
+//! published proto by reflection, so that it shares no code and no mistake with the client.
 //!
 //! ```ignore
 //! let kubelet = Kubelet::start(&socket)                     // Get and List are unimplemented
@@ -9,7 +9,8 @@
 //! assert_eq!(kubelet.requests(), ["Get shop/cart"]);
 //! ```
 //!
-//! HTTP/2 is spoken by hand, so that it can also answer wrongly. The socket goes when it is dropped.
+//! HTTP/2 is spoken by hand, so that it can also answer wrongly. The socket goes when it is
+//! dropped.
 
 use std::collections::VecDeque;
 use std::fs;
@@ -93,7 +94,8 @@ impl Kubelet {
         let thread = std::thread::spawn({
             let (socket, state) = (socket.to_owned(), Arc::clone(&state));
             move || {
-                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                let runtime =
+                    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
                 runtime.block_on(async {
                     let listener = UnixListener::bind(&socket).unwrap();
                     ready.send(()).unwrap();
@@ -161,7 +163,8 @@ async fn answer(request: Request<RecvStream>, mut respond: SendResponse<Bytes>, 
     assert_eq!(request.headers()["te"], "trailers");
     // A client may be killed while it asks.
     let Some(asked) = read_message(request.into_body()).await else { return };
-    let asked = DynamicMessage::decode(method.input(), asked.as_slice()).expect("a request of the proto");
+    let asked =
+        DynamicMessage::decode(method.input(), asked.as_slice()).expect("a request of the proto");
     let answers = if method.name() == "Get" { &state.get } else { &state.list };
     state.requests.lock().unwrap().push(show(&method, &asked));
     let answer = next(&mut answers.lock().unwrap());
@@ -217,11 +220,16 @@ async fn send(
     respond: &mut SendResponse<Bytes>,
 ) -> Result<(), h2::Error> {
     let headers = |status: u16| {
-        Response::builder().status(status).header("content-type", "application/grpc").body(()).unwrap()
+        Response::builder()
+            .status(status)
+            .header("content-type", "application/grpc")
+            .body(())
+            .unwrap()
     };
     match answer {
         Answer::Message(json) => {
-            let message = DynamicMessage::deserialize(method.output(), json).expect("an answer of the proto");
+            let message =
+                DynamicMessage::deserialize(method.output(), json).expect("an answer of the proto");
             let stream = respond.send_response(headers(200), false)?;
             send_all(stream, frame(&message.encode_to_vec()), Some(status(0, ""))).await
         }

@@ -1,5 +1,6 @@
-//! Kustomize, as far as `conf/kubernetes` uses it, and stricter: a key that is not known here, a file that
-//! nothing names, a patch without a target and a field that no API server knows are failures.
+//! Kustomize, as far as `conf/kubernetes` uses it, and stricter: a key that is not known here, a
+//! file that nothing names, a patch without a target and a field that no API server knows are
+//! failures.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -64,14 +65,17 @@ pub(crate) fn render(directory: &Path) -> Vec<Value> {
 }
 
 pub(crate) fn documents(path: &Path) -> Vec<Value> {
-    let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let text =
+        fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     serde_saphyr::from_multiple(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 /// The one object of a kind and name.
 pub(crate) fn object<'a>(objects: &'a [Value], kind: &str, name: &str) -> &'a Value {
-    let found: Vec<_> =
-        objects.iter().filter(|each| each["kind"] == kind && each["metadata"]["name"] == name).collect();
+    let found: Vec<_> = objects
+        .iter()
+        .filter(|each| each["kind"] == kind && each["metadata"]["name"] == name)
+        .collect();
     assert_eq!(found.len(), 1, "{kind} {name}");
     found[0]
 }
@@ -82,7 +86,12 @@ fn list(value: &Value) -> &[Value] {
 
 /// Files come from below the kustomization, as kustomize itself demands.
 fn inside(directory: &Path, path: &Path) -> PathBuf {
-    assert!(path.parent() == Some(directory), "{} is outside of {}", path.display(), directory.display());
+    assert!(
+        path.parent() == Some(directory),
+        "{} is outside of {}",
+        path.display(),
+        directory.display()
+    );
     path.to_owned()
 }
 
@@ -90,7 +99,8 @@ fn inside(directory: &Path, path: &Path) -> PathBuf {
 fn patch(objects: &mut [Value], change: &Value, path: &Path) {
     let identity = |object: &Value| {
         let metadata = &object["metadata"];
-        [&object["apiVersion"], &object["kind"], &metadata["namespace"], &metadata["name"]].map(Value::clone)
+        [&object["apiVersion"], &object["kind"], &metadata["namespace"], &metadata["name"]]
+            .map(Value::clone)
     };
     let mut targets: Vec<_> =
         objects.iter_mut().filter(|object| identity(object) == identity(change)).collect();
@@ -144,7 +154,9 @@ pub(crate) fn check(object: &Value) {
         ("v1", "ConfigMap") => typed::<ConfigMap>(object),
         ("v1", "ResourceQuota") => typed::<ResourceQuota>(object),
         ("rbac.authorization.k8s.io/v1", "ClusterRole") => typed::<ClusterRole>(object),
-        ("rbac.authorization.k8s.io/v1", "ClusterRoleBinding") => typed::<ClusterRoleBinding>(object),
+        ("rbac.authorization.k8s.io/v1", "ClusterRoleBinding") => {
+            typed::<ClusterRoleBinding>(object)
+        }
         ("rbac.authorization.k8s.io/v1", "Role") => typed::<Role>(object),
         ("rbac.authorization.k8s.io/v1", "RoleBinding") => typed::<RoleBinding>(object),
         ("apps/v1", "DaemonSet") => typed::<DaemonSet>(object),
@@ -158,7 +170,8 @@ pub(crate) fn check(object: &Value) {
 /// What the type does not know is lost on the way through it.
 fn typed<T: DeserializeOwned + Serialize>(object: &Value) {
     let name = format!("{} {}", object["kind"], object["metadata"]["name"]);
-    let read: T = serde_json::from_value(object.clone()).unwrap_or_else(|error| panic!("{name}: {error}"));
+    let read: T =
+        serde_json::from_value(object.clone()).unwrap_or_else(|error| panic!("{name}: {error}"));
     let known = serde_json::to_value(read).unwrap();
     assert_eq!(known, *object, "{name} has fields that nobody knows");
 }

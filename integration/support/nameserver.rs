@@ -59,13 +59,16 @@ impl Drop for NameServer {
     }
 }
 
-/// The address where it is asked for, nothing for another type, and no such name for every other one.
+/// The address where it is asked for, nothing for another type, and no such name for every other
+/// one.
 fn answer(question: &[u8], known: &[u8]) -> Vec<u8> {
     let (kind_at, end) = (HEAD + known.len(), HEAD + known.len() + 4);
     let is_known = question.get(HEAD..kind_at) == Some(known);
     let has_address = is_known && question.get(kind_at..kind_at + 2) == Some(&A);
-    let mut message = question[..question.len().min(if is_known { end } else { usize::MAX })].to_vec();
-    // An authoritative answer, recursion available; code 3 is "no such name". One question, no other records.
+    let mut message =
+        question[..question.len().min(if is_known { end } else { usize::MAX })].to_vec();
+    // An authoritative answer, recursion available; code 3 is "no such name". One question, no
+    // other records.
     message[2..HEAD].copy_from_slice(&[0x85, 0x80, 0, 1, 0, 0, 0, 0, 0, 0]);
     if !is_known {
         message[3] |= 3;

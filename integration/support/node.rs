@@ -1,5 +1,5 @@
-//! A node of its own for each test: directories, plugins, and a network namespace in which braid and
-//! its plugins run as on a host, so that bridges, addresses and rules never touch the machine.
+//! A node of its own for each test: directories, plugins, and a network namespace in which braid
+//! and its plugins run as on a host, so that bridges, addresses and rules never touch the machine.
 //!
 //! ```ignore
 //! let node = Node::new();                                    // its namespace, net.d, braid.d, state, ipam, bin
@@ -22,11 +22,11 @@
 //! - [`Chain`](crate::chain::Chain): a conflist walked as libcni does, for a chained braid.
 //! - Scripts for the recorder (`Node::script`): see `recorder.rs`, `Answer`.
 //!
-//! To run these tests alone: `cargo build --example recorder && cargo nextest run --test integration`; with
-//! all targets, cargo builds the recorder by itself.
+//! To run these tests alone: `cargo build --example recorder && cargo nextest run --test
+//! integration`; with all targets, cargo builds the recorder by itself.
 //!
-//! Everything goes when `Node` and `Pod` are dropped, on panic too; what a killed test has left, the
-//! next one takes away.
+//! Everything goes when `Node` and `Pod` are dropped, on panic too; what a killed test has left,
+//! the next one takes away.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -50,8 +50,8 @@ pub(crate) const BRAID: &str = env!("CARGO_BIN_EXE_braid");
 /// Namespaces and directories of tests start with it, followed by the test's process ID.
 const PREFIX: &str = "braidtest-";
 
-/// What ends the container IDs of this test: no two sandboxes of a machine have the same, and Braid ends
-/// what plugins of a killed call for its own have left running.
+/// What ends the container IDs of this test: no two sandboxes of a machine have the same, and Braid
+/// ends what plugins of a killed call for its own have left running.
 pub(crate) fn container_suffix() -> String {
     format!("-{}", std::process::id())
 }
@@ -88,7 +88,8 @@ impl Namespace {
 
     /// Runs `ip` inside; it must succeed.
     pub(crate) fn ip(&self, arguments: &str) -> String {
-        let words: Vec<&str> = ["-n", &self.name].into_iter().chain(arguments.split_whitespace()).collect();
+        let words: Vec<&str> =
+            ["-n", &self.name].into_iter().chain(arguments.split_whitespace()).collect();
         succeed("ip", &words)
     }
 
@@ -98,7 +99,8 @@ impl Namespace {
         if text.trim().is_empty() { Vec::new() } else { serde_json::from_str(&text).unwrap() }
     }
 
-    /// One line for each link, address, route and firewall rule, save for what the kernel does by itself.
+    /// One line for each link, address, route and firewall rule, save for what the kernel does by
+    /// itself.
     pub(crate) fn dump(&self, label: &str) -> Vec<String> {
         let mut lines = Vec::new();
         for link in self.ip_json("-d addr show") {
@@ -121,7 +123,8 @@ impl Namespace {
             }
         }
         for tool in ["iptables-save", "ip6tables-save"] {
-            lines.extend(self.rules(tool).into_iter().map(|rule| format!("{label}: {tool} {rule}")));
+            lines
+                .extend(self.rules(tool).into_iter().map(|rule| format!("{label}: {tool} {rule}")));
         }
         lines
     }
@@ -134,7 +137,8 @@ impl Namespace {
     }
 }
 
-/// Addresses and networks that the kernel itself gives a link of IPv6, some time after its carrier has come.
+/// Addresses and networks that the kernel itself gives a link of IPv6, some time after its carrier
+/// has come.
 fn is_link_local(word: &str) -> bool {
     word.starts_with("fe80:") || word == "ff00::/8"
 }
@@ -206,8 +210,8 @@ impl Node {
         kinds.into_iter().for_each(|kind| self.recorder(kind));
     }
 
-    /// Tells the recorder `kind` what to do: `{"<verb>": answer, "<verb> <interface>": answer}`; see
-    /// `recorder.rs`. Replaces what it was told before.
+    /// Tells the recorder `kind` what to do: `{"<verb>": answer, "<verb> <interface>": answer}`;
+    /// see `recorder.rs`. Replaces what it was told before.
     pub(crate) fn script(&self, kind: &str, script: Value) {
         fs::write(self.path(&format!("bin/.recorder/{kind}.json")), script.to_string()).unwrap();
     }
@@ -253,7 +257,8 @@ impl Node {
 
     // Configurations.
 
-    /// A configuration that delegates to a recorder of type `primary`, network `cluster`, 10.1.0.2/24.
+    /// A configuration that delegates to a recorder of type `primary`, network `cluster`,
+    /// 10.1.0.2/24.
     pub(crate) fn delegating(&self) -> Value {
         if !self.path("bin/primary").exists() {
             self.recorder("primary");
@@ -292,11 +297,13 @@ impl Node {
         json!({"type": "host-local", "dataDir": self.path_text("ipam"), "ranges": ranges})
     }
 
-    /// The real bridge plugin with host-local; a gateway on the bridge and default routes through it.
+    /// The real bridge plugin with host-local; a gateway on the bridge and default routes through
+    /// it.
     pub(crate) fn bridge(&self, bridge: &str, subnets: &str) -> Value {
         let mut ipam = self.host_local(subnets);
-        let any =
-            subnets.split_whitespace().map(|subnet| if subnet.contains(':') { "::/0" } else { "0.0.0.0/0" });
+        let any = subnets
+            .split_whitespace()
+            .map(|subnet| if subnet.contains(':') { "::/0" } else { "0.0.0.0/0" });
         ipam["routes"] = any.map(|destination| json!({"dst": destination})).collect();
         json!({
             "cniVersion": "1.0.0", "name": bridge, "type": "bridge", "bridge": bridge, "isGateway": true, "ipam": ipam
@@ -328,7 +335,10 @@ impl Node {
     /// host-local's reserved addresses in a network.
     pub(crate) fn reservations(&self, network: &str) -> Vec<String> {
         let files = names_in(&self.path("ipam").join(network));
-        files.into_iter().filter(|name| !name.starts_with("last_reserved_ip") && name != "lock").collect()
+        files
+            .into_iter()
+            .filter(|name| !name.starts_with("last_reserved_ip") && name != "lock")
+            .collect()
     }
 
     /// Files in a directory of braid's state: `records`, `orphans`, `aside`, `locks`.
@@ -336,15 +346,16 @@ impl Node {
         names_in(&self.path("state").join(directory))
     }
 
-    /// One line for everything that a call could leave behind: the host's links, addresses, routes and
-    /// rules, and files of state, reservations and devices.
+    /// One line for everything that a call could leave behind: the host's links, addresses, routes
+    /// and rules, and files of state, reservations and devices.
     pub(crate) fn dump(&self) -> BTreeSet<String> {
         let mut lines: BTreeSet<String> = self.host.dump("host").into_iter().collect();
         for directory in ["state", "ipam", "devinfo"] {
             for file in files_below(&self.path(directory)) {
                 let name = file.strip_prefix(&self.root).unwrap().display().to_string();
-                let is_kept =
-                    ["last_reserved_ip", "/looks/", "/refusals/"].iter().any(|kept| name.contains(kept));
+                let is_kept = ["last_reserved_ip", "/looks/", "/refusals/"]
+                    .iter()
+                    .any(|kept| name.contains(kept));
                 if !is_kept && !name.ends_with("/lock") {
                     lines.insert(format!("file {name}"));
                 }
@@ -365,9 +376,11 @@ impl Node {
             .map(|link| text(&link["ifname"]).to_owned())
             .collect();
         let of_bridge = |line: &str| {
-            let network =
-                ["host: link", "host: address", "host: route"].iter().any(|kind| line.starts_with(kind));
-            network && line.split_whitespace().any(|word| bridges.iter().any(|bridge| bridge == word))
+            let network = ["host: link", "host: address", "host: route"]
+                .iter()
+                .any(|kind| line.starts_with(kind));
+            network
+                && line.split_whitespace().any(|word| bridges.iter().any(|bridge| bridge == word))
         };
         now.difference(before).filter(|line| !of_bridge(line)).cloned().collect()
     }
@@ -394,7 +407,9 @@ impl Recorded {
 
     /// "ADD blue net1"; "GC blue".
     pub(crate) fn summary(&self) -> String {
-        format!("{} {} {}", self.verb(), self.plugin(), text(&self.0["interface"])).trim_end().to_owned()
+        format!("{} {} {}", self.verb(), self.plugin(), text(&self.0["interface"]))
+            .trim_end()
+            .to_owned()
     }
 
     /// The recorder's process ID then.
@@ -414,7 +429,8 @@ impl Recorded {
 
     /// One variable; it must be there once.
     pub(crate) fn variable(&self, name: &str) -> String {
-        let mut values: Vec<_> = self.environment().into_iter().filter(|(key, _)| key == name).collect();
+        let mut values: Vec<_> =
+            self.environment().into_iter().filter(|(key, _)| key == name).collect();
         assert_eq!(values.len(), 1, "{name} in {:?}", self.environment());
         values.remove(0).1
     }
@@ -445,7 +461,11 @@ pub(crate) fn succeed(program: &str, arguments: &[&str]) -> String {
 pub(crate) fn recorder() -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let recorder = test.parent().and_then(Path::parent).unwrap().join("examples/recorder");
-    assert!(recorder.exists(), "{} is missing: run `cargo build --example recorder`", recorder.display());
+    assert!(
+        recorder.exists(),
+        "{} is missing: run `cargo build --example recorder`",
+        recorder.display()
+    );
     recorder
 }
 

@@ -1,4 +1,5 @@
-//! A pod on a node: its namespace as the kernel shows it, and the calls that a runtime makes for it.
+//! A pod on a node: its namespace as the kernel shows it, and the calls that a runtime makes for
+//! it.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -63,7 +64,8 @@ impl<'n> Pod<'n> {
         self.again("CHECK")
     }
 
-    /// DEL as the runtime sends it when the sandbox stops: the configuration of ADD, and its result.
+    /// DEL as the runtime sends it when the sandbox stops: the configuration of ADD, and its
+    /// result.
     pub(crate) fn del(&self) -> Call<'_> {
         self.again("DEL")
     }
@@ -100,7 +102,8 @@ impl<'n> Pod<'n> {
         self.netns.path()
     }
 
-    /// The path leads to another namespace from now on, which the caller keeps; the pod's own is gone.
+    /// The path leads to another namespace from now on, which the caller keeps; the pod's own is
+    /// gone.
     pub(crate) fn replace_netns(&self) -> Namespace {
         // Made before the old one goes, or the kernel would give it the same inode.
         let other = Namespace::new("other");
@@ -121,8 +124,12 @@ impl<'n> Pod<'n> {
 
     /// Interfaces without `lo`, sorted.
     pub(crate) fn links(&self) -> Vec<String> {
-        let names: BTreeSet<String> =
-            self.netns.ip_json("link show").iter().map(|link| text(&link["ifname"]).to_owned()).collect();
+        let names: BTreeSet<String> = self
+            .netns
+            .ip_json("link show")
+            .iter()
+            .map(|link| text(&link["ifname"]).to_owned())
+            .collect();
         names.into_iter().filter(|name| name != "lo").collect()
     }
 
@@ -136,13 +143,17 @@ impl<'n> Pod<'n> {
         let link = self.link(interface);
         let addresses = link["addr_info"].as_array().cloned().unwrap_or_default();
         let global = addresses.iter().filter(|address| address["scope"] != "link");
-        global.map(|address| format!("{}/{}", text(&address["local"]), address["prefixlen"])).collect()
+        global
+            .map(|address| format!("{}/{}", text(&address["local"]), address["prefixlen"]))
+            .collect()
     }
 
-    /// Default routes of a family (4 or 6), "via <gateway> dev <interface>", in the order of the kernel.
+    /// Default routes of a family (4 or 6), "via <gateway> dev <interface>", in the order of the
+    /// kernel.
     pub(crate) fn default_routes(&self, family: u8) -> Vec<String> {
         let routes = self.netns.ip_json(&format!("-{family} route show default"));
-        let show = |route: &Value| format!("via {} dev {}", text(&route["gateway"]), text(&route["dev"]));
+        let show =
+            |route: &Value| format!("via {} dev {}", text(&route["gateway"]), text(&route["dev"]));
         routes.iter().map(show).collect()
     }
 

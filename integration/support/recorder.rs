@@ -1,7 +1,7 @@
 //! A scriptable CNI plugin that records its calls: what integration tests delegate to.
 //!
-//! It goes by the name that it is started under: a test links it into a directory as `blue`, and braid
-//! runs it for `"type": "blue"`. Beside it, in `.recorder` of that directory:
+//! It goes by the name that it is started under: a test links it into a directory as `blue`, and
+//! braid runs it for `"type": "blue"`. Beside it, in `.recorder` of that directory:
 //!
 //! ```text
 //! calls          one JSON line for each call: plugin, verb, environment as it was, standard input
@@ -9,8 +9,8 @@
 //! ```
 //!
 //! Without a script it behaves: ADD returns what it was given plus an interface and the plugin's
-//! `addresses`, `gateway` and `routes`; with `"link": true` it makes a real interface; DEL removes it;
-//! VERSION lists every version; the other verbs succeed in silence.
+//! `addresses`, `gateway` and `routes`; with `"link": true` it makes a real interface; DEL removes
+//! it; VERSION lists every version; the other verbs succeed in silence.
 //!
 //! Started as `recorder exec <program> [NAME=VALUE]...` it becomes that program, with exactly that
 //! environment, repetitions included: no shell can start a process so.
@@ -69,8 +69,8 @@ struct Answer {
     exit: Option<i32>,
 }
 
-/// One call in so many fails: half of them before `run`, half after it. Which ones depends on the seed, and on
-/// how often the same was called before, and not on what else is called meanwhile.
+/// One call in so many fails: half of them before `run`, half after it. Which ones depends on the
+/// seed, and on how often the same was called before, and not on what else is called meanwhile.
 #[derive(Deserialize)]
 struct Unlucky {
     seed: String,
@@ -135,7 +135,11 @@ impl Call {
     }
 
     fn record(&self) {
-        let stdin = if self.config.is_null() { Value::from(self.stdin.clone()) } else { self.config.clone() };
+        let stdin = if self.config.is_null() {
+            Value::from(self.stdin.clone())
+        } else {
+            self.config.clone()
+        };
         let line = json!({
             "plugin": self.plugin,
             "verb": self.variable("CNI_COMMAND"),
@@ -145,20 +149,27 @@ impl Call {
             "stdin": stdin,
             "at": SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs_f64(),
         });
-        let mut file =
-            OpenOptions::new().append(true).create(true).open(self.directory.join("calls")).unwrap();
+        let mut file = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(self.directory.join("calls"))
+            .unwrap();
         file.write_all(format!("{line}\n").as_bytes()).unwrap();
     }
 
     fn script(&self) -> Answer {
-        let Ok(text) = std::fs::read_to_string(self.directory.join(format!("{}.json", self.plugin))) else {
+        let Ok(text) =
+            std::fs::read_to_string(self.directory.join(format!("{}.json", self.plugin)))
+        else {
             return Answer::default();
         };
-        let mut script: Map<String, Value> = serde_json::from_str(&text).expect("a script is an object");
+        let mut script: Map<String, Value> =
+            serde_json::from_str(&text).expect("a script is an object");
         let verb = self.variable("CNI_COMMAND");
         let for_interface = script.remove(&format!("{verb} {}", self.variable("CNI_IFNAME")));
         let answer = for_interface.or_else(|| script.remove(verb)).unwrap_or_else(|| json!({}));
-        serde_json::from_value(answer).unwrap_or_else(|error| panic!("script of {}: {error}", self.plugin))
+        serde_json::from_value(answer)
+            .unwrap_or_else(|error| panic!("script of {}: {error}", self.plugin))
     }
 
     fn answer(&self) -> i32 {
@@ -274,7 +285,8 @@ impl Call {
 
     fn old_addresses(&self, result: &mut Map<String, Value>) {
         for address in self.configured("addresses") {
-            let (key, gateway) = if is_v6(&address) { ("ip6", "gateway6") } else { ("ip4", "gateway") };
+            let (key, gateway) =
+                if is_v6(&address) { ("ip6", "gateway6") } else { ("ip4", "gateway") };
             let mut ip = json!({"ip": address});
             if !self.config[gateway].is_null() {
                 ip["gateway"] = self.config[gateway].clone();
@@ -320,7 +332,8 @@ impl Call {
         }
         for route in self.configured("routes") {
             let destination = route["dst"].as_str().unwrap();
-            let gateway = route["gw"].as_str().or(self.config["gateway"].as_str()).expect("a gateway");
+            let gateway =
+                route["gw"].as_str().or(self.config["gateway"].as_str()).expect("a gateway");
             self.ip(&["route", "add", destination, "via", gateway, "dev", name]);
         }
     }
@@ -329,7 +342,8 @@ impl Call {
         let netns = self.variable("CNI_NETNS");
         if !netns.is_empty() && Path::new(netns).exists() {
             let name = self.variable("CNI_IFNAME");
-            let made_here = "ip -o link show type bridge dev \"$0\" | grep -q . && ip link del \"$0\"";
+            let made_here =
+                "ip -o link show type bridge dev \"$0\" | grep -q . && ip link del \"$0\"";
             let _ = Command::new("nsenter")
                 .args([&format!("--net={netns}"), "sh", "-c", made_here, name])
                 .stderr(std::process::Stdio::null())
@@ -339,9 +353,13 @@ impl Call {
 
     fn ip(&self, arguments: &[&str]) {
         let netns = format!("--net={}", self.variable("CNI_NETNS"));
-        let status = Command::new("nsenter").args([netns.as_str(), "ip"]).args(arguments).status().unwrap();
+        let status =
+            Command::new("nsenter").args([netns.as_str(), "ip"]).args(arguments).status().unwrap();
         if !status.success() {
-            println!("{}", json!({"code": 999, "msg": format!("ip {} failed", arguments.join(" "))}));
+            println!(
+                "{}",
+                json!({"code": 999, "msg": format!("ip {} failed", arguments.join(" "))})
+            );
             exit(1);
         }
     }
@@ -351,7 +369,10 @@ fn exact_environment() -> Vec<(String, String)> {
     let bytes = std::fs::read("/proc/self/environ").expect("/proc");
     let text = String::from_utf8_lossy(&bytes);
     let pairs = text.split('\0').filter(|pair| !pair.is_empty());
-    pairs.map(|pair| pair.split_once('=').unwrap_or((pair, ""))).map(|(a, b)| (a.into(), b.into())).collect()
+    pairs
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+        .map(|(a, b)| (a.into(), b.into()))
+        .collect()
 }
 
 fn wait_for(file: &Path) {

@@ -32,9 +32,9 @@ pub(crate) fn files_of(module: &str) -> Vec<PathBuf> {
 pub(crate) fn has_unit_test(name: &str) -> bool {
     let Some((module, function)) = name.split_once("::tests::") else { return false };
     match function.rsplit_once("::") {
-        Some((part, function)) => {
-            files_of(&format!("{module}::tests::{part}")).iter().any(|file| has_test(file, function))
-        }
+        Some((part, function)) => files_of(&format!("{module}::tests::{part}"))
+            .iter()
+            .any(|file| has_test(file, function)),
         None => files_of(module).iter().any(|file| has_test(file, function)),
     }
 }
@@ -46,7 +46,8 @@ pub(crate) fn has_test(file: &Path, function: &str) -> bool {
     let mut is_test = false;
     lines.any(|line| {
         let found = is_test && line.starts_with(&format!("fn {function}("));
-        is_test = line == "#[test]" || (is_test && (line.starts_with("#[") || line.starts_with("//")));
+        is_test =
+            line == "#[test]" || (is_test && (line.starts_with("#[") || line.starts_with("//")));
         found
     })
 }

@@ -11,8 +11,8 @@ use crate::node::Namespace;
 /// Debian's own, which needs no more than `python3-minimal`.
 const PYTHON: &str = "/usr/bin/python3";
 
-/// Hears every frame of every interface of a namespace, in both directions, and counts those with the
-/// marker in them, until its standard input ends.
+/// Hears every frame of every interface of a namespace, in both directions, and counts those with
+/// the marker in them, until its standard input ends.
 const LISTEN: &str = r#"
 import select, socket, sys
 marker = bytes.fromhex(sys.argv[1])
@@ -155,14 +155,14 @@ impl Ear {
     }
 }
 
-/// Whether an echo request that carries `marker` is answered, within the time that a fresh IPv6 address
-/// may take to become usable.
+/// Whether an echo request that carries `marker` is answered, within the time that a fresh IPv6
+/// address may take to become usable.
 pub(crate) fn reaches(namespace: &Namespace, address: &str, marker: &str) -> bool {
     ping(namespace, address, marker, ["1", "8"])
 }
 
-/// Whether three echo requests that carry `marker` stay without an answer. Ask it only where addresses
-/// have been usable for a while.
+/// Whether three echo requests that carry `marker` stay without an answer. Ask it only where
+/// addresses have been usable for a while.
 pub(crate) fn cannot_reach(namespace: &Namespace, address: &str, marker: &str) -> bool {
     !ping(namespace, address, marker, ["3", "2"])
 }

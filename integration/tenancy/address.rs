@@ -4,11 +4,14 @@ use serde_json::{Value, json};
 
 use super::{Cluster, policy};
 
-/// A node with an address of its own, and a bridge with a gateway that its administrator shares with all.
+/// A node with an address of its own, and a bridge with a gateway that its administrator shares
+/// with all.
 fn cluster(annotations: Value, more: Value) -> Cluster {
     let cluster = Cluster::new();
     cluster.node.host().ip("link add eth0 type veth peer name wire0");
-    for command in ["address add 192.0.2.7/24 dev eth0", "address add 2001:db8::7/64 dev eth0 nodad"] {
+    for command in
+        ["address add 192.0.2.7/24 dev eth0", "address add 2001:db8::7/64 dev eth0 nodad"]
+    {
         cluster.node.host().ip(command);
     }
     for link in ["eth0", "wire0"] {
@@ -57,7 +60,8 @@ fn an_address_that_is_not_granted_is_refused_on_every_path() {
             assert!(refusal.contains("no network that is granted holds it"), "{attack}: {refusal}");
         }
         let mut rules = policy();
-        rules["primaryOverride"] = json!([{"podNamespaces": "*", "definitions": ["kube-system/shared"]}]);
+        rules["primaryOverride"] =
+            json!([{"podNamespaces": "*", "definitions": ["kube-system/shared"]}]);
         let pod = cluster.node.pod("team-a", "web");
         let asked = json!([{"name": "shared", "ips": ["192.0.2.20/26"]}]).to_string();
         let primary = pod.add(cluster.config(rules)).default_network(&asked).run();
@@ -65,7 +69,8 @@ fn an_address_that_is_not_granted_is_refused_on_every_path() {
         assert_eq!(host(&cluster, "192.0.2.20"), before);
     }
     let cluster = cluster(json!({}), json!({}));
-    let uplink = json!({"name": "uplink", "type": "bridge", "isGateway": true, "ipam": {"type": "static"}});
+    let uplink =
+        json!({"name": "uplink", "type": "bridge", "isGateway": true, "ipam": {"type": "static"}});
     cluster.node.write("braid.d/10-uplink.conf", &uplink.to_string());
     let mut rules = policy();
     rules["sharedNodeNetworks"] = json!({"uplink": "*"});
@@ -79,7 +84,8 @@ fn an_address_that_is_not_granted_is_refused_on_every_path() {
 fn an_address_of_the_node_is_refused_whoever_grants_it() {
     let cluster = cluster(json!({"braid.io/allowed-ips": "0.0.0.0/0 ::/0"}), json!({}));
     let before = host(&cluster, "192.0.2.20");
-    let (node, services) = ("it overlaps an address or a route of the node", "it overlaps the cluster's own");
+    let (node, services) =
+        ("it overlaps an address or a route of the node", "it overlaps the cluster's own");
     let attacks = [
         ("192.0.2.20/26", node),
         ("192.0.2.20/16", node),
@@ -94,7 +100,8 @@ fn an_address_of_the_node_is_refused_whoever_grants_it() {
         assert!(refusal.contains(expected), "{address}: {refusal}");
     }
     assert_eq!(host(&cluster, "192.0.2.20"), before);
-    // The attack is one: without a policy, which leaves this open, the node loses its way to the address.
+    // The attack is one: without a policy, which leaves this open, the node loses its way to the
+    // address.
     let pod = cluster.node.pod("team-a", "web");
     let asked = element(json!({"ips": ["192.0.2.20/26"]}));
     pod.add(cluster.config(Value::Null)).networks_json(asked).run().assert_success();
@@ -106,7 +113,8 @@ fn a_granted_address_is_given_with_its_gateway_on_the_node() {
     let cluster = cluster(json!({"braid.io/allowed-ips": "10.30.0.0/24 fd00:30::/64"}), json!({}));
     let start = |name: &str, last: u8| {
         let pod = cluster.node.pod("team-a", name);
-        let asked = element(json!({"ips": [format!("10.30.0.{last}/24"), format!("fd00:30::{last}/64")]}));
+        let asked =
+            element(json!({"ips": [format!("10.30.0.{last}/24"), format!("fd00:30::{last}/64")]}));
         pod.add(cluster.config(policy())).networks_json(asked).run().assert_success();
         pod
     };
@@ -127,12 +135,18 @@ fn the_address_of_a_claim_is_held_against_the_grant() {
         let pod = cluster.node.pod("team-a", "web");
         let outcome = pod.add(cluster.config(policy())).networks_json(claim()).run();
         let calls = cluster.node.calls_in_order();
-        (outcome.json()["msg"].as_str().map(str::to_owned), calls.contains(&"DEL blue net1".to_owned()))
+        (
+            outcome.json()["msg"].as_str().map(str::to_owned),
+            calls.contains(&"DEL blue net1".to_owned()),
+        )
     };
     assert_eq!(given("10.30.0.5/24"), (None, false));
     let (refusal, is_undone) = given("10.96.0.10/12");
     let refusal = refusal.unwrap();
-    assert!(is_undone && refusal.contains("which is in no network that the pod is granted"), "{refusal}");
+    assert!(
+        is_undone && refusal.contains("which is in no network that the pod is granted"),
+        "{refusal}"
+    );
 }
 
 #[test]

@@ -14,7 +14,10 @@ fn an_unclear_policy_refuses_networks_and_nothing_else() {
     cluster.publish("team-a", "lan", json!({}), Some(json!({"type": "blue"})));
     let unclear = json!({"allowedSubnet": []});
     let refusal = cluster.refusal(unclear.clone(), "lan");
-    assert!(refusal.contains("unknown key \"allowedSubnet\": did you mean \"allowedSubnets\"?"), "{refusal}");
+    assert!(
+        refusal.contains("unknown key \"allowedSubnet\": did you mean \"allowedSubnets\"?"),
+        "{refusal}"
+    );
     let plain = cluster.node.pod("team-a", "plain");
     plain.add(cluster.config(unclear)).run().assert_success();
     plain.del().run().assert_success();
@@ -37,8 +40,10 @@ fn audit_mode_lets_pods_run_and_writes_down_what_it_would_refuse() {
         .into_iter()
         .map(|line| (line["decision"].clone(), line["rules"].clone()))
         .collect();
-    let expected =
-        [(json!("audited"), json!(["definition", "request"])), (json!("refused"), json!(["namespace"]))];
+    let expected = [
+        (json!("audited"), json!(["definition", "request"])),
+        (json!("refused"), json!(["namespace"])),
+    ];
     assert_eq!(shown, expected, "one line for each decision");
     let mode = fs::metadata(cluster.node.path("audit.log")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
@@ -52,7 +57,8 @@ fn an_audit_log_that_cannot_be_written_is_a_warning() {
     let pod = cluster.node.pod("team-a", "web");
     let outcome = pod.add(cluster.config(json!({"mode": "audit"}))).networks("lan").run();
     outcome.assert_success();
-    let expected = format!("the audit log {} cannot be written: ", cluster.node.path_text("audit.log"));
+    let expected =
+        format!("the audit log {} cannot be written: ", cluster.node.path_text("audit.log"));
     assert!(outcome.stderr.contains(&expected), "{}", outcome.stderr);
 }
 
@@ -102,21 +108,32 @@ fn every_decision_is_one_line() {
         ]
     );
     for line in &decisions {
-        assert_eq!((&line["pod"], &line["uid"]), (&json!("team-a/web"), &json!("uid-web")), "{line}");
-        assert!(text(&line["time"]).ends_with('Z') && !text(&line["annotation"]).is_empty(), "{line}");
+        assert_eq!(
+            (&line["pod"], &line["uid"]),
+            (&json!("team-a/web"), &json!("uid-web")),
+            "{line}"
+        );
+        assert!(
+            text(&line["time"]).ends_with('Z') && !text(&line["annotation"]).is_empty(),
+            "{line}"
+        );
     }
     let log = fs::read_to_string(cluster.node.path("audit.log")).unwrap();
     assert!(!log.contains('\u{1b}') && log.lines().count() == 6, "{log:?}");
 }
 
-/// The sentence that the runtime gets is the one that `kubectl describe pod` and the audit log show.
+/// The sentence that the runtime gets is the one that `kubectl describe pod` and the audit log
+/// show.
 #[test]
 fn a_refusal_is_the_same_everywhere() {
     let cluster = Cluster::new();
     let refusal = cluster.refusal(policy(), "team-b/lan");
     let events = cluster.server.objects().all("events");
     assert_eq!(events.len(), 1);
-    assert_eq!((&events[0]["note"], &events[0]["reason"]), (&json!(refusal), &json!("NetworkRefused")));
+    assert_eq!(
+        (&events[0]["note"], &events[0]["reason"]),
+        (&json!(refusal), &json!("NetworkRefused"))
+    );
     let reason = format!("pod team-a/web: {}", text(&cluster.decisions()[0]["reason"]));
     assert_eq!(reason, refusal);
 }

@@ -57,8 +57,14 @@ fn files_of_the_host_stay_out_of_reach() {
             "may not carry \"dataDir\"",
         ),
         (whereabouts(json!({"log_file": "/etc/cron.d/x"})), "may not carry \"log_file\""),
-        (whereabouts(json!({"configuration_path": "x.conf"})), "may not carry \"configuration_path\""),
-        (whereabouts(json!({"kubernetes": {"kubeconfig": "/etc/kubernetes/admin.conf"}})), "\"kubernetes\""),
+        (
+            whereabouts(json!({"configuration_path": "x.conf"})),
+            "may not carry \"configuration_path\"",
+        ),
+        (
+            whereabouts(json!({"kubernetes": {"kubeconfig": "/etc/kubernetes/admin.conf"}})),
+            "\"kubernetes\"",
+        ),
         (plugin(json!({"type": "tuning", "dataDir": "/etc"})), "may not carry \"dataDir\""),
         (
             plugin(json!({"type": "ptp", "ipam": {"type": "dhcp", "daemonSocketPath": "/x"}})),
@@ -78,15 +84,27 @@ fn interfaces_of_the_host_stay_out_of_reach() {
         (bridge(json!({"promiscMode": true})), "may not carry \"promiscMode\""),
         (bridge(json!({"ipMasq": true})), "may not carry \"ipMasq\""),
         (plugin(json!({"type": "macvlan"})), "must carry \"master\""),
-        (plugin(json!({"type": "macvlan", "master": "eth0"})), "may not reach the host's interface \"eth0\""),
-        (plugin(json!({"type": "macvlan", "master": "br-a0", "mode": "passthru"})), "shares the interface"),
+        (
+            plugin(json!({"type": "macvlan", "master": "eth0"})),
+            "may not reach the host's interface \"eth0\"",
+        ),
+        (
+            plugin(json!({"type": "macvlan", "master": "br-a0", "mode": "passthru"})),
+            "shares the interface",
+        ),
         (
             plugin(json!({"type": "macvlan", "master": "br-a0", "linkInContainer": true})),
             "may not carry \"linkInContainer\"",
         ),
-        (plugin(json!({"type": "ipvlan", "master": "eth0"})), "may not reach the host's interface \"eth0\""),
+        (
+            plugin(json!({"type": "ipvlan", "master": "eth0"})),
+            "may not reach the host's interface \"eth0\"",
+        ),
         (plugin(json!({"type": "vlan", "vlanId": 7})), "must carry \"master\""),
-        (plugin(json!({"type": "host-device", "device": "eth0"})), "may not use plugin \"host-device\""),
+        (
+            plugin(json!({"type": "host-device", "device": "eth0"})),
+            "may not use plugin \"host-device\"",
+        ),
         (plugin(json!({"type": "sbr"})), "may not use plugin \"sbr\""),
         (plugin(json!({"type": "portmap", "snat": true})), "may not use plugin \"portmap\""),
     ]);
@@ -104,7 +122,10 @@ fn no_plugin_hides_inside_another() {
         (bridge(json!({"vlanTrunk": [{"Type": "host-device"}]})), "has a \"type\" in plugin"),
         (local(json!({"routes": [{"ipam": hidden}]})), "may not carry \"ipam\""),
         (bridge(json!({"ipam": hidden})), "may not use plugin \"host-device\""),
-        (bridge(json!({"ipam": {"type": "bridge", "bridge": "br-a0"}})), "may not use plugin \"bridge\""),
+        (
+            bridge(json!({"ipam": {"type": "bridge", "bridge": "br-a0"}})),
+            "may not use plugin \"bridge\"",
+        ),
         (bridge(json!({"ipam": {"type": 7}})), "has a \"type\" in plugin"),
         (bridge(json!({"ipam": {"type": "../../tmp/x"}})), "must be a file name"),
         (bridge(json!({"IPAM": {"Type": "../../tmp/x"}})), "must be a file name"),
@@ -120,8 +141,9 @@ fn no_plugin_hides_inside_another() {
 
 #[test]
 fn addresses_of_others_stay_out_of_reach() {
-    let fixed =
-        |address: &str| bridge(json!({"ipam": {"type": "static", "addresses": [{"address": address}]}}));
+    let fixed = |address: &str| {
+        bridge(json!({"ipam": {"type": "static", "addresses": [{"address": address}]}}))
+    };
     assert_all_refused(&[
         (local(json!({"subnet": "10.96.0.0/12"})), "is in no subnet of namespace team-a"),
         (local(json!({"subnet": "10.21.1.0/24"})), "is in no subnet of namespace team-a"),
@@ -130,7 +152,10 @@ fn addresses_of_others_stay_out_of_reach() {
         (local(json!({"subnet": "010.20.1.0/24"})), "must be an address or a network"),
         (local(json!({"gateway": "10.96.0.1"})), "is in no subnet of namespace team-a"),
         (local(json!({"rangeEnd": "10.96.0.1"})), "is in no subnet of namespace team-a"),
-        (local(json!({"ranges": [[{"subnet": "fd00:10:96::/112"}]]})), "is in no subnet of namespace team-a"),
+        (
+            local(json!({"ranges": [[{"subnet": "fd00:10:96::/112"}]]})),
+            "is in no subnet of namespace team-a",
+        ),
         (local(json!({"routes": [{"dst": "0.0.0.0/0"}]})), "is in no subnet of namespace team-a"),
         (local(json!({"routes": [{"dst": "::/0"}]})), "is in no subnet of namespace team-a"),
         (
@@ -140,7 +165,10 @@ fn addresses_of_others_stay_out_of_reach() {
         (fixed("10.244.1.7/24"), "is in no subnet of namespace team-a"),
         (fixed("10.20.1.7/4"), "is in no subnet of namespace team-a"),
         (fixed("::ffff:10.244.1.7/120"), "must be an address or a network"),
-        (whereabouts(json!({"range": "10.20.1.5-10.96.0.9/24"})), "is in no subnet of namespace team-a"),
+        (
+            whereabouts(json!({"range": "10.20.1.5-10.96.0.9/24"})),
+            "is in no subnet of namespace team-a",
+        ),
         (
             whereabouts(json!({"ipRanges": [{"range": "10.96.0.0/12"}]})),
             "is in no subnet of namespace team-a",
@@ -153,8 +181,14 @@ fn addresses_of_others_stay_out_of_reach() {
 fn vlans_of_others_stay_out_of_reach() {
     assert_all_refused(&[
         (bridge(json!({"vlan": 7})), "is no VLAN of namespace team-a"),
-        (bridge(json!({"vlanTrunk": [{"minID": 1, "maxID": 4094}]})), "is no VLAN of namespace team-a"),
-        (plugin(json!({"type": "vlan", "master": "br-a0", "vlanId": 7})), "is no VLAN of namespace team-a"),
+        (
+            bridge(json!({"vlanTrunk": [{"minID": 1, "maxID": 4094}]})),
+            "is no VLAN of namespace team-a",
+        ),
+        (
+            plugin(json!({"type": "vlan", "master": "br-a0", "vlanId": 7})),
+            "is no VLAN of namespace team-a",
+        ),
         (plugin(json!({"type": "vlan", "master": "br-a0", "vlanId": "7"})), "must be a number"),
     ]);
 }
@@ -169,7 +203,8 @@ fn a_name_is_not_taken_from_another_namespace() {
         cluster.publish("team-a", "x", json!({}), Some(json!({"type": "blue", "name": name})));
         let pod = cluster.node.pod("team-a", "web");
         pod.add(cluster.config(policy.clone())).networks("x").run().assert_success();
-        let expected = if name == "team-a.own" { name.to_owned() } else { format!("team-a.{name}") };
+        let expected =
+            if name == "team-a.own" { name.to_owned() } else { format!("team-a.{name}") };
         assert_eq!(cluster.node.only_call("ADD", "blue").stdin()["name"], expected);
         pod.del().run().assert_success();
         cluster.node.forget_calls();
@@ -181,7 +216,8 @@ fn a_name_is_not_taken_from_another_namespace() {
     ]);
 }
 
-/// A name by which a network is found outside the node cannot be scoped, nor one that would become too long.
+/// A name by which a network is found outside the node cannot be scoped, nor one that would become
+/// too long.
 #[test]
 fn a_name_that_cannot_be_scoped_is_refused() {
     let overlay = |name: &str| plugin(json!({"type": "ovn-k8s-cni-overlay", "name": name}));
@@ -195,8 +231,8 @@ fn a_name_that_cannot_be_scoped_is_refused() {
     ]);
 }
 
-/// Go's decoder takes keys in any case, and two letters more for an s and a k; of two equal keys it takes
-/// the later.
+/// Go's decoder takes keys in any case, and two letters more for an s and a k; of two equal keys it
+/// takes the later.
 #[test]
 fn no_spelling_of_a_key_passes_the_fence() {
     let cluster = Cluster::new();
@@ -205,11 +241,20 @@ fn no_spelling_of_a_key_passes_the_fence() {
             r#"{"name": "team-a.x", "type": "bridge", "bridge": "br-a0", "BRIDGE": "cni0"}"#,
             "may not carry \"BRIDGE\"",
         ),
-        (r#"{"name": "team-a.x", "type": "bridge", "bridge": "br-a0", "ipMaſq": true}"#, "may not carry"),
-        (r#"{"name": "team-a.x", "type": "macvlan", "master": "br-a0", "maſter": "eth0"}"#, "may not carry"),
+        (
+            r#"{"name": "team-a.x", "type": "bridge", "bridge": "br-a0", "ipMaſq": true}"#,
+            "may not carry",
+        ),
+        (
+            r#"{"name": "team-a.x", "type": "macvlan", "master": "br-a0", "maſter": "eth0"}"#,
+            "may not carry",
+        ),
         (r#"{"name": "team-a.x", "type": "ptp", "TYPE": "host-device"}"#, "may not carry \"TYPE\""),
         (r#"{"name": "team-a.x", "type": "ptp", "Name": "cluster"}"#, "may not carry \"Name\""),
-        (r#"{"name": "team-a.x", "type": "ptp", "IPAM": {"type": "host-local"}}"#, "may not carry \"IPAM\""),
+        (
+            r#"{"name": "team-a.x", "type": "ptp", "IPAM": {"type": "host-local"}}"#,
+            "may not carry \"IPAM\"",
+        ),
         (
             r#"{"name": "team-a.x", "type": "ptp", "ipam": {"type": "host-local", "DataDir": "/etc"}}"#,
             "may not carry \"DataDir\"",
@@ -223,7 +268,10 @@ fn no_spelling_of_a_key_passes_the_fence() {
             r#"{"name": "team-a.x", "type": "ptp", "args": {"cni": {"ips": ["10.96.0.1"]}}}"#,
             "may not carry \"args\"",
         ),
-        (r#"{"name": "team-a.x", "type": "ptp", "capabilities": {"ips": "10.96.0.1"}}"#, "true and false"),
+        (
+            r#"{"name": "team-a.x", "type": "ptp", "capabilities": {"ips": "10.96.0.1"}}"#,
+            "true and false",
+        ),
         (
             r#"{"name": "team-a.x", "type": "bridge", "bridge": "br-a0", "bridge": "cni0"}"#,
             "may not reach the host's interface \"cni0\"",
@@ -243,8 +291,7 @@ fn no_spelling_of_a_key_passes_the_fence() {
 fn a_plugin_gets_what_was_judged() {
     let cluster = Cluster::new();
     cluster.node.recorder("bridge");
-    let config =
-        r#"{"name": "team-a.x", "type": "bridge", "bridge": "cni0", "bridge": "br-a0", "mtu": 1400}"#;
+    let config = r#"{"name": "team-a.x", "type": "bridge", "bridge": "cni0", "bridge": "br-a0", "mtu": 1400}"#;
     cluster.publish_text("team-a", "x", config);
     let pod = cluster.node.pod("team-a", "web");
     pod.add(cluster.config(policy())).networks("x").run().assert_success();
@@ -273,8 +320,10 @@ fn a_sysctl_is_of_the_attachments_own_interface() {
 #[test]
 fn a_definition_of_hostile_size_or_depth_is_refused() {
     let cluster = Cluster::new();
-    let long =
-        format!(r#"{{"name": "team-a.x", "type": "ptp", "ipam": {{}}, "mtu": {}}}"#, "1".repeat(70_000));
+    let long = format!(
+        r#"{{"name": "team-a.x", "type": "ptp", "ipam": {{}}, "mtu": {}}}"#,
+        "1".repeat(70_000)
+    );
     assert_refused(&cluster, &long, "such a one may have 65536");
     let deep = format!(
         r#"{{"name": "team-a.x", "type": "ptp", "ipam": {}1{}}}"#,
@@ -297,8 +346,8 @@ fn a_definition_of_hostile_size_or_depth_is_refused() {
     assert_refused(&cluster, r#"{"name": "team-a.x", "type": "ptp"} x"#, "not valid JSON");
 }
 
-/// Every plugin that is installed, first in a chain and as IPAM: few are for tenants, and those not with a key that
-/// nobody has looked at.
+/// Every plugin that is installed, first in a chain and as IPAM: few are for tenants, and those not
+/// with a key that nobody has looked at.
 #[test]
 fn each_of_debians_plugins_is_fenced_in_or_out() {
     let cluster = Cluster::new();
@@ -316,7 +365,10 @@ fn each_of_debians_plugins_is_fenced_in_or_out() {
             cluster.publish_text("team-a", "x", &config.to_string());
             let refusal = cluster.refusal(policy(), "x");
             let is_type = refusal.contains(&may_not_be);
-            assert!(is_type || refusal.contains(&format!("plugin \"{kind}\" may not carry \"")), "{refusal}");
+            assert!(
+                is_type || refusal.contains(&format!("plugin \"{kind}\" may not carry \"")),
+                "{refusal}"
+            );
             !is_type
         };
         if is_fenced_in(plugin(merged(place.clone(), json!({"type": kind, "unknown": true})))) {

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use super::{Cluster, UID, policy};
 use crate::node::text;
 
-/// What is there and what is not are told apart by nobody outside: definitions of the API and the node,
-/// valid and broken ones.
+/// What is there and what is not are told apart by nobody outside: definitions of the API and the
+/// node, valid and broken ones.
 #[test]
 fn another_tenants_network_looks_as_if_it_were_not_there() {
     let cluster = Cluster::new();
@@ -19,8 +19,18 @@ fn another_tenants_network_looks_as_if_it_were_not_there() {
     );
     cluster.publish("team-b", "broken", json!({}), Some(json!({"plugins": []})));
     cluster.publish("team-b", "uplink", json!({}), None);
-    cluster.publish("team-b", "vast", json!({}), Some(json!({"type": "blue", "x": "y".repeat(1 << 20)})));
-    cluster.publish("team-b", "covered", json!({}), Some(json!({"type": "blue", "x": "y".repeat(1 << 20)})));
+    cluster.publish(
+        "team-b",
+        "vast",
+        json!({}),
+        Some(json!({"type": "blue", "x": "y".repeat(1 << 20)})),
+    );
+    cluster.publish(
+        "team-b",
+        "covered",
+        json!({}),
+        Some(json!({"type": "blue", "x": "y".repeat(1 << 20)})),
+    );
     cluster.server.objects().put(json!({
         "kind": "NetworkAttachmentDefinition", "spec": {"config": {"type": "blue"}},
         "metadata": {"namespace": "team-b", "name": "object"},
@@ -30,7 +40,9 @@ fn another_tenants_network_looks_as_if_it_were_not_there() {
     }
     cluster.node.write("braid.d/10-uplink.conf", r#"{"name": "uplink", "type": "blue"}"#);
     for policy in [Value::Null, policy()] {
-        for name in ["real", "other", "broken", "uplink", "manifest", "covered", "vast", "object", "absent"] {
+        for name in
+            ["real", "other", "broken", "uplink", "manifest", "covered", "vast", "object", "absent"]
+        {
             assert_eq!(
                 cluster.refusal(policy.clone(), &format!("team-b/{name}")),
                 format!(
@@ -41,13 +53,21 @@ fn another_tenants_network_looks_as_if_it_were_not_there() {
         }
     }
     assert_eq!(cluster.node.state("definitions"), Vec::<String>::new(), "no copy of it either");
-    cluster.publish("team-a", "vast", json!({}), Some(json!({"type": "blue", "x": "y".repeat(1 << 20)})));
+    cluster.publish(
+        "team-a",
+        "vast",
+        json!({}),
+        Some(json!({"type": "blue", "x": "y".repeat(1 << 20)})),
+    );
     let own = cluster.refusal(Value::Null, "vast");
-    assert!(own.ends_with("a definition is at most 1 MiB"), "its own namespace hears what is wrong: {own}");
+    assert!(
+        own.ends_with("a definition is at most 1 MiB"),
+        "its own namespace hears what is wrong: {own}"
+    );
 }
 
-/// A network of the node that is not shared and one that does not exist are one and the same, directly and
-/// through an empty definition.
+/// A network of the node that is not shared and one that does not exist are one and the same,
+/// directly and through an empty definition.
 #[test]
 fn an_empty_definition_opens_no_network_of_the_node() {
     let cluster = Cluster::new();
@@ -60,9 +80,11 @@ fn an_empty_definition_opens_no_network_of_the_node() {
     cluster.publish("team-a", "absent", json!({}), None);
     let (through, to_none) = (said("uplink"), said("absent"));
     assert_eq!(through, to_none);
-    let expected =
-        "network \"team-a/NAME\" is defined without \"spec.config\"; and the node shares no network";
-    assert!(through.contains(expected) && through.contains("policy.sharedNodeNetworks"), "{through}");
+    let expected = "network \"team-a/NAME\" is defined without \"spec.config\"; and the node shares no network";
+    assert!(
+        through.contains(expected) && through.contains("policy.sharedNodeNetworks"),
+        "{through}"
+    );
     let pod = cluster.node.pod("team-c", "web");
     pod.add(cluster.config(policy())).networks("uplink").run().assert_success();
 }
@@ -79,8 +101,11 @@ fn service_accounts_are_learnt_from_the_api_or_refused() {
         }));
         let pod = cluster.node.pod("team-a", "web");
         let args = format!("{};K8S_POD_UID={uid}", pod.args());
-        let outcome =
-            pod.add(cluster.config(Value::Null)).networks("team-b/lan").env("CNI_ARGS", &args).run();
+        let outcome = pod
+            .add(cluster.config(Value::Null))
+            .networks("team-b/lan")
+            .env("CNI_ARGS", &args)
+            .run();
         text(&outcome.json()["msg"]).to_owned()
     };
     assert_eq!(start("builder", UID), "");
@@ -118,7 +143,10 @@ fn an_outage_opens_no_network_that_was_closed() {
     // Its owner looked at the closed one, so that there is a copy of it on the node.
     let owner = cluster.node.pod("team-b", "owner");
     owner.add(cluster.config(Value::Null)).networks("closed").run().assert_success();
-    assert_eq!(cluster.node.state("definitions"), ["team-b_closed", "team-b_narrow", "team-b_open"]);
+    assert_eq!(
+        cluster.node.state("definitions"),
+        ["team-b_closed", "team-b_narrow", "team-b_open"]
+    );
     cluster.server.stop();
     assert_eq!(start(&cluster, "team-b/open"), (None, String::new()));
     cluster.node.define("team-b", "manifest", json!({"type": "blue"}));
@@ -129,21 +157,36 @@ fn an_outage_opens_no_network_that_was_closed() {
     let (code, closed) = said("closed");
     assert!(code == Some(11) && closed.contains("there is no copy of it"), "{closed}");
     for name in ["absent", "manifest"] {
-        assert_eq!(said(name), (code, closed.clone()), "{name}: what is there sounds as what is not");
+        assert_eq!(
+            said(name),
+            (code, closed.clone()),
+            "{name}: what is there sounds as what is not"
+        );
     }
     let (code, said) = start(&cluster, "team-b/narrow");
     assert!(code == Some(11) && said.contains("the pod's cannot be learnt"), "{said}");
 }
 
-/// Fourteen pods that were refused filled a state directory of 200 MB with copies of what they had asked for.
+/// Fourteen pods that were refused filled a state directory of 200 MB with copies of what they had
+/// asked for.
 #[test]
 fn what_is_refused_leaves_no_copy() {
     let mut cluster = Cluster::new();
     let large = json!({"name": "team-a.large", "type": "blue", "filler": "x".repeat(200_000)});
     cluster.publish("team-a", "large", json!({}), Some(large));
-    cluster.publish("team-a", "small", json!({}), Some(json!({"name": "team-a.small", "type": "blue"})));
+    cluster.publish(
+        "team-a",
+        "small",
+        json!({}),
+        Some(json!({"name": "team-a.small", "type": "blue"})),
+    );
     cluster.publish("team-b", "closed", json!({}), Some(json!({"type": "blue"})));
-    cluster.publish("team-a", "typo", json!({}), Some(json!({"name": "team-a.typo", "type": "bluee"})));
+    cluster.publish(
+        "team-a",
+        "typo",
+        json!({}),
+        Some(json!({"name": "team-a.typo", "type": "bluee"})),
+    );
     let policy = json!({"mode": "enforce", "allowedPlugins": {"blue": ["filler"], "bluee": []}});
     let start = |cluster: &Cluster, networks: &str| {
         let pod = cluster.node.pod("team-a", "web");

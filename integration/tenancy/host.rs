@@ -21,7 +21,10 @@ fn the_hosts_namespace_is_no_pods() {
         let other = node.pod("team-a", "other");
         let refused = other.add(node.delegating()).networks("blue").env("CNI_NETNS", path).run();
         refused.assert_error(4, ["is the host's own network namespace"]);
-        pod.check().env("CNI_NETNS", path).run().assert_error(4, ["is the host's own network namespace"]);
+        pod.check()
+            .env("CNI_NETNS", path)
+            .run()
+            .assert_error(4, ["is the host's own network namespace"]);
     }
     for path in ["/etc/passwd", "/proc/self/ns/mnt", "/dev/null", "/nowhere", "../x"] {
         let other = node.pod("team-a", "other");
@@ -33,7 +36,10 @@ fn the_hosts_namespace_is_no_pods() {
     // The pod's own namespace, which the record names, is still there and is what gets torn down.
     pod.del().env("CNI_NETNS", &host).run().assert_success();
     let deleted = node.only_call("DEL", "blue");
-    assert!(deleted.environment().contains(&("CNI_NETNS".to_owned(), pod.netns_path())), "{deleted:?}");
+    assert!(
+        deleted.environment().contains(&("CNI_NETNS".to_owned(), pod.netns_path())),
+        "{deleted:?}"
+    );
     // Without a record nothing is known but the path, and it counts as gone.
     node.forget_calls();
     let stranger = node.pod("team-a", "stranger");
@@ -65,7 +71,10 @@ fn names_from_the_runtime_never_become_paths() {
         }
     }
     let args = "K8S_POD_NAMESPACE=../x;K8S_POD_NAME=web";
-    pod.add(node.delegating()).env("CNI_ARGS", args).run().assert_error(7, ["K8S_POD_NAMESPACE in CNI_ARGS"]);
+    pod.add(node.delegating())
+        .env("CNI_ARGS", args)
+        .run()
+        .assert_error(7, ["K8S_POD_NAMESPACE in CNI_ARGS"]);
     assert_eq!(node.calls_in_order(), Vec::<String>::new());
     assert_eq!((files(), node.state("records").len()), (before, 0));
 }
@@ -82,8 +91,9 @@ fn state_that_others_can_change_is_not_used() {
         outcome.assert_error(5, [problem]);
         assert_eq!(node.calls_in_order(), Vec::<String>::new(), "{problem}");
     };
-    let mode =
-        |path: &str, mode| fs::set_permissions(node.path(path), fs::Permissions::from_mode(mode)).unwrap();
+    let mode = |path: &str, mode| {
+        fs::set_permissions(node.path(path), fs::Permissions::from_mode(mode)).unwrap()
+    };
     fs::create_dir(node.path("elsewhere")).unwrap();
     symlink(node.path("elsewhere"), node.path("state")).unwrap();
     refused("is a symbolic link");
@@ -104,7 +114,9 @@ fn state_that_others_can_change_is_not_used() {
     assert_eq!(fs::read_dir(node.path("elsewhere")).unwrap().count(), 0);
     let pod = node.pod("team-a", "web");
     pod.add(cluster.config(Value::Null)).networks("lan").run().assert_success();
-    for (path, expected) in [("state", 0o700), ("state/records", 0o700), ("state/definitions", 0o700)] {
+    for (path, expected) in
+        [("state", 0o700), ("state/records", 0o700), ("state/definitions", 0o700)]
+    {
         let found = fs::metadata(node.path(path)).unwrap().permissions().mode() & 0o777;
         assert_eq!(found, expected, "{path}");
     }
@@ -123,8 +135,15 @@ fn nothing_of_the_environment_reaches_a_tenants_plugin() {
     cluster.publish("team-a", "lan", json!({}), Some(json!({"type": "blue"})));
     let pod = cluster.node.pod("team-a", "web");
     let call = pod.add(cluster.config(Value::Null)).networks("lan");
-    let names =
-        ["LD_PRELOAD", "LD_LIBRARY_PATH", "GCONV_PATH", "BASH_ENV", "KUBECONFIG", "HTTPS_PROXY", "CNI_X"];
+    let names = [
+        "LD_PRELOAD",
+        "LD_LIBRARY_PATH",
+        "GCONV_PATH",
+        "BASH_ENV",
+        "KUBECONFIG",
+        "HTTPS_PROXY",
+        "CNI_X",
+    ];
     let call = names.into_iter().fold(call, |call, name| call.env(name, "/tmp/evil"));
     call.env_again("CNI_IFNAME", "eth7").run().assert_success();
     let environment = cluster.node.only_call("ADD", "blue").environment();

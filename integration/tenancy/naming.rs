@@ -20,7 +20,8 @@ fn names(cluster: &Cluster) -> Vec<String> {
     calls.map(|call| format!("{} {}", call.verb(), text(&call.stdin()["name"]))).collect()
 }
 
-/// DEL, CHECK and GC use the name of the record, whatever the policy says by then; people see the definition's own.
+/// DEL, CHECK and GC use the name of the record, whatever the policy says by then; people see the
+/// definition's own.
 #[test]
 fn plugins_get_the_scoped_name_and_people_the_definitions_own() {
     let cluster = Cluster::new();
@@ -60,7 +61,8 @@ fn plugins_get_the_scoped_name_and_people_the_definitions_own() {
     assert!(!outcome.stdout.contains("team-a.lan"), "{}", outcome.stdout);
 }
 
-/// Audit mode changes nothing, and says what would change; so does a trusted namespace, and says nothing.
+/// Audit mode changes nothing, and says what would change; so does a trusted namespace, and says
+/// nothing.
 #[test]
 fn audit_mode_leaves_the_name_and_says_what_it_would_be() {
     let cluster = Cluster::new();
@@ -69,7 +71,8 @@ fn audit_mode_leaves_the_name_and_says_what_it_would_be() {
     let audit = json!({"mode": "audit", "allowedPlugins": {"blue": []}});
     let outcome = pod.add(cluster.config(audit)).networks("lan").run();
     outcome.assert_success();
-    let said = "the plugins of network \"team-a/lan\" would know it as \"team-a.lan\" and not as \"lan\"";
+    let said =
+        "the plugins of network \"team-a/lan\" would know it as \"team-a.lan\" and not as \"lan\"";
     assert!(outcome.stderr.contains(said), "{}", outcome.stderr);
     let decision = cluster.decisions().remove(0);
     assert_eq!([&decision["decision"], &decision["scopedName"]], ["allowed", "team-a.lan"]);
@@ -80,13 +83,13 @@ fn audit_mode_leaves_the_name_and_says_what_it_would_be() {
     assert_eq!(cluster.decisions()[1]["scopedName"], Value::Null);
 }
 
-/// A pod from before the policy keeps its addresses: the pool of the new name does not give them out.
+/// A pod from before the policy keeps its addresses: the pool of the new name does not give them
+/// out.
 #[test]
 fn addresses_from_before_are_not_given_out_again() {
     let cluster = Cluster::new();
     let ipam = cluster.node.host_local("10.20.1.0/24 fd00:20::/64");
-    let lan =
-        json!({"cniVersion": "1.0.0", "name": "lan", "type": "bridge", "bridge": "br-a0", "ipam": ipam});
+    let lan = json!({"cniVersion": "1.0.0", "name": "lan", "type": "bridge", "bridge": "br-a0", "ipam": ipam});
     cluster.publish("team-a", "lan", json!({}), Some(lan));
     let enforced = with_plugins(json!({"host-local": ["ranges", "subnet", "dataDir"]}));
     let start = |name: &str, policy: Value| {
@@ -110,10 +113,15 @@ fn addresses_from_before_are_not_given_out_again() {
     }
     assert_eq!(cluster.node.reservations("lan"), Vec::<String>::new(), "by the recorded name");
     let next = start("four", enforced);
-    let mine =
-        |names: Vec<String>| names.into_iter().filter(|name| !name.starts_with('.')).collect::<Vec<_>>();
+    let mine = |names: Vec<String>| {
+        names.into_iter().filter(|name| !name.starts_with('.')).collect::<Vec<_>>()
+    };
     let expected = ["10.20.1.4", "10.20.1.5", "fd00:20::4", "fd00:20::5"];
-    assert_eq!(mine(cluster.node.reservations("team-a.lan")), expected, "what was given back is free");
+    assert_eq!(
+        mine(cluster.node.reservations("team-a.lan")),
+        expected,
+        "what was given back is free"
+    );
     // The policy is taken back: the other way round, the same holds.
     let back = start("five", Value::Null);
     assert_eq!(back.addresses("net1"), ["10.20.1.6/24", "fd00:20::6/64"]);
@@ -129,15 +137,17 @@ fn addresses_from_before_are_not_given_out_again() {
 fn a_pool_that_cannot_be_held_gives_out_nothing() {
     let cluster = Cluster::new();
     let ipam = cluster.node.host_local("10.20.1.0/24");
-    let lan =
-        json!({"cniVersion": "1.0.0", "name": "lan", "type": "bridge", "bridge": "br-a0", "ipam": ipam});
+    let lan = json!({"cniVersion": "1.0.0", "name": "lan", "type": "bridge", "bridge": "br-a0", "ipam": ipam});
     cluster.publish("team-a", "lan", json!({}), Some(lan));
     cluster.node.write("ipam/lan/10.20.1.2", "c1\r\nnet1");
     cluster.node.write("ipam/team-a.lan", "no directory");
     let enforced = with_plugins(json!({"host-local": ["ranges", "subnet", "dataDir"]}));
     let pod = cluster.node.pod("team-a", "web");
     let outcome = pod.add(cluster.config(enforced)).networks("lan").run();
-    outcome.assert_error(5, ["network \"team-a/lan\" on net1", "cannot be kept for the pods that have them"]);
+    outcome.assert_error(
+        5,
+        ["network \"team-a/lan\" on net1", "cannot be kept for the pods that have them"],
+    );
     assert_eq!((pod.links(), cluster.node.state("records")), (vec![], vec![]));
 }
 
@@ -155,7 +165,8 @@ fn explain_says_the_scoped_name() {
         "metadata": {"name": "web", "namespace": "team-a", "annotations": {"k8s.v1.cni.cncf.io/networks": "lan"}},
     });
     let (conf_dir, bin_dir) = (cluster.node.path_text("net.d"), cluster.node.path_text("bin"));
-    let place = ["explain", "--conf-dir", &conf_dir, "--bin-dir", &bin_dir, "--runtime", "containerd"];
+    let place =
+        ["explain", "--conf-dir", &conf_dir, "--bin-dir", &bin_dir, "--runtime", "containerd"];
     let explain = |more: &[&str]| {
         Tool::new(&cluster.node, &[place.as_slice(), more].concat()).input(&pod.to_string()).run()
     };
@@ -168,5 +179,8 @@ fn explain_says_the_scoped_name() {
     );
     let json: Value = serde_json::from_str(&explain(&["--output", "json", "-"]).raw).unwrap();
     let attached = &json["pods"][0]["attachments"][1];
-    assert_eq!((&attached["network"], &attached["scopedName"]), (&json!("team-a/lan"), &json!("team-a.lan")));
+    assert_eq!(
+        (&attached["network"], &attached["scopedName"]),
+        (&json!("team-a/lan"), &json!("team-a.lan"))
+    );
 }

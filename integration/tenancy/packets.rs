@@ -7,7 +7,8 @@ use crate::wire::{Ear, cannot_reach, reaches, shout};
 
 const MARKER: &str = "b1adc0de7e4a";
 
-/// Two tenants with definitions of their own in the API, on real bridges: each reaches itself alone.
+/// Two tenants with definitions of their own in the API, on real bridges: each reaches itself
+/// alone.
 #[test]
 fn packets_of_one_tenant_never_reach_the_other() {
     let cluster = Cluster::new();

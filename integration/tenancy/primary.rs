@@ -19,13 +19,14 @@ fn the_default_network_annotation_is_no_way_around() {
     assert!(ask("team-b/real", policy()).contains("is not shared with namespace team-a"));
     assert!(ask("fast", policy()).contains("can add it to policy.primaryOverride"));
     let mut given = policy();
-    given["primaryOverride"] = json!([{"podNamespaces": ["team-a"], "definitions": ["kube-system/fast"]}]);
+    given["primaryOverride"] =
+        json!([{"podNamespaces": ["team-a"], "definitions": ["kube-system/fast"]}]);
     assert_eq!(ask("fast", given), "");
     assert_eq!(cluster.node.calls_in_order(), ["ADD blue eth0"]);
 }
 
-/// A definition of `multusNamespace` that is there and one that is not are one and the same to a pod that
-/// may have neither.
+/// A definition of `multusNamespace` that is there and one that is not are one and the same to a
+/// pod that may have neither.
 #[test]
 fn a_refused_primary_tells_nothing_of_what_there_is() {
     let cluster = Cluster::new();
@@ -48,7 +49,8 @@ fn a_refused_primary_tells_nothing_of_what_there_is() {
     }
 }
 
-/// A cluster with networks of the node in its conf directory, and the configuration that heeds `cni`.
+/// A cluster with networks of the node in its conf directory, and the configuration that heeds
+/// `cni`.
 fn genie() -> Cluster {
     let cluster = Cluster::new();
     cluster.node.recorders(["calico", "weave-net"]);
@@ -99,27 +101,34 @@ fn genies_annotation_chooses_the_primary_and_more() {
     cluster.node.forget_calls();
     cluster.node.define("team-a", "lan", json!({"type": "blue"}));
     let both = cluster.node.pod("team-a", "both");
-    let call = both.add(cluster.heeding_genie(Value::Null)).annotation("cni", "calico,k8s-pod-network");
+    let call =
+        both.add(cluster.heeding_genie(Value::Null)).annotation("cni", "calico,k8s-pod-network");
     call.networks("lan").run().assert_success();
-    assert_eq!(cluster.node.calls_in_order(), ["ADD calico eth0", "ADD calico eth1", "ADD blue net1"]);
+    assert_eq!(
+        cluster.node.calls_in_order(),
+        ["ADD calico eth0", "ADD calico eth1", "ADD blue net1"]
+    );
     cluster.node.forget_calls();
     let deaf = cluster.node.pod("team-a", "deaf");
     deaf.add(cluster.config(Value::Null)).annotation("cni", "../calico").run().assert_success();
     assert_eq!(cluster.node.calls_in_order(), ["ADD primary eth0"]);
 }
 
-/// With the plugins that nodes have: each network answers on its own interface, and nothing is left.
+/// With the plugins that nodes have: each network answers on its own interface, and nothing is
+/// left.
 #[test]
 fn genies_networks_carry_packets() {
     let cluster = Cluster::new();
     let node = &cluster.node;
     node.write("net.d/10-lan.conf", &node.bridge("lan0", "10.5.0.0/24 fd00:5::/64").to_string());
-    let ptp =
-        json!({"cniVersion": "1.0.0", "name": "link", "type": "ptp", "ipam": node.host_local("10.6.0.0/24")});
+    let ptp = json!({"cniVersion": "1.0.0", "name": "link", "type": "ptp", "ipam": node.host_local("10.6.0.0/24")});
     node.write("net.d/20-link.conf", &ptp.to_string());
     let before = node.dump();
     let pod = node.pod("team-a", "web");
-    pod.add(cluster.heeding_genie(Value::Null)).annotation("cni", "bridge,link").run().assert_success();
+    pod.add(cluster.heeding_genie(Value::Null))
+        .annotation("cni", "bridge,link")
+        .run()
+        .assert_success();
     assert_eq!(pod.links(), ["eth0", "eth1"]);
     assert_eq!(pod.addresses("eth0"), ["10.5.0.2/24", "fd00:5::2/64"]);
     assert!(pod.addresses("eth1")[0].starts_with("10.6.0."), "{:?}", pod.addresses("eth1"));
@@ -168,9 +177,14 @@ fn genies_annotation_is_refused_where_it_makes_no_sense() {
     let pod = cluster.node.pod("team-a", "web");
     let ask = |words: &str| pod.add(cluster.heeding_genie(Value::Null)).annotation("cni", words);
     ask("absent").run().assert_error(7, ["annotation cni: ", "has no network \"absent\""]);
-    ask("../calico").run().assert_error(7, ["annotation cni: element 1 is \"../calico\": must be the name"]);
+    ask("../calico")
+        .run()
+        .assert_error(7, ["annotation cni: element 1 is \"../calico\": must be the name"]);
     ask("calico,").run().assert_error(7, ["annotation cni: element 2 is \"\""]);
-    ask("calico").default_network("fast").run().assert_error(7, ["annotation cni: ", DEFAULT_NETWORK]);
+    ask("calico")
+        .default_network("fast")
+        .run()
+        .assert_error(7, ["annotation cni: ", DEFAULT_NETWORK]);
     let chained = json!({"genieAnnotation": true, "delegates": null});
     let call = pod.add_chained(cluster.config(Value::Null)).with(chained);
     call.annotation("cni", "calico")
@@ -186,7 +200,10 @@ fn a_chosen_primary_is_never_without_a_record() {
     cluster.publish("kube-system", "fast", json!({}), Some(json!({"type": "blue"})));
     cluster.node.write("state", "no directory");
     let pod = cluster.node.pod("team-a", "web");
-    pod.add(cluster.config(Value::Null)).default_network("fast").run().assert_error(5, ["is no directory"]);
+    pod.add(cluster.config(Value::Null))
+        .default_network("fast")
+        .run()
+        .assert_error(5, ["is no directory"]);
     let call = pod.add(cluster.heeding_genie(Value::Null)).annotation("cni", "calico");
     call.run().assert_error(5, ["is no directory"]);
     assert_eq!(cluster.node.calls_in_order(), Vec::<String>::new());

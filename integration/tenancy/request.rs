@@ -8,7 +8,8 @@ use crate::call::{DEFAULT_NETWORK, NETWORKS};
 #[test]
 fn values_are_not_smuggled_in_cni_args() {
     let cluster = Cluster::new();
-    let config = json!({"name": "team-b.lan", "type": "blue", "capabilities": {"ips": true, "mac": true}});
+    let config =
+        json!({"name": "team-b.lan", "type": "blue", "capabilities": {"ips": true, "mac": true}});
     let annotations = json!({
         "braid.io/allowed-namespaces": "team-a", "braid.io/allowed-requests": "ips, mac, cni-args",
         "braid.io/allowed-ips": "10.20.0.0/24, fd00:20::/64", "braid.io/allowed-macs": "02:00:5e",
@@ -16,11 +17,20 @@ fn values_are_not_smuggled_in_cni_args() {
     cluster.publish("team-b", "lan", annotations, Some(config));
     let attacks = [
         (json!({"ips": ["10.96.0.1"]}), "takes no \"ips\" \"10.96.0.1\""),
-        (json!({"cni-args": {"ips": ["10.20.0.9/24", "10.96.0.1/24"]}}), "takes no \"ips\" \"10.96.0.1/24\""),
+        (
+            json!({"cni-args": {"ips": ["10.20.0.9/24", "10.96.0.1/24"]}}),
+            "takes no \"ips\" \"10.96.0.1/24\"",
+        ),
         (json!({"cni-args": {"IPs": "10.96.0.1"}}), "takes no \"ips\" \"10.96.0.1\""),
-        (json!({"cni-args": {"mac": "02:00:00:00:00:01"}}), "takes no \"mac\" \"02:00:00:00:00:01\""),
+        (
+            json!({"cni-args": {"mac": "02:00:00:00:00:01"}}),
+            "takes no \"mac\" \"02:00:00:00:00:01\"",
+        ),
         (json!({"cni-args": {"infinibandGUID": "x"}}), "takes no \"infiniband-guid\""),
-        (json!({"portMappings": [{"hostPort": 22, "containerPort": 22}]}), "takes no \"portMappings\""),
+        (
+            json!({"portMappings": [{"hostPort": 22, "containerPort": 22}]}),
+            "takes no \"portMappings\"",
+        ),
         (json!({"deviceID": "0000:00:00.1"}), "takes no \"deviceID\""),
     ];
     for (mut element, expected) in attacks {
@@ -38,13 +48,18 @@ fn values_are_not_smuggled_in_cni_args() {
 fn a_device_of_the_node_is_not_for_the_asking() {
     let cluster = Cluster::new();
     let config = json!({"name": "team-a.lan", "type": "ptp", "capabilities": {"deviceID": true}});
-    cluster.publish("team-a", "lan", json!({"braid.io/allowed-requests": "deviceID"}), Some(config));
+    cluster.publish(
+        "team-a",
+        "lan",
+        json!({"braid.io/allowed-requests": "deviceID"}),
+        Some(config),
+    );
     let refusal = cluster.refusal(policy(), r#"[{"name": "lan", "deviceID": "0000:04:00.5"}]"#);
     assert!(refusal.contains("no device but those that the kubelet has given them"), "{refusal}");
 }
 
-/// `tuning` reads its sysctls out of `args.cni` too, and the definition's owner cannot say more there than
-/// in the definition.
+/// `tuning` reads its sysctls out of `args.cni` too, and the definition's owner cannot say more
+/// there than in the definition.
 #[test]
 fn arguments_say_no_more_than_the_definition_may() {
     let cluster = Cluster::new();
@@ -52,10 +67,18 @@ fn arguments_say_no_more_than_the_definition_may() {
         {"type": "bridge", "bridge": "br-a0", "ipam": {}},
         {"type": "tuning"},
     ]});
-    cluster.publish("team-a", "lan", json!({"braid.io/allowed-requests": "cni-args mac ips"}), Some(config));
+    cluster.publish(
+        "team-a",
+        "lan",
+        json!({"braid.io/allowed-requests": "cni-args mac ips"}),
+        Some(config),
+    );
     let attacks = [
         (json!({"sysctl": {"net.ipv4.conf.all.rp_filter": "0"}}), "net.ipv4.conf.IFNAME"),
-        (json!({"SysCtl": {"net.ipv4.conf.all.rp_filter": "0"}}), "none of its plugins may carry \"SysCtl\""),
+        (
+            json!({"SysCtl": {"net.ipv4.conf.all.rp_filter": "0"}}),
+            "none of its plugins may carry \"SysCtl\"",
+        ),
         (json!({"promisc": true}), "none of its plugins may carry \"promisc\""),
         (json!({"bridge": "cni0"}), "may not reach the host's interface \"cni0\""),
         (json!({"ipam": {"type": "host-local", "dataDir": "/etc"}}), "may not carry \"dataDir\""),
@@ -81,10 +104,16 @@ fn a_hostile_annotation_is_refused_as_a_whole() {
         ("lan,".repeat(17_000), "has 68000 bytes: at most 65536 are allowed"),
         (vec!["lan"; 17].join(","), "asks for more than 16 networks"),
         (nested(20_000), "recursion limit exceeded"),
-        (lan(&format!(r#""cni-args": {{"a": {}}}"#, nested(40))), "must not be nested deeper than 32 levels"),
+        (
+            lan(&format!(r#""cni-args": {{"a": {}}}"#, nested(40))),
+            "must not be nested deeper than 32 levels",
+        ),
         (lan(r#""name": "other""#), "key \"name\" is given twice"),
         (lan(r#""Name": "other""#), "is the same key as"),
-        (lan(r#""cni-args": {"ips": ["10.20.0.9"], "ips": ["10.96.0.1"]}"#), "key \"ips\" is given twice"),
+        (
+            lan(r#""cni-args": {"ips": ["10.20.0.9"], "ips": ["10.96.0.1"]}"#),
+            "key \"ips\" is given twice",
+        ),
         (lan(r#""ip\u017f": ["10.96.0.1"]"#), "is not a known key"),
         (lan(r#""interface": "a\u0000""#), "visible ASCII characters"),
         (lan(r#""interface": "\ud800""#), "the annotation is not a JSON list"),
@@ -115,7 +144,8 @@ fn a_hostile_annotation_is_refused_as_a_whole() {
                 !outcome.status.success() && !outcome.stderr.contains("panicked"),
                 "{key} {shown}: {outcome:?}"
             );
-            let error = outcome.assert_error(7, [&format!("pod team-a/web: annotation {key}: "), expected]);
+            let error =
+                outcome.assert_error(7, [&format!("pod team-a/web: annotation {key}: "), expected]);
             assert!(error["msg"].as_str().unwrap().len() < 1000, "{shown}");
         }
     }

@@ -1,8 +1,9 @@
 //! Whether anything is there of an attachment whose ADD ended without a result.
 //!
-//! A plugin that refuses its configuration refuses it in DEL as well. Such an attachment is gone if it is proven that
-//! nothing is left of it: what its plugins keep is known, none of it is outside the node, what is on the host was read
-//! and is empty, and the sandbox, which is there to be asked, shows no interface of it.
+//! A plugin that refuses its configuration refuses it in DEL as well. Such an attachment is gone if
+//! it is proven that nothing is left of it: what its plugins keep is known, none of it is outside
+//! the node, what is on the host was read and is empty, and the sandbox, which is there to be
+//! asked, shows no interface of it.
 
 use std::path::PathBuf;
 
@@ -55,7 +56,9 @@ pub fn check_plugins(attachment: &Attachment) -> Result<(), Trace> {
     attachment.network.plugins.iter().try_for_each(|plugin| {
         kinds(plugin).try_for_each(|kind| match known::facts(kind) {
             None => Err(Trace::Unknown(kind.to_owned())),
-            Some(facts) if facts.has(Property::StateOutsideNode) => Err(Trace::Outside(kind.to_owned())),
+            Some(facts) if facts.has(Property::StateOutsideNode) => {
+                Err(Trace::Outside(kind.to_owned()))
+            }
             Some(facts) => check_readable(facts, plugin, attachment),
         })
     })
@@ -65,10 +68,16 @@ fn kinds(plugin: &PluginConfig) -> impl Iterator<Item = &str> {
     std::iter::once(plugin.kind.as_str()).chain(plugin.ipam())
 }
 
-fn check_readable(facts: &Facts, plugin: &PluginConfig, attachment: &Attachment) -> Result<(), Trace> {
+fn check_readable(
+    facts: &Facts,
+    plugin: &PluginConfig,
+    attachment: &Attachment,
+) -> Result<(), Trace> {
     let is_readable = match facts.host_state {
         HostState::None | HostState::Reservations | HostState::File { .. } => true,
-        HostState::NoneWithout(switches) => !switches.iter().any(|key| known::has_switch(plugin, key)),
+        HostState::NoneWithout(switches) => {
+            !switches.iter().any(|key| known::has_switch(plugin, key))
+        }
         HostState::MovedLink { others, .. } => {
             attachment.device.is_none() && !known::names_any(plugin, others)
         }
@@ -101,7 +110,8 @@ pub fn prove(attachment: &Attachment, container: &ContainerId, netns: &Netns) ->
     check_files(attachment, container)?;
     let mut inside = Inside::new(netns);
     let netlink = inside.netlink().map_err(unreadable)?;
-    let moved = attachment.network.plugins.iter().filter_map(known::moved_link).map(|(_, device)| device);
+    let moved =
+        attachment.network.plugins.iter().filter_map(known::moved_link).map(|(_, device)| device);
     for name in std::iter::once(attachment.interface.as_str()).chain(moved) {
         if netlink.link_exists(name).map_err(unreadable)? {
             return Err(Trace::Link(name.to_owned()));
@@ -115,7 +125,8 @@ fn check_files(attachment: &Attachment, container: &ContainerId) -> Result<(), T
         let state = known::facts(plugin.kind.as_str()).map(|facts| facts.host_state);
         let Some(HostState::File { key, directory }) = state else { continue };
         let directory = plugin.text(key).unwrap_or(directory);
-        let path = PathBuf::from(directory).join(format!("{container}_{}.json", attachment.interface));
+        let path =
+            PathBuf::from(directory).join(format!("{container}_{}.json", attachment.interface));
         match path.symlink_metadata() {
             Ok(_) => return Err(Trace::File(path)),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
@@ -133,7 +144,8 @@ pub fn has_no_interface(attachment: &Attachment, netns: &str) -> bool {
     matches!(exists, Ok(Ok(false)))
 }
 
-/// The reference plugins make a link under a name like `veth3f2a9c01`, and rename it once it is in the sandbox.
+/// The reference plugins make a link under a name like `veth3f2a9c01`, and rename it once it is in
+/// the sandbox.
 fn check_temporary_links(netlink: &mut Netlink) -> Result<(), Trace> {
     let is_temporary = |name: &str| {
         let random = name.strip_prefix("veth");
@@ -146,8 +158,8 @@ fn check_temporary_links(netlink: &mut Netlink) -> Result<(), Trace> {
     }
 }
 
-/// Removes the link that a failed ADD has left in the sandbox under the attachment's name. A link that was moved there
-/// stays: it is the host's.
+/// Removes the link that a failed ADD has left in the sandbox under the attachment's name. A link
+/// that was moved there stays: it is the host's.
 ///
 /// # Errors
 /// [`Trace`] if it is not known to be the plugins' own, or the kernel refuses.

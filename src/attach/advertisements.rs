@@ -1,5 +1,5 @@
-//! Router advertisements in a sandbox. On a network that tenants share, any pod can send one, and a pod
-//! that takes it has a default route, addresses and name servers from the sender.
+//! Router advertisements in a sandbox. On a network that tenants share, any pod can send one, and a
+//! pod that takes it has a default route, addresses and name servers from the sender.
 
 use std::fs;
 use std::io;
@@ -20,9 +20,9 @@ pub enum AcceptRaError {
     Sysctl(#[from] io::Error),
 }
 
-/// Sets `accept_ra` for the interfaces that are made in the namespace from now on: an interface has taken
-/// an advertisement by the time that its plugin returns. Returns what was set before; `None` in a kernel
-/// without IPv6.
+/// Sets `accept_ra` for the interfaces that are made in the namespace from now on: an interface has
+/// taken an advertisement by the time that its plugin returns. Returns what was set before; `None`
+/// in a kernel without IPv6.
 ///
 /// # Errors
 /// [`AcceptRaError`].

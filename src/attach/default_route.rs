@@ -16,20 +16,22 @@ pub use coverage::{is_wide, taking_default, wide_prefixes};
 pub struct RouteChange {
     /// IPv4 or IPv6; the other family stays as it is.
     pub family: Family,
-    /// The next hops, the most wanted first; `None` is the link itself. Empty: the family is to have no default
-    /// route at all.
+    /// The next hops, the most wanted first; `None` is the link itself. Empty: the family is to
+    /// have no default route at all.
     pub hops: Vec<Option<IpAddr>>,
 }
 
-/// What changes for an attachment that asked for the default route through `requested`, given its result.
+/// What changes for an attachment that asked for the default route through `requested`, given its
+/// result.
 ///
-/// An empty request means the network's own way out: its default routes, else the gateways of its addresses, in
-/// each family that has one. A network without any takes the default route away in the families it has addresses
-/// in: the pod asked to have no way out but through it.
+/// An empty request means the network's own way out: its default routes, else the gateways of its
+/// addresses, in each family that has one. A network without any takes the default route away in
+/// the families it has addresses in: the pod asked to have no way out but through it.
 pub fn changes(requested: &[IpAddr], result: &AttachmentResult) -> Vec<RouteChange> {
     if !requested.is_empty() {
         return in_each_family(|family| {
-            let gateways = requested.iter().copied().filter(|gateway| Family::of(*gateway) == family);
+            let gateways =
+                requested.iter().copied().filter(|gateway| Family::of(*gateway) == family);
             gateways.map(Some).collect()
         });
     }
@@ -37,14 +39,16 @@ pub fn changes(requested: &[IpAddr], result: &AttachmentResult) -> Vec<RouteChan
     if !own.is_empty() {
         return own;
     }
-    let has_address = |family: &Family| result.ips.iter().any(|address| address.family() == Some(*family));
+    let has_address =
+        |family: &Family| result.ips.iter().any(|address| address.family() == Some(*family));
     let families = Family::ALL.into_iter().filter(has_address);
     families.map(|family| RouteChange { family, hops: Vec::new() }).collect()
 }
 
-/// The default routes that extra networks may have taken without being asked to: those through one of their interfaces,
-/// in a family that had a way out before them (`had`), and that no pod has moved (`changes`). The default route stays
-/// with the primary network otherwise (NPWG 1.3, section 4.1.2.1.9).
+/// The default routes that extra networks may have taken without being asked to: those through one
+/// of their interfaces, in a family that had a way out before them (`had`), and that no pod has
+/// moved (`changes`). The default route stays with the primary network otherwise (NPWG 1.3, section
+/// 4.1.2.1.9).
 pub fn taken<'s>(
     snapshot: &'s Snapshot,
     had: impl Fn(Family) -> bool,
@@ -54,7 +58,9 @@ pub fn taken<'s>(
     let asked = |family| changes.iter().any(|change| change.family == family);
     let through_extra = |route: &SeenRoute| route.interface.as_deref().is_some_and(&is_extra);
     let routes = snapshot.default_routes.iter();
-    routes.filter(|route| had(route.family) && !asked(route.family) && through_extra(route)).collect()
+    routes
+        .filter(|route| had(route.family) && !asked(route.family) && through_extra(route))
+        .collect()
 }
 
 fn in_each_family(hops: impl Fn(Family) -> Vec<Option<IpAddr>>) -> Vec<RouteChange> {
@@ -84,9 +90,12 @@ mod tests {
     use serde_json::{Value, json};
 
     fn decide(requested: &[&str], result: Value) -> Vec<(Family, Vec<String>)> {
-        let requested: Vec<IpAddr> = requested.iter().map(|gateway| gateway.parse().unwrap()).collect();
+        let requested: Vec<IpAddr> =
+            requested.iter().map(|gateway| gateway.parse().unwrap()).collect();
         let result = AttachmentResult::read(&result, Version::V1_0_0).unwrap();
-        let hop = |hop: &Option<IpAddr>| hop.map_or_else(|| "link".to_owned(), |gateway| gateway.to_string());
+        let hop = |hop: &Option<IpAddr>| {
+            hop.map_or_else(|| "link".to_owned(), |gateway| gateway.to_string())
+        };
         let shown = |change: RouteChange| (change.family, change.hops.iter().map(hop).collect());
         changes(&requested, &result).into_iter().map(shown).collect()
     }
@@ -118,7 +127,10 @@ mod tests {
 
     #[test]
     fn a_network_without_gateways_takes_the_way_out() {
-        assert_eq!(decide(&[], json!({"ips": [{"address": "10.0.0.5/24"}]})), [(Family::V4, vec![])]);
+        assert_eq!(
+            decide(&[], json!({"ips": [{"address": "10.0.0.5/24"}]})),
+            [(Family::V4, vec![])]
+        );
         assert_eq!(decide(&[], json!({})), []);
     }
 
@@ -126,7 +138,10 @@ mod tests {
     fn gateways_are_named_once_and_in_order() {
         let route = |gateway: &str| json!({"dst": "0.0.0.0/0", "gw": gateway});
         let result = json!({"routes": [route("10.0.0.2"), route("10.0.0.1"), route("10.0.0.2")]});
-        assert_eq!(decide(&[], result), [(Family::V4, vec!["10.0.0.2".to_owned(), "10.0.0.1".to_owned()])]);
+        assert_eq!(
+            decide(&[], result),
+            [(Family::V4, vec!["10.0.0.2".to_owned(), "10.0.0.1".to_owned()])]
+        );
         let address = |address: &str| json!({"address": address, "gateway": "10.0.0.1"});
         let result = json!({"ips": [address("10.0.0.5/24"), address("10.0.0.6/24")]});
         assert_eq!(decide(&[], result), [(Family::V4, vec!["10.0.0.1".to_owned()])]);
@@ -153,13 +168,19 @@ mod tests {
         for gw in [json!(null), json!("0.0.0.0")] {
             assert_eq!(decide(&[], result(gw)), [(Family::V4, vec!["link".to_owned()])]);
         }
-        assert_eq!(decide(&[], result(json!("10.0.0.1"))), [(Family::V4, vec!["10.0.0.1".to_owned()])]);
+        assert_eq!(
+            decide(&[], result(json!("10.0.0.1"))),
+            [(Family::V4, vec!["10.0.0.1".to_owned()])]
+        );
     }
 
     #[test]
     fn a_mapped_gateway_is_one_of_ipv4_and_an_unspecified_one_is_none() {
         let result = |gateway: &str| json!({"ips": [{"address": "::ffff:10.0.0.5/120", "gateway": gateway}]});
-        assert_eq!(decide(&[], result("::ffff:10.0.0.1")), [(Family::V4, vec!["10.0.0.1".to_owned()])]);
+        assert_eq!(
+            decide(&[], result("::ffff:10.0.0.1")),
+            [(Family::V4, vec!["10.0.0.1".to_owned()])]
+        );
         assert_eq!(decide(&[], result("0.0.0.0")), [(Family::V4, vec![])]);
     }
 
@@ -198,7 +219,8 @@ mod tests {
         let of = |had: &[Family], asked: &[Family]| {
             let changes: Vec<_> =
                 asked.iter().map(|family| RouteChange { family: *family, hops: vec![] }).collect();
-            let taken = taken(&snapshot, |family| had.contains(&family), &changes, |name| name != "eth0");
+            let taken =
+                taken(&snapshot, |family| had.contains(&family), &changes, |name| name != "eth0");
             taken.into_iter().map(|route| route.interface.clone().unwrap()).collect::<Vec<_>>()
         };
         assert_eq!(of(&Family::ALL, &[]), ["net1", "net2"]);

@@ -106,8 +106,8 @@ pub enum AttachError {
 }
 
 impl AttachError {
-    /// The words in which a plugin has refused its work for good: it ended by itself, reported an error, and did not
-    /// ask to be tried again.
+    /// The words in which a plugin has refused its work for good: it ended by itself, reported an
+    /// error, and did not ask to be tried again.
     pub fn refusal(&self) -> Option<&str> {
         match self {
             Self::Delegate { source, .. } => match source.as_ref() {
@@ -126,7 +126,9 @@ impl AttachError {
                 Error { details: protocol.details, ..Error::new(protocol.code, self) }
             }
             Self::Result { .. } | Self::Vanished { .. } => Error::new(Code::DELEGATE, self),
-            Self::NotAsAsked { .. } | Self::NotGranted { .. } => Error::new(Code::NOT_AS_ASKED, self),
+            Self::NotAsAsked { .. } | Self::NotGranted { .. } => {
+                Error::new(Code::NOT_AS_ASKED, self)
+            }
             Self::NotHeld { .. } => Error::new(Code::IO, self),
         }
     }

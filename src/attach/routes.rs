@@ -1,5 +1,5 @@
-//! Moves a sandbox's default routes, and back. What moves where has been decided in [`crate::attach::default_route`];
-//! this runs inside the sandbox's namespace.
+//! Moves a sandbox's default routes, and back. What moves where has been decided in
+//! [`crate::attach::default_route`]; this runs inside the sandbox's namespace.
 
 use std::net::IpAddr;
 
@@ -24,7 +24,9 @@ pub enum RouteError {
         interface: String,
     },
     /// The kernel refused.
-    #[error("network \"{network}\" on {interface}: the {family} default route cannot move there: {source}")]
+    #[error(
+        "network \"{network}\" on {interface}: the {family} default route cannot move there: {source}"
+    )]
     Netlink {
         /// The network.
         network: String,
@@ -37,7 +39,9 @@ pub enum RouteError {
         source: Box<NetlinkError>,
     },
     /// The kernel does not say where the default routes lead, or does not take one back.
-    #[error("the {family} default route, which an extra network has taken, cannot be given back: {source}")]
+    #[error(
+        "the {family} default route, which an extra network has taken, cannot be given back: {source}"
+    )]
     NotGivenBack {
         /// The family.
         family: Family,
@@ -120,25 +124,34 @@ impl Move<'_> {
         let old = netlink.default_routes(kernel_family(family)).map_err(self.failed(family))?;
         self.keep_cluster_routes(family, &old, primary, moved, netlink)?;
         moved.families.push(family);
-        let elsewhere = old.into_iter().filter(|route| route.link_index != Some(target.index)).collect();
+        let elsewhere =
+            old.into_iter().filter(|route| route.link_index != Some(target.index)).collect();
         self.remove(family, elsewhere, moved, netlink)?;
         let left = netlink.default_routes(kernel_family(family)).map_err(self.failed(family))?;
-        // Made by the network's own plugin, it may have an MTU, or a gateway that only it knows how to reach.
+        // Made by the network's own plugin, it may have an MTU, or a gateway that only it knows how
+        // to reach.
         if change.hops.len() == 1 && is_as_asked(change, target, &left) {
             let metric = left.first().map(metric).unwrap_or_default();
             return self.remove_rejecting_routes(family, metric, moved, netlink);
         }
         self.remove(family, left, moved, netlink)?;
         let last = u32::try_from(change.hops.len()).unwrap_or_default().saturating_sub(1);
-        self.remove_rejecting_routes(family, first_metric(family).saturating_add(last), moved, netlink)?;
+        self.remove_rejecting_routes(
+            family,
+            first_metric(family).saturating_add(last),
+            moved,
+            netlink,
+        )?;
         for (hop, metric) in change.hops.iter().zip(metrics(family)) {
-            add_default_route(family, target, *hop, metric, netlink).map_err(self.failed(family))?;
+            add_default_route(family, target, *hop, metric, netlink)
+                .map_err(self.failed(family))?;
         }
         self.verify(change, target, netlink)
     }
 
-    /// Removes the default routes that lead nowhere (`unreachable default`, say) and that the kernel would heed
-    /// before one of this metric. Those behind it stay: they close the way where the new route is gone.
+    /// Removes the default routes that lead nowhere (`unreachable default`, say) and that the
+    /// kernel would heed before one of this metric. Those behind it stay: they close the way where
+    /// the new route is gone.
     fn remove_rejecting_routes(
         &self,
         family: Family,
@@ -178,16 +191,24 @@ impl Move<'_> {
         let Some(primary) = primary else { return Ok(()) };
         let through = old.iter().find(|route| route.link_index == Some(primary.index));
         let Some(through) = through else { return Ok(()) };
-        for destination in self.keep.iter().filter(|destination| Family::of(destination.ip()) == family) {
+        for destination in
+            self.keep.iter().filter(|destination| Family::of(destination.ip()) == family)
+        {
             let added = netlink.add_route(*destination, primary.index, through);
             moved.kept.extend(added.map_err(self.failed(family))?);
         }
         Ok(())
     }
 
-    fn verify(&self, change: &RouteChange, target: &Link, netlink: &mut Netlink) -> Result<(), RouteError> {
-        let shown =
-            netlink.default_routes(kernel_family(change.family)).map_err(self.failed(change.family))?;
+    fn verify(
+        &self,
+        change: &RouteChange,
+        target: &Link,
+        netlink: &mut Netlink,
+    ) -> Result<(), RouteError> {
+        let shown = netlink
+            .default_routes(kernel_family(change.family))
+            .map_err(self.failed(change.family))?;
         if is_as_asked(change, target, &shown) {
             return Ok(());
         }
@@ -209,8 +230,9 @@ impl Move<'_> {
     }
 }
 
-/// Adds a default route. A plugin for source-based routing (sbr) moves the routes to the interface's subnets into a
-/// table of its own, and the kernel finds no way to a gateway there: such a gateway is on the link.
+/// Adds a default route. A plugin for source-based routing (sbr) moves the routes to the
+/// interface's subnets into a table of its own, and the kernel finds no way to a gateway there:
+/// such a gateway is on the link.
 fn add_default_route(
     family: Family,
     target: &Link,
@@ -218,7 +240,8 @@ fn add_default_route(
     metric: Option<u32>,
     netlink: &mut Netlink,
 ) -> Result<(), NetlinkError> {
-    let is_neighbour = |gateway: &IpAddr| target.addresses.iter().any(|subnet| subnet.contains(*gateway));
+    let is_neighbour =
+        |gateway: &IpAddr| target.addresses.iter().any(|subnet| subnet.contains(*gateway));
     match (
         netlink.add_default_route(kernel_family(family), target.index, hop, metric),
         hop.filter(is_neighbour),
@@ -231,8 +254,9 @@ fn add_default_route(
 }
 
 fn is_as_asked(change: &RouteChange, target: &Link, shown: &[DefaultRoute]) -> bool {
-    let asked =
-        |route: &DefaultRoute| route.link_index == Some(target.index) && change.hops.contains(&route.gateway);
+    let asked = |route: &DefaultRoute| {
+        route.link_index == Some(target.index) && change.hops.contains(&route.gateway)
+    };
     shown.len() == change.hops.len() && shown.iter().all(asked)
 }
 
@@ -274,9 +298,10 @@ impl OriginalDefaultRoutes {
         self.routes.iter().any(|route| route.family() == kernel_family(family))
     }
 
-    /// Removes the family's default routes through the links of these numbers that the kernel heeds before those of
-    /// before, or with them, and has those of before back. Says through which links they were. IPv6 makes one route
-    /// with several next hops of routes that differ by nothing else.
+    /// Removes the family's default routes through the links of these numbers that the kernel heeds
+    /// before those of before, or with them, and has those of before back. Says through which links
+    /// they were. IPv6 makes one route with several next hops of routes that differ by nothing
+    /// else.
     ///
     /// # Errors
     /// [`RouteError::NotGivenBack`].
@@ -311,7 +336,8 @@ fn metric(route: &DefaultRoute) -> u32 {
 }
 
 impl Moved {
-    /// Puts the default routes back, and takes the cluster's away. Best effort: the sandbox is on its way out.
+    /// Puts the default routes back, and takes the cluster's away. Best effort: the sandbox is on
+    /// its way out.
     pub fn undo(&self, netlink: &mut Netlink) {
         for route in &self.kept {
             let _ = netlink.delete_added_route(route);

@@ -77,7 +77,9 @@ pub enum Drift {
     #[error("{0} was not there when the pod was attached")]
     RouteAdded(SeenRoute),
     /// A router has advertised a default route on a link that takes no advertisements.
-    #[error("{0} comes from a router advertisement, which the network's definition does not ask for")]
+    #[error(
+        "{0} comes from a router advertisement, which the network's definition does not ask for"
+    )]
     Advertised(SeenRoute),
     /// `braid repair` or an unfinished DEL has torn the attachment down while its sandbox lives.
     #[error("network \"{network}\" on {interface} is torn down")]
@@ -91,23 +93,31 @@ impl Snapshot {
         self.links.iter().find(|link| link.name == name)
     }
 
-    /// How `now` differs from this snapshot in what belongs to `interfaces`. An interface without a netdev
-    /// then (DPDK) is not expected now.
+    /// How `now` differs from this snapshot in what belongs to `interfaces`. An interface without a
+    /// netdev then (DPDK) is not expected now.
     pub fn drift(&self, now: &Self, interfaces: &[&InterfaceName]) -> Vec<Drift> {
         let expected = interfaces.iter().filter_map(|name| self.link(name.as_str()));
         let mut drift: Vec<Drift> =
             expected.flat_map(|link| link_drift(link, now.link(&link.name))).collect();
         let ours = |route: &&SeenRoute| {
-            route.interface.as_deref().is_some_and(|name| interfaces.iter().any(|ours| ours.as_str() == name))
+            route
+                .interface
+                .as_deref()
+                .is_some_and(|name| interfaces.iter().any(|ours| ours.as_str() == name))
         };
         // The kernel removes the routes of a link with the link, which is reported already.
-        let has_link =
-            |route: &&SeenRoute| route.interface.as_deref().is_some_and(|it| now.link(it).is_some());
+        let has_link = |route: &&SeenRoute| {
+            route.interface.as_deref().is_some_and(|it| now.link(it).is_some())
+        };
         let gone = self.default_routes.iter().filter(ours).filter(has_link);
         let gone = gone.filter(|route| !now.default_routes.contains(route));
         drift.extend(gone.cloned().map(Drift::RouteGone));
         // A way out through something else is the pod's own doing: a VPN, say.
-        let new = now.default_routes.iter().filter(ours).filter(|route| !self.default_routes.contains(route));
+        let new = now
+            .default_routes
+            .iter()
+            .filter(ours)
+            .filter(|route| !self.default_routes.contains(route));
         drift.extend(new.cloned().map(Drift::RouteAdded));
         let is_closed = |route: &&SeenRoute| {
             route.interface.as_ref().is_some_and(|it| self.closed_to_routers.contains(it))
@@ -150,7 +160,11 @@ fn link_drift(then: &Link, now: Option<&Link>) -> Vec<Drift> {
     let mut drift = Vec::new();
     if !same_mac(then.mac.as_deref(), now.mac.as_deref()) {
         let shown = |mac: &Option<String>| mac.clone().unwrap_or_else(|| "none".to_owned());
-        drift.push(Drift::Mac { interface: interface(), then: shown(&then.mac), now: shown(&now.mac) });
+        drift.push(Drift::Mac {
+            interface: interface(),
+            then: shown(&then.mac),
+            now: shown(&now.mac),
+        });
     }
     // Records of Braid before 0.2 have no MTU.
     if let (Some(before), Some(mtu)) = (then.mtu, now.mtu)
@@ -162,19 +176,23 @@ fn link_drift(then: &Link, now: Option<&Link>) -> Vec<Drift> {
         drift.push(Drift::Down(interface()));
     }
     let missing = then.addresses.iter().filter(|address| !now.addresses.contains(address));
-    drift.extend(
-        missing.map(|address| Drift::AddressLost { interface: interface(), address: address.to_string() }),
-    );
+    drift.extend(missing.map(|address| Drift::AddressLost {
+        interface: interface(),
+        address: address.to_string(),
+    }));
     drift
 }
 
-/// Whether two hardware addresses are the same. Of the 20 bytes of InfiniBand's the first 12 are the
-/// subnet's and the queue pair's, which changes whenever the link is set up anew; the last 8 are the port's.
+/// Whether two hardware addresses are the same. Of the 20 bytes of InfiniBand's the first 12 are
+/// the subnet's and the queue pair's, which changes whenever the link is set up anew; the last 8
+/// are the port's.
 fn same_mac(then: Option<&str>, now: Option<&str>) -> bool {
     let port = |mac: &str| mac.rsplit(':').take(8).map(str::to_owned).collect::<Vec<_>>();
     let is_infiniband = |mac: &str| mac.split(':').count() == 20;
     match (then, now) {
-        (Some(then), Some(now)) if is_infiniband(then) && is_infiniband(now) => port(then) == port(now),
+        (Some(then), Some(now)) if is_infiniband(then) && is_infiniband(now) => {
+            port(then) == port(now)
+        }
         _ => then == now,
     }
 }
@@ -223,7 +241,11 @@ mod tests {
     fn an_mtu_that_was_not_recorded_is_no_drift() {
         let old = Link { mtu: None, ..link("net1", &[]) };
         let then = Snapshot { links: vec![old], default_routes: vec![], ..Snapshot::default() };
-        let now = Snapshot { links: vec![link("net1", &[])], default_routes: vec![], ..Snapshot::default() };
+        let now = Snapshot {
+            links: vec![link("net1", &[])],
+            default_routes: vec![],
+            ..Snapshot::default()
+        };
         for (then, now) in [(&then, &now), (&now, &then)] {
             assert_eq!(then.drift(now, &names(&["net1"]).iter().collect::<Vec<_>>()), Vec::new());
         }
@@ -247,7 +269,10 @@ mod tests {
     #[test]
     fn each_difference_is_a_sentence() {
         let then = Snapshot {
-            links: vec![link("eth0", &["10.1.0.2/24"]), link("net1", &["10.0.0.2/24", "fd00::2/64"])],
+            links: vec![
+                link("eth0", &["10.1.0.2/24"]),
+                link("net1", &["10.0.0.2/24", "fd00::2/64"]),
+            ],
             default_routes: vec![route("net1", "10.0.0.1")],
             ..Snapshot::default()
         };

@@ -23,13 +23,13 @@ pub(super) fn attachment(version: &str) -> Attachment {
 }
 
 fn normalised(printed: Value, attachment: &Attachment) -> Result<Value, String> {
-    normalise(printed, attachment, &attachment.network.plugins[0]).map_err(|error| error.to_string())
+    normalise(printed, attachment, &attachment.network.plugins[0])
+        .map_err(|error| error.to_string())
 }
 
 #[test]
 fn a_result_in_the_networks_version_stays_as_it_was_printed() {
-    let printed =
-        json!({"cniVersion": "1.0.0", "x": [1, {"y": null}], "ips": [{"address": "10.0.0.5/24", "z": 1}]});
+    let printed = json!({"cniVersion": "1.0.0", "x": [1, {"y": null}], "ips": [{"address": "10.0.0.5/24", "z": 1}]});
     assert_eq!(normalised(printed.clone(), &attachment("1.0.0")), Ok(printed));
 }
 
@@ -48,12 +48,16 @@ fn another_versions_result_is_converted_and_a_missing_version_filled_in() {
 
 #[test]
 fn an_extra_networks_result_is_read_strictly_and_the_primarys_is_not() {
-    let broken = json!({"cniVersion": "1.0.0", "ips": [{"address": "10.0.0.5/24", "interface": 7}]});
+    let broken =
+        json!({"cniVersion": "1.0.0", "ips": [{"address": "10.0.0.5/24", "interface": 7}]});
     let mut attachment = attachment("1.0.0");
     let error = normalised(broken.clone(), &attachment).unwrap_err();
-    let start = "network \"team-a/blue\" on net1: plugin \"fake\" printed a result that is not valid: ";
+    let start =
+        "network \"team-a/blue\" on net1: plugin \"fake\" printed a result that is not valid: ";
     assert!(error.starts_with(start) && error.contains("ips[0].interface"), "{error}");
     attachment.role = Role::Primary;
     assert_eq!(normalised(broken.clone(), &attachment), Ok(broken));
-    assert!(normalised(json!({"cniVersion": "7.0.0"}), &attachment).unwrap_err().contains("cniVersion"));
+    assert!(
+        normalised(json!({"cniVersion": "7.0.0"}), &attachment).unwrap_err().contains("cniVersion")
+    );
 }

@@ -11,8 +11,8 @@ use cni::netconf::{NetworkConfig, PluginConfig};
 use cni::result::AttachmentResult;
 use linux::netlink::Link;
 
-/// Whether the sandbox shows what was asked of an attachment: the addresses in its result, the MAC on
-/// its link, or in its result if it has no link.
+/// Whether the sandbox shows what was asked of an attachment: the addresses in its result, the MAC
+/// on its link, or in its result if it has no link.
 ///
 /// # Errors
 /// [`AttachError::NotAsAsked`], [`AttachError::NotGranted`].
@@ -21,13 +21,15 @@ pub fn verify(
     result: &AttachmentResult,
     link: Option<&Link>,
 ) -> Result<(), AttachError> {
-    let addresses: Vec<IpNetwork> = result.ips.iter().filter_map(|ip| ip.address.parse().ok()).collect();
+    let addresses: Vec<IpNetwork> =
+        result.ips.iter().filter_map(|ip| ip.address.parse().ok()).collect();
     check_asked_ips(attachment, result, &addresses)?;
     check_granted_networks(attachment, &addresses)?;
     check_asked_mac(attachment, result, link)
 }
 
-/// Whether the network gave every address that was asked for. Its prefix length is the network's affair.
+/// Whether the network gave every address that was asked for. Its prefix length is the network's
+/// affair.
 fn check_asked_ips(
     attachment: &Attachment,
     result: &AttachmentResult,
@@ -43,9 +45,12 @@ fn check_asked_ips(
     }
 }
 
-/// Whether every address is in a network that the pod is granted. Only an IPAM claim has such networks:
-/// its addresses are known no sooner than in the result.
-fn check_granted_networks(attachment: &Attachment, addresses: &[IpNetwork]) -> Result<(), AttachError> {
+/// Whether every address is in a network that the pod is granted. Only an IPAM claim has such
+/// networks: its addresses are known no sooner than in the result.
+fn check_granted_networks(
+    attachment: &Attachment,
+    addresses: &[IpNetwork],
+) -> Result<(), AttachError> {
     let Some(networks) = &attachment.granted_networks else { return Ok(()) };
     let is_granted = |address: IpNetwork| networks.iter().any(|network| grants(*network, address));
     match addresses.iter().copied().find(|address| !is_granted(*address)) {
@@ -57,7 +62,8 @@ fn check_granted_networks(attachment: &Attachment, addresses: &[IpNetwork]) -> R
     }
 }
 
-/// Whether the interface has the MAC that was asked for. What the kernel shows counts before the result.
+/// Whether the interface has the MAC that was asked for. What the kernel shows counts before the
+/// result.
 fn check_asked_mac(
     attachment: &Attachment,
     result: &AttachmentResult,
@@ -92,7 +98,8 @@ fn not_as_asked(
     AttachError::NotAsAsked { label, interface, key, asked, got, advice }
 }
 
-/// What to change in a definition whose network did not give what was asked for: only what it lacks.
+/// What to change in a definition whose network did not give what was asked for: only what it
+/// lacks.
 fn advice(network: &NetworkConfig, key: &str, has_addresses: bool) -> String {
     let ipam = network.plugins.iter().find_map(PluginConfig::ipam);
     let declared = network.plugins.iter().find(|plugin| plugin.declares(key));
@@ -109,9 +116,14 @@ fn advice(network: &NetworkConfig, key: &str, has_addresses: bool) -> String {
                 "add {capability} and an IPAM plugin, as in \"ipam\": {{\"type\": \"static\"}}, to the plugin that can set it"
             )
         }
-        ("ips", Some(ipam), Some(_)) => format!("ask for an address that IPAM plugin \"{ipam}\" gives"),
+        ("ips", Some(ipam), Some(_)) => {
+            format!("ask for an address that IPAM plugin \"{ipam}\" gives")
+        }
         (_, _, Some(plugin)) => {
-            format!("plugin \"{}\" declares the capability and does not heed it: take another", plugin.kind)
+            format!(
+                "plugin \"{}\" declares the capability and does not heed it: take another",
+                plugin.kind
+            )
         }
         (_, _, None) => format!("add {capability} to the plugin that can set it"),
     }

@@ -58,7 +58,8 @@ pub const KNOWN_KEYS: [&str; 50] = [
     "genieAnnotation",
 ];
 
-/// Keys of Multus's that have no meaning without its daemon; accepted, so that a configuration moves as it is.
+/// Keys of Multus's that have no meaning without its daemon; accepted, so that a configuration
+/// moves as it is.
 pub const MULTUS_DAEMON_KEYS: [&str; 7] = [
     "daemonSocketDir",
     "socketDir",
@@ -71,8 +72,9 @@ pub const MULTUS_DAEMON_KEYS: [&str; 7] = [
 
 /// A warning for each unknown key, with the nearest known one.
 pub(super) fn unknown_keys(object: &Map<String, Value>) -> Vec<String> {
-    let known =
-        |key: &str| KNOWN_KEYS.iter().chain(&MULTUS_DAEMON_KEYS).any(|known| known.eq_ignore_ascii_case(key));
+    let known = |key: &str| {
+        KNOWN_KEYS.iter().chain(&MULTUS_DAEMON_KEYS).any(|known| known.eq_ignore_ascii_case(key))
+    };
     let dotted = |key: &str| key.contains(['.', '/']);
     let unknown = object.keys().filter(|key| !known(key) && !dotted(key));
     unknown

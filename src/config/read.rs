@@ -8,8 +8,8 @@ use serde_json::{Map, Value};
 use super::keys::unknown_keys;
 use super::value::{decode, duration, path, positive, text, texts, wrong};
 use super::{
-    CapabilityPolicy, CheckNetworks, Config, ConfigError, DEFAULT_CONF_DIR, MULTUS_CONF_DIR, PrimarySource,
-    ResultScope, StatusPolicy, UnreadKey, ValidAttachment,
+    CapabilityPolicy, CheckNetworks, Config, ConfigError, DEFAULT_CONF_DIR, MULTUS_CONF_DIR,
+    PrimarySource, ResultScope, StatusPolicy, UnreadKey, ValidAttachment,
 };
 use super::{Level, LogConfig, Rotation};
 use crate::device::{DEVICE_INFO_DIR, KUBELET_SOCKET};
@@ -58,8 +58,8 @@ impl Keys<'_> {
 }
 
 impl Config {
-    /// What holds where a configuration has nothing but the three keys that cannot be left out, or whose default
-    /// has to be read.
+    /// What holds where a configuration has nothing but the three keys that cannot be left out, or
+    /// whose default has to be read.
     fn new(network: NetworkName, version: Version, multus_namespace: Namespace) -> Self {
         Self {
             network,
@@ -180,7 +180,9 @@ impl Config {
         self.tenancy.policy =
             read_policy(keys.object, &self.system_namespaces, &self.tenancy.multus_namespace);
         match &self.tenancy.policy {
-            Ok(policy) => self.warnings.extend(policy.iter().flat_map(|policy| policy.warnings.clone())),
+            Ok(policy) => {
+                self.warnings.extend(policy.iter().flat_map(|policy| policy.warnings.clone()))
+            }
             Err(problem) => self.warnings.push(problem.to_string()),
         }
     }
@@ -267,14 +269,15 @@ fn parse_namespace(key: &'static str, name: &str) -> Result<Namespace, ConfigErr
     name.parse().map_err(|_| wrong(key, name, "must be the name of a namespace"))
 }
 
-/// The policy, none without the key. A policy that cannot be understood is no error yet: teardown, and pods
-/// that ask for nothing, have no need of it.
+/// The policy, none without the key. A policy that cannot be understood is no error yet: teardown,
+/// and pods that ask for nothing, have no need of it.
 fn read_policy(
     object: &Object,
     system: &[String],
     offered: &Namespace,
 ) -> Result<Option<Policy>, PolicyError> {
-    let trusted = system.iter().map(String::as_str).filter(|name| name.parse::<Namespace>().is_ok());
+    let trusted =
+        system.iter().map(String::as_str).filter(|name| name.parse::<Namespace>().is_ok());
     let trusted = Namespaces::from_words(trusted.chain([offered.as_str()])).unwrap_or_default();
     keys::get(object, "policy").map(|value| Policy::read(value, trusted)).transpose()
 }
@@ -284,7 +287,9 @@ fn source(name: &str, key: &'static str) -> Result<PrimarySource, ConfigError> {
     match name {
         "auto" if key == "clusterNetwork" => Ok(PrimarySource::Auto),
         path if path.starts_with('/') => Ok(PrimarySource::Path(path.into())),
-        name if name.contains('/') => Err(wrong(key, name, "must be a network's name, or an absolute path")),
+        name if name.contains('/') => {
+            Err(wrong(key, name, "must be a network's name, or an absolute path"))
+        }
         name => Ok(PrimarySource::Named(name.to_owned())),
     }
 }
@@ -300,7 +305,8 @@ fn sources(object: &Object, key: &'static str) -> Result<Option<Vec<PrimarySourc
     names.map(|names| names.iter().map(|name| source(name, key)).collect()).transpose()
 }
 
-/// GC's list. `null` is one without entries: Go writes it so, and CRI-O sends it for a network without pods.
+/// GC's list. `null` is one without entries: Go writes it so, and CRI-O sends it for a network
+/// without pods.
 fn valid_attachments(
     object: &Object,
     key: &'static str,
@@ -310,10 +316,10 @@ fn valid_attachments(
     }
     let Some(list) = decode::<Vec<Map<String, Value>>>(object, key)? else { return Ok(None) };
     let read = |entry: &Map<String, Value>| {
-        let container =
-            text(entry, "containerID")?.ok_or_else(|| wrong(key, "", "needs a containerID in each entry"))?;
-        let interface =
-            text(entry, "ifname")?.ok_or_else(|| wrong(key, "", "needs an ifname in each entry"))?;
+        let container = text(entry, "containerID")?
+            .ok_or_else(|| wrong(key, "", "needs a containerID in each entry"))?;
+        let interface = text(entry, "ifname")?
+            .ok_or_else(|| wrong(key, "", "needs an ifname in each entry"))?;
         Ok(ValidAttachment { container, interface })
     };
     list.iter().map(read).collect::<Result<_, _>>().map(Some)

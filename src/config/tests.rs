@@ -15,16 +15,25 @@ fn nothing_configured_is_chained_with_safe_defaults() {
     let config = parse(json!({})).unwrap();
     assert!(!config.is_delegating() && config.tenancy.isolation && config.retry_delete);
     assert_eq!(config.conf_dirs, [PathBuf::from(DEFAULT_CONF_DIR), PathBuf::from(MULTUS_CONF_DIR)]);
-    assert_eq!((config.tenancy.global_namespaces, config.warnings), (vec!["default".to_owned()], vec![]));
+    assert_eq!(
+        (config.tenancy.global_namespaces, config.warnings),
+        (vec!["default".to_owned()], vec![])
+    );
 }
 
 #[test]
 fn a_primary_makes_it_delegating() {
     let table = [
         (json!({"clusterNetwork": "auto"}), PrimarySource::Auto),
-        (json!({"clusterNetwork": "/etc/cni/x.conf"}), PrimarySource::Path("/etc/cni/x.conf".into())),
+        (
+            json!({"clusterNetwork": "/etc/cni/x.conf"}),
+            PrimarySource::Path("/etc/cni/x.conf".into()),
+        ),
         (json!({"CLUSTERNETWORK": "calico"}), PrimarySource::Named("calico".into())),
-        (json!({"delegates": [{"type": "a"}, {"type": "b"}]}), PrimarySource::Inline(json!({"type": "a"}))),
+        (
+            json!({"delegates": [{"type": "a"}, {"type": "b"}]}),
+            PrimarySource::Inline(json!({"type": "a"})),
+        ),
     ];
     for (more, expected) in table {
         assert_eq!(parse(more).unwrap().primary, Some(expected));
@@ -40,7 +49,8 @@ fn cluster_network_wins_over_delegates_and_says_so() {
 
 #[test]
 fn lists_may_be_texts_with_commas() {
-    let config = parse(json!({"globalNamespaces": "default, ops", "systemNamespaces": ["a"]})).unwrap();
+    let config =
+        parse(json!({"globalNamespaces": "default, ops", "systemNamespaces": ["a"]})).unwrap();
     assert_eq!(config.tenancy.global_namespaces, ["default", "ops"]);
     assert_eq!(config.system_namespaces, ["a"]);
 }
@@ -48,10 +58,13 @@ fn lists_may_be_texts_with_commas() {
 #[test]
 fn unknown_keys_are_warnings_with_a_hint() {
     let config =
-        parse(json!({"clusterNetwrk": "x", "daemonSocketDir": "/run", "org.example.note": 1})).unwrap();
+        parse(json!({"clusterNetwrk": "x", "daemonSocketDir": "/run", "org.example.note": 1}))
+            .unwrap();
     assert_eq!(
         config.warnings,
-        ["unknown key \"clusterNetwrk\" in braid's configuration: did you mean \"clusterNetwork\"?"]
+        [
+            "unknown key \"clusterNetwrk\" in braid's configuration: did you mean \"clusterNetwork\"?"
+        ]
     );
 }
 
@@ -108,7 +121,8 @@ fn teardown_takes_what_it_needs_of_an_invalid_configuration() {
 
 #[test]
 fn durations_have_units() {
-    let table = [("90", 90_000), ("90s", 90_000), ("15m", 900_000), ("24h", 86_400_000), ("500ms", 500)];
+    let table =
+        [("90", 90_000), ("90s", 90_000), ("15m", 900_000), ("24h", 86_400_000), ("500ms", 500)];
     for (text, expected) in table {
         assert_eq!(parse_duration(text), Some(Duration::from_millis(expected)), "{text}");
     }
@@ -125,7 +139,8 @@ fn gc_needs_the_list_to_be_there() {
         assert_eq!(config.valid_attachments, Some(Vec::new()));
     }
     let config =
-        parse(json!({"cni.dev/valid-attachments": [{"containerID": "c", "ifname": "eth0"}]})).unwrap();
+        parse(json!({"cni.dev/valid-attachments": [{"containerID": "c", "ifname": "eth0"}]}))
+            .unwrap();
     assert_eq!(
         config.valid_attachments,
         Some(vec![ValidAttachment { container: "c".to_owned(), interface: "eth0".to_owned() }])

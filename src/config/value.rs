@@ -18,7 +18,10 @@ pub(super) fn decode<T: DeserializeOwned>(
 }
 
 /// A text; empty counts as missing, as it does for a Go program.
-pub(super) fn text(object: &Map<String, Value>, key: &'static str) -> Result<Option<String>, ConfigError> {
+pub(super) fn text(
+    object: &Map<String, Value>,
+    key: &'static str,
+) -> Result<Option<String>, ConfigError> {
     Ok(decode::<String>(object, key)?.filter(|text| !text.is_empty()))
 }
 
@@ -32,9 +35,14 @@ pub(super) fn texts(
     Ok(Some(words.map(str::to_owned).collect()).filter(|words: &Vec<_>| !words.is_empty()))
 }
 
-pub(super) fn path(object: &Map<String, Value>, key: &'static str) -> Result<Option<PathBuf>, ConfigError> {
+pub(super) fn path(
+    object: &Map<String, Value>,
+    key: &'static str,
+) -> Result<Option<PathBuf>, ConfigError> {
     match text(object, key)? {
-        Some(path) if !Path::new(&path).is_absolute() => Err(wrong(key, &path, "must be an absolute path")),
+        Some(path) if !Path::new(&path).is_absolute() => {
+            Err(wrong(key, &path, "must be an absolute path"))
+        }
         path => Ok(path.map(PathBuf::from)),
     }
 }

@@ -1,11 +1,12 @@
-//! Last-known-good copies of definitions from the API: `<cniDir>/definitions/<namespace>_<name>`, JSON; a
-//! name that no file could have is cut, and ends in its checksum.
+//! Last-known-good copies of definitions from the API: `<cniDir>/definitions/<namespace>_<name>`,
+//! JSON; a name that no file could have is cut, and ends in its checksum.
 //!
-//! Used only while the API cannot be reached, and by verbs that must not ask it. A copy that cannot be
-//! read or written is as good as none; it never holds anything up.
+//! Used only while the API cannot be reached, and by verbs that must not ask it. A copy that cannot
+//! be read or written is as good as none; it never holds anything up.
 //!
-//! Kept only of what a pod was admitted to, since owners fill the disk of all with what is not used, and within
-//! bounds: of a namespace that has too many the oldest goes, and of all namespaces that of the largest.
+//! Kept only of what a pod was admitted to, since owners fill the disk of all with what is not
+//! used, and within bounds: of a namespace that has too many the oldest goes, and of all namespaces
+//! that of the largest.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -32,8 +33,8 @@ const OF_ALL: Bound = Bound { copies: 512, bytes: 16 << 20 };
 /// The longest name of a file.
 const MAX_FILE_NAME: usize = 254;
 
-/// Says what time it is: [`SystemTime::now`], but for tests. A call can wait for the API for seconds while others
-/// write copies, so one time for the whole call would not do.
+/// Says what time it is: [`SystemTime::now`], but for tests. A call can wait for the API for
+/// seconds while others write copies, so one time for the whole call would not do.
 type Clock = fn() -> SystemTime;
 
 /// The copies in the state directory.
@@ -42,7 +43,8 @@ pub struct Copies {
     root: PathBuf,
     max_age: Duration,
     clock: Clock,
-    /// The container whose lock is held, so that a copy that was begun has an owner; without one, none is kept.
+    /// The container whose lock is held, so that a copy that was begun has an owner; without one,
+    /// none is kept.
     pub writer: Option<ContainerId>,
 }
 
@@ -74,8 +76,8 @@ impl Kept {
     }
 }
 
-/// Neither a namespace nor a definition's name has an underscore, so two never share a file; of those that
-/// are cut, two may in theory, and then each is read as none by the other.
+/// Neither a namespace nor a definition's name has an underscore, so two never share a file; of
+/// those that are cut, two may in theory, and then each is read as none by the other.
 fn file_name(namespace: &Namespace, name: &DefinitionName) -> String {
     let whole = format!("{namespace}_{name}");
     if whole.len() <= MAX_FILE_NAME {
@@ -131,8 +133,8 @@ impl Copies {
     }
 
     fn write(&self, definition: &ClusterDefinition, writer: &ContainerId) -> Result<(), String> {
-        let bytes =
-            serde_json::to_vec(&Copy::of(definition, self.seconds())).map_err(|error| error.to_string())?;
+        let bytes = serde_json::to_vec(&Copy::of(definition, self.seconds()))
+            .map_err(|error| error.to_string())?;
         let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         if length > netconf::MAX_FILE_BYTES {
             return Err(format!("it has {length} bytes, and {} are read", netconf::MAX_FILE_BYTES));
@@ -170,11 +172,13 @@ impl Copies {
     fn is_current(&self, definition: &ClusterDefinition) -> bool {
         let copy = self.read(&definition.namespace, &definition.name);
         copy.is_some_and(|copy| {
-            copy.age(self.seconds()) < self.max_age / RENEWALS && copy.into_definition() == *definition
+            copy.age(self.seconds()) < self.max_age / RENEWALS
+                && copy.into_definition() == *definition
         })
     }
 
-    /// Drops a copy of what the API says otherwise now: a network that was closed since must not open in an outage.
+    /// Drops a copy of what the API says otherwise now: a network that was closed since must not
+    /// open in an outage.
     pub(super) fn forget_outdated(&self, definition: &ClusterDefinition) {
         let copy = self.any(&definition.namespace, &definition.name);
         if copy.is_some_and(|copy| copy != *definition) {
@@ -188,19 +192,29 @@ impl Copies {
     }
 
     /// The copy, if it is young enough to stand in.
-    pub(super) fn fresh(&self, namespace: &Namespace, name: &DefinitionName) -> Option<ClusterDefinition> {
-        let copy = self.read(namespace, name).filter(|copy| copy.age(self.seconds()) < self.max_age)?;
+    pub(super) fn fresh(
+        &self,
+        namespace: &Namespace,
+        name: &DefinitionName,
+    ) -> Option<ClusterDefinition> {
+        let copy =
+            self.read(namespace, name).filter(|copy| copy.age(self.seconds()) < self.max_age)?;
         Some(copy.into_definition())
     }
 
     /// The copy, whatever its age.
-    pub(super) fn any(&self, namespace: &Namespace, name: &DefinitionName) -> Option<ClusterDefinition> {
+    pub(super) fn any(
+        &self,
+        namespace: &Namespace,
+        name: &DefinitionName,
+    ) -> Option<ClusterDefinition> {
         self.read(namespace, name).map(Copy::into_definition)
     }
 
     fn read(&self, namespace: &Namespace, name: &DefinitionName) -> Option<Copy> {
         let trusted = directory::is_trusted(&self.root, &self.directory()).unwrap_or(false);
-        let text = trusted.then(|| netconf::read_file(&self.path(namespace, name)).ok()).flatten()?;
+        let text =
+            trusted.then(|| netconf::read_file(&self.path(namespace, name)).ok()).flatten()?;
         let copy: Copy = serde_json::from_str(&text).ok()?;
         // A file under another's name would hand one tenant's network to the other.
         (copy.namespace == *namespace && copy.name == *name).then_some(copy)
@@ -221,8 +235,8 @@ impl Copies {
     }
 }
 
-/// Removes the oldest copies of namespaces that have too many, and then of the largest namespace as long as there
-/// are too many of all.
+/// Removes the oldest copies of namespaces that have too many, and then of the largest namespace as
+/// long as there are too many of all.
 fn shrink(kept: &mut Vec<Kept>) {
     loop {
         let mut namespaces: BTreeMap<&str, (usize, u64)> = BTreeMap::new();
@@ -237,7 +251,9 @@ fn shrink(kept: &mut Vec<Kept>) {
         if !is_full && OF_NAMESPACE.holds(copies, bytes) {
             return;
         }
-        let Some(oldest) = kept.iter().position(|kept| kept.namespace() == namespace) else { return };
+        let Some(oldest) = kept.iter().position(|kept| kept.namespace() == namespace) else {
+            return;
+        };
         let _ = std::fs::remove_file(kept.remove(oldest).path);
     }
 }
@@ -245,7 +261,8 @@ fn shrink(kept: &mut Vec<Kept>) {
 impl Copy {
     /// A copy fetched at `fetched`, in seconds since 1970.
     fn of(definition: &ClusterDefinition, fetched: u64) -> Self {
-        let ClusterDefinition { namespace, name, config, annotations, resource_version } = definition.clone();
+        let ClusterDefinition { namespace, name, config, annotations, resource_version } =
+            definition.clone();
         Self { fetched, namespace, name, config, annotations, resource_version }
     }
 
@@ -300,8 +317,9 @@ mod tests {
         let (_dir, copies) = copies(100);
         let blue = definition("blue");
         copies.keep(&blue);
-        let is_fresh =
-            |clock: Clock| Copies { clock, ..copies.clone() }.fresh(&blue.namespace, &blue.name).is_some();
+        let is_fresh = |clock: Clock| {
+            Copies { clock, ..copies.clone() }.fresh(&blue.namespace, &blue.name).is_some()
+        };
         assert!(is_fresh(|| SystemTime::now() + Duration::from_secs(50)));
         assert!(!is_fresh(|| SystemTime::now() + Duration::from_secs(101)));
         assert!(!is_fresh(|| SystemTime::now() - Duration::from_secs(50)));
@@ -313,7 +331,11 @@ mod tests {
         let (_dir, copies) = copies(100);
         let long = |last: &str| {
             let name = format!("{}{last}", "a".repeat(252)).parse().unwrap();
-            ClusterDefinition { namespace: "n".repeat(63).parse().unwrap(), name, ..definition("x") }
+            ClusterDefinition {
+                namespace: "n".repeat(63).parse().unwrap(),
+                name,
+                ..definition("x")
+            }
         };
         for definition in [long("b"), long("c")] {
             copies.keep(&definition);
@@ -330,7 +352,10 @@ mod tests {
         copies.keep(&blue);
         copies.forget_outdated(&blue);
         assert_eq!(copies.any(&blue.namespace, &blue.name), Some(blue.clone()));
-        copies.forget_outdated(&ClusterDefinition { resource_version: "2".to_owned(), ..blue.clone() });
+        copies.forget_outdated(&ClusterDefinition {
+            resource_version: "2".to_owned(),
+            ..blue.clone()
+        });
         assert_eq!(copies.any(&blue.namespace, &blue.name), None);
     }
 
@@ -428,8 +453,11 @@ mod tests {
         let blue = definition("blue");
         copies.keep(&blue);
         let red = definition("red");
-        std::fs::copy(copies.path(&blue.namespace, &blue.name), copies.path(&red.namespace, &red.name))
-            .unwrap();
+        std::fs::copy(
+            copies.path(&blue.namespace, &blue.name),
+            copies.path(&red.namespace, &red.name),
+        )
+        .unwrap();
         assert_eq!(copies.any(&red.namespace, &red.name), None);
     }
 

@@ -1,5 +1,5 @@
-//! The fields of a manifest that are texts. YAML reads `y`, `no`, `1` or `1e3` without quotes as a boolean or a
-//! number, and its author meant a name.
+//! The fields of a manifest that are texts. YAML reads `y`, `no`, `1` or `1e3` without quotes as a
+//! boolean or a number, and its author meant a name.
 
 use serde_json::Value;
 
@@ -19,7 +19,9 @@ impl WrongField {
     pub(crate) fn in_place_of_text(path: &str, value: &Value) -> Option<Self> {
         let (found, remedy) = match value {
             Value::Null | Value::String(_) => return None,
-            Value::Bool(_) => ("a boolean, as y, n, yes, no, on and off are in YAML", "put it in quotes"),
+            Value::Bool(_) => {
+                ("a boolean, as y, n, yes, no, on and off are in YAML", "put it in quotes")
+            }
             Value::Number(_) => ("a number", "put it in quotes"),
             Value::Array(_) => ("a list", "it must be a text"),
             Value::Object(_) => ("an object", "it must be a text"),
@@ -61,7 +63,10 @@ pub(super) fn annotations(manifest: &Value) -> Result<Annotations, WrongField> {
     if let Some(wrong) = WrongField::in_place_of_object(PATH, value) {
         return Err(wrong);
     }
-    let read = |(key, value): (&String, &Value)| match WrongField::in_place_of_text(&annotation(key), value) {
+    let read = |(key, value): (&String, &Value)| match WrongField::in_place_of_text(
+        &annotation(key),
+        value,
+    ) {
         Some(wrong) => Err(wrong),
         None => Ok((key.clone(), value.as_str().unwrap_or_default().to_owned())),
     };
@@ -113,10 +118,13 @@ mod tests {
                 .map(|name| name.map(str::to_owned))
                 .map_err(|wrong| wrong.to_string())
         };
-        let boolean =
-            "metadata.name is a boolean, as y, n, yes, no, on and off are in YAML: put it in quotes";
+        let boolean = "metadata.name is a boolean, as y, n, yes, no, on and off are in YAML: put it in quotes";
         for word in ["y", "n", "yes", "No", "on", "off", "true", "False"] {
-            assert_eq!(said(&format!("metadata: {{name: {word}}}")).unwrap_err(), boolean, "{word}");
+            assert_eq!(
+                said(&format!("metadata: {{name: {word}}}")).unwrap_err(),
+                boolean,
+                "{word}"
+            );
         }
         for number in ["1", "-7", "1.10", "1e3", "0x1f"] {
             let number = said(&format!("metadata: {{name: {number}}}")).unwrap_err();
@@ -124,10 +132,15 @@ mod tests {
         }
         assert_eq!(said("metadata: {name: 'y'}").unwrap().as_deref(), Some("y"));
         assert_eq!(said("metadata: {name: '1'}").unwrap().as_deref(), Some("1"));
-        for missing in ["metadata: {name: }", "metadata: {}", "metadata:", "{}", "metadata: {name: ~}"] {
+        for missing in
+            ["metadata: {name: }", "metadata: {}", "metadata:", "{}", "metadata: {name: ~}"]
+        {
             assert_eq!(said(missing).unwrap(), None, "{missing}");
         }
-        assert_eq!(said("metadata: {name: [a]}").unwrap_err(), "metadata.name is a list: it must be a text");
+        assert_eq!(
+            said("metadata: {name: [a]}").unwrap_err(),
+            "metadata.name is a list: it must be a text"
+        );
         assert_eq!(said("metadata: blue").unwrap_err(), "metadata is a text: it must be an object");
     }
 

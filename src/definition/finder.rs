@@ -53,8 +53,8 @@ pub struct Finder<'a> {
 pub type Answers = BTreeMap<(Namespace, DefinitionName), Result<ClusterDefinition, ClusterError>>;
 
 impl Finder<'_> {
-    /// Asks the API for all of `wanted` that the node does not define, at the same time, for the calls
-    /// to [`Finder::find_all`] that follow.
+    /// Asks the API for all of `wanted` that the node does not define, at the same time, for the
+    /// calls to [`Finder::find_all`] that follow.
     pub fn fetch(&mut self, wanted: &[(Namespace, DefinitionName)]) {
         let Api::Asked(cluster) = &mut self.api else { return };
         let is_missing = |(namespace, name): &&(Namespace, DefinitionName)| {
@@ -64,7 +64,11 @@ impl Finder<'_> {
         Self::ask(cluster, &mut self.answers, missing);
     }
 
-    fn ask(cluster: &mut Cluster, answers: &mut Answers, mut names: Vec<(Namespace, DefinitionName)>) {
+    fn ask(
+        cluster: &mut Cluster,
+        answers: &mut Answers,
+        mut names: Vec<(Namespace, DefinitionName)>,
+    ) {
         names.retain(|name| !answers.contains_key(name));
         names.sort();
         names.dedup();
@@ -74,8 +78,8 @@ impl Finder<'_> {
         }
     }
 
-    /// Asks the API for what the node hides from its viewer, as it would be asked were nothing there: during
-    /// an outage, too, both sound the same.
+    /// Asks the API for what the node hides from its viewer, as it would be asked were nothing
+    /// there: during an outage, too, both sound the same.
     fn ask_for_hidden(&mut self, wanted: &[Wanted<'_>]) {
         let is_hidden = |wanted: &&Wanted<'_>| {
             matches!(self.on_node(wanted), Some(Err(DefinitionError::NotShared { .. })))
@@ -87,8 +91,9 @@ impl Finder<'_> {
         }
     }
 
-    /// The definition of each of `wanted`, in their order, fetched where that is still to be done. What a
-    /// viewer is not to know of is [`DefinitionError::NotShared`], whether it is there or not.
+    /// The definition of each of `wanted`, in their order, fetched where that is still to be done.
+    /// What a viewer is not to know of is [`DefinitionError::NotShared`], whether it is there or
+    /// not.
     pub fn find_all(&mut self, wanted: &[Wanted<'_>]) -> Vec<Result<Definition, DefinitionError>> {
         let names: Vec<_> =
             wanted.iter().map(|wanted| (wanted.namespace.clone(), wanted.name.clone())).collect();
@@ -128,12 +133,17 @@ impl Finder<'_> {
         }
     }
 
-    /// The API has an answer that cannot be used. What is wrong with an object tells that there is one, so that only
-    /// a viewer who may know of it without the owner's word hears it: the owner's word is in the object.
+    /// The API has an answer that cannot be used. What is wrong with an object tells that there is
+    /// one, so that only a viewer who may know of it without the owner's word hears it: the owner's
+    /// word is in the object.
     fn refused_answer(&self, wanted: &Wanted<'_>, error: ClusterError) -> DefinitionError {
         let is_about_object = matches!(error, ClusterError::Answer { .. });
         if is_about_object && !wanted.viewer.sees(wanted.namespace, &Annotations::new()) {
-            log::warn!("network \"{}/{}\" is hidden from the pod: {error}", wanted.namespace, wanted.name);
+            log::warn!(
+                "network \"{}/{}\" is hidden from the pod: {error}",
+                wanted.namespace,
+                wanted.name
+            );
             return not_shared(wanted);
         }
         self.no_answer(wanted, error)
@@ -159,7 +169,9 @@ impl Finder<'_> {
             self.copies.forget_outdated(object);
         }
         match answer {
-            Some(Ok(object)) if !viewer.sees(namespace, &object.annotations) => Err(not_shared(wanted)),
+            Some(Ok(object)) if !viewer.sees(namespace, &object.annotations) => {
+                Err(not_shared(wanted))
+            }
             Some(Ok(object)) => self.of_object(object, Source::Api, wanted),
             Some(Err(error)) if error.is_outage() => self.without_api(wanted, error),
             Some(Err(ClusterError::NotFound { .. })) => {
@@ -175,7 +187,10 @@ impl Finder<'_> {
     }
 
     /// Keeps copies of what the API has said of these: definitions that a pod was admitted to.
-    pub fn keep_copies<'n>(&self, names: impl IntoIterator<Item = &'n (Namespace, DefinitionName)>) {
+    pub fn keep_copies<'n>(
+        &self,
+        names: impl IntoIterator<Item = &'n (Namespace, DefinitionName)>,
+    ) {
         let said = names.into_iter().filter_map(|name| self.answers.get(name)?.as_ref().ok());
         said.for_each(|object| self.copies.keep(object));
     }
@@ -187,7 +202,8 @@ impl Finder<'_> {
         copy.filter(|object| wanted.viewer.sees(wanted.namespace, &object.annotations))
     }
 
-    /// The network of an object; one without `spec.config` stands for a file of the node (section 3.4.1).
+    /// The network of an object; one without `spec.config` stands for a file of the node (section
+    /// 3.4.1).
     fn of_object(
         &mut self,
         object: ClusterDefinition,
@@ -212,8 +228,8 @@ impl Finder<'_> {
         }
     }
 
-    /// The network file that the name stands for. A manifest of the node that leads there comes before
-    /// what the API says.
+    /// The network file that the name stands for. A manifest of the node that leads there comes
+    /// before what the API says.
     fn of_file(
         &mut self,
         wanted: &Wanted<'_>,
@@ -255,18 +271,21 @@ impl Finder<'_> {
         names.extend(self.node.names(namespace));
         names.sort();
         names.dedup();
-        let hint = match crate::spelling::by_nearness(name.as_str(), names.iter().map(String::as_str))
-            .get(..5.min(names.len()))
-        {
-            Some([]) | None => format!(": create it with kubectl apply, in namespace {namespace}"),
-            Some(nearest) => format!(": namespace {namespace} has {}", nearest.join(", ")),
-        };
+        let hint =
+            match crate::spelling::by_nearness(name.as_str(), names.iter().map(String::as_str))
+                .get(..5.min(names.len()))
+            {
+                Some([]) | None => {
+                    format!(": create it with kubectl apply, in namespace {namespace}")
+                }
+                Some(nearest) => format!(": namespace {namespace} has {}", nearest.join(", ")),
+            };
         let (namespace, name) = (namespace.clone(), name.to_string());
         DefinitionError::Unknown { namespace, name, lack: Lack::Anywhere, hint }
     }
 
-    /// While the API cannot be reached, the last copy stands in, unless a status is due. A copy that the
-    /// viewer is not to know of is as good as none.
+    /// While the API cannot be reached, the last copy stands in, unless a status is due. A copy
+    /// that the viewer is not to know of is as good as none.
     fn without_api(
         &mut self,
         wanted: &Wanted<'_>,

@@ -14,12 +14,12 @@ use cni::version::Version;
 /// The most files of one directory that are read.
 const MAX_FILES: usize = 4096;
 
-/// The most nodes that a YAML file may unfold to: some thousand manifests, and no more work than a call
-/// can spare.
+/// The most nodes that a YAML file may unfold to: some thousand manifests, and no more work than a
+/// call can spare.
 const MAX_YAML_NODES: usize = 50_000;
 
-/// The most of them that may come from aliases. Manifests that share a block or two have some hundred; what has
-/// more is a text of a few lines that unfolds without end.
+/// The most of them that may come from aliases. Manifests that share a block or two have some
+/// hundred; what has more is a text of a few lines that unfolds without end.
 const MAX_ALIASED_NODES: usize = 4_096;
 
 /// What stands for a network on the node.
@@ -44,18 +44,23 @@ pub struct NodeDefinitions {
 }
 
 impl NodeDefinitions {
-    /// Reads every manifest, conf and conflist of `directories`, in order. A directory that is missing is empty.
+    /// Reads every manifest, conf and conflist of `directories`, in order. A directory that is
+    /// missing is empty.
     pub fn read(directories: &[PathBuf]) -> Self {
         let mut found = Self { directories: directories.to_vec(), ..Self::default() };
         let (mut lists, mut singles) = (Vec::new(), Vec::new());
         for directory in directories.iter().filter(|directory| directory.is_dir()) {
             let files = netconf::list(directory, &["yaml", "yml", "json", "conf", "conflist"]);
-            for path in files.unwrap_or_else(|error| found.warned(&error)).into_iter().take(MAX_FILES) {
+            for path in
+                files.unwrap_or_else(|error| found.warned(&error)).into_iter().take(MAX_FILES)
+            {
                 match read_file(&path) {
                     Ok(Contents::Manifests(manifests)) => found.add_manifests(manifests),
                     Ok(Contents::Network { name, is_list: true }) => lists.push((name, path)),
                     Ok(Contents::Network { name, is_list: false }) => singles.push((name, path)),
-                    Err(problem) => found.warnings.push(format!("{} is ignored: {problem}", path.display())),
+                    Err(problem) => {
+                        found.warnings.push(format!("{} is ignored: {problem}", path.display()))
+                    }
                 }
             }
         }
@@ -68,8 +73,8 @@ impl NodeDefinitions {
         self.annotated_networks(version).into_iter().map(|(network, _)| network).collect()
     }
 
-    /// As [`NodeDefinitions::networks`], with its owner's annotations. A file has those of a manifest that
-    /// stands for it.
+    /// As [`NodeDefinitions::networks`], with its owner's annotations. A file has those of a
+    /// manifest that stands for it.
     pub fn annotated_networks(&self, version: Version) -> Vec<(NetworkConfig, Annotations)> {
         let manifests = self.manifests.iter().filter_map(|manifest| {
             let missing = Missing { name: Some(manifest.name.as_str()), version };
@@ -81,7 +86,10 @@ impl NodeDefinitions {
             let stands_for =
                 |manifest: &&Manifest| manifest.config.is_none() && manifest.name.as_str() == name;
             let manifest = self.manifests.iter().find(stands_for);
-            Some((network, manifest.map(|manifest| manifest.annotations.clone()).unwrap_or_default()))
+            Some((
+                network,
+                manifest.map(|manifest| manifest.annotations.clone()).unwrap_or_default(),
+            ))
         });
         manifests.chain(files).collect()
     }
@@ -112,8 +120,8 @@ impl NodeDefinitions {
             .find(|manifest| manifest.namespace == *namespace && manifest.name.as_str() == name)
     }
 
-    /// The network that `namespace/name` stands for (NPWG 1.3, section 3.4.1). `version` fills in where
-    /// a configuration has none.
+    /// The network that `namespace/name` stands for (NPWG 1.3, section 3.4.1). `version` fills in
+    /// where a configuration has none.
     ///
     /// # Errors
     /// [`DefinitionError`].
@@ -128,8 +136,8 @@ impl NodeDefinitions {
             .unwrap_or_else(|| Err(self.unknown(namespace, name)))
     }
 
-    /// The file that `namespace/name` stands for. Where a manifest stands for it, the way to the file
-    /// leads through the manifest's namespace, and not past it.
+    /// The file that `namespace/name` stands for. Where a manifest stands for it, the way to the
+    /// file leads through the manifest's namespace, and not past it.
     ///
     /// # Errors
     /// [`DefinitionError::Invalid`] inside, if the file has one.
@@ -139,7 +147,8 @@ impl NodeDefinitions {
         name: &str,
         version: Version,
     ) -> Option<Result<Definition, DefinitionError>> {
-        let of_name = |manifest: &&Manifest| manifest.config.is_none() && manifest.name.as_str() == name;
+        let of_name =
+            |manifest: &&Manifest| manifest.config.is_none() && manifest.name.as_str() == name;
         let mut claims = self.manifests.iter().filter(of_name).peekable();
         if claims.peek().is_some() && !claims.any(|manifest| manifest.namespace == *namespace) {
             return None;
@@ -178,7 +187,11 @@ impl NodeDefinitions {
     ///
     /// # Errors
     /// [`DefinitionError::Invalid`] inside, if the file has one.
-    pub fn find_file(&self, name: &str, version: Version) -> Option<Result<Definition, DefinitionError>> {
+    pub fn find_file(
+        &self,
+        name: &str,
+        version: Version,
+    ) -> Option<Result<Definition, DefinitionError>> {
         let (_, path) = self.files.iter().find(|(network, _)| network == name)?;
         Some(definition(netconf::load(path, &Missing { name: None, version }), name, path))
     }
@@ -194,7 +207,8 @@ impl NodeDefinitions {
         if self.manifest(namespace, name).is_some() {
             return self.without_config(namespace, name);
         }
-        // Only names that a pod of this namespace could have written itself: others are not its business.
+        // Only names that a pod of this namespace could have written itself: others are not its
+        // business.
         let own = self.manifests.iter().filter(|manifest| manifest.namespace == *namespace);
         let near = crate::spelling::nearest(name, own.map(|manifest| manifest.name.as_str()));
         DefinitionError::Unknown {
@@ -208,7 +222,8 @@ impl NodeDefinitions {
         }
     }
 
-    /// The error for a definition that stands for a network file which is not there, or not for this pod.
+    /// The error for a definition that stands for a network file which is not there, or not for
+    /// this pod.
     pub(super) fn without_config(&self, namespace: &Namespace, name: &str) -> DefinitionError {
         DefinitionError::Unknown {
             namespace: namespace.clone(),
@@ -223,7 +238,8 @@ impl NodeDefinitions {
 
     /// The directories, in words.
     fn places(&self) -> String {
-        let directories: Vec<_> = self.directories.iter().map(|path| path.display().to_string()).collect();
+        let directories: Vec<_> =
+            self.directories.iter().map(|path| path.display().to_string()).collect();
         directories.join(" or ")
     }
 }
@@ -261,13 +277,18 @@ fn read_file(path: &Path) -> Result<Contents, String> {
     if matches!(extension, "yaml" | "yml") {
         return read_yaml(&text, path).map(Contents::Manifests);
     }
-    let value: Value = serde_json::from_str(&text).map_err(|error| format!("not valid JSON: {error}"))?;
+    let value: Value =
+        serde_json::from_str(&text).map_err(|error| format!("not valid JSON: {error}"))?;
     if value.get("kind").is_some() {
         return read_manifests(vec![value], path).map(Contents::Manifests);
     }
     // Read as it would be on use, so that a network that cannot work is not offered by its name.
-    let network = NetworkConfig::read(&value, &Missing::default()).map_err(|error| error.to_string())?;
-    Ok(Contents::Network { name: network.name.to_string(), is_list: value.get("plugins").is_some() })
+    let network =
+        NetworkConfig::read(&value, &Missing::default()).map_err(|error| error.to_string())?;
+    Ok(Contents::Network {
+        name: network.name.to_string(),
+        is_list: value.get("plugins").is_some(),
+    })
 }
 
 fn read_yaml(text: &str, path: &Path) -> Result<Vec<Manifest>, String> {
@@ -333,7 +354,11 @@ mod tests {
         let files = [
             ("kind.yaml", "kind: y\n".to_owned(), "kind is a boolean"),
             ("name.yaml", manifest("metadata: {name: y}"), "metadata.name is a boolean"),
-            ("number.yaml", manifest("metadata: {name: 1}"), "metadata.name is a number: put it in quotes"),
+            (
+                "number.yaml",
+                manifest("metadata: {name: 1}"),
+                "metadata.name is a number: put it in quotes",
+            ),
             (
                 "namespace.yaml",
                 manifest("metadata: {name: a, namespace: on}"),
@@ -358,7 +383,8 @@ mod tests {
             assert_eq!(warnings.len(), 1, "{name}");
             assert!(warnings[0].contains(expected), "{}", warnings[0]);
         }
-        let quoted = manifest("metadata: {name: 'y', namespace: '1'}\nspec: {config: '{\"type\": \"x\"}'}");
+        let quoted =
+            manifest("metadata: {name: 'y', namespace: '1'}\nspec: {config: '{\"type\": \"x\"}'}");
         let dir = directory(&[("quoted.yaml", quoted.as_str())]);
         let found = NodeDefinitions::read(&[dir.path().to_owned()]);
         assert_eq!(found.warnings, Vec::<String>::new());
@@ -373,7 +399,11 @@ mod tests {
         dir
     }
 
-    fn find(dir: &tempfile::TempDir, namespace: &str, name: &str) -> Result<Definition, DefinitionError> {
+    fn find(
+        dir: &tempfile::TempDir,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Definition, DefinitionError> {
         let definitions = NodeDefinitions::read(&[dir.path().into()]);
         definitions.find(&namespace.parse().unwrap(), name, Version::V1_0_0)
     }
@@ -406,7 +436,9 @@ spec: {config: '{\"type\": '}
         assert_eq!((network.name.as_str(), network.version), ("blue", Version::V1_0_0));
         let error = find(&dir, "team-b", "blue").unwrap_err().to_string();
         assert!(
-            error.starts_with("network \"team-b/blue\" is not defined on this node: put its definition in"),
+            error.starts_with(
+                "network \"team-b/blue\" is not defined on this node: put its definition in"
+            ),
             "{error}"
         );
     }
@@ -422,7 +454,10 @@ spec: {config: '{\"type\": '}
             ),
         ]);
         let network = find(&dir, "default", "node-net").unwrap().network;
-        assert_eq!((network.plugins[0].kind.as_str(), network.version), ("listed", Version::V0_4_0));
+        assert_eq!(
+            (network.plugins[0].kind.as_str(), network.version),
+            ("listed", Version::V0_4_0)
+        );
         assert!(find(&dir, "team-a", "node-net").is_err(), "past the namespace of its manifest");
     }
 
@@ -438,7 +473,12 @@ spec: {config: '{\"type\": '}
         ]);
         std::fs::create_dir(dir.path().join("05-directory.yaml")).unwrap();
         let definitions = NodeDefinitions::read(&[dir.path().into()]);
-        assert_eq!(definitions.warnings.len(), 4, "a directory is passed over: {:#?}", definitions.warnings);
+        assert_eq!(
+            definitions.warnings.len(),
+            4,
+            "a directory is passed over: {:#?}",
+            definitions.warnings
+        );
         assert!(
             definitions.warnings.iter().all(|warning| warning.contains("0")),
             "{:#?}",
@@ -452,7 +492,11 @@ spec: {config: '{\"type\": '}
         let twice = "kind: NetworkAttachmentDefinition\nmetadata:\n  name: a\n  name: b\n";
         let many = "kind: List\nitems: [".to_owned() + &"{},".repeat(MAX_YAML_NODES) + "]\n";
         let files = [
-            ("a.yaml", twice, " at line 4, column 3: key \"name\" is given twice: keep one of them"),
+            (
+                "a.yaml",
+                twice,
+                " at line 4, column 3: key \"name\" is given twice: keep one of them",
+            ),
             ("a.yaml", "a: 'b\n", " at line "),
             ("a.yaml", many.as_str(), ": it is too large, or unfolds to too much: divide it"),
         ];
@@ -461,7 +505,8 @@ spec: {config: '{\"type\": '}
             let path = dir.path().join(name);
             let warnings = NodeDefinitions::read(&[dir.path().into()]).warnings;
             let [warning] = warnings.as_slice() else { panic!("not one: {warnings:?}") };
-            let said = warning.strip_prefix(&format!("{} is ignored: not valid YAML", path.display()));
+            let said =
+                warning.strip_prefix(&format!("{} is ignored: not valid YAML", path.display()));
             assert!(said.is_some_and(|said| said.contains(expected)), "{warning}");
             for word in ["Policy", "Options", "budget", "max_", "DuplicateKey", "-->"] {
                 assert!(!warning.contains(word), "{warning}");

@@ -11,8 +11,12 @@ fn with_plugin<T>(script: &str, run: impl FnOnce(&mut Delegates<'_>, &PluginType
     std::fs::write(&file, format!("#!/bin/sh\n{script}\n")).unwrap();
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
     let mut signals = Signals::block().unwrap();
-    let ours =
-        Environment::from([("PATH", "/usr/bin:/bin"), ("SECRET", "x"), ("KEPT", "y"), ("CNI_ARGS", "z")]);
+    let ours = Environment::from([
+        ("PATH", "/usr/bin:/bin"),
+        ("SECRET", "x"),
+        ("KEPT", "y"),
+        ("CNI_ARGS", "z"),
+    ]);
     let pass = ["KEPT".to_owned(), "CNI_ARGS".to_owned()];
     let limit = Duration::from_secs(2);
     let mut delegates = Delegates::new(vec![dir.path().into()], &ours, &pass, limit, &mut signals);
@@ -68,13 +72,17 @@ fn a_plugin_that_never_reads_its_input_is_no_problem() {
 #[test]
 fn the_environment_is_built_anew() {
     let names = "cat >/dev/null; env | grep -v -e ^PWD= -e ^_= -e ^SHLVL= -e ^OLDPWD= | cut -d= -f1 | sort | paste -sd, | sed 's/.*/{\"x\":\"&\"}/'";
-    assert_eq!(result_of(names).unwrap(), json!({"x": "BRAID_DEPTH,CNI_COMMAND,CNI_PATH,KEPT,PATH"}));
+    assert_eq!(
+        result_of(names).unwrap(),
+        json!({"x": "BRAID_DEPTH,CNI_COMMAND,CNI_PATH,KEPT,PATH"})
+    );
 }
 
 #[test]
 fn a_plugins_own_error_is_kept() {
     let error =
-        result_of("echo '{\"code\": 11, \"msg\": \"busy\", \"details\": \"wait\"}'; exit 1").unwrap_err();
+        result_of("echo '{\"code\": 11, \"msg\": \"busy\", \"details\": \"wait\"}'; exit 1")
+            .unwrap_err();
     let protocol = error.to_protocol();
     assert_eq!((protocol.code, protocol.details.as_str()), (Code::TRY_AGAIN, "wait"));
     assert_eq!(protocol.msg, "plugin \"fake\": busy");
@@ -97,8 +105,7 @@ fn a_result_with_a_failing_exit_code_is_an_error() {
     );
 }
 
-const NOT_JSON: &str =
-    "plugin \"fake\" printed a result that is not valid JSON, and standard output takes nothing else";
+const NOT_JSON: &str = "plugin \"fake\" printed a result that is not valid JSON, and standard output takes nothing else";
 
 #[test]
 fn what_is_no_result_is_quoted() {
@@ -142,7 +149,8 @@ fn a_plugin_that_hangs_is_killed_with_its_children() {
     let dir = tempfile::tempdir().unwrap();
     let pid = dir.path().join("pid");
     let started = Instant::now();
-    let message = message_of(&format!("sleep 60 & echo $! >{}; echo hung >&2; wait", pid.display()));
+    let message =
+        message_of(&format!("sleep 60 & echo $! >{}; echo hung >&2; wait", pid.display()));
     assert!(message.contains("did not end within") && message.ends_with("\"hung\""), "{message}");
     assert!(started.elapsed() < Duration::from_secs(15));
     let pid = std::fs::read_to_string(pid).unwrap();
@@ -180,13 +188,15 @@ fn effects_need_no_output() {
     });
 }
 
-/// No plugin can make a pipe of ours fail: what the system says then is in the error, and what it was about.
+/// No plugin can make a pipe of ours fail: what the system says then is in the error, and what it
+/// was about.
 #[test]
 fn what_fails_in_the_middle_is_named() {
     let source = io::Error::from_raw_os_error(5);
     let failure = child::Failure::Serve { attempt: "its standard output cannot be read", source };
     let error = judge(&"fake".parse().unwrap(), 1, Err(failure)).unwrap_err();
-    let said = "plugin \"fake\" was started and then killed, because its standard output cannot be read: ";
+    let said =
+        "plugin \"fake\" was started and then killed, because its standard output cannot be read: ";
     assert!(error.to_string().starts_with(said), "{error}");
     assert!(error.was_started(), "it may have done something");
     assert_eq!(error.to_protocol().code, Code::IO);

@@ -11,7 +11,8 @@ use crate::pod::name::Namespace;
 use cni::error::{Code, Error};
 use cni::quoted::Quoted;
 
-/// Why a network gets no device. The pod is named by the call's error, and the network by the caller.
+/// Why a network gets no device. The pod is named by the call's error, and the network by the
+/// caller.
 #[derive(Debug, thiserror::Error)]
 pub enum DeviceError {
     /// The kubelet does not say.
@@ -92,11 +93,11 @@ impl DeviceError {
 
 /// What the kubelet has given a pod.
 ///
-/// Devices keep the kubelet's order: containers as the pod has them, and each one's devices. A device of
-/// a device plugin is found under its resource's name. A device of dynamic resource allocation has the
-/// part of its CDI name after the `=` as its ID, as in Multus, and is found under each of: the claim's
-/// class (Kubernetes up to 1.30, as in Multus up to 4.2), the driver's name (from 1.34), and the part of
-/// its CDI name before the `=`, which every version has.
+/// Devices keep the kubelet's order: containers as the pod has them, and each one's devices. A
+/// device of a device plugin is found under its resource's name. A device of dynamic resource
+/// allocation has the part of its CDI name after the `=` as its ID, as in Multus, and is found
+/// under each of: the claim's class (Kubernetes up to 1.30, as in Multus up to 4.2), the driver's
+/// name (from 1.34), and the part of its CDI name before the `=`, which every version has.
 #[derive(Debug)]
 pub struct Allocation {
     /// `namespace/name`, for messages.
@@ -107,8 +108,8 @@ pub struct Allocation {
 /// One device of a pod.
 #[derive(Debug, Eq, PartialEq)]
 struct Device {
-    /// What it is, whatever resource it is asked under. Two IDs can be the same word in two resources;
-    /// two PCI addresses can not.
+    /// What it is, whatever resource it is asked under. Two IDs can be the same word in two
+    /// resources; two PCI addresses can not.
     identity: String,
     /// The names that it is found under.
     resources: Vec<String>,
@@ -189,7 +190,11 @@ impl Allocation {
             for device in &resource.cdi_devices {
                 match device.name.split_once('=') {
                     Some((kind, id)) if !id.contains('=') => {
-                        self.add(id, &device.name, &[&claim.class_name, &resource.driver_name, kind]);
+                        self.add(
+                            id,
+                            &device.name,
+                            &[&claim.class_name, &resource.driver_name, kind],
+                        );
                     }
                     _ => log::warn!(
                         "pod {}: the kubelet names a CDI device {}, which is not of the form kind=device",
@@ -202,12 +207,15 @@ impl Allocation {
     }
 
     fn add(&mut self, id: &str, full_name: &str, resources: &[&str]) {
-        let identity = if is_pci_address(id) { id.to_ascii_lowercase() } else { full_name.to_owned() };
-        let names = || resources.iter().filter(|name| !name.is_empty()).map(|name| (*name).to_owned());
+        let identity =
+            if is_pci_address(id) { id.to_ascii_lowercase() } else { full_name.to_owned() };
+        let names =
+            || resources.iter().filter(|name| !name.is_empty()).map(|name| (*name).to_owned());
         match self.devices.iter_mut().find(|device| device.identity == identity) {
             Some(device) => device.found_under(names()),
             None => {
-                let mut device = Device { identity, resources: Vec::new(), id: id.to_owned(), given: false };
+                let mut device =
+                    Device { identity, resources: Vec::new(), id: id.to_owned(), given: false };
                 device.found_under(names());
                 self.devices.push(device);
             }

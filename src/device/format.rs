@@ -1,5 +1,5 @@
-//! What a device-info file says (device-info 1.1.0, section 3): checked key by key, and passed on as it
-//! was written, with keys of versions to come.
+//! What a device-info file says (device-info 1.1.0, section 3): checked key by key, and passed on
+//! as it was written, with keys of versions to come.
 
 use serde_json::{Map, Value};
 
@@ -83,7 +83,10 @@ const TYPES: [(&str, &[Key]); 4] = [
             optional("representor-device", Rule::Text),
         ],
     ),
-    ("vhost-user", &[required("mode", Rule::OneOf(&["client", "server"])), required("path", Rule::Text)]),
+    (
+        "vhost-user",
+        &[required("mode", Rule::OneOf(&["client", "server"])), required("path", Rule::Text)],
+    ),
     (
         "memif",
         &[
@@ -108,7 +111,12 @@ fn check(info: &Map<String, Value>) -> Result<(), InvalidDeviceInfo> {
     let kind = text(info, "", "type")?.ok_or_else(|| missing("", "type"))?;
     let version = text(info, "", "version")?.ok_or_else(|| missing("", "version"))?;
     if !is_known_version(version) {
-        return Err(wrong("", "version", version, "a version 1.<MINOR>.<PATCH> of the specification"));
+        return Err(wrong(
+            "",
+            "version",
+            version,
+            "a version 1.<MINOR>.<PATCH> of the specification",
+        ));
     }
     let Some((name, keys)) = TYPES.iter().find(|(name, _)| *name == kind) else {
         return Err(wrong("", "type", kind, &one_of(&TYPES.map(|(name, _)| name))));
@@ -121,8 +129,9 @@ fn check(info: &Map<String, Value>) -> Result<(), InvalidDeviceInfo> {
 /// Versions of one MAJOR number differ in keys that were added (section 3.1.2).
 fn is_known_version(text: &str) -> bool {
     let numbers: Vec<_> = text.split('.').collect();
-    let number =
-        |part: &&str| !part.is_empty() && part.len() <= 9 && part.bytes().all(|b| b.is_ascii_digit());
+    let number = |part: &&str| {
+        !part.is_empty() && part.len() <= 9 && part.bytes().all(|b| b.is_ascii_digit())
+    };
     matches!(numbers.as_slice(), ["1", _, _]) && numbers.iter().all(number)
 }
 
@@ -139,16 +148,22 @@ impl Rule {
         let (valid, rule) = match self {
             Self::Text => (true, String::new()),
             Self::Path => (value.starts_with('/'), "an absolute path".to_owned()),
-            Self::PciAddress => (is_pci_address(value), "a PCI address such as 0000:01:02.3".to_owned()),
+            Self::PciAddress => {
+                (is_pci_address(value), "a PCI address such as 0000:01:02.3".to_owned())
+            }
             Self::OneOf(words) => (words.contains(&value), one_of(words)),
         };
         if valid { Ok(()) } else { Err(rule) }
     }
 }
 
-/// The text of a key; none if it is missing or `null`. What goes into an annotation holds no control
-/// characters, and says something.
-fn text<'m>(map: &'m Map<String, Value>, of: &str, key: &str) -> Result<Option<&'m str>, InvalidDeviceInfo> {
+/// The text of a key; none if it is missing or `null`. What goes into an annotation holds no
+/// control characters, and says something.
+fn text<'m>(
+    map: &'m Map<String, Value>,
+    of: &str,
+    key: &str,
+) -> Result<Option<&'m str>, InvalidDeviceInfo> {
     match map.get(key) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) if !text.is_empty() && !text.chars().any(char::is_control) => {
@@ -171,7 +186,11 @@ fn missing(of: &str, key: &str) -> InvalidDeviceInfo {
 }
 
 fn wrong(of: &str, key: &str, value: &str, rule: &str) -> InvalidDeviceInfo {
-    InvalidDeviceInfo::Value { key: path(of, key), value: Quoted::text(value), rule: rule.to_owned() }
+    InvalidDeviceInfo::Value {
+        key: path(of, key),
+        value: Quoted::text(value),
+        rule: rule.to_owned(),
+    }
 }
 
 fn one_of(words: &[&str]) -> String {
@@ -269,8 +288,11 @@ mod tests {
 
     #[test]
     fn versions_are_those_of_the_specification() {
-        for version in ["", "1", "1.0", "v1.0.0", "1.0.0.0", "2.0.0", "0.9.0", "1.a.0", "1..0", "1.0.-1"] {
-            let info = json!({"type": "pci", "version": version, "pci": {"pci-address": "0000:01:02.3"}});
+        for version in
+            ["", "1", "1.0", "v1.0.0", "1.0.0.0", "2.0.0", "0.9.0", "1.a.0", "1..0", "1.0.-1"]
+        {
+            let info =
+                json!({"type": "pci", "version": version, "pci": {"pci-address": "0000:01:02.3"}});
             assert!(refusal(&info).starts_with("\"version\" is "), "{version}");
         }
     }

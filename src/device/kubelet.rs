@@ -1,5 +1,5 @@
-//! One question to the kubelet: which resources does this pod have? gRPC over its unix socket, and the
-//! runtime for it, exist only as long as the question.
+//! One question to the kubelet: which resources does this pod have? gRPC over its unix socket, and
+//! the runtime for it, exist only as long as the question.
 
 use std::io;
 use std::os::unix::fs::FileTypeExt;
@@ -19,11 +19,12 @@ use crate::pod::name::Namespace;
 use cni::quoted::Quoted;
 use linux::signal::unless_stopped;
 
-/// The largest answer that is read, the bound that the kubelet's own client and Multus have. An answer
-/// to `List` covers every pod of the node with the NUMA nodes of each device.
+/// The largest answer that is read, the bound that the kubelet's own client and Multus have. An
+/// answer to `List` covers every pod of the node with the NUMA nodes of each device.
 const MAX_ANSWER_BYTES: usize = 16 << 20;
 
-/// The wait before a question that the kubelet was too busy for is asked again; it doubles each time.
+/// The wait before a question that the kubelet was too busy for is asked again; it doubles each
+/// time.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 
 const GET: &str = "/v1.PodResourcesLister/Get";
@@ -59,7 +60,9 @@ pub enum KubeletError {
         limit: Duration,
     },
     /// The connection breaks before the answer is complete.
-    #[error("the connection breaks before {method} is answered: {problem}; see whether the kubelet restarts")]
+    #[error(
+        "the connection breaks before {method} is answered: {problem}; see whether the kubelet restarts"
+    )]
     Broken {
         /// What it was asked.
         method: &'static str,
@@ -133,20 +136,26 @@ pub(super) fn containers_of(
     limit: Duration,
 ) -> Result<Vec<ContainerResources>, KubeletError> {
     check_socket(socket)?;
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(KubeletError::Runtime)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(KubeletError::Runtime)?;
     let answer = runtime.block_on(async {
         let asking = async { Kubelet::connect(socket).await?.ask(namespace, pod).await };
         unless_stopped(tokio::time::timeout(limit, asking)).await
     });
-    answer.ok_or(KubeletError::Stopped)?.map_err(|_| KubeletError::Slow { path: socket.to_owned(), limit })?
+    answer
+        .ok_or(KubeletError::Stopped)?
+        .map_err(|_| KubeletError::Slow { path: socket.to_owned(), limit })?
 }
 
 fn check_socket(path: &Path) -> Result<(), KubeletError> {
     match path.metadata() {
         Ok(metadata) if metadata.file_type().is_socket() => Ok(()),
         Ok(_) => Err(KubeletError::NotASocket(path.to_owned())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(KubeletError::NoSocket(path.to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(KubeletError::NoSocket(path.to_owned()))
+        }
         Err(source) => Err(KubeletError::Connect { path: path.to_owned(), source }),
     }
 }
@@ -163,9 +172,9 @@ impl Kubelet {
         Ok(Self { grpc })
     }
 
-    /// `Get`, and `List` where the kubelet does not answer that: before Kubernetes 1.34 it is disabled
-    /// by default, which the kubelet says with the code of an unknown error, as it does for a pod that
-    /// it does not find.
+    /// `Get`, and `List` where the kubelet does not answer that: before Kubernetes 1.34 it is
+    /// disabled by default, which the kubelet says with the code of an unknown error, as it does
+    /// for a pod that it does not find.
     async fn ask(
         &mut self,
         namespace: &Namespace,
@@ -182,9 +191,15 @@ impl Kubelet {
         containers_in(self.list().await?, namespace, pod)
     }
 
-    async fn get(&mut self, namespace: &Namespace, pod: &str) -> Result<Option<PodResources>, Failure> {
-        let request =
-            GetPodResourcesRequest { pod_name: pod.to_owned(), pod_namespace: namespace.to_string() };
+    async fn get(
+        &mut self,
+        namespace: &Namespace,
+        pod: &str,
+    ) -> Result<Option<PodResources>, Failure> {
+        let request = GetPodResourcesRequest {
+            pod_name: pod.to_owned(),
+            pod_namespace: namespace.to_string(),
+        };
         let answer: GetPodResourcesResponse = self.call("Get", GET, request).await?;
         Ok(answer.pod_resources)
     }
@@ -199,8 +214,14 @@ impl Kubelet {
         }
     }
 
-    /// One call, asked again while the kubelet says that too many are asking: it takes 100 a second.
-    async fn call<Q, A>(&mut self, method: &'static str, path: &'static str, request: Q) -> Result<A, Failure>
+    /// One call, asked again while the kubelet says that too many are asking: it takes 100 a
+    /// second.
+    async fn call<Q, A>(
+        &mut self,
+        method: &'static str,
+        path: &'static str,
+        request: Q,
+    ) -> Result<A, Failure>
     where
         Q: prost::Message + Clone + 'static,
         A: prost::Message + Default + 'static,
@@ -245,16 +266,21 @@ impl Failure {
             Code::OutOfRange => Self::Of(KubeletError::TooLarge { method }),
             Code::Unimplemented | Code::NotFound | Code::Unknown => Self::Refused(Box::new(status)),
             // What tonic says of a message that is none.
-            Code::Internal => {
-                Self::Of(KubeletError::Unreadable { method, problem: Quoted::text(status.message()) })
-            }
+            Code::Internal => Self::Of(KubeletError::Unreadable {
+                method,
+                problem: Quoted::text(status.message()),
+            }),
             _ => refused(method, &status).into(),
         }
     }
 }
 
 fn refused(method: &'static str, status: &Status) -> KubeletError {
-    KubeletError::Refused { method, code: status.code().into(), message: Quoted::text(status.message()) }
+    KubeletError::Refused {
+        method,
+        code: status.code().into(),
+        message: Quoted::text(status.message()),
+    }
 }
 
 /// The last cause says most: the first is "transport error" each time.
@@ -292,8 +318,8 @@ fn is_pod(found: &PodResources, namespace: &Namespace, pod: &str) -> bool {
     found.namespace == namespace.as_str() && found.name == pod
 }
 
-/// The one pod among those of its name. `List` may still show an earlier one, which has no devices any
-/// more once they are free.
+/// The one pod among those of its name. `List` may still show an earlier one, which has no devices
+/// any more once they are free.
 fn only_one(mut pods: Vec<PodResources>) -> Result<Vec<ContainerResources>, KubeletError> {
     if pods.len() > 1 {
         pods.retain(has_devices);

@@ -1,5 +1,5 @@
-//! The messages of the kubelet's PodResources API v1 (package `v1`, service `PodResourcesLister`), with
-//! the fields that are needed; the wire format lets a reader leave out the rest.
+//! The messages of the kubelet's PodResources API v1 (package `v1`, service `PodResourcesLister`),
+//! with the fields that are needed; the wire format lets a reader leave out the rest.
 //!
 //! Derived by hand rather than generated: ten messages of one or two fields are less to read and to
 //! build than a compiler for them. The tests hold them against the published proto.

@@ -26,8 +26,8 @@ pub enum InvalidName {
     TooLong(Quoted, Quoted),
 }
 
-/// Checks the name of a resource: `<domain>/<name>` as Kubernetes has it for extended resources, or a
-/// DNS-1123 subdomain alone, as drivers and classes of dynamic resource allocation are called.
+/// Checks the name of a resource: `<domain>/<name>` as Kubernetes has it for extended resources, or
+/// a DNS-1123 subdomain alone, as drivers and classes of dynamic resource allocation are called.
 ///
 /// # Errors
 /// [`InvalidName::Resource`].
@@ -52,9 +52,9 @@ fn check_device(text: &str) -> Result<(), InvalidName> {
     if valid { Ok(()) } else { Err(InvalidName::Device(Quoted::text(text))) }
 }
 
-/// The file in which a device plugin describes a device: `<resource>-<device>-device.json`, with `-` for
-/// each `/` (device-info 1.1.0, section 4.1). The specification says so of the resource only; device
-/// plugins write through the NPWG's library, which does it in both.
+/// The file in which a device plugin describes a device: `<resource>-<device>-device.json`, with
+/// `-` for each `/` (device-info 1.1.0, section 4.1). The specification says so of the resource
+/// only; device plugins write through the NPWG's library, which does it in both.
 ///
 /// # Errors
 /// [`InvalidName`].
@@ -94,17 +94,26 @@ mod tests {
 
     #[test]
     fn resources_are_called_as_the_kubelet_calls_them() {
-        for text in
-            ["intel.com/sriov_vf", "openshift.io/sriovnic.1", "a/b", "gpu.nvidia.com", "a/B-_.9", "cpu"]
-        {
+        for text in [
+            "intel.com/sriov_vf",
+            "openshift.io/sriovnic.1",
+            "a/b",
+            "gpu.nvidia.com",
+            "a/B-_.9",
+            "cpu",
+        ] {
             assert_eq!(check_resource(text), Ok(()), "{text}");
         }
         let long = format!("a/{}", "b".repeat(64));
         for text in [
-            "", "/", "a/", "/b", "a/b/c", "a/../b", "../a", "a/..", "A/b", "a/b ", "a/-b", "a/b_", "a b",
-            "a/b\n", &long,
+            "", "/", "a/", "/b", "a/b/c", "a/../b", "../a", "a/..", "A/b", "a/b ", "a/-b", "a/b_",
+            "a b", "a/b\n", &long,
         ] {
-            assert_eq!(check_resource(text), Err(InvalidName::Resource(Quoted::text(text))), "{text}");
+            assert_eq!(
+                check_resource(text),
+                Err(InvalidName::Resource(Quoted::text(text))),
+                "{text}"
+            );
         }
     }
 
@@ -131,7 +140,10 @@ mod tests {
         }
         assert!(matches!(file_name("../b", "d"), Err(InvalidName::Resource(_))));
         let domain = ["a", "b", "c"].map(|label| label.repeat(50)).join(".");
-        assert!(matches!(file_name(&format!("{domain}/n"), &"d".repeat(128)), Err(InvalidName::TooLong(..))));
+        assert!(matches!(
+            file_name(&format!("{domain}/n"), &"d".repeat(128)),
+            Err(InvalidName::TooLong(..))
+        ));
     }
 
     #[test]

@@ -6,8 +6,8 @@
 //!   cni/<network>-<container>_<interface>    ours: one for each attachment, between us and its plugins
 //! ```
 //!
-//! Plugins run as root, so `cni` is 0700 and its files are 0600. What lies in either directory was written
-//! by others: it is read without following links, up to a bound, and checked.
+//! Plugins run as root, so `cni` is 0700 and its files are 0600. What lies in either directory was
+//! written by others: it is read without following links, up to a bound, and checked.
 
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::{self, Read, Write};
@@ -29,8 +29,8 @@ const OF_PLUGINS: &str = "dp";
 /// Files of attachments (section 4.2).
 const OF_ATTACHMENTS: &str = "cni";
 
-/// The largest file that is read. The longest that the specification knows has six short texts, and it
-/// ends in an annotation, whose size is bounded too.
+/// The largest file that is read. The longest that the specification knows has six short texts, and
+/// it ends in an annotation, whose size is bounded too.
 const MAX_BYTES: u64 = 16 << 10;
 
 /// What went wrong with a device-info file.
@@ -94,24 +94,38 @@ impl DeviceInfoStore {
     }
 
     /// The file of an attachment (section 4.2.1: unique for each), for the plugins that declare
-    /// `CNIDeviceInfoFile` (section 5.1.1). Nothing is made yet. The name is Multus's; a network's name
-    /// that would make it too long is cut, since container and interface are unique by themselves.
-    pub fn path_for(&self, network: &str, container: &ContainerId, interface: &InterfaceName) -> PathBuf {
+    /// `CNIDeviceInfoFile` (section 5.1.1). Nothing is made yet. The name is Multus's; a network's
+    /// name that would make it too long is cut, since container and interface are unique by
+    /// themselves.
+    pub fn path_for(
+        &self,
+        network: &str,
+        container: &ContainerId,
+        interface: &InterfaceName,
+    ) -> PathBuf {
         let unique = format!("-{container}_{interface}");
-        let plain = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '-' };
+        let plain = |c: char| {
+            if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '-' }
+        };
         // Room for the dot in front of it while it is written.
         let room = MAX_FILE_NAME.saturating_sub(unique.len() + 1);
         let network: String = network.chars().map(plain).take(room).collect();
         self.of_attachments().join(network + &unique)
     }
 
-    /// Copies what the device plugin says of a device to the file of an attachment, before its plugins
-    /// run (section 4.2.1). What an earlier attempt has left there goes in any case. Returns whether the
-    /// device plugin has said anything: it need not (section 4.1.1).
+    /// Copies what the device plugin says of a device to the file of an attachment, before its
+    /// plugins run (section 4.2.1). What an earlier attempt has left there goes in any case.
+    /// Returns whether the device plugin has said anything: it need not (section 4.1.1).
     ///
     /// # Errors
-    /// [`DeviceInfoError`]. The attachment can do without the file, so a caller may warn and carry on.
-    pub fn prepare(&self, file: &Path, resource: &str, device: &str) -> Result<bool, DeviceInfoError> {
+    /// [`DeviceInfoError`]. The attachment can do without the file, so a caller may warn and carry
+    /// on.
+    pub fn prepare(
+        &self,
+        file: &Path,
+        resource: &str,
+        device: &str,
+    ) -> Result<bool, DeviceInfoError> {
         self.remove(file)?;
         let source = self.base.join(OF_PLUGINS).join(name::file_name(resource, device)?);
         let Some(content) = read_bounded(&source)? else { return Ok(false) };
@@ -121,8 +135,8 @@ impl DeviceInfoStore {
         Ok(true)
     }
 
-    /// What the file of an attachment says after its plugins have run, for `device-info` in the status
-    /// (section 6.1.1); none if there is no file.
+    /// What the file of an attachment says after its plugins have run, for `device-info` in the
+    /// status (section 6.1.1); none if there is no file.
     ///
     /// # Errors
     /// [`DeviceInfoError`] if the file is not one, or does not say what it must (section 3).
@@ -134,8 +148,8 @@ impl DeviceInfoStore {
         }
     }
 
-    /// Removes the file of an attachment (section 4.2.1, on DEL), and the beginning of one that a killed ADD
-    /// has left. One that is not there is removed.
+    /// Removes the file of an attachment (section 4.2.1, on DEL), and the beginning of one that a
+    /// killed ADD has left. One that is not there is removed.
     ///
     /// # Errors
     /// [`DeviceInfoError`] if it is there and stays.
@@ -155,15 +169,22 @@ impl DeviceInfoStore {
         self.base.join(OF_ATTACHMENTS)
     }
 
-    /// Paths come back from records: only one that [`DeviceInfoStore::path_for`] could have made is used.
+    /// Paths come back from records: only one that [`DeviceInfoStore::path_for`] could have made is
+    /// used.
     fn check_ours(&self, file: &Path) -> Result<(), DeviceInfoError> {
         let directory = self.of_attachments();
-        let ours = file.file_name().is_some_and(|name| file.as_os_str() == directory.join(name).as_os_str());
-        if ours { Ok(()) } else { Err(DeviceInfoError::Foreign { path: file.to_owned(), directory }) }
+        let ours = file
+            .file_name()
+            .is_some_and(|name| file.as_os_str() == directory.join(name).as_os_str());
+        if ours {
+            Ok(())
+        } else {
+            Err(DeviceInfoError::Foreign { path: file.to_owned(), directory })
+        }
     }
 
-    /// Makes the directory where it is missing (section 4.2.1), and makes sure that no other user can put
-    /// links in it.
+    /// Makes the directory where it is missing (section 4.2.1), and makes sure that no other user
+    /// can put links in it.
     fn make_directory(&self) -> Result<(), DeviceInfoError> {
         let directory = self.of_attachments();
         // Modes of our own: what a runtime has as its umask is not known.
@@ -217,6 +238,8 @@ fn read_bounded(path: &Path) -> Result<Option<Vec<u8>>, DeviceInfoError> {
 }
 
 fn parse(path: &Path, content: &[u8]) -> Result<Value, DeviceInfoError> {
-    format::parse(content)
-        .map_err(|source| DeviceInfoError::Content { path: path.to_owned(), source: Box::new(source) })
+    format::parse(content).map_err(|source| DeviceInfoError::Content {
+        path: path.to_owned(),
+        source: Box::new(source),
+    })
 }

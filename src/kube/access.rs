@@ -52,8 +52,9 @@ impl Source {
 
 /// The API server's URL, as Kubernetes tells it to the containers of every pod.
 pub(crate) fn in_cluster_server(environment: &Environment) -> Option<String> {
-    let variable =
-        |name: &str| environment.get(name).and_then(OsStr::to_str).filter(|value| !value.is_empty());
+    let variable = |name: &str| {
+        environment.get(name).and_then(OsStr::to_str).filter(|value| !value.is_empty())
+    };
     let (host, port) = (variable("KUBERNETES_SERVICE_HOST")?, variable("KUBERNETES_SERVICE_PORT")?);
     let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
     Some(format!("https://{host}:{port}"))
@@ -71,10 +72,14 @@ pub(super) struct Server {
 
 impl Server {
     fn parse(url: &str) -> Result<Self, String> {
-        let uri: Uri = url.parse().map_err(|_| format!("server \"{}\" is not a URL", one_line(url, 200)))?;
+        let uri: Uri =
+            url.parse().map_err(|_| format!("server \"{}\" is not a URL", one_line(url, 200)))?;
         let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
         if uri.scheme_str() != Some("https") || host.is_empty() {
-            return Err(format!("server \"{}\" is not an https URL with a host", one_line(url, 200)));
+            return Err(format!(
+                "server \"{}\" is not an https URL with a host",
+                one_line(url, 200)
+            ));
         }
         Ok(Self {
             host: host.to_owned(),
@@ -118,7 +123,8 @@ impl Access {
             Ok(draft) => draft.finish(source.path(), limit).await,
             Err(problem) => Err(problem),
         };
-        access.map_err(|problem| ClusterError::Kubeconfig { path: source.path().to_owned(), problem })
+        access
+            .map_err(|problem| ClusterError::Kubeconfig { path: source.path().to_owned(), problem })
     }
 }
 
@@ -159,7 +165,8 @@ impl Draft {
         variables: &exec::Variables,
         limit: Duration,
     ) -> Result<Self, String> {
-        let (cluster, mut identity) = kubeconfig::current_context(kubeconfig::read(path, limit).await?)?;
+        let (cluster, mut identity) =
+            kubeconfig::current_context(kubeconfig::read(path, limit).await?)?;
         let proof = proof(&cluster, &mut identity, variables, limit).await?;
         kubeconfig::inline_certificate(&mut identity, limit).await?;
         Ok(Self {
@@ -178,8 +185,12 @@ impl Draft {
         let name = ServerName::try_from(name.to_owned())
             .map_err(|_| format!("\"{}\" is not a server's name", one_line(name, 200)))?;
         let (roots, trust) = self.authority.read(source, limit).await?;
-        let tls =
-            tls(&server, if self.insecure { Some(Vec::new()) } else { roots }, self.insecure, self.identity)?;
+        let tls = tls(
+            &server,
+            if self.insecure { Some(Vec::new()) } else { roots },
+            self.insecure,
+            self.identity,
+        )?;
         let credential = Credential { proof: self.proof, source: source.to_owned() };
         Ok(Access { server, name, tls: Arc::new(tls), credential, trust })
     }
@@ -193,7 +204,10 @@ async fn proof(
     limit: Duration,
 ) -> Result<Proof, String> {
     reject_unsupported_keys(cluster, identity)?;
-    let token = identity.token.take().filter(|token| !secrecy::ExposeSecret::expose_secret(token).is_empty());
+    let token = identity
+        .token
+        .take()
+        .filter(|token| !secrecy::ExposeSecret::expose_secret(token).is_empty());
     if let Some(path) = identity.token_file.take().filter(|path| !path.is_empty()) {
         return Ok(Proof::token_file(path.into(), token));
     }
@@ -202,10 +216,13 @@ async fn proof(
     }
     if let Some(mut exec) = identity.exec.take() {
         if exec.provide_cluster_info {
-            exec.cluster = Some(ExecAuthCluster::try_from(cluster).map_err(|error| error.to_string())?);
+            exec.cluster =
+                Some(ExecAuthCluster::try_from(cluster).map_err(|error| error.to_string())?);
         }
         let issued = exec::run(&exec, variables, limit).await?;
-        if let (Some(certificate), Some(key)) = (issued.client_certificate_data, issued.client_key_data) {
+        if let (Some(certificate), Some(key)) =
+            (issued.client_certificate_data, issued.client_key_data)
+        {
             identity.client_certificate_data = Some(STANDARD.encode(certificate));
             identity.client_key_data = Some(STANDARD.encode(key).into());
         }
@@ -219,7 +236,8 @@ async fn proof(
     if let (Some(user), Some(password)) = (identity.username.take(), identity.password.take()) {
         return Ok(Proof::Password { user, password });
     }
-    let file = identity.client_certificate.as_ref().filter(|_| identity.client_certificate_data.is_none());
+    let file =
+        identity.client_certificate.as_ref().filter(|_| identity.client_certificate_data.is_none());
     let has_certificate = identity.client_certificate_data.is_some() || file.is_some();
     Ok(if has_certificate { Proof::Certificate(file.map(PathBuf::from)) } else { Proof::Nothing })
 }
@@ -235,15 +253,18 @@ fn reject_unsupported_keys(cluster: &Cluster, identity: &AuthInfo) -> Result<(),
     }
     if identity.auth_provider.is_some() {
         return Err(
-            "\"auth-provider\" is not supported, as in Kubernetes since 1.26; use \"exec\"".to_owned()
+            "\"auth-provider\" is not supported, as in Kubernetes since 1.26; use \"exec\""
+                .to_owned(),
         );
     }
     Ok(())
 }
 
 fn authority(cluster: &Cluster) -> Result<Authority, String> {
-    if let Some(data) = cluster.certificate_authority_data.as_ref().filter(|data| !data.is_empty()) {
-        let pem = STANDARD.decode(data.trim()).map_err(|_| "certificate-authority-data is not base64")?;
+    if let Some(data) = cluster.certificate_authority_data.as_ref().filter(|data| !data.is_empty())
+    {
+        let pem =
+            STANDARD.decode(data.trim()).map_err(|_| "certificate-authority-data is not base64")?;
         return Ok(Authority::Data(pem));
     }
     let file = cluster.certificate_authority.as_ref().filter(|path| !path.is_empty());
@@ -278,7 +299,12 @@ fn certificates(pem: &[u8], name: &str) -> Result<Vec<Vec<u8>>, String> {
     }
 }
 
-fn tls(server: &Server, roots: Roots, insecure: bool, identity: AuthInfo) -> Result<ClientConfig, String> {
+fn tls(
+    server: &Server,
+    roots: Roots,
+    insecure: bool,
+    identity: AuthInfo,
+) -> Result<ClientConfig, String> {
     // ring builds for every supported architecture. An error means that a provider is installed
     // already.
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -287,10 +313,13 @@ fn tls(server: &Server, roots: Roots, insecure: bool, identity: AuthInfo) -> Res
     config.root_cert = roots;
     config.accept_invalid_certs = insecure;
     config.auth_info = identity;
-    let mut tls = config.rustls_client_config().map_err(|error| one_line(&error.to_string(), 500))?;
+    let mut tls =
+        config.rustls_client_config().map_err(|error| one_line(&error.to_string(), 500))?;
     tls.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
     if insecure {
-        log::warn!("the certificate of the API server at {server} is not checked (insecure-skip-tls-verify)");
+        log::warn!(
+            "the certificate of the API server at {server} is not checked (insecure-skip-tls-verify)"
+        );
     }
     Ok(tls)
 }
@@ -304,8 +333,13 @@ mod tests {
         let shown = |url| Server::parse(url).map(|server| format!("{server} {}", server.prefix));
         assert_eq!(shown("https://10.0.0.1:6443").unwrap(), "10.0.0.1:6443 ");
         assert_eq!(shown("https://[fd00::1]").unwrap(), "[fd00::1]:443 ");
-        assert_eq!(shown("https://rancher/k8s/clusters/c-1/").unwrap(), "rancher:443 /k8s/clusters/c-1");
-        for url in ["http://127.0.0.1:8080", "127.0.0.1:6443", "", "https://", "ftp://x", "https://a b"] {
+        assert_eq!(
+            shown("https://rancher/k8s/clusters/c-1/").unwrap(),
+            "rancher:443 /k8s/clusters/c-1"
+        );
+        for url in
+            ["http://127.0.0.1:8080", "127.0.0.1:6443", "", "https://", "ftp://x", "https://a b"]
+        {
             assert!(shown(url).is_err(), "{url}");
         }
     }
@@ -313,8 +347,10 @@ mod tests {
     #[test]
     fn the_in_cluster_files_and_variables_belong_together() {
         let dir = tempfile::tempdir().unwrap();
-        let environment =
-            Environment::from([("KUBERNETES_SERVICE_HOST", "fd00::1"), ("KUBERNETES_SERVICE_PORT", "443")]);
+        let environment = Environment::from([
+            ("KUBERNETES_SERVICE_HOST", "fd00::1"),
+            ("KUBERNETES_SERVICE_PORT", "443"),
+        ]);
         assert_eq!(Source::in_cluster(&environment, dir.path()), None);
         std::fs::write(dir.path().join("token"), "t").unwrap();
         std::fs::write(dir.path().join("ca.crt"), "c").unwrap();

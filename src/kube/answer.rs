@@ -130,7 +130,11 @@ resource!(Pod, "Pod", "pods", "", "v1");
 ///
 /// # Errors
 /// What it is instead.
-pub(super) fn check_identity(namespace: &str, name: &str, metadata: &ObjectMeta) -> Result<(), String> {
+pub(super) fn check_identity(
+    namespace: &str,
+    name: &str,
+    metadata: &ObjectMeta,
+) -> Result<(), String> {
     let found = |part: &Option<String>| part.clone().unwrap_or_default();
     let (its_namespace, its_name) = (found(&metadata.namespace), found(&metadata.name));
     if its_namespace == namespace && its_name == name {
@@ -160,7 +164,11 @@ pub fn pod(namespace: &str, name: &str, object: Pod) -> Result<ClusterPod, Strin
 ///
 /// # Errors
 /// What is wrong with the response.
-pub fn definition(namespace: &str, name: &str, object: Definition) -> Result<ClusterDefinition, String> {
+pub fn definition(
+    namespace: &str,
+    name: &str,
+    object: Definition,
+) -> Result<ClusterDefinition, String> {
     let Definition { metadata, spec } = object;
     check_identity(namespace, name, &metadata)?;
     let config = spec.and_then(|spec| spec.config);
@@ -227,7 +235,8 @@ mod tests {
 
     #[test]
     fn definition_rejects_an_object_that_was_not_requested() {
-        let answer = r#"{"metadata": {"name": "red", "namespace": "team-b"}, "spec": {"config": "{}"}}"#;
+        let answer =
+            r#"{"metadata": {"name": "red", "namespace": "team-b"}, "spec": {"config": "{}"}}"#;
         assert_eq!(definition("team-a", "red", answer), Err("it is \"team-b/red\"".to_owned()));
         assert_eq!(definition("team-b", "blue", answer), Err("it is \"team-b/red\"".to_owned()));
         assert!(definition("team-b", "red", answer).is_ok());

@@ -74,7 +74,8 @@ mod tests {
     use super::*;
 
     fn request(verb: &'static str, resource: &'static str) -> ApiRequest {
-        let object = NamespacedName { namespace: "team-a".parse().unwrap(), name: "braid".parse().unwrap() };
+        let object =
+            NamespacedName { namespace: "team-a".parse().unwrap(), name: "braid".parse().unwrap() };
         ApiRequest::about(verb, resource, "x", &object)
     }
 

@@ -44,7 +44,8 @@ impl Service<Request<Body>> for CallService {
         Box::pin(async move {
             let (parts, body) = outgoing.into_parts();
             let body = body.collect_bytes().await;
-            let body = body.map_err(|error| session.invalid_response(&request, &error.to_string()))?;
+            let body =
+                body.map_err(|error| session.invalid_response(&request, &error.to_string()))?;
             let response = session.send(&request, Request::from_parts(parts, body), policy).await?;
             Ok(response.map(Full::from))
         })

@@ -44,7 +44,10 @@ impl Connection {
     pub(super) async fn open(access: &Access, limit: Duration) -> Result<Self, TransportError> {
         let connecting = timeout(limit, Self::connect(access));
         connecting.await.unwrap_or_else(|_| {
-            Err(TransportError::Connection(format!("no connection within {} s", limit.as_secs_f64())))
+            Err(TransportError::Connection(format!(
+                "no connection within {} s",
+                limit.as_secs_f64()
+            )))
         })
     }
 

@@ -58,7 +58,10 @@ pub(super) struct Credential {
 impl Credential {
     /// The value of the `Authorization` header, unless TLS carries the proof. A file is read within
     /// `limit`.
-    pub(super) async fn authorization(&self, limit: Duration) -> Result<Option<HeaderValue>, ClusterError> {
+    pub(super) async fn authorization(
+        &self,
+        limit: Duration,
+    ) -> Result<Option<HeaderValue>, ClusterError> {
         let text = match &self.proof {
             Proof::Nothing | Proof::Certificate(_) => return Ok(None),
             Proof::Password { user, password } => {
@@ -81,8 +84,9 @@ impl Credential {
                 header
             }
         };
-        let mut value = HeaderValue::from_str(text.expose_secret())
-            .map_err(|_| self.unusable("the credential has characters in it that no credential may have"))?;
+        let mut value = HeaderValue::from_str(text.expose_secret()).map_err(|_| {
+            self.unusable("the credential has characters in it that no credential may have")
+        })?;
         value.set_sensitive(true);
         Ok(Some(value))
     }
@@ -128,7 +132,9 @@ impl Credential {
             Proof::Nothing => format!("a call without a credential, and {file} has none"),
             Proof::Token(_) => format!("the token in {file}"),
             Proof::TokenFile { .. } => format!("the token of the file {file}"),
-            Proof::Exec { command, .. } => format!("the token that \"{command}\" gave, named in {file}"),
+            Proof::Exec { command, .. } => {
+                format!("the token that \"{command}\" gave, named in {file}")
+            }
             Proof::Password { user, .. } => format!("the password of \"{user}\" in {file}"),
             Proof::Certificate(_) => format!("the client certificate in {file}"),
         }
@@ -164,7 +170,8 @@ pub(crate) fn is_due(token: &str, now: DateTime<Utc>) -> bool {
         iat: serde_json::Number,
         exp: serde_json::Number,
     }
-    let life = claims::<Claims>(token).and_then(|claims| instant(&claims.iat).zip(instant(&claims.exp)));
+    let life =
+        claims::<Claims>(token).and_then(|claims| instant(&claims.iat).zip(instant(&claims.exp)));
     life.is_none_or(|(issued, end)| now >= issued + (end - issued) / 2)
 }
 
@@ -208,8 +215,13 @@ mod tests {
     fn a_token_is_due_at_half_of_its_life() {
         let now = |seconds: i64| DateTime::from_timestamp(1000 + seconds, 0).unwrap();
         let ours = token(r#"{"iat": 1000, "exp": 1100}"#);
-        assert_eq!([0, 49, 50, 99, 200].map(|at| is_due(&ours, now(at))), [false, false, true, true, true]);
-        for unknown in [token(r#"{"exp": 9999999999}"#), token("{}"), "opaque".to_owned(), String::new()] {
+        assert_eq!(
+            [0, 49, 50, 99, 200].map(|at| is_due(&ours, now(at))),
+            [false, false, true, true, true]
+        );
+        for unknown in
+            [token(r#"{"exp": 9999999999}"#), token("{}"), "opaque".to_owned(), String::new()]
+        {
             assert!(is_due(&unknown, now(0)), "{unknown}");
         }
     }
@@ -217,8 +229,10 @@ mod tests {
     #[test]
     fn a_refusal_names_the_file_and_the_end_and_never_the_token() {
         let secret = token(r#"{"exp": 1767225600}"#);
-        let credential =
-            Credential { proof: Proof::Token(secret.clone().into()), source: "/etc/braid/kubeconfig".into() };
+        let credential = Credential {
+            proof: Proof::Token(secret.clone().into()),
+            source: "/etc/braid/kubeconfig".into(),
+        };
         let now = DateTime::from_timestamp(1_767_225_601, 0).unwrap();
         let error = credential.refused("h:6443", now);
         assert_eq!(
@@ -235,7 +249,8 @@ mod tests {
 
     #[test]
     fn a_token_with_a_line_break_inside_is_no_header() {
-        let credential = Credential { proof: Proof::Token("a\nb".to_owned().into()), source: "/k".into() };
+        let credential =
+            Credential { proof: Proof::Token("a\nb".to_owned().into()), source: "/k".into() };
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let error = runtime.block_on(credential.authorization(Duration::from_secs(1))).unwrap_err();
         assert!(error.to_string().starts_with("/k: the credential has characters"), "{error}");

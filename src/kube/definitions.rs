@@ -67,7 +67,9 @@ impl Cluster {
         };
         self.call(request, RetryPolicy::Once, async |client| {
             let definitions: Api<Definition> = Api::namespaced(client, namespace.as_str());
-            Ok(answer::names(definitions.list_metadata(&ListParams::default().limit(MAX_NAMES)).await?))
+            Ok(answer::names(
+                definitions.list_metadata(&ListParams::default().limit(MAX_NAMES)).await?,
+            ))
         })
     }
 }

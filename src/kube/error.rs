@@ -47,7 +47,9 @@ pub enum ClusterError {
         retry_after: Option<Duration>,
     },
     /// The server's certificate is not one that we trust.
-    #[error("the certificate of the API server at {server} is not accepted: {problem}; check {check}")]
+    #[error(
+        "the certificate of the API server at {server} is not accepted: {problem}; check {check}"
+    )]
     Untrusted {
         /// Host and port.
         server: String,
@@ -69,7 +71,9 @@ pub enum ClusterError {
         expiry: Option<Expiry>,
     },
     /// 403: a right is missing.
-    #[error("{user} may not {verb} {resource} in namespace \"{namespace}\": grant it with: {kubectl}")]
+    #[error(
+        "{user} may not {verb} {resource} in namespace \"{namespace}\": grant it with: {kubectl}"
+    )]
     Forbidden {
         /// The user as the server knows us.
         user: String,
@@ -161,7 +165,10 @@ impl ClusterError {
     pub fn is_outage(&self) -> bool {
         matches!(
             self,
-            Self::Unreachable { .. } | Self::TimedOut { .. } | Self::Failing { .. } | Self::Throttled { .. }
+            Self::Unreachable { .. }
+                | Self::TimedOut { .. }
+                | Self::Failing { .. }
+                | Self::Throttled { .. }
         )
     }
 }
@@ -169,8 +176,10 @@ impl ClusterError {
 impl ClusterError {
     /// Whether the same call may succeed soon without a change by an administrator.
     pub fn is_transient(&self) -> bool {
-        let passes =
-            matches!(self, Self::Contended { .. } | Self::Stopped { .. } | Self::NotYetAllowed { .. });
+        let passes = matches!(
+            self,
+            Self::Contended { .. } | Self::Stopped { .. } | Self::NotYetAllowed { .. }
+        );
         passes || self.is_outage()
     }
 
@@ -240,8 +249,11 @@ mod tests {
             file: None,
             expiry: None,
         };
-        let throttled =
-            ClusterError::Throttled { server: server(), problem: "busy".to_owned(), retry_after: None };
+        let throttled = ClusterError::Throttled {
+            server: server(),
+            problem: "busy".to_owned(),
+            retry_after: None,
+        };
         assert!(!unauthorized.is_outage() && throttled.is_outage() && throttled.is_transient());
         let contended = ClusterError::Contended { what: "x".to_owned(), problem: "y".to_owned() };
         assert!(!contended.is_outage() && contended.is_transient() && !unauthorized.is_transient());

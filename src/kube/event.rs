@@ -58,12 +58,17 @@ fn name(pod: &PodReference, reason: &str, note: &str) -> String {
 /// `text`, or its beginning and an ellipsis.
 fn shortened(text: &str, limit: usize) -> String {
     const MORE: &str = "…";
-    if text.len() <= limit { text.to_owned() } else { cut(text, limit - MORE.len()).to_owned() + MORE }
+    if text.len() <= limit {
+        text.to_owned()
+    } else {
+        cut(text, limit - MORE.len()).to_owned() + MORE
+    }
 }
 
 /// The longest beginning of `text` with at most `limit` bytes.
 fn cut(text: &str, limit: usize) -> &str {
-    let end = (0..=limit.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    let end =
+        (0..=limit.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
     text.get(..end).unwrap_or_default()
 }
 
@@ -81,7 +86,8 @@ mod tests {
 
     #[test]
     fn the_same_failure_has_the_same_name() {
-        let name = |uid, note: &str| warning(&pod(uid), "Refused", note, "n1").metadata.name.unwrap();
+        let name =
+            |uid, note: &str| warning(&pod(uid), "Refused", note, "n1").metadata.name.unwrap();
         assert_eq!(name("u1", "a"), name("u1", "a"));
         assert_ne!(name("u1", "a"), name("u1", "b"));
         assert_ne!(name("u1", "a"), name("u2", "a"));

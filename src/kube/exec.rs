@@ -53,7 +53,9 @@ pub(super) type Variables = Vec<(String, OsString)>;
 /// The variables of `environment` that a plugin gets; `more` are names that the administrator adds.
 pub(super) fn variables(environment: &Environment, more: &[String]) -> Variables {
     let names = PASSED.into_iter().map(str::to_owned).chain(more.iter().cloned());
-    names.filter_map(|name| environment.get(&name).map(|value| (name.clone(), value.to_owned()))).collect()
+    names
+        .filter_map(|name| environment.get(&name).map(|value| (name.clone(), value.to_owned())))
+        .collect()
 }
 
 /// What a plugin printed.
@@ -85,7 +87,10 @@ pub(super) async fn run(
     let output = match timeout(limit, plugin.outputs()).await {
         Ok(output) => output.map_err(|error| format!("\"{program}\": {error}"))?,
         Err(_) => {
-            return Err(format!("\"{program}\" did not give a credential in {} s", limit.as_secs_f64()));
+            return Err(format!(
+                "\"{program}\" did not give a credential in {} s",
+                limit.as_secs_f64()
+            ));
         }
     };
     issued(&output).map_err(|problem| format!("\"{program}\" gave no credential: {problem}"))
@@ -129,9 +134,11 @@ struct Plugin(Child);
 
 impl Plugin {
     async fn outputs(&mut self) -> io::Result<Output> {
-        let (stdout, stderr) =
-            join(read(self.0.stdout.take().map(Into::into)), read(self.0.stderr.take().map(Into::into)))
-                .await;
+        let (stdout, stderr) = join(
+            read(self.0.stdout.take().map(Into::into)),
+            read(self.0.stderr.take().map(Into::into)),
+        )
+        .await;
         loop {
             if let Some(status) = self.0.try_wait()? {
                 return Ok(Output { success: status.success(), stdout: stdout?, stderr: stderr? });
@@ -177,9 +184,11 @@ fn issued(output: &Output) -> Result<Issued, String> {
     }
     // JSON is YAML, and some plugins print YAML. The parser's message may quote the token, so it is
     // dropped.
-    let text = std::str::from_utf8(&output.stdout).map_err(|_| "its output is not text".to_owned())?;
-    let credential: ExecCredential = serde_saphyr::from_str(text)
-        .map_err(|_| "its output is not an ExecCredential of client.authentication.k8s.io".to_owned())?;
+    let text =
+        std::str::from_utf8(&output.stdout).map_err(|_| "its output is not text".to_owned())?;
+    let credential: ExecCredential = serde_saphyr::from_str(text).map_err(|_| {
+        "its output is not an ExecCredential of client.authentication.k8s.io".to_owned()
+    })?;
     let issued = credential.status.unwrap_or_default();
     match (&issued.token, &issued.client_certificate_data, &issued.client_key_data) {
         (Some(token), _, _) if !token.is_empty() => Ok(issued),
@@ -202,15 +211,21 @@ mod tests {
         let issued = printed(json).unwrap();
         assert_eq!(issued.token.as_deref(), Some("t"));
         assert_eq!(issued.expiration_timestamp.as_deref(), Some("2026-01-01T00:00:00Z"));
-        let yaml = "kind: ExecCredential\nstatus:\n  clientCertificateData: c\n  clientKeyData: k\n";
+        let yaml =
+            "kind: ExecCredential\nstatus:\n  clientCertificateData: c\n  clientKeyData: k\n";
         assert_eq!(printed(yaml).unwrap().client_key_data.as_deref(), Some("k"));
     }
 
     #[test]
     fn an_output_without_a_credential_is_an_error_that_does_not_quote_it() {
-        for output in
-            ["", "s3cret", "{\"status\": {}}", "[1]", "status: {token: ''}", "status: {token: [s3cret]}"]
-        {
+        for output in [
+            "",
+            "s3cret",
+            "{\"status\": {}}",
+            "[1]",
+            "status: {token: ''}",
+            "status: {token: [s3cret]}",
+        ] {
             let problem = printed(output).unwrap_err();
             assert!(!problem.contains("s3cret"), "{problem}");
         }

@@ -90,7 +90,9 @@ impl Judge<'_> {
                 transient(ClusterError::Contended { what: self.what(), problem }, None)
             }
             StatusCode::CONFLICT => self.conflict(said).into(),
-            StatusCode::UNPROCESSABLE_ENTITY if said.is_about("metadata.uid") => self.conflict(said).into(),
+            StatusCode::UNPROCESSABLE_ENTITY if said.is_about("metadata.uid") => {
+                self.conflict(said).into()
+            }
             StatusCode::TOO_MANY_REQUESTS => {
                 transient(ClusterError::Throttled { server, problem, retry_after }, retry_after)
             }
@@ -103,7 +105,11 @@ impl Judge<'_> {
 
     /// The error for a response that is not what it must be.
     pub(super) fn invalid_response(&self, problem: &str) -> ClusterError {
-        ClusterError::Answer { server: self.server(), what: self.what(), problem: problem.to_owned() }
+        ClusterError::Answer {
+            server: self.server(),
+            what: self.what(),
+            problem: problem.to_owned(),
+        }
     }
 
     fn conflict(&self, said: &ServerMessage) -> ClusterError {

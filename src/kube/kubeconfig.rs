@@ -17,7 +17,9 @@ pub(super) async fn read(path: &Path, limit: Duration) -> Result<Kubeconfig, Str
     let text = String::from_utf8(bytes).map_err(|_| "is not text in UTF-8".to_owned())?;
     let mut config = Kubeconfig::from_yaml(&text).map_err(|error| match error {
         // The parser quotes the line, and a line of a kubeconfig can be a token.
-        kube::config::KubeconfigError::Parse(error) => format!("is not a kubeconfig{}", place(&error)),
+        kube::config::KubeconfigError::Parse(error) => {
+            format!("is not a kubeconfig{}", place(&error))
+        }
         other => one_line(&other.to_string(), 300),
     })?;
     if let Some(directory) = path.parent() {
@@ -29,7 +31,8 @@ pub(super) async fn read(path: &Path, limit: Duration) -> Result<Kubeconfig, Str
 /// As client-go does: a program without a slash is looked up in `PATH`.
 fn make_absolute(config: &mut Kubeconfig, directory: &Path) {
     let join = |file: &mut Option<String>| {
-        let joined = file.as_deref().filter(|file| !file.is_empty()).map(|file| directory.join(file));
+        let joined =
+            file.as_deref().filter(|file| !file.is_empty()).map(|file| directory.join(file));
         *file = joined.and_then(|path| path.to_str().map(str::to_owned));
     };
     for cluster in config.clusters.iter_mut().filter_map(|named| named.cluster.as_mut()) {
@@ -40,14 +43,22 @@ fn make_absolute(config: &mut Kubeconfig, directory: &Path) {
         join(&mut identity.client_key);
         join(&mut identity.token_file);
         let exec = identity.exec.as_mut().map(|exec| &mut exec.command);
-        exec.filter(|command| command.as_deref().is_some_and(|command| command.contains('/'))).map(join);
+        exec.filter(|command| command.as_deref().is_some_and(|command| command.contains('/')))
+            .map(join);
     }
 }
 
 /// Puts a client certificate and its key that are in files into the identity: kube would read the
 /// files without a limit, and wait for a FIFO.
-pub(super) async fn inline_certificate(identity: &mut AuthInfo, limit: Duration) -> Result<(), String> {
-    async fn data(what: &str, path: Option<String>, limit: Duration) -> Result<Option<String>, String> {
+pub(super) async fn inline_certificate(
+    identity: &mut AuthInfo,
+    limit: Duration,
+) -> Result<(), String> {
+    async fn data(
+        what: &str,
+        path: Option<String>,
+        limit: Duration,
+    ) -> Result<Option<String>, String> {
         let Some(path) = path else { return Ok(None) };
         let read = file::read(Path::new(&path), file::MAX_BYTES, limit).await;
         let bytes = read.map_err(|error| format!("cannot read the {what} {path}: {error}"))?;
@@ -70,15 +81,19 @@ fn place(error: &serde_saphyr::Error) -> String {
 
 /// The cluster and the user of the current context.
 pub(super) fn current_context(config: Kubeconfig) -> Result<(Cluster, AuthInfo), String> {
-    let wanted =
-        config.current_context.filter(|name| !name.is_empty()).ok_or("has no \"current-context\"")?;
+    let wanted = config
+        .current_context
+        .filter(|name| !name.is_empty())
+        .ok_or("has no \"current-context\"")?;
     let is_wanted = |context: &NamedContext| context.name == wanted;
     let context = config
         .contexts
         .into_iter()
         .find(is_wanted)
         .and_then(|context| context.context)
-        .ok_or_else(|| format!("has no context \"{}\", its current-context", one_line(&wanted, 100)))?;
+        .ok_or_else(|| {
+        format!("has no context \"{}\", its current-context", one_line(&wanted, 100))
+    })?;
     let cluster = config
         .clusters
         .into_iter()

@@ -44,7 +44,8 @@ impl ClusterPod {
     /// knows it by another UID than the API does.
     pub fn is_static(&self) -> bool {
         let source = self.annotations.get(SOURCE_ANNOTATION);
-        self.annotations.contains_key(MIRROR_ANNOTATION) || source.is_some_and(|source| source != "api")
+        self.annotations.contains_key(MIRROR_ANNOTATION)
+            || source.is_some_and(|source| source != "api")
     }
 }
 
@@ -169,7 +170,9 @@ mod tests {
     fn names_that_no_pod_has_never_become_a_path() {
         let namespace = "a".parse().unwrap();
         let request = |name: &str| pod_request("get", "pods", &namespace, name);
-        for name in ["", "..", "../../secrets/x", "x/status", "x?y", "x%2f", "X", "x y", &"x".repeat(254)] {
+        for name in
+            ["", "..", "../../secrets/x", "x/status", "x?y", "x%2f", "X", "x y", &"x".repeat(254)]
+        {
             assert!(matches!(request(name), Err(ClusterError::NotFound { .. })), "{name}");
         }
         // A pod's name is one long label more often than not.

@@ -98,7 +98,11 @@ mod tests {
         let state = dir.path().join("state");
         assert!(!Refusals::new(&state).stay(), "the first");
         assert!(!Refusals::new(&state).stay(), "at once again");
-        std::fs::write(state.join("refusals/last"), r#"{"first": 1, "last": 18446744073709551615}"#).unwrap();
+        std::fs::write(
+            state.join("refusals/last"),
+            r#"{"first": 1, "last": 18446744073709551615}"#,
+        )
+        .unwrap();
         assert!(Refusals::new(&state).stay());
         std::fs::write(state.join("refusals/last"), "{").unwrap();
         assert!(!Refusals::new(&state).stay(), "what is torn is none");

@@ -107,7 +107,10 @@ mod tests {
     #[test]
     fn retry_after_is_the_shortest_wait() {
         let wait = RetryPolicy::Default.backoff().next(Some(Duration::from_secs(2))).unwrap();
-        assert!(wait >= Duration::from_millis(2050) && wait <= Duration::from_millis(2100), "{wait:?}");
+        assert!(
+            wait >= Duration::from_millis(2050) && wait <= Duration::from_millis(2100),
+            "{wait:?}"
+        );
     }
 
     #[test]

@@ -31,10 +31,15 @@ impl ServerMessage {
         let header = retry_after(response.headers());
         let Ok(status) = serde_json::from_slice::<Status>(response.body()) else {
             let text = String::from_utf8_lossy(response.body());
-            return Self { message: one_line(&text, SHOWN_CHARS), retry_after: header, ..Self::default() };
+            return Self {
+                message: one_line(&text, SHOWN_CHARS),
+                retry_after: header,
+                ..Self::default()
+            };
         };
         let details = status.details.as_ref();
-        let in_body = details.map(|details| details.retry_after_seconds).filter(|seconds| *seconds > 0);
+        let in_body =
+            details.map(|details| details.retry_after_seconds).filter(|seconds| *seconds > 0);
         Self {
             message: one_line(&status.message, SHOWN_CHARS),
             reason: status.reason,
@@ -77,7 +82,8 @@ impl ServerMessage {
     pub(super) fn user_without_right(&self, verb: &str) -> Option<String> {
         let (user, rest) = self.message.split_once("User \"")?.1.split_once('"')?;
         let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.:@/".contains(c);
-        let usable = rest.starts_with(&format!(" cannot {verb} resource")) && user.chars().all(is_plain);
+        let usable =
+            rest.starts_with(&format!(" cannot {verb} resource")) && user.chars().all(is_plain);
         usable.then(|| user.to_owned())
     }
 }
@@ -94,8 +100,12 @@ mod tests {
 
     #[test]
     fn user_without_right_accepts_only_names_that_are_safe_in_a_command() {
-        let said = |message: &str| ServerMessage { message: message.to_owned(), ..ServerMessage::default() };
-        let message = "pods \"x\" is forbidden: User \"a:b\" cannot get resource \"pods\" in API group";
+        let said = |message: &str| ServerMessage {
+            message: message.to_owned(),
+            ..ServerMessage::default()
+        };
+        let message =
+            "pods \"x\" is forbidden: User \"a:b\" cannot get resource \"pods\" in API group";
         assert_eq!(said(message).user_without_right("get").as_deref(), Some("a:b"));
         assert_eq!(said(message).user_without_right("list"), None);
         let hostile = "User \"x; rm -rf /\" cannot get resource";

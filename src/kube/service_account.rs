@@ -35,7 +35,8 @@ impl Cluster {
                 .create_token_request(account.name.as_str(), &PostParams::default(), &wanted)
                 .await
                 .map_err(|error| CallError::without_quotes(error, "it is no TokenRequest"))?;
-            let token = issued.status.map(|status| status.token).filter(|token| !token.trim().is_empty());
+            let token =
+                issued.status.map(|status| status.token).filter(|token| !token.trim().is_empty());
             Ok(token.map(SecretString::from).ok_or_else(|| "it holds no token".to_owned())?)
         })
     }

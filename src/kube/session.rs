@@ -68,7 +68,11 @@ impl Session {
         loop {
             let Ok(attempt) = timeout_at(deadline, self.attempt(request, &outgoing)).await else {
                 self.slot.lock().await.connection = None;
-                return Err(ClusterError::TimedOut { server: self.server(), step: "answer", limit });
+                return Err(ClusterError::TimedOut {
+                    server: self.server(),
+                    step: "answer",
+                    limit,
+                });
             };
             let (error, retry_after, until) = match attempt {
                 Ok(response) => return Ok(response),
@@ -97,7 +101,8 @@ impl Session {
     ) -> Result<Response<Bytes>, Failure> {
         let judge = Judge { access: &self.access, request };
         let outgoing = self.prepare(request, outgoing).await?;
-        let (connection, number, is_new) = self.connected().await.map_err(|error| judge.transport(error))?;
+        let (connection, number, is_new) =
+            self.connected().await.map_err(|error| judge.transport(error))?;
         match connection.send(outgoing, &self.access).await {
             Ok(response) => judge.response(response),
             Err(error) => {
@@ -150,10 +155,13 @@ impl Session {
             parts.headers.insert(ACCEPT, METADATA_ONLY);
         }
         parts.headers.entry(ACCEPT).or_insert(HeaderValue::from_static("application/json"));
-        parts
-            .headers
-            .insert(USER_AGENT, HeaderValue::from_static(concat!("braid/", env!("CARGO_PKG_VERSION"))));
-        if let Some(authorization) = self.access.credential.authorization(self.connect_limit()).await? {
+        parts.headers.insert(
+            USER_AGENT,
+            HeaderValue::from_static(concat!("braid/", env!("CARGO_PKG_VERSION"))),
+        );
+        if let Some(authorization) =
+            self.access.credential.authorization(self.connect_limit()).await?
+        {
             parts.headers.insert(AUTHORIZATION, authorization);
         }
         Ok(Request::from_parts(parts, Full::from(body)))

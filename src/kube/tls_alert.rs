@@ -42,7 +42,11 @@ impl TlsAlertRecorder {
     /// A peer that has closed may have sent an alert before, and hyper reads nothing once a write
     /// has failed. So a failed write is reported after all that arrived has been read, which on
     /// such a connection is soon.
-    fn after_write<T>(&mut self, cx: &mut Context<'_>, outcome: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    fn after_write<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        outcome: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
         let Poll::Ready(Err(error)) = outcome else { return outcome };
         let mut scratch = [0; 1024];
         loop {
@@ -73,7 +77,11 @@ impl AsyncRead for TlsAlertRecorder {
 }
 
 impl AsyncWrite for TlsAlertRecorder {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let outcome = match this.failed_write.take() {
             Some(error) => Poll::Ready(Err(error)),

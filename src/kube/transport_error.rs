@@ -25,11 +25,13 @@ impl TransportError {
             Some(rustls::Error::AlertReceived(alert)) if is_about_our_certificate(*alert) => {
                 Self::Final(access.credential.refused(&server, chrono::Utc::now()))
             }
-            Some(tls @ rustls::Error::InvalidCertificate(_)) => Self::Final(ClusterError::Untrusted {
-                server,
-                problem: tls.to_string(),
-                check: access.trust.clone(),
-            }),
+            Some(tls @ rustls::Error::InvalidCertificate(_)) => {
+                Self::Final(ClusterError::Untrusted {
+                    server,
+                    problem: tls.to_string(),
+                    check: access.trust.clone(),
+                })
+            }
             _ => Self::Connection(innermost(error)),
         }
     }
@@ -60,7 +62,9 @@ fn innermost(error: &(dyn StdError + 'static)) -> String {
     causes(error).last().map(ToString::to_string).unwrap_or_default()
 }
 
-fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+fn causes<'a>(
+    error: &'a (dyn StdError + 'static),
+) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
     // Bounded: an error may name itself as its source.
     std::iter::successors(Some(error), |error| cause(*error)).take(16)
 }

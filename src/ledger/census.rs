@@ -21,8 +21,9 @@ pub struct Census {
     pub set_aside: u64,
 }
 
-/// What earlier counts have read, by the names of the records' files. One is read again where its file has changed
-/// since; so whatever a call has done that was killed before it could count, the next count is right.
+/// What earlier counts have read, by the names of the records' files. One is read again where its
+/// file has changed since; so whatever a call has done that was killed before it could count, the
+/// next count is right.
 ///
 /// Written as lines, since JSON would cost more than reading it saves:
 ///
@@ -38,11 +39,14 @@ pub struct Tally(BTreeMap<String, Counted>);
 struct Counted(Version, u64, u64);
 
 impl Counted {
-    /// One that goes meanwhile is gone, and one that cannot be read is the next call's to set aside.
+    /// One that goes meanwhile is gone, and one that cannot be read is the next call's to set
+    /// aside.
     fn read(path: &Path, version: Version) -> Self {
         let Ok(summary) = read_summary(path, &name_of(path)) else { return Self(version, 0, 0) };
         let left = summary.header.attachments.iter().enumerate();
-        let left = left.filter(|(at, _)| !summary.gone.contains(at)).map(|(_, attachment)| attachment.role);
+        let left = left
+            .filter(|(at, _)| !summary.gone.contains(at))
+            .map(|(_, attachment)| attachment.role);
         left.fold(Self(version, 0, 0), |Self(version, primary, extra), role| match role {
             Role::Primary => Self(version, primary + 1, extra),
             Role::Extra => Self(version, primary, extra + 1),
@@ -54,7 +58,9 @@ impl Tally {
     /// What [`Tally::encode`] has written; nothing if that is not whole.
     pub fn decode(bytes: &[u8]) -> Self {
         let whole = str::from_utf8(bytes).ok().and_then(|text| text.split_once('\n'));
-        let lines = whole.filter(|(checksum, lines)| *checksum == checksum_of(lines)).map(|(_, lines)| lines);
+        let lines = whole
+            .filter(|(checksum, lines)| *checksum == checksum_of(lines))
+            .map(|(_, lines)| lines);
         Self(lines.unwrap_or_default().lines().filter_map(decode_line).collect())
     }
 
@@ -63,7 +69,8 @@ impl Tally {
         let mut lines = String::with_capacity(128 * self.0.len());
         for (name, Counted(Version(inode, size, seconds, nanoseconds), primary, extra)) in &self.0 {
             // Writing to a text does not fail.
-            let _ = writeln!(lines, "{inode} {size} {seconds} {nanoseconds} {primary} {extra} {name}");
+            let _ =
+                writeln!(lines, "{inode} {size} {seconds} {nanoseconds} {primary} {extra} {name}");
         }
         format!("{}\n{lines}", checksum_of(&lines)).into_bytes()
     }
@@ -76,15 +83,19 @@ fn checksum_of(lines: &str) -> String {
 fn decode_line(line: &str) -> Option<(String, Counted)> {
     let mut fields = line.splitn(7, ' ');
     let mut next = || fields.next();
-    let version =
-        Version(next()?.parse().ok()?, next()?.parse().ok()?, next()?.parse().ok()?, next()?.parse().ok()?);
+    let version = Version(
+        next()?.parse().ok()?,
+        next()?.parse().ok()?,
+        next()?.parse().ok()?,
+        next()?.parse().ok()?,
+    );
     let counted = Counted(version, next()?.parse().ok()?, next()?.parse().ok()?);
     Some((next()?.to_owned(), counted))
 }
 
 impl Ledger {
-    /// Counts what the ledger holds, at the price of a look at each record and of reading those that have changed
-    /// since `tally` was written, which is brought up to date.
+    /// Counts what the ledger holds, at the price of a look at each record and of reading those
+    /// that have changed since `tally` was written, which is brought up to date.
     ///
     /// # Errors
     /// What a directory or a record cannot be read with.
@@ -100,7 +111,8 @@ impl Ledger {
         let files = directory::list(&self.root, &self.records())?;
         let mut known = std::mem::take(&mut tally.0);
         for path in files {
-            // Looked at before it is read: one that changes between the two is read again next time.
+            // Looked at before it is read: one that changes between the two is read again next
+            // time.
             let Ok(metadata) = path.symlink_metadata() else { continue };
             let (name, version) = (name_of(&path), Version::of(&metadata));
             let counted = known.remove(&name).filter(|counted| counted.0 == version);

@@ -1,5 +1,6 @@
-//! What a sweep reads of a record: the beginning of its first line, which has a checksum of its own. The
-//! configurations behind it are as long as tenants have made them, and a call for another pod reads none.
+//! What a sweep reads of a record: the beginning of its first line, which has a checksum of its
+//! own. The configurations behind it are as long as tenants have made them, and a call for another
+//! pod reads none.
 //!
 //! ```text
 //! <crc32> {"layout":1,"key":…,…,"summary":[…],"sum":"<crc32>","args":…,"attachments":[…]}
@@ -128,7 +129,8 @@ impl RecordHeader {
         (found.layout == LAYOUT).then_some(found)
     }
 
-    /// The header of a plan that was written without one. Its configurations are read one after the other.
+    /// The header of a plan that was written without one. Its configurations are read one after the
+    /// other.
     pub(super) fn of_whole_plan(json: &[u8]) -> Result<Self, String> {
         #[derive(Deserialize)]
         struct Whole<'a> {
@@ -158,7 +160,8 @@ impl RecordHeader {
         Ok(header)
     }
 
-    /// What names the directories only helps to find addresses that have leaked: too many of them go.
+    /// What names the directories only helps to find addresses that have leaked: too many of them
+    /// go.
     fn bound_directories(&mut self) {
         let directories = self.attachments.iter().flat_map(|attachment| &attachment.reservations);
         let bytes: usize = directories.map(|directory| directory.as_os_str().len()).sum();
@@ -177,6 +180,7 @@ pub(super) fn attachments(json: &[u8], positions: &[usize]) -> Result<Vec<Attach
     }
     let plan: Attachments<'_> = serde_json::from_slice(json).map_err(|error| error.to_string())?;
     let chosen = positions.iter().filter_map(|at| plan.attachments.get(*at));
-    let read: Result<_, serde_json::Error> = chosen.map(|raw| serde_json::from_str(raw.get())).collect();
+    let read: Result<_, serde_json::Error> =
+        chosen.map(|raw| serde_json::from_str(raw.get())).collect();
     read.map_err(|error| error.to_string())
 }

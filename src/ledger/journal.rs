@@ -27,7 +27,8 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// One whose plan has just been written. A thread brings it to the disk, with its name in `records`.
+    /// One whose plan has just been written. A thread brings it to the disk, with its name in
+    /// `records`.
     pub(super) fn begin(path: PathBuf, file: File, records: &Path) -> Result<Self, LedgerError> {
         let syncing = start_sync(&file, records).map_err(FileError::of("sync", &path))?;
         Ok(Self { path, file, torn: false, syncing: Some(syncing) })
@@ -55,10 +56,12 @@ impl Journal {
         Ok(outcome.map_err(FileError::of("append to", &self.path))?)
     }
 
-    /// What is written can be read back. A few words, that an attachment is gone say, always have room.
+    /// What is written can be read back. A few words, that an attachment is gone say, always have
+    /// room.
     fn check_room(&self, line: &[u8]) -> io::Result<()> {
         let bytes = u64::try_from(line.len()).unwrap_or(u64::MAX);
-        if bytes > FEW_BYTES && self.file.metadata()?.len().saturating_add(bytes) > MAX_RECORD_BYTES {
+        if bytes > FEW_BYTES && self.file.metadata()?.len().saturating_add(bytes) > MAX_RECORD_BYTES
+        {
             let problem = format!(
                 "the results of the pod's networks are too large: a record of them may have {MAX_RECORD_BYTES} bytes"
             );
@@ -73,7 +76,8 @@ impl Journal {
     /// [`LedgerError::File`] if the disk failed, or does not answer.
     pub fn wait_for_disk(&mut self, deadline: Deadline) -> Result<(), LedgerError> {
         let Some(syncing) = self.syncing.take() else { return Ok(()) };
-        let no_answer = |_| Err(io::Error::new(io::ErrorKind::TimedOut, "the disk does not answer"));
+        let no_answer =
+            |_| Err(io::Error::new(io::ErrorKind::TimedOut, "the disk does not answer"));
         let outcome = syncing.recv_timeout(deadline.remaining()).unwrap_or_else(no_answer);
         Ok(outcome.map_err(FileError::of("sync", &self.path))?)
     }
@@ -92,7 +96,11 @@ fn start_sync(file: &File, directory: &Path) -> io::Result<Receiver<io::Result<(
 fn open_to_append(path: &Path) -> io::Result<File> {
     let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
     let file = OpenOptions::new().read(true).append(true).custom_flags(flags.bits()).open(path)?;
-    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is no regular file")) }
+    if file.metadata()?.is_file() {
+        Ok(file)
+    } else {
+        Err(io::Error::other("it is no regular file"))
+    }
 }
 
 fn ends_within_a_line(file: &File) -> io::Result<bool> {

@@ -1,5 +1,5 @@
-//! What the ledger keeps of pods that are gone, within a bound: extra networks that could not be torn down, and
-//! records that could not be read.
+//! What the ledger keeps of pods that are gone, within a bound: extra networks that could not be
+//! torn down, and records that could not be read.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -28,12 +28,14 @@ struct Kept {
 }
 
 impl Ledger {
-    /// Every orphan with its file, each read when it is asked for, beginning behind the one at which the last such
-    /// sweep has stopped. Those that cannot be read are set aside and reported.
+    /// Every orphan with its file, each read when it is asked for, beginning behind the one at
+    /// which the last such sweep has stopped. Those that cannot be read are set aside and reported.
     ///
     /// # Errors
     /// [`LedgerError`] if the directory cannot be listed; one that is missing has none.
-    pub fn all_orphans(&self) -> Result<impl Iterator<Item = Result<Orphan, LedgerError>>, LedgerError> {
+    pub fn all_orphans(
+        &self,
+    ) -> Result<impl Iterator<Item = Result<Orphan, LedgerError>>, LedgerError> {
         let mut files = directory::list(&self.root, &self.orphans())?;
         let last = look::last_tried(&self.root, Sweep::Orphans.file_name());
         let behind = files.partition_point(|path| name_of(path) <= last);
@@ -45,8 +47,9 @@ impl Ledger {
         Ok(files.into_iter().filter_map(read))
     }
 
-    /// Keeps one attachment of a record as an orphan, for GC and repair to try again. It is on the disk then:
-    /// nothing else will know of it. If there are too many, the namespace that has most loses its oldest.
+    /// Keeps one attachment of a record as an orphan, for GC and repair to try again. It is on the
+    /// disk then: nothing else will know of it. If there are too many, the namespace that has most
+    /// loses its oldest.
     ///
     /// # Errors
     /// [`LedgerError::File`].
@@ -80,7 +83,9 @@ impl Ledger {
         }
         while excess > 0 {
             let size = |files: &Vec<Kept>| files.iter().map(|file| file.bytes).sum::<u64>();
-            let Some(largest) = namespaces.values_mut().max_by_key(|files| size(files)) else { return };
+            let Some(largest) = namespaces.values_mut().max_by_key(|files| size(files)) else {
+                return;
+            };
             if largest.is_empty() {
                 return;
             }
@@ -94,7 +99,8 @@ impl Ledger {
         }
     }
 
-    /// Removes the oldest of the records that were set aside, if there are too many; never the newest.
+    /// Removes the oldest of the records that were set aside, if there are too many; never the
+    /// newest.
     pub(super) fn bound_set_aside(&self, limit: u64) {
         let mut files = kept(directory::list(&self.root, &self.aside()).unwrap_or_default());
         let mut excess = excess(&files, 0, limit);

@@ -61,7 +61,9 @@ impl Lock {
 
 /// The lock at `path`, unless another call holds it.
 pub(super) fn try_lock(path: &Path) -> Result<Option<Lock>, LedgerError> {
-    let Some((file, was_left)) = open(path).map_err(FileError::of("open", path))? else { return Ok(None) };
+    let Some((file, was_left)) = open(path).map_err(FileError::of("open", path))? else {
+        return Ok(None);
+    };
     match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
         // Its last holder may have removed the file between our open and our lock.
         Ok(file) if is_file_at(&file, path) => {
@@ -76,7 +78,8 @@ pub(super) fn try_lock(path: &Path) -> Result<Option<Lock>, LedgerError> {
 fn open(path: &Path) -> io::Result<Option<(File, bool)>> {
     // Neither through a link, nor waiting for a FIFO's reader.
     let flags = (OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits();
-    let made = OpenOptions::new().write(true).create_new(true).mode(0o600).custom_flags(flags).open(path);
+    let made =
+        OpenOptions::new().write(true).create_new(true).mode(0o600).custom_flags(flags).open(path);
     match made {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         made => return made.map(|file| Some((file, false))),

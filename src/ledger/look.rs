@@ -1,5 +1,5 @@
-//! The time of the last sweep for records of sandboxes that are gone: `looks/last`, which holds the ID of
-//! the boot. Looking costs a call for each record; to see that no look is due costs four.
+//! The time of the last sweep for records of sandboxes that are gone: `looks/last`, which holds the
+//! ID of the boot. Looking costs a call for each record; to see that no look is due costs four.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, Write};
@@ -18,8 +18,8 @@ const MAX_NAME_BYTES: u64 = 255;
 /// More than an ID of a boot has.
 const MAX_BYTES: u64 = 64;
 
-/// Whether a sweep is due, and no other call is about to make it. One that cannot be written down is not made:
-/// every call would take it again.
+/// Whether a sweep is due, and no other call is about to make it. One that cannot be written down
+/// is not made: every call would take it again.
 pub(super) fn claim(root: &Path, boot: &str) -> bool {
     let looks = root.join("looks");
     let file = looks.join("last");

@@ -1,5 +1,5 @@
-//! How the ledger's files are read: regular ones alone, within a bound, and what is damaged told apart from what
-//! cannot be read now.
+//! How the ledger's files are read: regular ones alone, within a bound, and what is damaged told
+//! apart from what cannot be read now.
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Take};
@@ -52,7 +52,8 @@ impl From<io::Error> for Unread {
     }
 }
 
-/// Inode, size and time of change, in seconds and nanoseconds: another one shows that a file has changed.
+/// Inode, size and time of change, in seconds and nanoseconds: another one shows that a file has
+/// changed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Version(pub(super) u64, pub(super) u64, pub(super) i64, pub(super) i64);
 
@@ -99,22 +100,26 @@ pub(super) fn read_header(path: &Path, name: &str) -> Result<Summary, Unread> {
     for limit in [FIRST_BYTES, MAX_HEADER_BYTES] {
         let more = limit.saturating_sub(start.len());
         (&file).take(u64::try_from(more).unwrap_or_default()).read_to_end(&mut start)?;
-        if let Some(header) = RecordHeader::find(&start).filter(|header| header.key.file_name() == name) {
+        if let Some(header) =
+            RecordHeader::find(&start).filter(|header| header.key.file_name() == name)
+        {
             return Ok(Summary { version, header, gone: Vec::new() });
         }
     }
     Ok(Summary { version, header: header_of_whole(path, name)?, gone: Vec::new() })
 }
 
-/// Reads the header of a record, whether its plan is whole, and what is gone of it; of the rest no more at a time
-/// than a few KiB.
+/// Reads the header of a record, whether its plan is whole, and what is gone of it; of the rest no
+/// more at a time than a few KiB.
 pub(super) fn read_summary(path: &Path, name: &str) -> Result<Summary, Unread> {
     let (file, version) = open(path)?;
     let mut lines = Lines::new(file);
     let first = lines.next(MAX_HEADER_BYTES)?.unwrap_or_default();
     let header = RecordHeader::find(&first.start).filter(|header| header.key.file_name() == name);
     let header = match header {
-        Some(_) if !first.is_whole => Err(Unread::Damaged("its first line is not whole".to_owned())),
+        Some(_) if !first.is_whole => {
+            Err(Unread::Damaged("its first line is not whole".to_owned()))
+        }
         Some(header) => Ok(header),
         None => header_of_whole(path, name),
     }?;
@@ -125,10 +130,12 @@ pub(super) fn read_summary(path: &Path, name: &str) -> Result<Summary, Unread> {
     Ok(Summary { version, header, gone })
 }
 
-/// The header of a record that was written without one, or whose header does not say what the plan does.
+/// The header of a record that was written without one, or whose header does not say what the plan
+/// does.
 fn header_of_whole(path: &Path, name: &str) -> Result<RecordHeader, Unread> {
     let bytes = read_whole(path)?;
-    let header = first_line(&bytes).and_then(RecordHeader::of_whole_plan).map_err(Unread::Damaged)?;
+    let header =
+        first_line(&bytes).and_then(RecordHeader::of_whole_plan).map_err(Unread::Damaged)?;
     check_key(&header.key, name).map_err(Unread::Damaged)?;
     Ok(header)
 }
@@ -161,7 +168,8 @@ impl Line {
             gone: usize,
         }
         let json = self.start.get(CHECKSUM_BYTES..).filter(|_| self.is_whole)?;
-        let event = json.starts_with(b"{\"gone\"").then(|| serde_json::from_slice::<Gone>(json).ok());
+        let event =
+            json.starts_with(b"{\"gone\"").then(|| serde_json::from_slice::<Gone>(json).ok());
         event.flatten().map(|event| event.gone)
     }
 }
@@ -194,7 +202,10 @@ impl Lines {
         if line.start.is_empty() && !ends {
             return Ok(None);
         }
-        let sum = line.start.get(..8).and_then(|sum| u32::from_str_radix(str::from_utf8(sum).ok()?, 16).ok());
+        let sum = line
+            .start
+            .get(..8)
+            .and_then(|sum| u32::from_str_radix(str::from_utf8(sum).ok()?, 16).ok());
         line.is_whole = ends && line.start.get(8) == Some(&b' ') && sum == Some(hash.finalize());
         Ok(Some(line))
     }

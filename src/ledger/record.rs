@@ -48,8 +48,8 @@ pub struct RecordedNetns {
     pub boot: String,
     /// Device and inode.
     pub id: NetnsId,
-    /// What no other namespace of the boot has ever had; records of old kernels have none, nor have those of
-    /// Braid before 0.2.
+    /// What no other namespace of the boot has ever had; records of old kernels have none, nor have
+    /// those of Braid before 0.2.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cookie: Option<NetnsCookie>,
     /// Where it was; a hint, never an identity.
@@ -62,7 +62,8 @@ impl RecordedNetns {
         (!self.boot.is_empty() && !boot.is_empty()).then(|| self.boot == boot)
     }
 
-    /// Whether a living namespace, of the same boot, is this one. Costs a visit where only the cookie can tell.
+    /// Whether a living namespace, of the same boot, is this one. Costs a visit where only the
+    /// cookie can tell.
     pub fn is(&self, netns: &Netns) -> bool {
         let has_cookie = |then| netns.cookie().is_none_or(|now| now == then);
         self.id == netns.id() && self.cookie.is_none_or(has_cookie)
@@ -107,7 +108,8 @@ pub struct Moment {
 pub enum Event {
     /// ADD of an attachment succeeded with this result, in its network's version.
     Attached(usize, Value),
-    /// ADD of an attachment ended without a result: a plugin has refused it for good, in these words.
+    /// ADD of an attachment ended without a result: a plugin has refused it for good, in these
+    /// words.
     Refused(usize, String),
     /// An attachment is torn down, or was moved to `orphans/`.
     Gone(usize),
@@ -167,8 +169,8 @@ impl Record {
             failing_since: None,
             resisting_since: None,
         };
-        // A line that is not whole is an append that was cut short: by a full disk, say. The next one
-        // has begun a line of its own.
+        // A line that is not whole is an append that was cut short: by a full disk, say. The next
+        // one has begun a line of its own.
         let lines = bytes.split_inclusive(|byte| *byte == b'\n').skip(1);
         for line in lines.filter_map(decode_line) {
             if let Ok(event) = serde_json::from_slice(line) {
@@ -197,8 +199,11 @@ impl Record {
         }
     }
 
-    /// The attachments that may still be there, in the order of ADD, with their positions and results.
-    pub fn remaining(&self) -> impl DoubleEndedIterator<Item = (usize, &Attachment, Option<&Value>)> {
+    /// The attachments that may still be there, in the order of ADD, with their positions and
+    /// results.
+    pub fn remaining(
+        &self,
+    ) -> impl DoubleEndedIterator<Item = (usize, &Attachment, Option<&Value>)> {
         let pairs = self.plan.attachments.iter().zip(&self.states).enumerate();
         pairs.filter_map(|(at, (attachment, state))| match state {
             State::Planned => Some((at, attachment, None)),
@@ -207,11 +212,12 @@ impl Record {
         })
     }
 
-    /// The attachments of a complete ADD that are torn down already, with their positions: a pod that lives
-    /// lacks them.
+    /// The attachments of a complete ADD that are torn down already, with their positions: a pod
+    /// that lives lacks them.
     pub fn torn_down(&self) -> impl Iterator<Item = (usize, &Attachment)> {
         let pairs = self.plan.attachments.iter().zip(&self.states).enumerate();
-        let gone = pairs.filter(|(_, (_, state))| self.complete.is_some() && **state == State::Gone);
+        let gone =
+            pairs.filter(|(_, (_, state))| self.complete.is_some() && **state == State::Gone);
         gone.map(|(at, (attachment, _))| (at, attachment))
     }
 

@@ -1,4 +1,5 @@
-//! Going through the records one after the other: what each says of itself, and no more of it in memory at a time.
+//! Going through the records one after the other: what each says of itself, and no more of it in
+//! memory at a time.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -20,7 +21,8 @@ pub enum Depth {
     Whole,
 }
 
-/// Who goes through the records. Each remembers where it stopped, since what it tried there may be tried in vain.
+/// Who goes through the records. Each remembers where it stopped, since what it tried there may be
+/// tried in vain.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Sweep {
     /// An ADD, which tries a few.
@@ -54,7 +56,8 @@ impl Listed {
         &self.summary.header
     }
 
-    /// The attachments that may still be there, with their positions; all of them if only the header was read.
+    /// The attachments that may still be there, with their positions; all of them if only the
+    /// header was read.
     pub fn remaining(&self) -> impl Iterator<Item = (usize, &header::AttachmentHeader)> {
         let attachments = self.summary.header.attachments.iter().enumerate();
         attachments.filter(|(at, _)| !self.summary.gone.contains(at))
@@ -129,11 +132,17 @@ impl Iterator for Scan<'_> {
 }
 
 impl Ledger {
-    /// Goes through the records until `deadline`, beginning behind the one at which the last such sweep has stopped.
+    /// Goes through the records until `deadline`, beginning behind the one at which the last such
+    /// sweep has stopped.
     ///
     /// # Errors
     /// [`LedgerError`] if the directory cannot be listed; one that is missing has none.
-    pub fn scan(&self, sweep: Sweep, depth: Depth, deadline: Deadline) -> Result<Scan<'_>, LedgerError> {
+    pub fn scan(
+        &self,
+        sweep: Sweep,
+        depth: Depth,
+        deadline: Deadline,
+    ) -> Result<Scan<'_>, LedgerError> {
         let mut files = directory::list(&self.root, &self.records())?;
         let last = look::last_tried(&self.root, sweep.file_name());
         let behind = files.partition_point(|path| name_of(path) <= last);
@@ -141,28 +150,36 @@ impl Ledger {
         Ok(Scan { ledger: self, files: files.into_iter(), depth, deadline, known: HashMap::new() })
     }
 
-    /// Has the next sweep of this kind begin behind the record of this name. Where that cannot be written down, it
-    /// begins where this one did.
+    /// Has the next sweep of this kind begin behind the record of this name. Where that cannot be
+    /// written down, it begins where this one did.
     pub fn stopped_at(&self, sweep: Sweep, name: &str) {
         look::note_tried(&self.root, sweep.file_name(), name);
     }
 
-    /// Whether a record is still what a scan has shown: no call has changed, replaced or removed it.
+    /// Whether a record is still what a scan has shown: no call has changed, replaced or removed
+    /// it.
     pub fn is_unchanged(&self, listed: &Listed) -> bool {
         let now = listed.path.symlink_metadata();
         now.is_ok_and(|now| Version::of(&now) == listed.summary.version)
     }
 
-    /// Attachments of a record, by their positions, each read alone; those that it has not are left out.
+    /// Attachments of a record, by their positions, each read alone; those that it has not are left
+    /// out.
     ///
     /// # Errors
     /// [`LedgerError`] if the record cannot be read any more.
-    pub fn attachments(&self, listed: &Listed, positions: &[usize]) -> Result<Vec<Attachment>, LedgerError> {
+    pub fn attachments(
+        &self,
+        listed: &Listed,
+        positions: &[usize],
+    ) -> Result<Vec<Attachment>, LedgerError> {
         let damaged = |problem| LedgerError::Damaged { path: listed.path.clone(), problem };
         let bytes = match reading::read_whole(&listed.path) {
             Ok(bytes) => bytes,
             Err(Unread::Missing) => return Ok(Vec::new()),
-            Err(Unread::Refused(error)) => return Err(FileError::of("read", &listed.path)(error).into()),
+            Err(Unread::Refused(error)) => {
+                return Err(FileError::of("read", &listed.path)(error).into());
+            }
             Err(Unread::Damaged(problem)) => return Err(damaged(problem)),
         };
         let json = reading::first_line(&bytes).map_err(damaged)?;

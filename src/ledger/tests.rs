@@ -3,7 +3,9 @@ mod scanning;
 
 use std::fs::{File, OpenOptions};
 use std::io::Read;
-use std::os::unix::fs::{DirBuilderExt, FileExt, FileTypeExt, MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{
+    DirBuilderExt, FileExt, FileTypeExt, MetadataExt, PermissionsExt, symlink,
+};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -138,7 +140,10 @@ fn a_record_reads_back_as_it_was_written() {
 
 impl State {
     fn result(record: &Record, at: usize) -> Option<&Value> {
-        record.remaining().find(|(position, _, _)| *position == at).and_then(|(_, _, result)| result)
+        record
+            .remaining()
+            .find(|(position, _, _)| *position == at)
+            .and_then(|(_, _, result)| result)
     }
 }
 
@@ -147,7 +152,8 @@ fn a_plan_alone_is_a_record_of_what_may_be_there() {
     let state = State::new();
     drop(state.ledger.create(plan()).unwrap());
     let record = read(&state);
-    let remaining: Vec<_> = record.remaining().map(|(at, _, result)| (at, result.is_some())).collect();
+    let remaining: Vec<_> =
+        record.remaining().map(|(at, _, result)| (at, result.is_some())).collect();
     assert_eq!((remaining, record.complete), (vec![(0, false), (1, false)], None));
 }
 
@@ -163,7 +169,12 @@ fn a_journal_goes_on_where_another_stopped() {
     assert_eq!(read(&state).failing_since, Some(7), "the first failure counts");
     let moment = |boot: &str, uptime| Moment { boot: boot.to_owned(), uptime };
     for moment in [moment("a", 9), moment("b", 3)] {
-        state.ledger.journal(&key("c1", "eth0")).unwrap().append(&Event::Resisting(moment)).unwrap();
+        state
+            .ledger
+            .journal(&key("c1", "eth0"))
+            .unwrap()
+            .append(&Event::Resisting(moment))
+            .unwrap();
     }
     assert_eq!(read(&state).resisting_since, Some(moment("b", 3)), "the last boot counts");
     // A position that the plan has not, an event of a later braid: neither breaks the record.
@@ -257,7 +268,11 @@ fn a_record_of_another_container_or_layout_is_set_aside() {
         assert!(matches!(outcome, Err(LedgerError::Unreadable { .. })), "{count}: {outcome:?}");
         assert_eq!(state.names("aside").len(), count + 1);
     }
-    assert_eq!(state.ledger.read(&key("c1", "eth0")).unwrap(), None, "set aside, it is no longer there");
+    assert_eq!(
+        state.ledger.read(&key("c1", "eth0")).unwrap(),
+        None,
+        "set aside, it is no longer there"
+    );
 }
 
 #[test]
@@ -290,7 +305,8 @@ fn what_is_no_file_is_neither_read_nor_waited_for() {
     nix::unistd::mkfifo(&state.record(), nix::sys::stat::Mode::S_IRWXU).unwrap();
     set_aside("a fifo");
     assert_eq!(state.names("aside").len(), 3);
-    // A new record takes the place of one that only was looked at, and leaves what it pointed to alone.
+    // A new record takes the place of one that only was looked at, and leaves what it pointed to
+    // alone.
     symlink(&elsewhere, state.record()).unwrap();
     drop(state.ledger.create(plan()).unwrap());
     assert!(state.record().symlink_metadata().unwrap().file_type().is_file());
@@ -335,7 +351,8 @@ fn a_state_directory_that_others_can_change_is_refused() {
         }
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o700)).unwrap();
     }
-    std::fs::set_permissions(state.root.join("records"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::fs::set_permissions(state.root.join("records"), std::fs::Permissions::from_mode(0o755))
+        .unwrap();
     assert!(state.ledger.create(plan()).is_ok(), "others may look, as in Multus's directory");
 }
 
@@ -392,7 +409,8 @@ fn a_lock_keeps_other_threads_out() {
                 for _ in 0..20 {
                     let mut signals = Signals::block().unwrap();
                     let deadline = Deadline::after(Duration::from_secs(30));
-                    let lock = state.ledger.lock(&"c1".parse().unwrap(), deadline, &mut signals).unwrap();
+                    let lock =
+                        state.ledger.lock(&"c1".parse().unwrap(), deadline, &mut signals).unwrap();
                     assert_eq!(inside.fetch_add(1, std::sync::atomic::Ordering::SeqCst), 0);
                     std::thread::yield_now();
                     inside.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
@@ -541,7 +559,11 @@ fn a_sweep_takes_what_killed_calls_left_and_nothing_else() {
     // The beginning of a container's file is stale as soon as no call holds the container.
     for name in ["records/.dead@eth0", "records/.held@eth0", "orphans/.dead@eth0.1"] {
         let path = state.root.join(name);
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path.parent().unwrap()).unwrap();
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(path.parent().unwrap())
+            .unwrap();
         std::fs::write(path, "half a pl").unwrap();
     }
     state.ledger.sweep();
@@ -566,7 +588,9 @@ fn a_killed_call_is_traced_by_what_it_left() {
         assert!(state.ledger.has_traces(&key), "{left}");
         std::fs::remove_file(path).unwrap();
     }
-    for left in ["records/.c1@eth0", "records/.c11@eth0", "definitions/.c1@0badcafe", "definitions/lan"] {
+    for left in
+        ["records/.c1@eth0", "records/.c11@eth0", "definitions/.c1@0badcafe", "definitions/lan"]
+    {
         std::fs::write(state.root.join(left), "half").unwrap();
     }
     state.ledger.remove_beginnings(&key.container);
@@ -610,13 +634,15 @@ fn a_count_reads_what_has_changed_and_nothing_else() {
     let mut tally = Tally::decode(&tally.encode());
     // What no change shows is not read again.
     let path = state.root.join("records/c1@eth0");
-    let (content, modified) = (std::fs::read(&path).unwrap(), path.metadata().unwrap().modified().unwrap());
+    let (content, modified) =
+        (std::fs::read(&path).unwrap(), path.metadata().unwrap().modified().unwrap());
     let file = File::options().write(true).open(&path).unwrap();
     file.write_all_at(&vec![b'x'; content.len()], 0).unwrap();
     file.set_modified(modified).unwrap();
     assert_eq!(census(&mut tally), (0, 4, 0, 0));
     file.write_all_at(&content, 0).unwrap();
-    // A call that was killed has changed one and counted nothing; another record is gone, and one is new.
+    // A call that was killed has changed one and counted nothing; another record is gone, and one
+    // is new.
     state.ledger.journal(&key("c1", "eth0")).unwrap().append(&Event::Gone(0)).unwrap();
     state.ledger.remove(&key("c2", "eth0")).unwrap();
     state.ledger.create(plan_of(key("c3", "eth0"))).unwrap();

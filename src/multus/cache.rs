@@ -1,5 +1,5 @@
-//! What Multus remembers of the pods it started: read once, when such a pod is deleted under Braid, and
-//! written where a node goes back to Multus.
+//! What Multus remembers of the pods it started: read once, when such a pod is deleted under Braid,
+//! and written where a node goes back to Multus.
 //!
 //! ```text
 //! <cniDir>/<container>                                  a JSON list of delegates, the primary first; each
@@ -30,8 +30,8 @@ use linux::file::read_regular;
 /// Where Multus keeps its records unless its `cniDir` says otherwise.
 pub const MULTUS_STATE_DIR: &str = "/var/lib/cni/multus";
 
-/// The largest file of Multus's that is read. Its record of a container has the definitions of all its networks in
-/// base64, each of which the API takes up to 1.5 MiB of.
+/// The largest file of Multus's that is read. Its record of a container has the definitions of all
+/// its networks in base64, each of which the API takes up to 1.5 MiB of.
 const MAX_BYTES: u64 = 64 << 20;
 
 /// Multus's record of one container.
@@ -49,12 +49,14 @@ pub struct Remembered {
     pub result: Option<Value>,
 }
 
-/// Multus's record of `container`, in the directory that a migrated configuration names or in Multus's own.
-/// What is in it is run as root, so it counts only where root alone can have written it.
+/// Multus's record of `container`, in the directory that a migrated configuration names or in
+/// Multus's own. What is in it is run as root, so it counts only where root alone can have written
+/// it.
 pub fn find(state_dir: &Path, container: &ContainerId) -> Option<MultusCache> {
     let directories = [state_dir, Path::new(MULTUS_STATE_DIR)];
-    let file =
-        |dir: &Path| Some((dir.to_owned(), dir.join(container.as_str()))).filter(|(_, path)| path.is_file());
+    let file = |dir: &Path| {
+        Some((dir.to_owned(), dir.join(container.as_str()))).filter(|(_, path)| path.is_file())
+    };
     let (directory, path) = directories.into_iter().find_map(file)?;
     match trusted_file(&directory, &path) {
         Ok(()) => Some(MultusCache { path }),
@@ -72,7 +74,8 @@ fn trusted_file(directory: &Path, path: &Path) -> Result<(), String> {
     if is_ours && metadata.mode() & 0o022 == 0 {
         Ok(())
     } else {
-        Err("it is a symbolic link, belongs to another user, or can be written by others".to_owned())
+        Err("it is a symbolic link, belongs to another user, or can be written by others"
+            .to_owned())
     }
 }
 
@@ -93,21 +96,29 @@ impl MultusCache {
         &self.path
     }
 
-    /// The networks of the sandbox, the primary first, as attachments to be torn down. A primary that cannot
-    /// be read is left out, since the configuration knows one, too.
+    /// The networks of the sandbox, the primary first, as attachments to be torn down. A primary
+    /// that cannot be read is left out, since the configuration knows one, too.
     ///
     /// # Errors
     /// What is wrong with the record, to follow its path in a sentence.
-    pub fn attachments(&self, sandbox: &Sandbox, version: Version) -> Result<Vec<Remembered>, String> {
-        let bytes =
-            read_regular(&self.path, MAX_BYTES).map_err(|error| format!("cannot be read: {error}"))?;
+    pub fn attachments(
+        &self,
+        sandbox: &Sandbox,
+        version: Version,
+    ) -> Result<Vec<Remembered>, String> {
+        let bytes = read_regular(&self.path, MAX_BYTES)
+            .map_err(|error| format!("cannot be read: {error}"))?;
         let delegates: Vec<Map<String, Value>> = serde_json::from_slice(&bytes)
             .map_err(|error| format!("is not valid: {error}; look at it and remove it"))?;
         let mut found = Vec::new();
         for (at, delegate) in delegates.iter().enumerate() {
             match read_delegate(at, delegate, sandbox, version) {
-                Ok(attachment) => found.push(results::complete(self.directory(), sandbox, attachment)),
-                Err(problem) if at == 0 => log::warn!("multus's record {} {problem}", self.path.display()),
+                Ok(attachment) => {
+                    found.push(results::complete(self.directory(), sandbox, attachment))
+                }
+                Err(problem) if at == 0 => {
+                    log::warn!("multus's record {} {problem}", self.path.display())
+                }
                 Err(problem) => return Err(problem),
             }
         }
@@ -118,7 +129,8 @@ impl MultusCache {
         self.path.parent().unwrap_or(Path::new("/"))
     }
 
-    /// Moves a record that cannot be read out of the way: it cannot be used for teardown, and the pod must go.
+    /// Moves a record that cannot be read out of the way: it cannot be used for teardown, and the
+    /// pod must go.
     pub fn set_aside(&self) {
         let mut aside = self.path.clone().into_os_string();
         aside.push(".unreadable");
@@ -144,10 +156,12 @@ fn read_delegate(
     sandbox: &Sandbox,
     version: Version,
 ) -> Result<Attachment, String> {
-    let invalid =
-        |problem: String| format!("has an entry {at} that is not valid: {problem}; look at it and remove it");
-    let text =
-        |key: &'static str| keys::decode::<String>(delegate, key).map_err(|error| invalid(error.to_string()));
+    let invalid = |problem: String| {
+        format!("has an entry {at} that is not valid: {problem}; look at it and remove it")
+    };
+    let text = |key: &'static str| {
+        keys::decode::<String>(delegate, key).map_err(|error| invalid(error.to_string()))
+    };
     let bytes = text("Bytes")?.ok_or_else(|| invalid("\"Bytes\" is missing".to_owned()))?;
     let bytes = STANDARD.decode(bytes).map_err(|error| invalid(error.to_string()))?;
     let name = text("Name")?;
@@ -159,8 +173,9 @@ fn read_delegate(
         (_, Some(asked)) => (Role::Extra, asked),
         (at, None) => (Role::Extra, format!("net{at}")),
     };
-    let interface =
-        interface.parse().map_err(|error: cni::name::InvalidInterfaceName| invalid(error.to_string()))?;
+    let interface = interface
+        .parse()
+        .map_err(|error: cni::name::InvalidInterfaceName| invalid(error.to_string()))?;
     Ok(Attachment::new(network.name.to_string(), role, interface, network, sandbox.args.clone()))
 }
 

@@ -1,7 +1,7 @@
 //! The audit log: one line of JSON for every decision about what a pod asks for, allowed or not.
 //!
-//! It goes where `auditLog` says, through the log's own file, and never holds a pod up: lines of a file that
-//! cannot be opened are lost, and a warning says so.
+//! It goes where `auditLog` says, through the log's own file, and never holds a pod up: lines of a
+//! file that cannot be opened are lost, and a warning says so.
 
 use log::{Level, Record};
 use serde::Serialize;
@@ -49,7 +49,8 @@ pub struct Decision<'a> {
     /// Where its definition comes from, where the pod may know of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub definition: Option<String>,
-    /// The name that the network's plugins get instead of the definition's own, or would get in audit mode.
+    /// The name that the network's plugins get instead of the definition's own, or would get in
+    /// audit mode.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scoped_name: Option<String>,
     /// Why, in the words that the pod's owner reads.
@@ -59,7 +60,12 @@ pub struct Decision<'a> {
 
 impl<'a> Decision<'a> {
     /// A refusal for which nothing is said yet.
-    pub fn refused(pod: String, uid: Option<&'a str>, annotation: &'a str, network: Option<String>) -> Self {
+    pub fn refused(
+        pod: String,
+        uid: Option<&'a str>,
+        annotation: &'a str,
+        network: Option<String>,
+    ) -> Self {
         Self {
             decision: Outcome::Refused,
             rules: Vec::new(),
@@ -76,15 +82,18 @@ impl<'a> Decision<'a> {
 }
 
 impl Decision<'_> {
-    /// The same, no text of it longer than a line has room for: a network's name is what the pod wrote, and the
-    /// UID what the runtime says.
+    /// The same, no text of it longer than a line has room for: a network's name is what the pod
+    /// wrote, and the UID what the runtime says.
     fn shortened(&self) -> Decision<'_> {
-        let text = |text: &Option<String>| text.as_deref().map(|text| one_line(text, MAX_TEXT_CHARS));
+        let text =
+            |text: &Option<String>| text.as_deref().map(|text| one_line(text, MAX_TEXT_CHARS));
         Decision {
             rules: self.rules.clone(),
             allowed_by: text(&self.allowed_by),
             pod: one_line(&self.pod, MAX_TEXT_CHARS),
-            uid: self.uid.map(|uid| uid.get(..uid.floor_char_boundary(MAX_TEXT_CHARS)).unwrap_or(uid)),
+            uid: self
+                .uid
+                .map(|uid| uid.get(..uid.floor_char_boundary(MAX_TEXT_CHARS)).unwrap_or(uid)),
             network: text(&self.network),
             definition: text(&self.definition),
             scoped_name: text(&self.scoped_name),
@@ -108,7 +117,9 @@ pub fn record(decision: &Decision<'_>) {
     if let Ok(line) = serde_json::to_string(&Line { time, decision: &decision.shortened() }) {
         let arguments = format_args!("{line}");
         // Past the log's level, which is about something else.
-        log::logger().log(&Record::builder().target(AUDIT_TARGET).level(Level::Info).args(arguments).build());
+        log::logger().log(
+            &Record::builder().target(AUDIT_TARGET).level(Level::Info).args(arguments).build(),
+        );
     }
 }
 
@@ -124,7 +135,12 @@ mod tests {
             definition: Some(text.clone()),
             scoped_name: Some(text.clone()),
             reason: Some(text.clone()),
-            ..Decision::refused(text.clone(), None, "k8s.v1.cni.cncf.io/networks", Some(text.clone()))
+            ..Decision::refused(
+                text.clone(),
+                None,
+                "k8s.v1.cni.cncf.io/networks",
+                Some(text.clone()),
+            )
         };
         let decision = Decision { uid: Some(&long), ..all(&long) };
         let line = serde_json::to_string(&decision.shortened()).unwrap();

@@ -1,8 +1,8 @@
-//! The event log: one line of JSON for each call of the runtime, with what it came to and how long each
-//! delegate took. It goes where `eventLog` says, and is rotated as the log file is.
+//! The event log: one line of JSON for each call of the runtime, with what it came to and how long
+//! each delegate took. It goes where `eventLog` says, and is rotated as the log file is.
 //!
-//! Who reads it learns what a node's pods wait for; so it names pods and networks, and neither addresses nor
-//! configurations.
+//! Who reads it learns what a node's pods wait for; so it names pods and networks, and neither
+//! addresses nor configurations.
 
 use std::io::Write;
 use std::path::Path;
@@ -149,12 +149,14 @@ impl<'a> Event<'a> {
         }
     }
 
-    /// Appends the event to the log at `path`. A line that cannot be written is lost, and a warning says so.
+    /// Appends the event to the log at `path`. A line that cannot be written is lost, and a warning
+    /// says so.
     pub fn append(&self, path: &Path, rotation: &Rotation) {
         let Ok(mut line) = serde_json::to_string(self) else { return };
         line.push('\n');
         // One write, so that lines of several processes stay whole.
-        let written = logging::open(path, rotation).and_then(|mut file| file.write_all(line.as_bytes()));
+        let written =
+            logging::open(path, rotation).and_then(|mut file| file.write_all(line.as_bytes()));
         if let Err(error) = written {
             log::warn!("{}", logging::unwritten("event log", path, &error));
         }
@@ -178,7 +180,8 @@ fn shortened(name: &str) -> &str {
 fn networks(timings: &[Timing]) -> Vec<Network<'_>> {
     let mut networks: Vec<Network<'_>> = Vec::new();
     for timing in timings {
-        let (name, interface) = (shortened(&timing.network), timing.interface.as_ref().map(|it| it.as_str()));
+        let (name, interface) =
+            (shortened(&timing.network), timing.interface.as_ref().map(|it| it.as_str()));
         let delegate = Delegate {
             plugin: shortened(timing.plugin.as_str()),
             verb: timing.command.as_str(),
@@ -204,7 +207,13 @@ mod tests {
     use cni::error::Code;
     use cni::request::Command;
 
-    fn timing(network: &str, interface: &str, plugin: &str, command: Command, code: Option<u64>) -> Timing {
+    fn timing(
+        network: &str,
+        interface: &str,
+        plugin: &str,
+        command: Command,
+        code: Option<u64>,
+    ) -> Timing {
         Timing {
             network: network.to_owned(),
             interface: interface.parse().ok(),
@@ -246,7 +255,9 @@ mod tests {
             container: "c1".parse().unwrap(),
             netns: String::new(),
             interface: "eth0".parse().unwrap(),
-            args: format!("K8S_POD_NAMESPACE=team-a;K8S_POD_NAME={}", "p".repeat(100_000)).as_str().into(),
+            args: format!("K8S_POD_NAMESPACE=team-a;K8S_POD_NAME={}", "p".repeat(100_000))
+                .as_str()
+                .into(),
         };
         let (verb, network) = (Verb::Add(sandbox), name(0));
         let error = Error::new(Code(1), name(0).repeat(100));
@@ -259,8 +270,12 @@ mod tests {
 
     #[test]
     fn outcomes_are_by_what_helps() {
-        let table =
-            [(11, Outcome::TryAgain), (7, Outcome::Refused), (1, Outcome::Refused), (5, Outcome::Failed)];
+        let table = [
+            (11, Outcome::TryAgain),
+            (7, Outcome::Refused),
+            (1, Outcome::Refused),
+            (5, Outcome::Failed),
+        ];
         for (code, outcome) in table {
             assert_eq!(Outcome::of(Some(&Error::new(Code(code), ""))), outcome, "{code}");
         }

@@ -21,8 +21,8 @@ use cni::error::one_line;
 /// The target of records that go to the audit log alone, as they are and whatever the level.
 pub const AUDIT_TARGET: &str = "braid::audit";
 
-/// Starts logging. Called once; a second call changes nothing. A file that cannot be opened is a warning in
-/// what is left of the log.
+/// Starts logging. Called once; a second call changes nothing. A file that cannot be opened is a
+/// warning in what is left of the log.
 pub fn start(config: &LogConfig) {
     let mut problems = Vec::new();
     let mut opened = |what: &str, path: &Option<PathBuf>| {
@@ -102,8 +102,8 @@ fn format_line(record: &Record<'_>) -> String {
     )
 }
 
-/// Opens a log to append to it, and sets it aside before where it is full. Others are not followed into it:
-/// neither a link nor anything that is no file is opened.
+/// Opens a log to append to it, and sets it aside before where it is full. Others are not followed
+/// into it: neither a link nor anything that is no file is opened.
 ///
 /// # Errors
 /// What the system says.
@@ -119,9 +119,17 @@ pub(crate) fn open(path: &Path, rotation: &Rotation) -> io::Result<File> {
 /// Only a regular file, never through a symbolic link as the last step.
 fn append(path: &Path) -> io::Result<File> {
     let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
-    let file =
-        OpenOptions::new().append(true).create(true).mode(0o600).custom_flags(flags.bits()).open(path)?;
-    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is no regular file")) }
+    let file = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .custom_flags(flags.bits())
+        .open(path)?;
+    if file.metadata()?.is_file() {
+        Ok(file)
+    } else {
+        Err(io::Error::other("it is no regular file"))
+    }
 }
 
 /// Sets the file aside, unless another process is doing so.
@@ -156,7 +164,8 @@ mod tests {
     fn a_full_file_is_set_aside_and_old_ones_go() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("braid.log");
-        let rotation = Rotation { max_size_mib: Some(1), max_backups: Some(2), ..Rotation::default() };
+        let rotation =
+            Rotation { max_size_mib: Some(1), max_backups: Some(2), ..Rotation::default() };
         for _ in 0..4 {
             std::fs::write(&path, vec![b'x'; 1 << 20]).unwrap();
             assert_eq!(open(&path, &rotation).unwrap().metadata().unwrap().len(), 0);

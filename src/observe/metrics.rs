@@ -1,5 +1,5 @@
-//! Counts of the runtime's calls, for node-exporter's textfile collector: a file that every call reads, adds to
-//! and replaces as a whole.
+//! Counts of the runtime's calls, for node-exporter's textfile collector: a file that every call
+//! reads, adds to and replaces as a whole.
 //!
 //! ```text
 //! <metricsFile>            the counts, in Prometheus's text format; what was counted so far is read from it
@@ -7,9 +7,9 @@
 //!                          is kept in it, so that the next count reads those alone that have changed
 //! ```
 //!
-//! A call never fails for it, and waits for no lock longer than `PATIENCE`. A file that is not ours, a link
-//! among them, is left as it is; one of ours that cannot be read any more begins again at nothing, which
-//! readers of counters know as a restart.
+//! A call never fails for it, and waits for no lock longer than `PATIENCE`. A file that is not
+//! ours, a link among them, is left as it is; one of ours that cannot be read any more begins again
+//! at nothing, which readers of counters know as a restart.
 
 mod exposition;
 
@@ -62,8 +62,8 @@ pub struct Observation {
     pub took: Duration,
 }
 
-/// Adds a call to the counts in `path`. The gauges are read while no other call counts, so that the last
-/// of several calls leaves what is true.
+/// Adds a call to the counts in `path`. The gauges are read while no other call counts, so that the
+/// last of several calls leaves what is true.
 ///
 /// # Errors
 /// [`MetricsError`]; the file is as it was then.
@@ -72,7 +72,9 @@ pub fn count(
     observation: Observation,
     gauges: impl FnOnce(&mut Tally) -> Option<Census>,
 ) -> Result<(), MetricsError> {
-    let (Some(parent), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
+    let (Some(parent), Some(name)) =
+        (path.parent(), path.file_name().and_then(|name| name.to_str()))
+    else {
         return Err(MetricsError::Foreign(path.to_owned()));
     };
     let mut lock = lock(&parent.join(format!(".{name}.lock")))?;
@@ -82,8 +84,8 @@ pub fn count(
     Ok(replace(parent, name, &counts.to_string()).map_err(FileError::of("write", path))?)
 }
 
-/// Has the gauges looked at with what is known from earlier, and keeps what is known then. That can be read anew
-/// at any time, so a file that cannot be read or written costs nothing but that.
+/// Has the gauges looked at with what is known from earlier, and keeps what is known then. That can
+/// be read anew at any time, so a file that cannot be read or written costs nothing but that.
 fn look(file: &mut File, gauges: impl FnOnce(&mut Tally) -> Option<Census>) -> Option<Census> {
     let mut before = Vec::new();
     let _ = file.take(MAX_TALLY_BYTES).read_to_end(&mut before);
@@ -137,15 +139,18 @@ fn read(path: &Path) -> Result<Counts, MetricsError> {
         file.take(MAX_BYTES).read_to_end(&mut bytes).map_err(FileError::of("read", path))?;
     }
     // A power loss may leave an empty file behind.
-    let is_ours =
-        metadata.is_file() && (bytes.is_empty() || bytes.starts_with(exposition::FIRST_LINE.as_bytes()));
+    let is_ours = metadata.is_file()
+        && (bytes.is_empty() || bytes.starts_with(exposition::FIRST_LINE.as_bytes()));
     if !is_ours {
         return Err(MetricsError::Foreign(path.to_owned()));
     }
     let text = String::from_utf8_lossy(&bytes);
     Ok(text.parse().unwrap_or_else(|problem| {
         if !bytes.is_empty() {
-            log::warn!("{} cannot be read, and counts from nothing again: {problem}", path.display());
+            log::warn!(
+                "{} cannot be read, and counts from nothing again: {problem}",
+                path.display()
+            );
         }
         Counts::default()
     }))

@@ -1,6 +1,6 @@
-//! The node's way to the API: a kubeconfig beside the definitions, and beside it the token that it names, of
-//! a service account. The token is bound to no pod, so that pods get their networks while the one that
-//! installs is away.
+//! The node's way to the API: a kubeconfig beside the definitions, and beside it the token that it
+//! names, of a service account. The token is bound to no pod, so that pods get their networks while
+//! the one that installs is away.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -22,7 +22,8 @@ use cni::request::Environment;
 /// The files' names, in the directory of definitions.
 pub(super) const KUBECONFIG: &str = "braid.kubeconfig";
 pub(super) const TOKEN: &str = "braid.token";
-/// How long a token lasts. It is renewed at half of it, so that Braid can do without the API for the other.
+/// How long a token lasts. It is renewed at half of it, so that Braid can do without the API for
+/// the other.
 const LIFETIME: Duration = Duration::from_secs(24 * 3600);
 /// Root alone reads them.
 const MODE: u32 = 0o600;
@@ -102,8 +103,8 @@ impl Account {
         Ok(changes)
     }
 
-    /// Whether a token has to be asked for: always on an installation, since the account may be another
-    /// one of the same name.
+    /// Whether a token has to be asked for: always on an installation, since the account may be
+    /// another one of the same name.
     pub(super) fn is_due(&self, root: &Path, definitions: &Path, occasion: RunMode) -> bool {
         let token = || std::fs::read_to_string(below(root, &definitions.join(TOKEN)));
         self.service_account.is_some()
@@ -126,7 +127,8 @@ fn not_in_pod() -> AccountError {
 }
 
 fn ask(account: &NamespacedName, environment: &Environment) -> Result<Vec<u8>, AccountError> {
-    let mut cluster = Cluster::configured(&ClusterConfig::default(), environment).ok_or_else(not_in_pod)?;
+    let mut cluster =
+        Cluster::configured(&ClusterConfig::default(), environment).ok_or_else(not_in_pod)?;
     let token = cluster.token(account, LIFETIME)?;
     Ok(token.expose_secret().as_bytes().to_vec())
 }
@@ -134,7 +136,8 @@ fn ask(account: &NamespacedName, environment: &Environment) -> Result<Vec<u8>, A
 /// The token is named by its file alone: a reader of a kubeconfig finds it beside it.
 fn kubeconfig(server: &str) -> Result<String, AccountError> {
     let path = authority();
-    let authority = std::fs::read(&path).map_err(|source| AccountError::Authority { path, source })?;
+    let authority =
+        std::fs::read(&path).map_err(|source| AccountError::Authority { path, source })?;
     let document = json!({
         "apiVersion": "v1", "kind": "Config",
         "clusters": [{"name": "cluster", "cluster": {

@@ -28,8 +28,9 @@ pub(super) enum Change {
     Gone(PathBuf),
     /// A directory is gone with all that is in it.
     AllGone(PathBuf),
-    /// A runtime reads `file` again, and with it the files of the directory `chain`, which it does not watch:
-    /// due after a change in `chain`, of this run or of an earlier one that was broken off.
+    /// A runtime reads `file` again, and with it the files of the directory `chain`, which it does
+    /// not watch: due after a change in `chain`, of this run or of an earlier one that was broken
+    /// off.
     Renewed { file: PathBuf, chain: PathBuf },
 }
 
@@ -82,9 +83,12 @@ impl Change {
                     || renewal::is_behind(&path, &below(root, chain))
             }
             Self::Directory(_) => !path.is_dir(),
-            Self::Moved { .. } | Self::Gone(_) | Self::AllGone(_) => path.symlink_metadata().is_ok(),
+            Self::Moved { .. } | Self::Gone(_) | Self::AllGone(_) => {
+                path.symlink_metadata().is_ok()
+            }
             Self::File { contents, mode, .. } => {
-                let same_mode = path.metadata().is_ok_and(|it| it.permissions().mode() & 0o7777 == *mode);
+                let same_mode =
+                    path.metadata().is_ok_and(|it| it.permissions().mode() & 0o7777 == *mode);
                 !same_mode || std::fs::read(&path).ok().as_ref() != Some(contents)
             }
         }
@@ -156,7 +160,8 @@ pub(super) fn make_due(
     Ok(shown)
 }
 
-/// Runtimes look at any time, and a binary that runs cannot be written: so a new file takes its place.
+/// Runtimes look at any time, and a binary that runs cannot be written: so a new file takes its
+/// place.
 fn write(path: &Path, contents: &[u8], mode: u32) -> io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("/"));
     std::fs::create_dir_all(directory)?;
@@ -191,7 +196,8 @@ fn diff(before: &[u8], after: &[u8]) -> String {
 impl Shown {
     pub(super) fn text(&self, style: &OutputStyle, with_diff: bool) -> String {
         let to = self.to.as_ref().map(|to| format!(" to {}", to.display())).unwrap_or_default();
-        let mut text = format!("{} {}{to}\n", style.paint(Tone::Strong, self.action), self.path.display());
+        let mut text =
+            format!("{} {}{to}\n", style.paint(Tone::Strong, self.action), self.path.display());
         for line in self.diff.lines().filter(|_| with_diff) {
             let tone = match line.bytes().next() {
                 Some(b'+') => Some(Tone::Good),

@@ -1,4 +1,5 @@
-//! What can be said on the command line. Meaning is given to it elsewhere, by each command's module.
+//! What can be said on the command line. Meaning is given to it elsewhere, by each command's
+//! module.
 
 use std::path::PathBuf;
 

@@ -97,8 +97,8 @@ impl OutputStyle {
         if self.colour { format!("{style}{text}{style:#}") } else { text.to_string() }
     }
 
-    /// `text`, broken between words where the terminal's line ends; what follows begins at the same column as
-    /// the first line does, after `margin` others.
+    /// `text`, broken between words where the terminal's line ends; what follows begins at the same
+    /// column as the first line does, after `margin` others.
     pub(crate) fn wrap(&self, margin: usize, text: &str) -> String {
         let room = self.width.map(|width| usize::from(width).saturating_sub(margin));
         // In less than that, every word would stand alone.
@@ -119,8 +119,8 @@ impl OutputStyle {
         wrapped
     }
 
-    /// A table without lines, its head in capitals, as kubectl's are. One that does not fit has a line for each
-    /// cell.
+    /// A table without lines, its head in capitals, as kubectl's are. One that does not fit has a
+    /// line for each cell.
     pub(crate) fn table<const N: usize>(&self, head: [&str; N], rows: Vec<[String; N]>) -> String {
         let longest_words = longest_words(head, &rows);
         let least: usize = longest_words.iter().map(|width| usize::from(width + GAP)).sum();
@@ -157,7 +157,8 @@ fn stacked<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> String {
 
 /// The longest word of each column.
 fn longest_words<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> [u16; N] {
-    let longest = |cell: &str| cell.split(' ').map(|word| word.chars().count()).max().unwrap_or_default();
+    let longest =
+        |cell: &str| cell.split(' ').map(|word| word.chars().count()).max().unwrap_or_default();
     let mut widths = head.map(longest);
     for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {
@@ -204,8 +205,8 @@ impl<'a> Console<'a> {
         Ok(view.exit())
     }
 
-    /// Does the work of `command`, and says in between that it goes on, where that takes longer than people
-    /// wait in silence; progress is shown on a terminal alone.
+    /// Does the work of `command`, and says in between that it goes on, where that takes longer
+    /// than people wait in silence; progress is shown on a terminal alone.
     pub(crate) fn attend<T: Send>(
         &mut self,
         command: &str,
@@ -225,7 +226,9 @@ impl<'a> Console<'a> {
                     Ok(outcome) => return Ok(outcome),
                     Err(RecvTimeoutError::Timeout) => {
                         let seconds = started.elapsed().as_secs();
-                        self.progress(&format!("braid {command}: still at work after {seconds} s"))?;
+                        self.progress(&format!(
+                            "braid {command}: still at work after {seconds} s"
+                        ))?;
                         pause = AGAIN;
                     }
                     Err(RecvTimeoutError::Disconnected) => {
@@ -302,15 +305,20 @@ mod tests {
 
     #[test]
     fn no_name_in_a_table_is_broken() {
-        let rows =
-            || vec![["team-alpha/web-7d4b9c6f5-x2x9z".to_owned(), "10.30.0.2/24, fd00:30::2/64".to_owned()]];
+        let rows = || {
+            vec![[
+                "team-alpha/web-7d4b9c6f5-x2x9z".to_owned(),
+                "10.30.0.2/24, fd00:30::2/64".to_owned(),
+            ]]
+        };
         let table = |width| look(width).table(["POD", "ADDRESSES"], rows());
         let whole = "POD                             ADDRESSES\nteam-alpha/web-7d4b9c6f5-x2x9z  10.30.0.2/24, fd00:30::2/64\n";
         assert_eq!(table(None), whole);
         assert_eq!(table(Some(120)), whole);
         let broken = "POD                             ADDRESSES\nteam-alpha/web-7d4b9c6f5-x2x9z  10.30.0.2/24,\n                                fd00:30::2/64\n";
         assert_eq!(table(Some(50)), broken);
-        let stacked = "POD        team-alpha/web-7d4b9c6f5-x2x9z\nADDRESSES  10.30.0.2/24, fd00:30::2/64\n";
+        let stacked =
+            "POD        team-alpha/web-7d4b9c6f5-x2x9z\nADDRESSES  10.30.0.2/24, fd00:30::2/64\n";
         assert_eq!(table(Some(40)), stacked);
     }
 }

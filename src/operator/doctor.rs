@@ -1,4 +1,5 @@
-//! `braid doctor`: whether a node is fit for pods with several networks. It looks, and changes nothing.
+//! `braid doctor`: whether a node is fit for pods with several networks. It looks, and changes
+//! nothing.
 
 mod api;
 mod kernel;
@@ -133,19 +134,24 @@ struct Examined {
 /// Another user sees no records, and no file of root's.
 fn user() -> Option<Finding> {
     let user = nix::unistd::geteuid();
-    let message =
-        format!("this is user {user} and not root: what only root can see looks as if it were wrong");
+    let message = format!(
+        "this is user {user} and not root: what only root can see looks as if it were wrong"
+    );
     (!user.is_root()).then(|| warn("user", message, "run it as root"))
 }
 
 fn found_runtime(runtime: &Runtime) -> Finding {
     let directories = format!("configurations in {}", runtime.conf_dir.display());
     match (runtime.kind, &runtime.file) {
-        (Some(kind), Some(file)) => ok("runtime", format!("{kind} ({}), {directories}", file.display())),
+        (Some(kind), Some(file)) => {
+            ok("runtime", format!("{kind} ({}), {directories}", file.display()))
+        }
         (Some(kind), None) => ok("runtime", format!("{kind}, {directories}")),
         (None, _) => warn(
             "runtime",
-            format!("no configuration of a known runtime is here; taken for granted: {directories}"),
+            format!(
+                "no configuration of a known runtime is here; taken for granted: {directories}"
+            ),
             "name the directories with --conf-dir and --bin-dir if they are others",
         ),
     }
@@ -154,7 +160,8 @@ fn found_runtime(runtime: &Runtime) -> Finding {
 impl Examined {
     fn new(runtime: Runtime, root: PathBuf) -> Self {
         let bin_dirs = runtime.bin_dirs.iter().map(|dir| below(&root, dir)).collect();
-        let seen = Runtime { conf_dir: below(&root, &runtime.conf_dir), bin_dirs, ..runtime.clone() };
+        let seen =
+            Runtime { conf_dir: below(&root, &runtime.conf_dir), bin_dirs, ..runtime.clone() };
         Self { runtime, seen, root }
     }
 
@@ -164,7 +171,11 @@ impl Examined {
             Ok(config) => fault::below_root(config, &self.root),
             Err(error) => {
                 let message = format!("{}: {error}", place.file.display());
-                return vec![fail("configuration", message, "correct it; until then no pod starts")];
+                return vec![fail(
+                    "configuration",
+                    message,
+                    "correct it; until then no pod starts",
+                )];
             }
         };
         let runtime = &self.seen;
@@ -218,9 +229,11 @@ fn configuration(place: &Installation, config: &Config) -> Finding {
             "correct these keys: until then pods get no network that they ask for",
         ),
         [] => ok("configuration", message),
-        warnings => {
-            warn("configuration", format!("{message}: {}", warnings.join("; ")), "correct these keys")
-        }
+        warnings => warn(
+            "configuration",
+            format!("{message}: {}", warnings.join("; ")),
+            "correct these keys",
+        ),
     }
 }
 
@@ -237,7 +250,9 @@ fn primary_network(
     place: &Installation,
     faults: &[Fault],
 ) -> (Option<NetworkConfig>, Finding) {
-    if let Some(Fault::Entry { source, .. }) = faults.iter().find(|it| matches!(it, Fault::Entry { .. })) {
+    if let Some(Fault::Entry { source, .. }) =
+        faults.iter().find(|it| matches!(it, Fault::Entry { .. }))
+    {
         return (None, fail("primary", source.to_string(), "correct it; until then no pod starts"));
     }
     match fault::primary(config) {
@@ -248,9 +263,10 @@ fn primary_network(
         Some(Err(error)) => {
             (None, fail("primary", error.to_string(), "see why the primary has written no file"))
         }
-        None if config.is_delegating() => {
-            (None, ok("primary", "a definition of the cluster: the API is asked for it at each ADD"))
-        }
+        None if config.is_delegating() => (
+            None,
+            ok("primary", "a definition of the cluster: the API is asked for it at each ADD"),
+        ),
         None => {
             let finding = ok("primary", "the runtime runs it: braid stands in its chain");
             (chained_network(place), finding)
@@ -285,15 +301,21 @@ fn capabilities(config: &Config, network: Option<&NetworkConfig>, stance: Instal
     let declared = config.declared_capabilities.clone().unwrap_or_default();
     let mut wanted = vec![ANNOTATIONS_CAPABILITY];
     if let (InstallMode::Delegating, Some(network)) = (stance, network) {
-        let taken = network.plugins.iter().flat_map(|plugin| plugin.capabilities()).filter(|(_, on)| *on);
+        let taken =
+            network.plugins.iter().flat_map(|plugin| plugin.capabilities()).filter(|(_, on)| *on);
         wanted.extend(taken.map(|(name, _)| name));
     }
-    let missing: Vec<&str> = wanted.into_iter().filter(|name| !declared.contains_key(*name)).collect();
+    let missing: Vec<&str> =
+        wanted.into_iter().filter(|name| !declared.contains_key(*name)).collect();
     if missing.is_empty() {
         return ok("capabilities", "what the primary takes is declared");
     }
     let message = format!("the runtime does not hand over {}", missing.join(", "));
-    fail("capabilities", message, "declare them in \"capabilities\" of braid's entry: braid install does")
+    fail(
+        "capabilities",
+        message,
+        "declare them in \"capabilities\" of braid's entry: braid install does",
+    )
 }
 
 fn crio(runtime: &Runtime, config: &Config) -> Vec<Finding> {
@@ -335,7 +357,8 @@ fn definitions(config: &Config) -> Vec<Finding> {
 fn addresses(config: &Config, networks: &[(NetworkConfig, Annotations)]) -> Vec<Finding> {
     let Ok(policy) = &config.tenancy.policy else { return Vec::new() };
     if let Some(policy) = policy.as_ref().filter(|policy| policy.is_enforced()) {
-        let is_named = !policy.service_cidrs().is_empty() || !config.tenancy.keep_cluster_routes.is_empty();
+        let is_named =
+            !policy.service_cidrs().is_empty() || !config.tenancy.keep_cluster_routes.is_empty();
         let message = "policy.serviceCIDRs is missing: a pod may be given an address of a service";
         let advice = "write what the API server has for --service-cluster-ip-range";
         return if is_named { Vec::new() } else { vec![warn("policy", message, advice)] };
@@ -343,7 +366,8 @@ fn addresses(config: &Config, networks: &[(NetworkConfig, Annotations)]) -> Vec<
     let open = networks.iter().filter_map(|(network, annotations)| {
         let problem = policy::open_addresses(network, annotations)?;
         let message = format!("network \"{}\": {problem}", network.name);
-        let advice = "add braid.io/allowed-ips to its definition, or enforce a policy (allowedSubnets)";
+        let advice =
+            "add braid.io/allowed-ips to its definition, or enforce a policy (allowedSubnets)";
         Some(warn("addresses", message, advice))
     });
     open.collect()
@@ -355,8 +379,9 @@ impl View for Diagnosis {
     }
 
     fn exit(&self) -> Exit {
-        let bad =
-            |finding: &Finding| finding.level == Level::Fail || (self.strict && finding.level == Level::Warn);
+        let bad = |finding: &Finding| {
+            finding.level == Level::Fail || (self.strict && finding.level == Level::Warn)
+        };
         if self.findings.iter().any(bad) { Exit::Failed } else { Exit::Done }
     }
 }
@@ -369,7 +394,8 @@ fn line(finding: &Finding, style: &OutputStyle) -> String {
         Level::Warn => style.paint(Tone::Odd, "warn"),
         Level::Fail => style.paint(Tone::Bad, "fail"),
     };
-    let mut text = format!("{level}  {:<14}{}\n", finding.check, style.wrap(MARGIN, &finding.message));
+    let mut text =
+        format!("{level}  {:<14}{}\n", finding.check, style.wrap(MARGIN, &finding.message));
     if let Some(advice) = &finding.advice {
         text.push_str(&format!("{:MARGIN$}{}\n", "", style.wrap(MARGIN, advice)));
     }

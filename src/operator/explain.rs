@@ -1,5 +1,5 @@
-//! `braid explain`: the plan of a pod as ADD would carry it out, without carrying it out. The steps are
-//! ADD's own; the API is asked where one is configured, and told nothing.
+//! `braid explain`: the plan of a pod as ADD would carry it out, without carrying it out. The steps
+//! are ADD's own; the API is asked where one is configured, and told nothing.
 
 mod attempt;
 mod foresight;
@@ -52,7 +52,9 @@ pub(super) enum ExplainError {
     #[error("\"{0}\" is no pod: name it as namespace/name")]
     Pod(String),
     /// There is no such pod.
-    #[error("the API has no pod \"{namespace}/{name}\": see kubectl get pods --namespace {namespace}")]
+    #[error(
+        "the API has no pod \"{namespace}/{name}\": see kubectl get pods --namespace {namespace}"
+    )]
     NoPod {
         /// The namespace that was asked for.
         namespace: Namespace,
@@ -142,16 +144,24 @@ impl Explain {
 
 /// The pod that the API has under `namespace/name`.
 fn of_cluster(pod: &str, cluster: Option<&mut Cluster>) -> Result<Subject, CommandError> {
-    let named = pod
-        .split_once('/')
-        .filter(|(_, name)| !name.is_empty() && !name.contains('/'))
-        .and_then(|(namespace, name)| Some((namespace.parse::<Namespace>().ok()?, name.to_owned())));
+    let named =
+        pod.split_once('/').filter(|(_, name)| !name.is_empty() && !name.contains('/')).and_then(
+            |(namespace, name)| Some((namespace.parse::<Namespace>().ok()?, name.to_owned())),
+        );
     let (namespace, name) = named.ok_or_else(|| ExplainError::Pod(pod.to_owned()))?;
     let object = match cluster.ok_or(ExplainError::NoApi)?.pod(&namespace, &name) {
-        Err(ClusterError::NotFound { .. }) => return Err(ExplainError::NoPod { namespace, name }.into()),
+        Err(ClusterError::NotFound { .. }) => {
+            return Err(ExplainError::NoPod { namespace, name }.into());
+        }
         answer => answer.map_err(Error::from)?,
     };
-    Ok(Subject { namespace: namespace.to_string(), name, object, made_by: None, warnings: Vec::new() })
+    Ok(Subject {
+        namespace: namespace.to_string(),
+        name,
+        object,
+        made_by: None,
+        warnings: Vec::new(),
+    })
 }
 
 impl Explanation {
@@ -163,7 +173,8 @@ impl Explanation {
         // A fault of the node stops every pod, whatever this one asks for.
         let faults = Fault::all(&node.place, &node.runtime, Path::new("/"));
         explanation.refusals.extend(faults.iter().map(ToString::to_string));
-        Attempt { node, sandbox: &sandbox, pod: &pod, subject: &subject, cluster }.explain(&mut explanation);
+        Attempt { node, sandbox: &sandbox, pod: &pod, subject: &subject, cluster }
+            .explain(&mut explanation);
         Ok(explanation)
     }
 
@@ -184,7 +195,9 @@ impl Explanation {
 
 /// The sandbox of a pod that is not there.
 pub(super) fn sandbox(namespace: &str, name: &str, uid: &str) -> Sandbox {
-    let args = format!("IgnoreUnknown=1;K8S_POD_NAMESPACE={namespace};K8S_POD_NAME={name};K8S_POD_UID={uid}");
+    let args = format!(
+        "IgnoreUnknown=1;K8S_POD_NAMESPACE={namespace};K8S_POD_NAME={name};K8S_POD_UID={uid}"
+    );
     let request = Environment::from([
         ("CNI_COMMAND", "ADD"),
         ("CNI_CONTAINERID", "explained"),
@@ -198,11 +211,12 @@ pub(super) fn sandbox(namespace: &str, name: &str, uid: &str) -> Sandbox {
     }
 }
 
-/// Each attachment with what the policy has said for it; what the node's configuration names needs no word
-/// of it.
+/// Each attachment with what the policy has said for it; what the node's configuration names needs
+/// no word of it.
 fn attachments(plan: &Plan) -> Vec<Planned> {
     let planned = |attachment: &Attachment| {
-        let admission = plan.admissions.iter().find(|admission| admission.label == attachment.label);
+        let admission =
+            plan.admissions.iter().find(|admission| admission.label == attachment.label);
         let (source, allowed) = match admission {
             Some(admission) => (admission.source.as_str(), admission.granted_by.as_str()),
             None => ("the node's configuration", "the administrator's word"),
@@ -213,7 +227,12 @@ fn attachments(plan: &Plan) -> Vec<Planned> {
             role: attachment.role,
             source: source.to_owned(),
             allowed: allowed.to_owned(),
-            plugins: attachment.network.plugins.iter().map(|plugin| plugin.kind.to_string()).collect(),
+            plugins: attachment
+                .network
+                .plugins
+                .iter()
+                .map(|plugin| plugin.kind.to_string())
+                .collect(),
             scoped_name: attachment.is_scoped().then(|| attachment.network.name.to_string()),
             capabilities: crate::pod::without_annotations(&attachment.runtime_config),
             default_route: attachment.default_route.clone(),
@@ -255,7 +274,9 @@ impl Explanation {
             text.push_str(&details(planned));
         }
         text.extend(self.requests.iter().map(|request| format!("asks the API: {request}\n")));
-        text.extend(self.warnings.iter().map(|it| format!("{}: {it}\n", style.paint(Tone::Odd, "warning"))));
+        text.extend(
+            self.warnings.iter().map(|it| format!("{}: {it}\n", style.paint(Tone::Odd, "warning"))),
+        );
         text
     }
 }
@@ -284,8 +305,11 @@ fn details(planned: &Planned) -> String {
     }
     if let Some(gateways) = &planned.default_route {
         let gateways: Vec<String> = gateways.iter().map(ToString::to_string).collect();
-        let through =
-            if gateways.is_empty() { "the network's own gateways".to_owned() } else { gateways.join(", ") };
+        let through = if gateways.is_empty() {
+            "the network's own gateways".to_owned()
+        } else {
+            gateways.join(", ")
+        };
         text.push_str(&format!("{interface} gets the default route, through {through}\n"));
     }
     text

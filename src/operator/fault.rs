@@ -37,8 +37,9 @@ impl EntryFault {
     pub(super) fn of(stance: InstallMode, config: &Config) -> Option<Self> {
         match stance {
             InstallMode::Delegating if config.primary.is_none() => {
-                let is_meant =
-                    |it: &&String| it.contains("\"clusterNetwork\"") || it.contains("\"delegates\"");
+                let is_meant = |it: &&String| {
+                    it.contains("\"clusterNetwork\"") || it.contains("\"delegates\"")
+                };
                 let typo = config.warnings.iter().find(is_meant);
                 Some(Self::NoPrimary { typo: typo.map(|it| format!("; {it}")).unwrap_or_default() })
             }
@@ -175,9 +176,12 @@ fn not_first(place: &Installation, directory: &Path) -> Option<Fault> {
             let network = file.parent()?;
             let named = |name: &str| network.file_name() == Some(OsStr::new(name));
             network.parent() == Some(directory)
-                && netconf::load(&first, &Missing::default()).is_ok_and(|it| !named(it.name.as_str()))
+                && netconf::load(&first, &Missing::default())
+                    .is_ok_and(|it| !named(it.name.as_str()))
         }
-        InstallMode::Delegating | InstallMode::Chained => first < file && file.parent() == Some(directory),
+        InstallMode::Delegating | InstallMode::Chained => {
+            first < file && file.parent() == Some(directory)
+        }
     };
     is_other.then_some(Fault::NotFirst { first, file })
 }

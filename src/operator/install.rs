@@ -52,7 +52,8 @@ pub(super) enum RunMode {
     DryRun,
     /// An administrator installs Braid: it is used from now on.
     Install,
-    /// Keeps an installation as it should be: a drain goes on, and a token that is still good stays.
+    /// Keeps an installation as it should be: a drain goes on, and a token that is still good
+    /// stays.
     Reconcile,
 }
 
@@ -67,7 +68,8 @@ pub(super) struct Install {
     kubeconfig: Option<PathBuf>,
     #[command(flatten)]
     account: Account,
-    /// A JSON file with keys for Braid's configuration, over those that are there; null takes one out
+    /// A JSON file with keys for Braid's configuration, over those that are there; null takes one
+    /// out
     #[arg(long, value_name = "FILE")]
     settings: Option<PathBuf>,
     /// Show what would change, and change nothing
@@ -96,11 +98,15 @@ impl Install {
         let (reported, named) = (refused, self.kubeconfig.is_some());
         let reported = if named { reported.map_or(Ok(None), Err) } else { Ok(reported) };
         let reported = reported.map_err(InstallError::from)?;
-        let changes = change::make_due(&changes, &self.root, self.dry_run).map_err(InstallError::from)?;
-        let place = existing(&directory)?.filter(|_| mode == InstallMode::ChainedFile && !self.dry_run);
-        let reading =
-            place.map(|place| reading::of_chained_file(&runtime, &self.root, &place)).transpose()?;
-        let faults = planned.map(|place| Fault::all(&place, &runtime, &self.root)).unwrap_or_default();
+        let changes =
+            change::make_due(&changes, &self.root, self.dry_run).map_err(InstallError::from)?;
+        let place =
+            existing(&directory)?.filter(|_| mode == InstallMode::ChainedFile && !self.dry_run);
+        let reading = place
+            .map(|place| reading::of_chained_file(&runtime, &self.root, &place))
+            .transpose()?;
+        let faults =
+            planned.map(|place| Fault::all(&place, &runtime, &self.root)).unwrap_or_default();
         let may_pass = faults.iter().all(Fault::may_pass);
         let problems = faults.iter().map(ToString::to_string);
         let mut installed = Installed {
@@ -116,13 +122,14 @@ impl Install {
         Ok(installed)
     }
 
-    /// Whether Braid could work with its kubeconfig. That of a service account is written only now, and what is
-    /// there already is not asked about each time that something on the node changes.
+    /// Whether Braid could work with its kubeconfig. That of a service account is written only now,
+    /// and what is there already is not asked about each time that something on the node changes.
     fn review(&self, place: &Installation, occasion: RunMode) -> Result<(), CredentialError> {
         if let Some(path) = self.kubeconfig.as_ref().filter(|path| path.is_relative()) {
             return Err(CredentialError::Relative(path.clone()));
         }
-        let is_due = occasion != RunMode::Reconcile && self.account.files(Path::new("/")).is_empty();
+        let is_due =
+            occasion != RunMode::Reconcile && self.account.files(Path::new("/")).is_empty();
         match place.config() {
             Ok(config) if is_due => credential::review(&config, &self.root),
             _ => Ok(()),
@@ -149,7 +156,10 @@ impl Install {
     }
 
     /// Where Braid would stand on a node that it is not installed on.
-    pub(super) fn foreseen(root: &Path, directories: &Directories) -> Result<Installation, InstallError> {
+    pub(super) fn foreseen(
+        root: &Path,
+        directories: &Directories,
+    ) -> Result<Installation, InstallError> {
         let install = Self {
             mode: Mode::Auto,
             kubeconfig: None,
@@ -165,8 +175,8 @@ impl Install {
         install.planned(mode, &last).ok_or(InstallError::NoPrimary(directory))
     }
 
-    /// The binary first: a configuration without its plugin stops every pod of the node. The configuration
-    /// last: what it names is there.
+    /// The binary first: a configuration without its plugin stops every pod of the node. The
+    /// configuration last: what it names is there.
     fn plan(
         &self,
         runtime: &Runtime,
@@ -195,11 +205,14 @@ impl Install {
         let mode = self.stance(runtime, existing.as_ref(), directory)?;
         let settle = Settle { install: self, runtime, occasion, settings: self.settings()? };
         let primary = primary(directory);
-        let needed =
-            |primary: Option<Primary>| primary.ok_or_else(|| InstallError::NoPrimary(directory.to_owned()));
+        let needed = |primary: Option<Primary>| {
+            primary.ok_or_else(|| InstallError::NoPrimary(directory.to_owned()))
+        };
         let last = match (existing, mode) {
             (Some(there), _) => self.existing_place(&settle, there, primary.as_ref())?,
-            (None, InstallMode::Delegating) => vec![self.delegating(&settle, primary.as_ref(), directory)?],
+            (None, InstallMode::Delegating) => {
+                vec![self.delegating(&settle, primary.as_ref(), directory)?]
+            }
             (None, InstallMode::Chained) => self.chained(&settle, needed(primary)?)?,
             (None, InstallMode::ChainedFile) => self.chained_file(&settle, &needed(primary)?)?,
         };
@@ -213,8 +226,9 @@ impl Install {
     /// Whether a repetition would ask for another token.
     pub(super) fn token_is_due(&self) -> bool {
         let runtime = node::runtime(&self.directories, &self.root);
-        runtime
-            .is_ok_and(|runtime| self.account.is_due(&self.root, &definitions(&runtime), RunMode::Reconcile))
+        runtime.is_ok_and(|runtime| {
+            self.account.is_due(&self.root, &definitions(&runtime), RunMode::Reconcile)
+        })
     }
 
     /// Whether it only shows what it would change.
@@ -261,7 +275,11 @@ impl Install {
     }
 
     /// A primary that removes the files of others leaves its sub-directory alone.
-    fn default_stance(&self, runtime: &Runtime, directory: &Path) -> Result<InstallMode, InstallError> {
+    fn default_stance(
+        &self,
+        runtime: &Runtime,
+        directory: &Path,
+    ) -> Result<InstallMode, InstallError> {
         match (removes_others(directory), runtime.reads_sub_directories(&self.root)) {
             (false, _) => Ok(InstallMode::Delegating),
             (true, Some(true)) => Ok(InstallMode::ChainedFile),
@@ -327,7 +345,11 @@ impl Install {
         ])
     }
 
-    fn chained_file(&self, settle: &Settle<'_>, primary: &Primary) -> Result<Vec<Change>, InstallError> {
+    fn chained_file(
+        &self,
+        settle: &Settle<'_>,
+        primary: &Primary,
+    ) -> Result<Vec<Change>, InstallError> {
         if !primary.network.appends_files() {
             return Err(not_appending(&primary.file));
         }

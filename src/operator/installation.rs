@@ -30,7 +30,8 @@ pub(super) enum InstallMode {
 pub(super) struct Installation {
     /// The file.
     pub(super) file: PathBuf,
-    /// The file of the network whose chain it belongs to: the same one, unless Braid has a file of the chain.
+    /// The file of the network whose chain it belongs to: the same one, unless Braid has a file of
+    /// the chain.
     pub(super) network_file: PathBuf,
     /// How Braid stands there.
     pub(super) stance: InstallMode,
@@ -41,14 +42,15 @@ pub(super) struct Installation {
 }
 
 impl Installation {
-    /// Every file of `conf_dir` in which a plugin of type `kind` stands, in the order in which a runtime looks.
+    /// Every file of `conf_dir` in which a plugin of type `kind` stands, in the order in which a
+    /// runtime looks.
     pub(super) fn all(conf_dir: &Path, kind: &[&str]) -> Vec<Self> {
         let files = netconf::list(conf_dir, &EXTENSIONS).unwrap_or_default();
         files.iter().flat_map(|file| Self::in_file(file, kind)).collect()
     }
 
-    /// Configurations that cannot be read, each with the reason: Braid may stand in them. The directory itself
-    /// is one of them if it is there and cannot be listed.
+    /// Configurations that cannot be read, each with the reason: Braid may stand in them. The
+    /// directory itself is one of them if it is there and cannot be listed.
     pub(super) fn unreadable(conf_dir: &Path) -> Vec<(PathBuf, NetconfError)> {
         let files = match netconf::list(conf_dir, &EXTENSIONS) {
             Ok(files) => files,
@@ -67,11 +69,17 @@ impl Installation {
         let name = keys::get(object, "name").and_then(Value::as_str).unwrap_or_default();
         // The name becomes a path; one that is no name is not the runtime's either.
         if let (Some(directory), Ok(name)) = (file.parent(), name.parse::<netconf::NetworkName>()) {
-            let files = netconf::list(&directory.join(name.as_str()), &["conf"]).unwrap_or_default();
+            let files =
+                netconf::list(&directory.join(name.as_str()), &["conf"]).unwrap_or_default();
             found.extend(files.into_iter().filter_map(|chained| {
                 let entry = read(&chained)?;
                 let place = Self::of_entry(file, &document, &entry, false, kind)?;
-                Some(Self { file: chained, stance: InstallMode::ChainedFile, document: entry, ..place })
+                Some(Self {
+                    file: chained,
+                    stance: InstallMode::ChainedFile,
+                    document: entry,
+                    ..place
+                })
             }));
         }
         found
@@ -82,7 +90,8 @@ impl Installation {
         let Some(object) = document.as_object() else { return Vec::new() };
         let plugins = keys::get(object, "plugins").and_then(Value::as_array);
         let entries = plugins.map_or_else(|| vec![document], |plugins| plugins.iter().collect());
-        let place = |(at, entry): (usize, &&Value)| Self::of_entry(file, document, entry, at == 0, kind);
+        let place =
+            |(at, entry): (usize, &&Value)| Self::of_entry(file, document, entry, at == 0, kind);
         entries.iter().enumerate().filter_map(place).collect()
     }
 
@@ -92,7 +101,13 @@ impl Installation {
         Some(Self { stance: InstallMode::ChainedFile, document: entry.clone(), ..place })
     }
 
-    fn of_entry(file: &Path, document: &Value, entry: &Value, is_first: bool, kind: &[&str]) -> Option<Self> {
+    fn of_entry(
+        file: &Path,
+        document: &Value,
+        entry: &Value,
+        is_first: bool,
+        kind: &[&str],
+    ) -> Option<Self> {
         let (list, entry) = (document.as_object()?, entry.as_object()?);
         let named = keys::get(entry, "type").and_then(Value::as_str)?;
         kind.contains(&named).then(|| Self {
@@ -143,8 +158,10 @@ fn request(list: &Map<String, Value>, entry: &Map<String, Value>) -> Value {
     if let Some(name) = keys::get(list, "name") {
         keys::set(&mut request, "name", name.clone());
     }
-    // A version that is not known stays, so that the error about it comes from the configuration's reader.
-    let version = netconf::read_version(list, Version::V0_1_0).map(|version| Value::from(version.as_str()));
+    // A version that is not known stays, so that the error about it comes from the configuration's
+    // reader.
+    let version =
+        netconf::read_version(list, Version::V0_1_0).map(|version| Value::from(version.as_str()));
     let version = version.ok().or_else(|| keys::get(list, "cniVersion").cloned());
     keys::set(&mut request, "cniVersion", version.unwrap_or_default());
     Value::Object(request)
@@ -188,7 +205,10 @@ mod tests {
                 "00-list.conflist",
                 json!({"cniVersion": "1.0.0", "cniVersions": ["1.1.0"], "name": "l", "plugins": [{"type": "braid"}]}),
             ),
-            ("10-chain.conflist", json!({"name": "c", "plugins": [{"type": "ptp"}, {"type": "braid"}]})),
+            (
+                "10-chain.conflist",
+                json!({"name": "c", "plugins": [{"type": "ptp"}, {"type": "braid"}]}),
+            ),
             ("30-other.conflist", json!({"name": "o", "plugins": [{"type": "ptp"}]})),
             ("o/braid.conf", json!({"type": "braid"})),
             ("40-broken.conf", json!(["braid"])),
@@ -196,7 +216,9 @@ mod tests {
         let found = Installation::all(dir.path(), &["braid"]);
         let shown: Vec<_> = found
             .iter()
-            .map(|place| (place.file.strip_prefix(dir.path()).unwrap().to_str().unwrap(), place.stance))
+            .map(|place| {
+                (place.file.strip_prefix(dir.path()).unwrap().to_str().unwrap(), place.stance)
+            })
             .collect();
         assert_eq!(
             shown,
@@ -213,7 +235,10 @@ mod tests {
         let unreadable = Installation::unreadable(dir.path());
         let names: Vec<_> = unreadable.iter().map(|(file, _)| file.file_name().unwrap()).collect();
         assert_eq!(names, ["50-torn.conflist", "60-away.conf"]);
-        assert!(Installation::unreadable(&dir.path().join("away")).is_empty(), "nothing is installed yet");
+        assert!(
+            Installation::unreadable(&dir.path().join("away")).is_empty(),
+            "nothing is installed yet"
+        );
         assert_eq!(Installation::unreadable(&broken).len(), 1, "a file in the directory's place");
         let config = found[0].config().unwrap();
         assert_eq!((config.network.as_str(), config.version), ("l", Version::V1_1_0));

@@ -1,8 +1,8 @@
 //! `braid keep`: an installation that stays as it should be, and goes when its DaemonSet goes.
 //!
-//! Pods never depend on it: it changes files, and the runtime starts the plugin as ever while it is away.
-//! SIGTERM comes for a restart, for an update, for a node that shuts down, and for good. Only the API knows
-//! which, and without its word nothing is taken off.
+//! Pods never depend on it: it changes files, and the runtime starts the plugin as ever while it is
+//! away. SIGTERM comes for a restart, for an update, for a node that shuts down, and for good. Only
+//! the API knows which, and without its word nothing is taken off.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
@@ -24,7 +24,8 @@ use cni::netconf;
 use cni::request::Environment;
 use linux::signal::Signals;
 
-/// How often the files are looked at. The kubelet itself takes up to a minute to renew a mounted one.
+/// How often the files are looked at. The kubelet itself takes up to a minute to renew a mounted
+/// one.
 const PAUSE: Duration = Duration::from_secs(2);
 /// How long after a failure it is tried again, where nothing has changed meanwhile.
 const AFTER_FAILURE: Duration = Duration::from_secs(10);
@@ -77,7 +78,8 @@ impl Keep {
         }
     }
 
-    /// Installs again, and says what it has changed. A failure is a sentence: others of this kind follow.
+    /// Installs again, and says what it has changed. A failure is a sentence: others of this kind
+    /// follow.
     fn repeat(&self, console: &mut Console<'_>) -> Result<Option<String>, CommandError> {
         match self.install.carry_out(RunMode::Reconcile) {
             Ok(installed) if installed.is_unchanged() => Ok(installed.problem()),
@@ -98,7 +100,9 @@ impl Keep {
             let directory = below(root, &runtime.conf_dir);
             files.push(below(root, &install::binary(&runtime)));
             files.extend(netconf::list(&directory, &EXTENSIONS).unwrap_or_default());
-            files.extend(Installation::all(&directory, &["braid"]).into_iter().map(|place| place.file));
+            files.extend(
+                Installation::all(&directory, &["braid"]).into_iter().map(|place| place.file),
+            );
             files.extend(self.install.credential(&runtime));
         }
         files.into_iter().map(mark).collect()
@@ -113,12 +117,15 @@ impl Keep {
         let cluster = Cluster::configured(&ClusterConfig::default(), &Environment::of_process());
         let said = match cluster.map(|mut cluster| cluster.is_leaving(daemon_set)) {
             Some(Ok(true)) => {
-                console.progress(&format!("DaemonSet {daemon_set} is deleted: leaving this node"))?;
+                console
+                    .progress(&format!("DaemonSet {daemon_set} is deleted: leaving this node"))?;
                 return Ok(true);
             }
             Some(Ok(false)) => format!("DaemonSet {daemon_set} is still there: braid stays"),
             Some(Err(error)) => {
-                format!("cannot tell whether DaemonSet {daemon_set} is deleted: {error}: braid stays")
+                format!(
+                    "cannot tell whether DaemonSet {daemon_set} is deleted: {error}: braid stays"
+                )
             }
             None => format!("no API to ask whether DaemonSet {daemon_set} is deleted: braid stays"),
         };
@@ -126,8 +133,8 @@ impl Keep {
         Ok(false)
     }
 
-    /// As `braid uninstall --wait`, but without holding the node's lock meanwhile: an administrator who wants Braid back
-    /// installs it, which ends the drain, and this with it.
+    /// As `braid uninstall --wait`, but without holding the node's lock meanwhile: an administrator
+    /// who wants Braid back installs it, which ends the drain, and this with it.
     fn leave(&self, console: &mut Console<'_>) -> Result<Exit, CommandError> {
         let uninstall = Uninstall::repeated(&self.install.root, &self.install.directories);
         let mut said: Option<Vec<String>> = None;

@@ -85,7 +85,10 @@ impl View for Listing {
         let mut text = if rows.is_empty() {
             "nothing is attached\n".to_owned()
         } else {
-            style.table(["POD", "CONTAINER", "INTERFACE", "NETWORK", "ADDRESSES", "AGE", "KERNEL"], rows)
+            style.table(
+                ["POD", "CONTAINER", "INTERFACE", "NETWORK", "ADDRESSES", "AGE", "KERNEL"],
+                rows,
+            )
         };
         text.push_str(&drift(&self.records, style));
         for Unreadable { file, problem } in &self.unreadable {
@@ -99,8 +102,10 @@ impl View for Listing {
     }
 
     fn exit(&self) -> Exit {
-        let agrees =
-            self.records.iter().all(|entry| matches!(entry.kernel, Kernel::Agrees | Kernel::Unfinished));
+        let agrees = self
+            .records
+            .iter()
+            .all(|entry| matches!(entry.kernel, Kernel::Agrees | Kernel::Unfinished));
         if agrees && self.orphans.is_empty() && self.unreadable.is_empty() {
             Exit::Done
         } else {
@@ -180,7 +185,8 @@ impl Selected {
         live.retain(meant);
         orphans.retain(|(_, record)| meant(record));
         let all = live.iter().chain(orphans.iter().map(|(_, record)| record));
-        let mut containers: Vec<&str> = all.map(|record| record.plan.key.container.as_str()).collect();
+        let mut containers: Vec<&str> =
+            all.map(|record| record.plan.key.container.as_str()).collect();
         containers.sort_unstable();
         containers.dedup();
         match containers.as_slice() {
@@ -193,8 +199,8 @@ impl Selected {
     }
 }
 
-/// The pods that a word may mean: those of that name in any namespace, else those whose name begins so, as a
-/// Deployment's do, else those that are written nearly so.
+/// The pods that a word may mean: those of that name in any namespace, else those whose name begins
+/// so, as a Deployment's do, else those that are written nearly so.
 fn near<'r>(wanted: &str, records: impl Iterator<Item = &'r Record>) -> Vec<String> {
     let mut pods: Vec<&str> = records.map(|record| record.plan.pod.as_str()).collect();
     pods.sort_unstable();
@@ -204,7 +210,8 @@ fn near<'r>(wanted: &str, records: impl Iterator<Item = &'r Record>) -> Vec<Stri
     let begins_so = |pod: &&str| !meant.is_empty() && name_of(pod).starts_with(meant);
     let is_near = |pod: &&str| strsim::damerau_levenshtein(pod, wanted) <= TYPING_ERRORS;
     let ways: [&dyn Fn(&&str) -> bool; 3] = [&is_same, &begins_so, &is_near];
-    let found = ways.iter().map(|is_meant| pods.iter().copied().filter(is_meant).collect::<Vec<_>>());
+    let found =
+        ways.iter().map(|is_meant| pods.iter().copied().filter(is_meant).collect::<Vec<_>>());
     let found = found.into_iter().find(|found| !found.is_empty()).unwrap_or_default();
     found.into_iter().take(SUGGESTIONS).map(str::to_owned).collect()
 }
@@ -229,8 +236,10 @@ impl View for Shown {
     }
 
     fn exit(&self) -> Exit {
-        let agrees =
-            self.records.iter().all(|entry| matches!(entry.kernel, Kernel::Agrees | Kernel::Unfinished));
+        let agrees = self
+            .records
+            .iter()
+            .all(|entry| matches!(entry.kernel, Kernel::Agrees | Kernel::Unfinished));
         if agrees && self.orphans.is_empty() { Exit::Done } else { Exit::Failed }
     }
 }
@@ -249,11 +258,17 @@ fn page(entry: &Entry, style: &OutputStyle, kind: &str) -> String {
         ("kernel", entry.kernel.painted(style)),
     ];
     lines.extend(entry.drift.iter().map(|sentence| ("", style.wrap(11, sentence))));
-    lines.extend(entry.failing_since.map(|since| ("DEL fails", format!("since {}", records::time(since)))));
-    let mut text: String = lines.iter().map(|(name, value)| format!("{name:<11}{value}\n")).collect();
+    lines.extend(
+        entry.failing_since.map(|since| ("DEL fails", format!("since {}", records::time(since)))),
+    );
+    let mut text: String =
+        lines.iter().map(|(name, value)| format!("{name:<11}{value}\n")).collect();
     text.push('\n');
     let rows = entry.attachments.iter().map(attachment_row).collect();
-    text + &style.table(["INTERFACE", "NETWORK", "ROLE", "STATE", "PLUGINS", "CNI", "ADDRESSES", "MAC"], rows)
+    text + &style.table(
+        ["INTERFACE", "NETWORK", "ROLE", "STATE", "PLUGINS", "CNI", "ADDRESSES", "MAC"],
+        rows,
+    )
 }
 
 fn attachment_row(attachment: &Attached) -> [String; 8] {

@@ -1,4 +1,5 @@
-//! What people hand to `validate` and `explain`: all pods of a large cluster, from a file or standard input.
+//! What people hand to `validate` and `explain`: all pods of a large cluster, from a file or
+//! standard input.
 
 use std::io::Read;
 use std::path::Path;
@@ -19,7 +20,9 @@ pub(super) fn read_text(file: &Path) -> Result<String, NetconfError> {
     }
     // A runtime's file is read by the runtime, and by ADD, within their bound.
     match file.extension() {
-        Some(extension) if extension == "conf" || extension == "conflist" => netconf::read_file(file),
+        Some(extension) if extension == "conf" || extension == "conflist" => {
+            netconf::read_file(file)
+        }
         _ => netconf::read_file_within(file, MAX_BYTES, TOO_LARGE),
     }
 }
@@ -43,7 +46,8 @@ mod tests {
     fn input_that_is_too_large_is_refused_and_never_cut() {
         assert_eq!(read_input(b"1234".as_slice(), 4).unwrap(), "1234");
         let error = read_input(b"12345".as_slice(), 4).unwrap_err().to_string();
-        let expected = "standard input: is larger than 256 MiB: give it in parts, one namespace at a time";
+        let expected =
+            "standard input: is larger than 256 MiB: give it in parts, one namespace at a time";
         assert_eq!(error, expected);
         let directory = tempfile::tempdir().unwrap();
         let file = |name: &str, bytes: u64| {

@@ -1,8 +1,9 @@
-//! `braid migrate multus`: a node of Multus's becomes one of Braid's, and back, while its pods run on.
+//! `braid migrate multus`: a node of Multus's becomes one of Braid's, and back, while its pods run
+//! on.
 //!
-//! Braid's file is in place before Multus's goes, and the other way round, so that the runtime has one of the
-//! two at any time. Pods that Multus started are torn down by Multus's own records; on the way back, Braid's
-//! records are handed over in Multus's form.
+//! Braid's file is in place before Multus's goes, and the other way round, so that the runtime has
+//! one of the two at any time. Pods that Multus started are torn down by Multus's own records; on
+//! the way back, Braid's records are handed over in Multus's form.
 
 mod back;
 mod nested;
@@ -58,7 +59,8 @@ pub(super) struct Migrate {
     /// The kubeconfig that Braid reaches the API with, as the node sees it
     #[arg(long, value_name = "FILE", conflicts_with = "back")]
     kubeconfig: Option<PathBuf>,
-    /// What the thick plugin's daemon is told [default: multus.d/daemon-config.json beside the runtime's files]
+    /// What the thick plugin's daemon is told [default: multus.d/daemon-config.json beside the
+    /// runtime's files]
     #[arg(long, value_name = "FILE", conflicts_with = "back")]
     daemon_config: Option<PathBuf>,
     /// Show what would change, and change nothing
@@ -160,12 +162,17 @@ impl Found {
     fn in_directory(directory: &Path) -> Self {
         let retired = netconf::list(directory, &[RETIRED]).unwrap_or_default();
         let mut renamed = netconf::list(directory, &[RENAMED_BY_CILIUM]).unwrap_or_default();
-        renamed.retain(|file| !Installation::in_file(file, &["braid", "multus", "multus-shim"]).is_empty());
+        renamed.retain(|file| {
+            !Installation::in_file(file, &["braid", "multus", "multus-shim"]).is_empty()
+        });
         Self {
             renamed,
             ours: Installation::all(directory, &["braid"]).into_iter().next(),
             theirs: Installation::all(directory, &MULTUS),
-            retired: retired.into_iter().map(|file| (file.clone(), file.with_extension(""))).collect(),
+            retired: retired
+                .into_iter()
+                .map(|file| (file.clone(), file.with_extension("")))
+                .collect(),
         }
     }
 
@@ -182,10 +189,14 @@ impl Migrate {
         let directory = below(&self.root, &runtime.conf_dir);
         let _lock = if self.dry_run { None } else { Some(install::lock(&directory)?) };
         let found = Found::in_directory(&directory);
-        if let (None, true, Some(file)) = (&found.ours, found.theirs.is_empty(), found.renamed.first()) {
+        if let (None, true, Some(file)) =
+            (&found.ours, found.theirs.is_empty(), found.renamed.first())
+        {
             return Err(MigrateError::Renamed(self.on_node(file)).into());
         }
-        let Some(multus) = found.multus() else { return Err(MigrateError::NoMultus(directory).into()) };
+        let Some(multus) = found.multus() else {
+            return Err(MigrateError::NoMultus(directory).into());
+        };
         let mut migrated = Migrated {
             dry_run: self.dry_run,
             changes: Vec::new(),
@@ -209,7 +220,11 @@ impl Migrate {
         migrated: &mut Migrated,
     ) -> Result<(), CommandError> {
         let mut changes = vec![
-            Change::File { path: install::binary(runtime), contents: install::program()?, mode: 0o755 },
+            Change::File {
+                path: install::binary(runtime),
+                contents: install::program()?,
+                mode: 0o755,
+            },
             Change::Directory(install::definitions(runtime)),
         ];
         match (&found.ours, found.theirs.first()) {
@@ -274,7 +289,8 @@ impl Migrate {
             primaries: &primaries,
             kubeconfig: self.kubeconfig.as_deref(),
         };
-        let translated = translation::translate(&multus.document, &self.daemon(directory, multus)?, &site);
+        let translated =
+            translation::translate(&multus.document, &self.daemon(directory, multus)?, &site);
         notes.extend(translated.notes);
         Ok(translated.document)
     }
@@ -296,7 +312,11 @@ impl Migrate {
     }
 
     /// What the daemon of the thick plugin is told; nothing if there is none.
-    fn daemon(&self, directory: &Path, multus: &Installation) -> Result<Map<String, Value>, MigrateError> {
+    fn daemon(
+        &self,
+        directory: &Path,
+        multus: &Installation,
+    ) -> Result<Map<String, Value>, MigrateError> {
         let path = match &self.daemon_config {
             Some(path) => path.clone(),
             None => directory.join(DAEMON_CONFIG),
@@ -328,13 +348,18 @@ impl Migrate {
 }
 
 /// Where Braid's file goes: before every file that stays.
-fn place(directory: &Path, multus: &Installation, theirs: &[Installation]) -> Result<PathBuf, MigrateError> {
+fn place(
+    directory: &Path,
+    multus: &Installation,
+    theirs: &[Installation],
+) -> Result<PathBuf, MigrateError> {
     if multus.stance != InstallMode::Delegating {
         return Err(MigrateError::Behind(multus.file.clone()));
     }
     let ours = directory.join(install::FILE);
     let files = netconf::list(directory, &EXTENSIONS).unwrap_or_default();
-    let mut stay = files.into_iter().filter(|file| theirs.iter().all(|theirs| theirs.file != *file));
+    let mut stay =
+        files.into_iter().filter(|file| theirs.iter().all(|theirs| theirs.file != *file));
     match stay.next().filter(|first| *first < ours) {
         Some(first) => Err(MigrateError::NotFirst(first)),
         None => Ok(ours),
@@ -343,7 +368,8 @@ fn place(directory: &Path, multus: &Installation, theirs: &[Installation]) -> Re
 
 impl View for Migrated {
     fn text(&self, style: &OutputStyle) -> String {
-        let mut text: String = self.changes.iter().map(|change| change.text(style, self.dry_run)).collect();
+        let mut text: String =
+            self.changes.iter().map(|change| change.text(style, self.dry_run)).collect();
         for pod in &self.handed_over {
             text.push_str(&format!("{} {pod}\n", style.paint(Tone::Strong, "hand over")));
         }
@@ -355,7 +381,9 @@ impl View for Migrated {
                 "multus could not tear these pods down: move them to other nodes (kubectl drain), then run this again\n",
             );
         }
-        let note = |note: &String| format!("{}: {}\n", style.paint(Tone::Odd, "note"), style.wrap(6, note));
+        let note = |note: &String| {
+            format!("{}: {}\n", style.paint(Tone::Odd, "note"), style.wrap(6, note))
+        };
         text.extend(self.notes.iter().map(note));
         if text.is_empty() { install::NOTHING_TO_CHANGE.to_owned() } else { text }
     }

@@ -1,5 +1,5 @@
-//! The node that a command is about: its runtime's directories, Braid's configuration there, and the ledger
-//! that this configuration names.
+//! The node that a command is about: its runtime's directories, Braid's configuration there, and
+//! the ledger that this configuration names.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -26,7 +26,8 @@ const LOOK: Duration = Duration::from_secs(50);
 /// The runtime's directories, for those who have them elsewhere.
 #[derive(Args, Clone, Debug, Default)]
 pub(super) struct Directories {
-    /// The runtime's directory of configurations [default: what the runtime's own configuration says]
+    /// The runtime's directory of configurations [default: what the runtime's own configuration
+    /// says]
     #[arg(long, value_name = "DIR")]
     pub(super) conf_dir: Option<PathBuf>,
     /// A directory of plugins; may be given several times [default: as for --conf-dir]
@@ -101,7 +102,8 @@ impl Node {
         Self::find_with(options, Installation::config)
     }
 
-    /// Finds it for what ends attachments or lists them, which works with an invalid configuration too.
+    /// Finds it for what ends attachments or lists them, which works with an invalid configuration
+    /// too.
     ///
     /// # Errors
     /// [`NodeError`].
@@ -139,7 +141,8 @@ impl Node {
 }
 
 fn not_installed(directory: &Path) -> NodeError {
-    let problems = Installation::unreadable(directory).into_iter().map(|(_, error)| format!("; {error}"));
+    let problems =
+        Installation::unreadable(directory).into_iter().map(|(_, error)| format!("; {error}"));
     NodeError::NotInstalled { directory: directory.to_owned(), unreadable: problems.collect() }
 }
 
@@ -165,7 +168,8 @@ pub(super) fn place_in(file: &Path) -> Result<Installation, NodeError> {
 }
 
 fn config_of(place: &Installation, read: Read) -> Result<Config, NodeError> {
-    read(place).map_err(|source| NodeError::Config { file: place.file.clone(), source: Box::new(source) })
+    read(place)
+        .map_err(|source| NodeError::Config { file: place.file.clone(), source: Box::new(source) })
 }
 
 /// The runtime of the node below `root`; what was said on the command line counts first.
@@ -176,24 +180,27 @@ pub(super) fn runtime(options: &Directories, root: &Path) -> Result<Runtime, Run
         Err(_) if all_said => Runtime::unknown(options.runtime),
         found => found?,
     };
-    let bin_dirs = if options.bin_dir.is_empty() { found.bin_dirs } else { options.bin_dir.clone() };
+    let bin_dirs =
+        if options.bin_dir.is_empty() { found.bin_dirs } else { options.bin_dir.clone() };
     Ok(Runtime { conf_dir: options.conf_dir.clone().unwrap_or(found.conf_dir), bin_dirs, ..found })
 }
 
-/// Addresses that host-local holds for containers which no record knows: of the primary, of the networks of
-/// this node's definitions, and of those in the records. Behind a chained Braid the primary's are the runtime's
-/// business.
+/// Addresses that host-local holds for containers which no record knows: of the primary, of the
+/// networks of this node's definitions, and of those in the records. Behind a chained Braid the
+/// primary's are the runtime's business.
 pub(super) fn unknown_addresses(config: &Config, records: &Records) -> Vec<Reservations> {
     let primary = primary(config);
     let definitions = NodeDefinitions::read(&config.conf_dirs).networks(config.version);
     let recorded = records.live.iter().flat_map(|record| &record.plan.attachments);
-    let networks = recorded.map(|attachment| &attachment.network).chain(&definitions).chain(&primary);
+    let networks =
+        recorded.map(|attachment| &attachment.network).chain(&definitions).chain(&primary);
     let stores = reservation::stores(networks);
     let ledger = Ledger::new(&config.state_dir);
     leftovers::unknown_addresses(&stores, &ledger, &config.state_dir, Deadline::after(LOOK))
 }
 
-/// Those of them that have leaked rather than belong to a pod that is older than Braid's installation.
+/// Those of them that have leaked rather than belong to a pod that is older than Braid's
+/// installation.
 pub(super) fn leaked_addresses(config: &Config, records: &Records) -> Vec<Reservations> {
     let primary = primary(config);
     let recorded = records.live.iter().flat_map(|record| &record.plan.attachments);

@@ -1,4 +1,5 @@
-//! Records of the ledger as commands show them: who is attached to what, and whether the kernel agrees.
+//! Records of the ledger as commands show them: who is attached to what, and whether the kernel
+//! agrees.
 
 use std::path::PathBuf;
 
@@ -167,8 +168,8 @@ fn kernel(status: &Result<RecordStatus, Error>) -> Kernel {
     }
 }
 
-/// What the kernel says of the attachment at one position: drift is that of single attachments, all else is
-/// the whole sandbox's.
+/// What the kernel says of the attachment at one position: drift is that of single attachments, all
+/// else is the whole sandbox's.
 fn kernel_of_attachment(status: &Result<RecordStatus, Error>, at: usize) -> Kernel {
     let Ok(RecordStatus::Drifted(drift)) = status else { return kernel(status) };
     let mut own = drift.iter().filter(|(of, _)| *of == at).peekable();
@@ -184,7 +185,9 @@ fn sentences(status: &Result<RecordStatus, Error>) -> Vec<String> {
     let one = |sentence: &str| vec![sentence.to_owned()];
     match status {
         Ok(RecordStatus::AsAttached) => Vec::new(),
-        Ok(RecordStatus::Drifted(drift)) => drift.iter().map(|(_, drift)| drift.to_string()).collect(),
+        Ok(RecordStatus::Drifted(drift)) => {
+            drift.iter().map(|(_, drift)| drift.to_string()).collect()
+        }
         Ok(RecordStatus::Unfinished) => one("its ADD is under way, or was killed"),
         Ok(RecordStatus::Elsewhere) => one("its network namespace is alive, and not at that path"),
         Ok(RecordStatus::Gone) => one("its network namespace is gone"),
@@ -198,12 +201,15 @@ impl Attached {
             State::Attached(result) => Some(result.clone()),
             State::Planned | State::Gone => None,
         };
-        let read = result
-            .as_ref()
-            .and_then(|result| AttachmentResult::read_lenient(result, attachment.network.version).ok());
+        let read = result.as_ref().and_then(|result| {
+            AttachmentResult::read_lenient(result, attachment.network.version).ok()
+        });
         let mac = read.as_ref().and_then(|read| {
             let mut ours = read.sandbox_interfaces();
-            ours.find(|(_, interface)| interface.name == attachment.interface.as_str())?.1.mac.clone()
+            ours.find(|(_, interface)| interface.name == attachment.interface.as_str())?
+                .1
+                .mac
+                .clone()
         });
         let addresses = read.iter().flat_map(|read| read.attachment_addresses());
         Self {
@@ -227,7 +233,8 @@ impl Attached {
 
     /// The plugins of the chain.
     pub(super) fn plugins(&self) -> String {
-        let kinds: Vec<&str> = self.config.plugins.iter().map(|plugin| plugin.kind.as_str()).collect();
+        let kinds: Vec<&str> =
+            self.config.plugins.iter().map(|plugin| plugin.kind.as_str()).collect();
         kinds.join(", ")
     }
 
@@ -276,15 +283,20 @@ impl Records {
         }
         let aside = ledger.set_aside_files()?.into_iter();
         let problem = "it was set aside: look at it, then remove it";
-        records.unreadable.extend(aside.map(|file| Unreadable { file, problem: problem.to_owned() }));
-        records.live.sort_by(|a, b| (&a.plan.pod, a.plan.created).cmp(&(&b.plan.pod, b.plan.created)));
+        records
+            .unreadable
+            .extend(aside.map(|file| Unreadable { file, problem: problem.to_owned() }));
+        records
+            .live
+            .sort_by(|a, b| (&a.plan.pod, a.plan.created).cmp(&(&b.plan.pod, b.plan.created)));
         Ok(records)
     }
 
     /// The records that still hold an extra network.
     pub(super) fn with_extras(&self) -> impl Iterator<Item = &Record> {
-        let has_extra =
-            |record: &&Record| record.remaining().any(|(_, attachment, _)| attachment.role == Role::Extra);
+        let has_extra = |record: &&Record| {
+            record.remaining().any(|(_, attachment, _)| attachment.role == Role::Extra)
+        };
         self.live.iter().filter(has_extra)
     }
 }

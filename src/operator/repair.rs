@@ -130,7 +130,8 @@ impl Stale<'_> {
         let remaining = record.remaining().map(|(at, attachment, _)| (at, attachment));
         let torn_down = record.torn_down().filter(|_| matches!(self, Self::Networks(..)));
         let all = remaining.chain(torn_down).filter(|(at, _)| chosen(at));
-        all.map(|(_, attachment)| format!("{} on {}", attachment.label, attachment.interface)).collect()
+        all.map(|(_, attachment)| format!("{} on {}", attachment.label, attachment.interface))
+            .collect()
     }
 
     fn step(&self, reason: String, outcome: Outcome, error: Option<String>) -> Step {
@@ -153,7 +154,8 @@ impl Gc {
     pub(super) fn run(&self) -> Result<Mended, CommandError> {
         let node = Node::find_for_teardown(&self.node)?;
         let records = Records::read(&node.ledger())?;
-        let gone = |record: &&Record| RecordStatus::of(record).is_ok_and(|status| status.is_stale());
+        let gone =
+            |record: &&Record| RecordStatus::of(record).is_ok_and(|status| status.is_stale());
         let mut stale: Vec<(Stale<'_>, String)> = records
             .live
             .iter()
@@ -195,8 +197,8 @@ fn orphans(records: &Records) -> impl Iterator<Item = (Stale<'_>, String)> {
     })
 }
 
-/// Extra networks whose interface is gone are torn down: what is left of them are addresses that no other
-/// pod gets. Every difference needs a pod that is attached anew, these too.
+/// Extra networks whose interface is gone are torn down: what is left of them are addresses that no
+/// other pod gets. Every difference needs a pod that is attached anew, these too.
 fn sort<'r>(
     record: &'r Record,
     drift: Vec<(usize, Drift)>,
@@ -224,7 +226,9 @@ fn mend(
 ) -> Result<Mended, CommandError> {
     let mut steps = Vec::new();
     if dry_run || stale.is_empty() {
-        steps.extend(stale.into_iter().map(|(stale, reason)| stale.step(reason, Outcome::Stale, None)));
+        steps.extend(
+            stale.into_iter().map(|(stale, reason)| stale.step(reason, Outcome::Stale, None)),
+        );
     } else {
         let request = node.request();
         let mut signals = Signals::block().map_err(|errno| CommandError::Signals(errno.into()))?;
@@ -234,7 +238,9 @@ fn mend(
             let planned = stale.step(reason, Outcome::TornDown, None);
             steps.push(match stale.tear_down(&mut mender) {
                 Ok(()) => planned,
-                Err(error) => Step { outcome: Outcome::Failed, error: Some(error.to_string()), ..planned },
+                Err(error) => {
+                    Step { outcome: Outcome::Failed, error: Some(error.to_string()), ..planned }
+                }
             });
         }
     }
@@ -249,7 +255,9 @@ impl View for Mended {
         }
         let steps = self.steps.iter().map(|step| step_text(step, style));
         let word = style.paint(Tone::Odd, "unknown");
-        steps.chain(self.unknown.iter().map(|found| format!("{word}: {}\n", found.advice))).collect()
+        steps
+            .chain(self.unknown.iter().map(|found| format!("{word}: {}\n", found.advice)))
+            .collect()
     }
 
     fn exit(&self) -> Exit {

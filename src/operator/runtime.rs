@@ -1,5 +1,5 @@
-//! The container runtime of a node: which one it is, and where it looks for configurations and plugins.
-//! Read from its configuration files; nothing is started, and only [`cri`] asks it.
+//! The container runtime of a node: which one it is, and where it looks for configurations and
+//! plugins. Read from its configuration files; nothing is started, and only [`cri`] asks it.
 
 mod cri;
 
@@ -81,12 +81,14 @@ impl Kind {
     /// The directories where the configuration does not name them.
     fn defaults(self) -> (&'static str, &'static str) {
         match self {
-            Self::K3s => {
-                ("/var/lib/rancher/k3s/agent/etc/cni/net.d", "/var/lib/rancher/k3s/data/current/bin")
-            }
-            Self::Microk8s => {
-                ("/var/snap/microk8s/current/args/cni-network", "/var/snap/microk8s/current/opt/cni/bin")
-            }
+            Self::K3s => (
+                "/var/lib/rancher/k3s/agent/etc/cni/net.d",
+                "/var/lib/rancher/k3s/data/current/bin",
+            ),
+            Self::Microk8s => (
+                "/var/snap/microk8s/current/args/cni-network",
+                "/var/snap/microk8s/current/opt/cni/bin",
+            ),
             _ => (CONF_DIR, BIN_DIR),
         }
     }
@@ -117,8 +119,8 @@ pub(super) struct Runtime {
     /// Where it looks for plugins, in order.
     #[serde(rename = "binDirs")]
     pub(super) bin_dirs: Vec<PathBuf>,
-    /// How many of the configurations it attaches to each pod, 0 for all: containerd's `max_conf_num`. One where
-    /// nothing is said.
+    /// How many of the configurations it attaches to each pod, 0 for all: containerd's
+    /// `max_conf_num`. One where nothing is said.
     #[serde(rename = "maxConfNum", skip_serializing_if = "Option::is_none")]
     pub(super) max_conf_num: Option<usize>,
     /// The socket on which it answers the kubelet.
@@ -180,10 +182,12 @@ impl Runtime {
         files.get(1..attached.min(files.len())).unwrap_or_default()
     }
 
-    /// Whether it appends the files of a network's sub-directory to the chain, as libcni does from 1.3 on: the
-    /// key that switches it off is in the executable then. None if there is no executable to look into.
+    /// Whether it appends the files of a network's sub-directory to the chain, as libcni does from
+    /// 1.3 on: the key that switches it off is in the executable then. None if there is no
+    /// executable to look into.
     pub(super) fn reads_sub_directories(&self, root: &Path) -> Option<bool> {
-        let mut executables = self.kind?.executables().iter().map(|path| below(root, Path::new(path)));
+        let mut executables =
+            self.kind?.executables().iter().map(|path| below(root, Path::new(path)));
         contains(&executables.find(|path| path.is_file())?, b"loadOnlyInlinedPlugins").ok()
     }
 
@@ -201,8 +205,8 @@ impl Runtime {
     }
 }
 
-/// A path of the node, seen from where its root is. Links on the way lead where they lead on the node: K3s has
-/// an absolute one to its plugins, which would lead out of a mounted root.
+/// A path of the node, seen from where its root is. Links on the way lead where they lead on the
+/// node: K3s has an absolute one to its plugins, which would lead out of a mounted root.
 pub(super) fn below(root: &Path, path: &Path) -> PathBuf {
     let plain = || root.join(path.strip_prefix("/").unwrap_or(path));
     if root == Path::new("/") { plain() } else { resolved(root, path).unwrap_or_else(plain) }
@@ -211,16 +215,19 @@ pub(super) fn below(root: &Path, path: &Path) -> PathBuf {
 /// The path with every link followed below `root`; none if they go round in a circle.
 fn resolved(root: &Path, path: &Path) -> Option<PathBuf> {
     const MAX_STEPS: usize = 256;
-    let parts = |path: &Path| path.components().rev().map(|part| part.as_os_str().to_owned()).collect();
+    let parts =
+        |path: &Path| path.components().rev().map(|part| part.as_os_str().to_owned()).collect();
     let mut pending: Vec<OsString> = parts(path);
     let mut here = PathBuf::new();
     for _ in 0..MAX_STEPS {
         let Some(part) = pending.pop() else { return Some(root.join(here)) };
         match Path::new(&part).components().next() {
-            Some(Component::Normal(name)) => match std::fs::read_link(root.join(&here).join(name)) {
-                Ok(target) => pending.extend(parts(&target)),
-                Err(_) => here.push(name),
-            },
+            Some(Component::Normal(name)) => {
+                match std::fs::read_link(root.join(&here).join(name)) {
+                    Ok(target) => pending.extend(parts(&target)),
+                    Err(_) => here.push(name),
+                }
+            }
             Some(Component::RootDir) => here = PathBuf::new(),
             Some(Component::ParentDir) => {
                 here.pop();
@@ -231,10 +238,11 @@ fn resolved(root: &Path, path: &Path) -> Option<PathBuf> {
     None
 }
 
-/// The first runtime that has a configuration. Docker brings a containerd along, so that its socket and not
-/// its file decides between it and CRI-O.
+/// The first runtime that has a configuration. Docker brings a containerd along, so that its socket
+/// and not its file decides between it and CRI-O.
 fn present(root: &Path) -> Option<Kind> {
-    let has_file = |kind: &Kind| kind.files().iter().any(|file| below(root, Path::new(file)).exists());
+    let has_file =
+        |kind: &Kind| kind.files().iter().any(|file| below(root, Path::new(file)).exists());
     let found: Vec<Kind> = Kind::ALL.into_iter().filter(has_file).collect();
     let runs = |kind: &&Kind| below(root, Path::new(kind.socket())).exists();
     match found.as_slice() {
@@ -285,7 +293,11 @@ fn containerd(root: &Path, file: &Path) -> Result<Said, RuntimeError> {
 }
 
 /// What a file says, and then what the files say that it imports, which may import others.
-fn with_imports(root: &Path, file: &Path, seen: &mut HashSet<PathBuf>) -> Result<Said, RuntimeError> {
+fn with_imports(
+    root: &Path,
+    file: &Path,
+    seen: &mut HashSet<PathBuf>,
+) -> Result<Said, RuntimeError> {
     let table = read(root, file)?;
     seen.insert(file.to_owned());
     let directory = file.parent().unwrap_or(Path::new("/"));
@@ -310,9 +322,11 @@ fn said_by_containerd(table: &Table) -> Said {
     let socket = path(table.get("grpc").and_then(|grpc| grpc.get("address")));
     let Some(cni) = plugins.and_then(cni) else { return Said { socket, ..Said::default() } };
     let several = paths(cni.get("bin_dirs"));
-    let bin_dirs = if several.is_empty() { path(cni.get("bin_dir")).into_iter().collect() } else { several };
+    let bin_dirs =
+        if several.is_empty() { path(cni.get("bin_dir")).into_iter().collect() } else { several };
     // Of a number below 0 containerd takes all, too.
-    let number = |value: &Value| value.as_integer().map(|number| usize::try_from(number).unwrap_or(0));
+    let number =
+        |value: &Value| value.as_integer().map(|number| usize::try_from(number).unwrap_or(0));
     let max_conf_num = cni.get("max_conf_num").and_then(number);
     Said { conf_dir: path(cni.get("conf_dir")), bin_dirs, max_conf_num, socket }
 }
@@ -323,7 +337,9 @@ fn crio(root: &Path) -> Result<Said, RuntimeError> {
     files.extend(matching(root, Path::new("/etc/crio/crio.conf.d/*")));
     files.iter().try_fold(Said::default(), |said, file| {
         let table = read(root, file)?;
-        let of = |name: &str| table.get("crio").and_then(|crio| crio.get(name)).and_then(Value::as_table);
+        let of = |name: &str| {
+            table.get("crio").and_then(|crio| crio.get(name)).and_then(Value::as_table)
+        };
         let (network, api) = (of("network"), of("api"));
         let later = Said {
             conf_dir: path(network.and_then(|network| network.get("network_dir"))),
@@ -353,10 +369,15 @@ fn matching(root: &Path, pattern: &Path) -> Vec<PathBuf> {
     } else {
         glob::Pattern::escape(&directory)
     };
-    let files = glob::glob(&format!("{escaped}/{}", name.to_string_lossy())).into_iter().flatten().flatten();
+    let files = glob::glob(&format!("{escaped}/{}", name.to_string_lossy()))
+        .into_iter()
+        .flatten()
+        .flatten();
     files
         .filter(|file| file.is_file())
-        .map(|file| file.strip_prefix(root).map_or_else(|_| file.clone(), |rest| Path::new("/").join(rest)))
+        .map(|file| {
+            file.strip_prefix(root).map_or_else(|_| file.clone(), |rest| Path::new("/").join(rest))
+        })
         .collect()
 }
 

@@ -8,7 +8,8 @@ use crate::config::{Config, ConfigError};
 use cni::keys;
 use cni::netconf::{self, NetconfError};
 
-/// What the network's configuration says around the entry, and what is not for an administrator to say.
+/// What the network's configuration says around the entry, and what is not for an administrator to
+/// say.
 const NOT_SET: [&str; 8] =
     ["type", "name", "cniVersion", "cniVersions", "prevResult", "runtimeConfig", "args", "drain"];
 
@@ -59,7 +60,11 @@ impl Settings {
         let form = |problem: String| SettingsError::Form { path: path.to_owned(), problem };
         let keys = match serde_json::from_str(&text) {
             Ok(Value::Object(keys)) => keys,
-            Ok(_) => return Err(form("must be a JSON object with keys of braid's configuration".to_owned())),
+            Ok(_) => {
+                return Err(form(
+                    "must be a JSON object with keys of braid's configuration".to_owned(),
+                ));
+            }
             Err(error) => return Err(form(error.to_string())),
         };
         let is_not_set = |key: &&String| NOT_SET.iter().any(|name| name.eq_ignore_ascii_case(key));
@@ -69,8 +74,8 @@ impl Settings {
         }
     }
 
-    /// Sets them; `null` takes a key out, and capabilities add to those that are there. With keys that braid
-    /// would refuse, no pod of the node would start: so they are refused here.
+    /// Sets them; `null` takes a key out, and capabilities add to those that are there. With keys
+    /// that braid would refuse, no pod of the node would start: so they are refused here.
     pub(super) fn apply(&self, entry: &mut Map<String, Value>) -> Result<(), SettingsError> {
         for (key, value) in &self.keys {
             match (value, keys::get(entry, key)) {
@@ -92,9 +97,10 @@ impl Settings {
         keys::set(&mut entry, "name", json!("braid"));
         keys::set(&mut entry, "cniVersion", json!("1.0.0"));
         let text = Value::Object(entry).to_string();
-        Config::parse(text.as_bytes())
-            .map(drop)
-            .map_err(|source| SettingsError::Config { path: self.path.clone(), source: Box::new(source) })
+        Config::parse(text.as_bytes()).map(drop).map_err(|source| SettingsError::Config {
+            path: self.path.clone(),
+            source: Box::new(source),
+        })
     }
 }
 
@@ -117,8 +123,7 @@ mod tests {
             "type": "braid", "LogLevel": "debug", "maxNetworks": 4, "capabilities": {"dns": true, "ips": true}
         });
         let text = r#"{"logLevel": "info", "maxNetworks": null, "capabilities": {"dns": false}}"#;
-        let expected =
-            json!({"type": "braid", "logLevel": "info", "capabilities": {"dns": false, "ips": true}});
+        let expected = json!({"type": "braid", "logLevel": "info", "capabilities": {"dns": false, "ips": true}});
         assert_eq!(applied(text, entry.clone()).unwrap(), expected);
         assert_eq!(applied("{}", entry.clone()).unwrap(), entry);
     }
@@ -126,7 +131,9 @@ mod tests {
     #[test]
     fn what_would_stop_every_pod_is_refused() {
         let error = |text: &str| applied(text, json!({"type": "braid"})).unwrap_err();
-        assert!(error(r#"{"Name": "x"}"#).ends_with("\"Name\" is not for this file to set: remove it"));
+        assert!(
+            error(r#"{"Name": "x"}"#).ends_with("\"Name\" is not for this file to set: remove it")
+        );
         assert!(error("[]").ends_with("must be a JSON object with keys of braid's configuration"));
         assert!(error("{").contains("EOF"), "{}", error("{"));
         assert!(error(r#"{"maxNetworks": "many"}"#).contains("maxNetworks"));

@@ -1,4 +1,5 @@
-//! A JSON or YAML text with the place of each value in it. JSON is read as YAML, whose subset it is.
+//! A JSON or YAML text with the place of each value in it. JSON is read as YAML, whose subset it
+//! is.
 
 mod inside;
 mod text;
@@ -53,7 +54,8 @@ impl Node {
         let Tree::Map(entries) = &self.tree else { return None };
         // Of a key that is given twice the last one counts, as it does to ADD.
         let exact = entries.iter().rfind(|(name, _, _)| name == key);
-        let found = exact.or_else(|| entries.iter().find(|(name, _, _)| name.eq_ignore_ascii_case(key)));
+        let found =
+            exact.or_else(|| entries.iter().find(|(name, _, _)| name.eq_ignore_ascii_case(key)));
         found.map(|(_, spot, value)| (*spot, value))
     }
 
@@ -133,7 +135,13 @@ pub(super) fn documents(text: &str) -> Result<Vec<Node>, (Option<Spot>, String)>
         .map(|documents| documents.into_iter().map(Node::new).collect())
         .map_err(|error| {
             let place = error.location().map(|it| Spot { line: it.line(), column: it.column() });
-            (place, cni::error::one_line(&format!("not valid YAML: {}", crate::yaml::problem(&error)), 300))
+            (
+                place,
+                cni::error::one_line(
+                    &format!("not valid YAML: {}", crate::yaml::problem(&error)),
+                    300,
+                ),
+            )
         })
 }
 

@@ -1,7 +1,7 @@
 //! `braid uninstall`: no new extra networks, then a node as it was before.
 //!
-//! A runtime tears pods down with the configuration that is loaded then, so Braid's stays until no record
-//! holds an extra network. CRI-O keeps each pod's configuration, so the binary stays there.
+//! A runtime tears pods down with the configuration that is loaded then, so Braid's stays until no
+//! record holds an extra network. CRI-O keeps each pod's configuration, so the binary stays there.
 
 mod held;
 
@@ -96,8 +96,8 @@ enum Waited {
 }
 
 impl Uninstall {
-    /// The one that takes back what an installation into these directories has made. It does not wait: its
-    /// caller repeats it.
+    /// The one that takes back what an installation into these directories has made. It does not
+    /// wait: its caller repeats it.
     pub(super) fn repeated(root: &Path, directories: &Directories) -> Self {
         Self {
             wait: false,
@@ -153,15 +153,22 @@ impl Uninstall {
         places: &[Installation],
         left: &mut Left,
     ) -> Result<(), CommandError> {
-        let mut changes: Vec<Change> = places.iter().flat_map(|place| restore(&self.root, place)).collect();
+        let mut changes: Vec<Change> =
+            places.iter().flat_map(|place| restore(&self.root, place)).collect();
         self.add_rest(runtime, places, &mut changes, &mut left.notes)?;
         left.changes.extend(self.make(&changes)?);
         (left.done, left.drains) = (true, false);
         Ok(())
     }
 
-    /// An interrupted wait leaves the node as it was before; one whose time is over leaves the drain.
-    fn end_early(&self, waited: Waited, before: &[Change], left: &mut Left) -> Result<(), CommandError> {
+    /// An interrupted wait leaves the node as it was before; one whose time is over leaves the
+    /// drain.
+    fn end_early(
+        &self,
+        waited: Waited,
+        before: &[Change],
+        left: &mut Left,
+    ) -> Result<(), CommandError> {
         match waited {
             Waited::Enough => {}
             Waited::TimedOut => left.notes.push("the time to wait is over".to_owned()),
@@ -221,7 +228,9 @@ impl Uninstall {
     fn state_dirs(&self, places: &[Installation]) -> Vec<PathBuf> {
         let mut directories: Vec<PathBuf> = places
             .iter()
-            .filter_map(|place| Some(below(&self.root, &place.config_for_teardown().ok()?.state_dir)))
+            .filter_map(|place| {
+                Some(below(&self.root, &place.config_for_teardown().ok()?.state_dir))
+            })
             .collect();
         directories.dedup();
         directories
@@ -258,8 +267,8 @@ impl Uninstall {
         Ok((held, Waited::Enough))
     }
 
-    /// The kubeconfig that an installation has made, with its token: nothing that tears a pod down asks the
-    /// API. One without the token beside it was not written by Braid.
+    /// The kubeconfig that an installation has made, with its token: nothing that tears a pod down
+    /// asks the API. One without the token beside it was not written by Braid.
     ///
     /// The directory that they are in goes if there is nothing else in it: definitions stay.
     fn credential(&self, runtime: &Runtime) -> Vec<Change> {
@@ -274,7 +283,8 @@ impl Uninstall {
         gone.into_iter().map(Change::Gone).collect()
     }
 
-    /// State and binary, after the configuration: a runtime that still has ours loaded finds its plugin.
+    /// State and binary, after the configuration: a runtime that still has ours loaded finds its
+    /// plugin.
     fn add_rest(
         &self,
         runtime: &Runtime,
@@ -322,7 +332,8 @@ fn restore(root: &Path, place: &Installation) -> Vec<Change> {
         InstallMode::ChainedFile => {
             let is_alone = |chain: &&Path| entries(chain).len() == 1;
             let chain = place.chain().filter(is_alone).map(|chain| install::on_node(root, chain));
-            // The directory last: if this is broken off, its time still tells that the runtime is behind.
+            // The directory last: if this is broken off, its time still tells that the runtime is
+            // behind.
             let read = install::renewal(root, place);
             std::iter::once(Change::Gone(ours)).chain(read).chain(chain.map(Change::Gone)).collect()
         }
@@ -332,8 +343,9 @@ fn restore(root: &Path, place: &Installation) -> Vec<Change> {
                 plugins.retain(|entry| entry.get("type").is_none_or(|kind| kind != "braid"));
             }
             let kept = std::fs::read_to_string(&backup).ok();
-            let same =
-                kept.as_ref().is_some_and(|text| serde_json::from_str(text).ok().as_ref() == Some(&document));
+            let same = kept
+                .as_ref()
+                .is_some_and(|text| serde_json::from_str(text).ok().as_ref() == Some(&document));
             let restored = match kept.filter(|_| same) {
                 // Byte for byte, comments of a generator and all.
                 Some(text) => Change::File { path: ours, contents: text.into_bytes(), mode: 0o644 },
@@ -377,7 +389,8 @@ impl Left {
 
 impl View for Left {
     fn text(&self, style: &OutputStyle) -> String {
-        let mut text: String = self.changes.iter().map(|change| change.text(style, self.dry_run)).collect();
+        let mut text: String =
+            self.changes.iter().map(|change| change.text(style, self.dry_run)).collect();
         text.push_str(&self.waiting(style));
         if !self.waiting_for.is_empty() {
             text.push_str(if self.is_repeated {

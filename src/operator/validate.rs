@@ -1,5 +1,5 @@
-//! `braid validate`: configurations, definitions and pods' annotations, held against the rules that the
-//! plugin has for them. All problems at once, each with its place.
+//! `braid validate`: configurations, definitions and pods' annotations, held against the rules that
+//! the plugin has for them. All problems at once, each with its place.
 
 mod definition;
 mod manifest;
@@ -142,9 +142,11 @@ impl Verdict {
     fn praise(&self, style: &OutputStyle) -> String {
         let silent = self.files.saturating_sub(self.checked);
         if self.checked == 0 {
-            return "nothing to check: no network configuration, no definition and no pod\n".to_owned();
+            return "nothing to check: no network configuration, no definition and no pod\n"
+                .to_owned();
         }
-        let rest = if silent == 0 { String::new() } else { format!(", {silent} with nothing to check") };
+        let rest =
+            if silent == 0 { String::new() } else { format!(", {silent} with nothing to check") };
         format!("{}: {} checked{rest}\n", style.paint(Tone::Good, "valid"), self.checked)
     }
 }
@@ -168,7 +170,8 @@ fn check_file(file: &Path, rules: &Rules) -> Report {
 #[derive(Default)]
 struct Report {
     problems: Vec<(Spot, Severity, String)>,
-    /// Whether there was something that Braid knows: a configuration, a definition, a pod or what makes pods.
+    /// Whether there was something that Braid knows: a configuration, a definition, a pod or what
+    /// makes pods.
     has_subject: bool,
     /// Where the definitions have their addresses from, as far as a policy is known.
     pools: Vec<pools::Pool>,
@@ -188,8 +191,8 @@ impl Report {
         self.problems.iter().skip(before).any(|(_, severity, _)| *severity == Severity::Error)
     }
 
-    /// Puts the object in front of the problems behind the first `before`: in a list that `kubectl` prints, a line's
-    /// number leads to none.
+    /// Puts the object in front of the problems behind the first `before`: in a list that `kubectl`
+    /// prints, a line's number leads to none.
     fn name_object(&mut self, before: usize, object: &Node) {
         let metadata = object.get("metadata");
         let text = |node: Option<&Node>| node.and_then(Node::text).unwrap_or("?").to_owned();
@@ -205,16 +208,19 @@ impl Report {
     /// Problems of a text inside a text, at their places in the outer one.
     fn within(&mut self, text: &Text<'_>, outer: Spot, value: &str, inner: Self) {
         let moved = inner.problems.into_iter();
-        self.problems.extend(
-            moved.map(|(spot, severity, message)| (inside(text, outer, value, spot), severity, message)),
-        );
+        self.problems.extend(moved.map(|(spot, severity, message)| {
+            (inside(text, outer, value, spot), severity, message)
+        }));
     }
 
     /// Keys that are given twice where ADD takes the last one.
     fn warn_of_repeated_keys(&mut self, document: &Node) {
         for (spot, key) in document.repeated_keys() {
             let key = cni::quoted::Quoted::text(key);
-            self.warning(spot, format!("key {key} is given twice: the last one counts, remove the other"));
+            self.warning(
+                spot,
+                format!("key {key} is given twice: the last one counts, remove the other"),
+            );
         }
     }
 }
@@ -247,7 +253,8 @@ fn check_text(file: &Path, text: &str, rules: &Rules, report: &mut Report) {
         }
         Err((spot, message)) => {
             let is_template = text.contains("{{");
-            let advice = if is_template { "; of a chart check what helm template prints" } else { "" };
+            let advice =
+                if is_template { "; of a chart check what helm template prints" } else { "" };
             report.error(spot.unwrap_or(Spot { line: 1, column: 1 }), message + advice);
         }
     }
@@ -256,8 +263,10 @@ fn check_text(file: &Path, text: &str, rules: &Rules, report: &mut Report) {
 /// A manifest whose key is given twice is refused by the API, and passed over on a node.
 fn refuse_repeated_keys(document: &Node, report: &mut Report) {
     for (spot, key) in document.repeated_keys() {
-        report
-            .error(spot, format!("key {} is given twice: keep one of them", cni::quoted::Quoted::text(key)));
+        report.error(
+            spot,
+            format!("key {} is given twice: keep one of them", cni::quoted::Quoted::text(key)),
+        );
     }
 }
 
@@ -304,8 +313,13 @@ fn is_subject(document: &Node) -> bool {
     }
 }
 
-/// The text that a field is, `None` if it is missing, and an error in the report if it is anything else.
-fn text_at<'n>(node: Option<&'n Node>, path: &str, report: &mut Report) -> Result<Option<&'n str>, ()> {
+/// The text that a field is, `None` if it is missing, and an error in the report if it is anything
+/// else.
+fn text_at<'n>(
+    node: Option<&'n Node>,
+    path: &str,
+    report: &mut Report,
+) -> Result<Option<&'n str>, ()> {
     let Some(node) = node else { return Ok(None) };
     match WrongField::in_place_of_text(path, &node.to_value()) {
         None => Ok(node.text()),
@@ -322,7 +336,9 @@ fn namespace(metadata: Option<&Node>, report: &mut Report) -> Option<Namespace> 
         None => "default".parse().ok(),
         Some((name, node)) => name
             .parse()
-            .map_err(|error: crate::pod::name::InvalidNamespace| report.error(node.spot, error.to_string()))
+            .map_err(|error: crate::pod::name::InvalidNamespace| {
+                report.error(node.spot, error.to_string())
+            })
             .ok(),
     }
 }
@@ -339,7 +355,8 @@ mod tests {
             std::fs::write(directory.path().join(name), document.to_string()).unwrap();
         }
         let runtime = Runtime { conf_dir: directory.path().to_owned(), ..Runtime::unknown(None) };
-        let validate = Validate { files: vec![directory.path().join(file)], config: None, strict: false };
+        let validate =
+            Validate { files: vec![directory.path().join(file)], config: None, strict: false };
         let problems = validate.check(Some(&runtime)).unwrap().problems.into_iter();
         let plain = |text: String| text.replace(&format!("{}/", directory.path().display()), "");
         problems.map(|problem| plain(problem.message)).collect()
@@ -350,11 +367,17 @@ mod tests {
         let braid = |more: Value| {
             let mut entry = json!({"type": "braid", "primaryConfDir": "/nowhere"});
             entry.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap());
-            ("10-braid.conflist", json!({"cniVersion": "1.0.0", "name": "node", "plugins": [entry]}))
+            (
+                "10-braid.conflist",
+                json!({"cniVersion": "1.0.0", "name": "node", "plugins": [entry]}),
+            )
         };
         let primary = json!({"cniVersion": "1.0.0", "name": "primary", "type": "ptp"});
         let inline = braid(json!({"delegates": [primary]}));
-        assert_eq!(said(&[inline.clone(), ("20-a.conf", primary.clone())], inline.0), Vec::<String>::new());
+        assert_eq!(
+            said(&[inline.clone(), ("20-a.conf", primary.clone())], inline.0),
+            Vec::<String>::new()
+        );
         let not_first = "the runtime reads 05-a.conf first, and not 10-braid.conflist, so that pods get nothing \
                          from braid: rename one of the two, so that braid's sorts first";
         assert_eq!(said(&[inline.clone(), ("05-a.conf", primary)], inline.0), [not_first]);

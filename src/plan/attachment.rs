@@ -25,7 +25,8 @@ pub enum Role {
 /// One network on one interface, with all that its plugins will be told. The ledger keeps it whole.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Attachment {
-    /// `namespace/name` of the definition, or the network's name where the node's configuration names it.
+    /// `namespace/name` of the definition, or the network's name where the node's configuration
+    /// names it.
     pub label: String,
     /// Whose network it is.
     pub role: Role,
@@ -49,11 +50,13 @@ pub struct Attachment {
     /// The device that its plugins use.
     #[serde(default)]
     pub device: Option<Device>,
-    /// Where its plugins say what they know of the device (Device Information Specification, section 4.2).
+    /// Where its plugins say what they know of the device (Device Information Specification,
+    /// section 4.2).
     #[serde(default)]
     pub device_info_file: Option<PathBuf>,
-    /// The other name that the network's plugins may have known it by, when a policy came or went: the definition's
-    /// own if the policy has scoped it, the scoped one if not. Of use to ADD alone.
+    /// The other name that the network's plugins may have known it by, when a policy came or went:
+    /// the definition's own if the policy has scoped it, the scoped one if not. Of use to ADD
+    /// alone.
     #[serde(skip)]
     pub other_name: Option<NetworkName>,
 }
@@ -68,7 +71,8 @@ pub struct Device {
 }
 
 impl Attachment {
-    /// Whether the network's plugins know it by another name than its definition's: that one is longer.
+    /// Whether the network's plugins know it by another name than its definition's: that one is
+    /// longer.
     pub fn is_scoped(&self) -> bool {
         let name = self.network.name.as_str();
         self.other_name.as_ref().is_some_and(|other| other.as_str().len() < name.len())
@@ -80,13 +84,17 @@ impl Attachment {
         let tuning = self.network.plugins.iter().filter(|plugin| plugin.kind.as_str() == "tuning");
         let sysctls = tuning.filter_map(|plugin| keys::get(plugin.object(), "sysctl")?.as_object());
         let values = sysctls.flatten().filter(|(name, _)| self.is_accept_ra(name));
-        values.filter_map(|(_, value)| value.as_str()).rfind(|value| matches!(*value, "0" | "1" | "2"))
+        values
+            .filter_map(|(_, value)| value.as_str())
+            .rfind(|value| matches!(*value, "0" | "1" | "2"))
     }
 
     fn is_accept_ra(&self, name: &str) -> bool {
         let name = name.replace('/', ".");
-        let interface = name.strip_prefix("net.ipv6.conf.").and_then(|rest| rest.strip_suffix(".accept_ra"));
-        interface.is_some_and(|interface| interface == "IFNAME" || interface == self.interface.as_str())
+        let interface =
+            name.strip_prefix("net.ipv6.conf.").and_then(|rest| rest.strip_suffix(".accept_ra"));
+        interface
+            .is_some_and(|interface| interface == "IFNAME" || interface == self.interface.as_str())
     }
 
     /// An attachment of which nothing in particular is asked.

@@ -1,5 +1,5 @@
-//! What networks can do by the capabilities that their plugins declare (CNI 1.1.0, section 3, "Deriving
-//! runtimeConfig"), and the arguments that they get by them.
+//! What networks can do by the capabilities that their plugins declare (CNI 1.1.0, section 3,
+//! "Deriving runtimeConfig"), and the arguments that they get by them.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -51,7 +51,10 @@ pub(super) fn runtime_config(
     set("ips", list(selection.ips.iter().map(|address| address.to_value()).collect()));
     set("mac", selection.mac.map(|mac| mac.to_value()));
     set("infinibandGUID", selection.infiniband_guid.map(|guid| guid.to_value()));
-    set("portMappings", list(selection.port_mappings.iter().map(|mapping| mapping.to_value()).collect()));
+    set(
+        "portMappings",
+        list(selection.port_mappings.iter().map(|mapping| mapping.to_value()).collect()),
+    );
     set("bandwidth", selection.bandwidth.as_ref().map(|bandwidth| bandwidth.to_value()));
     arguments.extend(device_arguments(device, device_info_file));
     arguments
@@ -62,19 +65,22 @@ pub(super) fn device_arguments(
     device_info_file: Option<&Path>,
 ) -> Map<String, Value> {
     let id = device.map(|device| (DEVICE_ID_CAPABILITY, device.id.clone()));
-    let file = device_info_file.map(|file| (DEVICE_INFO_CAPABILITY, file.to_string_lossy().into_owned()));
+    let file =
+        device_info_file.map(|file| (DEVICE_INFO_CAPABILITY, file.to_string_lossy().into_owned()));
     id.into_iter().chain(file).map(|(name, value)| (name.to_owned(), Value::from(value))).collect()
 }
 
-/// Capabilities that the primary takes and Braid's entry does not declare: the runtime will not send
-/// them, and host ports vanish without a word. Newer runtimes take the list away before we see it.
+/// Capabilities that the primary takes and Braid's entry does not declare: the runtime will not
+/// send them, and host ports vanish without a word. Newer runtimes take the list away before we see
+/// it.
 pub(super) fn undeclared_capabilities(config: &Config, primary: &PrimaryNetwork) -> Option<String> {
     let declared = config.declared_capabilities.as_ref()?;
     let network = match primary {
         PrimaryNetwork::OfNode(node) => &node.network,
         PrimaryNetwork::OfPod(selected) => &selected.network,
     };
-    let wanted = network.plugins.iter().flat_map(|plugin| plugin.capabilities()).filter(|(_, on)| *on);
+    let wanted =
+        network.plugins.iter().flat_map(|plugin| plugin.capabilities()).filter(|(_, on)| *on);
     let missing: BTreeSet<_> =
         wanted.map(|(name, _)| name).filter(|name| !declared.contains_key(*name)).collect();
     let list: Vec<_> = missing.into_iter().collect();

@@ -1,5 +1,6 @@
-//! Whether the plugins of a network can work with what they are to get: most mistakes in a definition are refused by
-//! a plugin in ADD, and again in the DEL that is to undo it, so that they must not come that far.
+//! Whether the plugins of a network can work with what they are to get: most mistakes in a
+//! definition are refused by a plugin in ADD, and again in the DEL that is to undo it, so that they
+//! must not come that far.
 
 use super::{Attachment, PlanError};
 use plugins::known::{self, Property};

@@ -10,7 +10,9 @@ use plugins::known::ConfigError;
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
     /// An interface name is taken.
-    #[error("network \"{label}\" cannot have interface \"{interface}\": {reason}; choose another name")]
+    #[error(
+        "network \"{label}\" cannot have interface \"{interface}\": {reason}; choose another name"
+    )]
     InterfaceTaken {
         /// The network.
         label: String,

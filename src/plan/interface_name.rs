@@ -43,7 +43,9 @@ pub(super) fn interface_names(inputs: &Inputs<'_>) -> Result<Vec<InterfaceName>,
         let position: &mut usize = if series == Series::Eth { &mut eths } else { &mut nets };
         *position += 1;
         asked.cloned().or_else(|| {
-            let free = (*position..).map(|number| series.name(number)).find(|name| !taken.contains(name))?;
+            let free = (*position..)
+                .map(|number| series.name(number))
+                .find(|name| !taken.contains(name))?;
             taken.insert(free.clone());
             free.parse().ok()
         })

@@ -1,5 +1,5 @@
-//! What a plan needs of the node: plugins that are installed, interfaces to build on, and the daemon of one of
-//! them.
+//! What a plan needs of the node: plugins that are installed, interfaces to build on, and the
+//! daemon of one of them.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -10,11 +10,12 @@ use cni::netconf::{PluginConfig, PluginType};
 use plugins::known;
 
 impl Plan {
-    /// Holds the plan against the node: every plugin installed, every `master` there, and every daemon.
+    /// Holds the plan against the node: every plugin installed, every `master` there, and every
+    /// daemon.
     ///
     /// # Errors
-    /// [`PlanError::NotInstalled`], [`PlanError::NoMaster`], [`PlanError::MtuAboveMaster`], [`PlanError::NoDevice`],
-    /// [`PlanError::NoDaemon`].
+    /// [`PlanError::NotInstalled`], [`PlanError::NoMaster`], [`PlanError::MtuAboveMaster`],
+    /// [`PlanError::NoDevice`], [`PlanError::NoDaemon`].
     pub fn check_node(
         &self,
         installed: impl Fn(&PluginType) -> Result<(), DelegateError>,
@@ -37,22 +38,26 @@ impl Plan {
         self.check_daemons(has_file)
     }
 
-    /// Without its daemon the dhcp plugin fails in ADD, and in the DEL that is to undo it as well. At a socket that
-    /// a definition names only the plugin looks, which can be killed: behind the path may be a file system that hangs.
+    /// Without its daemon the dhcp plugin fails in ADD, and in the DEL that is to undo it as well.
+    /// At a socket that a definition names only the plugin looks, which can be killed: behind the
+    /// path may be a file system that hangs.
     fn check_daemons(&self, has_file: impl Fn(&Path) -> bool) -> Result<(), PlanError> {
         for attachment in &self.attachments {
             let mut daemons = attachment.network.plugins.iter().filter_map(known::daemon_socket);
-            let missing =
-                daemons.find(|(daemon, socket)| *socket == Path::new(daemon.socket) && !has_file(socket));
+            let missing = daemons
+                .find(|(daemon, socket)| *socket == Path::new(daemon.socket) && !has_file(socket));
             if let Some((daemon, _)) = missing {
-                return Err(PlanError::NoDaemon { label: attachment.label.clone(), socket: daemon.socket });
+                return Err(PlanError::NoDaemon {
+                    label: attachment.label.clone(),
+                    socket: daemon.socket,
+                });
             }
         }
         Ok(())
     }
 
-    /// Every `master` is there, with the MTU that is asked of it, or is a bridge that an earlier plugin of the plan
-    /// makes.
+    /// Every `master` is there, with the MTU that is asked of it, or is a bridge that an earlier
+    /// plugin of the plan makes.
     fn check_masters(&self, host_link: impl Fn(&str) -> HostLink) -> Result<(), PlanError> {
         let mut made: BTreeSet<&str> = BTreeSet::new();
         for attachment in &self.attachments {
@@ -94,7 +99,12 @@ pub enum HostLink {
     Present(Option<u32>),
 }
 
-fn check_master(label: &str, plugin: &PluginConfig, master: &str, link: HostLink) -> Result<(), PlanError> {
+fn check_master(
+    label: &str,
+    plugin: &PluginConfig,
+    master: &str,
+    link: HostLink,
+) -> Result<(), PlanError> {
     let (label, kind) = (label.to_owned(), plugin.kind.clone());
     let shown = cni::error::one_line(master, 64);
     match link {

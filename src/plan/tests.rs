@@ -9,8 +9,11 @@ use serde_json::{Value, json};
 use std::path::Path;
 
 fn network(value: &Value) -> NetworkConfig {
-    NetworkConfig::parse(&value.to_string(), &Missing { name: Some("blue"), version: Version::V1_0_0 })
-        .unwrap()
+    NetworkConfig::parse(
+        &value.to_string(),
+        &Missing { name: Some("blue"), version: Version::V1_0_0 },
+    )
+    .unwrap()
 }
 
 fn node_network(value: &Value) -> NodeNetwork {
@@ -99,7 +102,8 @@ fn interfaces(plan: &Plan) -> Vec<&str> {
 fn networks_are_named_by_their_position() {
     let mut case = Case::new();
     case.node = vec![node_network(&plain())];
-    case.pod = vec![selected(json!({}), &plain()), selected(json!({"interface": "data0"}), &plain())];
+    case.pod =
+        vec![selected(json!({}), &plain()), selected(json!({"interface": "data0"}), &plain())];
     case.pod.push(selected(json!({}), &plain()));
     assert_eq!(interfaces(&case.make().unwrap()), ["net1", "net2", "data0", "net4"]);
 }
@@ -146,13 +150,16 @@ fn a_name_that_is_taken_is_refused() {
 #[test]
 fn the_primary_comes_first_then_the_nodes_networks_then_the_pods() {
     let mut case = Case::pod(json!({}), &plain());
-    case.primary = Some(PrimaryNetwork::OfNode(node_network(&json!({"name": "cluster", "type": "ptp"}))));
+    case.primary =
+        Some(PrimaryNetwork::OfNode(node_network(&json!({"name": "cluster", "type": "ptp"}))));
     case.node = vec![node_network(&json!({"name": "extra", "type": "x"}))];
     let plan = case.make().unwrap();
     let shown: Vec<_> = plan
         .attachments
         .iter()
-        .map(|attachment| (attachment.label.as_str(), attachment.role, attachment.interface.as_str()))
+        .map(|attachment| {
+            (attachment.label.as_str(), attachment.role, attachment.interface.as_str())
+        })
         .collect();
     let expected = [
         ("cluster", Role::Primary, "eth0"),
@@ -166,15 +173,27 @@ fn the_primary_comes_first_then_the_nodes_networks_then_the_pods() {
 #[test]
 fn what_only_a_capability_can_do_is_refused_without_it() {
     let table = [
-        ("infiniband-guid", "infinibandGUID", json!({"infiniband-guid": "24:8a:07:03:00:8d:ae:2f"})),
-        ("portMappings", "portMappings", json!({"portMappings": [{"hostPort": 1, "containerPort": 2}]})),
+        (
+            "infiniband-guid",
+            "infinibandGUID",
+            json!({"infiniband-guid": "24:8a:07:03:00:8d:ae:2f"}),
+        ),
+        (
+            "portMappings",
+            "portMappings",
+            json!({"portMappings": [{"hostPort": 1, "containerPort": 2}]}),
+        ),
         ("bandwidth", "bandwidth", json!({"bandwidth": {"ingressRate": 1}})),
     ];
     for (key, capability, element) in table {
         let error = Case::pod(element.clone(), &plain()).make().unwrap_err();
-        let start = format!("network \"team-a/blue\" cannot do \"{key}\": no plugin of it declares");
+        let start =
+            format!("network \"team-a/blue\" cannot do \"{key}\": no plugin of it declares");
         assert!(error.starts_with(&start), "{error}");
-        assert!(error.contains(&format!("\"capabilities\": {{\"{capability}\": true}}")), "{error}");
+        assert!(
+            error.contains(&format!("\"capabilities\": {{\"{capability}\": true}}")),
+            "{error}"
+        );
         let attachment = Case::pod(element, &declaring(capability)).only();
         assert!(attachment.runtime_config.contains_key(capability), "{key}");
     }
@@ -203,7 +222,8 @@ fn addresses_need_the_capability_only_where_the_policy_is_strict() {
 #[test]
 fn addresses_travel_as_capability_arguments_and_as_cni_args() {
     let attachment =
-        Case::pod(json!({"ips": ["10.0.0.5/24"], "mac": "02-00-00-00-00-0A"}), &declaring("ips")).only();
+        Case::pod(json!({"ips": ["10.0.0.5/24"], "mac": "02-00-00-00-00-0A"}), &declaring("ips"))
+            .only();
     assert_eq!(
         Value::Object(attachment.runtime_config),
         json!({"ips": ["10.0.0.5/24"], "mac": "02:00:00:00:00:0a"})
@@ -229,7 +249,10 @@ fn a_list_of_addresses_is_in_the_arguments_only_without_the_capability() {
 
 #[test]
 fn arguments_stay_as_they_came_where_nothing_is_asked() {
-    assert_eq!(Case::pod(json!({}), &plain()).only().args.as_str(), "IgnoreUnknown=1;K8S_POD_NAME=web");
+    assert_eq!(
+        Case::pod(json!({}), &plain()).only().args.as_str(),
+        "IgnoreUnknown=1;K8S_POD_NAME=web"
+    );
     let mut case = Case::pod(json!({"ips": ["10.0.0.5"]}), &plain());
     case.args = "";
     assert_eq!(case.only().args.as_str(), "IgnoreUnknown=true;IP=10.0.0.5");
@@ -251,7 +274,10 @@ fn cni_args_are_merged_into_every_plugin_the_pods_word_first() {
     assert_eq!(args(0), json!({"cni": {"mode": "pod", "kept": 1, "n": 1.5}, "other": true}));
     assert_eq!(args(1), json!({"cni": {"mode": "pod", "n": 1.5}}));
     assert_eq!(args(2), json!({"cni": {"mode": "pod", "n": 1.5}}));
-    assert!(!attachment.network.plugins[1].object().contains_key("Args"), "a second spelling stayed");
+    assert!(
+        !attachment.network.plugins[1].object().contains_key("Args"),
+        "a second spelling stayed"
+    );
 }
 
 #[test]
@@ -268,7 +294,8 @@ fn cni_args_that_cannot_be_merged_are_refused() {
 #[test]
 fn an_ipam_claim_is_an_argument() {
     let attachment =
-        Case::pod(json!({"ipam-claim-reference": "claim-1", "cni-args": {"a": 1}}), &plain()).only();
+        Case::pod(json!({"ipam-claim-reference": "claim-1", "cni-args": {"a": 1}}), &plain())
+            .only();
     assert_eq!(
         attachment.network.plugins[0].object().get("args"),
         Some(&json!({"cni": {"a": 1, "ipam-claim-reference": "claim-1"}}))
@@ -293,7 +320,8 @@ fn a_device_of_a_resource_goes_to_every_plugin_under_the_keys_of_multus() {
 /// A tenant must not replace the device that a definition has fixed.
 #[test]
 fn a_device_that_the_pod_names_is_a_capability_argument_alone() {
-    let fixed = json!({"type": "a", "deviceID": "0000:00:01.0", "capabilities": {"deviceID": true}});
+    let fixed =
+        json!({"type": "a", "deviceID": "0000:00:01.0", "capabilities": {"deviceID": true}});
     let attachment = Case::pod(json!({"deviceID": "0000:00:1f.6"}), &fixed).only();
     assert_eq!(attachment.network.plugins[0].text("deviceID"), Some("0000:00:01.0"));
     assert_eq!(attachment.network.plugins[0].text("pciBusID"), None);
@@ -344,7 +372,8 @@ fn the_runtimes_arguments_go_to_the_primary_alone() {
 #[test]
 fn a_primary_that_the_pod_chose_gets_both_words_the_pods_first() {
     let mut case = Case::new();
-    case.config = json!({"clusterNetwork": "cluster", "runtimeConfig": {"ips": ["10.0.0.9"], "dns": {}}});
+    case.config =
+        json!({"clusterNetwork": "cluster", "runtimeConfig": {"ips": ["10.0.0.9"], "dns": {}}});
     let chosen = selected(json!({"ips": ["10.0.0.5"]}), &declaring("ips"));
     case.primary = Some(PrimaryNetwork::OfPod(Box::new(chosen)));
     let attachment = case.only();
@@ -357,7 +386,10 @@ fn capabilities_that_braid_does_not_declare_are_a_warning() {
     let warnings = |declared: Option<Value>| {
         let mut case = Case::new();
         case.config = json!({"clusterNetwork": "cluster"});
-        case.config.as_object_mut().unwrap().extend(declared.map(|map| ("capabilities".to_owned(), map)));
+        case.config
+            .as_object_mut()
+            .unwrap()
+            .extend(declared.map(|map| ("capabilities".to_owned(), map)));
         let chain = json!({"plugins": [
             {"type": "a", "capabilities": {"portMappings": true, "dns": false}},
             {"type": "b", "capabilities": {"bandwidth": true}}
@@ -367,9 +399,15 @@ fn capabilities_that_braid_does_not_declare_are_a_warning() {
     };
     // Newer runtimes take the list away before Braid sees it, so its absence says nothing.
     assert_eq!(warnings(None), Vec::<String>::new());
-    assert_eq!(warnings(Some(json!({"portMappings": true, "bandwidth": true}))), Vec::<String>::new());
+    assert_eq!(
+        warnings(Some(json!({"portMappings": true, "bandwidth": true}))),
+        Vec::<String>::new()
+    );
     let some = warnings(Some(json!({"portMappings": true})));
-    assert!(some.len() == 1 && some[0].ends_with("the runtime will not send them: bandwidth"), "{some:?}");
+    assert!(
+        some.len() == 1 && some[0].ends_with("the runtime will not send them: bandwidth"),
+        "{some:?}"
+    );
     assert!(some[0].starts_with("network \"blue\" takes capabilities"), "{some:?}");
     let all = warnings(Some(json!({})));
     assert!(all[0].ends_with(": bandwidth, portMappings"), "{all:?}");
@@ -399,7 +437,10 @@ fn check(configurations: &[Value], installed: &[&str], host: &[&str]) -> Result<
         if installed.contains(&kind.as_str()) {
             Ok(())
         } else {
-            Err(DelegateError::NotInstalled { plugin: kind.clone(), path: vec!["/opt/cni/bin".into()] })
+            Err(DelegateError::NotInstalled {
+                plugin: kind.clone(),
+                path: vec!["/opt/cni/bin".into()],
+            })
         }
     };
     let has_file = |path: &Path| host.iter().any(|there| path == Path::new(there));
@@ -422,7 +463,8 @@ fn a_missing_plugin_is_refused() {
     let error = check(&chain, &["bridge", "tuning"], &[]).unwrap_err();
     assert!(error.contains("plugin \"host-local\" is not installed"), "{error}");
     // Keys are matched as Go matches them.
-    let error = check(&[json!({"type": "bridge", "IPAM": {"Type": "dhcp"}})], &["bridge"], &[]).unwrap_err();
+    let error = check(&[json!({"type": "bridge", "IPAM": {"Type": "dhcp"}})], &["bridge"], &[])
+        .unwrap_err();
     assert!(error.contains("plugin \"dhcp\" is not installed"), "{error}");
 }
 
@@ -463,7 +505,10 @@ fn an_mtu_above_the_masters_is_refused() {
         );
     }
     // The plugin does not compare it.
-    assert_eq!(check(&[json!({"type": "ipvlan", "master": "ens9", "mtu": 9000})], &all, &["ens9"]), Ok(()));
+    assert_eq!(
+        check(&[json!({"type": "ipvlan", "master": "ens9", "mtu": 9000})], &all, &["ens9"]),
+        Ok(())
+    );
 }
 
 #[test]
@@ -477,7 +522,8 @@ fn a_device_that_is_not_on_the_host_is_refused() {
     );
 }
 
-/// What a plugin would refuse in ADD, and again in DEL, never starts; the node's own primary is not judged.
+/// What a plugin would refuse in ADD, and again in DEL, never starts; the node's own primary is not
+/// judged.
 #[test]
 fn a_configuration_that_its_plugin_cannot_read_is_refused() {
     let mistake = json!({"type": "vlan", "master": "ens9", "vlanId": "1000"});
@@ -489,10 +535,16 @@ fn a_configuration_that_its_plugin_cannot_read_is_refused() {
     let local = json!({"type": "bridge", "ipam": {"type": "host-local", "subnet": "10.0.0.0/24"}});
     let both = json!({"ips": ["10.0.0.5", "fd00::5"]});
     let error = Case::pod(both, &local).make().unwrap_err();
-    assert!(error.contains("cannot do \"ips\": no plugin of it declares the capability"), "{error}");
+    assert!(
+        error.contains("cannot do \"ips\": no plugin of it declares the capability"),
+        "{error}"
+    );
     assert!(Case::pod(json!({"ips": ["10.0.0.5"]}), &local).make().is_ok());
     let error = Case::pod(json!({}), &json!({"type": "host-device"})).make().unwrap_err();
-    assert!(error.contains("plugin \"host-device\" has no device: name one under \"device\""), "{error}");
+    assert!(
+        error.contains("plugin \"host-device\" has no device: name one under \"device\""),
+        "{error}"
+    );
 }
 
 #[test]
@@ -520,7 +572,10 @@ fn a_master_in_the_sandbox_or_made_by_a_network_need_not_be_there() {
             Ok(()),
             "{key}"
         );
-        assert!(check(&[json!({"type": "vlan", "master": "net1", key: false})], &all, &[]).is_err(), "{key}");
+        assert!(
+            check(&[json!({"type": "vlan", "master": "net1", key: false})], &all, &[]).is_err(),
+            "{key}"
+        );
     }
     let bridge = json!({"name": "a", "type": "bridge", "bridge": "br-a"});
     let on_bridge = json!({"name": "b", "type": "macvlan", "master": "br-a"});

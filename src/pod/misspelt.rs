@@ -1,5 +1,5 @@
-//! Keys of annotations that look like those that Braid reads, and are not: a pod with one of them starts
-//! silently without its network.
+//! Keys of annotations that look like those that Braid reads, and are not: a pod with one of them
+//! starts silently without its network.
 
 use std::fmt;
 
@@ -20,8 +20,8 @@ impl fmt::Display for MisspeltKey {
     }
 }
 
-/// Names of other keys that share a prefix with ours: the status, its old name, and what definitions and policies
-/// carry.
+/// Names of other keys that share a prefix with ours: the status, its old name, and what
+/// definitions and policies carry.
 const OF_OTHERS: [&str; 4] = ["network-status", "networks-status", "resourceName", "policy-for"];
 
 /// How many letters of a whole key may be wrong, missing or too many.
@@ -35,11 +35,13 @@ const MOST: usize = 4;
 
 /// Those of a pod's `keys` that are misspelt.
 pub(super) fn among<'k>(keys: impl Iterator<Item = &'k String>) -> Vec<MisspeltKey> {
-    let misspelt = |key: &String| Some(MisspeltKey { written: Quoted::text(key), meant: meant_key(key)? });
+    let misspelt =
+        |key: &String| Some(MisspeltKey { written: Quoted::text(key), meant: meant_key(key)? });
     keys.filter_map(misspelt).take(MOST).collect()
 }
 
-/// The annotation's key that `key` was probably meant to be; `None` for that key itself, and for keys of others.
+/// The annotation's key that `key` was probably meant to be; `None` for that key itself, and for
+/// keys of others.
 pub fn meant_key(key: &str) -> Option<&'static str> {
     let is_known = key == NETWORKS_ANNOTATION || key == DEFAULT_NETWORK_ANNOTATION;
     if is_known || key.len() > LONGEST || OF_OTHERS.contains(&name_of(key)) {
@@ -54,7 +56,8 @@ pub fn meant_key(key: &str) -> Option<&'static str> {
     [NETWORKS_ANNOTATION, DEFAULT_NETWORK_ANNOTATION].into_iter().find(|meant| is_slip(&key, meant))
 }
 
-/// Whether `key` is `meant` but for a few letters, or its name with another prefix of the same kind.
+/// Whether `key` is `meant` but for a few letters, or its name with another prefix of the same
+/// kind.
 fn is_slip(key: &str, meant: &str) -> bool {
     let is_near = |a: &str, b: &str, slips| {
         a.len().abs_diff(b.len()) <= slips && strsim::damerau_levenshtein(a, b) <= slips

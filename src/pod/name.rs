@@ -1,4 +1,5 @@
-//! Names that Kubernetes and the kernel check: a name that exists is a valid name, and safe in a path.
+//! Names that Kubernetes and the kernel check: a name that exists is a valid name, and safe in a
+//! path.
 //!
 //! The CNI names (container ID, network name) have rules of their own and are not here.
 
@@ -17,7 +18,9 @@ const MAX_SUBDOMAIN: usize = 253;
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum NameRule {
     /// Namespaces (RFC 1123, section 2.1).
-    #[error("must be a DNS-1123 label: 1 to 63 of a-z, 0-9 and '-', with a letter or digit at both ends")]
+    #[error(
+        "must be a DNS-1123 label: 1 to 63 of a-z, 0-9 and '-', with a letter or digit at both ends"
+    )]
     Label,
     /// Object names (RFC 1123, section 2.1).
     #[error(
@@ -37,8 +40,8 @@ checked_text!(
 );
 
 checked_text!(
-    /// The name of a NetworkAttachmentDefinition: a DNS-1123 subdomain of at most 253 bytes, its labels of any
-    /// length. It holds no `/` and is never `.` or `..`.
+    /// The name of a NetworkAttachmentDefinition: a DNS-1123 subdomain of at most 253 bytes, its
+    /// labels of any length. It holds no `/` and is never `.` or `..`.
     DefinitionName,
     InvalidDefinitionName,
     "network definition",
@@ -83,7 +86,8 @@ impl FromStr for NamespacedName {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let parts = text.split_once('/');
-        let (namespace, name) = parts.ok_or_else(|| InvalidNamespacedName::NoSlash(Quoted::text(text)))?;
+        let (namespace, name) =
+            parts.ok_or_else(|| InvalidNamespacedName::NoSlash(Quoted::text(text)))?;
         Ok(Self { namespace: namespace.parse()?, name: name.parse()? })
     }
 }
@@ -123,23 +127,32 @@ mod tests {
         for text in ["a", "0", "kube-system", "a--b", &"a".repeat(63)] {
             assert_eq!(text.parse::<Namespace>().unwrap().as_str(), text);
         }
-        for text in ["", "-a", "a-", "A", "a.b", "a_b", "a/b", "ä", " a", "a\n", ".", &"a".repeat(64)] {
+        for text in
+            ["", "-a", "a-", "A", "a.b", "a_b", "a/b", "ä", " a", "a\n", ".", &"a".repeat(64)]
+        {
             assert_eq!(text.parse::<Namespace>().unwrap_err().rule, NameRule::Label, "{text:?}");
         }
     }
 
     #[test]
     fn definitions_are_subdomains() {
-        let longest =
-            [("a", 63), ("b", 63), ("c", 63), ("d", 61)].map(|(label, times)| label.repeat(times)).join(".");
+        let longest = [("a", 63), ("b", 63), ("c", 63), ("d", 61)]
+            .map(|(label, times)| label.repeat(times))
+            .join(".");
         assert_eq!(longest.len(), 253);
         let long_label = "a".repeat(253);
         for text in ["a", "net-a", "a.b-c.0", &longest, &long_label] {
             assert_eq!(text.parse::<DefinitionName>().unwrap().as_str(), text);
         }
         let too_long = format!("{longest}d");
-        for text in ["", ".", "..", "a.", ".a", "a..b", "a.-b", "a-.b", "A", "a/b", "a b", &too_long] {
-            assert_eq!(text.parse::<DefinitionName>().unwrap_err().rule, NameRule::Subdomain, "{text:?}");
+        for text in
+            ["", ".", "..", "a.", ".a", "a..b", "a.-b", "a-.b", "A", "a/b", "a b", &too_long]
+        {
+            assert_eq!(
+                text.parse::<DefinitionName>().unwrap_err().rule,
+                NameRule::Subdomain,
+                "{text:?}"
+            );
         }
     }
 
@@ -166,7 +179,10 @@ mod tests {
              with a letter or digit at both ends"
         );
         assert!(
-            "a_".parse::<DefinitionName>().unwrap_err().to_string().starts_with("network definition \"a_\"")
+            "a_".parse::<DefinitionName>()
+                .unwrap_err()
+                .to_string()
+                .starts_with("network definition \"a_\"")
         );
     }
 

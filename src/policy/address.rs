@@ -1,6 +1,6 @@
-//! Addresses that pods ask for, under a policy: granted by the network's owner (`braid.io/allowed-ips`) or by the
-//! administrator (`policy.allowedSubnets`), and on a network whose gateway is on the node never the node's own or
-//! those of services.
+//! Addresses that pods ask for, under a policy: granted by the network's owner
+//! (`braid.io/allowed-ips`) or by the administrator (`policy.allowedSubnets`), and on a network
+//! whose gateway is on the node never the node's own or those of services.
 
 use std::net::IpAddr;
 
@@ -38,18 +38,21 @@ pub enum HostRouteKind {
     Other,
 }
 
-/// The routes of the host that overlap what a pod asks for ([`routed_addresses`]), or why they are not known.
+/// The routes of the host that overlap what a pod asks for ([`routed_addresses`]), or why they are
+/// not known.
 pub type HostRoutes<'a> = Result<&'a [HostRoute], &'a str>;
 
 /// What the rule for addresses says.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(super) struct Granted {
     pub(super) grant: Option<Grant>,
-    /// The networks that the addresses of the attachment must lie in; `None` if the pod names all of them itself.
+    /// The networks that the addresses of the attachment must lie in; `None` if the pod names all
+    /// of them itself.
     pub(super) networks: Option<Vec<IpNetwork>>,
 }
 
-/// What the node would route to the pod, were it given what it asks for: empty if the node is not its gateway.
+/// What the node would route to the pod, were it given what it asks for: empty if the node is not
+/// its gateway.
 pub fn routed_addresses(case: &Case<'_>) -> Vec<IpNetwork> {
     let Some(gateway) = NodeGateway::of(&case.definition.network) else { return Vec::new() };
     let asked = asked(case).into_iter().filter_map(|(_, address)| address);
@@ -59,8 +62,8 @@ pub fn routed_addresses(case: &Case<'_>) -> Vec<IpNetwork> {
 /// Holds the addresses that a pod asks for against what is granted, and against the node's own.
 ///
 /// # Errors
-/// [`Refusal::Address`], [`Refusal::Ungranted`], [`Refusal::AddressTaken`], [`Refusal::HostRoutes`],
-/// [`Refusal::Claim`].
+/// [`Refusal::Address`], [`Refusal::Ungranted`], [`Refusal::AddressTaken`],
+/// [`Refusal::HostRoutes`], [`Refusal::Claim`].
 pub(super) fn check(case: &Case<'_>, policy: &Policy) -> Result<Granted, Refusal> {
     let asked = asked(case);
     let has_claim = request::asked(case.selection).contains(&Request::IpamClaim);
@@ -74,7 +77,8 @@ pub(super) fn check(case: &Case<'_>, policy: &Policy) -> Result<Granted, Refusal
         grant = Some(granted.ok_or_else(|| owner.refuse(text))?);
     }
     if let Some(gateway) = NodeGateway::of(&case.definition.network) {
-        for (text, address) in asked.iter().filter_map(|(text, address)| Some((text, (*address)?))) {
+        for (text, address) in asked.iter().filter_map(|(text, address)| Some((text, (*address)?)))
+        {
             check_node(case, policy, &gateway, text, address)?;
         }
     }
@@ -82,8 +86,8 @@ pub(super) fn check(case: &Case<'_>, policy: &Policy) -> Result<Granted, Refusal
     Ok(Granted { grant, networks })
 }
 
-/// Every address that a pod asks for, as it was written, with the network that it is in; `None` for a text that is
-/// no address and stands where one must, or that only some decoders take for one.
+/// Every address that a pod asks for, as it was written, with the network that it is in; `None` for
+/// a text that is no address and stands where one must, or that only some decoders take for one.
 fn asked(case: &Case<'_>) -> Vec<(String, Option<IpNetwork>)> {
     let mut texts = request::values_of(Request::Ips, case.selection);
     for (key, value) in case.selection.cni_args.iter().flatten() {
@@ -119,11 +123,14 @@ fn address_words(text: &str) -> impl Iterator<Item = String> {
     words.filter(|word| looks_like_address(word)).map(str::to_owned)
 }
 
-/// Whether some decoder takes the word for an address: with leading zeros, too, as older ones of Go do.
+/// Whether some decoder takes the word for an address: with leading zeros, too, as older ones of Go
+/// do.
 fn looks_like_address(word: &str) -> bool {
     let (ip, _) = word.split_once('/').unwrap_or((word, ""));
     let is_dotted = ip.split('.').count() == 4
-        && ip.split('.').all(|byte| !byte.is_empty() && byte.bytes().all(|digit| digit.is_ascii_digit()));
+        && ip
+            .split('.')
+            .all(|byte| !byte.is_empty() && byte.bytes().all(|digit| digit.is_ascii_digit()));
     is_dotted || ip.parse::<IpAddr>().is_ok()
 }
 
@@ -131,7 +138,8 @@ fn looks_like_address(word: &str) -> bool {
 struct Owner<'a> {
     case: &'a Case<'a>,
     policy: &'a Policy,
-    /// Whether the word of the definition's annotations counts: not that of a tenant, who would grant itself all.
+    /// Whether the word of the definition's annotations counts: not that of a tenant, who would
+    /// grant itself all.
     has_say: bool,
 }
 
@@ -139,7 +147,9 @@ impl<'a> Owner<'a> {
     fn of(case: &'a Case<'a>, policy: &'a Policy) -> Self {
         let has_say = match case.definition.kind {
             DefinitionKind::Manifest => true,
-            DefinitionKind::Object | DefinitionKind::EmptyObject => policy.trusts(&case.selection.namespace),
+            DefinitionKind::Object | DefinitionKind::EmptyObject => {
+                policy.trusts(&case.selection.namespace)
+            }
             DefinitionKind::NodeNetwork => false,
         };
         Self { case, policy, has_say }
@@ -158,7 +168,8 @@ impl<'a> Owner<'a> {
         self.policy.allows_subnet(owner, address).then(|| Grant::Subnets(owner.clone()))
     }
 
-    /// The networks that are granted, for addresses that are not known before the network gives them.
+    /// The networks that are granted, for addresses that are not known before the network gives
+    /// them.
     fn networks(&self) -> Result<Vec<IpNetwork>, Refusal> {
         let of_owner = self.words().filter_map(|word| word.parse().ok());
         let networks: Vec<_> =
@@ -180,7 +191,8 @@ impl<'a> Owner<'a> {
     }
 }
 
-/// Whether an address of a network whose gateway is on the node leaves the node and services what is theirs.
+/// Whether an address of a network whose gateway is on the node leaves the node and services what
+/// is theirs.
 fn check_node(
     case: &Case<'_>,
     policy: &Policy,
@@ -210,8 +222,8 @@ fn check_node(
     Ok(())
 }
 
-/// The gateway's own address: the one that the network names, else the first of the subnet, which the bridge plugin
-/// takes.
+/// The gateway's own address: the one that the network names, else the first of the subnet, which
+/// the bridge plugin takes.
 fn is_gateway(gateway: &NodeGateway, address: IpNetwork) -> bool {
     if !gateway.addresses.is_empty() || gateway.interfaces.is_empty() {
         return gateway.addresses.iter().any(|named| named.ip() == address.ip());
@@ -230,7 +242,8 @@ fn is_address(route: &HostRoute, address: IpNetwork) -> bool {
 
 /// Whether the route is the network's own: the gateway's address and subnet on its bridge.
 fn is_own(route: &HostRoute, gateway: &NodeGateway) -> bool {
-    let is_on_bridge = route.interface.as_ref().is_some_and(|name| gateway.interfaces.contains(name));
+    let is_on_bridge =
+        route.interface.as_ref().is_some_and(|name| gateway.interfaces.contains(name));
     is_on_bridge && route.kind != HostRouteKind::Other
 }
 

@@ -1,9 +1,10 @@
-//! The fence around a tenant's definition: what the configuration of a network may say that no one but its
-//! tenant has looked at.
+//! The fence around a tenant's definition: what the configuration of a network may say that no one
+//! but its tenant has looked at.
 //!
-//! It is made of allow-lists, not of a search for bad words: plugin types, their keys at every depth, host
-//! interfaces, subnets. What was judged is what runs, because Braid hands plugins the configuration that it
-//! has read, without the second of two equal keys or a spelling that only a plugin would understand.
+//! It is made of allow-lists, not of a search for bad words: plugin types, their keys at every
+//! depth, host interfaces, subnets. What was judged is what runs, because Braid hands plugins the
+//! configuration that it has read, without the second of two equal keys or a spelling that only a
+//! plugin would understand.
 
 use ipnetwork::IpNetwork;
 use serde_json::{Map, Value};
@@ -30,7 +31,8 @@ pub enum FenceError {
     /// It is too large.
     #[error("and has {0} bytes: such a one may have {MAX_BYTES}, so its owner has to shorten it")]
     Size(usize),
-    /// Its name has a meaning outside the node, for all namespaces together, or is too long to be scoped.
+    /// Its name has a meaning outside the node, for all namespaces together, or is too long to be
+    /// scoped.
     #[error(
         "and its \"name\" is {name}, which a network of another namespace may have too: its owner can write \
          \"name\": \"{namespace}.{example}\""
@@ -44,10 +46,14 @@ pub enum FenceError {
         example: String,
     },
     /// The type is not allowed.
-    #[error("and may not use plugin {0}: the node's administrator can add it to policy.allowedPlugins")]
+    #[error(
+        "and may not use plugin {0}: the node's administrator can add it to policy.allowedPlugins"
+    )]
     Plugin(Quoted),
     /// The type is never allowed.
-    #[error("and may not use plugin {0}, which delegates to others: its owner can name the plugin itself")]
+    #[error(
+        "and may not use plugin {0}, which delegates to others: its owner can name the plugin itself"
+    )]
     Delegating(Quoted),
     /// A nested object has a type that is no text, or is spelt so that only some would see it.
     #[error("and has a \"type\" in plugin {0} that is none: its owner has to correct it")]
@@ -192,7 +198,12 @@ impl Plugin<'_> {
     }
 
     fn wrong(&self, key: &str, value: &Value, rule: &'static str) -> FenceError {
-        FenceError::Value { plugin: self.quoted(), key: Quoted::text(key), value: Quoted::value(value), rule }
+        FenceError::Value {
+            plugin: self.quoted(),
+            key: Quoted::text(key),
+            value: Quoted::value(value),
+            rule,
+        }
     }
 }
 
@@ -206,9 +217,9 @@ impl Fence<'_> {
         plugins.try_for_each(|plugin| self.check_plugin(plugin.object(), Position::Chain))
     }
 
-    /// Plugins read `args.cni` as they read their own keys, `tuning` its sysctls for one: a pod hands them
-    /// nothing there that the definition could not say. What has rules of its own, addresses for one, is
-    /// judged by them.
+    /// Plugins read `args.cni` as they read their own keys, `tuning` its sysctls for one: a pod
+    /// hands them nothing there that the definition could not say. What has rules of its own,
+    /// addresses for one, is judged by them.
     fn check_arguments<'a>(
         &self,
         definition: &Definition,
@@ -242,7 +253,11 @@ impl Fence<'_> {
         }
     }
 
-    fn check_plugin(&self, object: &Map<String, Value>, position: Position) -> Result<(), FenceError> {
+    fn check_plugin(
+        &self,
+        object: &Map<String, Value>,
+        position: Position,
+    ) -> Result<(), FenceError> {
         let kind = object.get("type").and_then(Value::as_str);
         let kind = kind.ok_or_else(|| FenceError::Type(Quoted::text("")))?;
         let Some(table) = self.policy.plugins().table(kind, position) else {
@@ -297,7 +312,9 @@ impl Fence<'_> {
             Value::Object(object) => {
                 object.iter().try_for_each(|(key, value)| self.check_member(plugin, key, value))
             }
-            Value::Array(list) => list.iter().try_for_each(|value| self.check_value(plugin, key, value)),
+            Value::Array(list) => {
+                list.iter().try_for_each(|value| self.check_value(plugin, key, value))
+            }
             _ if known::names_host_interface(key) => self.check_host_interface(plugin, key, value),
             _ if plugin.position == Position::Ipam && plugin.means(key, Shape::is_address) => {
                 self.check_address(plugin, key, value)
@@ -307,16 +324,24 @@ impl Fence<'_> {
         }
     }
 
-    fn check_host_interface(&self, plugin: Plugin<'_>, key: &str, value: &Value) -> Result<(), FenceError> {
+    fn check_host_interface(
+        &self,
+        plugin: Plugin<'_>,
+        key: &str,
+        value: &Value,
+    ) -> Result<(), FenceError> {
         let name = value.as_str().unwrap_or_default();
-        if name.parse::<InterfaceName>().is_ok() && self.policy.allows_host_interface(self.owner, name) {
+        if name.parse::<InterfaceName>().is_ok()
+            && self.policy.allows_host_interface(self.owner, name)
+        {
             return Ok(());
         }
         let (plugin, value) = (plugin.quoted(), Quoted::value(value));
         Err(FenceError::HostInterface { plugin, key: key.to_owned(), value })
     }
 
-    /// A VLAN, or 0 for none. To the vlan plugin 0 is one: its frames are those of the master's native VLAN.
+    /// A VLAN, or 0 for none. To the vlan plugin 0 is one: its frames are those of the master's
+    /// native VLAN.
     fn check_vlan(&self, plugin: Plugin<'_>, key: &str, value: &Value) -> Result<(), FenceError> {
         let id = value.as_u64().ok_or_else(|| plugin.wrong(key, value, "a number"))?;
         if id == 0 && !matches!(plugin.vlan_default(), VlanDefault::Zero(_)) {
@@ -325,16 +350,26 @@ impl Fence<'_> {
         self.check_vlans(plugin, key, value, (id, id))
     }
 
-    /// The VLAN that a plugin puts an interface on beside those that it names: the vlan plugin takes a `vlanId` that
-    /// is missing for 0, and a port of a bridge with a trunk keeps VLAN 1 where no other is the native one.
-    fn check_native_vlan(&self, plugin: Plugin<'_>, object: &Map<String, Value>) -> Result<(), FenceError> {
+    /// The VLAN that a plugin puts an interface on beside those that it names: the vlan plugin
+    /// takes a `vlanId` that is missing for 0, and a port of a bridge with a trunk keeps VLAN 1
+    /// where no other is the native one.
+    fn check_native_vlan(
+        &self,
+        plugin: Plugin<'_>,
+        object: &Map<String, Value>,
+    ) -> Result<(), FenceError> {
         let get = |key: &str| object.get(key).filter(|value| !value.is_null());
         let names_vlan = get("vlan").is_some_and(|vlan| *vlan != 0);
-        let has_trunk = get("vlanTrunk").and_then(Value::as_array).is_some_and(|trunk| !trunk.is_empty());
+        let has_trunk =
+            get("vlanTrunk").and_then(Value::as_array).is_some_and(|trunk| !trunk.is_empty());
         let keeps_default = get("preserveDefaultVlan").is_some_and(|keep| *keep == true);
         match plugin.vlan_default() {
-            VlanDefault::Zero(key) if get(key).is_none() => self.check_vlan(plugin, key, &Value::from(0)),
-            VlanDefault::NativeOfTrunk if (has_trunk || names_vlan) && (keeps_default || !names_vlan) => {
+            VlanDefault::Zero(key) if get(key).is_none() => {
+                self.check_vlan(plugin, key, &Value::from(0))
+            }
+            VlanDefault::NativeOfTrunk
+                if (has_trunk || names_vlan) && (keeps_default || !names_vlan) =>
+            {
                 self.check_vlans(plugin, "preserveDefaultVlan", &Value::from(1), (1, 1))
             }
             _ => Ok(()),
@@ -366,25 +401,36 @@ impl Fence<'_> {
         value: &Value,
         (first, last): (u64, u64),
     ) -> Result<(), FenceError> {
-        if Vlans::new(first, last).is_some_and(|vlans| self.policy.allows_vlans(self.owner, vlans)) {
+        if Vlans::new(first, last).is_some_and(|vlans| self.policy.allows_vlans(self.owner, vlans))
+        {
             return Ok(());
         }
-        let value =
-            if value.is_object() { Quoted::text(&format!("{first}-{last}")) } else { Quoted::value(value) };
+        let value = if value.is_object() {
+            Quoted::text(&format!("{first}-{last}"))
+        } else {
+            Quoted::value(value)
+        };
         let (plugin, key, namespace) = (plugin.quoted(), key.to_owned(), self.owner.clone());
         Err(FenceError::Vlan { plugin, key, value, namespace })
     }
 
     /// A value that must be an address, a network, or a range of addresses.
-    fn check_address(&self, plugin: Plugin<'_>, key: &str, value: &Value) -> Result<(), FenceError> {
+    fn check_address(
+        &self,
+        plugin: Plugin<'_>,
+        key: &str,
+        value: &Value,
+    ) -> Result<(), FenceError> {
         let networks = value.as_str().and_then(networks);
-        let networks = networks.ok_or_else(|| plugin.wrong(key, value, "an address or a network"))?;
+        let networks =
+            networks.ok_or_else(|| plugin.wrong(key, value, "an address or a network"))?;
         self.check_networks(plugin, value.as_str().unwrap_or_default(), &networks)
     }
 
     /// Any other text: where it is an address after all, it must be an allowed one.
     fn check_text(&self, plugin: Plugin<'_>, text: &str) -> Result<(), FenceError> {
-        networks(text.trim()).map_or(Ok(()), |networks| self.check_networks(plugin, text, &networks))
+        networks(text.trim())
+            .map_or(Ok(()), |networks| self.check_networks(plugin, text, &networks))
     }
 
     fn check_networks(
@@ -405,8 +451,8 @@ fn names_something(object: &Map<String, Value>, key: &str) -> bool {
     object.get(key).and_then(Value::as_str).is_some_and(|name| !name.is_empty())
 }
 
-/// The networks that an address, a network or a range such as `10.0.0.5-10.0.0.9/24` is in; `None` for
-/// all else, addresses included that Go and Rust read differently.
+/// The networks that an address, a network or a range such as `10.0.0.5-10.0.0.9/24` is in; `None`
+/// for all else, addresses included that Go and Rust read differently.
 fn networks(text: &str) -> Option<Vec<IpNetwork>> {
     let parts = text.split('-').map(|part| part.trim().parse::<IpNetwork>().ok().filter(is_plain));
     parts.take(3).collect::<Option<Vec<_>>>().filter(|networks| networks.len() < 3)
@@ -423,8 +469,8 @@ fn check_capabilities(plugin: Plugin<'_>, value: &Value) -> Result<(), FenceErro
     }
 }
 
-/// `tuning` writes below /proc/sys in the pod's namespace, where much is the kernel's alone or belongs to
-/// the pod's other interfaces.
+/// `tuning` writes below /proc/sys in the pod's namespace, where much is the kernel's alone or
+/// belongs to the pod's other interfaces.
 fn check_sysctls(plugin: Plugin<'_>, value: &Value) -> Result<(), FenceError> {
     const RULE: &str = "texts under names like \"net.ipv4.conf.IFNAME.arp_filter\"";
     let Value::Object(sysctls) = value else { return Err(plugin.wrong("sysctl", value, RULE)) };

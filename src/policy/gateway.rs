@@ -1,4 +1,5 @@
-//! Networks whose gateway is on the node, so that an address that a pod takes becomes a route of the node.
+//! Networks whose gateway is on the node, so that an address that a pod takes becomes a route of
+//! the node.
 
 use ipnetwork::IpNetwork;
 use serde_json::Value;
@@ -14,15 +15,16 @@ use plugins::known::{self, Property};
 /// How the node reaches the pods of a network, as far as its gateway is on the node.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct NodeGateway {
-    /// The interfaces of the host that carry the gateway's address and the connected route to the pods' subnet;
-    /// none if the node has a route to each pod alone.
+    /// The interfaces of the host that carry the gateway's address and the connected route to the
+    /// pods' subnet; none if the node has a route to each pod alone.
     pub interfaces: Vec<String>,
     /// The gateways that the network names.
     pub addresses: Vec<IpNetwork>,
 }
 
 impl NodeGateway {
-    /// The gateway of a network on the node; `None` if the node is no router of it, or it is not known to be one.
+    /// The gateway of a network on the node; `None` if the node is no router of it, or it is not
+    /// known to be one.
     pub fn of(network: &NetworkConfig) -> Option<Self> {
         let routed: Vec<&PluginConfig> =
             network.plugins.iter().filter(|plugin| known::is_routed(plugin)).collect();
@@ -36,14 +38,16 @@ impl NodeGateway {
         Some(Self { interfaces: routed.into_iter().flat_map(interfaces).collect(), addresses })
     }
 
-    /// What the node routes to a pod with this address: its subnet where the gateway is on a bridge, else it alone.
+    /// What the node routes to a pod with this address: its subnet where the gateway is on a
+    /// bridge, else it alone.
     pub(super) fn routed(&self, address: IpNetwork) -> IpNetwork {
         if self.interfaces.is_empty() { IpNetwork::from(address.ip()) } else { address }
     }
 }
 
-/// Why a pod may take any address on the network as long as no policy is enforced: its gateway is on the
-/// node, its IPAM gives out what is asked for, and its owner does not limit that. `None` if it may not.
+/// Why a pod may take any address on the network as long as no policy is enforced: its gateway is
+/// on the node, its IPAM gives out what is asked for, and its owner does not limit that. `None` if
+/// it may not.
 pub fn open_addresses(network: &NetworkConfig, annotations: &Annotations) -> Option<String> {
     NodeGateway::of(network)?;
     let ipam = network
@@ -51,7 +55,8 @@ pub fn open_addresses(network: &NetworkConfig, annotations: &Annotations) -> Opt
         .iter()
         .filter_map(PluginConfig::ipam)
         .find(|ipam| known::has(ipam, Property::GivesAnyAddress))?;
-    let may_ask = annotations.get(REQUESTS_ANNOTATION).is_none_or(|list| words(list).any(asks_address));
+    let may_ask =
+        annotations.get(REQUESTS_ANNOTATION).is_none_or(|list| words(list).any(asks_address));
     let is_open = may_ask && !annotations.contains_key(IPS_ANNOTATION);
     is_open.then(|| {
         format!(
@@ -103,7 +108,8 @@ mod tests {
     fn addresses_are_open_on_a_gateway_of_the_node_that_gives_what_is_asked_for() {
         let open = |ipam: &str, gateway: bool, annotations: Value| {
             let ipam = json!({"type": ipam});
-            let network = json!({"name": "x", "type": "bridge", "isGateway": gateway, "ipam": ipam});
+            let network =
+                json!({"name": "x", "type": "bridge", "isGateway": gateway, "ipam": ipam});
             let network = NetworkConfig::parse(&network.to_string(), &Missing::default()).unwrap();
             open_addresses(&network, &serde_json::from_value(annotations).unwrap()).is_some()
         };
@@ -113,7 +119,10 @@ mod tests {
         assert!(!open("static", true, ips));
         let requests = |list: &str| json!({REQUESTS_ANNOTATION: list});
         assert!(!open("static", true, requests("interface")));
-        assert!(open("static", true, requests("mac, ips")) && open("static", true, requests("cni-args")));
+        assert!(
+            open("static", true, requests("mac, ips"))
+                && open("static", true, requests("cni-args"))
+        );
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Why a pod may have what it asks for: one grant for each rule that had a say, made where the rule is checked.
+//! Why a pod may have what it asks for: one grant for each rule that had a say, made where the rule
+//! is checked.
 
 use std::fmt;
 
@@ -45,13 +46,17 @@ impl fmt::Display for Grant {
             Self::Offered(namespace) => write!(f, "{namespace} is multusNamespace"),
             Self::Shared(namespace) => write!(f, "shared by {namespace} ({NAMESPACES_ANNOTATION})"),
             Self::NoIsolation => f.write_str("namespaceIsolation is off"),
-            Self::Account(account) => write!(f, "service account {account} ({ACCOUNTS_ANNOTATION})"),
+            Self::Account(account) => {
+                write!(f, "service account {account} ({ACCOUNTS_ANNOTATION})")
+            }
             Self::PrimaryOverride => f.write_str("policy.primaryOverride"),
             Self::SharedNodeNetwork => f.write_str("policy.sharedNodeNetworks"),
             Self::Trusted(namespace) => write!(f, "{namespace} is in policy.trustedNamespaces"),
             Self::Fenced => f.write_str("inside the fence of tenants' definitions"),
             Self::OwnersAddresses => write!(f, "addresses in {IPS_ANNOTATION}"),
-            Self::Subnets(namespace) => write!(f, "addresses in policy.allowedSubnets of {namespace}"),
+            Self::Subnets(namespace) => {
+                write!(f, "addresses in policy.allowedSubnets of {namespace}")
+            }
             Self::NoPolicy => f.write_str("no policy"),
         }
     }

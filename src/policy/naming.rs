@@ -1,9 +1,10 @@
 //! How plugins know the network of a tenant's definition.
 //!
-//! Plugins keep state under the network's name, for all namespaces together: `/var/lib/cni/networks/<name>`, say. A
-//! namespace has no period in its name, so that what begins with it and a period is its own. A definition's own
-//! name that does not begin so becomes `<namespace>.<name>` for the plugins; in messages and in the status the
-//! network is `namespace/name` of the definition, as ever.
+//! Plugins keep state under the network's name, for all namespaces together:
+//! `/var/lib/cni/networks/<name>`, say. A namespace has no period in its name, so that what begins
+//! with it and a period is its own. A definition's own name that does not begin so becomes
+//! `<namespace>.<name>` for the plugins; in messages and in the status the network is
+//! `namespace/name` of the definition, as ever.
 
 use super::{Case, Policy};
 use crate::definition::{Definition, DefinitionKind};
@@ -18,7 +19,8 @@ pub(super) enum Naming {
     Own,
     /// The plugins get this one.
     Scoped(NetworkName),
-    /// It has a meaning outside the node, or would be too long with its namespace: its owner has to change it.
+    /// It has a meaning outside the node, or would be too long with its namespace: its owner has to
+    /// change it.
     Fixed,
 }
 
@@ -35,13 +37,15 @@ pub(super) fn naming(network: &NetworkConfig, owner: &Namespace) -> Naming {
     format!("{owner}.{name}").parse().map_or(Naming::Fixed, Naming::Scoped)
 }
 
-/// The name that the policy has for the case's network instead of its own; none for what is not a tenant's.
+/// The name that the policy has for the case's network instead of its own; none for what is not a
+/// tenant's.
 pub(super) fn scoped_name(case: &Case<'_>, policy: &Policy) -> Option<NetworkName> {
     let owner = &case.selection.namespace;
     if policy.trusts(owner) { None } else { name_under_policy(case.definition, owner) }
 }
 
-/// The name that a policy that does not trust `owner` has for the network of its definition, if it is not its own.
+/// The name that a policy that does not trust `owner` has for the network of its definition, if it
+/// is not its own.
 pub fn name_under_policy(definition: &Definition, owner: &Namespace) -> Option<NetworkName> {
     let is_tenants = definition.kind == DefinitionKind::Object;
     match is_tenants.then(|| naming(&definition.network, owner))? {
@@ -57,8 +61,7 @@ mod tests {
     use serde_json::json;
 
     fn name_of(kind: &str, name: &str) -> Naming {
-        let value =
-            json!({"cniVersion": "1.0.0", "name": name, "plugins": [{"type": kind}, {"type": "tuning"}]});
+        let value = json!({"cniVersion": "1.0.0", "name": name, "plugins": [{"type": kind}, {"type": "tuning"}]});
         let network = NetworkConfig::parse(&value.to_string(), &Missing::default()).unwrap();
         naming(&network, &"team-a".parse().unwrap())
     }
@@ -74,7 +77,11 @@ mod tests {
             ("Team-a.blue", "team-a.Team-a.blue"),
         ];
         for (name, expected) in table {
-            assert_eq!(name_of("bridge", name), Naming::Scoped(expected.parse().unwrap()), "{name}");
+            assert_eq!(
+                name_of("bridge", name),
+                Naming::Scoped(expected.parse().unwrap()),
+                "{name}"
+            );
         }
         assert_eq!(name_of("bridge", "team-a.blue"), Naming::Own);
         assert_eq!(name_of("ovn-k8s-cni-overlay", "team-a.blue"), Naming::Own);
@@ -83,7 +90,11 @@ mod tests {
     #[test]
     fn a_name_that_means_something_elsewhere_stays() {
         assert_eq!(name_of("ovn-k8s-cni-overlay", "blue"), Naming::Fixed);
-        assert_eq!(name_of("bridge", &"x".repeat(200)), Naming::Fixed, "too long with its namespace");
+        assert_eq!(
+            name_of("bridge", &"x".repeat(200)),
+            Naming::Fixed,
+            "too long with its namespace"
+        );
     }
 
     proptest::proptest! {

@@ -1,8 +1,9 @@
 //! What a plugin in a tenant's definition may carry: an allow-list of keys for each type.
 //!
-//! The tables are the facts of each type ([`plugins::known`]): they open what shapes the attachment itself. The rest
-//! reaches for the node: files (`dataDir`, `resolvConf`, `log_file`), credentials, sockets, masquerading, promiscuous
-//! bridges, interfaces of other namespaces. A key that no facts know is not allowed, whatever it means.
+//! The tables are the facts of each type ([`plugins::known`]): they open what shapes the attachment
+//! itself. The rest reaches for the node: files (`dataDir`, `resolvConf`, `log_file`), credentials,
+//! sockets, masquerading, promiscuous bridges, interfaces of other namespaces. A key that no facts
+//! know is not allowed, whatever it means.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +14,8 @@ use cni::netconf::PluginType;
 use plugins::known::{self, Facts, Position, Property};
 
 /// Keys of every plugin: the protocol's own.
-const PLUGIN_KEYS: [&str; 6] = ["type", "name", "cniVersion", "cniVersions", "capabilities", "ipam"];
+const PLUGIN_KEYS: [&str; 6] =
+    ["type", "name", "cniVersion", "cniVersions", "capabilities", "ipam"];
 
 /// What `policy.allowedPlugins` says of a type.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -26,7 +28,8 @@ enum Entry {
     Keys(BTreeSet<String>),
 }
 
-/// What tenants' plugins may carry: the built-in tables, and what the administrator says in their place.
+/// What tenants' plugins may carry: the built-in tables, and what the administrator says in their
+/// place.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plugins(BTreeMap<String, Entry>);
 
@@ -69,18 +72,20 @@ impl Plugins {
 
     /// The listed types that are never allowed all the same.
     pub(super) fn delegating_types(&self) -> impl Iterator<Item = &str> {
-        let listed = self.0.iter().filter(|(kind, entry)| is_delegating(kind) && **entry != Entry::Never);
+        let listed =
+            self.0.iter().filter(|(kind, entry)| is_delegating(kind) && **entry != Entry::Never);
         listed.map(|(kind, _)| kind.as_str())
     }
 
-    /// The listed types that were probably meant as patterns, as other keys of the policy have them.
+    /// The listed types that were probably meant as patterns, as other keys of the policy have
+    /// them.
     pub(super) fn patterns(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str).filter(|kind| kind.contains('*'))
     }
 }
 
-/// Whether a plugin of this type starts others by what its configuration says, which no fence around its own keys
-/// could hold.
+/// Whether a plugin of this type starts others by what its configuration says, which no fence
+/// around its own keys could hold.
 pub(super) fn is_delegating(kind: &str) -> bool {
     known::has(kind, Property::StartsPlugins)
 }
@@ -95,7 +100,8 @@ fn has_table(kind: &str) -> bool {
     [Position::Chain, Position::Ipam].into_iter().any(|position| built_in(kind, position).is_some())
 }
 
-/// Reads `policy.allowedPlugins`: for each type a list of keys, `true` for the built-in table, or `false`.
+/// Reads `policy.allowedPlugins`: for each type a list of keys, `true` for the built-in table, or
+/// `false`.
 ///
 /// # Errors
 /// [`PolicyError::Value`].
@@ -111,9 +117,9 @@ fn read_entry((kind, value): (&String, &Value)) -> Option<(String, Entry)> {
     let entry = match value {
         Value::Bool(true) if has_table(kind) => Entry::BuiltIn,
         Value::Bool(false) => Entry::Never,
-        Value::Array(keys) => {
-            Entry::Keys(keys.iter().map(|key| key.as_str().map(str::to_owned)).collect::<Option<_>>()?)
-        }
+        Value::Array(keys) => Entry::Keys(
+            keys.iter().map(|key| key.as_str().map(str::to_owned)).collect::<Option<_>>()?,
+        ),
         _ => return None,
     };
     Some((kind.clone(), entry))
@@ -182,7 +188,10 @@ mod tests {
         for (kind, key, expected) in table {
             assert_eq!(allows(&plugins, kind, Position::Chain, key), expected, "{kind} {key}");
         }
-        assert!(plugins.table("macvlan", Position::Ipam).is_none(), "an interface plugin gives no addresses");
+        assert!(
+            plugins.table("macvlan", Position::Ipam).is_none(),
+            "an interface plugin gives no addresses"
+        );
         assert_eq!(plugins.delegating_types().collect::<Vec<_>>(), ["multus"]);
     }
 

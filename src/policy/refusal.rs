@@ -149,7 +149,8 @@ pub enum Refusal {
         /// The pod's namespace.
         namespace: Namespace,
     },
-    /// A network of the node that is not for this namespace, or there is none: the pod is not to know which.
+    /// A network of the node that is not for this namespace, or there is none: the pod is not to
+    /// know which.
     #[error(
         "network \"{network}\" {}{hint}; and the node shares no network of that name with namespace {namespace}: its \
          administrator can add it to policy.sharedNodeNetworks",
@@ -213,7 +214,9 @@ impl fmt::Display for Taken {
         f.write_str(match self {
             Self::Node => "it overlaps an address or a route of the node",
             Self::Gateway => "it is that gateway's, or another address of the node itself",
-            Self::Services => "it overlaps the cluster's own (policy.serviceCIDRs, keepClusterRoutes)",
+            Self::Services => {
+                "it overlaps the cluster's own (policy.serviceCIDRs, keepClusterRoutes)"
+            }
         })
     }
 }
@@ -245,7 +248,8 @@ impl Refusal {
     }
 }
 
-/// Where the owner has spoken its word counts; what only that allows is not the administrator's to grant for everybody.
+/// Where the owner has spoken its word counts; what only that allows is not the administrator's to
+/// grant for everybody.
 fn who_allows(request: Request, is_owners_word: bool) -> &'static str {
     if is_owners_word || request.needs_owners_word() {
         "its owner can add it to braid.io/allowed-requests"
@@ -256,8 +260,9 @@ fn who_allows(request: Request, is_owners_word: bool) -> &'static str {
 
 /// Who can grant an address of a network whose definition is in `owner`.
 fn who_grants(owner: &Namespace, has_say: bool) -> String {
-    let administrator =
-        format!("the node's administrator can add one to policy.allowedSubnets for namespace {owner}");
+    let administrator = format!(
+        "the node's administrator can add one to policy.allowedSubnets for namespace {owner}"
+    );
     if has_say {
         format!("its owner can add one to {IPS_ANNOTATION}, or {administrator}")
     } else {

@@ -1,7 +1,8 @@
 //! What pods may ask of a network: the owner's annotations `braid.io/allowed-requests`,
 //! `braid.io/allowed-ips` and `braid.io/allowed-macs`, and the node's `policy.allowedRequests`.
 //!
-//! What travels inside `cni-args` meets the same rules, because the reference plugins read it there.
+//! What travels inside `cni-args` meets the same rules, because the reference plugins read it
+//! there.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -79,8 +80,8 @@ impl Request {
         }
     }
 
-    /// Whether a policy leaves it to each definition's owner: host ports walk around PodSecurity, and
-    /// `cni-args` can carry anything.
+    /// Whether a policy leaves it to each definition's owner: host ports walk around PodSecurity,
+    /// and `cni-args` can carry anything.
     pub fn needs_owners_word(self) -> bool {
         matches!(self, Self::PortMappings | Self::CniArgs | Self::DeviceId)
     }
@@ -118,8 +119,12 @@ pub(super) fn asked(selection: &Selection) -> Vec<Request> {
         Request::CniArgs => selection.cni_args.is_some(),
         Request::DeviceId => selection.device_id.is_some(),
     };
-    let inside: Vec<Request> = cni_args(selection).filter_map(|(key, _)| hidden_request(key)).collect();
-    Request::ALL.into_iter().filter(|request| outright(request) || inside.contains(request)).collect()
+    let inside: Vec<Request> =
+        cni_args(selection).filter_map(|(key, _)| hidden_request(key)).collect();
+    Request::ALL
+        .into_iter()
+        .filter(|request| outright(request) || inside.contains(request))
+        .collect()
 }
 
 fn cni_args(selection: &Selection) -> impl Iterator<Item = (&String, &Value)> {
@@ -205,8 +210,8 @@ fn check_values(
     }
 }
 
-/// The addresses or MACs that a selection asks for, outright and inside `cni-args`, as texts. What is no
-/// text there becomes one that no rule allows.
+/// The addresses or MACs that a selection asks for, outright and inside `cni-args`, as texts. What
+/// is no text there becomes one that no rule allows.
 pub(super) fn values_of(request: Request, selection: &Selection) -> Vec<String> {
     let mut values: Vec<String> = match request {
         Request::Ips => selection.ips.iter().map(ToString::to_string).collect(),
@@ -228,16 +233,19 @@ fn is_allowed_ip(word: &str, value: &str) -> bool {
     network_of(value).is_some_and(|address| grants_address(word, address))
 }
 
-/// Whether a word of [`IPS_ANNOTATION`] grants an address, with a prefix no shorter than its own: a network all its
-/// addresses, and `10.0.0.9/24` that one alone. A bridge with a gateway takes the whole subnet of a pod's address.
+/// Whether a word of [`IPS_ANNOTATION`] grants an address, with a prefix no shorter than its own: a
+/// network all its addresses, and `10.0.0.9/24` that one alone. A bridge with a gateway takes the
+/// whole subnet of a pod's address.
 pub(super) fn grants_address(word: &str, address: IpNetwork) -> bool {
     word.parse().is_ok_and(|granted| grants(granted, address))
 }
 
-/// Whether `granted` holds the address with its prefix: a network all its addresses, one with host bits that one alone.
+/// Whether `granted` holds the address with its prefix: a network all its addresses, one with host
+/// bits that one alone.
 pub fn grants(granted: IpNetwork, address: IpNetwork) -> bool {
     let is_network = granted.ip() == granted.network();
-    let has_address = if is_network { granted.contains(address.ip()) } else { granted.ip() == address.ip() };
+    let has_address =
+        if is_network { granted.contains(address.ip()) } else { granted.ip() == address.ip() };
     has_address && granted.prefix() <= address.prefix()
 }
 
@@ -246,7 +254,8 @@ fn is_allowed_mac(word: &str, value: &str) -> bool {
     let Ok(mac) = value.parse::<MacAddress>() else { return false };
     let prefix = word.to_ascii_lowercase().replace('-', ":");
     let (mac, rest) = (mac.to_string(), prefix.trim_end_matches(':'));
-    mac.strip_prefix(rest).is_some_and(|more| !rest.is_empty() && (more.is_empty() || more.starts_with(':')))
+    mac.strip_prefix(rest)
+        .is_some_and(|more| !rest.is_empty() && (more.is_empty() || more.starts_with(':')))
 }
 
 /// The network that an address with a prefix length is in; the address alone where it has none.
@@ -265,7 +274,9 @@ mod tests {
         let mut element = json!({"name": "blue"});
         element.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap());
         let text = json!([element]).to_string();
-        crate::selection::parse(&text, &"team-a".parse().unwrap(), Default::default()).unwrap().remove(0)
+        crate::selection::parse(&text, &"team-a".parse().unwrap(), Default::default())
+            .unwrap()
+            .remove(0)
     }
 
     #[test]
@@ -296,7 +307,8 @@ mod tests {
             assert_eq!(asked(&hidden), [Request::Ips, Request::CniArgs], "{key}");
             assert_eq!(values_of(Request::Ips, &hidden), ["10.0.0.9/24"]);
         }
-        let hidden = selection(json!({"cni-args": {"MAC": "02:00:00:00:00:01", "infinibandGUID": "x"}}));
+        let hidden =
+            selection(json!({"cni-args": {"MAC": "02:00:00:00:00:01", "infinibandGUID": "x"}}));
         assert_eq!(asked(&hidden), [Request::Mac, Request::InfinibandGuid, Request::CniArgs]);
         assert_eq!(
             values_of(Request::Ips, &selection(json!({"cni-args": {"ips": {"a": 1}}}))),

@@ -1,8 +1,9 @@
 //! The node's policy: the `policy` key of Braid's configuration.
 //!
-//! Elsewhere in the configuration an unknown key is a warning. Here it is not: a rule that cannot be
-//! understood would be a rule that is not kept, so the policy as a whole is unclear, and pods get no network
-//! that they ask for until it is corrected. Pods that ask for nothing, and teardown, are not held up.
+//! Elsewhere in the configuration an unknown key is a warning. Here it is not: a rule that cannot
+//! be understood would be a rule that is not kept, so the policy as a whole is unclear, and pods
+//! get no network that they ask for until it is corrected. Pods that ask for nothing, and teardown,
+//! are not held up.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
@@ -127,7 +128,8 @@ impl FromStr for Vlans {
 pub struct NoVlans;
 
 impl Policy {
-    /// Reads a policy; `trusted` are the namespaces whose definitions are trusted unless it says otherwise.
+    /// Reads a policy; `trusted` are the namespaces whose definitions are trusted unless it says
+    /// otherwise.
     ///
     /// # Errors
     /// [`PolicyError`] where anything in it is not understood.
@@ -135,14 +137,17 @@ impl Policy {
         let object = value.as_object().ok_or(PolicyError::NotAnObject)?;
         check_keys(object, &KEYS)?;
         let requests = allowed_requests(object)?;
-        let plugins = keys::get(object, "allowedPlugins").map(plugins::read).transpose()?.unwrap_or_default();
+        let plugins =
+            keys::get(object, "allowedPlugins").map(plugins::read).transpose()?.unwrap_or_default();
         Ok(Self {
             mode: mode(object)?,
             trusted: namespaces(object, "trustedNamespaces")?.unwrap_or(trusted),
             warnings: warnings(&requests, &plugins),
             requests,
             plugins,
-            host_interfaces: scoped(object, "allowedHostInterfaces", |text| Pattern::new(text).ok())?,
+            host_interfaces: scoped(object, "allowedHostInterfaces", |text| {
+                Pattern::new(text).ok()
+            })?,
             subnets: scoped(object, "allowedSubnets", |text| text.parse().ok())?,
             vlans: scoped(object, "allowedVlans", |text| text.parse().ok())?,
             service_cidrs: service_cidrs(object)?,
@@ -186,30 +191,37 @@ impl Policy {
     }
 
     /// What networks of definitions in `namespace` may have addresses of.
-    pub fn subnets_of<'s>(&'s self, namespace: &'s Namespace) -> impl Iterator<Item = IpNetwork> + 's {
+    pub fn subnets_of<'s>(
+        &'s self,
+        namespace: &'s Namespace,
+    ) -> impl Iterator<Item = IpNetwork> + 's {
         let subnets = self.subnets.of(namespace);
         subnets.filter_map(|subnet| IpNetwork::new(subnet.network(), subnet.prefix()).ok())
     }
 
-    /// The addresses of the cluster's services, which no network with a gateway on the node gives to a pod.
+    /// The addresses of the cluster's services, which no network with a gateway on the node gives
+    /// to a pod.
     pub fn service_cidrs(&self) -> &[IpNetwork] {
         &self.service_cidrs
     }
 
     /// Whether networks of definitions in `namespace` may be on all of these VLANs.
     pub fn allows_vlans(&self, namespace: &Namespace, vlans: Vlans) -> bool {
-        self.vlans.of(namespace).any(|allowed| allowed.first <= vlans.first && vlans.last <= allowed.last)
+        self.vlans
+            .of(namespace)
+            .any(|allowed| allowed.first <= vlans.first && vlans.last <= allowed.last)
     }
 
-    /// Whether pods of `namespace` may have `network` for their primary: `namespace/name` of a definition,
-    /// or the name of a network of the node.
+    /// Whether pods of `namespace` may have `network` for their primary: `namespace/name` of a
+    /// definition, or the name of a network of the node.
     pub fn allows_primary(&self, namespace: &Namespace, network: &str) -> bool {
         let mut rules = self.primaries.iter().filter(|rule| rule.pods.contains(namespace));
         rules.any(|rule| rule.networks.iter().any(|name| name == network))
     }
 
-    /// Whether the pod may use the network file `name` of the node, which `kind` in `owner` leads to. A
-    /// tenant that was given a network cannot hand it on: it must be shared with the pod's namespace too.
+    /// Whether the pod may use the network file `name` of the node, which `kind` in `owner` leads
+    /// to. A tenant that was given a network cannot hand it on: it must be shared with the pod's
+    /// namespace too.
     pub fn shares_node_network(
         &self,
         view: &View<'_>,
@@ -217,8 +229,11 @@ impl Policy {
         name: &DefinitionName,
         kind: DefinitionKind,
     ) -> bool {
-        let shared =
-            |with| self.node_networks.get(name.as_str()).is_some_and(|namespaces| namespaces.contains(with));
+        let shared = |with| {
+            self.node_networks
+                .get(name.as_str())
+                .is_some_and(|namespaces| namespaces.contains(with))
+        };
         let is_listed_primary = view.path == Path::DefaultNetwork
             && self.allows_primary(view.namespace, &format!("{owner}/{name}"));
         match kind {
@@ -235,7 +250,8 @@ pub(super) fn wrong(key: &'static str, value: &Value, rule: &'static str) -> Pol
     PolicyError::Value { key, value: one_line(&value.to_string(), 80), rule }
 }
 
-/// Each key is known and there once, in whatever case. Notes have a period or a slash in their name.
+/// Each key is known and there once, in whatever case. Notes have a period or a slash in their
+/// name.
 fn check_keys(object: &Map<String, Value>, known: &[&'static str]) -> Result<(), PolicyError> {
     let mut seen = BTreeSet::new();
     for key in object.keys().filter(|key| !key.contains(['.', '/'])) {
@@ -272,8 +288,12 @@ fn texts(value: &Value) -> Option<Vec<&str>> {
 
 const NAMESPACES_RULE: &str = "must be a list of namespaces, or of \"*\" for all";
 
-fn namespaces(object: &Map<String, Value>, key: &'static str) -> Result<Option<Namespaces>, PolicyError> {
-    let read = |value: &Value| read_namespaces(value).ok_or_else(|| wrong(key, value, NAMESPACES_RULE));
+fn namespaces(
+    object: &Map<String, Value>,
+    key: &'static str,
+) -> Result<Option<Namespaces>, PolicyError> {
+    let read =
+        |value: &Value| read_namespaces(value).ok_or_else(|| wrong(key, value, NAMESPACES_RULE));
     keys::get(object, key).map(read).transpose()
 }
 
@@ -284,9 +304,13 @@ fn read_namespaces(value: &Value) -> Option<Namespaces> {
 fn allowed_requests(object: &Map<String, Value>) -> Result<BTreeSet<Request>, PolicyError> {
     const KEY: &str = "allowedRequests";
     let Some(value) = keys::get(object, KEY) else {
-        return Ok(Request::ALL.into_iter().filter(|request| !request.needs_owners_word()).collect());
+        return Ok(Request::ALL
+            .into_iter()
+            .filter(|request| !request.needs_owners_word())
+            .collect());
     };
-    let read = || texts(value)?.into_iter().map(|word| word.parse().ok()).collect::<Option<BTreeSet<_>>>();
+    let read =
+        || texts(value)?.into_iter().map(|word| word.parse().ok()).collect::<Option<BTreeSet<_>>>();
     read().ok_or_else(|| {
         wrong(KEY, value, "must be a list of keys of the networks annotation, \"ips\" for one")
     })
@@ -303,8 +327,9 @@ fn scoped<T>(
         Value::Object(entries) => {
             entries.iter().map(|(text, list)| Some((read(text)?, read_namespaces(list)?))).collect()
         }
-        list => texts(list)
-            .and_then(|texts| texts.into_iter().map(|text| Some((read(text)?, Namespaces::all()))).collect()),
+        list => texts(list).and_then(|texts| {
+            texts.into_iter().map(|text| Some((read(text)?, Namespaces::all()))).collect()
+        }),
     };
     let rule = match key {
         "allowedSubnets" => {
@@ -321,7 +346,8 @@ fn scoped<T>(
 fn service_cidrs(object: &Map<String, Value>) -> Result<Vec<IpNetwork>, PolicyError> {
     const KEY: &str = "serviceCIDRs";
     let Some(value) = keys::get(object, KEY) else { return Ok(Vec::new()) };
-    let read = || texts(value)?.into_iter().map(|text| text.parse().ok()).collect::<Option<Vec<_>>>();
+    let read =
+        || texts(value)?.into_iter().map(|text| text.parse().ok()).collect::<Option<Vec<_>>>();
     read().ok_or_else(|| wrong(KEY, value, "must be a list of networks in CIDR form"))
 }
 
@@ -367,7 +393,9 @@ fn node_networks(object: &Map<String, Value>) -> Result<BTreeMap<String, Namespa
         Some((name.to_string(), read_namespaces(list)?))
     };
     let read = || value.as_object()?.iter().map(read_entry).collect::<Option<BTreeMap<_, _>>>();
-    read().ok_or_else(|| wrong(KEY, value, "must be an object of networks' names, each with its namespaces"))
+    read().ok_or_else(|| {
+        wrong(KEY, value, "must be an object of networks' names, each with its namespaces")
+    })
 }
 
 /// What stands in the policy and has no effect.

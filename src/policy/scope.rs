@@ -68,7 +68,8 @@ mod tests {
     #[test]
     fn a_list_names_namespaces_or_all() {
         let contains = |list: &str, namespace: &str| {
-            Namespaces::from_words(words(list)).map(|list| list.contains(&namespace.parse().unwrap()))
+            Namespaces::from_words(words(list))
+                .map(|list| list.contains(&namespace.parse().unwrap()))
         };
         assert_eq!(contains("team-a, team-b", "team-b"), Some(true));
         assert_eq!(contains("team-a\nteam-b", "team-c"), Some(false));
@@ -83,7 +84,8 @@ mod tests {
             ("everywhere", Namespaces::all()),
             ("here", Namespaces::from_words(["team-a"]).unwrap()),
         ]);
-        let of = |namespace: &str| scoped.of(&namespace.parse().unwrap()).copied().collect::<Vec<_>>();
+        let of =
+            |namespace: &str| scoped.of(&namespace.parse().unwrap()).copied().collect::<Vec<_>>();
         assert_eq!((of("team-a"), of("team-b")), (vec!["everywhere", "here"], vec!["everywhere"]));
     }
 }

@@ -12,8 +12,8 @@ use crate::pod::name::{DefinitionName, Namespace};
 /// The namespaces whose pods may use a definition, beside its own: names, or `*`.
 pub const NAMESPACES_ANNOTATION: &str = "braid.io/allowed-namespaces";
 
-/// The service accounts whose pods may use a definition, and no others: `namespace/name`, `namespace/*`, or
-/// the name of an account in the definition's namespace.
+/// The service accounts whose pods may use a definition, and no others: `namespace/name`,
+/// `namespace/*`, or the name of an account in the definition's namespace.
 pub const ACCOUNTS_ANNOTATION: &str = "braid.io/allowed-service-accounts";
 
 /// The service account of a pod, as far as it is known.
@@ -43,7 +43,12 @@ impl Viewer for View<'_> {
         self.grant(namespace, annotations).is_some()
     }
 
-    fn sees_node_network(&self, namespace: &Namespace, name: &DefinitionName, kind: DefinitionKind) -> bool {
+    fn sees_node_network(
+        &self,
+        namespace: &Namespace,
+        name: &DefinitionName,
+        kind: DefinitionKind,
+    ) -> bool {
         match &self.tenancy.policy {
             Ok(None) => true,
             Ok(Some(policy)) => {
@@ -57,7 +62,8 @@ impl Viewer for View<'_> {
 impl View<'_> {
     /// Why the pod may use a definition of `owner` with these annotations; `None` if it may not.
     fn grant(&self, owner: &Namespace, annotations: &Annotations) -> Option<Grant> {
-        let shared = || is_shared_with(self.namespace, annotations).then(|| Grant::Shared(owner.clone()));
+        let shared =
+            || is_shared_with(self.namespace, annotations).then(|| Grant::Shared(owner.clone()));
         self.grant_of_all(owner).or_else(shared).or_else(|| self.without_isolation())
     }
 
@@ -67,8 +73,10 @@ impl View<'_> {
     }
 
     fn grant_of_all(&self, owner: &Namespace) -> Option<Grant> {
-        let is_global = || self.tenancy.global_namespaces.iter().any(|global| global == owner.as_str());
-        let is_offered = || self.path == Path::DefaultNetwork && *owner == self.tenancy.multus_namespace;
+        let is_global =
+            || self.tenancy.global_namespaces.iter().any(|global| global == owner.as_str());
+        let is_offered =
+            || self.path == Path::DefaultNetwork && *owner == self.tenancy.multus_namespace;
         match owner {
             own if own == self.namespace => Some(Grant::OwnNamespace),
             _ if is_global() => Some(Grant::Global(owner.clone())),
@@ -109,7 +117,11 @@ pub fn names_accounts(annotations: &Annotations) -> bool {
 pub(super) fn check_account(case: &Case<'_>) -> Result<Option<Grant>, Refusal> {
     let Some(list) = case.definition.annotations.get(ACCOUNTS_ANNOTATION) else { return Ok(None) };
     let unknown = |problem: &str, is_outage: bool| {
-        Err(Refusal::UnknownAccount { network: case.network(), problem: problem.to_owned(), is_outage })
+        Err(Refusal::UnknownAccount {
+            network: case.network(),
+            problem: problem.to_owned(),
+            is_outage,
+        })
     };
     let account = match case.account {
         Account::Known(name) => name,
@@ -124,9 +136,11 @@ pub(super) fn check_account(case: &Case<'_>) -> Result<Option<Grant>, Refusal> {
     Err(Refusal::OtherAccount { network: case.network(), account })
 }
 
-/// Whether `word` names the pod's account; without a namespace, one of the definition's own is meant.
+/// Whether `word` names the pod's account; without a namespace, one of the definition's own is
+/// meant.
 fn is_account(word: &str, case: &Case<'_>, account: &str) -> bool {
-    let (namespace, name) = word.split_once('/').unwrap_or((case.selection.namespace.as_str(), word));
+    let (namespace, name) =
+        word.split_once('/').unwrap_or((case.selection.namespace.as_str(), word));
     let is_any = name == "*" && word.contains('/');
     namespace == case.view.namespace.as_str() && (is_any || name == account)
 }

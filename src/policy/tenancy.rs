@@ -1,4 +1,5 @@
-//! What the node's configuration says of tenants: the policy, and who reaches whose definitions without one.
+//! What the node's configuration says of tenants: the policy, and who reaches whose definitions
+//! without one.
 
 use super::Refusal;
 use ipnetwork::IpNetwork;
@@ -9,17 +10,19 @@ use crate::pod::name::Namespace;
 /// Whom the node's tenants reach, and what they may ask for.
 #[derive(Clone, Debug)]
 pub struct Tenancy {
-    /// The rules for what tenants ask for and define, or why they cannot be read. An unclear policy holds up
-    /// what pods ask for, and nothing else.
+    /// The rules for what tenants ask for and define, or why they cannot be read. An unclear policy
+    /// holds up what pods ask for, and nothing else.
     pub policy: Result<Option<Policy>, PolicyError>,
-    /// Whether a pod reaches only its own namespace's definitions and the global ones (`namespaceIsolation`).
+    /// Whether a pod reaches only its own namespace's definitions and the global ones
+    /// (`namespaceIsolation`).
     pub isolation: bool,
     /// Namespaces whose definitions every pod may use (`globalNamespaces`).
     pub global_namespaces: Vec<String>,
-    /// Where the definitions of `clusterNetwork`, `defaultNetworks` and the default-network annotation are.
+    /// Where the definitions of `clusterNetwork`, `defaultNetworks` and the default-network
+    /// annotation are.
     pub multus_namespace: Namespace,
-    /// Destinations that stay on the primary when the default route moves (`keepClusterRoutes`): the cluster's
-    /// own, which no pod may take.
+    /// Destinations that stay on the primary when the default route moves (`keepClusterRoutes`):
+    /// the cluster's own, which no pod may take.
     pub keep_cluster_routes: Vec<IpNetwork>,
 }
 

@@ -79,7 +79,8 @@ impl Scene {
         extend(&mut element, &self.element);
         let namespace = "team-a".parse().unwrap();
         let text = json!([element]).to_string();
-        let selection = crate::selection::parse(&text, &namespace, Default::default()).unwrap().remove(0);
+        let selection =
+            crate::selection::parse(&text, &namespace, Default::default()).unwrap().remove(0);
         let annotations: Annotations = serde_json::from_value(self.annotations.clone()).unwrap();
         let text = self.definition.to_string();
         let definition = Definition {
@@ -87,8 +88,11 @@ impl Scene {
             kind: self.kind,
             annotations,
             bytes: text.len(),
-            network: NetworkConfig::parse(&text, &Missing { name: Some("blue"), ..Missing::default() })
-                .unwrap(),
+            network: NetworkConfig::parse(
+                &text,
+                &Missing { name: Some("blue"), ..Missing::default() },
+            )
+            .unwrap(),
         };
         let view = View { tenancy: &config.tenancy, namespace: &namespace, path: self.path };
         let account = &self.account;
@@ -128,7 +132,8 @@ fn isolation_is_on_unless_it_is_turned_off() {
 #[test]
 fn an_owner_shares_with_the_namespaces_it_names() {
     let shared = |list: &str| {
-        let scene = Scene::new(json!({})).of("team-b").annotated(json!({NAMESPACES_ANNOTATION: list}));
+        let scene =
+            Scene::new(json!({})).of("team-b").annotated(json!({NAMESPACES_ANNOTATION: list}));
         scene.refusal()
     };
     for list in ["team-a", "team-c,team-a", "team-c\n team-a", "*"] {
@@ -163,10 +168,19 @@ fn service_accounts_narrow_further_in_every_namespace() {
         ("team-a", "builder", "default", false),
     ];
     for (owner, list, account, expected) in table {
-        assert_eq!(scene(owner, list, account).refusal().is_empty(), expected, "{owner} {list} {account}");
+        assert_eq!(
+            scene(owner, list, account).refusal().is_empty(),
+            expected,
+            "{owner} {list} {account}"
+        );
     }
-    let unknown = Scene { account: Account::Unknown("silence".to_owned()), ..scene("team-a", "builder", "") };
-    assert!(unknown.refusal().ends_with("the pod's cannot be learnt: silence"), "{}", unknown.refusal());
+    let unknown =
+        Scene { account: Account::Unknown("silence".to_owned()), ..scene("team-a", "builder", "") };
+    assert!(
+        unknown.refusal().ends_with("the pod's cannot be learnt: silence"),
+        "{}",
+        unknown.refusal()
+    );
 }
 
 #[test]
@@ -197,9 +211,12 @@ fn what_may_be_asked_is_the_owners_word_before_the_nodes() {
         (&none, json!({IPS_ANNOTATION: ""}), &ips, "braid.io/allowed-ips"),
     ];
     for (config, annotations, element, expected) in table {
-        let refusal =
-            Scene::new(config.clone()).annotated(annotations.clone()).asks(element.clone()).refusal();
-        let fits = if expected.is_empty() { refusal.is_empty() } else { refusal.contains(expected) };
+        let refusal = Scene::new(config.clone())
+            .annotated(annotations.clone())
+            .asks(element.clone())
+            .refusal();
+        let fits =
+            if expected.is_empty() { refusal.is_empty() } else { refusal.contains(expected) };
         assert!(fits, "{config} {annotations} {element}: {refusal}");
     }
 }
@@ -232,7 +249,8 @@ fn the_primary_is_the_administrators_to_give() {
 
 #[test]
 fn a_network_of_the_node_is_for_whom_the_policy_names() {
-    let scene = |policy: Value, kind, owner| Scene::new(json!({"policy": policy})).of(owner).kind(kind);
+    let scene =
+        |policy: Value, kind, owner| Scene::new(json!({"policy": policy})).of(owner).kind(kind);
     let shared = |namespaces: Value| json!({"sharedNodeNetworks": {"blue": namespaces}});
     let (file, empty) = (DefinitionKind::NodeNetwork, DefinitionKind::EmptyObject);
     let table = [
@@ -250,8 +268,8 @@ fn a_network_of_the_node_is_for_whom_the_policy_names() {
     for (scene, expected) in table {
         assert_eq!(scene.refusal().is_empty(), expected, "{scene:?}: {}", scene.refusal());
     }
-    let handed_on =
-        scene(shared(json!(["team-b"])), empty, "team-b").annotated(json!({NAMESPACES_ANNOTATION: "*"}));
+    let handed_on = scene(shared(json!(["team-b"])), empty, "team-b")
+        .annotated(json!({NAMESPACES_ANNOTATION: "*"}));
     assert!(handed_on.refusal().contains("sharedNodeNetworks"), "nobody hands it on");
     assert_eq!(Scene::new(json!({})).kind(file).refusal(), "", "without a policy, as in Multus");
 }
@@ -259,12 +277,17 @@ fn a_network_of_the_node_is_for_whom_the_policy_names() {
 #[test]
 fn an_unclear_policy_refuses_everything() {
     let scene = Scene::new(json!({"policy": {"mod": "audit"}}));
-    assert!(scene.refusal().contains("unknown key \"mod\": did you mean \"mode\"?"), "{}", scene.refusal());
+    assert!(
+        scene.refusal().contains("unknown key \"mod\": did you mean \"mode\"?"),
+        "{}",
+        scene.refusal()
+    );
 }
 
 #[test]
 fn audit_says_what_would_be_refused() {
-    let scene = Scene::new(json!({"policy": {"mode": "audit"}})).defined(json!({"type": "host-device"}));
+    let scene =
+        Scene::new(json!({"policy": {"mode": "audit"}})).defined(json!({"type": "host-device"}));
     let verdict = scene.verdict();
     assert_eq!((verdict.refusal, verdict.would_refuse.len()), (None, 1));
     let foreign = Scene::new(json!({"policy": {"mode": "audit"}})).of("team-b");
@@ -277,7 +300,11 @@ fn a_pod_does_not_hear_of_what_is_not_shared_with_it() {
     let namespace = "team-a".parse().unwrap();
     let view = View { tenancy: &config.tenancy, namespace: &namespace, path: Path::Networks };
     assert!(!view.sees(&"team-b".parse().unwrap(), &Annotations::new()));
-    assert!(!view.sees_node_network(&namespace, &"blue".parse().unwrap(), DefinitionKind::NodeNetwork));
+    assert!(!view.sees_node_network(
+        &namespace,
+        &"blue".parse().unwrap(),
+        DefinitionKind::NodeNetwork
+    ));
 }
 
 /// What a policy may grant, one thing each: a key, and what stands under it.
@@ -298,15 +325,21 @@ const GRANTS: [(&str, &str, &str); 14] = [
     ("primaryOverride", "weave", "*"),
 ];
 
-/// The policy with those of the grants that `mask` has; whatever is not granted is refused in words.
+/// The policy with those of the grants that `mask` has; whatever is not granted is refused in
+/// words.
 fn granting(mask: u16) -> Value {
-    let granted =
-        || GRANTS.iter().enumerate().filter(move |(at, _)| mask & 1 << at != 0).map(|(_, grant)| grant);
+    let granted = || {
+        GRANTS.iter().enumerate().filter(move |(at, _)| mask & 1 << at != 0).map(|(_, grant)| grant)
+    };
     let of = |key: &'static str| granted().filter(move |(name, _, _)| *name == key);
     let mut policy = json!({"allowedPlugins": {"bandwidth": false}});
-    for key in
-        ["allowedHostInterfaces", "allowedSubnets", "allowedVlans", "allowedPlugins", "sharedNodeNetworks"]
-    {
+    for key in [
+        "allowedHostInterfaces",
+        "allowedSubnets",
+        "allowedVlans",
+        "allowedPlugins",
+        "sharedNodeNetworks",
+    ] {
         for (_, name, value) in of(key) {
             policy[key][*name] = serde_json::from_str(value).unwrap();
         }
@@ -330,8 +363,9 @@ fn narrowing() -> impl Strategy<Value = Map<String, Value>> {
         Just((ACCOUNTS_ANNOTATION, "team-a/builder")),
         Just((ACCOUNTS_ANNOTATION, "team-b/*")),
     ];
-    proptest::collection::vec(annotation, 1..4)
-        .prop_map(|list| list.into_iter().map(|(key, value)| (key.to_owned(), json!(value))).collect())
+    proptest::collection::vec(annotation, 1..4).prop_map(|list| {
+        list.into_iter().map(|(key, value)| (key.to_owned(), json!(value))).collect()
+    })
 }
 
 /// One rule more, as a key of the policy that takes something away.
@@ -399,8 +433,8 @@ fn generous() -> Map<String, Value> {
 }
 
 proptest! {
-    /// What a policy refuses, the same policy with more rules refuses too; and what is refused without one
-    /// is refused with one.
+    /// What a policy refuses, the same policy with more rules refuses too; and what is refused
+    /// without one is refused with one.
     #[test]
     fn a_policy_only_gets_stricter(scene in scenes(), rules in rules(), generous_one: bool) {
         let base = if generous_one { generous() } else { Map::new() };
@@ -412,8 +446,8 @@ proptest! {
         prop_assert!(!some || all, "a rule lets in what the policy keeps out");
     }
 
-    /// With one grant less, nothing is let in that was kept out before; and what isolation keeps out, no grant
-    /// lets in.
+    /// With one grant less, nothing is let in that was kept out before; and what isolation keeps
+    /// out, no grant lets in.
     #[test]
     fn a_policy_that_grants_less_lets_in_less(scene in scenes(), grants: u16, taken: u16) {
         let with = |config: Value| Scene { config, ..scene.clone() }.verdict().refusal.is_some();
@@ -477,7 +511,8 @@ proptest! {
         prop_assert_eq!(audit.would_refuse.first().cloned(), refused);
     }
 
-    /// A pod that is allowed is allowed in audit mode, and one that isolation refuses stays refused.
+    /// A pod that is allowed is allowed in audit mode, and one that isolation refuses stays
+    /// refused.
     #[test]
     fn audit_never_changes_the_outcome_of_an_allowed_pod(scene in scenes(), rules in rules()) {
         let with = |mode: Option<&str>| {

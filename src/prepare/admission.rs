@@ -1,5 +1,5 @@
-//! From what a pod asks for to what it gets: every selection is looked up as the pod may see it, judged, and
-//! written to the audit log, whatever path it came by.
+//! From what a pod asks for to what it gets: every selection is looked up as the pod may see it,
+//! judged, and written to the audit log, whatever path it came by.
 
 use super::{PodRequest, annotation_key, check_identity, host};
 use crate::config::Config;
@@ -38,7 +38,8 @@ pub(super) fn admit(
     let of_networks = pod_request.networks.iter().map(|selection| (selection, &networks));
     let of_default = pod_request.default_network.iter().map(|selection| (selection, &default));
     let asked: Vec<(&Selection, &View<'_>)> = of_networks.chain(of_default).collect();
-    let mut admitted = Admitted { networks: Vec::new(), admissions: Vec::new(), warnings: Vec::new() };
+    let mut admitted =
+        Admitted { networks: Vec::new(), admissions: Vec::new(), warnings: Vec::new() };
     if let (Some((selection, view)), Err(refusal)) = (asked.first(), config.tenancy.readable()) {
         return Err(SelectionReview { pod, view, selection }.refuse(&refusal));
     }
@@ -51,7 +52,8 @@ pub(super) fn admit(
     for ((selection, view), found) in asked.into_iter().zip(found) {
         let review = SelectionReview { pod, view, selection };
         let name_of_own = |error| review.name_definition_of_own(error);
-        policy::check_name(view, selection).map_err(|refusal| name_of_own(review.refuse(&refusal)))?;
+        policy::check_name(view, selection)
+            .map_err(|refusal| name_of_own(review.refuse(&refusal)))?;
         let definition = found.map_err(|error| match error {
             DefinitionError::Unknown { .. } => name_of_own(review.refuse_lookup(error)),
             _ => review.refuse_lookup(error),
@@ -91,7 +93,12 @@ struct SelectionReview<'a> {
 }
 
 impl SelectionReview<'_> {
-    fn judge(&self, definition: Definition, account: &Account, admitted: &mut Admitted) -> Result<(), Error> {
+    fn judge(
+        &self,
+        definition: Definition,
+        account: &Account,
+        admitted: &mut Admitted,
+    ) -> Result<(), Error> {
         let case = Case {
             view: *self.view,
             account,
@@ -105,11 +112,14 @@ impl SelectionReview<'_> {
         if let Some(refusal) = verdict.refusal {
             return Err(self.refuse(&refusal));
         }
-        let warning =
-            |refusal: &Refusal| format!("policy.mode is \"audit\", or the pod would be refused: {refusal}");
+        let warning = |refusal: &Refusal| {
+            format!("policy.mode is \"audit\", or the pod would be refused: {refusal}")
+        };
         admitted.warnings.extend(verdict.would_refuse.iter().map(warning));
         let (own, scoped) = (&definition.network.name, &verdict.would_scope);
-        admitted.warnings.extend(scoped.as_ref().map(|scoped| would_scope(&self.network(), own, scoped)));
+        admitted
+            .warnings
+            .extend(scoped.as_ref().map(|scoped| would_scope(&self.network(), own, scoped)));
         let source = definition.source.to_string();
         let granted_by = policy::in_words(&verdict.granted_by);
         let scoped_name = verdict.scoped_name.as_ref().or(verdict.would_scope.as_ref());
@@ -126,7 +136,8 @@ impl SelectionReview<'_> {
             Some(scoped) => Some(std::mem::replace(&mut network.name, scoped)),
             None => under_policy,
         };
-        let selected = SelectedNetwork { selection, network, resource, granted_networks, other_name };
+        let selected =
+            SelectedNetwork { selection, network, resource, granted_networks, other_name };
         admitted.networks.push(selected);
         Ok(())
     }
@@ -140,15 +151,20 @@ impl SelectionReview<'_> {
         refusal.clone().into()
     }
 
-    /// A definition that is not to be had. Where the pod may not know whether there is one, the words are
-    /// the same in both cases.
+    /// A definition that is not to be had. Where the pod may not know whether there is one, the
+    /// words are the same in both cases.
     fn refuse_lookup(&self, error: DefinitionError) -> Error {
         let network = self.network();
         let namespace = self.view.namespace.clone();
-        let is_enforced =
-            self.view.tenancy.readable().is_ok_and(|policy| policy.is_some_and(|p| p.is_enforced()));
+        let is_enforced = self
+            .view
+            .tenancy
+            .readable()
+            .is_ok_and(|policy| policy.is_some_and(|p| p.is_enforced()));
         match error {
-            DefinitionError::NotShared { .. } => self.refuse(&Refusal::OtherNamespace { network, namespace }),
+            DefinitionError::NotShared { .. } => {
+                self.refuse(&Refusal::OtherNamespace { network, namespace })
+            }
             DefinitionError::Unknown { lack: Lack::Config, .. } if is_enforced => {
                 let hint = String::new();
                 self.refuse(&Refusal::NodeNetwork { network, namespace, is_defined: true, hint })
@@ -168,8 +184,8 @@ impl SelectionReview<'_> {
         }
     }
 
-    /// The error about a primary that is looked for in `multusNamespace`, with how to name one of the pod's own
-    /// namespace. The words do not depend on whether there is one.
+    /// The error about a primary that is looked for in `multusNamespace`, with how to name one of
+    /// the pod's own namespace. The words do not depend on whether there is one.
     fn name_definition_of_own(&self, error: Error) -> Error {
         let Selection { namespace, name, .. } = self.selection;
         let (offered, own) = (&self.view.tenancy.multus_namespace, &self.pod.namespace);
@@ -205,18 +221,28 @@ impl SelectionReview<'_> {
 
     fn refused(&self) -> Decision<'_> {
         let uid = self.pod.uid.as_deref();
-        Decision::refused(self.pod.to_string(), uid, annotation_key(self.view.path), Some(self.network()))
+        Decision::refused(
+            self.pod.to_string(),
+            uid,
+            annotation_key(self.view.path),
+            Some(self.network()),
+        )
     }
 }
 
 /// Writes down that an annotation was refused as a whole.
 pub(super) fn refuse_annotation(path: Path, pod: &Pod, error: &Error) {
-    let refused = Decision::refused(pod.to_string(), pod.uid.as_deref(), annotation_key(path), None);
-    audit::record(&Decision { rules: vec!["annotation"], reason: Some(error.to_string()), ..refused });
+    let refused =
+        Decision::refused(pod.to_string(), pod.uid.as_deref(), annotation_key(path), None);
+    audit::record(&Decision {
+        rules: vec!["annotation"],
+        reason: Some(error.to_string()),
+        ..refused
+    });
 }
 
-/// The pod's service account as the API knows it: of this very pod, not of a namesake, and not of a static
-/// pod, whose mirror anybody could have written.
+/// The pod's service account as the API knows it: of this very pod, not of a namesake, and not of a
+/// static pod, whose mirror anybody could have written.
 fn service_account(pod: &Pod, object: Option<&ClusterPod>, api: &mut Api<'_>) -> Account {
     let fetched;
     let object = match (object, api) {

@@ -14,13 +14,14 @@ struct Claim<'n> {
     /// The resource that its definition names.
     resource: &'n str,
     device_use: DeviceUse,
-    /// The device: first the one that the pod asks for by its ID, at the end the one that the network gets.
+    /// The device: first the one that the pod asks for by its ID, at the end the one that the
+    /// network gets.
     device: &'n mut Option<String>,
 }
 
-/// Gives each network whose definition names a resource one of the pod's devices: those that a selection names
-/// first, so that they are not given to another. The kubelet is asked once, and only if there is such a network.
-/// Returns what an administrator should know.
+/// Gives each network whose definition names a resource one of the pod's devices: those that a
+/// selection names first, so that they are not given to another. The kubelet is asked once, and
+/// only if there is such a network. Returns what an administrator should know.
 ///
 /// # Errors
 /// [`Error`] with the network's name if a device is owed and is not to be had.
@@ -33,26 +34,30 @@ pub(super) fn assign<'n>(
     let of_pod = selected.iter_mut().filter_map(selected_claim);
     let claims: Vec<Claim<'_>> = of_node.filter_map(node_claim).chain(of_pod).collect();
     let Some(first) = claims.first() else { return Ok(Vec::new()) };
-    let allocation = Allocation::of_pod(&config.kubelet_socket, &pod.namespace, &pod.name, KUBELET_LIMIT);
+    let allocation =
+        Allocation::of_pod(&config.kubelet_socket, &pod.namespace, &pod.name, KUBELET_LIMIT);
     distribute(&mut allocation.map_err(|error| about(&first.label, error))?, claims)
 }
 
 fn node_claim(network: &mut NodeNetwork) -> Option<Claim<'_>> {
     let NodeNetwork { label, network, resource, device_id, .. } = network;
     let (resource, device_use) = (resource.as_deref()?, known::device_use(network));
-    Some(Claim { label: label.clone(), resource, device_use, device: device_id }).filter(Claim::is_due)
+    Some(Claim { label: label.clone(), resource, device_use, device: device_id })
+        .filter(Claim::is_due)
 }
 
 fn selected_claim(selected: &mut SelectedNetwork) -> Option<Claim<'_>> {
     let SelectedNetwork { selection, network, resource, .. } = selected;
     let label = format!("{}/{}", selection.namespace, selection.name);
     let (resource, device_use) = (resource.as_deref()?, known::device_use(network));
-    Some(Claim { label, resource, device_use, device: &mut selection.device_id }).filter(Claim::is_due)
+    Some(Claim { label, resource, device_use, device: &mut selection.device_id })
+        .filter(Claim::is_due)
 }
 
 impl Claim<'_> {
-    /// Whether the kubelet has to be asked: not for plugins that read no device, nor for a resource that only marks
-    /// nodes for the scheduler. A device that the pod asks for by its ID must be the pod's in any case.
+    /// Whether the kubelet has to be asked: not for plugins that read no device, nor for a resource
+    /// that only marks nodes for the scheduler. A device that the pod asks for by its ID must be
+    /// the pod's in any case.
     fn is_due(&self) -> bool {
         let may_have_device = match self.device_use {
             DeviceUse::Required => true,
@@ -68,7 +73,9 @@ impl Claim<'_> {
                 *self.device = Some(device);
                 Ok(None)
             }
-            Err(DeviceError::NotAllocated { resource, .. }) if self.device_use == DeviceUse::IfGiven => {
+            Err(DeviceError::NotAllocated { resource, .. })
+                if self.device_use == DeviceUse::IfGiven =>
+            {
                 Ok(Some(format!(
                     "network \"{}\": the pod has no device of resource {resource}, and is attached without one: if \
                      the plugin needs a device, declare \"capabilities\": {{\"deviceID\": true}} in its definition",
@@ -81,9 +88,11 @@ impl Claim<'_> {
 }
 
 fn distribute(allocation: &mut Allocation, claims: Vec<Claim<'_>>) -> Result<Vec<String>, Error> {
-    let (named, unnamed): (Vec<_>, Vec<_>) = claims.into_iter().partition(|claim| claim.device.is_some());
+    let (named, unnamed): (Vec<_>, Vec<_>) =
+        claims.into_iter().partition(|claim| claim.device.is_some());
     for Claim { label, resource, device, .. } in &named {
-        let taken = device.as_deref().map_or(Ok(()), |device| allocation.take_specific(resource, device));
+        let taken =
+            device.as_deref().map_or(Ok(()), |device| allocation.take_specific(resource, device));
         taken.map_err(|error| about(label, error))?;
     }
     let mut warnings = Vec::new();

@@ -1,5 +1,5 @@
-//! The networks that CNI-Genie's annotation `cni` chooses among the node's own: the first one in place of
-//! the primary, the others beside it. Each is judged as another primary is.
+//! The networks that CNI-Genie's annotation `cni` chooses among the node's own: the first one in
+//! place of the primary, the others beside it. Each is judged as another primary is.
 
 use super::annotation_key;
 use crate::config::Config;
@@ -36,17 +36,23 @@ pub(super) fn choose(config: &Config, pod: &Pod, words: &[NetworkName]) -> Resul
     let view = View { tenancy: &config.tenancy, namespace: &pod.namespace, path: Path::Genie };
     for word in words {
         let found = choices.find(word);
-        let verdict =
-            policy::judge_choice(&view, word, found.as_ref().ok().map(|(_, network)| &network.name));
+        let verdict = policy::judge_choice(
+            &view,
+            word,
+            found.as_ref().ok().map(|(_, network)| &network.name),
+        );
         record(pod, word, &verdict, found.as_ref());
         if let Some(refusal) = verdict.refusal {
             return Err(refusal.into());
         }
-        let warning = |refusal| format!("policy.mode is \"audit\", or the pod would be refused: {refusal}");
+        let warning =
+            |refusal| format!("policy.mode is \"audit\", or the pod would be refused: {refusal}");
         chosen.warnings.extend(verdict.would_refuse.iter().map(warning));
-        let about = |error| Error::from(error).about(format!("annotation {}", annotation_key(Path::Genie)));
+        let about =
+            |error| Error::from(error).about(format!("annotation {}", annotation_key(Path::Genie)));
         let (file, network) = found.map_err(about)?;
-        let network = NodeNetwork { series: Series::Eth, ..NodeNetwork::new(network.clone(), None) };
+        let network =
+            NodeNetwork { series: Series::Eth, ..NodeNetwork::new(network.clone(), None) };
         let source = file.display().to_string();
         let granted_by = policy::in_words(&verdict.granted_by);
         chosen.admissions.push(Admission { label: network.label.clone(), source, granted_by });
@@ -73,7 +79,8 @@ fn record(
             Decision { rules: vec!["definition"], reason: Some(error.to_string()), ..refused() }
         }
         (None, Ok((file, _))) => {
-            let reasons: Vec<String> = verdict.would_refuse.iter().map(ToString::to_string).collect();
+            let reasons: Vec<String> =
+                verdict.would_refuse.iter().map(ToString::to_string).collect();
             Decision {
                 decision: if reasons.is_empty() { Outcome::Allowed } else { Outcome::Audited },
                 rules: verdict.would_refuse.iter().map(policy::Refusal::rule).collect(),

@@ -1,4 +1,5 @@
-//! What the policy must know of the host: its routes, as far as an address that a pod asks for overlaps them.
+//! What the policy must know of the host: its routes, as far as an address that a pod asks for
+//! overlaps them.
 
 use std::collections::BTreeSet;
 
@@ -9,8 +10,9 @@ use crate::policy::{self, Case, HostRoute, HostRouteKind};
 use cni::family::Family;
 use linux::netlink::{Link, Netlink, NetlinkError, Origin, Route};
 
-/// The routes of the host that overlap what its node would route to the pod. The kernel is asked only if there is a
-/// policy, and the pod asks for an address of a network whose gateway is on the node.
+/// The routes of the host that overlap what its node would route to the pod. The kernel is asked
+/// only if there is a policy, and the pod asks for an address of a network whose gateway is on the
+/// node.
 ///
 /// # Errors
 /// What the kernel says.
@@ -27,7 +29,8 @@ fn read(asked: &[IpNetwork]) -> Result<Vec<HostRoute>, NetlinkError> {
     let mut routes = Vec::new();
     for family in families {
         let listed = netlink.routes(kernel_family(family), 1..=128, |key| {
-            !is_of_link(key.destination) && asked.iter().any(|asked| policy::overlap(key.destination, *asked))
+            !is_of_link(key.destination)
+                && asked.iter().any(|asked| policy::overlap(key.destination, *asked))
         })?;
         routes.extend(listed.into_iter().map(|route| host_route(&route, &links)));
     }
@@ -38,13 +41,18 @@ fn read(asked: &[IpNetwork]) -> Result<Vec<HostRoute>, NetlinkError> {
 fn is_of_link(network: IpNetwork) -> bool {
     match network {
         IpNetwork::V4(network) => network.ip().is_multicast(),
-        IpNetwork::V6(network) => network.ip().is_multicast() || network.ip().is_unicast_link_local(),
+        IpNetwork::V6(network) => {
+            network.ip().is_multicast() || network.ip().is_unicast_link_local()
+        }
     }
 }
 
 fn host_route(route: &Route, links: &[Link]) -> HostRoute {
     let interface = match route.hops.as_slice() {
-        [hop] => links.iter().find(|link| Some(link.index) == hop.link_index).map(|link| link.name.clone()),
+        [hop] => links
+            .iter()
+            .find(|link| Some(link.index) == hop.link_index)
+            .map(|link| link.name.clone()),
         _ => None,
     };
     let kind = match route.key.origin {

@@ -87,9 +87,13 @@ fn undeclared_annotations() -> String {
     )
 }
 
-/// The pod from the API. Without one, a chained Braid has nothing to go by; a delegating one still has its
-/// own configuration.
-fn fetch_pod(config: &Config, pod: &Pod, cluster: Option<&mut Cluster>) -> Result<Option<ClusterPod>, Error> {
+/// The pod from the API. Without one, a chained Braid has nothing to go by; a delegating one still
+/// has its own configuration.
+fn fetch_pod(
+    config: &Config,
+    pod: &Pod,
+    cluster: Option<&mut Cluster>,
+) -> Result<Option<ClusterPod>, Error> {
     match cluster {
         Some(cluster) => {
             let object = cluster.pod(&pod.namespace, &pod.name)?;
@@ -102,8 +106,14 @@ fn fetch_pod(config: &Config, pod: &Pod, cluster: Option<&mut Cluster>) -> Resul
 }
 
 /// What CNI-Genie's annotation chooses, where the configuration heeds it.
-fn choices(annotation: Option<&str>, has_default: bool, config: &Config) -> Result<Vec<NetworkName>, Error> {
-    let Some(annotation) = annotation.filter(|_| config.genie_annotation) else { return Ok(Vec::new()) };
+fn choices(
+    annotation: Option<&str>,
+    has_default: bool,
+    config: &Config,
+) -> Result<Vec<NetworkName>, Error> {
+    let Some(annotation) = annotation.filter(|_| config.genie_annotation) else {
+        return Ok(Vec::new());
+    };
     let limits = config.limits();
     let choices = selection::genie::parse(annotation, limits).map_err(Error::from);
     let checked = choices.and_then(|choices| match choices.is_empty() {
@@ -147,7 +157,10 @@ fn selections(
 fn ignored_keys(selections: &[Selection], path: Path) -> impl Iterator<Item = String> {
     let ignored = selections.iter().flat_map(|selection| &selection.ignored);
     ignored.map(move |error| {
-        format!("annotation {}: {error}; it was passed over (lenientAnnotations)", annotation_key(path))
+        format!(
+            "annotation {}: {error}; it was passed over (lenientAnnotations)",
+            annotation_key(path)
+        )
     })
 }
 

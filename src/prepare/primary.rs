@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::config::{Config, PrimarySource};
-use crate::definition::{Administrator, Api, Definition, DefinitionError, Finder, NodeDefinitions, Wanted};
+use crate::definition::{
+    Administrator, Api, Definition, DefinitionError, Finder, NodeDefinitions, Wanted,
+};
 use crate::pod::name::{DefinitionName, Namespace};
 use cni::netconf::{self, Missing, NetconfError, NetworkConfig, NetworkName};
 use plugins::known;
@@ -96,7 +98,9 @@ pub fn resolve(
 ) -> Result<Resolved, PrimaryError> {
     let missing = Missing { name: Some(config.network.as_str()), version: config.version };
     let resolved: Resolved = match source {
-        PrimarySource::Inline(value) => inline(value, &missing, "the first of \"delegates\"")?.into(),
+        PrimarySource::Inline(value) => {
+            inline(value, &missing, "the first of \"delegates\"")?.into()
+        }
         PrimarySource::Auto => first_of(&config.primary_conf_dir, &missing)?.into(),
         PrimarySource::Path(path) if path.is_dir() => first_of(path, &missing)?.into(),
         PrimarySource::Path(path) => load(path, &missing)?.into(),
@@ -113,7 +117,11 @@ pub fn resolve(
 ///
 /// # Errors
 /// [`PrimaryError::Invalid`].
-pub fn inline(value: &Value, missing: &Missing<'_>, origin: &str) -> Result<NetworkConfig, PrimaryError> {
+pub fn inline(
+    value: &Value,
+    missing: &Missing<'_>,
+    origin: &str,
+) -> Result<NetworkConfig, PrimaryError> {
     NetworkConfig::read(value, missing)
         .and_then(NetworkConfig::complete)
         .map_err(|source| PrimaryError::Invalid { origin: origin.to_owned(), source })
@@ -138,8 +146,8 @@ fn first_of(directory: &Path, missing: &Missing<'_>) -> Result<NetworkConfig, Pr
     Err(PrimaryError::None { directory: directory.to_owned(), problems })
 }
 
-/// The networks of a conf directory that pods may choose among: each with its file, in the order of the
-/// files' names, none with a plugin of Braid's kind.
+/// The networks of a conf directory that pods may choose among: each with its file, in the order of
+/// the files' names, none with a plugin of Braid's kind.
 #[derive(Debug)]
 pub struct Choices {
     directory: PathBuf,
@@ -173,13 +181,18 @@ impl Choices {
         let is_typed = |(_, network): &&(PathBuf, NetworkConfig)| {
             network.plugins.first().is_some_and(|plugin| plugin.kind.as_str() == word.as_str())
         };
-        let found = self.networks.iter().find(is_named).or_else(|| self.networks.iter().find(is_typed));
+        let found =
+            self.networks.iter().find(is_named).or_else(|| self.networks.iter().find(is_typed));
         let (word, directory) = (word.clone(), self.directory.clone());
         found.ok_or(PrimaryError::NotThere { word, directory })
     }
 }
 
-fn named(name: &str, config: &Config, definitions: &mut Finder<'_>) -> Result<Definition, PrimaryError> {
+fn named(
+    name: &str,
+    config: &Config,
+    definitions: &mut Finder<'_>,
+) -> Result<Definition, PrimaryError> {
     let unknown = match on_node(name, config, &definitions.node) {
         Err(error @ DefinitionError::Unknown { .. }) => error,
         found => return found.map_err(PrimaryError::Definition),
@@ -191,13 +204,18 @@ fn named(name: &str, config: &Config, definitions: &mut Finder<'_>) -> Result<De
 }
 
 /// What the node knows comes first, so that a pod that asks for nothing costs no request.
-fn on_node(name: &str, config: &Config, node: &NodeDefinitions) -> Result<Definition, DefinitionError> {
+fn on_node(
+    name: &str,
+    config: &Config,
+    node: &NodeDefinitions,
+) -> Result<Definition, DefinitionError> {
     let unknown = match node.find(&config.tenancy.multus_namespace, name, config.version) {
         Err(error @ DefinitionError::Unknown { .. }) => error,
         found => return found,
     };
     let primaries = NodeDefinitions::read(std::slice::from_ref(&config.primary_conf_dir));
-    // The administrator's word needs no manifest: where one stands for the file, it is for the pods.
+    // The administrator's word needs no manifest: where one stands for the file, it is for the
+    // pods.
     let file = node.find_file(name, config.version);
     file.or_else(|| primaries.find_file(name, config.version)).unwrap_or(Err(unknown))
 }
@@ -219,12 +237,14 @@ fn of_cluster(
     config: &Config,
     definitions: &mut Finder<'_>,
 ) -> Result<Definition, PrimaryError> {
-    let wanted = Wanted { namespace: &config.tenancy.multus_namespace, name: &name, viewer: &Administrator };
+    let wanted =
+        Wanted { namespace: &config.tenancy.multus_namespace, name: &name, viewer: &Administrator };
     match definitions.find_all(&[wanted]).pop() {
         Some(Ok(definition)) => Ok(definition),
-        None => {
-            Err(PrimaryError::None { directory: config.primary_conf_dir.clone(), problems: String::new() })
-        }
+        None => Err(PrimaryError::None {
+            directory: config.primary_conf_dir.clone(),
+            problems: String::new(),
+        }),
         Some(Err(error @ DefinitionError::Unknown { .. })) => {
             Err(PrimaryError::Unknown(error, config.primary_conf_dir.display().to_string()))
         }
@@ -232,24 +252,30 @@ fn of_cluster(
     }
 }
 
-/// The chain of files that every pod gets as a network of its own (Multus's `auxiliaryCNIChainName`):
-/// `<directory of the primary's file>/<chain>/*.conf`, or none if there are no files.
+/// The chain of files that every pod gets as a network of its own (Multus's
+/// `auxiliaryCNIChainName`): `<directory of the primary's file>/<chain>/*.conf`, or none if there
+/// are no files.
 ///
 /// # Errors
 /// [`PrimaryError::Invalid`].
-pub fn auxiliary_chain(chain: &NetworkName, config: &Config) -> Result<Option<NetworkConfig>, PrimaryError> {
+pub fn auxiliary_chain(
+    chain: &NetworkName,
+    config: &Config,
+) -> Result<Option<NetworkConfig>, PrimaryError> {
     let base = match &config.primary {
         Some(PrimarySource::Path(path)) if path.is_dir() => path,
         Some(PrimarySource::Path(path)) => path.parent().unwrap_or(&config.primary_conf_dir),
         _ => &config.primary_conf_dir,
     };
     let directory = base.join(chain.as_str());
-    let invalid = |source| PrimaryError::Invalid { origin: directory.display().to_string(), source };
+    let invalid =
+        |source| PrimaryError::Invalid { origin: directory.display().to_string(), source };
     let plugins = netconf::load_plugins(&directory).map_err(invalid)?;
     if plugins.is_empty() {
         return Ok(None);
     }
-    let plugins: Vec<Value> = plugins.iter().map(|plugin| Value::Object(plugin.object().clone())).collect();
+    let plugins: Vec<Value> =
+        plugins.iter().map(|plugin| Value::Object(plugin.object().clone())).collect();
     let value = serde_json::json!({
         "cniVersion": config.version.as_str(), "name": chain.as_str(), "loadOnlyInlinedPlugins": true, "plugins": plugins,
     });
@@ -291,7 +317,8 @@ mod tests {
         fn resolve(&self, more: Value) -> Result<String, String> {
             let config = self.config(more);
             let node = NodeDefinitions::read(&config.conf_dirs);
-            let mut definitions = crate::prepare::finder(&config, node, Api::Absent, OnOutage::UseCopies);
+            let mut definitions =
+                crate::prepare::finder(&config, node, Api::Absent, OnOutage::UseCopies);
             let resolved = resolve(config.primary.as_ref().unwrap(), &config, &mut definitions);
             resolved
                 .map(|resolved| resolved.network.plugins[0].kind.to_string())
@@ -331,8 +358,14 @@ mod tests {
         let table = [
             (json!({"clusterNetwork": "absent"}), "no configuration file there or in"),
             (json!({"clusterNetwork": "DIR/net.d/00-braid.conflist"}), "cannot be delegated to"),
-            (json!({"clusterNetwork": "DIR/none.conf"}), "none.conf is not a valid network configuration"),
-            (json!({"clusterNetwork": "auto", "primaryConfDir": "DIR/empty"}), "no primary network in"),
+            (
+                json!({"clusterNetwork": "DIR/none.conf"}),
+                "none.conf is not a valid network configuration",
+            ),
+            (
+                json!({"clusterNetwork": "auto", "primaryConfDir": "DIR/empty"}),
+                "no primary network in",
+            ),
             (json!({"delegates": [{"name": "x"}]}), "the first of \"delegates\" is not a valid"),
         ];
         for (more, expected) in table {
@@ -345,13 +378,17 @@ mod tests {
     fn a_pod_chooses_by_name_before_type() {
         let node = node();
         std::fs::write(node.0.path().join("net.d/00-torn.conf"), "{").unwrap();
-        std::fs::write(node.0.path().join("net.d/01-genie.conf"), r#"{"name": "genie", "type": "genie"}"#)
-            .unwrap();
+        std::fs::write(
+            node.0.path().join("net.d/01-genie.conf"),
+            r#"{"name": "genie", "type": "genie"}"#,
+        )
+        .unwrap();
         let by_type = json!({"name": "weave", "type": "calico"}).to_string();
         std::fs::write(node.0.path().join("net.d/90-weave.conf"), by_type).unwrap();
         let choices = Choices::read(&node.config(json!({})));
-        let found =
-            |word: &str| choices.find(&word.parse().unwrap()).map(|(_, network)| network.name.to_string());
+        let found = |word: &str| {
+            choices.find(&word.parse().unwrap()).map(|(_, network)| network.name.to_string())
+        };
         assert_eq!(choices.warnings.len(), 1, "{:?}", choices.warnings);
         for (word, expected) in [
             ("calico", "k8s-pod-network"),
@@ -363,7 +400,10 @@ mod tests {
         }
         for word in ["portmap", "braid", "chained", "genie", "absent"] {
             assert!(
-                found(word).unwrap_err().to_string().ends_with("nor one whose first plugin is of that type")
+                found(word)
+                    .unwrap_err()
+                    .to_string()
+                    .ends_with("nor one whose first plugin is of that type")
             );
         }
     }
@@ -374,7 +414,8 @@ mod tests {
         let config = node.config(
             json!({"clusterNetwork": "DIR/net.d/10-calico.conflist", "auxiliaryCNIChainName": "aux"}),
         );
-        let network = auxiliary_chain(config.auxiliary_chain.as_ref().unwrap(), &config).unwrap().unwrap();
+        let network =
+            auxiliary_chain(config.auxiliary_chain.as_ref().unwrap(), &config).unwrap().unwrap();
         assert_eq!((network.name.as_str(), network.plugins[0].kind.as_str()), ("aux", "vendor"));
         let absent = "absent".parse().unwrap();
         assert_eq!(auxiliary_chain(&absent, &config).unwrap(), None);

@@ -1,6 +1,6 @@
-//! Addresses that host-local has given out under the other name of a network: a definition's own before a policy scoped
-//! it, or the scoped one before the policy was taken back. Pods still have them, so that they must not be given out
-//! again under the present name.
+//! Addresses that host-local has given out under the other name of a network: a definition's own
+//! before a policy scoped it, or the scoped one before the policy was taken back. Pods still have
+//! them, so that they must not be given out again under the present name.
 //!
 //! ```text
 //! <dataDir>/<other name>/<address>        given out before; its pod's DEL removes it
@@ -8,9 +8,9 @@
 //! <dataDir>/<present name>/.held-by-<other name>
 //! ```
 //!
-//! host-local takes any file of an address's name for a reservation, and its DEL removes only those that hold the
-//! container's ID. What is not needed any more is removed by the next call. Links come and go whole, whenever a call
-//! is killed, and are no reservations themselves.
+//! host-local takes any file of an address's name for a reservation, and its DEL removes only those
+//! that hold the container's ID. What is not needed any more is removed by the next call. Links
+//! come and go whole, whenever a call is killed, and are no reservations themselves.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -29,7 +29,8 @@ use cni::netconf::{NetworkConfig, NetworkName};
 
 /// The most files of one directory that are looked at: a node has far fewer pods.
 const MAX_FILES: usize = 65_536;
-/// How the file is called to which links hold addresses, before the name of the network that has given them out.
+/// How the file is called to which links hold addresses, before the name of the network that has
+/// given them out.
 const HOLDER: &str = ".held-by-";
 
 /// The addresses that are in use cannot be held.
@@ -42,8 +43,8 @@ pub struct HoldError {
     source: io::Error,
 }
 
-/// Holds the addresses of `network`'s subnets that host-local has given out under `other_name`, and lets go of those
-/// that were given back since. Costs one look for a directory if there are none.
+/// Holds the addresses of `network`'s subnets that host-local has given out under `other_name`, and
+/// lets go of those that were given back since. Costs one look for a directory if there are none.
 ///
 /// # Errors
 /// [`HoldError`].
@@ -119,7 +120,8 @@ impl Pool {
             // Read by people alone, so that a call that is killed here leaves nothing wrong behind.
             Ok(mut file) => io::Write::write_all(
                 &mut file,
-                format!("braid: addresses of this name are held for network {other_name}\n").as_bytes(),
+                format!("braid: addresses of this name are held for network {other_name}\n")
+                    .as_bytes(),
             )
             .map_err(at(&path))?,
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -128,12 +130,14 @@ impl Pool {
         Ok(path)
     }
 
-    /// Removes the links that hold addresses which were given back, from the directory and from `present`.
+    /// Removes the links that hold addresses which were given back, from the directory and from
+    /// `present`.
     fn let_go(&self, present: &mut BTreeMap<IpAddr, OsString>) -> Result<(), HoldError> {
         for (other_name, inode) in holders(&self.directory) {
             let given_out = given_out(&self.data.join(&other_name))?;
             let is_over = |address: &IpAddr, name: &OsString| {
-                !given_out.contains_key(address) && inode_of(&self.directory.join(name)) == Some(inode)
+                !given_out.contains_key(address)
+                    && inode_of(&self.directory.join(name)) == Some(inode)
             };
             let over = present.iter().filter(|(address, name)| is_over(address, name));
             let over: Vec<IpAddr> = over.map(|(address, _)| *address).collect();
@@ -168,12 +172,15 @@ fn inode_of(path: &Path) -> Option<u64> {
     fs::symlink_metadata(path).ok().map(|metadata| metadata.ino())
 }
 
-/// The addresses that host-local has given out of a directory, without those that are only held there.
+/// The addresses that host-local has given out of a directory, without those that are only held
+/// there.
 fn given_out(directory: &Path) -> Result<BTreeMap<IpAddr, OsString>, HoldError> {
     let mut found = addresses(directory)?;
     let held: Vec<u64> = holders(directory).into_iter().map(|(_, inode)| inode).collect();
     if !held.is_empty() {
-        found.retain(|_, name| inode_of(&directory.join(name)).is_none_or(|inode| !held.contains(&inode)));
+        found.retain(|_, name| {
+            inode_of(&directory.join(name)).is_none_or(|inode| !held.contains(&inode))
+        });
     }
     Ok(found)
 }
@@ -228,14 +235,19 @@ mod tests {
                 "type": "host-local", "dataDir": self.0.path(), "subnet": "10.9.0.0/24",
                 "ranges": [[{"subnet": "fd09::/64"}]],
             });
-            let value = json!({"cniVersion": "1.0.0", "name": name, "type": "bridge", "ipam": ipam});
+            let value =
+                json!({"cniVersion": "1.0.0", "name": name, "type": "bridge", "ipam": ipam});
             let network = NetworkConfig::parse(&value.to_string(), &Missing::default()).unwrap();
             hold(&network, &other_name.parse().unwrap()).unwrap();
         }
 
         /// The addresses that are not free in a network.
         fn reserved(&self, network: &str) -> Vec<String> {
-            addresses(&self.0.path().join(network)).unwrap().keys().map(ToString::to_string).collect()
+            addresses(&self.0.path().join(network))
+                .unwrap()
+                .keys()
+                .map(ToString::to_string)
+                .collect()
         }
     }
 
@@ -272,8 +284,8 @@ mod tests {
         assert_eq!(data.reserved("team-a.lan"), ["10.9.0.3"]);
     }
 
-    /// Forth and back between two names, each holds what the other has given out, and no more: a link is no
-    /// reservation, or both would hold an address for ever.
+    /// Forth and back between two names, each holds what the other has given out, and no more: a
+    /// link is no reservation, or both would hold an address for ever.
     #[test]
     fn a_policy_that_is_taken_back_holds_the_other_way() {
         let data = Data::new();
@@ -299,7 +311,8 @@ mod tests {
             directory: data.0.path().join("team-a.lan"),
         };
         assert_eq!(
-            store.read(&mut 100, cni::deadline::Deadline::after(std::time::Duration::from_secs(60))),
+            store
+                .read(&mut 100, cni::deadline::Deadline::after(std::time::Duration::from_secs(60))),
             []
         );
     }

@@ -22,7 +22,10 @@ const MAX_IGNORED: usize = 8;
 
 impl<'a> Dict<'a> {
     /// An element of the annotation; unknown keys go to `ignored`, if it is there.
-    pub(super) fn new(object: &'a Map<String, Value>, ignored: Option<&'a RefCell<Vec<Refusal>>>) -> Self {
+    pub(super) fn new(
+        object: &'a Map<String, Value>,
+        ignored: Option<&'a RefCell<Vec<Refusal>>>,
+    ) -> Self {
         Self { path: String::new(), object, ignored }
     }
 
@@ -109,12 +112,15 @@ impl<'a> Dict<'a> {
     }
 
     /// A string that reads as a `T`.
-    pub(super) fn parsed<T: FromStr<Err: Into<Rule>>>(&self, key: &str) -> Result<Option<T>, Refusal> {
+    pub(super) fn parsed<T: FromStr<Err: Into<Rule>>>(
+        &self,
+        key: &str,
+    ) -> Result<Option<T>, Refusal> {
         self.read(key, T::from_str)
     }
 
-    /// The same for a key that can be left out. Multus passes over an empty text, which the standard does not
-    /// allow: it is what a template leaves of a value that was not set.
+    /// The same for a key that can be left out. Multus passes over an empty text, which the
+    /// standard does not allow: it is what a template leaves of a value that was not set.
     pub(super) fn optional<T, E: Into<Rule>>(
         &self,
         key: &str,
@@ -127,7 +133,12 @@ impl<'a> Dict<'a> {
     }
 
     /// A list of `least` to `most` entries.
-    pub(super) fn list(&self, key: &str, least: usize, most: usize) -> Result<Option<&'a [Value]>, Refusal> {
+    pub(super) fn list(
+        &self,
+        key: &str,
+        least: usize,
+        most: usize,
+    ) -> Result<Option<&'a [Value]>, Refusal> {
         let Some(list) = self.typed(key, Value::as_array, "a list")? else { return Ok(None) };
         match list.len() {
             0 if least > 0 => Err(self.key_refusal(key, Rule::Empty)),
@@ -148,7 +159,8 @@ impl<'a> Dict<'a> {
         let mut entries: Vec<T> = Vec::with_capacity(list.len());
         for (index, value) in list.iter().enumerate() {
             let refuse = |rule| self.refusal(&entry(key, index), value, rule);
-            let read = read(value.as_str().ok_or_else(|| refuse(Rule::Type("a string")))?).map_err(refuse)?;
+            let read = read(value.as_str().ok_or_else(|| refuse(Rule::Type("a string")))?)
+                .map_err(refuse)?;
             if let Some(first) = entries.iter().position(|other| same(other) == same(&read)) {
                 let other = Quoted::text(&self.path_of(&entry(key, first)));
                 return Err(refuse(Rule::Repeats { other }));

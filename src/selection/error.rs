@@ -3,7 +3,9 @@
 use std::fmt;
 
 use super::MAX_ANNOTATION_BYTES;
-use crate::pod::name::{DefinitionName, InvalidDefinitionName, InvalidNamespace, NameRule, Namespace};
+use crate::pod::name::{
+    DefinitionName, InvalidDefinitionName, InvalidNamespace, NameRule, Namespace,
+};
 use cni::name::InvalidInterfaceName;
 use cni::quoted::Quoted;
 
@@ -17,7 +19,9 @@ pub enum SelectionError {
         bytes: usize,
     },
     /// More elements than [`super::Limits::networks`].
-    #[error("the annotation asks for more than {limit} networks: ask for fewer, or have maxNetworks raised")]
+    #[error(
+        "the annotation asks for more than {limit} networks: ask for fewer, or have maxNetworks raised"
+    )]
     TooMany {
         /// The limit that applied.
         limit: usize,
@@ -254,7 +258,9 @@ pub enum Rule {
     #[error("must have \"ingressRate\" or \"egressRate\"")]
     NoRate,
     /// Multus's `deviceID`, which becomes part of a path and of `CNI_ARGS`.
-    #[error("must be 1 to 128 visible ASCII characters without '/', ';' and '=', and not \".\" or \"..\"")]
+    #[error(
+        "must be 1 to 128 visible ASCII characters without '/', ';' and '=', and not \".\" or \"..\""
+    )]
     DeviceId,
 }
 

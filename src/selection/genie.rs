@@ -1,5 +1,5 @@
-//! CNI-Genie's annotation `cni`: `calico`, or `calico,weave`. Each word is a network of the node's conf
-//! directory, by its name or by the type of its first plugin; the first one is the primary.
+//! CNI-Genie's annotation `cni`: `calico`, or `calico,weave`. Each word is a network of the node's
+//! conf directory, by its name or by the type of its first plugin; the first one is the primary.
 
 use super::error::{Element, Refusal, Rule, SelectionError};
 use super::{Limits, MAX_ANNOTATION_BYTES};
@@ -22,7 +22,11 @@ pub fn parse(annotation: &str, limits: Limits) -> Result<Vec<NetworkName>, Selec
     if annotation.split(',').nth(most).is_some() {
         return Err(SelectionError::TooMany { limit: most });
     }
-    annotation.split(',').enumerate().map(|(position, word)| element(position, word.trim_ascii())).collect()
+    annotation
+        .split(',')
+        .enumerate()
+        .map(|(position, word)| element(position, word.trim_ascii()))
+        .collect()
 }
 
 /// The names of networks and the types of plugins have the same characters.
@@ -36,15 +40,18 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Result<Vec<String>, String> {
-        let names =
-            parse(text, Limits { networks: 2, ..Limits::default() }).map_err(|error| error.to_string())?;
+        let names = parse(text, Limits { networks: 2, ..Limits::default() })
+            .map_err(|error| error.to_string())?;
         Ok(names.iter().map(ToString::to_string).collect())
     }
 
     #[test]
     fn words_are_names_of_networks_or_types_of_plugins() {
         assert_eq!(read("calico").unwrap(), ["calico"]);
-        assert_eq!(read(" weave-net , k8s_pod.Network ").unwrap(), ["weave-net", "k8s_pod.Network"]);
+        assert_eq!(
+            read(" weave-net , k8s_pod.Network ").unwrap(),
+            ["weave-net", "k8s_pod.Network"]
+        );
         assert_eq!(read(" \n").unwrap(), Vec::<String>::new());
     }
 

@@ -54,13 +54,14 @@ pub(super) fn parse(
     elements.iter().enumerate().map(read).collect()
 }
 
-/// Looks through `text` for what a [`Value`] cannot show any more: keys given twice. Stops at the element
-/// above `limit`.
+/// Looks through `text` for what a [`Value`] cannot show any more: keys given twice. Stops at the
+/// element above `limit`.
 fn scan(text: &str, limit: usize) -> Result<(), SelectionError> {
     let mut position = 0;
     let mut reader = serde_json::Deserializer::from_str(text);
-    let scanned =
-        ListScan { position: &mut position, limit }.deserialize(&mut reader).and_then(|()| reader.end());
+    let scanned = ListScan { position: &mut position, limit }
+        .deserialize(&mut reader)
+        .and_then(|()| reader.end());
     scanned.map_err(|source| match source {
         _ if position > limit => SelectionError::TooMany { limit },
         source if source.is_data() => SelectionError::KeyTwice { position, source },
@@ -150,7 +151,10 @@ impl<'de> Visitor<'de> for Scan {
         let mut seen = HashSet::new();
         while let Some(key) = object.next_key::<String>()? {
             if seen.contains(&key) {
-                return Err(A::Error::custom(format_args!("key {} is given twice", Quoted::text(&key))));
+                return Err(A::Error::custom(format_args!(
+                    "key {} is given twice",
+                    Quoted::text(&key)
+                )));
             }
             object.next_value::<Self>()?;
             seen.insert(key);
@@ -179,7 +183,11 @@ fn element(
     Ok(selection)
 }
 
-fn selection(position: usize, dict: &Dict<'_>, pod_namespace: &Namespace) -> Result<Selection, Refusal> {
+fn selection(
+    position: usize,
+    dict: &Dict<'_>,
+    pod_namespace: &Namespace,
+) -> Result<Selection, Refusal> {
     dict.check_keys(&KEYS, true)?;
     let (namespace, name) = network(dict, pod_namespace)?;
     Ok(Selection {
@@ -192,7 +200,12 @@ fn selection(position: usize, dict: &Dict<'_>, pod_namespace: &Namespace) -> Res
         cni_args: cni_args(dict)?,
         port_mappings: port_mappings(dict)?,
         bandwidth: bandwidth(dict)?,
-        default_route: dict.distinct("default-route", (0, MAX_GATEWAYS), request::gateway, |ip| *ip)?,
+        default_route: dict.distinct(
+            "default-route",
+            (0, MAX_GATEWAYS),
+            request::gateway,
+            |ip| *ip,
+        )?,
         ipam_claim: ipam_claim(dict)?,
         device_id: dict.optional("deviceID", device_id)?,
         ignored: Vec::new(),
@@ -201,7 +214,10 @@ fn selection(position: usize, dict: &Dict<'_>, pod_namespace: &Namespace) -> Res
 }
 
 /// Sections 4.1.2.1.1 and 4.1.2.1.2.
-fn network(dict: &Dict<'_>, pod_namespace: &Namespace) -> Result<(Namespace, DefinitionName), Refusal> {
+fn network(
+    dict: &Dict<'_>,
+    pod_namespace: &Namespace,
+) -> Result<(Namespace, DefinitionName), Refusal> {
     let name = dict.parsed("name")?.ok_or_else(|| dict.key_refusal("name", Rule::Required))?;
     let namespace = match dict.text("namespace")? {
         None | Some("") => pod_namespace.clone(),
@@ -217,7 +233,11 @@ fn interface(dict: &Dict<'_>) -> Result<Option<InterfaceName>, Refusal> {
     match (&interface, &alias) {
         (Some(name), Some(other)) if name != other => {
             let value = Quoted::text(other.as_str());
-            Err(Refusal::value("interfaceRequest", value, Rule::AliasDiffers { other: "interface" }))
+            Err(Refusal::value(
+                "interfaceRequest",
+                value,
+                Rule::AliasDiffers { other: "interface" },
+            ))
         }
         _ => Ok(interface.or(alias)),
     }
@@ -334,8 +354,10 @@ fn amount(dict: &Dict<'_>, key: &str) -> Result<Option<u64>, Refusal> {
 /// Multus's `deviceID`. It becomes part of a path and, after `deviceID=`, of `CNI_ARGS`.
 fn device_id(text: &str) -> Result<String, Rule> {
     let safe = |byte: u8| byte.is_ascii_graphic() && !b"/;=".contains(&byte);
-    let valid =
-        (1..=MAX_DEVICE_ID).contains(&text.len()) && text.bytes().all(safe) && text != "." && text != "..";
+    let valid = (1..=MAX_DEVICE_ID).contains(&text.len())
+        && text.bytes().all(safe)
+        && text != "."
+        && text != "..";
     if valid { Ok(text.to_owned()) } else { Err(Rule::DeviceId) }
 }
 

@@ -1,7 +1,7 @@
 //! What a selection can ask of its attachment, each in the shape that `runtimeConfig` wants.
 //!
-//! The shapes are those of CNI's CONVENTIONS.md, "Well-known Capabilities". How an annotation spells them
-//! in JSON is not here.
+//! The shapes are those of CNI's CONVENTIONS.md, "Well-known Capabilities". How an annotation
+//! spells them in JSON is not here.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -12,7 +12,8 @@ use serde_json::{Map, Value};
 
 use super::error::Rule;
 
-/// An address for the pod's interface, with an optional prefix length (NPWG 1.3, section 4.1.2.1.3).
+/// An address for the pod's interface, with an optional prefix length (NPWG 1.3, section
+/// 4.1.2.1.3).
 ///
 /// Displays and serializes as it was typed: the delegate reads the user's own words.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -48,8 +49,9 @@ impl FromStr for RequestedAddress {
             None => (text, None),
         };
         let ip = address.parse().map_err(|_| Rule::AddressWithPrefix)?;
-        let prefix =
-            prefix.map(|prefix| prefix_length(prefix, ip).ok_or(Rule::AddressWithPrefix)).transpose()?;
+        let prefix = prefix
+            .map(|prefix| prefix_length(prefix, ip).ok_or(Rule::AddressWithPrefix))
+            .transpose()?;
         Ok(Self { text: text.to_owned(), ip: host_address(ip)?, prefix })
     }
 }
@@ -57,7 +59,8 @@ impl FromStr for RequestedAddress {
 /// A prefix length as Go reads it: digits alone, no sign, no leading zero.
 fn prefix_length(text: &str, ip: IpAddr) -> Option<u8> {
     let most = if ip.is_ipv4() { 32 } else { 128 };
-    let plain = text.bytes().all(|byte| byte.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
+    let plain =
+        text.bytes().all(|byte| byte.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
     text.parse().ok().filter(|length| plain && *length <= most)
 }
 
@@ -100,7 +103,8 @@ fn host_address(ip: IpAddr) -> Result<IpAddr, Rule> {
 
 /// An Ethernet address that an interface can have (NPWG 1.3, section 4.1.2.1.4).
 ///
-/// Reads `02:23:45:67:89:01`, `02-23-45-67-89-01` and `0223.4567.8901`; displays the first, in lower case.
+/// Reads `02:23:45:67:89:01`, `02-23-45-67-89-01` and `0223.4567.8901`; displays the first, in
+/// lower case.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct MacAddress([u8; 6]);
 
@@ -141,7 +145,8 @@ impl Serialize for MacAddress {
     }
 }
 
-/// The GUID of an InfiniBand port (NPWG 1.3, section 4.1.2.1.10). Displays in lower-case colon form.
+/// The GUID of an InfiniBand port (NPWG 1.3, section 4.1.2.1.10). Displays in lower-case colon
+/// form.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct InfinibandGuid([u8; 8]);
 
@@ -178,7 +183,8 @@ fn hex_bytes<const N: usize>(text: &str, separator: char, digits: usize) -> Opti
         return None;
     }
     let digit = |digit: char| digit.to_digit(16).and_then(|value| u8::try_from(value).ok());
-    let nibbles: Vec<u8> = text.split(separator).flat_map(str::chars).map(digit).collect::<Option<_>>()?;
+    let nibbles: Vec<u8> =
+        text.split(separator).flat_map(str::chars).map(digit).collect::<Option<_>>()?;
     let (pairs, _) = nibbles.as_chunks::<2>();
     pairs.iter().map(|[high, low]| high << 4 | low).collect::<Vec<_>>().try_into().ok()
 }
@@ -250,7 +256,8 @@ pub struct PortMapping {
 }
 
 impl PortMapping {
-    /// An entry of `runtimeConfig.portMappings`: `{"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}`.
+    /// An entry of `runtimeConfig.portMappings`: `{"hostPort": 8080, "containerPort": 80,
+    /// "protocol": "tcp"}`.
     pub fn to_value(&self) -> Value {
         let mut object = Map::new();
         object.insert("hostPort".to_owned(), self.host_port.into());
@@ -269,7 +276,8 @@ impl Serialize for PortMapping {
     }
 }
 
-/// Limits on an attachment's traffic (NPWG 1.3, section 4.1.2.1.8). Rates in bits per second, bursts in bits.
+/// Limits on an attachment's traffic (NPWG 1.3, section 4.1.2.1.8). Rates in bits per second,
+/// bursts in bits.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Bandwidth {
     /// Into the pod.
@@ -285,19 +293,22 @@ pub struct Bandwidth {
 impl Bandwidth {
     /// The burst, in bits, that goes with a rate which was given alone.
     ///
-    /// The standard lets us choose one (section 4.1.2.1.8.2), and the reference `bandwidth` plugin refuses a
-    /// rate without a burst. This is the value that Kubernetes' runtimes send for `kubernetes.io/ingress-bandwidth`.
+    /// The standard lets us choose one (section 4.1.2.1.8.2), and the reference `bandwidth` plugin
+    /// refuses a rate without a burst. This is the value that Kubernetes' runtimes send for
+    /// `kubernetes.io/ingress-bandwidth`.
     pub const DEFAULT_BURST: u64 = 2_147_483_647;
 
     /// The value of `runtimeConfig.bandwidth`: `{"ingressRate": 2048, "ingressBurst": 1600}`.
     pub fn to_value(&self) -> Value {
         let mut object = Map::new();
-        let mut direction = |rate_key: &str, rate: Option<u64>, burst_key: &str, burst: Option<u64>| {
-            if let Some(rate) = rate {
-                object.insert(rate_key.to_owned(), rate.into());
-                object.insert(burst_key.to_owned(), burst.unwrap_or(Self::DEFAULT_BURST).into());
-            }
-        };
+        let mut direction =
+            |rate_key: &str, rate: Option<u64>, burst_key: &str, burst: Option<u64>| {
+                if let Some(rate) = rate {
+                    object.insert(rate_key.to_owned(), rate.into());
+                    object
+                        .insert(burst_key.to_owned(), burst.unwrap_or(Self::DEFAULT_BURST).into());
+                }
+            };
         direction("ingressRate", self.ingress_rate, "ingressBurst", self.ingress_burst);
         direction("egressRate", self.egress_rate, "egressBurst", self.egress_burst);
         Value::Object(object)
@@ -374,7 +385,9 @@ mod tests {
 
     #[test]
     fn mac_addresses_read_in_every_form() {
-        for text in ["0a:bb:cc:dd:ee:ff", "0A-BB-CC-DD-EE-FF", "0abb.ccdd.eeff", "0A:bb:CC:dd:EE:ff"] {
+        for text in
+            ["0a:bb:cc:dd:ee:ff", "0A-BB-CC-DD-EE-FF", "0abb.ccdd.eeff", "0A:bb:CC:dd:EE:ff"]
+        {
             let mac: MacAddress = text.parse().unwrap();
             assert_eq!(mac.0, [0x0a, 0xbb, 0xcc, 0xdd, 0xee, 0xff]);
             assert_eq!(mac.to_string(), "0a:bb:cc:dd:ee:ff");
@@ -417,7 +430,9 @@ mod tests {
 
     #[test]
     fn protocols_read_in_any_case() {
-        for (text, protocol) in [("tcp", Protocol::Tcp), ("UDP", Protocol::Udp), ("Sctp", Protocol::Sctp)] {
+        for (text, protocol) in
+            [("tcp", Protocol::Tcp), ("UDP", Protocol::Udp), ("Sctp", Protocol::Sctp)]
+        {
             assert_eq!(text.parse(), Ok(protocol));
         }
         for text in ["", "icmp", "tcp "] {
@@ -427,9 +442,16 @@ mod tests {
 
     #[test]
     fn port_mappings_have_the_conventional_shape() {
-        let mut mapping =
-            PortMapping { host_port: 8080, container_port: 80, protocol: Protocol::Udp, host_ip: None };
-        assert_eq!(mapping.to_value(), json!({"hostPort": 8080, "containerPort": 80, "protocol": "udp"}));
+        let mut mapping = PortMapping {
+            host_port: 8080,
+            container_port: 80,
+            protocol: Protocol::Udp,
+            host_ip: None,
+        };
+        assert_eq!(
+            mapping.to_value(),
+            json!({"hostPort": 8080, "containerPort": 80, "protocol": "udp"})
+        );
         mapping.host_ip = Some("192.0.2.1".parse().unwrap());
         assert_eq!(
             serde_json::to_value(mapping).unwrap(),

@@ -14,19 +14,29 @@ pub(super) fn parse(
     if text.split(',').nth(limits.networks).is_some() {
         return Err(SelectionError::TooMany { limit: limits.networks });
     }
-    text.split(',').enumerate().map(|(position, text)| element(position, text, pod_namespace)).collect()
+    text.split(',')
+        .enumerate()
+        .map(|(position, text)| element(position, text, pod_namespace))
+        .collect()
 }
 
-fn element(position: usize, text: &str, pod_namespace: &Namespace) -> Result<Selection, SelectionError> {
+fn element(
+    position: usize,
+    text: &str,
+    pod_namespace: &Namespace,
+) -> Result<Selection, SelectionError> {
     let text = text.trim_ascii();
     let refuse = |network, refusal| Element { position, network }.refuse(refusal);
     let parts = Parts::split(text)
         .ok_or_else(|| refuse(None, Refusal::element(Quoted::text(text), Rule::ShortForm)))?;
-    let (namespace, name) = parts.network(pod_namespace).map_err(|refusal| refuse(None, refusal))?;
+    let (namespace, name) =
+        parts.network(pod_namespace).map_err(|refusal| refuse(None, refusal))?;
     let mut selection = Selection::new(namespace, name, position);
     selection.interface = parts
         .interface
-        .map(|text| text.parse().map_err(|error| Refusal::value("interface", Quoted::text(text), error)))
+        .map(|text| {
+            text.parse().map_err(|error| Refusal::value("interface", Quoted::text(text), error))
+        })
         .transpose()
         .map_err(|refusal| selection.element().refuse(refusal))?;
     Ok(selection)
@@ -55,10 +65,14 @@ impl<'a> Parts<'a> {
     fn network(&self, pod_namespace: &Namespace) -> Result<(Namespace, DefinitionName), Refusal> {
         let namespace = self.namespace.map_or_else(
             || Ok(pod_namespace.clone()),
-            |text| text.parse().map_err(|error| Refusal::value("namespace", Quoted::text(text), error)),
+            |text| {
+                text.parse().map_err(|error| Refusal::value("namespace", Quoted::text(text), error))
+            },
         )?;
-        let name =
-            self.name.parse().map_err(|error| Refusal::value("name", Quoted::text(self.name), error))?;
+        let name = self
+            .name
+            .parse()
+            .map_err(|error| Refusal::value("name", Quoted::text(self.name), error))?;
         Ok((namespace, name))
     }
 }
@@ -73,8 +87,9 @@ mod tests {
 
     /// What was read, written out again: `pods/blue`, `ops/storage@data0`.
     fn written(read: &[Selection]) -> Vec<String> {
-        let suffix =
-            |one: &Selection| one.interface.as_ref().map(|name| format!("@{name}")).unwrap_or_default();
+        let suffix = |one: &Selection| {
+            one.interface.as_ref().map(|name| format!("@{name}")).unwrap_or_default()
+        };
         read.iter().map(|one| format!("{}/{}{}", one.namespace, one.name, suffix(one))).collect()
     }
 
@@ -110,7 +125,10 @@ mod tests {
             ("a b", "element 1: \"name\" is \"a b\": must be a DNS-1123 subdomain"),
             ("a,B", "element 2: \"name\" is \"B\": must be a DNS-1123 subdomain"),
             ("../a", "element 1: \"namespace\" is \"..\": must be a DNS-1123 label"),
-            ("x/a@", "element 1 (x/a): \"interface\" is \"\": must be an interface name of 1 to 15 bytes"),
+            (
+                "x/a@",
+                "element 1 (x/a): \"interface\" is \"\": must be an interface name of 1 to 15 bytes",
+            ),
             (
                 "a@b/c",
                 "element 1 (pods/a): \"interface\" is \"b/c\": must be an interface name: visible ASCII",

@@ -38,8 +38,7 @@ fn the_first_character_tells_the_form() {
 
 #[test]
 fn two_elements_cannot_have_one_interface() {
-    let message =
-        "element 3 (ops/c): \"interface\" is \"net1\": must differ from the interface of element 1 (pods/a)";
+    let message = "element 3 (ops/c): \"interface\" is \"net1\": must differ from the interface of element 1 (pods/a)";
     assert_eq!(read("a@net1,b,ops/c@net1").unwrap_err(), message);
     let json = json!([{"name": "a", "interface": "net1"}, {"name": "b"},
                       {"name": "c", "namespace": "ops", "interfaceRequest": "net1"}]);
@@ -79,7 +78,8 @@ fn the_limit_is_the_callers() {
 
 #[test]
 fn errors_keep_their_data() {
-    let error = parse("[{\"name\": \"a\", \"mac\": \"x\"}]", &pods(), Limits::default()).unwrap_err();
+    let error =
+        parse("[{\"name\": \"a\", \"mac\": \"x\"}]", &pods(), Limits::default()).unwrap_err();
     let SelectionError::Element(error) = error else { panic!("{error}") };
     assert_eq!((error.element.position, error.refusal.rule), (0, Rule::Mac));
 }

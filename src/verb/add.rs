@@ -52,8 +52,8 @@ fn add_pod(
     let pod_request = PodRequest::read(config, pod, session.cluster.as_mut())?;
     let asks_nothing = !pod_request.has_extras() && !prepare::has_node_networks(config, pod);
     let has_own_primary = pod_request.has_primary();
-    let status_of =
-        publish::status_is_due(session, asks_nothing).then(|| publish::reference(pod, pod_request.is_static));
+    let status_of = publish::status_is_due(session, asks_nothing)
+        .then(|| publish::reference(pod, pod_request.is_static));
     let untouched = asks_nothing && status_of.is_none() && !session.ledger.has(&key_of(sandbox));
     if untouched && let Some(result) = chained_result(config) {
         log_warnings(&pod_request.warnings, pod);
@@ -76,7 +76,8 @@ fn add_pod(
     result
 }
 
-/// Refuses an ADD whose sandbox was removed, and perhaps made anew, by a DEL that ran while this call waited.
+/// Refuses an ADD whose sandbox was removed, and perhaps made anew, by a DEL that ran while this
+/// call waited.
 fn check_not_replaced(sandbox: &Sandbox, netns: &Netns) -> Result<(), Error> {
     if open_netns(sandbox)?.id() == netns.id() {
         return Ok(());
@@ -85,8 +86,8 @@ fn check_not_replaced(sandbox: &Sandbox, netns: &Netns) -> Result<(), Error> {
     Err(Error::new(Code::TRY_AGAIN, problem))
 }
 
-/// The plan, made with the API if there is one. If a status must be published, copies of definitions are no
-/// help while the API cannot be reached: it could not take the status either.
+/// The plan, made with the API if there is one. If a status must be published, copies of
+/// definitions are no help while the API cannot be reached: it could not take the status either.
 fn make_plan(
     session: &mut Session<'_>,
     sandbox: &Sandbox,
@@ -97,9 +98,18 @@ fn make_plan(
 ) -> Result<Plan, Error> {
     let api = session.cluster.as_mut().map_or(Api::Absent, Api::Asked);
     let on_outage = if must_publish { OnOutage::Refuse } else { OnOutage::UseCopies };
-    let mut definitions = prepare::finder(session.config, NodeDefinitions::default(), api, on_outage);
+    let mut definitions =
+        prepare::finder(session.config, NodeDefinitions::default(), api, on_outage);
     definitions.copies.writer = Some(sandbox.container.clone());
-    prepare::plan(session.config, &session.path, sandbox, Some(inside), pod, pod_request, &mut definitions)
+    prepare::plan(
+        session.config,
+        &session.path,
+        sandbox,
+        Some(inside),
+        pod,
+        pod_request,
+        &mut definitions,
+    )
 }
 
 /// The mode comes from the configuration; on ADD the runtime's `prevResult` must agree with it.
@@ -149,7 +159,8 @@ fn log_warnings(warnings: &[String], pod: &Pod) {
 fn log_plan(plan: &Plan, pod: &Pod) {
     log_warnings(&plan.warnings, pod);
     for attachment in &plan.attachments {
-        let plugins: Vec<_> = attachment.network.plugins.iter().map(|plugin| plugin.kind.as_str()).collect();
+        let plugins: Vec<_> =
+            attachment.network.plugins.iter().map(|plugin| plugin.kind.as_str()).collect();
         log::debug!(
             "pod {pod}: plan: {} on {} through {} in {}",
             attachment.label,
@@ -160,7 +171,8 @@ fn log_plan(plan: &Plan, pod: &Pod) {
     }
 }
 
-/// Holds the container's lock. A pod that asks for nothing does without where there is no state directory.
+/// Holds the container's lock. A pod that asks for nothing does without where there is no state
+/// directory.
 fn hold_container(
     session: &mut Session<'_>,
     sandbox: &Sandbox,
@@ -177,8 +189,8 @@ fn hold_container(
     }
 }
 
-/// A record that is there already is an ADD that was killed, or one of a sandbox that is gone: it is
-/// torn down first. One that is complete, in this very sandbox, is refused.
+/// A record that is there already is an ADD that was killed, or one of a sandbox that is gone: it
+/// is torn down first. One that is complete, in this very sandbox, is refused.
 fn settle_leftover(
     session: &mut Session<'_>,
     sandbox: &Sandbox,
@@ -214,13 +226,16 @@ fn settle_leftover(
 /// What the kernel shows in the namespace of the calling thread.
 pub(super) fn read_snapshot(netlink: &mut Netlink) -> Result<Snapshot, NetlinkError> {
     let links = netlink.links()?;
-    let names: BTreeMap<u32, String> = links.iter().map(|link| (link.index, link.name.clone())).collect();
+    let names: BTreeMap<u32, String> =
+        links.iter().map(|link| (link.index, link.name.clone())).collect();
     let mut default_routes = Vec::new();
     for family in Family::ALL {
-        default_routes.extend(netlink.default_routes(kernel_family(family))?.iter().map(|route| SeenRoute {
-            family,
-            interface: route.link_index.and_then(|index| names.get(&index).cloned()),
-            gateway: route.gateway,
+        default_routes.extend(netlink.default_routes(kernel_family(family))?.iter().map(|route| {
+            SeenRoute {
+                family,
+                interface: route.link_index.and_then(|index| names.get(&index).cloned()),
+                gateway: route.gateway,
+            }
         }));
     }
     let is_advertised = |key: &RouteKey| key.is_main && key.origin == Origin::Router;

@@ -1,5 +1,5 @@
-//! What Multus remembers of a sandbox becomes a record of Braid's when the sandbox goes: so what cannot be torn down
-//! then is tried again, counted and given up as any other network.
+//! What Multus remembers of a sandbox becomes a record of Braid's when the sandbox goes: so what
+//! cannot be torn down then is tried again, counted and given up as any other network.
 
 use super::{Session, boot_id, key_of, netns_at, now};
 use crate::ledger::{Event, LAYOUT, LedgerError, Mode, Record, RecordPlan, RecordedNetns};
@@ -59,7 +59,8 @@ fn plan(session: &Session<'_>, sandbox: &Sandbox, remembered: &[Remembered]) -> 
     }
 }
 
-/// The namespace that the runtime names. No namespace has the inode 0: where it is gone, it is nowhere.
+/// The namespace that the runtime names. No namespace has the inode 0: where it is gone, it is
+/// nowhere.
 fn recorded_netns(sandbox: &Sandbox) -> RecordedNetns {
     let netns = netns_at(&sandbox.netns).ok().flatten();
     RecordedNetns {

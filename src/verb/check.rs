@@ -43,9 +43,13 @@ fn check_pod(session: &mut Session<'_>, sandbox: &Sandbox) -> Result<(), Error> 
     check_kernel(session, &record, &netns)
 }
 
-/// A pod that asked for nothing has no record behind a chained Braid, nor may one that ran while the
-/// state directory could not be written: the primary's CHECK is all there is.
-fn check_unrecorded(session: &mut Session<'_>, sandbox: &Sandbox, deadline: Deadline) -> Result<(), Error> {
+/// A pod that asked for nothing has no record behind a chained Braid, nor may one that ran while
+/// the state directory could not be written: the primary's CHECK is all there is.
+fn check_unrecorded(
+    session: &mut Session<'_>,
+    sandbox: &Sandbox,
+    deadline: Deadline,
+) -> Result<(), Error> {
     let Some(primary) = del::current_primary(session, sandbox)? else { return Ok(()) };
     let result = del::requested_result(session, &primary).unwrap_or_default();
     Ok(attacher(session, sandbox).check(&primary, &result, deadline)?)
@@ -63,14 +67,18 @@ fn check_delegates(
     deadline: Deadline,
 ) -> Result<(), Error> {
     let scope = session.config.check_networks;
-    let host = LazyCell::new(|| Netlink::open().and_then(|mut netlink| netlink.links()).unwrap_or_default());
+    let host = LazyCell::new(|| {
+        Netlink::open().and_then(|mut netlink| netlink.links()).unwrap_or_default()
+    });
     for (at, attachment, result) in record.remaining() {
         if attachment.role == Role::Extra && scope != CheckNetworks::All {
             continue;
         }
         let Some(result) = result else {
-            let problem =
-                format!("network \"{}\" on {} was never attached", attachment.label, attachment.interface);
+            let problem = format!(
+                "network \"{}\" on {} was never attached",
+                attachment.label, attachment.interface
+            );
             return Err(Error::new(Code::DRIFT, problem));
         };
         let mut result = expected_result(record, at, attachment, result)?;
@@ -80,17 +88,18 @@ fn check_delegates(
     Ok(())
 }
 
-/// The result that an attachment's CHECK is held against: its own, without the default routes that we
-/// moved elsewhere or gave back, and those that took it in its place, since reference plugins look for each route of it.
+/// The result that an attachment's CHECK is held against: its own, without the default routes that
+/// we moved elsewhere or gave back, and those that took it in its place, since reference plugins
+/// look for each route of it.
 fn expected_result(
     record: &Record,
     at: usize,
     attachment: &Attachment,
     result: &Value,
 ) -> Result<Value, Error> {
-    let mover = record
-        .remaining()
-        .find_map(|(mover, other, result)| Some((mover, other, other.default_route.as_ref()?, result?)));
+    let mover = record.remaining().find_map(|(mover, other, result)| {
+        Some((mover, other, other.default_route.as_ref()?, result?))
+    });
     let version = attachment.network.version;
     let mut expected = AttachmentResult::read_lenient(result, version)?;
     let given_back = given_back(record, attachment, &expected);
@@ -111,29 +120,34 @@ fn expected_result(
     Ok(expected.write(version))
 }
 
-/// The families in which the result of an extra network has a default route that its link had no more when ADD ended.
+/// The families in which the result of an extra network has a default route that its link had no
+/// more when ADD ended.
 fn given_back(record: &Record, attachment: &Attachment, result: &AttachmentResult) -> Vec<Family> {
     let then = record.complete.as_ref().filter(|_| attachment.role == Role::Extra);
     let Some(then) = then.filter(|then| then.link(attachment.interface.as_str()).is_some()) else {
         return Vec::new();
     };
-    let of = |family: Family| then.default_routes.iter().filter(move |route| route.family == family);
+    let of =
+        |family: Family| then.default_routes.iter().filter(move |route| route.family == family);
     let has_route = |family| of(family).any(|route| route.is_through(&attachment.interface));
     let lost = |family: &Family| !result.default_hops(*family).is_empty() && !has_route(*family);
     Family::ALL.into_iter().filter(lost).collect()
 }
 
-/// The MAC of a bridge without an address of its own follows its ports: it changes as other pods come
-/// and go, and the bridge plugin's CHECK fails for one that is not as ADD saw it.
+/// The MAC of a bridge without an address of its own follows its ports: it changes as other pods
+/// come and go, and the bridge plugin's CHECK fails for one that is not as ADD saw it.
 fn show_current_host_macs(result: &mut Value, host: &[Link]) {
-    let text = |interface: &Value, key: &str| interface.get(key).and_then(Value::as_str).map(str::to_owned);
+    let text = |interface: &Value, key: &str| {
+        interface.get(key).and_then(Value::as_str).map(str::to_owned)
+    };
     let interfaces = result.get_mut("interfaces").and_then(Value::as_array_mut);
     for interface in interfaces.into_iter().flatten() {
         if text(interface, "sandbox").is_some_and(|sandbox| !sandbox.is_empty()) {
             continue;
         }
         let link = host.iter().find(|link| text(interface, "name").as_ref() == Some(&link.name));
-        if let (Some(mac), Some(object)) = (link.and_then(|link| link.mac.clone()), interface.as_object_mut())
+        if let (Some(mac), Some(object)) =
+            (link.and_then(|link| link.mac.clone()), interface.as_object_mut())
         {
             object.insert("mac".to_owned(), Value::from(mac));
         }
@@ -142,14 +156,19 @@ fn show_current_host_macs(result: &mut Value, host: &[Link]) {
 
 fn check_kernel(session: &Session<'_>, record: &Record, netns: &Netns) -> Result<(), Error> {
     let Some(then) = &record.complete else {
-        return Err(Error::new(Code::DRIFT, "its ADD never ended: delete the pod to have it attached anew"));
+        return Err(Error::new(
+            Code::DRIFT,
+            "its ADD never ended: delete the pod to have it attached anew",
+        ));
     };
-    let now =
-        add::read_snapshot(Inside::new(netns).netlink().map_err(kernel_error)?).map_err(kernel_error)?;
+    let now = add::read_snapshot(Inside::new(netns).netlink().map_err(kernel_error)?)
+        .map_err(kernel_error)?;
     let primary_only = session.config.check_networks == CheckNetworks::Primary;
-    let extras =
-        record.remaining().filter(|(_, attachment, _)| attachment.role == Role::Extra && !primary_only);
-    // Behind a chained Braid others of the primary's chain change its interface: tuning sets the MAC, say.
+    let extras = record
+        .remaining()
+        .filter(|(_, attachment, _)| attachment.role == Role::Extra && !primary_only);
+    // Behind a chained Braid others of the primary's chain change its interface: tuning sets the
+    // MAC, say.
     let primary = (record.plan.mode == Mode::Delegating).then_some(&record.plan.key.interface);
     let interfaces: Vec<_> =
         primary.into_iter().chain(extras.map(|(_, attachment, _)| &attachment.interface)).collect();

@@ -1,6 +1,6 @@
-//! DEL (CNI 1.1.0, section 2): tear down what the record holds, in reverse, past failures. Neither the
-//! API nor an annotation is asked. What cannot be torn down stays recorded, and is set aside once it
-//! has resisted for too long.
+//! DEL (CNI 1.1.0, section 2): tear down what the record holds, in reverse, past failures. Neither
+//! the API nor an annotation is asked. What cannot be torn down stays recorded, and is set aside
+//! once it has resisted for too long.
 
 use std::time::Duration;
 
@@ -19,12 +19,12 @@ use cni::error::{Code, Error};
 use cni::request::Sandbox;
 use cni::result::AttachmentResult;
 
-/// How long DEL of a network fails before it is given up whose ADD was refused in the same words, and whose interface
-/// is not there.
+/// How long DEL of a network fails before it is given up whose ADD was refused in the same words,
+/// and whose interface is not there.
 const HOPELESS: Duration = Duration::from_secs(60);
 
-/// The keys that say whether there is a primary, and which. Unread, they could hide one whose addresses a pod
-/// without a record still has.
+/// The keys that say whether there is a primary, and which. Unread, they could hide one whose
+/// addresses a pod without a record still has.
 pub(super) const PRIMARY_KEYS: [&str; 2] = ["clusterNetwork", "delegates"];
 
 pub(super) fn del(session: &mut Session<'_>, sandbox: &Sandbox) -> Result<(), Error> {
@@ -75,8 +75,8 @@ fn lock(
     }
 }
 
-/// Tears down what a record holds. The lock of the container must be held. The record goes when nothing
-/// of it is left; `netns` is what the runtime says.
+/// Tears down what a record holds. The lock of the container must be held. The record goes when
+/// nothing of it is left; `netns` is what the runtime says.
 ///
 /// # Errors
 /// One [`Error`] that lists what remains.
@@ -90,8 +90,10 @@ pub(super) fn tear_down(
         delegate::reap_orphaned_plugins(&record.plan.key.container);
     }
     let netns = living_netns(record, netns);
-    let remaining: Vec<_> =
-        record.remaining().map(|(at, attachment, result)| (at, attachment, result.cloned())).collect();
+    let remaining: Vec<_> = record
+        .remaining()
+        .map(|(at, attachment, result)| (at, attachment, result.cloned()))
+        .collect();
     let mut failures: Vec<(usize, &Attachment, Vec<AttachError>)> = Vec::new();
     for (left, (at, attachment, result)) in remaining.into_iter().enumerate().rev() {
         let place = Place { container: &record.plan.key.container, netns: &netns };
@@ -146,8 +148,8 @@ fn code_of(failed: &[AttachError]) -> Code {
     }
 }
 
-/// Extra networks that have resisted for too long become orphans, so that the pod can go. The primary
-/// never does: its addresses are the cluster's.
+/// Extra networks that have resisted for too long become orphans, so that the pod can go. The
+/// primary never does: its addresses are the cluster's.
 fn give_up(
     session: &Session<'_>,
     record: &Record,
@@ -186,11 +188,13 @@ fn repeats(words: &str, failed: &[AttachError]) -> bool {
         .any(|said| said.ends_with(words) || words.ends_with(said))
 }
 
-/// Whether an attachment whose ADD was refused for good is proven to have left nothing, so that it needs no
-/// successful DEL: what its plugins have left of a link in the sandbox is removed first. A sandbox that is gone proves
-/// nothing.
+/// Whether an attachment whose ADD was refused for good is proven to have left nothing, so that it
+/// needs no successful DEL: what its plugins have left of a link in the sandbox is removed first. A
+/// sandbox that is gone proves nothing.
 pub(super) fn never_was(attachment: &Attachment, place: Place<'_>, failed: &[AttachError]) -> bool {
-    let (Some(first), Ok(Some(netns))) = (failed.first(), netns_at(place.netns)) else { return false };
+    let (Some(first), Ok(Some(netns))) = (failed.first(), netns_at(place.netns)) else {
+        return false;
+    };
     delegate::reap_orphaned_plugins(place.container);
     let proven = absence::remove_link(attachment, &netns)
         .and_then(|()| absence::prove(attachment, place.container, &netns));
@@ -202,7 +206,10 @@ pub(super) fn never_was(attachment: &Attachment, place: Place<'_>, failed: &[Att
             true
         }
         Err(trace) => {
-            log::warn!("network \"{}\" whose ADD was refused stays recorded: {trace}", attachment.label);
+            log::warn!(
+                "network \"{}\" whose ADD was refused stays recorded: {trace}",
+                attachment.label
+            );
             false
         }
     }
@@ -215,7 +222,9 @@ fn resisted_for(session: &Session<'_>, record: &Record) -> Duration {
     }
     let now = moment();
     match &record.resisting_since {
-        Some(then) if then.boot == now.boot => Duration::from_secs(now.uptime.saturating_sub(then.uptime)),
+        Some(then) if then.boot == now.boot => {
+            Duration::from_secs(now.uptime.saturating_sub(then.uptime))
+        }
         _ => {
             note(session, record, &Event::Resisting(now));
             Duration::ZERO
@@ -224,14 +233,15 @@ fn resisted_for(session: &Session<'_>, record: &Record) -> Duration {
 }
 
 pub(super) fn note(session: &Session<'_>, record: &Record, event: &Event) {
-    let noted = session.ledger.journal(&record.plan.key).and_then(|mut journal| journal.append(event));
+    let noted =
+        session.ledger.journal(&record.plan.key).and_then(|mut journal| journal.append(event));
     if let Err(error) = noted {
         log::warn!("{error}");
     }
 }
 
-/// The path of the record's namespace, or nothing once it is gone. A path alone proves nothing: it may
-/// belong to another sandbox by now.
+/// The path of the record's namespace, or nothing once it is gone. A path alone proves nothing: it
+/// may belong to another sandbox by now.
 pub(super) fn living_netns(record: &Record, given: &str) -> String {
     living_netns_of(&record.plan.netns, given)
 }
@@ -243,16 +253,17 @@ pub(super) fn living_netns_of(recorded: &RecordedNetns, given: &str) -> String {
     }
     let is_it = |path: &&str| {
         let Some(netns) = netns_at(path).ok().flatten() else { return false };
-        // The runtime knows where it has mounted its sandbox, and is not held up. A process' number, and what a
-        // record says, may lead elsewhere by now.
+        // The runtime knows where it has mounted its sandbox, and is not held up. A process'
+        // number, and what a record says, may lead elsewhere by now.
         let is_certain = *path == given && !given.starts_with("/proc/");
         if is_certain { netns.id() == recorded.id } else { recorded.is(&netns) }
     };
     [given, &recorded.path].into_iter().find(is_it).unwrap_or_default().to_owned()
 }
 
-/// A pod without a record: it asked for nothing, its ADD failed, it is gone already, or it is older than
-/// Braid's installation. The primary's DEL is harmless in each case; what Multus attached is in Multus's cache.
+/// A pod without a record: it asked for nothing, its ADD failed, it is gone already, or it is older
+/// than Braid's installation. The primary's DEL is harmless in each case; what Multus attached is
+/// in Multus's cache.
 fn without_record(
     session: &mut Session<'_>,
     sandbox: &Sandbox,
@@ -262,7 +273,8 @@ fn without_record(
     let recalled = cache.as_ref().map(|cache| recall(session, sandbox, cache)).unwrap_or_default();
     let known = recalled.len();
     let remembered = unrecorded(session, sandbox, recalled)?;
-    // A primary that the configuration has added is looked up anew at each DEL, and stays out of records.
+    // A primary that the configuration has added is looked up anew at each DEL, and stays out of
+    // records.
     if let Some(cache) = &cache
         && (1..=known).contains(&remembered.len())
     {
@@ -272,7 +284,8 @@ fn without_record(
             Err(error) => log::warn!("{error}"),
         }
     }
-    let netns = netns_at(&sandbox.netns).ok().flatten().map(|_| sandbox.netns.as_str()).unwrap_or_default();
+    let netns =
+        netns_at(&sandbox.netns).ok().flatten().map(|_| sandbox.netns.as_str()).unwrap_or_default();
     let mut failures = Vec::new();
     for (left, Remembered { attachment, result }) in remembered.iter().enumerate().rev() {
         let place = Place { container: &sandbox.container, netns };
@@ -289,8 +302,8 @@ fn without_record(
     Err(Error::new(code_of(&failures), sentences.join("; ")))
 }
 
-/// What may be attached to a sandbox that no record is of, the primary first. Multus may have run another
-/// primary than the one that is configured now, so its word counts first.
+/// What may be attached to a sandbox that no record is of, the primary first. Multus may have run
+/// another primary than the one that is configured now, so its word counts first.
 fn unrecorded(
     session: &Session<'_>,
     sandbox: &Sandbox,
@@ -322,9 +335,12 @@ fn recall(session: &Session<'_>, sandbox: &Sandbox, cache: &MultusCache) -> Vec<
     })
 }
 
-/// The primary of a delegating Braid as it is configured now. Where there is none yet, nothing can have
-/// been attached through it.
-pub(super) fn current_primary(session: &Session<'_>, sandbox: &Sandbox) -> Result<Option<Attachment>, Error> {
+/// The primary of a delegating Braid as it is configured now. Where there is none yet, nothing can
+/// have been attached through it.
+pub(super) fn current_primary(
+    session: &Session<'_>,
+    sandbox: &Sandbox,
+) -> Result<Option<Attachment>, Error> {
     let config = session.config;
     config.require(&PRIMARY_KEYS)?;
     let Some(source) = &config.primary else { return Ok(None) };
@@ -339,13 +355,20 @@ pub(super) fn current_primary(session: &Session<'_>, sandbox: &Sandbox) -> Resul
         Err(error) => return Err(error.into()),
     };
     let (interface, args) = (sandbox.interface.clone(), sandbox.args.clone());
-    let attachment = Attachment::new(network.name.to_string(), Role::Primary, interface, network, args);
-    Ok(Some(Attachment { runtime_config: without_annotations(&config.runtime_config), ..attachment }))
+    let attachment =
+        Attachment::new(network.name.to_string(), Role::Primary, interface, network, args);
+    Ok(Some(Attachment {
+        runtime_config: without_annotations(&config.runtime_config),
+        ..attachment
+    }))
 }
 
-/// The result that an attachment's plugins get as `prevResult` where only the request has one, in their
-/// version: plugins refuse every other. One that cannot be read is none.
+/// The result that an attachment's plugins get as `prevResult` where only the request has one, in
+/// their version: plugins refuse every other. One that cannot be read is none.
 pub(super) fn requested_result(session: &Session<'_>, attachment: &Attachment) -> Option<Value> {
-    let result = AttachmentResult::read_lenient(session.config.prev_result.as_ref()?, session.config.version);
+    let result = AttachmentResult::read_lenient(
+        session.config.prev_result.as_ref()?,
+        session.config.version,
+    );
     result.ok().map(|result| result.write(attachment.network.version))
 }

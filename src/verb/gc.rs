@@ -1,8 +1,8 @@
-//! GC (CNI 1.1.0, section 2): tears down recorded attachments that the runtime no longer has, then lets
-//! the networks clean up behind them.
+//! GC (CNI 1.1.0, section 2): tears down recorded attachments that the runtime no longer has, then
+//! lets the networks clean up behind them.
 //!
-//! Only records of the request's own network are touched: a node may have several conflists, and each
-//! is collected with a list of its own.
+//! Only records of the request's own network are touched: a node may have several conflists, and
+//! each is collected with a list of its own.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
@@ -68,8 +68,8 @@ fn read_records(
     Ok((records, unreadable))
 }
 
-/// Networks of records that are gone, whose plugins are to have GC: each with the time of its record, and its
-/// configuration as text, which takes a tenth of the room.
+/// Networks of records that are gone, whose plugins are to have GC: each with the time of its
+/// record, and its configuration as text, which takes a tenth of the room.
 #[derive(Default)]
 struct GoneNetworks {
     networks: BTreeMap<NetworkName, (u64, String)>,
@@ -78,8 +78,11 @@ struct GoneNetworks {
 
 impl GoneNetworks {
     fn keep(&mut self, record: &Record) {
-        let extras = record.plan.attachments.iter().filter(|attachment| attachment.role == Role::Extra);
-        for network in extras.map(|attachment| &attachment.network).filter(|network| network.has_gc()) {
+        let extras =
+            record.plan.attachments.iter().filter(|attachment| attachment.role == Role::Extra);
+        for network in
+            extras.map(|attachment| &attachment.network).filter(|network| network.has_gc())
+        {
             let newer = |(created, _): &(u64, String)| *created > record.plan.created;
             if self.networks.get(&network.name).is_some_and(newer) {
                 continue;
@@ -129,8 +132,9 @@ fn tear_down_stale(
     (gone, failures)
 }
 
-/// Tears down what a record holds, and returns it; nothing if it has gone, or come anew, since it was listed. A
-/// container whose lock is held is being added or deleted right now, and none of GC's business.
+/// Tears down what a record holds, and returns it; nothing if it has gone, or come anew, since it
+/// was listed. A container whose lock is held is being added or deleted right now, and none of GC's
+/// business.
 pub(super) fn tear_down_one(
     session: &mut Session<'_>,
     listed: &Listed,
@@ -153,8 +157,8 @@ pub(super) fn tear_down_one(
     Ok(Some(record))
 }
 
-/// Tries orphans until a part of the time has gone, one of them in memory at a time. The next GC begins behind the
-/// last one.
+/// Tries orphans until a part of the time has gone, one of them in memory at a time. The next GC
+/// begins behind the last one.
 fn retry_orphans(session: &mut Session<'_>, deadline: Deadline) -> Vec<Error> {
     let ledger = session.ledger.clone();
     let orphans = match ledger.all_orphans() {
@@ -182,9 +186,16 @@ fn retry_orphans(session: &mut Session<'_>, deadline: Deadline) -> Vec<Error> {
     failures
 }
 
-fn retry_orphan(session: &mut Session<'_>, path: &Path, record: &Record, deadline: Deadline) -> Vec<Error> {
-    let place =
-        attach::Place { container: &record.plan.key.container, netns: &del::living_netns(record, "") };
+fn retry_orphan(
+    session: &mut Session<'_>,
+    path: &Path,
+    record: &Record,
+    deadline: Deadline,
+) -> Vec<Error> {
+    let place = attach::Place {
+        container: &record.plan.key.container,
+        netns: &del::living_netns(record, ""),
+    };
     let mut attacher = session.attacher(place);
     let failed: Vec<_> = record
         .remaining()
@@ -196,8 +207,8 @@ fn retry_orphan(session: &mut Session<'_>, path: &Path, record: &Record, deadlin
     failed.into_iter().map(Error::from).collect()
 }
 
-/// GC of the primary with the runtime's list, and of each extra network with the whole list that the
-/// ledger holds for it.
+/// GC of the primary with the runtime's list, and of each extra network with the whole list that
+/// the ledger holds for it.
 fn collect_networks(
     session: &mut Session<'_>,
     known: Vec<Listed>,
@@ -238,11 +249,13 @@ fn collect_primary(
     deadline: Deadline,
 ) -> Vec<Error> {
     let list = of_runtime(valid).chain(attached.to(&network.name));
-    let failed = attach::gc(&mut session.delegates, network, &to_value(list.collect()), deadline.share(2));
+    let failed =
+        attach::gc(&mut session.delegates, network, &to_value(list.collect()), deadline.share(2));
     failed.into_iter().map(Error::from).collect()
 }
 
-/// The extra networks of the request's records whose plugins are to have GC, in the newest configuration of each.
+/// The extra networks of the request's records whose plugins are to have GC, in the newest
+/// configuration of each.
 struct Extras<'r> {
     /// Those that a record still holds: the record, and their positions in it.
     recorded: BTreeMap<NetworkName, (&'r Listed, usize)>,
@@ -257,13 +270,16 @@ impl<'r> Extras<'r> {
         let mut newest: BTreeMap<&NetworkName, (&Listed, usize, bool)> = BTreeMap::new();
         for record in ours {
             let attachments = record.header().attachments.iter().enumerate();
-            for (at, attachment) in attachments.filter(|(_, attachment)| attachment.role == Role::Extra) {
+            for (at, attachment) in
+                attachments.filter(|(_, attachment)| attachment.role == Role::Extra)
+            {
                 newest.insert(&attachment.network, (record, at, attachment.has_gc));
             }
         }
         let mut extras = Self { recorded: BTreeMap::new(), gone: gone.networks };
         for (name, (record, at, has_gc)) in newest {
-            if extras.gone.get(name).is_some_and(|(created, _)| *created > record.header().created) {
+            if extras.gone.get(name).is_some_and(|(created, _)| *created > record.header().created)
+            {
                 continue;
             }
             extras.gone.remove(name);
@@ -305,7 +321,9 @@ fn collect_extras(
     let missing = Missing { name: None, version: session.config.version };
     for text in extras.gone.values().map(|(_, text)| text) {
         match NetworkConfig::parse(text, &missing) {
-            Ok(network) => failures.extend(collect_extra(session, &network, attached, valid, deadline)),
+            Ok(network) => {
+                failures.extend(collect_extra(session, &network, attached, valid, deadline))
+            }
             Err(error) => log::warn!("{error}"),
         }
     }
@@ -345,16 +363,22 @@ fn of_runtime(valid: &[ValidAttachment]) -> impl Iterator<Item = (String, String
     valid.iter().map(|attachment| (attachment.container.clone(), attachment.interface.clone()))
 }
 
-/// Why the list of an extra network's attachments may lack living ones, whose addresses would be freed.
+/// Why the list of an extra network's attachments may lack living ones, whose addresses would be
+/// freed.
 fn unknown_attachments(session: &Session<'_>, unreadable: &[LedgerError]) -> Option<String> {
     if let Some(error) = unreadable.first() {
         return Some(error.to_string());
     }
     if session.ledger.has_set_aside() {
-        return Some("a record was set aside: look at it, then remove it from \"aside\"".to_owned());
+        return Some(
+            "a record was set aside: look at it, then remove it from \"aside\"".to_owned(),
+        );
     }
     let directory = cache::any(&session.config.state_dir)?;
-    Some(format!("multus remembers containers in {}, which may be on them still", directory.display()))
+    Some(format!(
+        "multus remembers containers in {}, which may be on them still",
+        directory.display()
+    ))
 }
 
 fn primary_network(session: &Session<'_>) -> Result<Option<NetworkConfig>, Error> {

@@ -1,6 +1,7 @@
-//! What is left of sandboxes that are gone: records that no DEL will come for, and addresses that no record
-//! knows. GC tears down every such record. ADD looks once in a while and tears down a few, because there are
-//! runtimes that never call GC. Addresses are told of and stay: whose they are is not known here.
+//! What is left of sandboxes that are gone: records that no DEL will come for, and addresses that
+//! no record knows. GC tears down every such record. ADD looks once in a while and tears down a
+//! few, because there are runtimes that never call GC. Addresses are told of and stay: whose they
+//! are is not known here.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -27,8 +28,9 @@ const MAX_RECORDS: usize = 2048;
 /// Sentences about addresses in the log, for one look.
 const MAX_SENTENCES: usize = 8;
 
-/// Tells records whose sandbox is gone from those whose sandbox may be alive: by the ID of the boot, and by
-/// device, inode and cookie of the namespace. What is alive on the node is looked up once, where it has to be.
+/// Tells records whose sandbox is gone from those whose sandbox may be alive: by the ID of the
+/// boot, and by device, inode and cookie of the namespace. What is alive on the node is looked up
+/// once, where it has to be.
 #[derive(Debug, Default)]
 pub struct StaleSandboxDetector {
     living: Option<Living>,
@@ -43,7 +45,8 @@ impl StaleSandboxDetector {
             Some(false) => return true,
             Some(true) => {}
         }
-        // Looked at hundreds of times: one that is mounted where it was is not visited, too, to make sure.
+        // Looked at hundreds of times: one that is mounted where it was is not visited, too, to
+        // make sure.
         if !del::living_netns_of(recorded, &recorded.path).is_empty() {
             return false;
         }
@@ -83,14 +86,16 @@ pub(super) fn tear_down_a_few(session: &mut Session<'_>) {
     report_addresses(session, &records, deadline);
 }
 
-/// The headers of as many records as an ADD reads. One that is damaged is the next GC's to set aside.
+/// The headers of as many records as an ADD reads. One that is damaged is the next GC's to set
+/// aside.
 fn read_some(session: &Session<'_>, deadline: Deadline) -> Result<Vec<Listed>, LedgerError> {
     let scan = session.ledger.scan(Sweep::Add, Depth::Header, deadline)?;
     Ok(scan.take(MAX_RECORDS).filter_map(Result::ok).collect())
 }
 
-/// What is told of records that a look has left. After a start of the node every record is of a sandbox that is
-/// gone, and the runtime's own DELs are still coming: there is nothing to do for a person yet.
+/// What is told of records that a look has left. After a start of the node every record is of a
+/// sandbox that is gone, and the runtime's own DELs are still coming: there is nothing to do for a
+/// person yet.
 fn said_of_more(more: usize, since_start: Duration) -> (Level, String) {
     let left = format!("{more} more records of sandboxes that are gone are left");
     if since_start < SETTLING {
@@ -100,18 +105,28 @@ fn said_of_more(more: usize, since_start: Duration) -> (Level, String) {
     (Level::Warn, format!("{left}: braid gc tears them down at once"))
 }
 
-/// GC's part: records of other networks than the request's. They have a list of their own, and what is gone
-/// is in none.
-pub(super) fn tear_down_elsewhere(session: &mut Session<'_>, records: &[Listed], deadline: Deadline) {
+/// GC's part: records of other networks than the request's. They have a list of their own, and what
+/// is gone is in none.
+pub(super) fn tear_down_elsewhere(
+    session: &mut Session<'_>,
+    records: &[Listed],
+    deadline: Deadline,
+) {
     let mut detective = StaleSandboxDetector::default();
     let network = session.config.network.clone();
     let elsewhere = records.iter().filter(|record| record.header().network != network);
-    let gone: Vec<&Listed> = elsewhere.filter(|record| detective.is_gone(&record.header().netns)).collect();
+    let gone: Vec<&Listed> =
+        elsewhere.filter(|record| detective.is_gone(&record.header().netns)).collect();
     tear_down(session, &gone, deadline.share(2));
 }
 
-/// Returns the last one that was tried. What resists stays recorded, and is tried again at a later look.
-fn tear_down<'r>(session: &mut Session<'_>, gone: &[&'r Listed], deadline: Deadline) -> Option<&'r Listed> {
+/// Returns the last one that was tried. What resists stays recorded, and is tried again at a later
+/// look.
+fn tear_down<'r>(
+    session: &mut Session<'_>,
+    gone: &[&'r Listed],
+    deadline: Deadline,
+) -> Option<&'r Listed> {
     let mut last = None;
     for (done, record) in gone.iter().enumerate() {
         // One that has taken all the time leaves the others to the next look.
@@ -149,7 +164,8 @@ pub(super) fn report_addresses(session: &Session<'_>, records: &[Listed], deadli
     }
 }
 
-/// Addresses in `stores` that are reserved for containers which neither the ledger nor Multus knows.
+/// Addresses in `stores` that are reserved for containers which neither the ledger nor Multus
+/// knows.
 pub fn unknown_addresses(
     stores: &BTreeSet<Store>,
     ledger: &Ledger,
@@ -161,8 +177,8 @@ pub fn unknown_addresses(
     found
 }
 
-/// Whether addresses have leaked rather than belong to a pod that is older than Braid's installation: nothing
-/// is older than the node's start, and extra networks come from Braid alone.
+/// Whether addresses have leaked rather than belong to a pod that is older than Braid's
+/// installation: nothing is older than the node's start, and extra networks come from Braid alone.
 pub fn is_suspect(found: &Reservations, primaries: &BTreeSet<&str>) -> bool {
     let outlived = started().is_some_and(|started| found.made < started);
     outlived || !primaries.contains(found.network.as_str())
@@ -170,7 +186,8 @@ pub fn is_suspect(found: &Reservations, primaries: &BTreeSet<&str>) -> bool {
 
 /// What a person is told.
 pub fn sentence(found: &Reservations) -> String {
-    let directory = found.files.values().next().and_then(|file| file.parent()).unwrap_or(Path::new("/"));
+    let directory =
+        found.files.values().next().and_then(|file| file.parent()).unwrap_or(Path::new("/"));
     format!(
         "network \"{}\": {} reserved for container {}, which braid has no record of; if it is gone, remove {} \
          from {}",

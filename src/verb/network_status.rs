@@ -1,5 +1,5 @@
-//! Results to the network-status annotation (NPWG 1.3, section 5): one entry for each sandbox interface
-//! of each attachment, and one for an attachment that has none.
+//! Results to the network-status annotation (NPWG 1.3, section 5): one entry for each sandbox
+//! interface of each attachment, and one for an attachment that has none.
 //!
 //! Pure. Addresses are written without their prefix length, as the NPWG Go client writes them and
 //! KubeVirt reads them. Publishing is [`crate::kube`]'s business.
@@ -47,7 +47,8 @@ fn entries(source: &StatusSource<'_>, snapshot: &Snapshot) -> Vec<Value> {
     let entry_of = |(number, (index, interface)): (usize, &(usize, &Interface))| {
         let first = number == 0;
         // An address without an index is the attachment's, and so its first interface's.
-        let belongs = |ip: &&Address| ip.interface == Some(*index) || (first && ip.interface.is_none());
+        let belongs =
+            |ip: &&Address| ip.interface == Some(*index) || (first && ip.interface.is_none());
         let ips: Vec<&Address> = source.result.ips.iter().filter(belongs).collect();
         entry(source, Some(interface), &ips, first, snapshot)
     };
@@ -70,7 +71,8 @@ fn entry(
     };
     let name = interface.map_or(source.interface, |interface| interface.name.as_str());
     let link = snapshot.link(name);
-    // A result of before 0.3.0 names no interface; the one that was asked for is there all the same.
+    // A result of before 0.3.0 names no interface; the one that was asked for is there all the
+    // same.
     let shown = interface.is_some() || link.is_some();
     set("interface", if shown { json!(name) } else { Value::Null });
     set("ips", ips.iter().map(|ip| json!(without_prefix(&ip.address))).collect());
@@ -117,7 +119,10 @@ fn without_prefix(address: &str) -> &str {
 }
 
 fn gateways(interface: &str, snapshot: &Snapshot) -> Vec<String> {
-    let routes = snapshot.default_routes.iter().filter(|route| route.interface.as_deref() == Some(interface));
+    let routes = snapshot
+        .default_routes
+        .iter()
+        .filter(|route| route.interface.as_deref() == Some(interface));
     routes.filter_map(|route| Some(route.gateway?.to_string())).collect()
 }
 
@@ -231,7 +236,9 @@ mod tests {
             "ips": [{"address": "10.0.0.2/24", "interface": 0, "gateway": "10.0.0.1"}],
             "routes": [{"dst": "0.0.0.0/0"}]
         });
-        let entry = |name: &str, snapshot: &Snapshot| status(name, false, value.clone(), snapshot)[0].clone();
+        let entry = |name: &str, snapshot: &Snapshot| {
+            status(name, false, value.clone(), snapshot)[0].clone()
+        };
         let moved = routed("net1", &["10.0.0.254", "fd00::1"]);
         assert_eq!(entry("ns/routed", &moved)["gateway"], json!(["10.0.0.254", "fd00::1"]));
         assert_eq!(entry("ns/routed", &moved)["default-route"], json!(["10.0.0.254", "fd00::1"]));

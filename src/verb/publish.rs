@@ -1,5 +1,5 @@
-//! What an ADD tells the cluster: the network status of a pod that was attached, an event for one that
-//! was not.
+//! What an ADD tells the cluster: the network status of a pod that was attached, an event for one
+//! that was not.
 
 use serde_json::Value;
 
@@ -46,8 +46,8 @@ pub(super) fn status_is_due(session: &Session<'_>, asks_nothing: bool) -> bool {
     wanted && session.cluster.is_some()
 }
 
-/// A warning for networks whose addresses whereabouts gives, where no status is going to name them: it
-/// takes addresses back that it finds in no pod's status.
+/// A warning for networks whose addresses whereabouts gives, where no status is going to name them:
+/// it takes addresses back that it finds in no pod's status.
 pub(super) fn unnamed_addresses(plan: &Plan, is_due: bool) -> Option<String> {
     let by_whereabouts = |attachment: &&Attachment| {
         attachment.role == Role::Extra
@@ -70,8 +70,8 @@ pub(super) fn reference(pod: &Pod, is_static: bool) -> PodReference {
     }
 }
 
-/// Publishes the status of every attachment; `primary` is the chained primary's, which is no attachment
-/// of ours. A pod that has gone meanwhile needs none.
+/// Publishes the status of every attachment; `primary` is the chained primary's, which is no
+/// attachment of ours. A pod that has gone meanwhile needs none.
 pub(super) fn status<'p>(
     cluster: &mut Cluster,
     pod: &PodReference,
@@ -117,21 +117,26 @@ fn device_info(attachment: &Attachment, device_infos: &DeviceInfoStore) -> Optio
     }
 }
 
-/// Publishes a refusal or failure as an event on the pod, with the sentence that the runtime gets. Only
-/// for pods that ask for something, or have cost a request already; never a second failure.
+/// Publishes a refusal or failure as an event on the pod, with the sentence that the runtime gets.
+/// Only for pods that ask for something, or have cost a request already; never a second failure.
 pub(super) fn failure(session: &mut Session<'_>, pod: &Pod, stage: Stage, error: &Error) {
-    let annotations = Annotations::from_runtime_config(&session.config.runtime_config).ok().flatten();
+    let annotations =
+        Annotations::from_runtime_config(&session.config.runtime_config).ok().flatten();
     let asks = annotations.is_some_and(|annotations| {
         let by_genie = session.config.genie_annotation && annotations.genie.is_some();
         annotations.networks.is_some() || annotations.default_network.is_some() || by_genie
     });
     let asks = asks || prepare::has_node_networks(session.config, pod);
-    let Some(cluster) = session.cluster.as_mut().filter(|cluster| asks || cluster.was_asked()) else {
+    let Some(cluster) = session.cluster.as_mut().filter(|cluster| asks || cluster.was_asked())
+    else {
         return;
     };
-    // With the UID as the kubelet has it, of a static pod too: `kubectl describe` looks for that one.
+    // With the UID as the kubelet has it, of a static pod too: `kubectl describe` looks for that
+    // one.
     let regarding = reference(pod, false);
-    if let Err(problem) = cluster.publish_event(&regarding, reason(stage, error), &error.to_string()) {
+    if let Err(problem) =
+        cluster.publish_event(&regarding, reason(stage, error), &error.to_string())
+    {
         log::debug!("no event was published: {problem}");
     }
 }

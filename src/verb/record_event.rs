@@ -1,5 +1,5 @@
-//! What a call leaves behind for those who watch a node, where the configuration wants it: a line in the event
-//! log, and counts. It comes after the call's work, and never changes what came of it.
+//! What a call leaves behind for those who watch a node, where the configuration wants it: a line
+//! in the event log, and counts. It comes after the call's work, and never changes what came of it.
 
 use std::time::Duration;
 
@@ -20,7 +20,8 @@ pub(super) fn observe(session: &Session<'_>, error: Option<&Error>, took: Durati
     let (config, verb) = (session.config, &session.request.verb);
     if let Some(path) = &config.event_log {
         let timings = session.delegates.timings();
-        Event::of(verb, config.network.as_str(), timings, error, took).append(path, &config.log.rotation);
+        Event::of(verb, config.network.as_str(), timings, error, took)
+            .append(path, &config.log.rotation);
     }
     if let Some(path) = &config.metrics_file {
         let outcome = Outcome::of(error);

@@ -1,5 +1,5 @@
-//! What a person may do with records, beside the runtime: look whether they are true, and tear down what is
-//! stale. The ways are DEL's and GC's own.
+//! What a person may do with records, beside the runtime: look whether they are true, and tear down
+//! what is stale. The ways are DEL's and GC's own.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -50,8 +50,8 @@ impl RecordStatus {
         }
         let Some(then) = &record.complete else { return Ok(Self::Unfinished) };
         let netns = Netns::open(path.as_ref()).map_err(kernel_error)?;
-        let now =
-            add::read_snapshot(Inside::new(&netns).netlink().map_err(kernel_error)?).map_err(kernel_error)?;
+        let now = add::read_snapshot(Inside::new(&netns).netlink().map_err(kernel_error)?)
+            .map_err(kernel_error)?;
         let drift = drift(record, then, &now);
         Ok(if drift.is_empty() { Self::AsAttached } else { Self::Drifted(drift) })
     }
@@ -73,7 +73,10 @@ fn drift(record: &Record, then: &Snapshot, now: &Snapshot) -> Vec<(usize, Drift)
 
 /// What the living pod of a record lacks, since this attachment of it is torn down.
 pub(super) fn lacking(attachment: &Attachment) -> Drift {
-    Drift::TornDown { network: attachment.label.clone(), interface: attachment.interface.to_string() }
+    Drift::TornDown {
+        network: attachment.label.clone(),
+        interface: attachment.interface.to_string(),
+    }
 }
 
 /// The request that stands for a person's: no sandbox, plugins from `plugin_path`.
@@ -103,7 +106,11 @@ impl<'a> Mender<'a> {
     ///
     /// # Errors
     /// As [`Mender::tear_down`].
-    pub fn tear_down_networks(&mut self, record: &Record, positions: &[usize]) -> Result<(), Error> {
+    pub fn tear_down_networks(
+        &mut self,
+        record: &Record,
+        positions: &[usize],
+    ) -> Result<(), Error> {
         self.held(record, |session, record, deadline| {
             let failures = undo(session, record, positions, deadline);
             match failures.is_empty() {
@@ -120,7 +127,8 @@ impl<'a> Mender<'a> {
     pub fn tear_down_orphan(&mut self, file: &Path, record: &Record) -> Result<(), Error> {
         let deadline = Deadline::after(super::limit::OTHER);
         let netns = del::living_netns(record, "");
-        let mut attacher = self.0.attacher(Place { container: &record.plan.key.container, netns: &netns });
+        let mut attacher =
+            self.0.attacher(Place { container: &record.plan.key.container, netns: &netns });
         let failures: Vec<String> = record
             .remaining()
             .flat_map(|(_, attachment, result)| attacher.del(attachment, result, deadline))
@@ -147,21 +155,28 @@ impl<'a> Mender<'a> {
             Some(current) if current == *record => {
                 work(session, record, Deadline::after(super::limit::OTHER))
             }
-            _ => {
-                Err(Error::new(Code::TRY_AGAIN, format!("container {} has changed meanwhile", key.container)))
-            }
+            _ => Err(Error::new(
+                Code::TRY_AGAIN,
+                format!("container {} has changed meanwhile", key.container),
+            )),
         }
     }
 }
 
 /// DEL of some attachments in reverse, past failures; the sentences of what failed.
-fn undo(session: &mut Session<'_>, record: &Record, positions: &[usize], deadline: Deadline) -> Vec<String> {
+fn undo(
+    session: &mut Session<'_>,
+    record: &Record,
+    positions: &[usize],
+    deadline: Deadline,
+) -> Vec<String> {
     let netns = del::living_netns(record, "");
     let chosen = record.remaining().filter(|(at, _, _)| positions.contains(at));
     let mut failures = Vec::new();
     for (at, attachment, result) in chosen.rev() {
         let place = Place { container: &record.plan.key.container, netns: &netns };
-        let failed = session.attacher(place).del(attachment, result, deadline.share(positions.len()));
+        let failed =
+            session.attacher(place).del(attachment, result, deadline.share(positions.len()));
         if failed.is_empty() {
             del::note(session, record, &Event::Gone(at));
         }

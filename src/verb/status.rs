@@ -1,5 +1,6 @@
-//! STATUS (CNI 1.1.0, section 2): answers at once, from the configuration and the primary's own STATUS.
-//! A STATUS that fails makes the node NotReady, so neither the API nor an extra network has a say.
+//! STATUS (CNI 1.1.0, section 2): answers at once, from the configuration and the primary's own
+//! STATUS. A STATUS that fails makes the node NotReady, so neither the API nor an extra network has
+//! a say.
 
 use super::Session;
 use crate::attach;
@@ -21,8 +22,8 @@ pub(super) fn status(session: &mut Session<'_>) -> Result<(), Error> {
     let mut definitions = session.definitions();
     let network = match primary::resolve(source, config, &mut definitions) {
         Ok(resolved) => resolved.network,
-        // The cluster may well have it. Without a copy from an earlier ADD nothing more is known here, and a
-        // NotReady node would never see that ADD.
+        // The cluster may well have it. Without a copy from an earlier ADD nothing more is known
+        // here, and a NotReady node would never see that ADD.
         Err(PrimaryError::Unknown(..)) if session.cluster.is_some() => return Ok(()),
         Err(error) => return Err(not_available(error.into())),
     };

@@ -28,7 +28,8 @@ impl Deadline {
         Self(self.0.min(Instant::now() + limit))
     }
 
-    /// An equal share for one of `steps` that are left, so that a step that hangs leaves time for the rest.
+    /// An equal share for one of `steps` that are left, so that a step that hangs leaves time for
+    /// the rest.
     #[must_use]
     pub fn share(self, steps: usize) -> Self {
         self.within(self.remaining() / u32::try_from(steps.max(1)).unwrap_or(u32::MAX))

@@ -88,7 +88,8 @@ impl Error {
 
     /// What goes to stdout.
     pub fn to_value(&self, version: Version) -> Value {
-        let mut value = json!({ "cniVersion": version.as_str(), "code": self.code.0, "msg": self.msg });
+        let mut value =
+            json!({ "cniVersion": version.as_str(), "code": self.code.0, "msg": self.msg });
         if let (Some(object), false) = (value.as_object_mut(), self.details.is_empty()) {
             object.insert("details".to_owned(), Value::from(self.details.clone()));
         }

@@ -65,7 +65,9 @@ mod tests {
 
     #[test]
     fn an_address_has_the_family_it_shows() {
-        for (ip, family, name) in [("10.0.0.1", Family::V4, "IPv4"), ("fd00::1", Family::V6, "IPv6")] {
+        for (ip, family, name) in
+            [("10.0.0.1", Family::V4, "IPv4"), ("fd00::1", Family::V6, "IPv6")]
+        {
             assert_eq!(Family::of(ip.parse().unwrap()), family);
             assert_eq!(family.to_string(), name);
         }

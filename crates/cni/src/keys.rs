@@ -1,6 +1,6 @@
-//! JSON object keys, matched as Go's decoder does: exactly first, else without regard to case. To Go, the
-//! long s and the Kelvin sign are an s and a k as well, so they are here: what a plugin takes for a key must
-//! not pass Braid as something else.
+//! JSON object keys, matched as Go's decoder does: exactly first, else without regard to case. To
+//! Go, the long s and the Kelvin sign are an s and a k as well, so they are here: what a plugin
+//! takes for a key must not pass Braid as something else.
 //!
 //! Configurations in the field rely on it: `readinessIndicatorFile` beside
 //! `readinessindicatorfile`, `HostPort` from containerd 1.6. Only the keys that Braid reads itself
@@ -37,7 +37,8 @@ fn folded(letter: char) -> char {
 /// The value of `key`, or `None` if it is missing. `null` counts as missing, as in Go.
 pub fn get<'a>(object: &'a Map<String, Value>, key: &str) -> Option<&'a Value> {
     let exact = object.get(key);
-    let value = exact.or_else(|| object.iter().find(|(name, _)| is_same(name, key)).map(|(_, value)| value));
+    let value = exact
+        .or_else(|| object.iter().find(|(name, _)| is_same(name, key)).map(|(_, value)| value));
     value.filter(|value| !value.is_null())
 }
 
@@ -53,15 +54,18 @@ pub fn take(object: &mut Map<String, Value>, key: &str) -> Option<Value> {
     value
 }
 
-/// Sets `key` to `value`; every other spelling of the key goes, so that no decoder can read the old value.
+/// Sets `key` to `value`; every other spelling of the key goes, so that no decoder can read the old
+/// value.
 pub fn set(object: &mut Map<String, Value>, key: &str, value: Value) {
     object.retain(|name, _| name == key || !is_same(name, key));
     object.insert(key.to_owned(), value);
 }
 
-/// The object with those of its keys that Go's decoder takes for one of `known` spelt as there, and no `null`.
+/// The object with those of its keys that Go's decoder takes for one of `known` spelt as there, and
+/// no `null`.
 pub fn normalise(object: &Map<String, Value>, known: &[&str]) -> Map<String, Value> {
-    let values = known.iter().filter_map(|key| Some(((*key).to_owned(), get(object, key)?.clone())));
+    let values =
+        known.iter().filter_map(|key| Some(((*key).to_owned(), get(object, key)?.clone())));
     values.collect()
 }
 
@@ -73,7 +77,10 @@ pub fn decode<T: DeserializeOwned>(
     object: &Map<String, Value>,
     key: &'static str,
 ) -> Result<Option<T>, KeyError> {
-    get(object, key).map(|value| T::deserialize(value)).transpose().map_err(|source| KeyError { key, source })
+    get(object, key)
+        .map(|value| T::deserialize(value))
+        .transpose()
+        .map_err(|source| KeyError { key, source })
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! The CNI protocol: what comes in, what goes out, and how a configuration becomes a plugin's request.
+//! The CNI protocol: what comes in, what goes out, and how a configuration becomes a plugin's
+//! request.
 #![forbid(unsafe_code)]
 
 pub mod deadline;

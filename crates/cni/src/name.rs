@@ -1,4 +1,5 @@
-//! The name of an interface in the sandbox (`CNI_IFNAME`): a name that exists is a valid name, and safe in a path.
+//! The name of an interface in the sandbox (`CNI_IFNAME`): a name that exists is a valid name, and
+//! safe in a path.
 
 use crate::checked_text;
 
@@ -14,18 +15,20 @@ pub enum NameRule {
     /// What the kernel refuses, takes for a pattern, or cannot be typed.
     #[error("must be an interface name: visible ASCII characters without '/', ':' and '%'")]
     Characters,
-    /// A tool takes the first for an option; a plugin that makes a path of a sysctl's name would leave out
-    /// the second, in front or behind (`eth0.`), and reach another interface's.
+    /// A tool takes the first for an option; a plugin that makes a path of a sysctl's name would
+    /// leave out the second, in front or behind (`eth0.`), and reach another interface's.
     #[error("must be an interface name that does not begin with '-' or '.', nor end with '.'")]
     Ends,
     /// Names that mean something else: the loopback, or a directory in /proc/sys/net/ipv4/conf.
-    #[error("must not be \".\", \"..\", \"lo\", \"all\" or \"default\", which have a meaning of their own")]
+    #[error(
+        "must not be \".\", \"..\", \"lo\", \"all\" or \"default\", which have a meaning of their own"
+    )]
     Reserved,
 }
 
 checked_text!(
-    /// The name of a network interface in the pod (`CNI_IFNAME`): what the kernel takes, less what it would
-    /// take for something else.
+    /// The name of a network interface in the pod (`CNI_IFNAME`): what the kernel takes, less what
+    /// it would take for something else.
     InterfaceName,
     InvalidInterfaceName,
     "interface",

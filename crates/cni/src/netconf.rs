@@ -50,7 +50,11 @@ macro_rules! text_newtype {
             type Err = NetconfError;
 
             fn from_str(text: &str) -> Result<Self, Self::Err> {
-                if $rule(text) { Ok(Self(text.to_owned())) } else { Err($error(one_line(text, 64))) }
+                if $rule(text) {
+                    Ok(Self(text.to_owned()))
+                } else {
+                    Err($error(one_line(text, 64)))
+                }
             }
         }
 
@@ -200,19 +204,28 @@ impl Serialize for NetworkConfig {
 impl<'de> Deserialize<'de> for NetworkConfig {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let value = Value::deserialize(deserializer)?;
-        Self::read(&value, &Missing::default()).and_then(Self::complete).map_err(serde::de::Error::custom)
+        Self::read(&value, &Missing::default())
+            .and_then(Self::complete)
+            .map_err(serde::de::Error::custom)
     }
 }
 
-fn read_name(object: &Map<String, Value>, missing: &Missing<'_>) -> Result<NetworkName, NetconfError> {
+fn read_name(
+    object: &Map<String, Value>,
+    missing: &Missing<'_>,
+) -> Result<NetworkName, NetconfError> {
     let given = keys::decode::<String>(object, "name")?.filter(|name| !name.is_empty());
     given.as_deref().or(missing.name).ok_or(NetconfError::NoName)?.parse()
 }
 
 /// The highest supported version of `cniVersion` and `cniVersions` (CNI 1.1.0, section 1, "Version
 /// considerations").
-pub fn read_version(object: &Map<String, Value>, missing: Version) -> Result<Version, NetconfError> {
-    let single = keys::decode::<String>(object, "cniVersion")?.filter(|version| !version.is_empty());
+pub fn read_version(
+    object: &Map<String, Value>,
+    missing: Version,
+) -> Result<Version, NetconfError> {
+    let single =
+        keys::decode::<String>(object, "cniVersion")?.filter(|version| !version.is_empty());
     let several = keys::decode::<Vec<String>>(object, "cniVersions")?.unwrap_or_default();
     let offered: Vec<&String> = several.iter().chain(&single).collect();
     match offered.iter().filter_map(|version| version.parse().ok()).max() {

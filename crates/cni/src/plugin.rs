@@ -1,7 +1,7 @@
 //! A plugin as a trait: what it is called with, what it may reach, and what it answers.
 //!
-//! [`answer`] carries one call out and has no I/O of its own; [`serve`] is the life of an executable around it.
-//! A network's chain calls plugins through the same trait without a process.
+//! [`answer`] carries one call out and has no I/O of its own; [`serve`] is the life of an
+//! executable around it. A network's chain calls plugins through the same trait without a process.
 
 mod call;
 mod serve;
@@ -22,8 +22,9 @@ pub use self::serve::{Answer, MAX_INPUT_BYTES, answer, serve};
 
 /// A plugin (CNI 1.1.0, section 2): one method for each operation.
 ///
-/// All are synchronous. What [`Plugin::add`] has changed before it fails, it has undone; [`Plugin::del`] can be
-/// repeated, and needs neither the namespace nor an earlier result to release what the plugin holds.
+/// All are synchronous. What [`Plugin::add`] has changed before it fails, it has undone;
+/// [`Plugin::del`] can be repeated, and needs neither the namespace nor an earlier result to
+/// release what the plugin holds.
 pub trait Plugin: Sync {
     /// The oldest version whose requests the plugin understands.
     fn oldest_version(&self) -> Version {
@@ -57,7 +58,8 @@ pub trait Plugin: Sync {
         Ok(())
     }
 
-    /// GC: releases what the plugin holds for attachments that are not in [`Call::valid_attachments`].
+    /// GC: releases what the plugin holds for attachments that are not in
+    /// [`Call::valid_attachments`].
     ///
     /// # Errors
     /// [`Error`] if something could not be released.
@@ -109,8 +111,8 @@ impl Stop for NeverStop {
     }
 }
 
-/// Plugin delegation (CNI 1.1.0, section 4): runs another plugin with the environment and the configuration of
-/// the call.
+/// Plugin delegation (CNI 1.1.0, section 4): runs another plugin with the environment and the
+/// configuration of the call.
 pub trait Delegate {
     /// Runs `command` of `plugin` for `call`; a result comes back from ADD alone.
     ///
@@ -137,8 +139,9 @@ impl Delegate for NoDelegates {
         _: &Call,
         _: Deadline,
     ) -> Result<Option<Value>, Error> {
-        let problem =
-            format!("plugin \"{plugin}\" cannot be called for {command}: nothing is delegated here");
+        let problem = format!(
+            "plugin \"{plugin}\" cannot be called for {command}: nothing is delegated here"
+        );
         Err(Error::new(Code::CONFIG, problem))
     }
 }

@@ -19,7 +19,8 @@ impl Quoted {
         Self(format!("{:?}", cut(text)))
     }
 
-    /// A JSON value: a string in quotes, a number or literal as it was written, a list or object by its kind.
+    /// A JSON value: a string in quotes, a number or literal as it was written, a list or object by
+    /// its kind.
     pub fn value(value: &Value) -> Self {
         match value {
             Value::String(text) => Self::text(text),
@@ -51,7 +52,10 @@ mod tests {
 
     #[test]
     fn control_characters_and_quotes_are_escaped() {
-        assert_eq!(Quoted::text("a\n\"\u{1b}[31m\u{202e}").to_string(), r#""a\n\"\u{1b}[31m\u{202e}""#);
+        assert_eq!(
+            Quoted::text("a\n\"\u{1b}[31m\u{202e}").to_string(),
+            r#""a\n\"\u{1b}[31m\u{202e}""#
+        );
     }
 
     #[test]

@@ -35,7 +35,8 @@ pub enum Command {
 }
 
 impl Command {
-    const ALL: [Self; 6] = [Self::Add, Self::Del, Self::Check, Self::Status, Self::Gc, Self::Version];
+    const ALL: [Self; 6] =
+        [Self::Add, Self::Del, Self::Check, Self::Status, Self::Gc, Self::Version];
 
     /// The command as `CNI_COMMAND` spells it.
     pub const fn as_str(self) -> &'static str {
@@ -70,7 +71,8 @@ impl fmt::Display for Command {
 pub struct Environment(BTreeMap<OsString, OsString>);
 
 impl Environment {
-    /// The environment of this process. Where a variable stands twice, the first counts, as in libc.
+    /// The environment of this process. Where a variable stands twice, the first counts, as in
+    /// libc.
     pub fn of_process() -> Self {
         std::env::vars_os().fold(Self::default(), |mut environment, (name, value)| {
             environment.0.entry(name).or_insert(value);
@@ -341,7 +343,11 @@ fn read_sandbox(command: Command, environment: &Environment) -> Result<Sandbox, 
 }
 
 /// An empty value has been named as missing already.
-fn parsed<T: FromStr<Err: fmt::Display>>(text: &str, name: &str, problems: &mut Vec<String>) -> Option<T> {
+fn parsed<T: FromStr<Err: fmt::Display>>(
+    text: &str,
+    name: &str,
+    problems: &mut Vec<String>,
+) -> Option<T> {
     let value = text.parse().map_err(|error| format!("a valid {name}: {error}"));
     match value {
         Ok(value) => Some(value),
@@ -426,7 +432,8 @@ mod tests {
 
     #[test]
     fn arguments_are_replaced_by_key() {
-        let args = CniArgs::from("IgnoreUnknown=1;IP=old;;X=y").with(&[("IP", "10.0.0.1".to_owned())]);
+        let args =
+            CniArgs::from("IgnoreUnknown=1;IP=old;;X=y").with(&[("IP", "10.0.0.1".to_owned())]);
         assert_eq!(args.as_str(), "IgnoreUnknown=1;X=y;IP=10.0.0.1");
         assert_eq!(CniArgs::default().with(&[]).as_str(), "");
     }

@@ -51,7 +51,8 @@ pub const MOST_ROUTES: usize = 4096;
 /// The result of an ADD (CNI 1.1.0, section 5, "ADD Success"). Its version is chosen on writing.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AttachmentResult {
-    /// The interfaces that the attachment made, on the host and in the sandbox. `ips` point into this list.
+    /// The interfaces that the attachment made, on the host and in the sandbox. `ips` point into
+    /// this list.
     pub interfaces: Vec<Interface>,
     /// The addresses of the attachment.
     pub ips: Vec<Address>,
@@ -64,21 +65,21 @@ pub struct AttachmentResult {
 }
 
 impl AttachmentResult {
-    /// Reads a plugin's result in the layout of its own `cniVersion`, or of `network`, the version of
-    /// the network's configuration, where it has none (libcni's rule).
+    /// Reads a plugin's result in the layout of its own `cniVersion`, or of `network`, the version
+    /// of the network's configuration, where it has none (libcni's rule).
     ///
     /// # Errors
-    /// [`ResultError`] for wrong types, an unknown version, addresses, gateways and destinations that
-    /// do not parse or are missing, indices past the end and lists that are too long.
+    /// [`ResultError`] for wrong types, an unknown version, addresses, gateways and destinations
+    /// that do not parse or are missing, indices past the end and lists that are too long.
     pub fn read(value: &Value, network: Version) -> Result<Self, ResultError> {
         let result = Self::read_as(value, network, Rigour::Strict)?;
         result.check_indices()?;
         Ok(result)
     }
 
-    /// Reads a result that must not fail for what does no harm, such as a primary's `prevResult`: texts
-    /// that do not parse and indices past the end are kept, and integers out of range (an `mtu` of -1)
-    /// count as absent.
+    /// Reads a result that must not fail for what does no harm, such as a primary's `prevResult`:
+    /// texts that do not parse and indices past the end are kept, and integers out of range (an
+    /// `mtu` of -1) count as absent.
     ///
     /// # Errors
     /// [`ResultError`] for wrong types, an unknown version and lists that are too long.
@@ -88,9 +89,9 @@ impl AttachmentResult {
 
     /// The result in the layout of `version`, with its `cniVersion`.
     ///
-    /// From 0.3.0 nothing is lost: newer keys are written to older layouts, whose decoders ignore them.
-    /// 0.1.0 and 0.2.0 have room for one address of each family, the first that belongs to the
-    /// attachment or else the first at all, with the routes of that family.
+    /// From 0.3.0 nothing is lost: newer keys are written to older layouts, whose decoders ignore
+    /// them. 0.1.0 and 0.2.0 have room for one address of each family, the first that belongs to
+    /// the attachment or else the first at all, with the routes of that family.
     pub fn write(&self, version: Version) -> Value {
         let mut object = Map::new();
         put_text(&mut object, "cniVersion", Some(version.as_str()));
@@ -111,7 +112,8 @@ impl AttachmentResult {
         self.interfaces.iter().enumerate().filter(|(_, interface)| interface.is_in_sandbox())
     }
 
-    /// The addresses of the sandbox: those whose index names an interface in it, and those without an index.
+    /// The addresses of the sandbox: those whose index names an interface in it, and those without
+    /// an index.
     pub fn attachment_addresses(&self) -> impl Iterator<Item = &Address> {
         self.ips.iter().filter(|address| match address.interface {
             None => true,
@@ -119,8 +121,8 @@ impl AttachmentResult {
         })
     }
 
-    /// Makes sure that no address of this result, that of an attachment on `own`, is on an interface of another
-    /// attachment: `owner` tells whose one of that name is, in words.
+    /// Makes sure that no address of this result, that of an attachment on `own`, is on an
+    /// interface of another attachment: `owner` tells whose one of that name is, in words.
     ///
     /// # Errors
     /// [`ResultError::NotItsInterface`].
@@ -132,7 +134,8 @@ impl AttachmentResult {
         for (at, address) in self.ips.iter().enumerate() {
             let index = address.interface.or_else(|| self.home(own));
             let interface = index.and_then(|index| self.interfaces.get(index));
-            let taken = interface.and_then(|interface| Some((&interface.name, owner(&interface.name)?)));
+            let taken =
+                interface.and_then(|interface| Some((&interface.name, owner(&interface.name)?)));
             if let Some((interface, owner)) = taken {
                 return Err(ResultError::NotItsInterface {
                     path: format!("ips[{at}]"),
@@ -145,41 +148,51 @@ impl AttachmentResult {
         Ok(())
     }
 
-    /// Appends the interfaces, addresses and routes of another attachment, of the interface `interface`
-    /// in the namespace at `sandbox`. What is here stays first; `dns` and unknown keys of `extra` go.
+    /// Appends the interfaces, addresses and routes of another attachment, of the interface
+    /// `interface` in the namespace at `sandbox`. What is here stays first; `dns` and unknown keys
+    /// of `extra` go.
     ///
-    /// Every appended address gets an index, because a runtime takes one without for the pod's: where it
-    /// has none, that of the sandbox interface called `interface`, else of the first one of `extra`, or of one
-    /// made for the purpose. Default routes of `extra` are left out: the mover of the default route writes it, with
-    /// [`Self::replace_default_routes`].
+    /// Every appended address gets an index, because a runtime takes one without for the pod's:
+    /// where it has none, that of the sandbox interface called `interface`, else of the first one
+    /// of `extra`, or of one made for the purpose. Default routes of `extra` are left out: the
+    /// mover of the default route writes it, with [`Self::replace_default_routes`].
     pub fn append(&mut self, mut extra: Self, interface: &str, sandbox: &str) {
         self.clear_dangling_indices();
         extra.index_every_address(interface, sandbox);
         let offset = self.interfaces.len();
         self.interfaces.extend(extra.interfaces);
         self.ips.extend(extra.ips.into_iter().map(|address| address.shifted(offset)));
-        self.routes.extend(extra.routes.into_iter().filter(|route| route.default_family().is_none()));
+        self.routes
+            .extend(extra.routes.into_iter().filter(|route| route.default_family().is_none()));
     }
 
-    /// The next hops of the family's default routes: the one that the route names (`gw`), or else the first
-    /// gateway of the family among `ips` (CNI 1.1.0, section 5: `routes[].gw`); `None` if neither is there, or
-    /// the route names the unspecified address: it is on the link. Empty without a default route.
+    /// The next hops of the family's default routes: the one that the route names (`gw`), or else
+    /// the first gateway of the family among `ips` (CNI 1.1.0, section 5: `routes[].gw`); `None` if
+    /// neither is there, or the route names the unspecified address: it is on the link. Empty
+    /// without a default route.
     pub fn default_hops(&self, family: Family) -> Vec<Option<IpAddr>> {
         let fallback = self.gateways(family).next();
         let hop = |route: &Route| match route.gw.as_deref() {
             None => Some(fallback),
-            Some(gw) => parse_ip(gw).map(|gateway| Some(gateway).filter(|gateway| !gateway.is_unspecified())),
+            Some(gw) => parse_ip(gw)
+                .map(|gateway| Some(gateway).filter(|gateway| !gateway.is_unspecified())),
         };
-        self.routes.iter().filter(|route| route.default_family() == Some(family)).filter_map(hop).collect()
+        self.routes
+            .iter()
+            .filter(|route| route.default_family() == Some(family))
+            .filter_map(hop)
+            .collect()
     }
 
     /// The gateways of the family among `ips`.
     pub fn gateways(&self, family: Family) -> impl Iterator<Item = IpAddr> {
-        let gateways = self.ips.iter().filter_map(|address| address.gateway.as_deref().and_then(parse_ip));
+        let gateways =
+            self.ips.iter().filter_map(|address| address.gateway.as_deref().and_then(parse_ip));
         gateways.filter(move |gateway| Family::of(*gateway) == family && !gateway.is_unspecified())
     }
 
-    /// Removes the family's default routes and appends one by each of `hops`; `None` is one on the link.
+    /// Removes the family's default routes and appends one by each of `hops`; `None` is one on the
+    /// link.
     pub fn replace_default_routes(&mut self, family: Family, hops: &[Option<IpAddr>]) {
         self.routes.retain(|route| route.default_family() != Some(family));
         self.routes.extend(hops.iter().map(|hop| Route::default_by(family, *hop)));
@@ -246,17 +259,26 @@ impl AttachmentResult {
     fn write_families(&self, object: &mut Map<String, Value>) {
         for family in Family::ALL {
             if let Some(address) = self.first_address(family) {
-                object.insert(family_key(family).to_owned(), address.write_family(self.routes_of(family)));
+                object.insert(
+                    family_key(family).to_owned(),
+                    address.write_family(self.routes_of(family)),
+                );
             }
         }
     }
 
     fn routes_of(&self, family: Family) -> Vec<Value> {
-        self.routes.iter().filter(|route| route.family() == Some(family)).map(Route::write).collect()
+        self.routes
+            .iter()
+            .filter(|route| route.family() == Some(family))
+            .map(Route::write)
+            .collect()
     }
 
     fn first_address(&self, family: Family) -> Option<&Address> {
-        self.attachment_addresses().chain(&self.ips).find(|address| address.family() == Some(family))
+        self.attachment_addresses()
+            .chain(&self.ips)
+            .find(|address| address.family() == Some(family))
     }
 
     /// An index past the end would name an interface of the next attachment once that is appended.
@@ -278,7 +300,8 @@ impl AttachmentResult {
         }
     }
 
-    /// The index of the interface that addresses without one are on, which is made where there is none.
+    /// The index of the interface that addresses without one are on, which is made where there is
+    /// none.
     fn sandbox_index(&mut self, interface: &str, sandbox: &str) -> usize {
         self.home(interface).unwrap_or_else(|| {
             self.interfaces.push(Interface::in_sandbox(interface, sandbox));
@@ -286,7 +309,8 @@ impl AttachmentResult {
         })
     }
 
-    /// Where addresses without an index are: on the sandbox interface called `own`, else on the first one.
+    /// Where addresses without an index are: on the sandbox interface called `own`, else on the
+    /// first one.
     fn home(&self, own: &str) -> Option<usize> {
         let named = self.sandbox_interfaces().find(|(_, interface)| interface.name == own);
         named.or_else(|| self.sandbox_interfaces().next()).map(|(index, _)| index)

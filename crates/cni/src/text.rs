@@ -1,6 +1,7 @@
 //! A newtype around a text that has been checked: what exists is valid.
 
-/// Declares a newtype around a checked `String`, its error, and the conversions that all names have.
+/// Declares a newtype around a checked `String`, its error, and the conversions that all names
+/// have.
 ///
 /// `$check` is a function from `&str` to `Result<(), $rule>`.
 #[macro_export]

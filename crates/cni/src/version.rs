@@ -35,8 +35,15 @@ pub struct UnknownVersion(pub String);
 
 impl Version {
     /// Every version, oldest first: what VERSION reports (CNI 1.1.0, section 5, "VERSION Success").
-    pub const ALL: [Self; 7] =
-        [Self::V0_1_0, Self::V0_2_0, Self::V0_3_0, Self::V0_3_1, Self::V0_4_0, Self::V1_0_0, Self::V1_1_0];
+    pub const ALL: [Self; 7] = [
+        Self::V0_1_0,
+        Self::V0_2_0,
+        Self::V0_3_0,
+        Self::V0_3_1,
+        Self::V0_4_0,
+        Self::V1_0_0,
+        Self::V1_1_0,
+    ];
 
     /// The newest version, for messages that answer no particular request.
     pub const NEWEST: Self = Self::V1_1_0;

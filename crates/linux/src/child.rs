@@ -24,7 +24,8 @@ const MAX_OUTPUT_BYTES: usize = 1 << 20;
 const MAX_STDERR_BYTES: usize = 64 << 10;
 /// How long outputs may stay open after the child has ended: its last words are there already.
 const GRACE: Duration = Duration::from_millis(250);
-/// How often and how long a start is tried while the executable is being written ("text file busy").
+/// How often and how long a start is tried while the executable is being written ("text file
+/// busy").
 const BUSY_TRIES: u32 = 60;
 const BUSY_PAUSE: Duration = Duration::from_millis(50);
 
@@ -90,11 +91,17 @@ pub fn run(
     }
 }
 
-fn start(executable: &Path, environment: &[(OsString, OsString)], deadline: Instant) -> io::Result<Spawned> {
+fn start(
+    executable: &Path,
+    environment: &[(OsString, OsString)],
+    deadline: Instant,
+) -> io::Result<Spawned> {
     let mut tries = 0;
     loop {
         match spawn(executable, environment) {
-            Err(error) if error.raw_os_error() == Some(Errno::ETXTBSY as i32) && tries < BUSY_TRIES => {
+            Err(error)
+                if error.raw_os_error() == Some(Errno::ETXTBSY as i32) && tries < BUSY_TRIES =>
+            {
                 tries += 1;
                 sleep(BUSY_PAUSE.min(remaining(deadline)));
             }
@@ -156,15 +163,18 @@ impl<'a> Conversation<'a> {
         self.stdin.iter().map(AsFd::as_fd).chain(outputs).try_for_each(set_nonblocking)
     }
 
-    /// Serves the pipes until the child has ended and its outputs are closed or have had their grace.
+    /// Serves the pipes until the child has ended and its outputs are closed or have had their
+    /// grace.
     fn hold(&mut self, deadline: Instant, signals: &mut Signals) -> Result<Ended, End> {
         self.unblock().map_err(io("its pipes cannot be prepared"))?;
         let mut ended: Option<(Ended, Instant)> = None;
         loop {
             self.serve()?;
             if ended.is_none() {
-                let status =
-                    self.child.try_wait().map_err(io("the system does not say whether it has ended"))?;
+                let status = self
+                    .child
+                    .try_wait()
+                    .map_err(io("the system does not say whether it has ended"))?;
                 ended = status.map(|status| (status, deadline.min(Instant::now() + GRACE)));
             }
             let quiet = self.stdout_pipe.is_none() && self.stderr_pipe.is_none();
@@ -189,8 +199,12 @@ impl<'a> Conversation<'a> {
     fn wait(&self, limit: Instant, signals: &Signals) -> io::Result<()> {
         let mut fds = vec![PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
         fds.extend(self.stdin.as_ref().map(|pipe| PollFd::new(pipe.as_fd(), PollFlags::POLLOUT)));
-        fds.extend(self.stdout_pipe.as_ref().map(|pipe| PollFd::new(pipe.as_fd(), PollFlags::POLLIN)));
-        fds.extend(self.stderr_pipe.as_ref().map(|pipe| PollFd::new(pipe.as_fd(), PollFlags::POLLIN)));
+        fds.extend(
+            self.stdout_pipe.as_ref().map(|pipe| PollFd::new(pipe.as_fd(), PollFlags::POLLIN)),
+        );
+        fds.extend(
+            self.stderr_pipe.as_ref().map(|pipe| PollFd::new(pipe.as_fd(), PollFlags::POLLIN)),
+        );
         // Rounded up, so that the last millisecond is slept and not spun through.
         let milliseconds = remaining(limit).as_millis() + 1;
         let timeout = PollTimeout::try_from(milliseconds).unwrap_or(PollTimeout::MAX);
@@ -227,7 +241,11 @@ impl<'a> Conversation<'a> {
     }
 
     fn output(&mut self, ended: Ended) -> Output {
-        Output { ended, stdout: std::mem::take(&mut self.stdout), stderr: std::mem::take(&mut self.stderr) }
+        Output {
+            ended,
+            stdout: std::mem::take(&mut self.stdout),
+            stderr: std::mem::take(&mut self.stderr),
+        }
     }
 
     /// Kills the group and reaps the child. A child that even SIGKILL does not end (stuck in the
@@ -254,8 +272,13 @@ fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
     Ok(())
 }
 
-/// Reads what is there, keeps the first `limit` bytes, closes the pipe at its end. Whether bytes came.
-fn read_available(pipe: &mut Option<impl Read>, kept: &mut Vec<u8>, limit: usize) -> io::Result<bool> {
+/// Reads what is there, keeps the first `limit` bytes, closes the pipe at its end. Whether bytes
+/// came.
+fn read_available(
+    pipe: &mut Option<impl Read>,
+    kept: &mut Vec<u8>,
+    limit: usize,
+) -> io::Result<bool> {
     let mut buffer = [0; 16 << 10];
     let mut came = false;
     // A bounded number of turns, so that a flood cannot keep us from looking at the clock.

@@ -1,4 +1,5 @@
-//! State directories: 0700, root's own, never behind a symbolic link; files that are there whole or not at all.
+//! State directories: 0700, root's own, never behind a symbolic link; files that are there whole or
+//! not at all.
 
 use std::fs::{DirBuilder, File, Metadata};
 use std::io::{self, Write};
@@ -44,8 +45,8 @@ pub fn prepare(root: &Path, directory: &Path) -> Result<(), DirectoryError> {
     Ok(())
 }
 
-/// Makes a directory where it is missing. It is on the disk then: what is synced in a directory would be
-/// lost with it.
+/// Makes a directory where it is missing. It is on the disk then: what is synced in a directory
+/// would be lost with it.
 fn make(path: &Path, mode: u32) -> Result<(), FileError> {
     match DirBuilder::new().mode(mode).create(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
@@ -59,14 +60,14 @@ fn sync(directory: &Path) -> Result<(), FileError> {
     File::open(directory).and_then(|open| open.sync_all()).map_err(FileError::of("sync", directory))
 }
 
-/// Whether `directory` in `root` is there; an error where one of the two is there and not to be trusted.
-/// What is read is run as root, so reading needs it no less than writing.
+/// Whether `directory` in `root` is there; an error where one of the two is there and not to be
+/// trusted. What is read is run as root, so reading needs it no less than writing.
 pub fn is_trusted(root: &Path, directory: &Path) -> Result<bool, DirectoryError> {
     Ok(trusted(root)? && trusted(directory)?)
 }
 
-/// Why a directory cannot be trusted: another user than ours could change what is in it. `metadata` is of
-/// the path itself, not of what a link leads to.
+/// Why a directory cannot be trusted: another user than ours could change what is in it. `metadata`
+/// is of the path itself, not of what a link leads to.
 pub fn distrust(metadata: &Metadata) -> Option<&'static str> {
     if metadata.is_symlink() {
         Some("is a symbolic link")
@@ -121,9 +122,14 @@ pub fn temporary(directory: &Path, name: &str) -> io::Result<NamedTempFile> {
     })
 }
 
-/// Writes a file whole or not at all. What it is begun as is fixed, and starts with the container whose lock
-/// is held and `@`: so a killed call's can be told, and the next call takes it away.
-pub fn write_file(directory: &Path, begun_as: &str, name: &str, bytes: &[u8]) -> Result<File, FileError> {
+/// Writes a file whole or not at all. What it is begun as is fixed, and starts with the container
+/// whose lock is held and `@`: so a killed call's can be told, and the next call takes it away.
+pub fn write_file(
+    directory: &Path,
+    begun_as: &str,
+    name: &str,
+    bytes: &[u8],
+) -> Result<File, FileError> {
     let path = directory.join(name);
     finish(begin(directory, begun_as, &path, bytes)?, &path)
 }
@@ -137,7 +143,12 @@ pub fn write_and_sync(directory: &Path, name: &str, bytes: &[u8]) -> Result<(), 
     sync(directory)
 }
 
-fn begin(directory: &Path, begun_as: &str, path: &Path, bytes: &[u8]) -> Result<NamedTempFile, FileError> {
+fn begin(
+    directory: &Path,
+    begun_as: &str,
+    path: &Path,
+    bytes: &[u8],
+) -> Result<NamedTempFile, FileError> {
     let temporary = temporary(directory, begun_as).map_err(FileError::of("write", path))?;
     temporary.as_file().write_all(bytes).map_err(FileError::of("write", path))?;
     Ok(temporary)
@@ -169,6 +180,7 @@ pub fn temporaries(root: &Path, directory: &Path) -> Vec<(PathBuf, String)> {
 /// Whether a file was begun before any call that may still be at work.
 pub fn is_old(path: &Path) -> bool {
     let modified = path.symlink_metadata().and_then(|metadata| metadata.modified());
-    modified
-        .is_ok_and(|modified| modified.elapsed().is_ok_and(|age| age > std::time::Duration::from_secs(600)))
+    modified.is_ok_and(|modified| {
+        modified.elapsed().is_ok_and(|age| age > std::time::Duration::from_secs(600))
+    })
 }

@@ -34,9 +34,9 @@ pub fn is_missing(error: &io::Error) -> bool {
 
 /// Opens a file to read it, if it is a regular one.
 ///
-/// What it is is asked before it is opened: a FIFO waits for a writer, and some devices begin to work when they
-/// are opened (a watchdog). It is asked again afterwards, since a path may lead elsewhere by then. A lease
-/// (`F_SETLEASE`) does not hold up the opening either.
+/// What it is is asked before it is opened: a FIFO waits for a writer, and some devices begin to
+/// work when they are opened (a watchdog). It is asked again afterwards, since a path may lead
+/// elsewhere by then. A lease (`F_SETLEASE`) does not hold up the opening either.
 ///
 /// # Errors
 /// What the system says; `InvalidInput` for anything but a regular file.

@@ -1,5 +1,6 @@
-//! The kernel's side of Braid: netlink, network namespaces, child processes, state directories, regular files
-//! and signals. Knows neither CNI nor Braid: addresses and instants are the standard library's.
+//! The kernel's side of Braid: netlink, network namespaces, child processes, state directories,
+//! regular files and signals. Knows neither CNI nor Braid: addresses and instants are the standard
+//! library's.
 
 pub mod child;
 pub mod directory;

@@ -107,18 +107,21 @@ impl Netlink {
         self.main_table(family, |message| route::read_default(message, family))
     }
 
-    /// The default routes of the main table that lead nowhere: blackhole, unreachable, prohibit and throw. The
-    /// kernel heeds them by their metric, as it does the others.
+    /// The default routes of the main table that lead nowhere: blackhole, unreachable, prohibit and
+    /// throw. The kernel heeds them by their metric, as it does the others.
     ///
     /// # Errors
     /// As [`Netlink::default_routes`].
-    pub fn rejecting_default_routes(&mut self, family: Family) -> Result<Vec<DefaultRoute>, NetlinkError> {
+    pub fn rejecting_default_routes(
+        &mut self,
+        family: Family,
+    ) -> Result<Vec<DefaultRoute>, NetlinkError> {
         self.main_table(family, |message| route::read_rejecting(message, family))
     }
 
-    /// The routes of a family that `keep` takes, of every table, whatever they are there for: unicast ones, the
-    /// host's own addresses, and those that lead nowhere. Those whose destination has no prefix of one of these
-    /// lengths cost next to nothing.
+    /// The routes of a family that `keep` takes, of every table, whatever they are there for:
+    /// unicast ones, the host's own addresses, and those that lead nowhere. Those whose destination
+    /// has no prefix of one of these lengths cost next to nothing.
     ///
     /// # Errors
     /// As [`Netlink::default_routes`].
@@ -166,7 +169,8 @@ impl Netlink {
     pub fn restore_route(&mut self, route: &DefaultRoute) -> Result<(), NetlinkError> {
         let request = Message::NewRoute(route::request(route.message()));
         // Appending, since exclusive creation refuses what differs by its next hop alone.
-        let outcome = unless(Errno::EEXIST, self.connection.act(request, NLM_F_CREATE | NLM_F_APPEND));
+        let outcome =
+            unless(Errno::EEXIST, self.connection.act(request, NLM_F_CREATE | NLM_F_APPEND));
         outcome.map_err(|errno| self.route_fault(Operation::Restore, route.message(), errno))
     }
 
@@ -183,13 +187,15 @@ impl Netlink {
         gateway: Option<IpAddr>,
         metric: Option<u32>,
     ) -> Result<(), NetlinkError> {
-        let message = route::new_default(family, NextHop { link_index: Some(link_index), gateway }, metric);
+        let message =
+            route::new_default(family, NextHop { link_index: Some(link_index), gateway }, metric);
         let outcome = self.create(&message);
         outcome.map_err(|errno| self.route_fault(Operation::Add, &message, errno))
     }
 
-    /// Adds a default route by way of a gateway that is taken to be on the link (`onlink`), whether or not a route of
-    /// the main table leads there. Without `metric` as [`Netlink::add_default_route`].
+    /// Adds a default route by way of a gateway that is taken to be on the link (`onlink`), whether
+    /// or not a route of the main table leads there. Without `metric` as
+    /// [`Netlink::add_default_route`].
     ///
     /// # Errors
     /// As [`Netlink::add_default_route`].
@@ -206,9 +212,9 @@ impl Netlink {
         outcome.map_err(|errno| self.route_fault(Operation::Add, &message, errno))
     }
 
-    /// Adds a route to `destination` that leaves through a link as the default route `like` does: by the same
-    /// next hops, on the link or not, with the same MTU and source; done also where there is one already: then
-    /// none is returned.
+    /// Adds a route to `destination` that leaves through a link as the default route `like` does:
+    /// by the same next hops, on the link or not, with the same MTU and source; done also where
+    /// there is one already: then none is returned.
     ///
     /// # Errors
     /// [`NetlinkError`] if the kernel refuses.
@@ -228,13 +234,17 @@ impl Netlink {
     ///
     /// # Errors
     /// [`NetlinkError`] if the kernel refuses.
-    pub fn delete_added_route(&mut self, AddedRoute(message): &AddedRoute) -> Result<(), NetlinkError> {
-        let outcome = unless(Errno::ESRCH, self.connection.act(Message::DelRoute(message.clone()), 0));
+    pub fn delete_added_route(
+        &mut self,
+        AddedRoute(message): &AddedRoute,
+    ) -> Result<(), NetlinkError> {
+        let outcome =
+            unless(Errno::ESRCH, self.connection.act(Message::DelRoute(message.clone()), 0));
         outcome.map_err(|errno| self.route_fault(Operation::Delete, message, errno))
     }
 
-    /// Makes changes: sends all before it reads the first answer. The kernel works on them in order, and on the
-    /// later ones also if it has refused an earlier one.
+    /// Makes changes: sends all before it reads the first answer. The kernel works on them in
+    /// order, and on the later ones also if it has refused an earlier one.
     ///
     /// # Errors
     /// [`NetlinkError`] for the first that the kernel refuses.
@@ -242,7 +252,8 @@ impl Netlink {
         self.apply_then_find(changes, &[]).map(drop)
     }
 
-    /// As [`Netlink::apply`], and looks links up once the changes are made; `None` for those that are not there.
+    /// As [`Netlink::apply`], and looks links up once the changes are made; `None` for those that
+    /// are not there.
     ///
     /// # Errors
     /// As [`Netlink::apply`]; that a link is not there is none.
@@ -255,10 +266,13 @@ impl Netlink {
         let questions = asked.iter().flatten().map(|message| (message.clone(), 0));
         let requests: Vec<_> = changes.iter().map(Change::request).chain(questions).collect();
         let sent = self.connection.send_together(requests);
-        let mut answers = sent.map_err(|errno| fault(Operation::Reach, Object::Socket, errno))?.into_iter();
+        let mut answers =
+            sent.map_err(|errno| fault(Operation::Reach, Object::Socket, errno))?.into_iter();
         for (change, answer) in changes.iter().zip(&mut answers) {
             match answer {
-                Err(errno) if !change.is_done(&errno) => return Err(self.change_fault(change, errno)),
+                Err(errno) if !change.is_done(&errno) => {
+                    return Err(self.change_fault(change, errno));
+                }
                 _ => {}
             }
         }
@@ -284,12 +298,13 @@ impl Netlink {
     /// [`NetlinkError`] if the kernel refuses; that there is no such link is none.
     pub fn link_addresses(&mut self, index: u32) -> Result<Vec<LinkAddress>, NetlinkError> {
         let read = |reply| address::read(&reply, index);
-        let listed = unless(Errno::ENODEV, self.dumps.dump(&address::of_link(index), |_| true, read));
+        let listed =
+            unless(Errno::ENODEV, self.dumps.dump(&address::of_link(index), |_| true, read));
         listed.map_err(|errno| fault(Operation::List, Object::Addresses, errno))
     }
 
-    /// Index of the link of the first default route of the main table that has one: IPv4 before IPv6, the lowest
-    /// metric first, those of routers too.
+    /// Index of the link of the first default route of the main table that has one: IPv4 before
+    /// IPv6, the lowest metric first, those of routers too.
     ///
     /// # Errors
     /// As [`Netlink::default_routes`].
@@ -303,8 +318,8 @@ impl Netlink {
         Ok(None)
     }
 
-    /// What `read` makes of the default routes of the main table, which a kernel that does not know strict dumps
-    /// mixes with those of others.
+    /// What `read` makes of the default routes of the main table, which a kernel that does not know
+    /// strict dumps mixes with those of others.
     fn main_table<T, I: IntoIterator<Item = T>>(
         &mut self,
         family: Family,
@@ -312,7 +327,8 @@ impl Netlink {
     ) -> Result<Vec<T>, NetlinkError> {
         let is_default = |bytes: &[u8]| route::has_prefix(bytes, &(0..=0));
         // A namespace in which there has been no route yet has no such table.
-        let listed = unless(Errno::ENOENT, self.dumps.dump(&route::main_table(family), is_default, read));
+        let listed =
+            unless(Errno::ENOENT, self.dumps.dump(&route::main_table(family), is_default, read));
         listed.map_err(|errno| fault(Operation::List, Object::Routes(family), errno))
     }
 
@@ -336,7 +352,9 @@ impl Netlink {
         object: Object,
         read: impl Fn(Message) -> I,
     ) -> Result<Vec<T>, NetlinkError> {
-        self.dumps.dump(request, |_| true, read).map_err(|errno| fault(Operation::List, object, errno))
+        self.dumps
+            .dump(request, |_| true, read)
+            .map_err(|errno| fault(Operation::List, object, errno))
     }
 
     /// Every link's addresses by the link's index.

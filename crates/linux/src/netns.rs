@@ -29,7 +29,8 @@ const OWN: &str = "/proc/self/ns/net";
 const QUOTED: usize = 256;
 
 /// What identifies a namespace as long as it lives: device and inode of its file. The path does
-/// not, because it can be reused; nor does the pair once the namespace is gone: see [`NetnsCookie`].
+/// not, because it can be reused; nor does the pair once the namespace is gone: see
+/// [`NetnsCookie`].
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
 pub struct NetnsId {
     /// The device of the kernel's namespace file system.
@@ -115,7 +116,8 @@ impl Netns {
     /// # Errors
     /// [`NetnsError::Io`] if `/proc` does not tell.
     pub fn is_own(&self) -> Result<bool, NetnsError> {
-        let metadata = fs::metadata(OWN).map_err(|error| refused(Path::new(OWN), errno_of(&error)))?;
+        let metadata =
+            fs::metadata(OWN).map_err(|error| refused(Path::new(OWN), errno_of(&error)))?;
         Ok(self.id == id_of(&metadata))
     }
 
@@ -129,7 +131,8 @@ impl Netns {
     /// [`NetnsError::Panicked`].
     pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, NetnsError> {
         let inside = || {
-            setns(self.file.as_fd(), CloneFlags::CLONE_NEWNET).map_err(|errno| refused(&self.path, errno))?;
+            setns(self.file.as_fd(), CloneFlags::CLONE_NEWNET)
+                .map_err(|errno| refused(&self.path, errno))?;
             Ok(work())
         };
         thread::scope(|scope| {
@@ -151,10 +154,12 @@ impl AsFd for Netns {
 /// The same file, opened for use: `O_PATH` alone names it, and has woken no driver and no FIFO.
 fn reopen(place: impl AsRawFd) -> Result<File, Errno> {
     let path = format!("/proc/self/fd/{}", place.as_raw_fd());
-    open(path.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK, Mode::empty()).map(File::from)
+    open(path.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK, Mode::empty())
+        .map(File::from)
 }
 
-/// Which kind of namespace a namespace's file is, as a `CLONE_NEW*` flag (`NS_GET_NSTYPE`, ioctl_ns(2)).
+/// Which kind of namespace a namespace's file is, as a `CLONE_NEW*` flag (`NS_GET_NSTYPE`,
+/// ioctl_ns(2)).
 #[allow(unsafe_code, reason = "nix has no safe wrapper for this ioctl")]
 fn kind(file: &File) -> Result<i32, Errno> {
     nix::ioctl_none!(ns_get_nstype, 0xb7, 0x3);
@@ -205,20 +210,24 @@ pub(crate) mod testing {
     /// A fresh namespace that vanishes with the value. Needs root.
     pub(crate) fn sandbox() -> Netns {
         let make = || {
-            unshare(CloneFlags::CLONE_NEWNET).expect("these tests make network namespaces: run them as root");
+            unshare(CloneFlags::CLONE_NEWNET)
+                .expect("these tests make network namespaces: run them as root");
             Netns::open(Path::new("/proc/thread-self/ns/net")).unwrap()
         };
         thread::spawn(make).join().unwrap()
     }
 
-    /// Runs each line as arguments of `ip` inside the namespace, and returns what the last one printed.
+    /// Runs each line as arguments of `ip` inside the namespace, and returns what the last one
+    /// printed.
     pub(crate) fn ip(netns: &Netns, lines: &[&str]) -> String {
         netns.run(|| lines.iter().fold(String::new(), |_, line| ip_line(line))).unwrap()
     }
 
     fn ip_line(line: &str) -> String {
-        let output =
-            Command::new("ip").args(line.split_whitespace()).output().expect("these tests need iproute2");
+        let output = Command::new("ip")
+            .args(line.split_whitespace())
+            .output()
+            .expect("these tests need iproute2");
         assert!(output.status.success(), "ip {line}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     }
@@ -252,8 +261,9 @@ mod tests {
         let fifo = directory.path().join("fifo");
         fs::write(&file, "x").unwrap();
         mkfifo(&fifo, Mode::S_IRWXU).unwrap();
-        let others = ["/proc/self/ns/mnt", "/proc/self/ns/user", "/proc/self/ns", "/dev/null", "/dev/tty"]
-            .map(PathBuf::from);
+        let others =
+            ["/proc/self/ns/mnt", "/proc/self/ns/user", "/proc/self/ns", "/dev/null", "/dev/tty"]
+                .map(PathBuf::from);
         for path in [file, fifo, directory.path().to_owned()].into_iter().chain(others) {
             let error = Netns::open(&path).unwrap_err();
             assert!(matches!(error, NetnsError::NotANamespace(_)), "{path:?}: {error:?}");
@@ -280,7 +290,9 @@ mod tests {
     #[test]
     fn the_same_namespace_has_the_same_id_at_every_path() {
         let netns = sandbox();
-        let again = Netns::open(&PathBuf::from(format!("/proc/self/fd/{}", netns.file.as_raw_fd()))).unwrap();
+        let again =
+            Netns::open(&PathBuf::from(format!("/proc/self/fd/{}", netns.file.as_raw_fd())))
+                .unwrap();
         assert_eq!(again.id(), netns.id());
         assert_ne!(sandbox().id(), netns.id());
     }
@@ -323,6 +335,9 @@ mod tests {
     #[test]
     fn an_id_survives_the_ledger() {
         let id = NetnsId { device: 4, inode: u64::MAX };
-        assert_eq!(serde_json::from_str::<NetnsId>(&serde_json::to_string(&id).unwrap()).unwrap(), id);
+        assert_eq!(
+            serde_json::from_str::<NetnsId>(&serde_json::to_string(&id).unwrap()).unwrap(),
+            id
+        );
     }
 }

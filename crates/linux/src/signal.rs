@@ -13,8 +13,8 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-/// The outcome of `work`; `None` if SIGTERM or SIGINT has come first and `work` was given up. The signal
-/// stays for [`Signals::stop_requested`] to be read.
+/// The outcome of `work`; `None` if SIGTERM or SIGINT has come first and `work` was given up. The
+/// signal stays for [`Signals::stop_requested`] to be read.
 pub async fn unless_stopped<T>(work: impl Future<Output = T>) -> Option<T> {
     match select(pin!(work), pin!(stop())).await {
         Either::Left((outcome, _)) => Some(outcome),
@@ -22,9 +22,12 @@ pub async fn unless_stopped<T>(work: impl Future<Output = T>) -> Option<T> {
     }
 }
 
-/// Ends when one of the two signals waits to be read. A descriptor of its own, never read from, shows that
-/// and takes nothing away.
-#[allow(deprecated, reason = "sound for a descriptor that AsyncFd owns; its successor needs unsafe code")]
+/// Ends when one of the two signals waits to be read. A descriptor of its own, never read from,
+/// shows that and takes nothing away.
+#[allow(
+    deprecated,
+    reason = "sound for a descriptor that AsyncFd owns; its successor needs unsafe code"
+)]
 async fn stop() {
     let set = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT]);
     let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
@@ -37,8 +40,8 @@ async fn stop() {
     }
 }
 
-/// Blocks SIGCHLD in this thread and those it starts: one thread alone that does not would lose the signal for
-/// the one that waits for a delegate.
+/// Blocks SIGCHLD in this thread and those it starts: one thread alone that does not would lose the
+/// signal for the one that waits for a delegate.
 ///
 /// # Errors
 /// The system's error.
@@ -66,15 +69,17 @@ impl Signals {
             set.add(signal);
         }
         set.thread_block()?;
-        let descriptor = SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
+        let descriptor =
+            SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
         Ok(Self { descriptor, stopped: false, ignores_stop: false })
     }
 
     /// Whether SIGTERM or SIGINT has come, and matters.
     pub fn stop_requested(&mut self) -> bool {
         while let Ok(Some(signal)) = self.descriptor.read_signal() {
-            let terminates =
-                [Signal::SIGTERM, Signal::SIGINT].iter().any(|stop| *stop as u32 == signal.ssi_signo);
+            let terminates = [Signal::SIGTERM, Signal::SIGINT]
+                .iter()
+                .any(|stop| *stop as u32 == signal.ssi_signo);
             self.stopped |= terminates;
         }
         self.stopped && !self.ignores_stop

@@ -1,4 +1,5 @@
-//! Settings of the kernel's network stack (`/proc/sys/net`), of the namespace in which the calling thread is.
+//! Settings of the kernel's network stack (`/proc/sys/net`), of the namespace in which the calling
+//! thread is.
 
 use std::fs;
 use std::io::{self, Write};
@@ -34,12 +35,14 @@ pub struct SysctlError {
 impl Sysctl {
     /// The setting at a path below `/proc/sys`, which must be one: no way leads out of it.
     pub fn at(path: &str) -> Self {
-        let inside =
-            Path::new(path).components().filter(|part| matches!(part, std::path::Component::Normal(_)));
+        let inside = Path::new(path)
+            .components()
+            .filter(|part| matches!(part, std::path::Component::Normal(_)));
         Self(inside.collect())
     }
 
-    /// A setting of one interface, of a family: `net/ipv6/conf/eth0/accept_ra`. `interface` may be "all".
+    /// A setting of one interface, of a family: `net/ipv6/conf/eth0/accept_ra`. `interface` may be
+    /// "all".
     pub fn of_interface(family: Family, interface: &str, key: &str) -> Self {
         let family = match family {
             Family::V4 => "ipv4",

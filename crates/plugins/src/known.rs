@@ -1,7 +1,9 @@
-//! What is known of plugin types, one [`Facts`] for each: what the plan, the policy, the teardown and the hints of
-//! errors have to know of a plugin that they start. A type without facts is one of which nothing is assumed.
+//! What is known of plugin types, one [`Facts`] for each: what the plan, the policy, the teardown
+//! and the hints of errors have to know of a plugin that they start. A type without facts is one of
+//! which nothing is assumed.
 //!
-//! The sources are the plugins' own documentation and code; the behaviour is that of their current releases.
+//! The sources are the plugins' own documentation and code; the behaviour is that of their current
+//! releases.
 
 mod chained;
 mod check;
@@ -26,8 +28,8 @@ pub use self::shape::{Key, Reach, Shape};
 /// The capability by which a plugin gets the device of a pod.
 const DEVICE_ID_CAPABILITY: &str = "deviceID";
 
-/// The domains of resources that mark nodes for the scheduler (bridge-marker, and the marker of ovs-cni): the node's
-/// status has them, and no device plugin stands behind them.
+/// The domains of resources that mark nodes for the scheduler (bridge-marker, and the marker of
+/// ovs-cni): the node's status has them, and no device plugin stands behind them.
 const SCHEDULING_MARKERS: [&str; 2] = ["bridge.network.kubevirt.io", "ovs-cni.network.kubevirt.io"];
 
 /// Where a plugin stands in a configuration.
@@ -99,8 +101,8 @@ pub enum GatewayFact {
     RoutePerPod,
     /// The same, if `mode` is one of these.
     RoutePerPodInModes(&'static [&'static str]),
-    /// A bridge of the host has the gateway's address if one of these switches is on. Its name, and a VLAN's, is in the
-    /// plugin's own configuration.
+    /// A bridge of the host has the gateway's address if one of these switches is on. Its name, and
+    /// a VLAN's, is in the plugin's own configuration.
     OnBridge {
         /// The switches.
         switches: &'static [&'static str],
@@ -127,7 +129,8 @@ pub enum VlanDefault {
     NativeOfTrunk,
 }
 
-/// What a plugin keeps on the host for one attachment after a failed ADD, and how to read whether it is there.
+/// What a plugin keeps on the host for one attachment after a failed ADD, and how to read whether
+/// it is there.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum HostState {
     /// Nothing beside interfaces of the sandbox, and their peers, which go with them.
@@ -143,7 +146,8 @@ pub enum HostState {
         /// The directory if it is missing.
         directory: &'static str,
     },
-    /// A link of the host is moved into the sandbox. One key names it; it is not read which one the others mean.
+    /// A link of the host is moved into the sandbox. One key names it; it is not read which one the
+    /// others mean.
     MovedLink {
         /// The key of the link's name.
         name: &'static str,
@@ -182,7 +186,8 @@ pub struct Facts {
     pub master: Option<&'static str>,
     /// Whether its `mtu` must not exceed the master's.
     pub mtu_within_master: bool,
-    /// The key of the interface that it makes on the host if it is missing, and the name by default.
+    /// The key of the interface that it makes on the host if it is missing, and the name by
+    /// default.
     pub makes: Option<(&'static str, &'static str)>,
     /// The VLAN of a port whose configuration names none.
     pub vlan_default: VlanDefault,
@@ -235,7 +240,8 @@ impl Facts {
         shape::find(self.keys, name)
     }
 
-    /// Whether a tenant's plugin may carry the key, spelt exactly so: it shapes the attachment alone.
+    /// Whether a tenant's plugin may carry the key, spelt exactly so: it shapes the attachment
+    /// alone.
     pub fn opens_to_tenants(&self, key: &str) -> bool {
         self.key(key).is_some_and(|key| key.reach == Reach::Attachment)
     }
@@ -257,9 +263,11 @@ pub fn has(kind: &str, property: Property) -> bool {
     facts(kind).is_some_and(|facts| facts.has(property))
 }
 
-/// What a key of this name means to the plugins that have it: of a plugin without facts, the same is assumed.
+/// What a key of this name means to the plugins that have it: of a plugin without facts, the same
+/// is assumed.
 pub fn any_has(position: Position, key: &str, is_meant: impl Fn(Shape) -> bool) -> bool {
-    let mut keys = all().filter(|facts| facts.position == position).filter_map(|facts| facts.key(key));
+    let mut keys =
+        all().filter(|facts| facts.position == position).filter_map(|facts| facts.key(key));
     keys.any(|key| is_meant(key.shape))
 }
 
@@ -302,16 +310,18 @@ pub fn names_any(plugin: &PluginConfig, keys: &[&str]) -> bool {
     keys.iter().any(|key| plugin.text(key).is_some())
 }
 
-/// Whether a resource only tells the scheduler which nodes have a bridge: the kubelet never lists a device of it.
+/// Whether a resource only tells the scheduler which nodes have a bridge: the kubelet never lists a
+/// device of it.
 pub fn is_scheduling_marker(resource: &str) -> bool {
     let domain = resource.split_once('/').map(|(domain, _)| domain);
     domain.is_some_and(|domain| SCHEDULING_MARKERS.contains(&domain))
 }
 
-/// The interface of the host that a plugin builds on. With `linkInContainer` it is in the sandbox, where an earlier
-/// network may make it.
+/// The interface of the host that a plugin builds on. With `linkInContainer` it is in the sandbox,
+/// where an earlier network may make it.
 pub fn host_master(plugin: &PluginConfig) -> Option<&str> {
-    let in_container = keys::get(plugin.object(), "linkInContainer").is_some_and(|value| *value == true);
+    let in_container =
+        keys::get(plugin.object(), "linkInContainer").is_some_and(|value| *value == true);
     let key = facts(plugin.kind.as_str())?.master?;
     plugin.text(key).filter(|_| !in_container)
 }
@@ -322,10 +332,12 @@ pub fn mtu_within_master(plugin: &PluginConfig) -> Option<u64> {
     keys::get(plugin.object(), "mtu")?.as_u64()
 }
 
-/// The interface of the host that a plugin moves into the sandbox, with the key that names it; `None` if another key
-/// may choose it.
+/// The interface of the host that a plugin moves into the sandbox, with the key that names it;
+/// `None` if another key may choose it.
 pub fn moved_link(plugin: &PluginConfig) -> Option<(&'static str, &str)> {
-    let HostState::MovedLink { name, others } = facts(plugin.kind.as_str())?.host_state else { return None };
+    let HostState::MovedLink { name, others } = facts(plugin.kind.as_str())?.host_state else {
+        return None;
+    };
     let device = plugin.text(name).filter(|_| !names_any(plugin, others))?;
     Some((name, device))
 }
@@ -336,7 +348,8 @@ pub fn made_on_host(plugin: &PluginConfig) -> Option<&str> {
     Some(plugin.text(key).unwrap_or(default))
 }
 
-/// The daemon of the IPAM plugin that a plugin has its addresses from, and the socket that it listens at.
+/// The daemon of the IPAM plugin that a plugin has its addresses from, and the socket that it
+/// listens at.
 pub fn daemon_socket(plugin: &PluginConfig) -> Option<(&Daemon, &Path)> {
     let daemon = facts(plugin.ipam()?)?.daemon.as_ref()?;
     let ipam = keys::get(plugin.object(), "ipam")?;
@@ -356,7 +369,9 @@ pub fn is_routed(plugin: &PluginConfig) -> bool {
         GatewayFact::RoutePerPodInModes(modes) => {
             plugin.text("mode").is_some_and(|mode| modes.contains(&mode))
         }
-        GatewayFact::OnBridge { switches, .. } => switches.iter().any(|key| has_switch(plugin, key)),
+        GatewayFact::OnBridge { switches, .. } => {
+            switches.iter().any(|key| has_switch(plugin, key))
+        }
     }
 }
 
@@ -371,7 +386,9 @@ pub fn gateway_bridge(plugin: &PluginConfig) -> Option<&str> {
         GatewayFact::OnBridge { default, .. } => Some(plugin.text("bridge").unwrap_or(default)),
         GatewayFact::OnDelegatesBridge { delegate, default } => {
             let delegate = keys::get(plugin.object(), delegate);
-            Some(delegate.and_then(|delegate| keys::get_text(delegate, "bridge")).unwrap_or(default))
+            Some(
+                delegate.and_then(|delegate| keys::get_text(delegate, "bridge")).unwrap_or(default),
+            )
         }
         GatewayFact::None | GatewayFact::RoutePerPod | GatewayFact::RoutePerPodInModes(_) => None,
     }
@@ -383,15 +400,19 @@ const COMMON_FAILURES: &[(&str, &str)] = &[
         "ipam plugin returned missing ip config",
         "give the \"ipam\" of the definition addresses, or ask for \"ips\" where it declares that capability",
     ),
-    ("incompatible cni versions", "lower \"cniVersion\" in the definition, or have a newer plugin installed"),
+    (
+        "incompatible cni versions",
+        "lower \"cniVersion\" in the definition, or have a newer plugin installed",
+    ),
     ("prevresult", BEHIND),
     ("must be called as chained plugin", BEHIND),
 ];
 
-const BEHIND: &str = "put it behind the plugin that makes the interface, in \"plugins\" of the definition";
+const BEHIND: &str =
+    "put it behind the plugin that makes the interface, in \"plugins\" of the definition";
 
-/// Every failure that is known, as words and what to do. The sentence of an IPAM plugin comes from the plugin that
-/// has started it, so that the type does not tell whose failures to look for.
+/// Every failure that is known, as words and what to do. The sentence of an IPAM plugin comes from
+/// the plugin that has started it, so that the type does not tell whose failures to look for.
 pub fn failures() -> impl Iterator<Item = (&'static str, &'static str)> {
     all().flat_map(|facts| facts.failures).chain(COMMON_FAILURES).copied()
 }

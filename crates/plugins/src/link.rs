@@ -1,9 +1,9 @@
 //! The plugins that make an interface in the container.
 //!
-//! Each is a type that implements [`cni::plugin::Plugin`]. What they share is a step of ADD, DEL or CHECK: reading
-//! the configuration (`config`), the two namespaces (`site`), addresses from IPAM (`lease`), configuring the
-//! container's interface (`container`), tearing down (`teardown`) and comparing (`check`). The calling thread's
-//! network namespace is the host's.
+//! Each is a type that implements [`cni::plugin::Plugin`]. What they share is a step of ADD, DEL or
+//! CHECK: reading the configuration (`config`), the two namespaces (`site`), addresses from IPAM
+//! (`lease`), configuring the container's interface (`container`), tearing down (`teardown`) and
+//! comparing (`check`). The calling thread's network namespace is the host's.
 
 mod bridge;
 mod check;

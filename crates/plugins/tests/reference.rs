@@ -1,7 +1,7 @@
 //! The IPAM plugins beside those of the reference, in the same directories, at the same time.
 //!
-//! The reference plugins are those of the Debian package `containernetworking-plugins`; another version's directory
-//! goes into `REFERENCE_PLUGINS`.
+//! The reference plugins are those of the Debian package `containernetworking-plugins`; another
+//! version's directory goes into `REFERENCE_PLUGINS`.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -134,19 +134,23 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// One step: the container that comes or goes, the address that it asks for, and which side does it where both
-/// take turns.
+/// One step: the container that comes or goes, the address that it asks for, and which side does it
+/// where both take turns.
 type Step = (usize, Option<(usize, u8)>, bool);
 
 /// Runs the steps by the reference alone, by us alone and by both in turn, and compares after each.
 fn compare(ipam: &Value, steps: &[Step]) {
-    let nodes = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let nodes =
+        [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     let configs = nodes.each_ref().map(|node| network(ipam, node.path()));
     let mut present = [false; 8];
     for (container, ip, turn) in steps {
         let id = format!("c{container}");
         let adds = !present[*container];
-        let args = ip.filter(|_| adds).map(|(at, host)| format!("IP=10.1.{at}.{host}")).unwrap_or_default();
+        let args = ip
+            .filter(|_| adds)
+            .map(|(at, host)| format!("IP=10.1.{at}.{host}"))
+            .unwrap_or_default();
         let verb = if adds { "ADD" } else { "DEL" };
         let sides = [Reference, Ours, if *turn { Reference } else { Ours }];
         let outcomes: Vec<Outcome> = configs
@@ -156,7 +160,8 @@ fn compare(ipam: &Value, steps: &[Step]) {
             .collect();
         let shown: Vec<_> = outcomes.iter().map(comparable).collect();
         assert!(shown.iter().all(|it| *it == shown[0]), "{verb} {id} {args} {ipam}: {outcomes:#?}");
-        // An address in no range: the reference reserves and releases before it says so, we say so first.
+        // An address in no range: the reference reserves and releases before it says so, we say so
+        // first.
         if outcomes[1].as_ref().is_err_and(|error| error.contains("lies in no range")) {
             nodes.iter().skip(1).for_each(|node| copy(nodes[0].path(), node.path()));
         }
@@ -180,7 +185,8 @@ fn range(at: usize) -> impl Strategy<Value = Value> {
     let host = || proptest::option::of(0_u8..16);
     (host(), host(), host(), 28_u8..31).prop_map(move |(start, end, gateway, prefix)| {
         let mut range = json!({"subnet": format!("10.1.{at}.0/{prefix}")});
-        // A range that begins at the broadcast address and has no end: the reference walks out of the subnet.
+        // A range that begins at the broadcast address and has no end: the reference walks out of
+        // the subnet.
         let broadcast = (1_u8 << (32 - prefix)) - 1;
         let end = end.or(start.filter(|start| *start == broadcast));
         for (key, host) in [("rangeStart", start), ("rangeEnd", end), ("gateway", gateway)] {
@@ -204,7 +210,8 @@ fn ipam() -> impl Strategy<Value = Value> {
     (sets, any::<bool>()).prop_map(|(ranges, routes)| {
         let mut ipam = json!({"ranges": ranges});
         if routes {
-            ipam["routes"] = json!([{"dst": "0.0.0.0/0"}, {"dst": "10.9.0.0/16", "gw": "10.1.0.1"}]);
+            ipam["routes"] =
+                json!([{"dst": "0.0.0.0/0"}, {"dst": "10.9.0.0/16", "gw": "10.1.0.1"}]);
         }
         ipam
     })
@@ -254,7 +261,8 @@ proptest! {
         let args = cni_args.join(";");
         let call = Call { plugin: "static", verb: "ADD", container: "c1", args: &args, config: &config };
         let (ours, theirs) = (call.run(Ours), call.run(Reference));
-        // Before 0.3.0 a result without addresses is an error of the reference, which comes after its work.
+        // Before 0.3.0 a result without addresses is an error of the reference, which comes after
+        // its work.
         let empty = ours.as_ref().is_ok_and(|it| version == 0 && it.get("ip4").or(it.get("ip6")).is_none());
         prop_assert!(empty || comparable(&ours) == comparable(&theirs), "{config} {args}: {ours:?} {theirs:?}");
     }
@@ -263,8 +271,10 @@ proptest! {
 #[test]
 fn fifty_calls_of_both_at_once_get_fifty_addresses() {
     let node = tempfile::tempdir().unwrap();
-    let config =
-        network(&json!({"ranges": [[{"subnet": "10.1.0.0/24"}], [{"subnet": "fd00::/64"}]]}), node.path());
+    let config = network(
+        &json!({"ranges": [[{"subnet": "10.1.0.0/24"}], [{"subnet": "fd00::/64"}]]}),
+        node.path(),
+    );
     let all = |verb: &'static str, first: Side| -> Vec<Outcome> {
         std::thread::scope(|scope| {
             let config = &config;
@@ -277,7 +287,8 @@ fn fifty_calls_of_both_at_once_get_fifty_addresses() {
         })
     };
     let results = all("ADD", Ours);
-    let ips = results.into_iter().flat_map(|result| result.unwrap()["ips"].as_array().unwrap().clone());
+    let ips =
+        results.into_iter().flat_map(|result| result.unwrap()["ips"].as_array().unwrap().clone());
     let ips: std::collections::BTreeSet<String> =
         ips.map(|ip| ip["address"].as_str().unwrap().to_owned()).collect();
     assert_eq!(ips.len(), 100);
@@ -343,7 +354,8 @@ fn dns_of_a_file_is_the_same_to_both() {
     fs::write(file.path(), lines.join("\n")).unwrap();
     let got = [Ours, Reference].map(|side| {
         let node = tempfile::tempdir().unwrap();
-        let config = network(&json!({"subnet": "10.1.0.0/24", "resolvConf": file.path()}), node.path());
+        let config =
+            network(&json!({"subnet": "10.1.0.0/24", "resolvConf": file.path()}), node.path());
         comparable(&call("ADD", "c1", "", &config).run(side)).unwrap()
     });
     assert_eq!(got[0]["dns"], got[1]["dns"]);

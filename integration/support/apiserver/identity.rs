@@ -1,4 +1,5 @@
-//! Who may talk to the double: its certificate authority, the certificates it makes, and its tokens.
+//! Who may talk to the double: its certificate authority, the certificates it makes, and its
+//! tokens.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -8,7 +9,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    SanType,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::WebPkiClientVerifier;
@@ -72,7 +74,9 @@ impl Authority {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         // A name of its own, so that a client that trusts another one does not know the issuer.
-        params.distinguished_name.push(DnType::CommonName, URL_SAFE_NO_PAD.encode(key.public_key_raw()));
+        params
+            .distinguished_name
+            .push(DnType::CommonName, URL_SAFE_NO_PAD.encode(key.public_key_raw()));
         let certificate = params.self_signed(&key).unwrap();
         let (pem, der) = (certificate.pem(), certificate.der().clone());
         Self { issuer: Issuer::new(params, key), pem, der }
@@ -177,7 +181,8 @@ impl Users {
     ) -> Option<User> {
         let by_certificate = certificate.and_then(|der| self.certificates.get(der.as_ref()));
         let token = || authorization.and_then(|value| value.strip_prefix("Bearer "));
-        let by_token = || self.tokens.get(token()?).filter(|(_, end)| *end > now()).map(|(user, _)| user);
+        let by_token =
+            || self.tokens.get(token()?).filter(|(_, end)| *end > now()).map(|(user, _)| user);
         by_certificate.or_else(by_token).cloned()
     }
 }

@@ -1,5 +1,5 @@
-//! The objects of the double and what an API server does with them: paths, metadata, merge patches with
-//! preconditions, validation, and `Status` for every refusal.
+//! The objects of the double and what an API server does with them: paths, metadata, merge patches
+//! with preconditions, validation, and `Status` for every refusal.
 
 use std::collections::BTreeMap;
 
@@ -43,7 +43,8 @@ const DEFINITIONS: &str = "network-attachment-definitions";
 const REVIEWS: &str = "selfsubjectaccessreviews";
 
 impl Target {
-    /// `/api/v1/namespaces/a/pods/x/status`, `/apis/<group>/v1/clusterroles/...`; `None` for all else.
+    /// `/api/v1/namespaces/a/pods/x/status`, `/apis/<group>/v1/clusterroles/...`; `None` for all
+    /// else.
     pub(crate) fn parse(path: &str) -> Option<Self> {
         let parts: Vec<_> = path.strip_prefix('/')?.split('/').collect();
         let (group, version, rest) = match parts.as_slice() {
@@ -123,7 +124,8 @@ pub(crate) struct Objects {
     revision: u64,
     /// Whether NetworkAttachmentDefinitions are not installed.
     pub(crate) has_no_definitions: bool,
-    /// Whether a patch with another UID is a conflict (409) or, as in an API server of today, invalid (422).
+    /// Whether a patch with another UID is a conflict (409) or, as in an API server of today,
+    /// invalid (422).
     pub(crate) other_uid_is_conflict: bool,
     /// The seconds that a token lives at most, as a server may be configured.
     pub(crate) token_seconds: Option<i64>,
@@ -158,7 +160,9 @@ impl Objects {
         self.revision += 1;
         let metadata = object["metadata"].as_object_mut().unwrap();
         metadata.insert("resourceVersion".to_owned(), json!(self.revision.to_string()));
-        metadata.entry("uid").or_insert(json!(format!("00000000-0000-4000-8000-{:012}", self.revision)));
+        metadata
+            .entry("uid")
+            .or_insert(json!(format!("00000000-0000-4000-8000-{:012}", self.revision)));
         metadata.entry("creationTimestamp").or_insert(json!("2026-01-01T00:00:00Z"));
     }
 
@@ -183,7 +187,10 @@ impl Objects {
     /// Everything, as `resource/namespace/name`.
     #[allow(dead_code, reason = "for the program")]
     pub(crate) fn names(&self) -> Vec<String> {
-        self.kept.keys().map(|(resource, namespace, name)| format!("{resource}/{namespace}/{name}")).collect()
+        self.kept
+            .keys()
+            .map(|(resource, namespace, name)| format!("{resource}/{namespace}/{name}"))
+            .collect()
     }
 
     /// What an API server answers.
@@ -206,7 +213,9 @@ impl Objects {
             ("GET", None) => self.list(target, call.query),
             ("POST", None) => self.create(target, call.body),
             // The token itself is made where the tokens are.
-            ("POST", Some(subresource)) if subresource == "token" => self.request_token(target, call.body),
+            ("POST", Some(subresource)) if subresource == "token" => {
+                self.request_token(target, call.body)
+            }
             ("PATCH", _) => self.patch(target, call),
             ("DELETE", None) if target.name.is_some() => self.delete(target),
             _ => status(
@@ -220,13 +229,20 @@ impl Objects {
 
     /// What a user may do, which every user may ask.
     fn review(&self, user: &User, body: &[u8]) -> Answer {
-        let Ok(mut review) = serde_json::from_slice::<Value>(body) else { return bad_request("not JSON") };
+        let Ok(mut review) = serde_json::from_slice::<Value>(body) else {
+            return bad_request("not JSON");
+        };
         let attributes = &review["spec"]["resourceAttributes"];
         let word = |key: &str| attributes[key].as_str().unwrap_or_default().to_owned();
-        let subresource = attributes["subresource"].as_str().map(|it| format!("/{it}")).unwrap_or_default();
-        let right =
-            Right { verb: word("verb"), group: word("group"), resource: word("resource") + &subresource };
-        let allowed = self.rbac.allows(user, &right, &word("namespace"), attributes["name"].as_str());
+        let subresource =
+            attributes["subresource"].as_str().map(|it| format!("/{it}")).unwrap_or_default();
+        let right = Right {
+            verb: word("verb"),
+            group: word("group"),
+            resource: word("resource") + &subresource,
+        };
+        let allowed =
+            self.rbac.allows(user, &right, &word("namespace"), attributes["name"].as_str());
         review["status"] = json!({ "allowed": allowed });
         (201, review)
     }
@@ -240,8 +256,9 @@ impl Objects {
 
     fn list(&self, target: &Target, query: &str) -> Answer {
         let limit = query.split('&').find_map(|pair| pair.strip_prefix("limit=")?.parse().ok());
-        let is_here =
-            |(resource, namespace, _): &Key| *resource == target.resource && *namespace == target.namespace;
+        let is_here = |(resource, namespace, _): &Key| {
+            *resource == target.resource && *namespace == target.namespace
+        };
         let items: Vec<_> = self
             .kept
             .iter()
@@ -256,11 +273,16 @@ impl Objects {
     }
 
     fn create(&mut self, target: &Target, body: &[u8]) -> Answer {
-        let Ok(mut object) = serde_json::from_slice::<Value>(body) else { return bad_request("not JSON") };
+        let Ok(mut object) = serde_json::from_slice::<Value>(body) else {
+            return bad_request("not JSON");
+        };
         let Some(name) = object["metadata"]["name"].as_str().map(str::to_owned) else {
             return bad_request("name or generateName is required");
         };
-        if object["metadata"]["namespace"].as_str().is_some_and(|namespace| namespace != target.namespace) {
+        if object["metadata"]["namespace"]
+            .as_str()
+            .is_some_and(|namespace| namespace != target.namespace)
+        {
             return bad_request(
                 "the namespace of the provided object does not match the namespace sent on the request",
             );
@@ -305,7 +327,9 @@ impl Objects {
 
     /// A TokenRequest with the lifetime that it gets, and still without its token.
     fn request_token(&self, target: &Target, body: &[u8]) -> Answer {
-        let Ok(mut request) = serde_json::from_slice::<Value>(body) else { return bad_request("not JSON") };
+        let Ok(mut request) = serde_json::from_slice::<Value>(body) else {
+            return bad_request("not JSON");
+        };
         if !self.kept.contains_key(&target.key().unwrap()) {
             return not_found(target);
         }
@@ -331,11 +355,14 @@ impl Objects {
                            application/merge-patch+json";
             return status(415, "UnsupportedMediaType", message, None);
         }
-        let Ok(patch) = serde_json::from_slice::<Value>(call.body) else { return bad_request("not JSON") };
+        let Ok(patch) = serde_json::from_slice::<Value>(call.body) else {
+            return bad_request("not JSON");
+        };
         let key = target.key().unwrap();
         let Some(old) = self.kept.get(&key).cloned() else { return not_found(target) };
-        let differs =
-            |field: &str| patch["metadata"].get(field).is_some_and(|value| *value != old["metadata"][field]);
+        let differs = |field: &str| {
+            patch["metadata"].get(field).is_some_and(|value| *value != old["metadata"][field])
+        };
         if differs("uid") {
             return self.other_uid(target, &patch, &old);
         }
@@ -346,7 +373,12 @@ impl Objects {
                 target.qualified(),
                 key.2
             );
-            return status(409, "Conflict", &message, Some(json!({"name": key.2, "kind": target.resource})));
+            return status(
+                409,
+                "Conflict",
+                &message,
+                Some(json!({"name": key.2, "kind": target.resource})),
+            );
         }
         let mut new = old.clone();
         merge(&mut new, &patch);
@@ -361,7 +393,11 @@ impl Objects {
     fn other_uid(&self, target: &Target, patch: &Value, old: &Value) -> Answer {
         let (theirs, ours) = (&patch["metadata"]["uid"], &old["metadata"]["uid"]);
         if !self.other_uid_is_conflict {
-            return invalid(target, "metadata.uid", &format!("Invalid value: {theirs}: field is immutable"));
+            return invalid(
+                target,
+                "metadata.uid",
+                &format!("Invalid value: {theirs}: field is immutable"),
+            );
         }
         let name = target.name.as_deref().unwrap_or_default();
         let message = format!(

@@ -1,5 +1,5 @@
-//! Kubernetes' RBAC, as far as the manifests in `conf/kubernetes` use it: roles and their bindings, for the
-//! cluster and for a namespace.
+//! Kubernetes' RBAC, as far as the manifests in `conf/kubernetes` use it: roles and their bindings,
+//! for the cluster and for a namespace.
 
 use std::path::{Path, PathBuf};
 
@@ -20,7 +20,8 @@ pub(crate) struct Right {
 /// Where a manifest of `conf/kubernetes` is.
 pub(crate) fn path_of(manifest: &str) -> PathBuf {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/kubernetes");
-    let mut places = ["", "base", "optional"].iter().map(|place| directory.join(place).join(manifest));
+    let mut places =
+        ["", "base", "optional"].iter().map(|place| directory.join(place).join(manifest));
     places.find(|path| path.exists()).unwrap_or_else(|| panic!("no manifest {manifest}"))
 }
 
@@ -146,7 +147,13 @@ impl Rbac {
     }
 
     /// Whether `user` has `right` in a namespace, to the object of that name where there is one.
-    pub(crate) fn allows(&self, user: &User, right: &Right, namespace: &str, name: Option<&str>) -> bool {
+    pub(crate) fn allows(
+        &self,
+        user: &User,
+        right: &Right,
+        namespace: &str,
+        name: Option<&str>,
+    ) -> bool {
         self.is_off
             || user.is_master()
             || self

@@ -1,5 +1,5 @@
-//! Routes that take the default route without being it: `0.0.0.0/1` with `128.0.0.0/1`, say. The kernel
-//! prefers the longer prefix, so that such routes win whatever their metric is.
+//! Routes that take the default route without being it: `0.0.0.0/1` with `128.0.0.0/1`, say. The
+//! kernel prefers the longer prefix, so that such routes win whatever their metric is.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -17,14 +17,15 @@ fn world(family: Family) -> (u128, u128) {
     }
 }
 
-/// Whether a route to this destination may take a part of the default route: a default route does not,
-/// nor one to a private network (RFC 1918, 6598, 3927, 4193, link-local), however wide.
+/// Whether a route to this destination may take a part of the default route: a default route does
+/// not, nor one to a private network (RFC 1918, 6598, 3927, 4193, link-local), however wide.
 pub fn is_wide(destination: IpNetwork) -> bool {
     let family = Family::of(destination.ip());
     wide_prefixes(family).contains(&destination.prefix()) && !is_private(destination)
 }
 
-/// The lengths of the prefixes that such routes have: half of the world is behind 32,768 of the longest.
+/// The lengths of the prefixes that such routes have: half of the world is behind 32,768 of the
+/// longest.
 pub fn wide_prefixes(family: Family) -> RangeInclusive<u8> {
     match family {
         Family::V4 => 1..=16,
@@ -60,7 +61,8 @@ fn private_v6(network: Ipv6Network) -> bool {
 /// Which routes take the default route together: none if they lead to less than half of the world.
 /// The widest ones do it; those that are left lead somewhere in particular.
 pub fn taking_default(family: Family, destinations: &[IpNetwork]) -> BTreeSet<IpNetwork> {
-    let mut left: BTreeSet<IpNetwork> = destinations.iter().copied().filter(|it| is_wide(*it)).collect();
+    let mut left: BTreeSet<IpNetwork> =
+        destinations.iter().copied().filter(|it| is_wide(*it)).collect();
     let mut taking = BTreeSet::new();
     while leads_to_half(family, &left) {
         let widest = left.iter().map(IpNetwork::prefix).min().unwrap_or_default();
@@ -69,7 +71,8 @@ pub fn taking_default(family: Family, destinations: &[IpNetwork]) -> BTreeSet<Ip
         left = rest;
     }
     if !taking.is_empty() {
-        // What stays beside them of a default route that was cut up unevenly is as wide as no one network is.
+        // What stays beside them of a default route that was cut up unevenly is as wide as no one
+        // network is.
         taking.extend(left.into_iter().filter(|it| it.prefix() < 8));
     }
     taking
@@ -117,7 +120,10 @@ mod tests {
             (&["0.0.0.0/1", "128.0.0.0/1", "10.9.0.0/16"], &["0.0.0.0/1", "128.0.0.0/1"]),
             (&["0.0.0.0/1"], &["0.0.0.0/1"]),
             (&["0.0.0.0/1", "0.0.0.0/1"], &["0.0.0.0/1"]),
-            (&["0.0.0.0/1", "128.0.0.0/2", "192.0.0.0/3"], &["0.0.0.0/1", "128.0.0.0/2", "192.0.0.0/3"]),
+            (
+                &["0.0.0.0/1", "128.0.0.0/2", "192.0.0.0/3"],
+                &["0.0.0.0/1", "128.0.0.0/2", "192.0.0.0/3"],
+            ),
             (
                 &["0.0.0.0/2", "64.0.0.0/2", "128.0.0.0/2", "8.8.0.0/16"],
                 &["0.0.0.0/2", "64.0.0.0/2", "128.0.0.0/2"],
@@ -147,11 +153,15 @@ mod tests {
 
     #[test]
     fn a_hole_hides_nothing() {
-        let slices =
-            (0..=223).filter(|first| ![8, 9, 77].contains(first)).map(|first| format!("{first}.0.0.0/8"));
+        let slices = (0..=223)
+            .filter(|first| ![8, 9, 77].contains(first))
+            .map(|first| format!("{first}.0.0.0/8"));
         let slices: Vec<String> = slices.collect();
         let slices: Vec<&str> = slices.iter().map(String::as_str).collect();
         let taken = taken(Family::V4, &slices);
-        assert!(taken.len() == slices.len() - 1 && !taken.contains(&"10.0.0.0/8".to_owned()), "{taken:?}");
+        assert!(
+            taken.len() == slices.len() - 1 && !taken.contains(&"10.0.0.0/8".to_owned()),
+            "{taken:?}"
+        );
     }
 }

@@ -26,7 +26,10 @@ fn every_address_asked_for_must_be_in_the_result() {
     };
     assert_eq!(verified(&attachment, ips(&[]), None), Ok(()), "nothing was asked for");
     attachment.asked_ips = vec!["10.0.0.5".parse().unwrap(), "fd00::5".parse().unwrap()];
-    assert_eq!(verified(&attachment, ips(&["fd00:0:0::5/64", "10.0.0.5/16", "10.0.0.6/24"]), None), Ok(()));
+    assert_eq!(
+        verified(&attachment, ips(&["fd00:0:0::5/64", "10.0.0.5/16", "10.0.0.6/24"]), None),
+        Ok(())
+    );
     assert_eq!(
         verified(&attachment, ips(&["10.0.0.5/24", "10.0.0.6/24"]), None).unwrap_err(),
         "network \"team-a/blue\" on net1: ips fd00::5 was asked for, and the network gave 10.0.0.5/24, \
@@ -41,7 +44,8 @@ fn every_address_asked_for_must_be_in_the_result() {
 #[test]
 fn every_address_of_a_claim_must_be_granted() {
     let mut attachment = attachment("1.0.0");
-    attachment.granted_networks = Some(vec!["10.0.0.0/24".parse().unwrap(), "fd00::9/64".parse().unwrap()]);
+    attachment.granted_networks =
+        Some(vec!["10.0.0.0/24".parse().unwrap(), "fd00::9/64".parse().unwrap()]);
     let given = |list: &[&str]| {
         let ips: Vec<_> = list.iter().map(|address| json!({"address": address})).collect();
         verified(&attachment, json!({ "ips": ips }), None)
@@ -58,8 +62,7 @@ fn every_address_of_a_claim_must_be_granted() {
 #[test]
 fn the_mac_asked_for_must_be_on_the_link_or_where_there_is_none_in_the_result() {
     let mut attachment = attachment("1.0.0");
-    let reported =
-        |name: &str, mac: &str| json!({"interfaces": [{"name": name, "mac": mac, "sandbox": "/n"}]});
+    let reported = |name: &str, mac: &str| json!({"interfaces": [{"name": name, "mac": mac, "sandbox": "/n"}]});
     assert_eq!(verified(&attachment, json!({}), None), Ok(()), "nothing was asked for");
     attachment.asked_mac = Some("02:00:00:00:00:0a".to_owned());
     let table = [
@@ -78,7 +81,9 @@ fn the_mac_asked_for_must_be_on_the_link_or_where_there_is_none_in_the_result() 
     }
     let error = verified(&attachment, json!({}), Some("02:00:00:00:00:0b")).unwrap_err();
     assert!(
-        error.contains("mac 02:00:00:00:00:0a was asked for, and the network gave 02:00:00:00:00:0b"),
+        error.contains(
+            "mac 02:00:00:00:00:0a was asked for, and the network gave 02:00:00:00:00:0b"
+        ),
         "{error}"
     );
 }

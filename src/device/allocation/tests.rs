@@ -14,7 +14,10 @@ fn claim(class: &str, driver: &str, names: &[&str]) -> DynamicResource {
     DynamicResource { class_name: class.to_owned(), claim_resources }
 }
 
-fn container(devices: Vec<ContainerDevices>, dynamic_resources: Vec<DynamicResource>) -> ContainerResources {
+fn container(
+    devices: Vec<ContainerDevices>,
+    dynamic_resources: Vec<DynamicResource>,
+) -> ContainerResources {
     ContainerResources { devices, dynamic_resources }
 }
 
@@ -51,8 +54,10 @@ fn an_exhausted_resource_says_how_many_there_were() {
 
 #[test]
 fn a_resource_that_the_pod_does_not_have_is_no_exhausted_one() {
-    let mut some =
-        allocation(&[container(vec![devices("a.b/x", &["1", "2"]), devices("a.b/y", &["1"])], vec![])]);
+    let mut some = allocation(&[container(
+        vec![devices("a.b/x", &["1", "2"]), devices("a.b/y", &["1"])],
+        vec![],
+    )]);
     assert_eq!(
         some.take("a.b/z").unwrap_err().to_string(),
         "the pod has no device of resource \"a.b/z\", it has 2 of \"a.b/x\", 1 of \"a.b/y\"; add the \
@@ -68,17 +73,29 @@ fn a_resource_that_the_pod_does_not_have_is_no_exhausted_one() {
 fn a_device_asked_for_by_name_is_the_pods_own_and_goes_once() {
     let mut allocation = allocation(&[container(vec![devices("a.b/x", &["1", "2"])], vec![])]);
     allocation.take_specific("a.b/x", "2").unwrap();
-    assert!(matches!(allocation.take_specific("a.b/x", "2").unwrap_err(), DeviceError::Given { .. }));
+    assert!(matches!(
+        allocation.take_specific("a.b/x", "2").unwrap_err(),
+        DeviceError::Given { .. }
+    ));
     let foreign = allocation.take_specific("a.b/x", "3").unwrap_err().to_string();
-    assert!(foreign.contains("device \"3\"") && foreign.contains("given it \"1\", \"2\""), "{foreign}");
-    assert!(matches!(allocation.take_specific("a.b/y", "1").unwrap_err(), DeviceError::NotAllocated { .. }));
+    assert!(
+        foreign.contains("device \"3\"") && foreign.contains("given it \"1\", \"2\""),
+        "{foreign}"
+    );
+    assert!(matches!(
+        allocation.take_specific("a.b/y", "1").unwrap_err(),
+        DeviceError::NotAllocated { .. }
+    ));
     assert_eq!(take_all(&mut allocation, "a.b/x"), ["1"]);
 }
 
 #[test]
 fn one_pci_device_in_two_resources_is_one_device() {
     let mut allocation = allocation(&[container(
-        vec![devices("a.b/x", &["0000:AF:00.1"]), devices("a.b/y", &["0000:af:00.1", "0000:af:00.2"])],
+        vec![
+            devices("a.b/x", &["0000:AF:00.1"]),
+            devices("a.b/y", &["0000:af:00.1", "0000:af:00.2"]),
+        ],
         vec![],
     )]);
     assert_eq!(allocation.take("a.b/x").unwrap(), "0000:AF:00.1");
@@ -88,7 +105,8 @@ fn one_pci_device_in_two_resources_is_one_device() {
 #[test]
 fn claims_are_found_by_class_driver_and_kind() {
     for resource in ["sf-class", "nic.example.com", "example.com/nic"] {
-        let claim = claim("sf-class", "nic.example.com", &["example.com/nic=sf1", "example.com/nic=sf2"]);
+        let claim =
+            claim("sf-class", "nic.example.com", &["example.com/nic=sf1", "example.com/nic=sf2"]);
         let mut allocation = allocation(&[container(vec![], vec![claim])]);
         assert_eq!(take_all(&mut allocation, resource), ["sf1", "sf2"], "{resource}");
     }
@@ -97,9 +115,13 @@ fn claims_are_found_by_class_driver_and_kind() {
 #[test]
 fn a_claim_that_containers_share_has_its_devices_once_under_all_names() {
     let shared = || claim("", "nic.example.com", &["example.com/nic=sf1"]);
-    let mut allocation = allocation(&[container(vec![], vec![shared()]), container(vec![], vec![shared()])]);
+    let mut allocation =
+        allocation(&[container(vec![], vec![shared()]), container(vec![], vec![shared()])]);
     assert_eq!(take_all(&mut allocation, "nic.example.com"), ["sf1"]);
-    assert!(matches!(allocation.take("example.com/nic").unwrap_err(), DeviceError::Exhausted { .. }));
+    assert!(matches!(
+        allocation.take("example.com/nic").unwrap_err(),
+        DeviceError::Exhausted { .. }
+    ));
 }
 
 #[test]

@@ -6,7 +6,9 @@ const BLOCK: u64 = 4 << 10;
 
 /// Three orphans of team-a and then one of team-b, each a block.
 fn orphans(state: &State) {
-    for (at, pod) in ["team-a/one", "team-a/two", "team-a/three", "team-b/one"].into_iter().enumerate() {
+    for (at, pod) in
+        ["team-a/one", "team-a/two", "team-a/three", "team-b/one"].into_iter().enumerate()
+    {
         let mut plan = plan_of(key(&format!("c{at}"), "eth0"));
         plan.pod = pod.to_owned();
         let key = plan.key.clone();
@@ -50,7 +52,10 @@ fn of_too_many_records_that_were_set_aside_the_oldest_go() {
     assert_eq!(state.ledger.set_aside_files().unwrap().len(), 3);
     state.ledger.bound_set_aside(2 * BLOCK);
     let left = state.ledger.set_aside_files().unwrap();
-    assert!(left.len() == 2 && left.iter().all(|path| !name_of(path).starts_with("c1@")), "{left:?}");
+    assert!(
+        left.len() == 2 && left.iter().all(|path| !name_of(path).starts_with("c1@")),
+        "{left:?}"
+    );
     state.ledger.bound_set_aside(0);
     assert_eq!(state.ledger.set_aside_files().unwrap().len(), 1, "the newest stays");
 }

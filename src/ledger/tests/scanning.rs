@@ -5,7 +5,8 @@ use super::*;
 /// A plan with as many networks, each of which has a configuration of so many bytes.
 fn plan_with(networks: usize, bytes: usize) -> RecordPlan {
     let mut plan = plan();
-    plan.attachments = (0..networks).map(|at| attachment(&format!("n{at}"), &format!("net{at}"))).collect();
+    plan.attachments =
+        (0..networks).map(|at| attachment(&format!("n{at}"), &format!("net{at}"))).collect();
     for attachment in &mut plan.attachments {
         attachment.runtime_config.insert("filler".to_owned(), json!("x".repeat(bytes)));
     }
@@ -46,11 +47,15 @@ fn a_header_says_what_the_plan_does() {
     let ipam = json!({
         "cniVersion": "1.1.0", "name": "lan", "type": "bridge", "ipam": {"type": "host-local", "dataDir": "/run/ipam"}
     });
-    plan.attachments[1].network = NetworkConfig::parse(&ipam.to_string(), &Missing::default()).unwrap();
+    plan.attachments[1].network =
+        NetworkConfig::parse(&ipam.to_string(), &Missing::default()).unwrap();
     plan.attachments[2].role = Role::Primary;
     drop(state.ledger.create(plan.clone()).unwrap());
     let written = state.only(Depth::Header).header().clone();
-    assert_eq!((&written.key, &written.netns, written.created), (&plan.key, &plan.netns, plan.created));
+    assert_eq!(
+        (&written.key, &written.netns, written.created),
+        (&plan.key, &plan.netns, plan.created)
+    );
     let of_each: Vec<_> = written
         .attachments
         .iter()
@@ -91,14 +96,15 @@ fn a_header_is_bounded() {
     let mut plan = plan_with(16, 1);
     for attachment in &mut plan.attachments {
         let ipam = json!({"type": "host-local", "dataDir": format!("/{}", "x".repeat(4000))});
-        let value =
-            json!({"cniVersion": "1.0.0", "name": attachment.network.name, "type": "bridge", "ipam": ipam});
+        let value = json!({"cniVersion": "1.0.0", "name": attachment.network.name, "type": "bridge", "ipam": ipam});
         attachment.network = NetworkConfig::parse(&value.to_string(), &Missing::default()).unwrap();
     }
     drop(state.ledger.create(plan).unwrap());
     OpenOptions::new().write(true).open(state.record()).unwrap().set_len(8 << 10).unwrap();
     let listed = state.only(Depth::Header);
-    assert!(listed.header().attachments.iter().all(|attachment| attachment.reservations.is_empty()));
+    assert!(
+        listed.header().attachments.iter().all(|attachment| attachment.reservations.is_empty())
+    );
 }
 
 #[test]
@@ -136,8 +142,11 @@ fn a_scan_knows_what_is_gone_of_a_record() {
     journal.append(&Event::Attached(0, json!({"gone": 0, "x": "{\"gone\":0}"}))).unwrap();
     let mut torn = record::event_line(&Event::Gone(0)).unwrap();
     torn[3] ^= 1;
-    std::io::Write::write_all(&mut OpenOptions::new().append(true).open(state.record()).unwrap(), &torn)
-        .unwrap();
+    std::io::Write::write_all(
+        &mut OpenOptions::new().append(true).open(state.record()).unwrap(),
+        &torn,
+    )
+    .unwrap();
     assert_eq!(left(&state.only(Depth::Whole)), [0]);
 }
 
@@ -165,7 +174,8 @@ fn a_scan_ends_at_its_deadline() {
     for container in ["c1", "c2"] {
         drop(state.ledger.create(plan_of(key(container, "eth0"))).unwrap());
     }
-    let mut scan = state.ledger.scan(Sweep::Gc, Depth::Whole, Deadline::after(Duration::ZERO)).unwrap();
+    let mut scan =
+        state.ledger.scan(Sweep::Gc, Depth::Whole, Deadline::after(Duration::ZERO)).unwrap();
     assert!(scan.next().is_none());
     assert_eq!(scan.unread(), 2);
 }
@@ -238,10 +248,14 @@ fn a_record_of_33_mib_is_read() {
 fn damage_is_told_from_what_passes() {
     use nix::errno::Errno;
     let of = |errno: Errno| Unread::from(io::Error::from(errno));
-    for errno in [Errno::EIO, Errno::EISDIR, Errno::ELOOP, Errno::ENXIO, Errno::EUCLEAN, Errno::EBADMSG] {
+    for errno in
+        [Errno::EIO, Errno::EISDIR, Errno::ELOOP, Errno::ENXIO, Errno::EUCLEAN, Errno::EBADMSG]
+    {
         assert!(matches!(of(errno), Unread::Damaged(_)), "{errno}");
     }
-    for errno in [Errno::ENOMEM, Errno::EMFILE, Errno::ENFILE, Errno::EINTR, Errno::EACCES, Errno::EPERM] {
+    for errno in
+        [Errno::ENOMEM, Errno::EMFILE, Errno::ENFILE, Errno::EINTR, Errno::EACCES, Errno::EPERM]
+    {
         assert!(matches!(of(errno), Unread::Refused(_)), "{errno}");
     }
     assert!(matches!(of(Errno::ENOENT), Unread::Missing));

@@ -1,7 +1,8 @@
-//! libcni's memory of an ADD, which Multus has below its own: what the plugins were given beside their
-//! configuration, and what came of it. Without it portmap would leave its rules on DEL.
+//! libcni's memory of an ADD, which Multus has below its own: what the plugins were given beside
+//! their configuration, and what came of it. Without it portmap would leave its rules on DEL.
 //!
-//! A file that is not whole is as good as none: DEL works without a result, and must not fail for ever.
+//! A file that is not whole is as good as none: DEL works without a result, and must not fail for
+//! ever.
 
 use std::path::{Path, PathBuf};
 

@@ -36,7 +36,9 @@ fn three() -> Value {
 
 fn shown(found: &[Remembered]) -> Vec<(&str, &str)> {
     let attachments = found.iter().map(|remembered| &remembered.attachment);
-    attachments.map(|attachment| (attachment.label.as_str(), attachment.interface.as_str())).collect()
+    attachments
+        .map(|attachment| (attachment.label.as_str(), attachment.interface.as_str()))
+        .collect()
 }
 
 #[test]
@@ -73,7 +75,9 @@ fn a_record_of_several_large_definitions_is_read_and_a_result_of_one() {
 fn what_libcni_remembers_comes_with_them() {
     let dir = directory(&three().to_string());
     std::fs::create_dir(dir.path().join("results")).unwrap();
-    let write = |name: &str, content: String| std::fs::write(dir.path().join("results").join(name), content);
+    let write = |name: &str, content: String| {
+        std::fs::write(dir.path().join("results").join(name), content)
+    };
     let newest = json!({
         "kind": "cniCacheV1", "containerId": "c1", "config": "", "ifName": "net1", "networkName": "blue",
         "cniArgs": [["IgnoreUnknown", "1"], ["IP", "10.0.0.5"]],
@@ -89,11 +93,17 @@ fn what_libcni_remembers_comes_with_them() {
     assert_eq!(blue.attachment.args.get("IP"), Some("10.0.0.5"));
     assert_eq!(blue.attachment.runtime_config["portMappings"][0]["hostPort"], 80);
     let result = blue.result.as_ref().unwrap();
-    assert_eq!((&result["cniVersion"], &result["ips"][0]["version"]), (&json!("0.3.1"), &json!("4")));
+    assert_eq!(
+        (&result["cniVersion"], &result["ips"][0]["version"]),
+        (&json!("0.3.1"), &json!("4"))
+    );
     assert_eq!(found[2].result, None, "a result that is cut off is none");
 
     find(dir.path(), &sandbox().container).unwrap().remove(&sandbox().container, &found);
-    assert_eq!((count(dir.path()), std::fs::read_dir(dir.path().join("results")).unwrap().count()), (0, 0));
+    assert_eq!(
+        (count(dir.path()), std::fs::read_dir(dir.path().join("results")).unwrap().count()),
+        (0, 0)
+    );
 }
 
 #[test]
@@ -109,7 +119,9 @@ fn braids_own_directories_are_no_memory_of_multus() {
 
 #[test]
 fn a_record_that_is_broken_says_so_and_a_primary_that_is_broken_is_left_out() {
-    for content in ["", "{", "[1]", "[{}, {}]", "[{}, {\"Bytes\": \"!\"}]", "[{}, {\"Bytes\": \"e30=\"}]"] {
+    for content in
+        ["", "{", "[1]", "[{}, {}]", "[{}, {\"Bytes\": \"!\"}]", "[{}, {\"Bytes\": \"e30=\"}]"]
+    {
         assert!(attachments(&directory(content)).is_err(), "{content}");
     }
     let mut broken = three();
@@ -123,7 +135,8 @@ fn a_record_that_goes_back_is_read_as_it_was() {
     use crate::ledger::{Event, Key, LAYOUT, Mode, RecordPlan, RecordedNetns};
     let dir = tempfile::tempdir().unwrap();
     let found = attachments(&directory(&three().to_string())).unwrap();
-    let mut expected: Vec<Attachment> = found.into_iter().map(|remembered| remembered.attachment).collect();
+    let mut expected: Vec<Attachment> =
+        found.into_iter().map(|remembered| remembered.attachment).collect();
     expected[1].runtime_config.insert("mac".to_owned(), json!("02:00:00:00:00:0a"));
     let plan = RecordPlan {
         layout: LAYOUT,
@@ -142,7 +155,8 @@ fn a_record_that_goes_back_is_read_as_it_was() {
         attachments: expected.clone(),
     };
     let ledger = Ledger::new(&dir.path().join("braid"));
-    let result = json!({"cniVersion": "0.3.1", "ips": [{"version": "4", "address": "10.0.0.5/24"}]});
+    let result =
+        json!({"cniVersion": "0.3.1", "ips": [{"version": "4", "address": "10.0.0.5/24"}]});
     let mut journal = ledger.create(plan).unwrap();
     journal.append(&Event::Attached(1, result.clone())).unwrap();
     let record = ledger.look().unwrap().pop().unwrap().record.unwrap();
@@ -153,7 +167,8 @@ fn a_record_that_goes_back_is_read_as_it_was() {
     let back = cache.attachments(&sandbox(), Version::V0_3_1).unwrap();
     for (at, remembered) in back.iter().enumerate() {
         assert_eq!(remembered.result, Some(result.clone()).filter(|_| at == 1));
-        let attachment = Attachment { label: expected[at].label.clone(), ..remembered.attachment.clone() };
+        let attachment =
+            Attachment { label: expected[at].label.clone(), ..remembered.attachment.clone() };
         // Without a result of its ADD, libcni remembers no arguments either.
         assert_eq!(attachment.network.to_value(), expected[at].network.to_value());
         assert_eq!(attachment.interface, expected[at].interface);
@@ -162,7 +177,10 @@ fn a_record_that_goes_back_is_read_as_it_was() {
 
     journal.append(&Event::Gone(0)).unwrap();
     let record = ledger.look().unwrap().pop().unwrap().record.unwrap();
-    assert!(!write(&multus, &record).unwrap(), "without its primary, Multus would take blue for it");
+    assert!(
+        !write(&multus, &record).unwrap(),
+        "without its primary, Multus would take blue for it"
+    );
 }
 
 #[test]
@@ -171,7 +189,9 @@ fn a_record_that_others_can_have_written_is_none() {
     let dir = directory("[]");
     let file = dir.path().join("c1");
     let found = || find(dir.path(), &sandbox().container).is_some();
-    let mode = |path: &Path, mode| std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+    let mode = |path: &Path, mode| {
+        std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap()
+    };
     mode(&file, 0o666);
     assert!(!found(), "a file that others can write");
     mode(&file, 0o600);

@@ -1,4 +1,5 @@
-//! A record of Braid's as Multus and libcni would have written it, so that Multus tears the pod down.
+//! A record of Braid's as Multus and libcni would have written it, so that Multus tears the pod
+//! down.
 
 use std::path::Path;
 
@@ -12,9 +13,10 @@ use crate::plan::{Attachment, Role};
 use cni::request::CniArgs;
 use linux::directory::{prepare, write_and_sync};
 
-/// Writes what is left of `record` into Multus's directory: the results first, since the list of delegates is
-/// what Multus looks for. Returns whether it could be said in Multus's words: its list begins with the
-/// primary, which a chained record has not, and one that is half torn down may have lost. It is on the disk then.
+/// Writes what is left of `record` into Multus's directory: the results first, since the list of
+/// delegates is what Multus looks for. Returns whether it could be said in Multus's words: its list
+/// begins with the primary, which a chained record has not, and one that is half torn down may have
+/// lost. It is on the disk then.
 ///
 /// # Errors
 /// [`LedgerError`] if the directory cannot be used or a file cannot be written.
@@ -34,13 +36,14 @@ pub fn write(directory: &Path, record: &Record) -> Result<bool, LedgerError> {
             write_and_sync(&beside, &name, cached.to_string().as_bytes())?;
         }
     }
-    let delegates: Vec<Value> = remaining.iter().map(|(_, attachment, _)| delegate(attachment)).collect();
+    let delegates: Vec<Value> =
+        remaining.iter().map(|(_, attachment, _)| delegate(attachment)).collect();
     write_and_sync(directory, container.as_str(), json!(delegates).to_string().as_bytes())?;
     Ok(true)
 }
 
-/// A delegate. Multus takes one with `ConfList.plugins` for a chain, and runs what is in `Bytes`. The empty
-/// text asks for no interface in particular.
+/// A delegate. Multus takes one with `ConfList.plugins` for a chain, and runs what is in `Bytes`.
+/// The empty text asks for no interface in particular.
 fn delegate(attachment: &Attachment) -> Value {
     let list = attachment.network.to_value();
     let asked = if attachment.role == Role::Extra { attachment.interface.as_str() } else { "" };

@@ -1,7 +1,7 @@
 //! The counts as text: Prometheus's exposition format 0.0.4, written whole and read back.
 //!
-//! Every series is there from the first call on, zeros too, so that rates can be told from the start. Labels have
-//! few values, so the file stays small whatever tenants do.
+//! Every series is there from the first call on, zeros too, so that rates can be told from the
+//! start. Labels have few values, so the file stays small whatever tenants do.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -91,7 +91,8 @@ impl OfVerb {
             Some((_, count)) => *count = count.saturating_add(1),
             None => self.beyond = self.beyond.saturating_add(1),
         }
-        self.microseconds = self.microseconds.saturating_add(u64::try_from(microseconds).unwrap_or(u64::MAX));
+        self.microseconds =
+            self.microseconds.saturating_add(u64::try_from(microseconds).unwrap_or(u64::MAX));
     }
 
     fn write(&self, verb: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -139,7 +140,8 @@ fn sum_of(verb: &str) -> String {
     format!("braid_operation_duration_seconds_sum{{verb=\"{verb}\"}}")
 }
 
-const ATTACHMENTS: [&str; 2] = ["braid_attachments{role=\"primary\"}", "braid_attachments{role=\"extra\"}"];
+const ATTACHMENTS: [&str; 2] =
+    ["braid_attachments{role=\"primary\"}", "braid_attachments{role=\"extra\"}"];
 const ORPHANS: &str = "braid_orphans";
 const SET_ASIDE: &str = "braid_records_set_aside";
 
@@ -160,12 +162,22 @@ impl fmt::Display for Counts {
         for (verb, of_verb) in VERBS.iter().zip(&self.verbs) {
             of_verb.write(verb, f)?;
         }
-        head(f, "braid_attachments", "gauge", "Attachments that are recorded on this node, by role.")?;
+        head(
+            f,
+            "braid_attachments",
+            "gauge",
+            "Attachments that are recorded on this node, by role.",
+        )?;
         let [primary, extra] = ATTACHMENTS;
         writeln!(f, "{primary} {}\n{extra} {}", self.gauges.primary, self.gauges.extra)?;
         head(f, ORPHANS, "gauge", "Networks that could not be torn down and wait for GC.")?;
         writeln!(f, "{ORPHANS} {}", self.gauges.orphans)?;
-        head(f, SET_ASIDE, "gauge", "Records that could not be read and wait for somebody to look at them.")?;
+        head(
+            f,
+            SET_ASIDE,
+            "gauge",
+            "Records that could not be read and wait for somebody to look at them.",
+        )?;
         writeln!(f, "{SET_ASIDE} {}", self.gauges.set_aside)?;
         head(f, "braid_build_info", "gauge", "The version of braid that wrote this last.")?;
         writeln!(f, "braid_build_info{{version=\"{}\"}} 1", env!("CARGO_PKG_VERSION"))
@@ -186,7 +198,8 @@ impl Samples<'_> {
 
     /// Seconds with six digits behind the point.
     fn microseconds(&self, name: &str) -> Result<u64, InvalidCounts> {
-        let (seconds, rest) = self.get(name)?.split_once('.').filter(|(_, rest)| rest.len() == 6).unzip();
+        let (seconds, rest) =
+            self.get(name)?.split_once('.').filter(|(_, rest)| rest.len() == 6).unzip();
         let digits = format!("{}{}", seconds.unwrap_or_default(), rest.unwrap_or_default());
         digits.parse().map_err(|_| InvalidCounts::Missing(name.to_owned()))
     }
@@ -197,8 +210,9 @@ impl FromStr for Counts {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let lines = text.lines().enumerate().filter(|(_, line)| !line.starts_with('#'));
-        let samples: Result<HashMap<&str, &str>, InvalidCounts> =
-            lines.map(|(at, line)| line.rsplit_once(' ').ok_or(InvalidCounts::Line(at + 1))).collect();
+        let samples: Result<HashMap<&str, &str>, InvalidCounts> = lines
+            .map(|(at, line)| line.rsplit_once(' ').ok_or(InvalidCounts::Line(at + 1)))
+            .collect();
         let samples = Samples(samples?);
         let mut counts = Self::default();
         for (verb, of_verb) in VERBS.into_iter().zip(&mut counts.verbs) {

@@ -37,7 +37,9 @@ fn hold_against_the_format(text: &str) -> Result<(), String> {
         }
         if let Some(rest) = line.strip_prefix("# TYPE ") {
             let (name, kind) = rest.split_once(' ').ok_or(format!("no type: {line}"))?;
-            if !["counter", "gauge", "histogram"].contains(&kind) || kinds.insert(name, kind).is_some() {
+            if !["counter", "gauge", "histogram"].contains(&kind)
+                || kinds.insert(name, kind).is_some()
+            {
                 return Err(format!("a second type, or an unknown one: {line}"));
             }
             continue;
@@ -84,7 +86,8 @@ fn hold_buckets_against_the_count(text: &str) {
             .map(|line| line.rsplit(' ').next().unwrap().parse().unwrap())
             .collect();
         assert!(buckets.is_sorted(), "{verb}: {buckets:?}");
-        let count = sample(text, &format!("braid_operation_duration_seconds_count{{verb=\"{verb}\"}}"));
+        let count =
+            sample(text, &format!("braid_operation_duration_seconds_count{{verb=\"{verb}\"}}"));
         assert_eq!(buckets.last().unwrap().to_string(), count);
         assert!(text.contains(&format!("{start}\"+Inf\"}} {count}\n")));
     }
@@ -123,7 +126,8 @@ fn the_text_is_in_the_format() {
 #[test]
 fn what_is_not_in_the_format_is_noticed() {
     let head = "# HELP a b\n# TYPE a counter\n";
-    for wrong in ["a 1", "a 1\na 2\n", "a x\n", "a{b} 1\n", "a{b=c} 1\n", "b 1\n", "a{b=\"c\" 1\n", "0a 1\n"]
+    for wrong in
+        ["a 1", "a 1\na 2\n", "a x\n", "a{b} 1\n", "a{b=c} 1\n", "b 1\n", "a{b=\"c\" 1\n", "0a 1\n"]
     {
         assert!(hold_against_the_format(&format!("{head}{wrong}")).is_err(), "{wrong}");
     }
@@ -195,7 +199,10 @@ fn what_is_not_ours_is_left_as_it_is() {
     let elsewhere = dir.path().join("lock-is-a-link.prom");
     std::os::unix::fs::symlink(&target, dir.path().join(".lock-is-a-link.prom.lock")).unwrap();
     assert!(matches!(success(&elsewhere).unwrap_err(), MetricsError::File(_)));
-    assert!(matches!(success(&dir.path().join("absent/x.prom")).unwrap_err(), MetricsError::File(_)));
+    assert!(matches!(
+        success(&dir.path().join("absent/x.prom")).unwrap_err(),
+        MetricsError::File(_)
+    ));
 }
 
 #[test]
@@ -204,8 +211,11 @@ fn a_broken_file_of_ours_begins_again() {
     let path = dir.path().join("braid.prom");
     success(&path).unwrap();
     let whole = std::fs::read_to_string(&path).unwrap();
-    let broken =
-        [String::new(), whole.split_at(whole.len() / 2).0.to_owned(), whole.replace(" 1\n", " one\n")];
+    let broken = [
+        String::new(),
+        whole.split_at(whole.len() / 2).0.to_owned(),
+        whole.replace(" 1\n", " one\n"),
+    ];
     for text in broken {
         std::fs::write(&path, &text).unwrap();
         success(&path).unwrap();

@@ -1,8 +1,8 @@
 //! Renewing a file: a copy of it is renamed over itself.
 //!
-//! containerd and CRI-O watch their directory of configurations and not its sub-directories, and a changed
-//! time or mode is no event for them: a file of a chain that comes, changes or goes is read only once
-//! something is written or renamed in the directory itself.
+//! containerd and CRI-O watch their directory of configurations and not its sub-directories, and a
+//! changed time or mode is no event for them: a file of a chain that comes, changes or goes is read
+//! only once something is written or renamed in the directory itself.
 
 use std::fs::{Metadata, Permissions};
 use std::io::{self, Write};
@@ -12,15 +12,19 @@ use std::time::{Duration, SystemTime};
 
 /// Whether `chain`, a directory of chained files, has changed since `file` was put into its place.
 pub(super) fn is_behind(file: &Path, chain: &Path) -> bool {
-    let Some(placed) = file.symlink_metadata().ok().and_then(|it| placed_at(&it)) else { return false };
-    let entries = std::fs::read_dir(chain).into_iter().flatten().flatten().map(|entry| entry.path());
+    let Some(placed) = file.symlink_metadata().ok().and_then(|it| placed_at(&it)) else {
+        return false;
+    };
+    let entries =
+        std::fs::read_dir(chain).into_iter().flatten().flatten().map(|entry| entry.path());
     let changed = |path: &Path| path.metadata().ok()?.modified().ok();
     // Renaming a file into a directory keeps the file's time, and changes the directory's.
     let newest = entries.filter_map(|path| changed(&path)).chain(changed(chain)).max();
     newest.is_some_and(|newest| newest > placed)
 }
 
-/// rename(2) sets the time of the last status change, which a copy cannot carry over from its original.
+/// rename(2) sets the time of the last status change, which a copy cannot carry over from its
+/// original.
 fn placed_at(metadata: &Metadata) -> Option<SystemTime> {
     let (seconds, nanoseconds) = (metadata.ctime(), metadata.ctime_nsec());
     let since = Duration::new(u64::try_from(seconds).ok()?, u32::try_from(nanoseconds).ok()?);
@@ -29,9 +33,9 @@ fn placed_at(metadata: &Metadata) -> Option<SystemTime> {
 
 /// Renames a copy of `file`, with the same bytes, mode and owner, over it.
 ///
-/// Writing the copy is an event already. So it is only removed again, and `file` left alone, if `file` is a
-/// link, if its owner cannot be kept (the DaemonSet's container may not change owners), or if another writer
-/// has changed it meanwhile, whose word must not be lost.
+/// Writing the copy is an event already. So it is only removed again, and `file` left alone, if
+/// `file` is a link, if its owner cannot be kept (the DaemonSet's container may not change owners),
+/// or if another writer has changed it meanwhile, whose word must not be lost.
 ///
 /// # Errors
 /// The system's; `file` is then as it was.
@@ -76,7 +80,8 @@ mod tests {
     /// A directory with a primary's file, and with the directory of its chain.
     fn directory() -> (tempfile::TempDir, std::path::PathBuf, std::path::PathBuf) {
         let directory = tempfile::tempdir().unwrap();
-        let (file, chain) = (directory.path().join("10-primary.conflist"), directory.path().join("primary"));
+        let (file, chain) =
+            (directory.path().join("10-primary.conflist"), directory.path().join("primary"));
         fs::create_dir(&chain).unwrap();
         fs::write(&file, TEXT).unwrap();
         (directory, file, chain)

@@ -1,4 +1,5 @@
-//! The API behind the node: whether it answers, what it lets Braid do, and how long the token is good.
+//! The API behind the node: whether it answers, what it lets Braid do, and how long the token is
+//! good.
 
 use std::path::Path;
 
@@ -16,7 +17,8 @@ pub(super) fn check(config: &Config) -> Vec<Finding> {
     let Some(mut cluster) = credential::cluster(config) else {
         return vec![ok("api", "none is configured: definitions are the node's")];
     };
-    let mut findings: Vec<Finding> = config.kubeconfig.iter().filter_map(|file| token(file)).collect();
+    let mut findings: Vec<Finding> =
+        config.kubeconfig.iter().filter_map(|file| token(file)).collect();
     if let Err(error) = credential::may_read(&mut cluster, config) {
         let advice = "without it, pods with networks of the cluster do not start";
         findings.push(fail("api", error.to_string(), advice));
@@ -26,9 +28,11 @@ pub(super) fn check(config: &Config) -> Vec<Finding> {
     if config.status_policy != StatusPolicy::Never {
         findings.push(match credential::may_publish(&mut cluster, config) {
             Ok(()) => ok("api", "it lets braid publish the status of pods"),
-            Err(error) => {
-                fail("api", error.to_string(), "grant the right, or set \"statusPolicy\": \"never\"")
-            }
+            Err(error) => fail(
+                "api",
+                error.to_string(),
+                "grant the right, or set \"statusPolicy\": \"never\"",
+            ),
         });
     }
     findings

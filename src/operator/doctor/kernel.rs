@@ -4,8 +4,8 @@ use std::path::Path;
 
 use super::{Finding, ok, warn};
 
-/// A kind of link, the module that has it, and a function that the kernel has where the module is built in and
-/// listed nowhere.
+/// A kind of link, the module that has it, and a function that the kernel has where the module is
+/// built in and listed nowhere.
 struct Kind {
     name: &'static str,
     module: &'static str,
@@ -38,8 +38,9 @@ pub(super) fn check() -> Finding {
         let functions = read("/proc/kallsyms");
         missing.retain(|kind| !has_function(&functions, kind.function));
     }
-    let names =
-        |kinds: &mut dyn Iterator<Item = &Kind>| kinds.map(|kind| kind.name).collect::<Vec<_>>().join(", ");
+    let names = |kinds: &mut dyn Iterator<Item = &Kind>| {
+        kinds.map(|kind| kind.name).collect::<Vec<_>>().join(", ")
+    };
     if missing.is_empty() {
         return ok("kernel", format!("{release} has {}", names(&mut KINDS.iter())));
     }

@@ -23,10 +23,16 @@ use linux::signal::Signals;
 const LIMIT: Duration = Duration::from_secs(5);
 
 /// What every plugin of the node's networks needs.
-pub(super) fn check(config: &Config, primary: Option<&NetworkConfig>, path: &[PathBuf]) -> Vec<Finding> {
+pub(super) fn check(
+    config: &Config,
+    primary: Option<&NetworkConfig>,
+    path: &[PathBuf],
+) -> Vec<Finding> {
     let mut signals = match Signals::block() {
         Ok(signals) => signals,
-        Err(errno) => return vec![warn("plugins", format!("they cannot be asked: {errno}"), "try again")],
+        Err(errno) => {
+            return vec![warn("plugins", format!("they cannot be asked: {errno}"), "try again")];
+        }
     };
     let environment = Environment::of_process();
     let delegates = Delegates::new(path.to_vec(), &environment, &[], LIMIT, &mut signals);
@@ -35,7 +41,8 @@ pub(super) fn check(config: &Config, primary: Option<&NetworkConfig>, path: &[Pa
 
 /// Whether the primary's plugins are there, without starting them.
 pub(super) fn installed(primary: Option<&NetworkConfig>, path: &[PathBuf]) -> Option<Finding> {
-    let missing = |kind: PluginType| delegate::find(&kind, path).err().map(|error| error.to_string());
+    let missing =
+        |kind: PluginType| delegate::find(&kind, path).err().map(|error| error.to_string());
     let problems: Vec<String> = kinds(primary?).filter_map(missing).collect();
     Some(if problems.is_empty() {
         ok("plugins", "every plugin of the primary is installed")
@@ -77,7 +84,10 @@ impl Plugins<'_> {
         let problems = self.problems(network);
         if problems.is_empty() {
             let version = network.version.as_str();
-            ok("plugins", format!("every plugin of the primary is installed, and knows CNI {version}"))
+            ok(
+                "plugins",
+                format!("every plugin of the primary is installed, and knows CNI {version}"),
+            )
         } else {
             let advice = "install them, or newer ones, or set binDir to where they are";
             fail("plugins", problems.join("; "), advice)
@@ -113,7 +123,8 @@ impl Plugins<'_> {
     /// VERSION (CNI 1.1.0, section 5): the versions that a plugin knows.
     fn ask(&mut self, kind: &PluginType) -> Result<Vec<String>, DelegateError> {
         let request = json!({"cniVersion": Version::NEWEST.as_str()});
-        let call = Call { command: Command::Version, plugin: kind, network: "", target: None, request };
+        let call =
+            Call { command: Command::Version, plugin: kind, network: "", target: None, request };
         let said = self.delegates.run_for_result(&call, Deadline::after(LIMIT))?;
         let versions = said.get("supportedVersions").and_then(Value::as_array);
         Ok(versions.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect())
@@ -125,11 +136,15 @@ fn missing_host_parts(network: &NetworkConfig) -> Vec<String> {
     let mut problems = Vec::new();
     for plugin in &network.plugins {
         if let Some(master) = plugin.text("master")
-            && Netlink::open().and_then(|mut netlink| netlink.link_exists(master)).is_ok_and(|there| !there)
+            && Netlink::open()
+                .and_then(|mut netlink| netlink.link_exists(master))
+                .is_ok_and(|there| !there)
         {
             problems.push(format!("this node has no interface \"{master}\", its \"master\""));
         }
-        if let Some((_, socket)) = known::daemon_socket(plugin).filter(|(_, socket)| !socket.exists()) {
+        if let Some((_, socket)) =
+            known::daemon_socket(plugin).filter(|(_, socket)| !socket.exists())
+        {
             problems.push(format!(
                 "the daemon of the dhcp plugin is not running: {} is missing",
                 socket.display()

@@ -1,5 +1,5 @@
-//! Whether the runtime that runs has read Braid's configuration, and whether pods have started without it: no
-//! file tells that.
+//! Whether the runtime that runs has read Braid's configuration, and whether pods have started
+//! without it: no file tells that.
 
 use std::collections::HashSet;
 use std::os::unix::fs::MetadataExt;
@@ -19,7 +19,12 @@ const MAX_ASKED: usize = 50;
 const NAMED: usize = 5;
 
 /// What the runtime says.
-pub(super) fn check(runtime: &Runtime, root: &Path, place: &Installation, config: &Config) -> Vec<Finding> {
+pub(super) fn check(
+    runtime: &Runtime,
+    root: &Path,
+    place: &Installation,
+    config: &Config,
+) -> Vec<Finding> {
     // Before an installation there is nothing to be read.
     if !place.file.exists() {
         return Vec::new();
@@ -54,7 +59,8 @@ fn loaded(runtime: &Runtime, root: &Path, place: &Installation) -> Option<Findin
     }
 }
 
-/// Pods that ask for networks, have started since Braid's configuration was written, and have no record.
+/// Pods that ask for networks, have started since Braid's configuration was written, and have no
+/// record.
 fn pods_without_braid(
     runtime: &Runtime,
     root: &Path,
@@ -70,7 +76,8 @@ fn pods_without_braid(
     let known: HashSet<String> =
         records.live.iter().map(|record| record.plan.key.container.to_string()).collect();
     let sandboxes = runtime.sandboxes(root).ok()?.into_iter();
-    let suspects = sandboxes.filter(|it| it.runs_since(since) && asks(it) && !known.contains(&it.id));
+    let suspects =
+        sandboxes.filter(|it| it.runs_since(since) && asks(it) && !known.contains(&it.id));
     let without: Vec<String> = suspects
         .take(MAX_ASKED)
         .filter(|it| runtime.has_own_network(root, &it.id).unwrap_or(false))

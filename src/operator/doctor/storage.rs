@@ -20,7 +20,9 @@ pub(super) fn state(config: &Config) -> Vec<Finding> {
     let directory = config.state_dir.display();
     let records = match Records::read(&Ledger::new(&config.state_dir)) {
         Ok(records) => records,
-        Err(error) => return vec![fail("state", error.to_string(), format!("repair it: {USELESS}"))],
+        Err(error) => {
+            return vec![fail("state", error.to_string(), format!("repair it: {USELESS}"))];
+        }
     };
     let mut findings = vec![match room(&config.state_dir) {
         Room::Enough => ok("state", format!("{directory}: {} records", records.live.len())),
@@ -28,9 +30,11 @@ pub(super) fn state(config: &Config) -> Vec<Finding> {
             let message = format!("{directory}: {} KiB are left on its file system", bytes >> 10);
             warn("state", message, format!("make room: {USELESS}"))
         }
-        Room::None => {
-            fail("state", format!("{directory}: its file system is full"), format!("make room: {USELESS}"))
-        }
+        Room::None => fail(
+            "state",
+            format!("{directory}: its file system is full"),
+            format!("make room: {USELESS}"),
+        ),
         Room::Denied(problem) => fail(
             "state",
             format!("{directory} cannot be written: {problem}"),
@@ -60,13 +64,18 @@ fn of_records(config: &Config, records: &Records) -> Vec<Finding> {
     }
     let stale = of_kernel(Kernel::Gone).count();
     if stale > 0 {
-        findings.push(warn("records", format!("{stale} of sandboxes that are gone"), "run braid gc"));
+        findings.push(warn(
+            "records",
+            format!("{stale} of sandboxes that are gone"),
+            "run braid gc",
+        ));
     }
     if !records.orphans.is_empty() {
         let message = format!("{} networks could not be torn down", records.orphans.len());
         findings.push(warn("records", message, "see to their plugins, then run braid gc"));
     }
-    let leaked: usize = node::leaked_addresses(config, records).iter().map(|leaked| leaked.files.len()).sum();
+    let leaked: usize =
+        node::leaked_addresses(config, records).iter().map(|leaked| leaked.files.len()).sum();
     if leaked > 0 {
         let message = format!("{leaked} are reserved for containers that braid has no record of");
         findings.push(warn("addresses", message, "braid gc --dry-run names them"));
@@ -96,8 +105,8 @@ fn room(directory: &Path) -> Room {
     // Some file systems, btrfs among them, count no files.
     let no_files = file_system.files() > 0 && file_system.files_available() == 0;
     #[allow(clippy::useless_conversion, reason = "the types depend on the architecture")]
-    let bytes =
-        u64::from(file_system.blocks_available()).saturating_mul(u64::from(file_system.fragment_size()));
+    let bytes = u64::from(file_system.blocks_available())
+        .saturating_mul(u64::from(file_system.fragment_size()));
     match bytes {
         _ if no_files => Room::None,
         0 => Room::None,
@@ -106,7 +115,8 @@ fn room(directory: &Path) -> Room {
     }
 }
 
-/// The files of the configuration that Braid appends to: nothing fails for them, but a reader expects them.
+/// The files of the configuration that Braid appends to: nothing fails for them, but a reader
+/// expects them.
 pub(super) fn files(config: &Config) -> Vec<Finding> {
     let files = [
         ("logFile", &config.log.file),

@@ -32,7 +32,8 @@ impl Attempt<'_> {
     /// Fills in the plan, or why there is none.
     pub(super) fn explain(mut self, explanation: &mut Explanation) {
         let annotations = self.subject.object.annotations.iter();
-        let all: Map<String, Value> = annotations.map(|(key, value)| (key.clone(), json!(value))).collect();
+        let all: Map<String, Value> =
+            annotations.map(|(key, value)| (key.clone(), json!(value))).collect();
         let pod_request = match self.read(all.clone()) {
             Ok(pod_request) => pod_request,
             Err(error) => {
@@ -85,7 +86,8 @@ impl Attempt<'_> {
         explanation: &mut Explanation,
     ) -> Result<(), Error> {
         let api = self.cluster.as_deref_mut().map_or(Api::Absent, Api::Asked);
-        let mut definitions = prepare::finder(config, NodeDefinitions::default(), api, OnOutage::Refuse);
+        let mut definitions =
+            prepare::finder(config, NodeDefinitions::default(), api, OnOutage::Refuse);
         // Nothing is kept of what the API says: this is no ADD.
         definitions.copies = Copies::new(Path::new("/dev/null"), Duration::ZERO, SystemTime::now);
         let singles = singles(&pod_request);
@@ -130,7 +132,8 @@ impl Attempt<'_> {
 
 fn may_not_publish(config: &Config, pod: &Pod) -> String {
     let kubeconfig = config.kubeconfig.as_ref();
-    let credential = kubeconfig.map_or("of this pod".to_owned(), |path| format!("of {}", path.display()));
+    let credential =
+        kubeconfig.map_or("of this pod".to_owned(), |path| format!("of {}", path.display()));
     format!(
         "its network status cannot be published: the credential {credential} may not patch pods/status in \
          namespace \"{}\": grant it the rights of conf/kubernetes/base/rbac.yaml, or set \"statusPolicy\": \
@@ -144,7 +147,9 @@ fn is_status_due(config: &Config, pod: &Pod, pod_request: &PodRequest) -> bool {
     match config.status_policy {
         StatusPolicy::Never => false,
         StatusPolicy::Always => true,
-        StatusPolicy::Attached => pod_request.has_extras() || prepare::has_node_networks(config, pod),
+        StatusPolicy::Attached => {
+            pod_request.has_extras() || prepare::has_node_networks(config, pod)
+        }
     }
 }
 
@@ -160,11 +165,13 @@ fn singles(pod_request: &PodRequest) -> Vec<(usize, PodRequest)> {
     for network in &pod_request.networks {
         unnamed += usize::from(network.interface.is_none());
         let networks = vec![network.clone()];
-        singles.push((unnamed, PodRequest { networks, default_network: None, ..pod_request.clone() }));
+        singles
+            .push((unnamed, PodRequest { networks, default_network: None, ..pod_request.clone() }));
     }
     if let Some(network) = default {
         let default_network = Some(network.clone());
-        singles.push((1, PodRequest { networks: Vec::new(), default_network, ..pod_request.clone() }));
+        singles
+            .push((1, PodRequest { networks: Vec::new(), default_network, ..pod_request.clone() }));
     }
     singles
 }
@@ -181,7 +188,8 @@ fn requests<'s>(config: &Config, selected: impl Iterator<Item = &'s Selection>) 
     let unknown = selected.filter(|selection| {
         node.find_manifest(&selection.namespace, selection.name.as_str(), config.version).is_none()
     });
-    let get = |it: &Selection| format!("GET network-attachment-definition {}/{}", it.namespace, it.name);
+    let get =
+        |it: &Selection| format!("GET network-attachment-definition {}/{}", it.namespace, it.name);
     let mut requests: Vec<String> = unknown.map(get).collect();
     requests.sort();
     requests.dedup();

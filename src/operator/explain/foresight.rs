@@ -1,5 +1,5 @@
-//! What a plan lets foresee of ADD: default routes that are taken away again, and interfaces that a network builds on
-//! in the pod and that nothing before it makes.
+//! What a plan lets foresee of ADD: default routes that are taken away again, and interfaces that a
+//! network builds on in the pod and that nothing before it makes.
 
 use std::collections::BTreeSet;
 
@@ -50,9 +50,11 @@ fn links_inside(plugin: &PluginConfig) -> Vec<&str> {
     master.into_iter().chain(names).collect()
 }
 
-/// The default route stays with the primary network unless the pod asks otherwise (NPWG 1.3, section 4.1.2.1.9).
+/// The default route stays with the primary network unless the pod asks otherwise (NPWG 1.3,
+/// section 4.1.2.1.9).
 fn unasked_route(attachment: &Attachment, plan: &Plan) -> Option<String> {
-    let keeps_out = attachment.network.plugins.iter().any(|plugin| ROUTING.contains(&plugin.kind.as_str()));
+    let keeps_out =
+        attachment.network.plugins.iter().any(|plugin| ROUTING.contains(&plugin.kind.as_str()));
     if attachment.role != Role::Extra || keeps_out {
         return None;
     }
@@ -70,10 +72,14 @@ fn unasked_route(attachment: &Attachment, plan: &Plan) -> Option<String> {
     })
 }
 
-/// Whether the pod moves the default route of a family. Which families a network's own gateways have, its result says.
+/// Whether the pod moves the default route of a family. Which families a network's own gateways
+/// have, its result says.
 fn is_moved(family: Family, plan: &Plan) -> bool {
-    let mut asked = plan.attachments.iter().filter_map(|attachment| attachment.default_route.as_ref());
-    asked.any(|gateways| gateways.is_empty() || gateways.iter().any(|gateway| Family::of(*gateway) == family))
+    let mut asked =
+        plan.attachments.iter().filter_map(|attachment| attachment.default_route.as_ref());
+    asked.any(|gateways| {
+        gateways.is_empty() || gateways.iter().any(|gateway| Family::of(*gateway) == family)
+    })
 }
 
 /// The routes of the definition that are or take the default route, and a bridge's word for one.
@@ -86,11 +92,14 @@ fn routes_of(attachment: &Attachment, family: Family) -> Vec<String> {
         }
         let ipam = keys::get(plugin.object(), "ipam");
         let routes = ipam.and_then(|ipam| keys::get(ipam.as_object()?, "routes")?.as_array());
-        let destinations = routes.into_iter().flatten().filter_map(|route| keys::get_text(route, "dst"));
-        let destinations: Vec<IpNetwork> = destinations.filter_map(|text| text.parse().ok()).collect();
+        let destinations =
+            routes.into_iter().flatten().filter_map(|route| keys::get_text(route, "dst"));
+        let destinations: Vec<IpNetwork> =
+            destinations.filter_map(|text| text.parse().ok()).collect();
         let taking = taking_default(family, &destinations);
         let is_default = |it: &&IpNetwork| it.prefix() == 0 && Family::of(it.ip()) == family;
-        found.extend(destinations.iter().filter(is_default).chain(&taking).map(ToString::to_string));
+        found
+            .extend(destinations.iter().filter(is_default).chain(&taking).map(ToString::to_string));
     }
     found
 }

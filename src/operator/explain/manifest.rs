@@ -42,7 +42,9 @@ impl From<Manifest> for Subject {
         let object = ClusterPod {
             uid: "explained".to_owned(),
             annotations: metadata.annotations.unwrap_or_default(),
-            service_account: Some(spec.service_account_name.unwrap_or_else(|| "default".to_owned())),
+            service_account: Some(
+                spec.service_account_name.unwrap_or_else(|| "default".to_owned()),
+            ),
             node_name: None,
             deletion: false,
         };
@@ -57,8 +59,8 @@ impl From<Manifest> for Subject {
     }
 }
 
-/// Every pod of a text, in its order, and one of each template; in place of one that cannot be read, what is wrong
-/// with it.
+/// Every pod of a text, in its order, and one of each template; in place of one that cannot be
+/// read, what is wrong with it.
 ///
 /// # Errors
 /// [`ExplainError::Manifest`] if the text is not YAML, or has nothing that is or makes a pod.
@@ -73,7 +75,9 @@ pub(super) fn pods(text: &str) -> Result<Vec<Result<Subject, Box<Explanation>>>,
         collect(document, &mut pods);
     }
     if pods.is_empty() {
-        return Err(ExplainError::Manifest("nothing in it is a pod, or has a template of pods".to_owned()));
+        return Err(ExplainError::Manifest(
+            "nothing in it is a pod, or has a template of pods".to_owned(),
+        ));
     }
     Ok(pods)
 }
@@ -94,7 +98,8 @@ fn collect(document: &Node, pods: &mut Vec<Result<Subject, Box<Explanation>>>) {
         (Some(kind), _) => {
             let templates = templates(document);
             for (path, template) in &templates {
-                let of = if templates.len() == 1 { kind.to_owned() } else { format!("{kind} ({path})") };
+                let of =
+                    if templates.len() == 1 { kind.to_owned() } else { format!("{kind} ({path})") };
                 pods.push(pod(made(document, template), Some(of), warnings(document, &templates)));
             }
         }
@@ -111,7 +116,8 @@ fn made(document: &Node, template: &Node) -> Value {
     let of = |node: &Node, key: &str| node.get_exact(key).map(|(_, value)| value.to_value());
     let owner = document.get_exact("metadata").map(|(_, metadata)| metadata);
     let named = |key: &str| owner.and_then(|metadata| of(metadata, key)).unwrap_or_default();
-    let mut metadata = of(template, "metadata").filter(Value::is_object).unwrap_or_else(|| json!({}));
+    let mut metadata =
+        of(template, "metadata").filter(Value::is_object).unwrap_or_else(|| json!({}));
     if let Some(metadata) = metadata.as_object_mut() {
         metadata.insert("name".to_owned(), named("name"));
         metadata.insert("namespace".to_owned(), named("namespace"));
@@ -120,7 +126,11 @@ fn made(document: &Node, template: &Node) -> Value {
     json!({"kind": "Pod", "metadata": metadata, "spec": spec})
 }
 
-fn pod(document: Value, made_by: Option<String>, warnings: Vec<String>) -> Result<Subject, Box<Explanation>> {
+fn pod(
+    document: Value,
+    made_by: Option<String>,
+    warnings: Vec<String>,
+) -> Result<Subject, Box<Explanation>> {
     let text = |key: &str| document.pointer(key).and_then(Value::as_str).map(str::to_owned);
     let namespace = text("/metadata/namespace").unwrap_or_else(|| "default".to_owned());
     let name = text("/metadata/name").unwrap_or_default();

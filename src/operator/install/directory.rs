@@ -1,5 +1,5 @@
-//! The directory that runtimes read networks from, as an installation finds it: Braid's file, the primary's, and
-//! those of plugins that exclude Braid.
+//! The directory that runtimes read networks from, as an installation finds it: Braid's file, the
+//! primary's, and those of plugins that exclude Braid.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,8 @@ use plugins::known::{self, Property};
 
 /// The name of Braid's own file: it sorts first.
 pub(in crate::operator) const FILE: &str = "00-braid.conflist";
-/// What a primary's file is kept under while Braid is in its chain. No runtime reads files of this ending.
+/// What a primary's file is kept under while Braid is in its chain. No runtime reads files of this
+/// ending.
 pub(in crate::operator) const BACKUP: &str = "before-braid";
 /// Plugins that delegate as Braid does.
 pub(in crate::operator) const MULTUS: [&str; 2] = ["multus", "multus-shim"];
@@ -37,7 +38,9 @@ pub(in crate::operator) fn lock(directory: &Path) -> Result<Flock<std::fs::File>
 /// The one place where Braid stands.
 pub(super) fn existing(directory: &Path) -> Result<Option<Installation>, InstallError> {
     let ours = directory.join(FILE);
-    if let Some((_, error)) = Installation::unreadable(directory).into_iter().find(|(it, _)| *it == ours) {
+    if let Some((_, error)) =
+        Installation::unreadable(directory).into_iter().find(|(it, _)| *it == ours)
+    {
         return Err(InstallError::Unreadable(error));
     }
     let mut found = Installation::all(directory, &["braid"]);
@@ -75,8 +78,10 @@ pub(in crate::operator) fn primaries(directory: &Path) -> impl Iterator<Item = P
 
 /// Cilium, unless its `cni.exclusive` is off, renames every other file of the directory.
 pub(super) fn removes_others(directory: &Path) -> bool {
-    let has_removed = netconf::list(directory, &["cilium_bak"]).is_ok_and(|files| !files.is_empty());
-    let removes = |primary: Primary| known::chain_has(&primary.network, Property::RemovesOtherConfs);
+    let has_removed =
+        netconf::list(directory, &["cilium_bak"]).is_ok_and(|files| !files.is_empty());
+    let removes =
+        |primary: Primary| known::chain_has(&primary.network, Property::RemovesOtherConfs);
     has_removed || primaries(directory).any(removes)
 }
 

@@ -1,5 +1,5 @@
-//! Braid's entry in a configuration: what the node needs said in it, what the administrator says, and what it
-//! declares to the runtime.
+//! Braid's entry in a configuration: what the node needs said in it, what the administrator says,
+//! and what it declares to the runtime.
 
 use std::path::Path;
 
@@ -18,10 +18,16 @@ pub(in crate::operator) fn of(document: &mut Value) -> Option<&mut Map<String, V
     if is_ours(document) {
         return document.as_object_mut();
     }
-    document.get_mut("plugins")?.as_array_mut()?.iter_mut().find(|entry| is_ours(entry))?.as_object_mut()
+    document
+        .get_mut("plugins")?
+        .as_array_mut()?
+        .iter_mut()
+        .find(|entry| is_ours(entry))?
+        .as_object_mut()
 }
 
-/// Declares the union of what runtimes offer and what the primary takes; what was switched off stays so.
+/// Declares the union of what runtimes offer and what the primary takes; what was switched off
+/// stays so.
 pub(in crate::operator) fn declare(
     entry: &mut Map<String, Value>,
     runtime: &Runtime,
@@ -64,7 +70,8 @@ impl Settle<'_> {
 
     /// The node's keys, then the administrator's, then what the command line says.
     pub(super) fn entry(&self, entry: &mut Map<String, Value>) -> Result<(), InstallError> {
-        let drain = keys::get(entry, "drain").cloned().filter(|_| self.occasion == RunMode::Reconcile);
+        let drain =
+            keys::get(entry, "drain").cloned().filter(|_| self.occasion == RunMode::Reconcile);
         settle(entry, self.runtime, None);
         if let Some(settings) = &self.settings {
             settings.apply(entry)?;

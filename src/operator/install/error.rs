@@ -72,7 +72,9 @@ pub(in crate::operator) enum InstallError {
     #[error(transparent)]
     Directory(#[from] NetconfError),
     /// Braid's own file is there and says nothing.
-    #[error("braid's own file cannot be read: {0}: repair it, or remove it to have it written anew")]
+    #[error(
+        "braid's own file cannot be read: {0}: repair it, or remove it to have it written anew"
+    )]
     Unreadable(#[source] NetconfError),
 }
 

@@ -58,7 +58,8 @@ impl Installed {
 
 impl View for Installed {
     fn text(&self, style: &OutputStyle) -> String {
-        let mut text: String = self.changes.iter().map(|change| change.text(style, self.dry_run)).collect();
+        let mut text: String =
+            self.changes.iter().map(|change| change.text(style, self.dry_run)).collect();
         if text.is_empty() {
             text.push_str(NOTHING_TO_CHANGE);
         }

@@ -1,5 +1,5 @@
-//! Whether the runtime has read what an installation has written: without that, a file of a chain leaves pods
-//! silently without their networks.
+//! Whether the runtime has read what an installation has written: without that, a file of a chain
+//! leaves pods silently without their networks.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -24,8 +24,8 @@ pub(super) enum Reading {
     Unknown(String),
 }
 
-/// Asks the runtime whether it has read Braid's file of a chain. One that has not gets another event, since
-/// the first may have come before it watched.
+/// Asks the runtime whether it has read Braid's file of a chain. One that has not gets another
+/// event, since the first may have come before it watched.
 pub(super) fn of_chained_file(
     runtime: &Runtime,
     root: &Path,

@@ -23,8 +23,8 @@ use linux::signal::Signals;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Migrate {
-    /// Multus's file first, then Braid's goes. Records are handed over before, so that Multus finds them, and
-    /// once more after, for the pods that came meanwhile.
+    /// Multus's file first, then Braid's goes. Records are handed over before, so that Multus finds
+    /// them, and once more after, for the pods that came meanwhile.
     pub(super) fn back(
         &self,
         runtime: &Runtime,
@@ -44,7 +44,8 @@ impl Migrate {
             }
             migrated.handed_over = self.tell_multus(ledger, &cache)?;
         }
-        let mut changes: Vec<Change> = found.retired.iter().map(|pair| self.restore(pair)).collect();
+        let mut changes: Vec<Change> =
+            found.retired.iter().map(|pair| self.restore(pair)).collect();
         changes.extend(found.ours.iter().map(|ours| Change::Gone(self.on_node(&ours.file))));
         migrated.changes =
             change::make_due(&changes, &self.root, self.dry_run).map_err(InstallError::from)?;
@@ -60,7 +61,8 @@ impl Migrate {
     fn multus_can_run(&self, runtime: &Runtime, multus: &Installation) -> Result<(), MigrateError> {
         let named = keys::get_text(&multus.request, "type").unwrap_or("multus");
         let Ok(kind) = named.parse() else { return Ok(()) };
-        let path: Vec<PathBuf> = runtime.bin_dirs.iter().map(|dir| below(&self.root, dir)).collect();
+        let path: Vec<PathBuf> =
+            runtime.bin_dirs.iter().map(|dir| below(&self.root, dir)).collect();
         delegate::find(&kind, &path).map(|_| ()).map_err(MigrateError::Plugin)
     }
 
@@ -98,7 +100,11 @@ impl Migrate {
     /// A file that Multus has written anew meanwhile is newer than ours of it.
     fn restore(&self, (retired, before): &(PathBuf, PathBuf)) -> Change {
         let from = self.on_node(retired);
-        if before.exists() { Change::Gone(from) } else { Change::Moved { from, to: self.on_node(before) } }
+        if before.exists() {
+            Change::Gone(from)
+        } else {
+            Change::Moved { from, to: self.on_node(before) }
+        }
     }
 }
 
@@ -120,7 +126,8 @@ fn unspeakable(ledger: &Ledger) -> Result<Vec<String>, LedgerError> {
 fn hand_over(ledger: &Ledger, cache: &Path) -> Result<Vec<String>, CommandError> {
     let mut signals = Signals::block().map_err(|errno| CommandError::Signals(errno.into()))?;
     let records = Records::read(ledger)?;
-    let outcomes = records.live.iter().map(|record| hand_over_one(ledger, cache, record, &mut signals));
+    let outcomes =
+        records.live.iter().map(|record| hand_over_one(ledger, cache, record, &mut signals));
     let mut notes: Vec<String> = outcomes
         .filter_map(Result::err)
         .map(|error| format!("{error}; run braid migrate multus --back again"))

@@ -1,5 +1,6 @@
-//! Multus inside Multus: on its start, the entry point of its image takes the first configuration of the runtime's
-//! directory for the primary network's, and that has been Multus's own file on many nodes.
+//! Multus inside Multus: on its start, the entry point of its image takes the first configuration
+//! of the runtime's directory for the primary network's, and that has been Multus's own file on
+//! many nodes.
 
 use serde_json::{Map, Value};
 
@@ -10,9 +11,9 @@ use cni::keys;
 /// The most layers that are looked through: one comes with each start.
 const MAX_LAYERS: usize = 64;
 
-/// Unwraps a plugin entry of Multus's whose primary network is Multus again: the innermost one has the primary
-/// network that pods got, and an outer one's word counts for all else. Returns how many layers were taken away; what
-/// has other plugins beside Multus in a layer stays as it is.
+/// Unwraps a plugin entry of Multus's whose primary network is Multus again: the innermost one has
+/// the primary network that pods got, and an outer one's word counts for all else. Returns how many
+/// layers were taken away; what has other plugins beside Multus in a layer stays as it is.
 pub(super) fn unwrap(entry: &mut Map<String, Value>) -> usize {
     (0..MAX_LAYERS).take_while(|_| unwrap_one(entry).is_some()).count()
 }
@@ -28,14 +29,16 @@ fn unwrap_one(entry: &mut Map<String, Value>) -> Option<()> {
     if names_primary && !others.is_empty() {
         return None;
     }
-    let mut delegates = keys::get(&inner, "delegates").and_then(Value::as_array).cloned().unwrap_or_default();
+    let mut delegates =
+        keys::get(&inner, "delegates").and_then(Value::as_array).cloned().unwrap_or_default();
     delegates.extend(others.iter().cloned());
     keys::take(entry, "delegates");
     if !names_primary && !delegates.is_empty() {
         keys::set(entry, "delegates", Value::Array(delegates));
     }
-    let is_own =
-        |key: &str| NETWORK_KEYS.iter().chain(&["delegates"]).any(|own| own.eq_ignore_ascii_case(key));
+    let is_own = |key: &str| {
+        NETWORK_KEYS.iter().chain(&["delegates"]).any(|own| own.eq_ignore_ascii_case(key))
+    };
     for (key, value) in inner.iter().filter(|(key, _)| !is_own(key)) {
         if keys::get(entry, key).is_none() {
             entry.insert(key.clone(), value.clone());
@@ -72,12 +75,14 @@ mod tests {
         let primary = json!({"name": "primary", "plugins": [{"type": "ptp"}]});
         let inner = json!({"type": "multus", "name": "m", "kubeconfig": "/inner", "logLevel": "debug", "delegates": [primary]});
         let list = json!({"name": "m", "plugins": [{"type": "multus-shim", "delegates": [inner]}]});
-        let outer = json!({"type": "multus", "logLevel": "error", "delegates": [list, {"type": "extra"}]});
+        let outer =
+            json!({"type": "multus", "logLevel": "error", "delegates": [list, {"type": "extra"}]});
         let expected = json!({
             "type": "multus", "logLevel": "error", "kubeconfig": "/inner", "delegates": [primary, {"type": "extra"}],
         });
         assert_eq!(unwrapped(outer), (2, expected));
-        let named = json!({"type": "multus", "delegates": [{"type": "multus", "clusterNetwork": "/x"}]});
+        let named =
+            json!({"type": "multus", "delegates": [{"type": "multus", "clusterNetwork": "/x"}]});
         assert_eq!(unwrapped(named), (1, json!({"type": "multus", "clusterNetwork": "/x"})));
         let hollow = json!({"type": "multus", "delegates": [{"type": "multus"}]});
         assert_eq!(unwrapped(hollow), (1, json!({"type": "multus"})));

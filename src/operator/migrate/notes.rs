@@ -14,7 +14,12 @@ const FIND_BEFOREHAND: &str = "braid refuses some annotations that multus passes
                                nothing), and correct them, or set \"lenientAnnotations\": true";
 
 impl Migrate {
-    pub(super) fn note_what_follows(&self, runtime: &Runtime, found: &Found, notes: &mut Vec<String>) {
+    pub(super) fn note_what_follows(
+        &self,
+        runtime: &Runtime,
+        found: &Found,
+        notes: &mut Vec<String>,
+    ) {
         let cache = self.multus_state(found.theirs.first());
         let count = cache::count(&cache);
         if count > 0 {
@@ -38,7 +43,9 @@ impl Migrate {
             ));
         }
         notes.push(FIND_BEFOREHAND.to_owned());
-        notes.push("stop multus's DaemonSet when all this is done: it writes its file again".to_owned());
+        notes.push(
+            "stop multus's DaemonSet when all this is done: it writes its file again".to_owned(),
+        );
     }
 
     /// Where Multus remembers its pods, below our root.

@@ -1,5 +1,6 @@
-//! What the new configuration would do for a pod, before it is written: it is read as the runtime would send it, and
-//! makes the plan of a pod that asks for nothing. A node on which that fails would start no pod.
+//! What the new configuration would do for a pod, before it is written: it is read as the runtime
+//! would send it, and makes the plan of a pod that asks for nothing. A node on which that fails
+//! would start no pod.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -34,16 +35,19 @@ impl Rehearsal<'_> {
     /// # Errors
     /// [`MigrateError::Untranslated`] with the first thing for which no pod would start.
     pub(super) fn run(&self, place: &Installation) -> Result<Vec<String>, MigrateError> {
-        // Files that sort first are refused before; the rules for tenants hold up no pod that asks for nothing.
+        // Files that sort first are refused before; the rules for tenants hold up no pod that asks
+        // for nothing.
         let stops = |fault: &Fault| !matches!(fault, Fault::NotFirst { .. } | Fault::Policy { .. });
         if let Some(fault) = Fault::all(place, self.runtime, self.root).into_iter().find(stops) {
             return Err(self.untranslated(without_file(&fault)));
         }
         let config = place.config().map_err(|error| self.untranslated(error.to_string()))?;
         let mut config = below_root(config, self.root);
-        let mut cluster = if self.root == Path::new("/") { credential::cluster(&config) } else { None };
+        let mut cluster =
+            if self.root == Path::new("/") { credential::cluster(&config) } else { None };
         let mut notes = Vec::new();
-        self.plan(&mut config, cluster.as_mut(), &mut notes).map_err(|problem| self.untranslated(problem))?;
+        self.plan(&mut config, cluster.as_mut(), &mut notes)
+            .map_err(|problem| self.untranslated(problem))?;
         Ok(notes)
     }
 
@@ -75,11 +79,20 @@ impl Rehearsal<'_> {
         config.default_networks = planned;
         let plugins = self.runtime.bin_dirs.iter().map(|directory| below(self.root, directory));
         let plugin_path = config.plugin_path(&plugins.collect::<Vec<PathBuf>>());
-        let namespace = NAMESPACES.iter().find(|name| config.system_namespaces.iter().all(|it| it != *name));
+        let namespace =
+            NAMESPACES.iter().find(|name| config.system_namespaces.iter().all(|it| it != *name));
         let sandbox = explain::sandbox(namespace.unwrap_or(&"default"), "rehearsed", "rehearsed");
         let pod = Pod::from_args(&sandbox.args).map_err(|error| Error::from(error).to_string())?;
         let pod_request = PodRequest::default();
-        let plan = prepare::plan(config, &plugin_path, &sandbox, None, &pod, pod_request, &mut definitions);
+        let plan = prepare::plan(
+            config,
+            &plugin_path,
+            &sandbox,
+            None,
+            &pod,
+            pod_request,
+            &mut definitions,
+        );
         plan.map(|_| ()).map_err(|error| error.to_string())
     }
 
@@ -88,8 +101,8 @@ impl Rehearsal<'_> {
     }
 }
 
-/// Why a network that the configuration names has no part in the rehearsal, if it has none: only the cluster knows
-/// it, and does not say, or it needs a device of a pod.
+/// Why a network that the configuration names has no part in the rehearsal, if it has none: only
+/// the cluster knows it, and does not say, or it needs a device of a pod.
 ///
 /// # Errors
 /// Why no pod could be attached to it.

@@ -1,4 +1,5 @@
-//! A configuration of Multus's in Braid's words. Nothing is read or written here but whether files exist.
+//! A configuration of Multus's in Braid's words. Nothing is read or written here but whether files
+//! exist.
 
 use std::path::{Path, PathBuf};
 
@@ -48,9 +49,13 @@ pub(super) struct Translation {
     pub(super) notes: Vec<String>,
 }
 
-/// Translates Multus's file, of which it is the first plugin, with what its daemon was told on top, since the
-/// daemon's word counts.
-pub(super) fn translate(document: &Value, daemon: &Map<String, Value>, site: &Site<'_>) -> Translation {
+/// Translates Multus's file, of which it is the first plugin, with what its daemon was told on top,
+/// since the daemon's word counts.
+pub(super) fn translate(
+    document: &Value,
+    daemon: &Map<String, Value>,
+    site: &Site<'_>,
+) -> Translation {
     let mut list = document.as_object().cloned().unwrap_or_default();
     let mut plugins = match keys::take(&mut list, "plugins") {
         Some(Value::Array(plugins)) => plugins,
@@ -69,7 +74,9 @@ pub(super) fn translate(document: &Value, daemon: &Map<String, Value>, site: &Si
     if let Some(first) = plugins.first_mut() {
         *first = Value::Object(entry);
     }
-    list.retain(|key, _| is_one_of(key, &["cniVersion", "cniVersions", "name", "disableCheck", "disableGC"]));
+    list.retain(|key, _| {
+        is_one_of(key, &["cniVersion", "cniVersions", "name", "disableCheck", "disableGC"])
+    });
     list.insert("plugins".to_owned(), Value::Array(plugins));
     Translation { document: Value::Object(list), notes }
 }
@@ -142,7 +149,8 @@ fn on_host(path: &str, pod_roots: &[String], root: &Path) -> String {
     of_pod.unwrap_or(path).to_owned()
 }
 
-/// Multus keeps a copy of the primary's configuration, which its pod renews; Braid reads the primary's file.
+/// Multus keeps a copy of the primary's configuration, which its pod renews; Braid reads the
+/// primary's file.
 fn find_primary(entry: &mut Map<String, Value>, site: &Site<'_>, notes: &mut Vec<String>) {
     let named = keys::get(entry, "clusterNetwork").and_then(Value::as_str).map(PathBuf::from);
     if let Some(path) = named.filter(|path| path.is_absolute()) {
@@ -161,9 +169,11 @@ fn find_primary(entry: &mut Map<String, Value>, site: &Site<'_>, notes: &mut Vec
         }
         return;
     }
-    let delegates = keys::get(entry, "delegates").and_then(Value::as_array).cloned().unwrap_or_default();
+    let delegates =
+        keys::get(entry, "delegates").and_then(Value::as_array).cloned().unwrap_or_default();
     let name = delegates.first().and_then(|first| first.get("name")?.as_str());
-    let at = name.and_then(|name| site.primaries.iter().position(|it| it.network.name.as_str() == name));
+    let at =
+        name.and_then(|name| site.primaries.iter().position(|it| it.network.name.as_str() == name));
     match (delegates.len(), at.and_then(|at| Some((at, site.primaries.get(at)?)))) {
         (0, _) if keys::get(entry, "clusterNetwork").is_none() => {
             keys::set(entry, "clusterNetwork", json!("auto"));
@@ -183,14 +193,17 @@ fn find_primary(entry: &mut Map<String, Value>, site: &Site<'_>, notes: &mut Vec
     }
 }
 
-/// A default network is named without its namespace, which is `multusNamespace`. One of another namespace stays as it
-/// is written, and stops the migration.
+/// A default network is named without its namespace, which is `multusNamespace`. One of another
+/// namespace stays as it is written, and stops the migration.
 fn name_default_networks(entry: &mut Map<String, Value>, notes: &mut Vec<String>) {
-    let namespace = keys::get(entry, "multusNamespace").and_then(Value::as_str).unwrap_or("kube-system");
+    let namespace =
+        keys::get(entry, "multusNamespace").and_then(Value::as_str).unwrap_or("kube-system");
     let prefix = format!("{namespace}/");
     let Some(Value::Array(names)) = keys::get(entry, "defaultNetworks") else { return };
-    let own = |name: &Value| name.as_str().and_then(|name| name.strip_prefix(&prefix)).map(Value::from);
-    let named: Vec<Value> = names.iter().map(|name| own(name).unwrap_or_else(|| name.clone())).collect();
+    let own =
+        |name: &Value| name.as_str().and_then(|name| name.strip_prefix(&prefix)).map(Value::from);
+    let named: Vec<Value> =
+        names.iter().map(|name| own(name).unwrap_or_else(|| name.clone())).collect();
     if named != *names {
         notes.push(format!(
             "networks of \"defaultNetworks\" are written without {prefix}, where they are looked for"
@@ -212,7 +225,8 @@ fn current_primary<'p>(entry: &Map<String, Value>, site: &'p Site<'_>) -> Option
 
 /// Pods must not lose, by the way, what they may use now.
 fn keep_isolation(entry: &mut Map<String, Value>, notes: &mut Vec<String>) {
-    let isolated = keys::get(entry, "namespaceIsolation").is_some_and(|value| *value == json!(true));
+    let isolated =
+        keys::get(entry, "namespaceIsolation").is_some_and(|value| *value == json!(true));
     if !isolated {
         keys::set(entry, "namespaceIsolation", json!(false));
         notes.push(
@@ -227,14 +241,16 @@ fn keep_isolation(entry: &mut Map<String, Value>, notes: &mut Vec<String>) {
 fn keep_definitions(entry: &mut Map<String, Value>, site: &Site<'_>) {
     let directory = below(site.root, Path::new(MULTUS_CONF_DIR));
     let has_files = std::fs::read_dir(directory).is_ok_and(|mut files| files.next().is_some());
-    let elsewhere = install::definitions(site.runtime) != Path::new(crate::config::DEFAULT_CONF_DIR);
+    let elsewhere =
+        install::definitions(site.runtime) != Path::new(crate::config::DEFAULT_CONF_DIR);
     if has_files && elsewhere && keys::get(entry, "confDir").is_none() {
         keys::set(entry, "confDir", json!(MULTUS_CONF_DIR));
     }
 }
 
 fn note_kubeconfig(entry: &Map<String, Value>, site: &Site<'_>, notes: &mut Vec<String>) {
-    let kept = keys::get(entry, "kubeconfig").and_then(Value::as_str).filter(|path| !path.is_empty());
+    let kept =
+        keys::get(entry, "kubeconfig").and_then(Value::as_str).filter(|path| !path.is_empty());
     match kept {
         _ if site.kubeconfig.is_some() => {}
         Some(path) => notes.push(format!(

@@ -1,5 +1,6 @@
-//! Questions to a runtime that runs, over its CRI socket (`runtime.v1`, service `RuntimeService`): what it has
-//! loaded of its network configuration, and which sandboxes it has. Nothing is changed by them.
+//! Questions to a runtime that runs, over its CRI socket (`runtime.v1`, service `RuntimeService`):
+//! what it has loaded of its network configuration, and which sandboxes it has. Nothing is changed
+//! by them.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -195,7 +196,11 @@ impl Runtime {
     ///
     /// # Errors
     /// [`CriError`] if it cannot be asked, or does not say.
-    pub(in crate::operator) fn has_loaded(&self, root: &Path, name: &str) -> Result<bool, CriError> {
+    pub(in crate::operator) fn has_loaded(
+        &self,
+        root: &Path,
+        name: &str,
+    ) -> Result<bool, CriError> {
         let answer: StatusAnswer = self.ask(root, STATUS, StatusRequest { verbose: true })?;
         let dump = answer.info.get(CNI_CONFIG).ok_or(CriError::NotShown)?;
         let dump: Dump = serde_json::from_str(dump).map_err(|_| CriError::NotShown)?;
@@ -218,10 +223,16 @@ impl Runtime {
     ///
     /// # Errors
     /// [`CriError`], for a sandbox that has gone meanwhile too.
-    pub(in crate::operator) fn has_own_network(&self, root: &Path, id: &str) -> Result<bool, CriError> {
-        let answer: SandboxAnswer = self.ask(root, SANDBOX, SandboxRequest { id: id.to_owned() })?;
+    pub(in crate::operator) fn has_own_network(
+        &self,
+        root: &Path,
+        id: &str,
+    ) -> Result<bool, CriError> {
+        let answer: SandboxAnswer =
+            self.ask(root, SANDBOX, SandboxRequest { id: id.to_owned() })?;
         let linux = answer.status.and_then(|status| status.linux);
-        let options = linux.and_then(|linux| linux.namespaces).and_then(|namespaces| namespaces.options);
+        let options =
+            linux.and_then(|linux| linux.namespaces).and_then(|namespaces| namespaces.options);
         Ok(options.unwrap_or_default().network != NODE)
     }
 
@@ -232,9 +243,11 @@ impl Runtime {
     {
         let socket = below(root, self.socket.as_deref().ok_or(CriError::NoSocket)?);
         let connect = |source| CriError::Connect { socket: socket.clone(), source };
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(connect)?;
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(connect)?;
         let answer = async {
-            let mut grpc = crate::grpc::connect(&socket, MAX_ANSWER_BYTES).await.map_err(connect)?;
+            let mut grpc =
+                crate::grpc::connect(&socket, MAX_ANSWER_BYTES).await.map_err(connect)?;
             grpc.ready().await.map_err(|error| connect(io::Error::other(error)))?;
             let codec = ProstCodec::<Q, A>::default();
             let path = PathAndQuery::from_static(method);
@@ -252,7 +265,8 @@ impl Runtime {
 impl Dump {
     fn has_braid_in(&self, name: &str) -> bool {
         let configs = self.networks.iter().flatten().map(|network| &network.config);
-        let plugins = configs.filter(|config| config.name == name).flat_map(|config| &config.plugins);
+        let plugins =
+            configs.filter(|config| config.name == name).flat_map(|config| &config.plugins);
         plugins.flatten().any(|plugin| plugin.network.kind == "braid")
     }
 }

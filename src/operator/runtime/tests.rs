@@ -15,8 +15,7 @@ fn detect(files: &[(&str, &str)]) -> Result<Runtime, RuntimeError> {
 #[test]
 fn every_runtime_is_known_by_its_file() {
     let v1 = "[plugins.cri.cni]\nconf_dir = '/v1'\nbin_dir = '/v1/bin'";
-    let v2 =
-        "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".cni]\nconf_dir = '/v2/'\nbin_dir = '/v2/bin'";
+    let v2 = "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".cni]\nconf_dir = '/v2/'\nbin_dir = '/v2/bin'";
     let v3 = "version = 3\n[plugins.'io.containerd.cri.v1.runtime'.cni]\nconf_dir = '/v3'\nbin_dirs = ['/a', '/b']";
     let crio = "[crio.network]\nnetwork_dir = '/crio/'\nplugin_dirs = ['/c', '']";
     let snap = "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".cni]\nconf_dir = '${SNAP_DATA}/args/x'";
@@ -34,7 +33,13 @@ fn every_runtime_is_known_by_its_file() {
             "/var/lib/rancher/k3s/agent/etc/cni/net.d",
             vec!["/var/lib/rancher/k3s/data/current/bin"],
         ),
-        ("/var/lib/rancher/rke2/agent/etc/containerd/config.toml", v2, Kind::Rke2, "/v2", vec!["/v2/bin"]),
+        (
+            "/var/lib/rancher/rke2/agent/etc/containerd/config.toml",
+            v2,
+            Kind::Rke2,
+            "/v2",
+            vec!["/v2/bin"],
+        ),
         (
             "/var/snap/microk8s/current/args/containerd-template.toml",
             snap,
@@ -69,7 +74,8 @@ version = 2
 [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
   runtime_type = "io.containerd.runc.v2"
 "#;
-    let found = detect(&[("/etc/containerd/config.toml", kind), ("/kind/version", "v1.34.0")]).unwrap();
+    let found =
+        detect(&[("/etc/containerd/config.toml", kind), ("/kind/version", "v1.34.0")]).unwrap();
     let file = Some("/etc/containerd/config.toml".into());
     let usual = Runtime::unknown(Some(Kind::Containerd));
     assert_eq!(found, Runtime { file, ..usual });
@@ -101,8 +107,7 @@ fn a_node_without_a_known_runtime_has_the_usual_directories() {
 
 #[test]
 fn imports_and_drop_ins_count_later() {
-    let main =
-        "imports = ['/etc/containerd/conf.d/*.toml']\n[plugins.cri.cni]\nconf_dir = '/a'\nbin_dir = '/b'";
+    let main = "imports = ['/etc/containerd/conf.d/*.toml']\n[plugins.cri.cni]\nconf_dir = '/a'\nbin_dir = '/b'";
     let drop_in = "[plugins.cri.cni]\nconf_dir = '/later'";
     let files = [("/etc/containerd/config.toml", main), ("/etc/containerd/conf.d/x.toml", drop_in)];
     let runtime = detect(&files).unwrap();
@@ -171,5 +176,8 @@ fn of_two_runtimes_the_one_that_runs_counts() {
 #[test]
 fn a_broken_file_says_what_to_do() {
     let error = detect(&[("/etc/containerd/config.toml", "a = [")]).unwrap_err().to_string();
-    assert!(error.contains("/etc/containerd/config.toml") && error.ends_with("--bin-dir"), "{error}");
+    assert!(
+        error.contains("/etc/containerd/config.toml") && error.ends_with("--bin-dir"),
+        "{error}"
+    );
 }

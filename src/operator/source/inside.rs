@@ -1,18 +1,27 @@
-//! Where a place inside a text stands in the file, if the text is a scalar of YAML or JSON there: in quotes over
-//! several lines, with escapes, folded, or as a block. The text itself guides the walk through the file, so that no
-//! rule of YAML is applied twice; what does not fit leads to the scalar's beginning.
+//! Where a place inside a text stands in the file, if the text is a scalar of YAML or JSON there:
+//! in quotes over several lines, with escapes, folded, or as a block. The text itself guides the
+//! walk through the file, so that no rule of YAML is applied twice; what does not fit leads to the
+//! scalar's beginning.
 
 use super::{Spot, Text};
 
 /// The place `inner` of `value`, which stands in `source` at `outer`.
-pub(in crate::operator) fn inside(source: &Text<'_>, outer: Spot, value: &str, inner: Spot) -> Spot {
+pub(in crate::operator) fn inside(
+    source: &Text<'_>,
+    outer: Spot,
+    value: &str,
+    inner: Spot,
+) -> Spot {
     let value: Vec<char> = value.chars().collect();
     let target = index_of(&value, inner);
     let mut cursor = Cursor::new(source, outer);
     if let Some((mark, header)) = block_header(source, outer) {
         let header = Cursor::new(source, Spot { line: header, column: 1 });
-        let found =
-            if mark == '|' { literal(header, &value, target) } else { folded(header, &value, target) };
+        let found = if mark == '|' {
+            literal(header, &value, target)
+        } else {
+            folded(header, &value, target)
+        };
         return found.unwrap_or(outer);
     }
     cursor.skip_properties();
@@ -26,13 +35,14 @@ pub(in crate::operator) fn inside(source: &Text<'_>, outer: Spot, value: &str, i
     found.unwrap_or(outer)
 }
 
-/// The mark of the block whose content begins at `content`, and the line that it stands in. A block is known by where
-/// its content begins, which is behind a line that ends with the mark.
+/// The mark of the block whose content begins at `content`, and the line that it stands in. A block
+/// is known by where its content begins, which is behind a line that ends with the mark.
 fn block_header(source: &Text<'_>, content: Spot) -> Option<(char, u64)> {
     let index = usize::try_from(content.line.checked_sub(1)?).ok()?;
     let column = usize::try_from(content.column.checked_sub(1)?).ok()?;
     let is_first = source.line(index)?.chars().take(column).all(is_blank);
-    let is_content = |index: &usize| source.line(*index).is_some_and(|line| !line.trim().is_empty());
+    let is_content =
+        |index: &usize| source.line(*index).is_some_and(|line| !line.trim().is_empty());
     let header = (0..index).rev().find(is_content).filter(|_| is_first)?;
     let line = source.line(header)?;
     let line = line.split_once(" #").map_or(line, |(line, _)| line);
@@ -151,7 +161,12 @@ fn folded(mut cursor: Cursor<'_>, value: &[char], target: usize) -> Option<Spot>
 }
 
 /// A text in quotes, or without them, over any number of lines.
-fn flow(mut cursor: Cursor<'_>, value: &[char], target: usize, quote: Option<char>) -> Option<Spot> {
+fn flow(
+    mut cursor: Cursor<'_>,
+    value: &[char],
+    target: usize,
+    quote: Option<char>,
+) -> Option<Spot> {
     let mut passed = 0;
     while passed < target {
         if cursor.is_at_end() {
@@ -170,7 +185,8 @@ fn flow(mut cursor: Cursor<'_>, value: &[char], target: usize, quote: Option<cha
     Some(cursor.spot())
 }
 
-/// Goes to the next line that has something; returns how many characters of the text the breaks are.
+/// Goes to the next line that has something; returns how many characters of the text the breaks
+/// are.
 fn fold(cursor: &mut Cursor<'_>) -> Option<usize> {
     let mut breaks = 0_usize;
     loop {
@@ -215,7 +231,8 @@ mod tests {
     use super::*;
     use crate::operator::source::documents;
 
-    /// The place of `needle` in the value of `a`, as found in the file, must be where `needle` stands.
+    /// The place of `needle` in the value of `a`, as found in the file, must be where `needle`
+    /// stands.
     #[track_caller]
     fn assert_found(source: &str, needle: &str) {
         let document = documents(source).unwrap().remove(0);

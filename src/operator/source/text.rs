@@ -1,7 +1,7 @@
 //! A text with the beginning of each of its lines.
 
-/// A text whose lines are found without reading those before them: each place of each problem in a large cluster's
-/// pods is.
+/// A text whose lines are found without reading those before them: each place of each problem in a
+/// large cluster's pods is.
 pub(in crate::operator) struct Text<'t> {
     text: &'t str,
     starts: Vec<usize>,

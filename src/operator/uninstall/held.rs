@@ -22,7 +22,8 @@ impl Held {
 
 impl fmt::Display for Held {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let pods = format!("{} with extra networks: {}", count(&self.pods, "pod"), names(&self.pods));
+        let pods =
+            format!("{} with extra networks: {}", count(&self.pods, "pod"), names(&self.pods));
         let calls = format!("{} at work for {}", count(&self.calls, "call"), names(&self.calls));
         match (self.pods.is_empty(), self.calls.is_empty()) {
             (_, true) => write!(f, "waiting for {pods}"),

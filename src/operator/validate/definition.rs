@@ -1,5 +1,5 @@
-//! A NetworkAttachmentDefinition: its name, what its owner says to pods, its configuration, and what a node's
-//! policy would say of it.
+//! A NetworkAttachmentDefinition: its name, what its owner says to pods, its configuration, and
+//! what a node's policy would say of it.
 
 use super::rules::{Rules, Subject};
 use super::{Node, Report, Spot, Text, check_json, manifest, namespace, network, sharing, text_at};
@@ -17,14 +17,18 @@ pub(super) fn check(document: &Node, text: &Text<'_>, rules: &Rules, report: &mu
     let config = document.get("spec").and_then(|spec| spec.get("config"));
     match config.map(|config| (config.spot, config.text())) {
         None => {}
-        Some((spot, None)) => report.error(spot, "spec.config must be a text that holds JSON".to_owned()),
+        Some((spot, None)) => {
+            report.error(spot, "spec.config must be a text that holds JSON".to_owned())
+        }
         Some((spot, Some(inner))) => {
             check_config(inner, spot, name.as_ref().map(DefinitionName::as_str), text, report);
         }
     }
-    if let (Some(name), Some(namespace), false) = (name, namespace, report.has_errors_since(before)) {
+    if let (Some(name), Some(namespace), false) = (name, namespace, report.has_errors_since(before))
+    {
         let config_text = config.and_then(Node::text);
-        let subject = Subject { namespace, name, annotations: sharing::all(metadata), config: config_text };
+        let subject =
+            Subject { namespace, name, annotations: sharing::all(metadata), config: config_text };
         rules.judge(&subject, config.map_or(document.spot, |config| config.spot), report);
     }
 }
@@ -36,11 +40,19 @@ fn name(document: &Node, report: &mut Report) -> Option<DefinitionName> {
         return None;
     };
     name.parse()
-        .map_err(|error: crate::pod::name::InvalidDefinitionName| report.error(node.spot, error.to_string()))
+        .map_err(|error: crate::pod::name::InvalidDefinitionName| {
+            report.error(node.spot, error.to_string())
+        })
         .ok()
 }
 
-fn check_config(inner: &str, outer: Spot, name: Option<&str>, text: &Text<'_>, report: &mut Report) {
+fn check_config(
+    inner: &str,
+    outer: Spot,
+    name: Option<&str>,
+    text: &Text<'_>,
+    report: &mut Report,
+) {
     let mut found = Report::default();
     if check_json(inner, &mut found) {
         match documents(inner) {
@@ -50,7 +62,9 @@ fn check_config(inner: &str, outer: Spot, name: Option<&str>, text: &Text<'_>, r
                     network::check(document, name.or(Some("x")), &mut found);
                 }
             }
-            Err((spot, message)) => found.error(spot.unwrap_or(Spot { line: 1, column: 1 }), message),
+            Err((spot, message)) => {
+                found.error(spot.unwrap_or(Spot { line: 1, column: 1 }), message)
+            }
         }
     }
     report.within(text, outer, inner, found);

@@ -1,4 +1,5 @@
-//! What a manifest is: a kind that was probably meant to be a definition, and keys that the API drops.
+//! What a manifest is: a kind that was probably meant to be a definition, and keys that the API
+//! drops.
 
 use super::{Node, Report, Tree};
 use crate::spelling::nearest;
@@ -8,7 +9,8 @@ const KIND: &str = "NetworkAttachmentDefinition";
 const GROUP: &str = "k8s.cni.cncf.io";
 const VERSION: &str = "k8s.cni.cncf.io/v1";
 /// Kinds of others in the same group.
-const OF_OTHERS: [&str; 4] = ["IPAMClaim", "IPAMClaimList", "MultiNetworkPolicy", "MultiNetworkPolicyList"];
+const OF_OTHERS: [&str; 4] =
+    ["IPAMClaim", "IPAMClaimList", "MultiNetworkPolicy", "MultiNetworkPolicyList"];
 /// Keys of a definition (NPWG 1.3, section 3.2), and what an API server adds.
 const KEYS: [&str; 5] = ["apiVersion", "kind", "metadata", "spec", "status"];
 
@@ -16,7 +18,8 @@ const KEYS: [&str; 5] = ["apiVersion", "kind", "metadata", "spec", "status"];
 pub(super) fn check_kind(document: &Node, report: &mut Report) {
     let version = document.get_exact("apiVersion").and_then(|(_, version)| version.text());
     let is_of_group = version.is_some_and(|version| version.split('/').next() == Some(GROUP));
-    let Some((_, kind)) = document.get("kind").zip(document.get("kind").and_then(Node::text)) else {
+    let Some((_, kind)) = document.get("kind").zip(document.get("kind").and_then(Node::text))
+    else {
         if is_of_group {
             report.warning(
                 document.spot,
@@ -26,8 +29,8 @@ pub(super) fn check_kind(document: &Node, report: &mut Report) {
         return;
     };
     let spot = document.get("kind").map_or(document.spot, |kind| kind.spot);
-    let is_near =
-        nearest(kind, [KIND]).is_some() || kind.eq_ignore_ascii_case("network-attachment-definition");
+    let is_near = nearest(kind, [KIND]).is_some()
+        || kind.eq_ignore_ascii_case("network-attachment-definition");
     if !OF_OTHERS.contains(&kind) && (is_of_group || is_near) {
         let kind = Quoted::text(kind);
         report.warning(spot, format!("kind {kind} defines no network: did you mean \"{KIND}\"?"));
@@ -40,7 +43,10 @@ pub(super) fn check_definition(document: &Node, report: &mut Report) {
         && let Some(text) = version.text().filter(|text| *text != VERSION)
     {
         let text = Quoted::text(text);
-        report.warning(version.spot, format!("\"apiVersion\" is {text}: a definition has \"{VERSION}\""));
+        report.warning(
+            version.spot,
+            format!("\"apiVersion\" is {text}: a definition has \"{VERSION}\""),
+        );
     }
     check_keys(document, &KEYS, "beside \"spec\"", report);
     if let Some((_, spec)) = document.get_exact("spec") {

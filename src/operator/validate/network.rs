@@ -10,8 +10,8 @@ use crate::policy::Tenancy;
 use cni::netconf::{Missing, NetconfError, NetworkConfig};
 use plugins::known::{self, Property};
 
-/// Whether an object of a JSON file is a network configuration, and not something else's: a manifest, or the
-/// settings of any program.
+/// Whether an object of a JSON file is a network configuration, and not something else's: a
+/// manifest, or the settings of any program.
 pub(super) fn is_one(document: &Node) -> bool {
     if document.get("kind").is_some() {
         return false;
@@ -33,18 +33,22 @@ pub(super) fn check(document: &Node, name: Option<&str>, report: &mut Report) {
     check_key(document, "cniVersions", report);
     if document.get("name").is_some() {
         check_key(document, "name", report);
-    } else if name.is_none() && document.get("type").is_none_or(|kind| kind.text() != Some("braid")) {
+    } else if name.is_none() && document.get("type").is_none_or(|kind| kind.text() != Some("braid"))
+    {
         report.error(document.spot, NetconfError::NoName.to_string());
     }
     let plugins = document.get("plugins");
     let inline = plugins.is_none().then_some(document);
-    for (at, plugin) in plugins.map(Node::elements).unwrap_or_default().iter().chain(inline).enumerate() {
+    for (at, plugin) in
+        plugins.map(Node::elements).unwrap_or_default().iter().chain(inline).enumerate()
+    {
         check_plugin(plugin, report);
         check_place(document, at, plugin, report);
     }
     if report.problems.len() == before {
         let missing = Missing { name: name.or(Some("x")), ..Missing::default() };
-        let whole = NetworkConfig::read(&document.to_value(), &missing).and_then(NetworkConfig::complete);
+        let whole =
+            NetworkConfig::read(&document.to_value(), &missing).and_then(NetworkConfig::complete);
         if let Err(error) = whole {
             report.error(plugins.map_or(document.spot, |plugins| plugins.spot), error.to_string());
         }
@@ -79,7 +83,8 @@ fn check_plugin(plugin: &Node, report: &mut Report) {
     }
 }
 
-/// Whether Braid can work where it stands. An entry alone, without a name, says nothing of its place.
+/// Whether Braid can work where it stands. An entry alone, without a name, says nothing of its
+/// place.
 fn check_place(document: &Node, at: usize, plugin: &Node, report: &mut Report) {
     if plugin.get("type").and_then(Node::text) != Some("braid") {
         return;
@@ -128,7 +133,9 @@ fn check_braids_key(key: &str, value: Value, at_key: Spot, at_value: Spot, repor
         Ok(Config { tenancy: Tenancy { policy: Err(problem), .. }, .. }) => {
             report.error(at_value, problem.to_string());
         }
-        Ok(config) => config.warnings.into_iter().for_each(|warning| report.warning(at_key, warning)),
+        Ok(config) => {
+            config.warnings.into_iter().for_each(|warning| report.warning(at_key, warning))
+        }
         Err(error) => report.error(at_value, error.to_string()),
     }
 }

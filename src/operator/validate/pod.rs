@@ -1,5 +1,5 @@
-//! What the annotations of a pod ask for, or of what makes pods: each by itself, each key of an element by
-//! itself, then all together.
+//! What the annotations of a pod ask for, or of what makes pods: each by itself, each key of an
+//! element by itself, then all together.
 
 use serde_json::{Map, Value, json};
 
@@ -14,7 +14,8 @@ use crate::selection::{self, Limits};
 /// Annotations that ask for networks.
 const ASKING: [&str; 3] = [NETWORKS_ANNOTATION, DEFAULT_NETWORK_ANNOTATION, GENIE_ANNOTATION];
 
-/// A pod, or an object with templates of pods in it. The annotations of such an object itself are no pod's.
+/// A pod, or an object with templates of pods in it. The annotations of such an object itself are
+/// no pod's.
 pub(super) fn check(document: &Node, text: &Text<'_>, rules: &Rules, report: &mut Report) {
     let own = document.get("metadata");
     let Some(namespace) = namespace(own, report) else { return };
@@ -32,8 +33,8 @@ pub(super) fn check(document: &Node, text: &Text<'_>, rules: &Rules, report: &mu
     }
 }
 
-/// The templates of the pods that an object makes, each with the path to it: one of a Deployment, a Job or a
-/// CronJob, more of what others have made up.
+/// The templates of the pods that an object makes, each with the path to it: one of a Deployment, a
+/// Job or a CronJob, more of what others have made up.
 pub(in crate::operator) fn templates(document: &Node) -> Vec<(String, &Node)> {
     let mut found = Vec::new();
     for part in ["spec", "template"] {
@@ -44,11 +45,17 @@ pub(in crate::operator) fn templates(document: &Node) -> Vec<(String, &Node)> {
     found
 }
 
-/// A template has the containers of a pod, or KubeVirt's domain, in its `spec`, or is what stands where the
-/// controllers of Kubernetes have theirs.
-fn find_templates<'n>(key: &str, path: String, node: &'n Node, found: &mut Vec<(String, &'n Node)>) {
+/// A template has the containers of a pod, or KubeVirt's domain, in its `spec`, or is what stands
+/// where the controllers of Kubernetes have theirs.
+fn find_templates<'n>(
+    key: &str,
+    path: String,
+    node: &'n Node,
+    found: &mut Vec<(String, &'n Node)>,
+) {
     let spec = node.get_exact("spec").map(|(_, spec)| spec);
-    let of_pod = |spec: &Node| ["containers", "domain"].iter().any(|key| spec.get_exact(key).is_some());
+    let of_pod =
+        |spec: &Node| ["containers", "domain"].iter().any(|key| spec.get_exact(key).is_some());
     let is_bare = key == "template" && spec.is_none() && node.get_exact("metadata").is_some();
     if spec.is_some_and(of_pod) || is_bare {
         found.push((path, node));
@@ -100,7 +107,8 @@ impl Annotations<'_> {
         }
     }
 
-    /// The namespace of networks that an annotation names without one; `None` for one that holds no selections.
+    /// The namespace of networks that an annotation names without one; `None` for one that holds no
+    /// selections.
     fn namespace_of_networks(&self, key: &str) -> Option<&Namespace> {
         match key {
             NETWORKS_ANNOTATION => Some(self.namespace),
@@ -110,7 +118,13 @@ impl Annotations<'_> {
     }
 
     /// Each element by itself, then the whole, for what elements have with one another.
-    fn check_selections(&self, value: &str, namespace: &Namespace, outer: Spot, report: &mut Report) {
+    fn check_selections(
+        &self,
+        value: &str,
+        namespace: &Namespace,
+        outer: Spot,
+        report: &mut Report,
+    ) {
         let mut found = Report::default();
         if value.trim_start().starts_with('[') && check_json(value, &mut found) {
             for list in documents(value).unwrap_or_default() {
@@ -140,7 +154,8 @@ fn check_words(value: &str, namespace: &Namespace, report: &mut Report) {
     for (at, word) in value.split(',').enumerate() {
         if let Err(error) = selection::parse(word, namespace, Limits::default()) {
             let blank = word.len() - word.trim_start().len();
-            report.error(spot_behind(value, before + blank), numbered(&error.to_string(), at, None));
+            report
+                .error(spot_behind(value, before + blank), numbered(&error.to_string(), at, None));
         }
         before += word.len() + 1;
     }
@@ -156,7 +171,13 @@ fn spot_behind(text: &str, bytes: usize) -> Spot {
 }
 
 /// An element of the JSON form, each key by itself beside the network's name.
-fn check_element(at: usize, element: &Node, namespace: &Namespace, limits: Limits, report: &mut Report) {
+fn check_element(
+    at: usize,
+    element: &Node,
+    namespace: &Namespace,
+    limits: Limits,
+    report: &mut Report,
+) {
     let alone = |value: &Value| selection::parse(&json!([value]).to_string(), namespace, limits);
     let before = report.problems.len();
     if let Tree::Map(entries) = &element.tree {
@@ -183,8 +204,12 @@ fn check_element(at: usize, element: &Node, namespace: &Namespace, limits: Limit
     }
 }
 
-/// The name and namespace of an element, and whether they are its own: others stand in for what is not valid.
-fn network_of<T, E>(element: &Node, alone: impl Fn(&Value) -> Result<T, E>) -> (Map<String, Value>, bool) {
+/// The name and namespace of an element, and whether they are its own: others stand in for what is
+/// not valid.
+fn network_of<T, E>(
+    element: &Node,
+    alone: impl Fn(&Value) -> Result<T, E>,
+) -> (Map<String, Value>, bool) {
     let given = |key: &str| Some((key.to_owned(), element.get(key)?.to_value()));
     let own: Map<String, Value> = ["name", "namespace"].into_iter().filter_map(given).collect();
     if alone(&Value::Object(own.clone())).is_ok() {
@@ -193,9 +218,10 @@ fn network_of<T, E>(element: &Node, alone: impl Fn(&Value) -> Result<T, E>) -> (
     (Map::from_iter([("name".to_owned(), json!("x"))]), false)
 }
 
-/// The message about a list of one element, with the element's number in its own list, and without the network
-/// that stood in for the element's.
+/// The message about a list of one element, with the element's number in its own list, and without
+/// the network that stood in for the element's.
 fn numbered(message: &str, at: usize, stand_in: Option<&Namespace>) -> String {
     let message = message.replacen("element 1", &format!("element {}", at + 1), 1);
-    stand_in.map_or(message.clone(), |namespace| message.replacen(&format!(" ({namespace}/x)"), "", 1))
+    stand_in
+        .map_or(message.clone(), |namespace| message.replacen(&format!(" ({namespace}/x)"), "", 1))
 }

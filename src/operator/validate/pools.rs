@@ -1,5 +1,5 @@
-//! Definitions of several namespaces that share a name, and so a pool of host-local: under a policy each namespace
-//! has a pool of its own.
+//! Definitions of several namespaces that share a name, and so a pool of host-local: under a policy
+//! each namespace has a pool of its own.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -45,9 +45,11 @@ impl Pool {
         self.scoped_name.as_ref().unwrap_or(&self.own_name)
     }
 
-    /// Whether both give out addresses of one range from one pool today, and of two under the policy.
+    /// Whether both give out addresses of one range from one pool today, and of two under the
+    /// policy.
     fn is_parted_from(&self, other: &Self) -> bool {
-        let overlaps = |subnet: &IpNetwork| other.subnets.iter().any(|other| overlap(*subnet, *other));
+        let overlaps =
+            |subnet: &IpNetwork| other.subnets.iter().any(|other| overlap(*subnet, *other));
         self.name() != other.name()
             && !self.stores.is_disjoint(&other.stores)
             && self.subnets.iter().any(overlaps)
@@ -58,9 +60,11 @@ fn overlap(one: IpNetwork, other: IpNetwork) -> bool {
     one.contains(other.network()) || other.contains(one.network())
 }
 
-/// A warning for each definition that the policy takes its pool from, with those that it shares the pool with.
+/// A warning for each definition that the policy takes its pool from, with those that it shares the
+/// pool with.
 pub(super) fn parted(pools: &[(PathBuf, Pool)]) -> Vec<Problem> {
-    let scoped = pools.iter().filter_map(|(file, pool)| Some((file, pool, pool.scoped_name.as_ref()?)));
+    let scoped =
+        pools.iter().filter_map(|(file, pool)| Some((file, pool, pool.scoped_name.as_ref()?)));
     let warning = |(file, pool, scoped): (&PathBuf, &Pool, &NetworkName)| {
         let others: BTreeSet<&str> = pools
             .iter()

@@ -1,5 +1,5 @@
-//! What a node's configuration says of definitions and pods: its policy, its limits, the annotations that it
-//! heeds. Without one, what holds on every node.
+//! What a node's configuration says of definitions and pods: its policy, its limits, the
+//! annotations that it heeds. Without one, what holds on every node.
 
 use std::path::Path;
 
@@ -66,12 +66,16 @@ impl Rules {
         &self.config.tenancy.multus_namespace
     }
 
-    /// Holds a definition against the policy, as one that the cluster's API has: on the node itself it would be
-    /// the administrator's word.
+    /// Holds a definition against the policy, as one that the cluster's API has: on the node itself
+    /// it would be the administrator's word.
     pub(super) fn judge(&self, subject: &Subject<'_>, spot: Spot, report: &mut Report) {
         let Some(definition) = self.definition(subject) else { return };
-        let verdict =
-            policy::judge_definition(&self.config.tenancy, &subject.namespace, &subject.name, &definition);
+        let verdict = policy::judge_definition(
+            &self.config.tenancy,
+            &subject.namespace,
+            &subject.name,
+            &definition,
+        );
         if let Some(refusal) = verdict.refusal {
             report.error(spot, refusal.to_string());
         }
@@ -85,7 +89,8 @@ impl Rules {
         report.pools.push(Pool::new(label, spot, &definition.network, scoped_name));
     }
 
-    /// Without a policy that is enforced, only its owner keeps pods from taking any address on a network.
+    /// Without a policy that is enforced, only its owner keeps pods from taking any address on a
+    /// network.
     pub(super) fn warn_of_open_addresses(
         &self,
         network: &NetworkConfig,
@@ -95,7 +100,8 @@ impl Rules {
     ) {
         let open = policy::open_addresses(network, annotations);
         if let Some(problem) = open.filter(|_| !self.config.tenancy.is_enforced()) {
-            let advice = "add braid.io/allowed-ips to its definition, or enforce a policy (allowedSubnets)";
+            let advice =
+                "add braid.io/allowed-ips to its definition, or enforce a policy (allowedSubnets)";
             report.warning(spot, format!("network \"{}\": {problem}; {advice}", network.name));
         }
     }
@@ -115,15 +121,19 @@ impl Rules {
         let text = config.unwrap_or(r#"{"type": "unknown"}"#);
         Some(Definition {
             source: Source::Api,
-            kind: if config.is_some() { DefinitionKind::Object } else { DefinitionKind::EmptyObject },
+            kind: if config.is_some() {
+                DefinitionKind::Object
+            } else {
+                DefinitionKind::EmptyObject
+            },
             annotations: subject.annotations.clone(),
             bytes: text.len(),
             network: NetworkConfig::parse(text, &missing).ok()?,
         })
     }
 
-    /// What ADD would say of all annotations of a pod together, at the place of the one that it names. Whether
-    /// the node heeds CNI-Genie's is known only where the node is.
+    /// What ADD would say of all annotations of a pod together, at the place of the one that it
+    /// names. Whether the node heeds CNI-Genie's is known only where the node is.
     pub(super) fn check_together(
         &self,
         namespace: &Namespace,
@@ -132,11 +142,14 @@ impl Rules {
         report: &mut Report,
     ) {
         let mut config = self.config.clone();
-        config.runtime_config.insert(ANNOTATIONS_CAPABILITY.to_owned(), Value::Object(annotations.clone()));
+        config
+            .runtime_config
+            .insert(ANNOTATIONS_CAPABILITY.to_owned(), Value::Object(annotations.clone()));
         let pod = Pod { namespace: namespace.clone(), name: String::new(), uid: None };
         let Err(error) = PodRequest::read(&config, &pod, None) else { return };
         let message = error.to_string();
-        let named = annotations.keys().find(|key| message.starts_with(&format!("annotation {key}: ")));
+        let named =
+            annotations.keys().find(|key| message.starts_with(&format!("annotation {key}: ")));
         let Some(spot) = named.and_then(|key| spot_of(key)) else { return };
         if named.is_some_and(|key| key == GENIE_ANNOTATION) && !self.is_known {
             report.warning(spot, format!("{message} (on a node with \"genieAnnotation\")"));

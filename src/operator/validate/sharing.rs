@@ -1,5 +1,5 @@
-//! What the owner of a definition says to pods with the annotations `braid.io/...`. A slip of the pen there fails
-//! nothing and allows nothing, so it is a warning here.
+//! What the owner of a definition says to pods with the annotations `braid.io/...`. A slip of the
+//! pen there fails nothing and allows nothing, so it is a warning here.
 
 use ipnetwork::IpNetwork;
 
@@ -8,12 +8,18 @@ use crate::definition::Annotations;
 use crate::definition::field::annotation;
 use crate::pod::name::Namespace;
 use crate::policy::{
-    ACCOUNTS_ANNOTATION, IPS_ANNOTATION, MACS_ANNOTATION, NAMESPACES_ANNOTATION, REQUESTS_ANNOTATION, Request,
+    ACCOUNTS_ANNOTATION, IPS_ANNOTATION, MACS_ANNOTATION, NAMESPACES_ANNOTATION,
+    REQUESTS_ANNOTATION, Request,
 };
 
 const PREFIX: &str = "braid.io/";
-const KNOWN: [&str; 5] =
-    [NAMESPACES_ANNOTATION, ACCOUNTS_ANNOTATION, REQUESTS_ANNOTATION, IPS_ANNOTATION, MACS_ANNOTATION];
+const KNOWN: [&str; 5] = [
+    NAMESPACES_ANNOTATION,
+    ACCOUNTS_ANNOTATION,
+    REQUESTS_ANNOTATION,
+    IPS_ANNOTATION,
+    MACS_ANNOTATION,
+];
 
 /// The annotations of a definition.
 pub(super) fn check(metadata: Option<&Node>, report: &mut Report) {
@@ -21,7 +27,8 @@ pub(super) fn check(metadata: Option<&Node>, report: &mut Report) {
     let Some(Tree::Map(entries)) = annotations.map(|annotations| &annotations.tree) else { return };
     for (key, spot, value) in entries.iter().filter(|(key, _, _)| key.starts_with(PREFIX)) {
         if !KNOWN.contains(&key.as_str()) {
-            let hint = crate::spelling::nearest(key, KNOWN).map(|near| format!(": did you mean \"{near}\"?"));
+            let hint = crate::spelling::nearest(key, KNOWN)
+                .map(|near| format!(": did you mean \"{near}\"?"));
             let message = format!("annotation \"{key}\" means nothing{}", hint.unwrap_or_default());
             report.warning(*spot, message);
             continue;
@@ -42,7 +49,10 @@ pub(super) fn all(metadata: Option<&Node>) -> Annotations {
     let Some(Tree::Map(entries)) = annotations.map(|annotations| &annotations.tree) else {
         return Annotations::new();
     };
-    entries.iter().filter_map(|(key, _, value)| Some((key.clone(), value.text()?.to_owned()))).collect()
+    entries
+        .iter()
+        .filter_map(|(key, _, value)| Some((key.clone(), value.text()?.to_owned())))
+        .collect()
 }
 
 /// Why a word of a known annotation allows nothing.
@@ -88,6 +98,7 @@ fn is_account(word: &str) -> bool {
 
 fn is_mac_prefix(word: &str) -> bool {
     let bytes: Vec<&str> = word.trim_end_matches([':', '-']).split([':', '-']).collect();
-    let is_byte = |byte: &&str| byte.len() == 2 && byte.bytes().all(|digit| digit.is_ascii_hexdigit());
+    let is_byte =
+        |byte: &&str| byte.len() == 2 && byte.bytes().all(|digit| digit.is_ascii_hexdigit());
     bytes.len() <= 6 && bytes.iter().all(is_byte)
 }

@@ -16,8 +16,7 @@ fn policy() -> Value {
 }
 
 fn bridge(more: Value) -> Value {
-    let mut bridge =
-        json!({"name": "shared", "type": "bridge", "bridge": "br-shared", "ipam": {"type": "static"}});
+    let mut bridge = json!({"name": "shared", "type": "bridge", "bridge": "br-shared", "ipam": {"type": "static"}});
     bridge.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap());
     bridge
 }
@@ -36,10 +35,15 @@ fn shared(definition: Value, list: Option<&str>) -> Scene {
 }
 
 fn route(destination: &str, interface: &str, kind: HostRouteKind) -> HostRoute {
-    HostRoute { destination: destination.parse().unwrap(), interface: Some(interface.to_owned()), kind }
+    HostRoute {
+        destination: destination.parse().unwrap(),
+        interface: Some(interface.to_owned()),
+        kind,
+    }
 }
 
-/// A host with one address on eth0, a route to elsewhere, and the bridge as the first pod has left it.
+/// A host with one address on eth0, a route to elsewhere, and the bridge as the first pod has left
+/// it.
 fn host() -> Vec<HostRoute> {
     use HostRouteKind::{Address, Connected, Other};
     vec![
@@ -78,7 +82,12 @@ fn an_address_is_granted_by_the_owner_or_the_administrator() {
     for (list, address, expected) in table {
         for definition in [bridge(json!({})), json!({"type": "unknown"})] {
             let scene = shared(definition, list).asks(json!({"ips": [address]}));
-            assert_eq!(scene.refusal().is_empty(), expected, "{list:?} {address}: {}", scene.refusal());
+            assert_eq!(
+                scene.refusal().is_empty(),
+                expected,
+                "{list:?} {address}: {}",
+                scene.refusal()
+            );
         }
     }
     let refusal = shared(bridge(json!({})), None).asks(json!({"ips": ["192.0.2.20/26"]})).refusal();
@@ -94,7 +103,8 @@ fn an_address_is_granted_by_the_owner_or_the_administrator() {
 #[test]
 fn what_was_granted_is_said() {
     let granted = |scene: Scene| crate::policy::in_words(&scene.verdict().granted_by);
-    let owner = shared(bridge(json!({})), Some("10.30.0.0/24")).asks(json!({"ips": ["10.30.0.5/24"]}));
+    let owner =
+        shared(bridge(json!({})), Some("10.30.0.0/24")).asks(json!({"ips": ["10.30.0.5/24"]}));
     assert!(granted(owner).ends_with("addresses in braid.io/allowed-ips"));
     let node = shared(bridge(json!({})), None).asks(json!({"ips": ["10.40.0.5/24"]}));
     assert!(granted(node).ends_with("addresses in policy.allowedSubnets of kube-system"));
@@ -114,11 +124,13 @@ fn a_tenant_grants_itself_nothing() {
     ];
     for (kind, owner, expected) in table {
         let scene = Scene::new(policy()).of(owner).kind(kind).annotated(list.clone());
-        let scene = scene.defined(json!({"name": format!("{owner}.blue"), "type": "macvlan", "master": "x"}));
+        let scene = scene
+            .defined(json!({"name": format!("{owner}.blue"), "type": "macvlan", "master": "x"}));
         let mut scene = scene.asks(json!({"ips": ["10.96.0.10/12"]}));
         scene.config["policy"]["allowedHostInterfaces"] = json!(["*"]);
         let refusal = scene.refusal();
-        let fits = if expected.is_empty() { refusal.is_empty() } else { refusal.ends_with(expected) };
+        let fits =
+            if expected.is_empty() { refusal.is_empty() } else { refusal.ends_with(expected) };
         assert!(fits, "{kind:?} {owner}: {refusal}");
         assert!(!refusal.contains("its owner can"), "{refusal}");
     }
@@ -126,7 +138,8 @@ fn a_tenant_grants_itself_nothing() {
 
 #[test]
 fn every_path_is_judged() {
-    let asks = |element: Value| shared(bridge(json!({})), Some("10.30.0.0/24")).asks(element).refusal();
+    let asks =
+        |element: Value| shared(bridge(json!({})), Some("10.30.0.0/24")).asks(element).refusal();
     for granted in [
         json!({"cni-args": {"ips": ["10.30.0.5/24"]}}),
         json!({"cni-args": {"note": "ver-1.2.3", "mac": "02:00:00:00:00:01"}}),
@@ -136,8 +149,9 @@ fn every_path_is_judged() {
         assert_eq!(asks(granted.clone()), "", "{granted}");
     }
     let words = json!({"braid.io/allowed-requests": "ips, cni-args"});
-    let asks =
-        |element: Value| shared(bridge(json!({})), None).annotated(words.clone()).asks(element).refusal();
+    let asks = |element: Value| {
+        shared(bridge(json!({})), None).annotated(words.clone()).asks(element).refusal()
+    };
     for hidden in [
         json!({"cni-args": {"ips": ["10.40.0.5/24", "10.96.0.10/12"]}}),
         json!({"cni-args": {"IPs": "10.96.0.10/12"}}),
@@ -170,8 +184,7 @@ fn every_path_is_judged() {
 fn a_network_with_its_gateway_on_the_node_leaves_the_node_its_own() {
     let (node, gateway_taken, services) =
         ("an address or a route of the node", "that gateway's", "policy.serviceCIDRs");
-    let ptp =
-        || json!({"name": "shared", "type": "ptp", "ipam": {"type": "host-local", "gateway": "10.50.0.1"}});
+    let ptp = || json!({"name": "shared", "type": "ptp", "ipam": {"type": "host-local", "gateway": "10.50.0.1"}});
     let l3 = || json!({"name": "shared", "type": "ipvlan", "master": "eth0", "mode": "l3"});
     let table = [
         (gateway(), "10.30.0.5/24", ""),
@@ -186,7 +199,9 @@ fn a_network_with_its_gateway_on_the_node_leaves_the_node_its_own() {
         (gateway(), "10.30.0.1/24", gateway_taken),
         (gateway(), "10.33.0.1/24", gateway_taken),
         (
-            bridge(json!({"isGateway": true, "ipam": {"type": "static", "gateway": "10.33.0.254"}})),
+            bridge(
+                json!({"isGateway": true, "ipam": {"type": "static", "gateway": "10.33.0.254"}}),
+            ),
             "10.33.0.1/24",
             "",
         ),
@@ -216,9 +231,11 @@ fn a_network_with_its_gateway_on_the_node_leaves_the_node_its_own() {
         (json!({"name": "shared", "type": "macvlan", "master": "eth0"}), "10.96.0.10/12", ""),
     ];
     for (definition, address, expected) in table {
-        let scene = shared(definition.clone(), Some("0.0.0.0/0 ::/0")).asks(json!({"ips": [address]}));
+        let scene =
+            shared(definition.clone(), Some("0.0.0.0/0 ::/0")).asks(json!({"ips": [address]}));
         let refusal = Scene { host: host(), ..scene }.refusal();
-        let fits = if expected.is_empty() { refusal.is_empty() } else { refusal.contains(expected) };
+        let fits =
+            if expected.is_empty() { refusal.is_empty() } else { refusal.contains(expected) };
         assert!(fits, "{definition} {address}: {refusal}");
     }
 }
@@ -262,5 +279,8 @@ fn routes_that_cannot_be_read_refuse() {
     let scene = shared(gateway(), Some("10.30.0.0/24")).asks(json!({"ips": ["10.30.0.5/24"]}));
     assert_eq!(scene.refusal(), "");
     let unknown = scene.refusal_with(Err("EPERM"));
-    assert!(unknown.contains("the node's routes cannot be read") && unknown.ends_with("EPERM"), "{unknown}");
+    assert!(
+        unknown.contains("the node's routes cannot be read") && unknown.ends_with("EPERM"),
+        "{unknown}"
+    );
 }

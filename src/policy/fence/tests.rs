@@ -34,7 +34,9 @@ fn ordinary_networks_pass() {
         local(
             json!({"ranges": [[{"subnet": "10.20.1.0/24", "rangeStart": "10.20.1.9"}], [{"subnet": "fd00:20::/64"}]]}),
         ),
-        local(json!({"subnet": "10.20.1.0/24", "routes": [{"dst": "10.20.0.0/16", "gw": "10.20.1.1"}]})),
+        local(
+            json!({"subnet": "10.20.1.0/24", "routes": [{"dst": "10.20.0.0/16", "gw": "10.20.1.1"}]}),
+        ),
         json!({"type": "ptp", "ipam": {"type": "whereabouts", "range": "10.20.1.5-10.20.1.9/24", "exclude": ["10.20.1.6/32"]}}),
         json!({"cniVersion": "1.0.0", "plugins": [
             {"type": "ptp"}, {"type": "bandwidth", "ingressRate": 1, "ingressBurst": 1},
@@ -52,7 +54,10 @@ fn what_reaches_for_the_host_is_refused() {
         (json!({"type": "bridge"}), "must carry \"bridge\""),
         (json!({"type": "bridge", "bridge": ""}), "must carry \"bridge\""),
         (json!({"type": "bridge", "Bridge": "br-a0"}), "must carry \"bridge\""),
-        (json!({"type": "bridge", "bridge": "br-a0", "BRIDGE": "cni0"}), "may not carry \"BRIDGE\""),
+        (
+            json!({"type": "bridge", "bridge": "br-a0", "BRIDGE": "cni0"}),
+            "may not carry \"BRIDGE\"",
+        ),
         (json!({"type": "bridge", "bridge": "cni0"}), "interface \"cni0\""),
         (json!({"type": "bridge", "bridge": "br-b0"}), "interface \"br-b0\""),
         (json!({"type": "bridge", "bridge": "br-a/../x"}), "interface \"br-a/../x\""),
@@ -62,7 +67,10 @@ fn what_reaches_for_the_host_is_refused() {
         (json!({"type": "ipvlan", "mode": "l2"}), "must carry \"master\""),
         (json!({"type": "macvlan", "master": "eth0"}), "interface \"eth0\""),
         (json!({"type": "macvlan", "master": 7}), "must carry \"master\""),
-        (json!({"type": "macvlan", "master": "trunk0", "mode": "passthru"}), "shares the interface"),
+        (
+            json!({"type": "macvlan", "master": "trunk0", "mode": "passthru"}),
+            "shares the interface",
+        ),
         (json!({"type": "macvlan", "master": "trunk0", "linkInContainer": true}), "may not carry"),
         (json!({"type": "host-device", "device": "eth0"}), "may not use plugin \"host-device\""),
         (json!({"type": "portmap"}), "may not use plugin \"portmap\""),
@@ -76,7 +84,10 @@ fn what_reaches_for_the_host_is_refused() {
         (json!({"type": "ptp", "ipam": {"dataDir": "/etc"}}), "\"type\""),
         (json!({"type": "ptp", "ipam": {"Type": "host-local"}}), "\"type\""),
         (json!({"type": "ptp", "ipam": ["host-local"]}), "must be an object"),
-        (local(json!({"subnet": "10.20.1.0/24", "dataDir": "/var/lib/cni/networks/../../x"})), "\"dataDir\""),
+        (
+            local(json!({"subnet": "10.20.1.0/24", "dataDir": "/var/lib/cni/networks/../../x"})),
+            "\"dataDir\"",
+        ),
         (local(json!({"subnet": "10.20.1.0/24", "dataDir": "x"})), "\"dataDir\""),
         (local(json!({"subnet": "10.20.1.0/24", "resolvConf": "/etc/shadow"})), "\"resolvConf\""),
         (local(json!({"ranges": [[{"subnet": "10.20.1.0/24", "dataDir": "/x"}]]})), "\"dataDir\""),
@@ -104,7 +115,9 @@ fn addresses_stay_in_the_namespaces_subnets() {
         local(json!({"subnet": "10.20.0.0/15"})),
         local(json!({"subnet": "10.20.1.0/24", "gateway": "10.96.0.1"})),
         local(json!({"subnet": "10.20.1.0/24", "routes": [{"dst": "0.0.0.0/0"}]})),
-        local(json!({"subnet": "10.20.1.0/24", "routes": [{"dst": "10.20.0.0/16", "gw": "10.1.0.1"}]})),
+        local(
+            json!({"subnet": "10.20.1.0/24", "routes": [{"dst": "10.20.0.0/16", "gw": "10.1.0.1"}]}),
+        ),
         json!({"type": "ptp", "ipam": {"type": "static", "addresses": [{"address": "10.244.0.9/16"}]}}),
         json!({"type": "ptp", "ipam": {"type": "whereabouts", "range": "10.20.1.5-10.22.1.9/24"}}),
         json!({"type": "ptp", "ipam": {"type": "whereabouts", "range": "fd00:20::/32"}}),
@@ -113,7 +126,9 @@ fn addresses_stay_in_the_namespaces_subnets() {
         let refusal = said(definition.clone());
         assert!(refusal.contains("is in no subnet of namespace team-a"), "{definition}: {refusal}");
     }
-    for address in [json!("010.20.1.0/24"), json!("::ffff:10.96.0.0/112"), json!("x"), json!(7), json!("")] {
+    for address in
+        [json!("010.20.1.0/24"), json!("::ffff:10.96.0.0/112"), json!("x"), json!(7), json!("")]
+    {
         let refusal = said(local(json!({"subnet": address})));
         assert!(!refusal.is_empty(), "{address}");
     }
@@ -126,9 +141,11 @@ fn vlans_are_the_namespaces_own() {
         bridge.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap());
         bridge
     };
-    for harmless in
-        [json!({"vlan": 0}), json!({"vlan": 5, "preserveDefaultVlan": false}), json!({"vlanTrunk": []})]
-    {
+    for harmless in [
+        json!({"vlan": 0}),
+        json!({"vlan": 5, "preserveDefaultVlan": false}),
+        json!({"vlanTrunk": []}),
+    ] {
         assert_eq!(said(bridge(harmless.clone())), "", "{harmless}");
     }
     let table = [
@@ -173,8 +190,7 @@ fn a_device_is_one_that_the_pod_has() {
         "{}",
         asks.refusal()
     );
-    let with_resource =
-        json!({"braid.io/allowed-requests": "deviceID", "k8s.v1.cni.cncf.io/resourceName": "x.io/vf"});
+    let with_resource = json!({"braid.io/allowed-requests": "deviceID", "k8s.v1.cni.cncf.io/resourceName": "x.io/vf"});
     assert_eq!(asks.annotated(with_resource).refusal(), "");
 }
 
@@ -211,7 +227,11 @@ fn sysctls_are_the_interfaces_own() {
         "net.ipv4.conf.IFNAME.a/../../b",
         "net.ipv4.conf.IFNAME.",
     ] {
-        assert!(set(name).contains("which must be texts under names like"), "{name}: {}", set(name));
+        assert!(
+            set(name).contains("which must be texts under names like"),
+            "{name}: {}",
+            set(name)
+        );
     }
 }
 
@@ -219,7 +239,8 @@ fn sysctls_are_the_interfaces_own() {
 fn a_name_that_is_another_namespaces_too_is_scoped_or_refused() {
     assert_eq!(said(json!({"type": "ptp", "name": "team-b.blue"})), "");
     let overlay = json!({"policy": {"allowedPlugins": {"ovn-k8s-cni-overlay": ["topology"]}}});
-    let of_ovn = |name: &str| json!({"type": "ovn-k8s-cni-overlay", "name": name, "topology": "layer2"});
+    let of_ovn =
+        |name: &str| json!({"type": "ovn-k8s-cni-overlay", "name": name, "topology": "layer2"});
     let scene = |name: &str| Scene::new(overlay.clone()).defined(of_ovn(name));
     assert_eq!(scene("team-a.blue").refusal(), "");
     let refusal = scene("blue").refusal();
@@ -242,7 +263,10 @@ fn a_scoped_name_is_the_policys_word() {
     assert_eq!(names(scene(json!({}))), (None, None), "no policy");
     assert_eq!(names(scene(json!({"policy": {"trustedNamespaces": ["team-a"]}}))), (None, None));
     assert_eq!(names(scene(policy()).kind(DefinitionKind::Manifest)), (None, None));
-    assert_eq!(names(Scene::new(policy()).defined(json!({"type": "portmap", "name": "lan"}))), (None, None));
+    assert_eq!(
+        names(Scene::new(policy()).defined(json!({"type": "portmap", "name": "lan"}))),
+        (None, None)
+    );
 }
 
 #[test]
@@ -259,6 +283,7 @@ fn manifests_of_the_node_and_trusted_namespaces_are_not_fenced() {
     let scene = Scene::new(policy()).defined(definition.clone());
     assert_eq!(scene.clone().kind(DefinitionKind::Manifest).refusal(), "");
     assert!(scene.refusal().contains("host-device"));
-    let trusted = Scene::new(json!({"policy": {"trustedNamespaces": ["team-a"]}})).defined(definition);
+    let trusted =
+        Scene::new(json!({"policy": {"trustedNamespaces": ["team-a"]}})).defined(definition);
     assert_eq!(trusted.refusal(), "");
 }

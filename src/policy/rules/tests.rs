@@ -23,7 +23,10 @@ fn an_empty_policy_is_the_strictest() {
 fn what_is_not_understood_makes_it_unclear() {
     let table = [
         (json!([]), "must be an object"),
-        (json!({"allowedSubnet": []}), "unknown key \"allowedSubnet\": did you mean \"allowedSubnets\"?"),
+        (
+            json!({"allowedSubnet": []}),
+            "unknown key \"allowedSubnet\": did you mean \"allowedSubnets\"?",
+        ),
         (json!({"mode": "audit", "Mode": "enforce"}), "unknown key \"Mode\", which is there twice"),
         (json!({"mode": "log"}), "\"policy.mode\": \"log\" must be \"enforce\" or \"audit\""),
         (json!({"trustedNamespaces": ["Team"]}), "policy.trustedNamespaces"),
@@ -59,16 +62,18 @@ fn what_is_not_understood_makes_it_unclear() {
 
 #[test]
 fn what_has_no_effect_is_a_warning() {
-    let policy =
-        read(json!({"allowedRequests": ["portMappings"], "allowedPlugins": {"flannel": ["subnetFile"]}}))
-            .unwrap();
+    let policy = read(
+        json!({"allowedRequests": ["portMappings"], "allowedPlugins": {"flannel": ["subnetFile"]}}),
+    )
+    .unwrap();
     assert!(!policy.allows_request(Request::PortMappings) && !policy.allows_request(Request::Ips));
     assert_eq!(policy.warnings.len(), 2, "{:?}", policy.warnings);
 }
 
 #[test]
 fn a_subnet_is_allowed_as_a_whole_or_not() {
-    let policy = read(json!({"allowedSubnets": {"10.0.0.0/16": ["team-a"], "fd00::/48": "*"}})).unwrap();
+    let policy =
+        read(json!({"allowedSubnets": {"10.0.0.0/16": ["team-a"], "fd00::/48": "*"}})).unwrap();
     let allows = |namespace: &str, network: &str| {
         policy.allows_subnet(&namespace.parse().unwrap(), network.parse().unwrap())
     };
@@ -90,9 +95,13 @@ fn a_subnet_is_allowed_as_a_whole_or_not() {
 
 #[test]
 fn host_interfaces_are_patterns() {
-    let policy = read(json!({"allowedHostInterfaces": {"br-a?": ["team-a"], "trunk*": ["*"]}})).unwrap();
-    let allows =
-        |namespace: &str, name: &str| policy.allows_host_interface(&namespace.parse().unwrap(), name);
+    let policy =
+        read(json!({"allowedHostInterfaces": {"br-a?": ["team-a"], "trunk*": ["*"]}})).unwrap();
+    let allows = |namespace: &str, name: &str| {
+        policy.allows_host_interface(&namespace.parse().unwrap(), name)
+    };
     assert!(allows("team-a", "br-a1") && allows("team-b", "trunk0.7"));
-    assert!(!allows("team-b", "br-a1") && !allows("team-a", "br-a12") && !allows("team-a", "xtrunk0"));
+    assert!(
+        !allows("team-b", "br-a1") && !allows("team-a", "br-a12") && !allows("team-a", "xtrunk0")
+    );
 }

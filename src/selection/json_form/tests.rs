@@ -82,16 +82,24 @@ fn gateway_is_told_what_it_was_good_for() {
         let rule = "is not a known key: Multus ignored it; leave it out, or move the default route there with \"default-route\"";
         refused(&format!("\"{key}\": [\"10.0.0.1\"]"), &format!("\"{key}\" {rule}"));
     }
-    refused("\"portMappings\": [{\"gateway\": 1}]", "\"portMappings[0].gateway\" is not a known key");
+    refused(
+        "\"portMappings\": [{\"gateway\": 1}]",
+        "\"portMappings[0].gateway\" is not a known key",
+    );
     for key in ["dns", "mtu", "type"] {
-        assert!(one(&format!("\"{key}\": 1")).unwrap_err().ends_with("is not a known key"), "{key}");
+        assert!(
+            one(&format!("\"{key}\": 1")).unwrap_err().ends_with("is not a known key"),
+            "{key}"
+        );
     }
 }
 
 #[test]
 fn unknown_keys_pass_only_where_the_limits_say_so() {
     let limits = Limits { unknown_keys: UnknownKeys::Ignore, ..Limits::default() };
-    let parse = |text: &str| parse(text, &"pods".parse().unwrap(), limits).map_err(|error| error.to_string());
+    let parse = |text: &str| {
+        parse(text, &"pods".parse().unwrap(), limits).map_err(|error| error.to_string())
+    };
     let text = r#"[{"name": "blue", "gateway": ["10.0.0.1"], "portMappings": [{"hostPort": 1, "containerPort": 2, "x": 3}],
                     "bandwidth": {"ingressRate": 1, "rate": 2}}, {"name": "red"}]"#;
     let read = parse(text).unwrap();
@@ -105,9 +113,11 @@ fn unknown_keys_pass_only_where_the_limits_say_so() {
     assert_eq!(said, expected);
     assert_eq!((read[0].port_mappings.len(), &read[1].ignored), (1, &Vec::new()));
     // Everything else is refused as before.
-    for broken in
-        [r#"[{"name": "a", "ips": []}]"#, r#"[{"name": "a", "mac": "x"}]"#, r#"[{"Name": "a", "name": "a"}]"#]
-    {
+    for broken in [
+        r#"[{"name": "a", "ips": []}]"#,
+        r#"[{"name": "a", "mac": "x"}]"#,
+        r#"[{"Name": "a", "name": "a"}]"#,
+    ] {
         assert!(parse(broken).is_err(), "{broken}");
     }
     let many: Vec<String> = (0..100).map(|number| format!("\"key{number}\": 1")).collect();
@@ -122,11 +132,18 @@ fn null_counts_as_absent() {
     assert_eq!(one(&nulls.join(",")).unwrap(), plain);
 }
 
-/// What a template leaves of a value that was not set: Multus passes over it, the standard does not.
+/// What a template leaves of a value that was not set: Multus passes over it, the standard does
+/// not.
 #[test]
 fn what_is_empty_is_to_be_left_out() {
-    let keys =
-        ["mac", "interface", "interfaceRequest", "infiniband-guid", "deviceID", "ipam-claim-reference"];
+    let keys = [
+        "mac",
+        "interface",
+        "interfaceRequest",
+        "infiniband-guid",
+        "deviceID",
+        "ipam-claim-reference",
+    ];
     for key in keys {
         refused(&format!("\"{key}\": \"\""), &format!("\"{key}\" must not be empty: leave it out"));
     }
@@ -147,15 +164,20 @@ fn the_alias_of_interface_works_alone() {
 #[test]
 fn an_ipam_claim_is_a_subdomain() {
     assert_eq!(
-        one(r#""ipam-claim-reference": "vm123.tenantblue", "ips": null"#).unwrap().ipam_claim.as_deref(),
+        one(r#""ipam-claim-reference": "vm123.tenantblue", "ips": null"#)
+            .unwrap()
+            .ipam_claim
+            .as_deref(),
         Some("vm123.tenantblue")
     );
 }
 
 #[test]
 fn a_port_mapping_defaults_to_tcp_on_all_addresses() {
-    let read = one(r#""portMappings": [{"hostport": 1, "containerPort": 65535, "hostIP": ""}]"#).unwrap();
-    let wanted = PortMapping { host_port: 1, container_port: 65535, protocol: Protocol::Tcp, host_ip: None };
+    let read =
+        one(r#""portMappings": [{"hostport": 1, "containerPort": 65535, "hostIP": ""}]"#).unwrap();
+    let wanted =
+        PortMapping { host_port: 1, container_port: 65535, protocol: Protocol::Tcp, host_ip: None };
     assert_eq!(read.port_mappings, [wanted]);
 }
 
@@ -206,9 +228,15 @@ fn lists_that_are_none_are_refused() {
 
 #[test]
 fn keys_are_known_once_or_foreign() {
-    refused(r#""defaultroute": []"#, "\"defaultroute\" is not a known key: did you mean \"default-route\"?");
+    refused(
+        r#""defaultroute": []"#,
+        "\"defaultroute\" is not a known key: did you mean \"default-route\"?",
+    );
     refused(r#""entirely-else": 1"#, "\"entirely-else\" is not a known key");
-    refused(r#""Ips": ["10.0.0.1"], "ips": null"#, "\"ips\" is the same key as \"Ips\": keep one of them");
+    refused(
+        r#""Ips": ["10.0.0.1"], "ips": null"#,
+        "\"ips\" is the same key as \"Ips\": keep one of them",
+    );
     refused(r#""\n": 1"#, r#""\n" is not a known key"#);
 }
 
@@ -226,7 +254,10 @@ fn addresses_are_checked_one_by_one() {
         r#""ips": ["10.0.0.1", "10.0.0.1/24"]"#,
         "\"ips[1]\" is \"10.0.0.1/24\": must differ from \"ips[0]\"",
     );
-    refused(r#""ips": ["2001:db8::1", "2001:DB8:0::1"]"#, "\"ips[1]\" is \"2001:DB8:0::1\": must differ");
+    refused(
+        r#""ips": ["2001:db8::1", "2001:DB8:0::1"]"#,
+        "\"ips[1]\" is \"2001:DB8:0::1\": must differ",
+    );
     let many: Vec<String> = (1..=33).map(|last| format!("\"10.0.0.{last}\"")).collect();
     refused(&format!("\"ips\": [{}]", many.join(",")), "\"ips\" must have 1 to 32 entries");
     assert_eq!(one(&format!("\"ips\": [{}]", many[1..].join(","))).unwrap().ips.len(), 32);
@@ -244,12 +275,18 @@ fn single_values_are_checked() {
     );
     refused(r#""mac": 5"#, "\"mac\" is 5: must be a string");
     refused(r#""interface": "lo""#, "\"interface\" is \"lo\": must not be");
-    refused(r#""interfaceRequest": "a b""#, "\"interfaceRequest\" is \"a b\": must be an interface name");
+    refused(
+        r#""interfaceRequest": "a b""#,
+        "\"interfaceRequest\" is \"a b\": must be an interface name",
+    );
     refused(
         r#""interface": "a", "interfaceRequest": "b""#,
         "\"interfaceRequest\" is \"b\": must equal \"interface\"",
     );
-    refused(r#""infiniband-guid": "24:8a""#, "\"infiniband-guid\" is \"24:8a\": must be an InfiniBand GUID");
+    refused(
+        r#""infiniband-guid": "24:8a""#,
+        "\"infiniband-guid\" is \"24:8a\": must be an InfiniBand GUID",
+    );
     refused(
         r#""ipam-claim-reference": "A""#,
         "\"ipam-claim-reference\" is \"A\": must be a DNS-1123 subdomain",
@@ -257,7 +294,10 @@ fn single_values_are_checked() {
     for id in [".", "..", "a/b", "a;b", "a=b", "a b", "ä", &"a".repeat(129)] {
         refused(&format!("\"deviceID\": \"{id}\""), "\"deviceID\" is ");
     }
-    assert_eq!(one(&format!("\"deviceID\": \"{}\"", "a".repeat(128))).unwrap().device_id.unwrap().len(), 128);
+    assert_eq!(
+        one(&format!("\"deviceID\": \"{}\"", "a".repeat(128))).unwrap().device_id.unwrap().len(),
+        128
+    );
 }
 
 #[test]
@@ -265,11 +305,16 @@ fn cni_args_are_bounded_objects() {
     refused(r#""cni-args": "a=b""#, "\"cni-args\" is \"a=b\": must be an object");
     refused(r#""cni-args": []"#, "\"cni-args\" is a list: must be an object");
     assert_eq!(one(r#""cni-args": {}"#).unwrap().cni_args, Some(Map::new()));
-    let keys = |count: usize| (0..count).map(|key| format!("\"k{key}\": 1")).collect::<Vec<_>>().join(",");
-    assert_eq!(one(&format!("\"cni-args\": {{{}}}", keys(256))).unwrap().cni_args.unwrap().len(), 256);
+    let keys =
+        |count: usize| (0..count).map(|key| format!("\"k{key}\": 1")).collect::<Vec<_>>().join(",");
+    assert_eq!(
+        one(&format!("\"cni-args\": {{{}}}", keys(256))).unwrap().cni_args.unwrap().len(),
+        256
+    );
     refused(&format!("\"cni-args\": {{{}}}", keys(257)), "\"cni-args\" must have 0 to 256 entries");
-    let nested =
-        |lists: usize| format!("\"cni-args\": {{\"a\": {}{}}}", "[".repeat(lists), "]".repeat(lists));
+    let nested = |lists: usize| {
+        format!("\"cni-args\": {{\"a\": {}{}}}", "[".repeat(lists), "]".repeat(lists))
+    };
     assert!(one(&nested(31)).is_ok());
     refused(&nested(32), "\"cni-args\" must not be nested deeper than 32 levels");
     assert!(one(&nested(200)).unwrap_err().contains("recursion limit exceeded"));
@@ -280,16 +325,25 @@ fn port_mappings_are_checked() {
     refused(r#""portMappings": []"#, "\"portMappings\" must not be empty: leave it out");
     refused(r#""portMappings": {"hostPort": 1}"#, "\"portMappings\" is an object: must be a list");
     refused(r#""portMappings": [80]"#, "\"portMappings[0]\" is 80: must be an object");
-    refused(r#""portMappings": [{"hostPort": 1}]"#, "\"portMappings[0].containerPort\" must be given");
-    for port in ["0", "65536", "-1", "-0", "80.0", "8e1", "\"80\"", "true", "99999999999999999999999"] {
+    refused(
+        r#""portMappings": [{"hostPort": 1}]"#,
+        "\"portMappings[0].containerPort\" must be given",
+    );
+    for port in
+        ["0", "65536", "-1", "-0", "80.0", "8e1", "\"80\"", "true", "99999999999999999999999"]
+    {
         refused(
             &format!("\"portMappings\": [{{\"hostPort\": {port}, \"containerPort\": 1}}]"),
             "\"portMappings[0].hostPort\" is ",
         );
     }
-    let with =
-        |member: &str| format!("\"portMappings\": [{{\"hostPort\": 1, \"containerPort\": 1, {member}}}]");
-    refused(&with(r#""protocol": "icmp""#), "\"portMappings[0].protocol\" is \"icmp\": must be \"tcp\"");
+    let with = |member: &str| {
+        format!("\"portMappings\": [{{\"hostPort\": 1, \"containerPort\": 1, {member}}}]")
+    };
+    refused(
+        &with(r#""protocol": "icmp""#),
+        "\"portMappings[0].protocol\" is \"icmp\": must be \"tcp\"",
+    );
     refused(
         &with(r#""hostIP": "x""#),
         "\"portMappings[0].hostIP\" is \"x\": must be an IPv4 or IPv6 address",
@@ -300,7 +354,10 @@ fn port_mappings_are_checked() {
         "\"portMappings[0].protocl\" is not a known key: did you mean \"protocol\"?",
     );
     refused(&with(r#""a.b": 1"#), "\"portMappings[0].a.b\" is not a known key");
-    refused(&with(r#""HostPort": 2"#), "\"portMappings[0].HostPort\" is the same key as \"hostPort\"");
+    refused(
+        &with(r#""HostPort": 2"#),
+        "\"portMappings[0].HostPort\" is the same key as \"hostPort\"",
+    );
     let many = vec![r#"{"hostPort": 1, "containerPort": 1}"#; 129].join(",");
     refused(&format!("\"portMappings\": [{many}]"), "\"portMappings\" must have 1 to 128 entries");
 }
@@ -330,9 +387,16 @@ fn bandwidth_needs_a_rate() {
 #[test]
 fn gateways_are_checked() {
     refused(r#""default-route": "10.0.0.1""#, "\"default-route\" is \"10.0.0.1\": must be a list");
-    for ip in
-        ["10.0.0.1/24", "0.0.0.0", "::", "127.0.0.1", "224.0.0.1", "::ffff:10.0.0.1", "fe80::1%eth0", ""]
-    {
+    for ip in [
+        "10.0.0.1/24",
+        "0.0.0.0",
+        "::",
+        "127.0.0.1",
+        "224.0.0.1",
+        "::ffff:10.0.0.1",
+        "fe80::1%eth0",
+        "",
+    ] {
         refused(
             &format!("\"default-route\": [\"{ip}\"]"),
             &format!("\"default-route[0]\" is \"{ip}\": must"),
@@ -366,7 +430,11 @@ fn a_list_above_the_limit_is_not_read_further() {
 
 #[test]
 fn arguments_pass_through_as_written() {
-    let args = one(r#""cni-args": {"n": 1.50, "big": 123456789012345678901234567890}"#).unwrap().cni_args;
-    assert_eq!(serde_json::to_string(&args).unwrap(), r#"{"n":1.50,"big":123456789012345678901234567890}"#);
+    let args =
+        one(r#""cni-args": {"n": 1.50, "big": 123456789012345678901234567890}"#).unwrap().cni_args;
+    assert_eq!(
+        serde_json::to_string(&args).unwrap(),
+        r#"{"n":1.50,"big":123456789012345678901234567890}"#
+    );
     assert_ne!(json!(args), json!({"n": 1.5}));
 }

@@ -104,7 +104,9 @@ impl<'s, 'a> Addition<'s, 'a> {
         attached?;
         let results = self.read_results()?;
         for (attachment, result) in self.plan.attachments.iter().zip(&results) {
-            reject_foreign_interfaces(attachment, result, |interface| self.owner(attachment, interface))?;
+            reject_foreign_interfaces(attachment, result, |interface| {
+                self.owner(attachment, interface)
+            })?;
         }
         let changes = self.route_changes(&results);
         let snapshot = self.settle(&changes)?;
@@ -146,7 +148,8 @@ impl<'s, 'a> Addition<'s, 'a> {
         if interface == self.sandbox.interface.as_str() {
             return Some("the pod's primary interface".to_owned());
         }
-        let others = self.plan.attachments.iter().filter(|other| other.interface != attachment.interface);
+        let others =
+            self.plan.attachments.iter().filter(|other| other.interface != attachment.interface);
         let owner = others.into_iter().find(|other| other.interface.as_str() == interface)?;
         Some(format!("the interface of network \"{}\"", owner.label))
     }
@@ -156,7 +159,8 @@ impl<'s, 'a> Addition<'s, 'a> {
         netlink.link_exists(name).map_err(kernel_error)
     }
 
-    /// Remembers an interface that is there, for [`Addition::check_interfaces_still_present`]. A network may have none, DPDK say.
+    /// Remembers an interface that is there, for [`Addition::check_interfaces_still_present`]. A
+    /// network may have none, DPDK say.
     fn see(&mut self, label: &str, interface: &InterfaceName) -> Result<(), Error> {
         if self.plan.needs_record() && self.has_link(interface.as_str())? {
             self.seen.push((label.to_owned(), interface.clone()));
@@ -164,8 +168,8 @@ impl<'s, 'a> Addition<'s, 'a> {
         Ok(())
     }
 
-    /// An interface that a later network's plugins have taken away is in the result, and would be missing in
-    /// the pod.
+    /// An interface that a later network's plugins have taken away is in the result, and would be
+    /// missing in the pod.
     fn check_interfaces_still_present(&mut self, snapshot: &Snapshot) -> Result<(), Error> {
         for (label, interface) in self.seen.clone() {
             let name = interface.as_str();
@@ -195,7 +199,9 @@ impl<'s, 'a> Addition<'s, 'a> {
     }
 
     fn finish(&mut self, deadline: Deadline) -> Result<(), Error> {
-        if let Some(Err(error)) = self.journal.as_mut().map(|journal| journal.wait_for_disk(deadline)) {
+        if let Some(Err(error)) =
+            self.journal.as_mut().map(|journal| journal.wait_for_disk(deadline))
+        {
             if self.plan.needs_record() {
                 return Err(error.into());
             }
@@ -207,23 +213,40 @@ impl<'s, 'a> Addition<'s, 'a> {
         Ok(())
     }
 
-    /// The results as values. The primary's is taken as it is; an extra's has passed the strict reading.
+    /// The results as values. The primary's is taken as it is; an extra's has passed the strict
+    /// reading.
     fn read_results(&self) -> Result<Vec<AttachmentResult>, Error> {
         let pairs = self.plan.attachments.iter().zip(&self.results);
-        let results = pairs
-            .map(|(attachment, result)| AttachmentResult::read_lenient(result, attachment.network.version));
+        let results = pairs.map(|(attachment, result)| {
+            AttachmentResult::read_lenient(result, attachment.network.version)
+        });
         Ok(results.collect::<Result<_, _>>()?)
     }
 
-    /// Publishes the network status where it is due. A status that is not taken undoes the ADD: clients
-    /// that wait for it would wait for ever. A pod that asks for nothing is not held up.
-    fn publish_status(&mut self, results: &[AttachmentResult], snapshot: &Snapshot) -> Result<(), Error> {
-        let (Some(pod), Some(cluster)) = (&self.status_of, &mut self.session.cluster) else { return Ok(()) };
+    /// Publishes the network status where it is due. A status that is not taken undoes the ADD:
+    /// clients that wait for it would wait for ever. A pod that asks for nothing is not held up.
+    fn publish_status(
+        &mut self,
+        results: &[AttachmentResult],
+        snapshot: &Snapshot,
+    ) -> Result<(), Error> {
+        let (Some(pod), Some(cluster)) = (&self.status_of, &mut self.session.cluster) else {
+            return Ok(());
+        };
         let config = self.session.config;
-        let primary =
-            self.chained.as_ref().map(|result| (config.network.as_str(), &self.sandbox.interface, result));
+        let primary = self
+            .chained
+            .as_ref()
+            .map(|result| (config.network.as_str(), &self.sandbox.interface, result));
         let attachments = self.plan.attachments.iter().zip(results);
-        match publish::status(cluster, pod, primary, attachments, snapshot, &self.session.device_infos) {
+        match publish::status(
+            cluster,
+            pod,
+            primary,
+            attachments,
+            snapshot,
+            &self.session.device_infos,
+        ) {
             Err(error) if !self.plan.needs_record() => {
                 log::warn!("the network status is not published: {error}");
                 Ok(())
@@ -235,12 +258,13 @@ impl<'s, 'a> Addition<'s, 'a> {
 
 /// The same as a value, read before anything is done.
 fn read_chained_result(config: &Config) -> Result<Option<AttachmentResult>, Error> {
-    let read = chained_result(config).map(|result| AttachmentResult::read_lenient(result, config.version));
+    let read =
+        chained_result(config).map(|result| AttachmentResult::read_lenient(result, config.version));
     read.transpose().map_err(|error| Error::from(error).about("prevResult"))
 }
 
-/// What identifies the sandbox's namespace. The socket that is asked for the cookie is needed later in any case;
-/// where it cannot be opened, that is said then.
+/// What identifies the sandbox's namespace. The socket that is asked for the cookie is needed later
+/// in any case; where it cannot be opened, that is said then.
 fn recorded_netns(inside: &mut Inside<'_>, sandbox: &Sandbox) -> RecordedNetns {
     let cookie = inside.netlink().ok().and_then(|netlink| netlink.netns_cookie());
     RecordedNetns { boot: boot_id(), id: inside.netns().id(), cookie, path: sandbox.netns.clone() }

@@ -30,8 +30,8 @@ impl Advertisements {
 }
 
 impl Addition<'_, '_> {
-    /// Before the plugins of an extra network make its interface. A sandbox whose setting cannot be changed
-    /// keeps it: the pod has its networks all the same.
+    /// Before the plugins of an extra network make its interface. A sandbox whose setting cannot be
+    /// changed keeps it: the pod has its networks all the same.
     pub(super) fn close_to_routers(&mut self, attachment: &Attachment) {
         if attachment.role != Role::Extra {
             return;

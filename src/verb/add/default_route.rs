@@ -22,7 +22,8 @@ impl<'s> Addition<'s, '_> {
     pub(super) fn read_original_routes(&mut self, attachment: &Attachment) -> Result<(), Error> {
         if attachment.role == Role::Extra && self.original_routes.is_none() {
             let netlink = self.inside.netlink().map_err(kernel_error)?;
-            self.original_routes = Some(OriginalDefaultRoutes::read(netlink).map_err(kernel_error)?);
+            self.original_routes =
+                Some(OriginalDefaultRoutes::read(netlink).map_err(kernel_error)?);
         }
         Ok(())
     }
@@ -34,8 +35,12 @@ impl<'s> Addition<'s, '_> {
     ) -> Option<(&'s Attachment, Vec<RouteChange>)> {
         let pairs = self.plan.attachments.iter().zip(results);
         pairs
-            .filter_map(|(attachment, result)| Some((attachment, attachment.default_route.as_ref()?, result)))
-            .map(|(attachment, gateways, result)| (attachment, default_route::changes(gateways, result)))
+            .filter_map(|(attachment, result)| {
+                Some((attachment, attachment.default_route.as_ref()?, result))
+            })
+            .map(|(attachment, gateways, result)| {
+                (attachment, default_route::changes(gateways, result))
+            })
             .next()
     }
 
@@ -56,9 +61,12 @@ impl<'s> Addition<'s, '_> {
             self.moved = Some(Move { changes, network, to, primary, keep }.apply(netlink)?);
         }
         let snapshot = read_snapshot(netlink).map_err(kernel_error)?;
-        let mut snapshot = self.give_back(changes.as_ref().map_or(&[], |(_, changes)| changes), snapshot)?;
+        let mut snapshot =
+            self.give_back(changes.as_ref().map_or(&[], |(_, changes)| changes), snapshot)?;
         for family in Family::ALL {
-            let mover = changes.as_ref().filter(|(_, changes)| changes.iter().any(|it| it.family == family));
+            let mover = changes
+                .as_ref()
+                .filter(|(_, changes)| changes.iter().any(|it| it.family == family));
             let removed = self.remove_wide_routes(family, mover.map(|(to, _)| *to), &snapshot)?;
             // Of more, no result tells.
             snapshot.removed_routes.extend(removed.into_iter().take(MOST_ROUTES));
@@ -67,18 +75,21 @@ impl<'s> Addition<'s, '_> {
         Ok(snapshot)
     }
 
-    /// Removes the routes of extra networks that together take the family's default route from the primary
-    /// network, or from `mover`, which has asked for it.
+    /// Removes the routes of extra networks that together take the family's default route from the
+    /// primary network, or from `mover`, which has asked for it.
     fn remove_wide_routes(
         &mut self,
         family: Family,
         mover: Option<&Attachment>,
         snapshot: &Snapshot,
     ) -> Result<Vec<RemovedRoute>, Error> {
-        let had_route =
-            self.original_routes.as_ref().is_some_and(|original_routes| original_routes.has(family));
+        let had_route = self
+            .original_routes
+            .as_ref()
+            .is_some_and(|original_routes| original_routes.has(family));
         let is_other = |extra: &&Attachment| {
-            extra.role == Role::Extra && mover.is_none_or(|mover| mover.interface != extra.interface)
+            extra.role == Role::Extra
+                && mover.is_none_or(|mover| mover.interface != extra.interface)
         };
         let others = || self.plan.attachments.iter().filter(is_other);
         let index_of = |extra: &Attachment| Some(snapshot.link(extra.interface.as_str())?.index);
@@ -95,17 +106,23 @@ impl<'s> Addition<'s, '_> {
         let destinations: Vec<_> = routes.iter().map(|route| route.key.destination).collect();
         let taking = default_route::taking_default(family, &destinations);
         routes.retain(|route| taking.contains(&route.key.destination));
-        routes.iter().try_for_each(|route| netlink.delete_any_route(route)).map_err(kernel_error)?;
+        routes
+            .iter()
+            .try_for_each(|route| netlink.delete_any_route(route))
+            .map_err(kernel_error)?;
         let mut removed = Vec::new();
         for extra in others() {
-            let own = |route: &&Route| index_of(extra).is_some_and(|index| route.is_through(&[index]));
-            let own: Vec<_> = routes.iter().filter(own).map(|route| route.key.destination).collect();
+            let own =
+                |route: &&Route| index_of(extra).is_some_and(|index| route.is_through(&[index]));
+            let own: Vec<_> =
+                routes.iter().filter(own).map(|route| route.key.destination).collect();
             if !own.is_empty() {
                 log::warn!("{}", unasked_wide_routes(self.pod, extra, &own));
             }
             let interface = extra.interface.to_string();
             removed.extend(
-                own.into_iter().map(|destination| RemovedRoute { interface: interface.clone(), destination }),
+                own.into_iter()
+                    .map(|destination| RemovedRoute { interface: interface.clone(), destination }),
             );
         }
         Ok(removed)
@@ -118,10 +135,15 @@ impl<'s> Addition<'s, '_> {
         snapshot: Snapshot,
     ) -> Result<Snapshot, Error> {
         let Some(original_routes) = &self.original_routes else { return Ok(snapshot) };
-        let extras = || self.plan.attachments.iter().filter(|attachment| attachment.role == Role::Extra);
+        let extras =
+            || self.plan.attachments.iter().filter(|attachment| attachment.role == Role::Extra);
         let is_extra = |name: &str| extras().any(|extra| extra.interface.as_str() == name);
-        let candidates =
-            default_route::taken(&snapshot, |family| original_routes.has(family), changes, is_extra);
+        let candidates = default_route::taken(
+            &snapshot,
+            |family| original_routes.has(family),
+            changes,
+            is_extra,
+        );
         if candidates.is_empty() {
             return Ok(snapshot);
         }
@@ -133,7 +155,9 @@ impl<'s> Addition<'s, '_> {
         for family in families {
             taken.extend(original_routes.give_back(family, &links, netlink)?);
         }
-        for extra in extras().filter(|extra| index_of(extra).is_some_and(|index| taken.contains(&index))) {
+        for extra in
+            extras().filter(|extra| index_of(extra).is_some_and(|index| taken.contains(&index)))
+        {
             log::warn!("{}", unasked_default_route(self.pod, extra));
         }
         // A route that was there before may be back even where none was taken.

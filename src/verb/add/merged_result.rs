@@ -11,8 +11,8 @@ use cni::family::Family;
 use cni::result::AttachmentResult;
 
 impl Addition<'_, '_> {
-    /// The result in the request's version: the primary's, then what each extra network adds, if `resultScope`
-    /// is `all`.
+    /// The result in the request's version: the primary's, then what each extra network adds, if
+    /// `resultScope` is `all`.
     pub(super) fn merge(
         &self,
         results: Vec<AttachmentResult>,
@@ -51,7 +51,8 @@ fn add_default_routes(
     snapshot: &Snapshot,
 ) {
     for family in Family::ALL {
-        let ours = |route: &SeenRoute| route.family == family && route.is_through(&attachment.interface);
+        let ours =
+            |route: &SeenRoute| route.family == family && route.is_through(&attachment.interface);
         if merged.default_hops(family).is_empty() && snapshot.default_routes.iter().any(ours) {
             merged.replace_default_routes(family, &extra.default_hops(family));
         }

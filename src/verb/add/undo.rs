@@ -23,7 +23,8 @@ impl Addition<'_, '_> {
             let mut failed = self.attacher().undo(attachment, result.as_ref(), share);
             let refusal = self.refusal.take().filter(|_| !failed.is_empty() && result.is_none());
             if let Some(words) = refusal {
-                let place = Place { container: &self.sandbox.container, netns: &self.sandbox.netns };
+                let place =
+                    Place { container: &self.sandbox.container, netns: &self.sandbox.netns };
                 if del::never_was(attachment, place, &failed) {
                     failed.clear();
                 } else {
@@ -40,8 +41,11 @@ impl Addition<'_, '_> {
             return error;
         }
         let left: Vec<_> = failures.iter().map(ToString::to_string).collect();
-        let details = [error.details.clone(), format!("not undone yet, left to DEL: {}", left.join("; "))];
-        error.with_details(details.into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join("; "))
+        let details =
+            [error.details.clone(), format!("not undone yet, left to DEL: {}", left.join("; "))];
+        error.with_details(
+            details.into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join("; "),
+        )
     }
 
     /// Removes the record once nothing is left; otherwise marks what was never tried as gone.

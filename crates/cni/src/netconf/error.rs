@@ -51,7 +51,9 @@ pub enum NetconfError {
     #[error("\"type\" is missing: every plugin names its executable with it")]
     NoType,
     /// The type would be a path.
-    #[error("plugin type \"{0}\" must be a file name: no \"/\", no leading \".\", at most 128 characters")]
+    #[error(
+        "plugin type \"{0}\" must be a file name: no \"/\", no leading \".\", at most 128 characters"
+    )]
     Type(String),
     /// The chain is empty.
     #[error("no plugin is named: a network has a \"type\", or \"plugins\" with at least one entry")]

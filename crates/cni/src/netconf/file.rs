@@ -1,4 +1,5 @@
-//! Configurations in files: one conf or conflist, and the plugins of a sub-directory that belong to it.
+//! Configurations in files: one conf or conflist, and the plugins of a sub-directory that belong to
+//! it.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -10,8 +11,8 @@ use super::{Missing, NetconfError, NetworkConfig, PluginConfig};
 /// The largest configuration file that is read.
 pub const MAX_FILE_BYTES: u64 = 1 << 20;
 
-/// Reads a conf or conflist from a file, with the plugin files of `<directory>/<network name>/*.conf`
-/// where the conflist leaves room for them (CNI 1.1.0, section 1; libcni from 1.3).
+/// Reads a conf or conflist from a file, with the plugin files of `<directory>/<network
+/// name>/*.conf` where the conflist leaves room for them (CNI 1.1.0, section 1; libcni from 1.3).
 ///
 /// # Errors
 /// [`NetconfError`] for this file or one that it appends.
@@ -26,7 +27,8 @@ pub fn load(path: &Path, missing: &Missing<'_>) -> Result<NetworkConfig, Netconf
     config.complete()
 }
 
-/// The plugins of a sub-directory chain, in the order of their file names; none without the directory.
+/// The plugins of a sub-directory chain, in the order of their file names; none without the
+/// directory.
 ///
 /// # Errors
 /// [`NetconfError`] for the first file that cannot be read.
@@ -42,8 +44,8 @@ pub fn load_plugins(directory: &Path) -> Result<Vec<PluginConfig>, NetconfError>
     Ok(plugins)
 }
 
-/// The files of a directory with one of `extensions`, sorted by name as runtimes sort them. As with them, a
-/// directory of such a name is passed over.
+/// The files of a directory with one of `extensions`, sorted by name as runtimes sort them. As with
+/// them, a directory of such a name is passed over.
 ///
 /// # Errors
 /// [`NetconfError::File`] if the directory cannot be read.
@@ -88,8 +90,9 @@ pub fn read_file_within(
         return Err(not_a_file("is not a regular file"));
     }
     // Room for all of it and its end, so that it is read in one go.
-    let mut text =
-        String::with_capacity(usize::try_from(metadata.len().min(max_bytes) + 1).unwrap_or_default());
+    let mut text = String::with_capacity(
+        usize::try_from(metadata.len().min(max_bytes) + 1).unwrap_or_default(),
+    );
     let file = std::fs::File::open(path).map_err(file_error)?;
     file.take(max_bytes + 1).read_to_string(&mut text).map_err(file_error)?;
     if text.len() as u64 > max_bytes { Err(not_a_file(too_large)) } else { Ok(text) }

@@ -50,7 +50,10 @@ impl PluginConfig {
     /// The declared capabilities, each with whether it is switched on.
     pub fn capabilities(&self) -> impl Iterator<Item = (&str, bool)> {
         let declared = keys::get(&self.object, "capabilities").and_then(Value::as_object);
-        declared.into_iter().flatten().map(|(name, on)| (name.as_str(), on.as_bool().unwrap_or(false)))
+        declared
+            .into_iter()
+            .flatten()
+            .map(|(name, on)| (name.as_str(), on.as_bool().unwrap_or(false)))
     }
 
     /// Merges `args.cni`, the pod's word before the definition's (NPWG 1.3, section 4.1.2.1.6).
@@ -66,7 +69,8 @@ impl PluginConfig {
         Ok(())
     }
 
-    /// Sets a key of the plugin's own configuration, such as the `deviceID` that SR-IOV plugins read.
+    /// Sets a key of the plugin's own configuration, such as the `deviceID` that SR-IOV plugins
+    /// read.
     pub fn set(&mut self, key: &str, value: Value) {
         keys::set(&mut self.object, key, value);
     }
@@ -101,8 +105,8 @@ impl PluginConfig {
     }
 }
 
-/// The plugin looks for its IPAM plugin's executable itself, some by joining paths: whatever spelling it
-/// reads, the type must be a file's name.
+/// The plugin looks for its IPAM plugin's executable itself, some by joining paths: whatever
+/// spelling it reads, the type must be a file's name.
 fn check_ipam_types(object: &Map<String, Value>) -> Result<(), NetconfError> {
     let ipams = spellings(object, "ipam").filter_map(Value::as_object);
     let kinds = ipams.flat_map(|ipam| spellings(ipam, "type")).filter_map(Value::as_str);
@@ -110,13 +114,18 @@ fn check_ipam_types(object: &Map<String, Value>) -> Result<(), NetconfError> {
 }
 
 /// The values of `key` in all its spellings.
-fn spellings<'o>(object: &'o Map<String, Value>, key: &'static str) -> impl Iterator<Item = &'o Value> {
+fn spellings<'o>(
+    object: &'o Map<String, Value>,
+    key: &'static str,
+) -> impl Iterator<Item = &'o Value> {
     object.iter().filter(move |(name, _)| keys::is_same(name, key)).map(|(_, value)| value)
 }
 
 /// Keys that the runtime makes anew for each request, wherever they came from.
 fn is_reserved(key: &str) -> bool {
-    keys::is_same(key, "capabilities") || keys::is_same(key, "prevResult") || key.starts_with("cni.dev/")
+    keys::is_same(key, "capabilities")
+        || keys::is_same(key, "prevResult")
+        || key.starts_with("cni.dev/")
 }
 
 fn object_at(object: &Map<String, Value>, key: &str) -> Result<Map<String, Value>, NetconfError> {

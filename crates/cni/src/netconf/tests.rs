@@ -17,7 +17,8 @@ fn offered(value: Value) -> Map<String, Value> {
 
 #[test]
 fn a_conf_is_a_chain_of_one() {
-    let network = parse(json!({"cniVersion": "0.4.0", "name": "n", "type": "ptp", "mtu": 9000})).unwrap();
+    let network =
+        parse(json!({"cniVersion": "0.4.0", "name": "n", "type": "ptp", "mtu": 9000})).unwrap();
     assert_eq!((network.plugins.len(), network.version), (1, Version::V0_4_0));
 }
 
@@ -30,7 +31,10 @@ fn the_highest_known_version_wins() {
         value
     };
     let table = [
-        (json!({"cniVersion": "0.4.0", "cniVersions": ["0.3.1", "1.0.0", "9.9.9"]}), Version::V1_0_0),
+        (
+            json!({"cniVersion": "0.4.0", "cniVersions": ["0.3.1", "1.0.0", "9.9.9"]}),
+            Version::V1_0_0,
+        ),
         (json!({"cniVersion": "1.1.0", "cniVersions": ["0.3.1"]}), Version::V1_1_0),
         (json!({"cniVersions": ["1.1.0", "1.0.0"]}), Version::V1_1_0),
         (json!({"cniVersion": ""}), Version::V0_1_0),
@@ -55,9 +59,10 @@ fn what_is_missing_is_filled_in() {
 
 #[test]
 fn switches_may_be_text() {
-    let network =
-        parse(json!({"name": "n", "disableCheck": "True", "disableGC": true, "plugins": [{"type": "x"}]}))
-            .unwrap();
+    let network = parse(
+        json!({"name": "n", "disableCheck": "True", "disableGC": true, "plugins": [{"type": "x"}]}),
+    )
+    .unwrap();
     assert!(network.disable_check && network.disable_gc);
     assert!(parse(json!({"name": "n", "disableCheck": 1, "plugins": [{"type": "x"}]})).is_err());
 }
@@ -103,23 +108,34 @@ fn numbers_survive_digit_for_digit() {
     let network = NetworkConfig::parse(text, &Missing::default()).unwrap();
     let inputs = Inputs { prev_result: None, runtime_config: &Map::new(), valid_attachments: None };
     let request = network.plugins[0].request(&network, &inputs).to_string();
-    assert!(request.contains("123456789012345678901234567890") && request.contains("1.10"), "{request}");
+    assert!(
+        request.contains("123456789012345678901234567890") && request.contains("1.10"),
+        "{request}"
+    );
 }
 
 #[test]
 fn gc_carries_the_list_under_both_names() {
     let list = json!([{"containerID": "c", "ifname": "eth0"}]);
-    let inputs = Inputs { prev_result: None, runtime_config: &Map::new(), valid_attachments: Some(&list) };
+    let inputs =
+        Inputs { prev_result: None, runtime_config: &Map::new(), valid_attachments: Some(&list) };
     let request = request(json!({"type": "x"}), &inputs);
-    assert_eq!((&request["cni.dev/valid-attachments"], &request["cni.dev/attachments"]), (&list, &list));
+    assert_eq!(
+        (&request["cni.dev/valid-attachments"], &request["cni.dev/attachments"]),
+        (&list, &list)
+    );
 }
 
 #[test]
 fn the_pods_arguments_win_over_the_definitions() {
     let mut network =
-        parse(json!({"name": "n", "type": "x", "Args": {"cni": {"a": 1, "b": 1}, "other": true}})).unwrap();
+        parse(json!({"name": "n", "type": "x", "Args": {"cni": {"a": 1, "b": 1}, "other": true}}))
+            .unwrap();
     network.plugins[0].merge_cni_args(&offered(json!({"b": 2}))).unwrap();
-    assert_eq!(network.plugins[0].object()["args"], json!({"cni": {"a": 1, "b": 2}, "other": true}));
+    assert_eq!(
+        network.plugins[0].object()["args"],
+        json!({"cni": {"a": 1, "b": 2}, "other": true})
+    );
 }
 
 #[test]
@@ -155,8 +171,11 @@ fn files_of_the_sub_directory_are_appended() {
         network.plugins.iter().map(|plugin| plugin.kind.to_string()).collect::<Vec<_>>()
     };
     assert_eq!(kinds(&file), ["a", "b", "c"]);
-    std::fs::write(&file, r#"{"name": "n", "loadOnlyInlinedPlugins": true, "plugins": [{"type": "a"}]}"#)
-        .unwrap();
+    std::fs::write(
+        &file,
+        r#"{"name": "n", "loadOnlyInlinedPlugins": true, "plugins": [{"type": "a"}]}"#,
+    )
+    .unwrap();
     assert_eq!(kinds(&file), ["a"]);
 }
 

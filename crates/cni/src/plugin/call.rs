@@ -13,8 +13,8 @@ use crate::request::{Command, ContainerId, Request, Sandbox};
 use crate::result::AttachmentResult;
 use crate::version::Version;
 
-/// A call of a plugin, whose configuration is known to be an object with a network name and a version that the
-/// plugin understands.
+/// A call of a plugin, whose configuration is known to be an object with a network name and a
+/// version that the plugin understands.
 #[derive(Clone, Debug)]
 pub struct Call {
     /// The operation.
@@ -57,11 +57,14 @@ impl Call {
     /// Reads a call from the request's environment and the bytes of standard input.
     ///
     /// # Errors
-    /// Code 6 for input that is no JSON object, 7 for a name that is missing or invalid, 1 for a version that is
-    /// not known, older than `oldest`, or too old for the operation.
+    /// Code 6 for input that is no JSON object, 7 for a name that is missing or invalid, 1 for a
+    /// version that is not known, older than `oldest`, or too old for the operation.
     pub fn read(request: &Request, input: &[u8], oldest: Version) -> Result<Self, Error> {
         let value: Value = serde_json::from_slice(input).map_err(|error| {
-            Error::new(Code::DECODE, format!("the network configuration is not valid JSON: {error}"))
+            Error::new(
+                Code::DECODE,
+                format!("the network configuration is not valid JSON: {error}"),
+            )
         })?;
         Self::from_value(request, value, oldest)
     }
@@ -74,8 +77,8 @@ impl Call {
         let Value::Object(object) = value else {
             return Err(Error::new(Code::DECODE, "the network configuration is not a JSON object"));
         };
-        let name =
-            text(&object, "name")?.ok_or_else(|| config("the network configuration has no \"name\""))?;
+        let name = text(&object, "name")?
+            .ok_or_else(|| config("the network configuration has no \"name\""))?;
         let network = name.parse().map_err(|error| Error::new(Code::CONFIG, error))?;
         let command = request.verb.command();
         let version = read_version(&object, command, oldest)?;
@@ -89,14 +92,15 @@ impl Call {
         &self.object
     }
 
-    /// The plugin's configuration decoded into its own type. Keys are matched as Go's decoder does: `T` names
-    /// them as the specification spells them, see [`keys::normalise`].
+    /// The plugin's configuration decoded into its own type. Keys are matched as Go's decoder does:
+    /// `T` names them as the specification spells them, see [`keys::normalise`].
     ///
     /// # Errors
     /// Code 7, naming the key whose value has the wrong type.
     pub fn config<T: DeserializeOwned>(&self, known: &[&str]) -> Result<T, Error> {
         let object = keys::normalise(&self.object, known);
-        serde_json::from_value(Value::Object(object)).map_err(|error| Error::new(Code::CONFIG, error))
+        serde_json::from_value(Value::Object(object))
+            .map_err(|error| Error::new(Code::CONFIG, error))
     }
 
     /// The attachment that the call is about.
@@ -104,7 +108,8 @@ impl Call {
     /// # Errors
     /// Code 4 for operations that have none.
     pub fn attachment(&self) -> Result<Attachment<'_>, Error> {
-        let none = || Error::new(Code::ENVIRONMENT, format!("{} is about no attachment", self.command));
+        let none =
+            || Error::new(Code::ENVIRONMENT, format!("{} is about no attachment", self.command));
         let sandbox = self.sandbox.as_ref().ok_or_else(none)?;
         Ok(Attachment {
             container: &sandbox.container,
@@ -129,7 +134,8 @@ impl Call {
         keys::get(keys::get(args, "cni")?.as_object()?, key)
     }
 
-    /// The result of the plugin before, or of ADD on CHECK and DEL (`prevResult`); none if it is missing.
+    /// The result of the plugin before, or of ADD on CHECK and DEL (`prevResult`); none if it is
+    /// missing.
     ///
     /// # Errors
     /// Code 6 for a result that is none.
@@ -150,17 +156,18 @@ impl Call {
         kind.map(|kind| kind.parse()).transpose().map_err(|error| Error::new(Code::CONFIG, error))
     }
 
-    /// The attachments of this network that the runtime knows (GC, `cni.dev/valid-attachments`); none if the
-    /// request does not say, and then nothing may be removed.
+    /// The attachments of this network that the runtime knows (GC, `cni.dev/valid-attachments`);
+    /// none if the request does not say, and then nothing may be removed.
     ///
     /// # Errors
     /// Code 7 for a list of another form.
     pub fn valid_attachments(&self) -> Result<Option<Vec<ValidAttachment>>, Error> {
         let names = ["cni.dev/valid-attachments", "cni.dev/attachments"];
-        let Some(list) = names.iter().find_map(|name| self.object.get(*name)) else { return Ok(None) };
+        let Some(list) = names.iter().find_map(|name| self.object.get(*name)) else {
+            return Ok(None);
+        };
         let list = list.as_array().and_then(|list| list.iter().map(valid_attachment).collect());
-        let problem =
-            "\"cni.dev/valid-attachments\" must be a list of objects with \"containerID\" and \"ifname\"";
+        let problem = "\"cni.dev/valid-attachments\" must be a list of objects with \"containerID\" and \"ifname\"";
         list.map(Some).ok_or_else(|| config(problem))
     }
 }
@@ -171,7 +178,11 @@ fn valid_attachment(value: &Value) -> Option<ValidAttachment> {
     Some(ValidAttachment { container: text("containerID")?, interface: text("ifname")? })
 }
 
-fn read_version(object: &Map<String, Value>, command: Command, oldest: Version) -> Result<Version, Error> {
+fn read_version(
+    object: &Map<String, Value>,
+    command: Command,
+    oldest: Version,
+) -> Result<Version, Error> {
     let written = text(object, "cniVersion")?.unwrap_or_else(|| Version::V0_1_0.as_str());
     let version: Version = written.parse().map_err(|error| Error::new(Code::VERSION, error))?;
     let fits = match command {
@@ -180,8 +191,9 @@ fn read_version(object: &Map<String, Value>, command: Command, oldest: Version) 
         Command::Add | Command::Del | Command::Version => true,
     };
     if version < oldest {
-        let problem =
-            format!("cniVersion {version} is older than {oldest}, the oldest that this plugin knows");
+        let problem = format!(
+            "cniVersion {version} is older than {oldest}, the oldest that this plugin knows"
+        );
         return Err(Error::new(Code::VERSION, problem));
     }
     if fits {

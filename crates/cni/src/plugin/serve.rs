@@ -1,4 +1,5 @@
-//! The life of an executable as a plugin: environment and standard input in, one answer on standard output out.
+//! The life of an executable as a plugin: environment and standard input in, one answer on standard
+//! output out.
 
 use std::io::{self, Read, Write};
 use std::process::ExitCode;
@@ -23,21 +24,34 @@ pub struct Answer {
     pub outcome: Result<Option<Value>, Error>,
 }
 
-/// Carries out one call of `plugin`. VERSION is answered here (CNI 1.1.0, section 5, "VERSION Success").
-pub fn answer(plugin: &dyn Plugin, request: &Request, input: &[u8], context: &mut Context<'_>) -> Answer {
+/// Carries out one call of `plugin`. VERSION is answered here (CNI 1.1.0, section 5, "VERSION
+/// Success").
+pub fn answer(
+    plugin: &dyn Plugin,
+    request: &Request,
+    input: &[u8],
+    context: &mut Context<'_>,
+) -> Answer {
     let version = version_of(input);
     if request.verb.command() == Command::Version {
         return Answer { version, outcome: Ok(Some(versions(plugin, version))) };
     }
     let call = Call::read(request, input, plugin.oldest_version());
     let outcome = call.and_then(|call| run(plugin, &call, context));
-    let outcome =
-        if request.verb.command() == Command::Del { outcome.map_err(Error::for_del) } else { outcome };
+    let outcome = if request.verb.command() == Command::Del {
+        outcome.map_err(Error::for_del)
+    } else {
+        outcome
+    };
     Answer { version, outcome }
 }
 
 /// Carries out a call that was read.
-fn run(plugin: &dyn Plugin, call: &Call, context: &mut Context<'_>) -> Result<Option<Value>, Error> {
+fn run(
+    plugin: &dyn Plugin,
+    call: &Call,
+    context: &mut Context<'_>,
+) -> Result<Option<Value>, Error> {
     match call.command {
         Command::Add => plugin.add(call, context).map(|result| Some(result.write(call.version))),
         Command::Del => plugin.del(call, context).map(|()| None),
@@ -48,8 +62,8 @@ fn run(plugin: &dyn Plugin, call: &Call, context: &mut Context<'_>) -> Result<Op
     }
 }
 
-/// The life of an executable that is `plugin` and nothing else: reads the process' environment and standard
-/// input, carries the call out, prints the answer, and returns the process' exit status.
+/// The life of an executable that is `plugin` and nothing else: reads the process' environment and
+/// standard input, carries the call out, prints the answer, and returns the process' exit status.
 pub fn serve(plugin: &dyn Plugin, context: &mut Context<'_>) -> ExitCode {
     let answer = match Request::read(Environment::of_process()) {
         None => return ExitCode::FAILURE,
@@ -94,11 +108,13 @@ impl Answer {
     }
 }
 
-/// The version of a configuration that may be wrong otherwise, so that an error comes in its layout.
+/// The version of a configuration that may be wrong otherwise, so that an error comes in its
+/// layout.
 fn version_of(input: &[u8]) -> Version {
     let value: Value = serde_json::from_slice(input).unwrap_or_default();
-    let version =
-        value.as_object().and_then(|object| keys::get(object, "cniVersion")?.as_str()?.parse().ok());
+    let version = value
+        .as_object()
+        .and_then(|object| keys::get(object, "cniVersion")?.as_str()?.parse().ok());
     version.unwrap_or(Version::NEWEST)
 }
 

@@ -40,8 +40,11 @@ fn run(command: &str, input: &Value) -> Answer {
         ("CNI_PATH", "/opt/cni/bin"),
     ];
     let request = Request::read(Environment::from(environment)).unwrap().unwrap();
-    let mut context =
-        Context { delegate: &mut NoDelegates, deadline: Deadline::after(Duration::ZERO), stop: &NeverStop };
+    let mut context = Context {
+        delegate: &mut NoDelegates,
+        deadline: Deadline::after(Duration::ZERO),
+        stop: &NeverStop,
+    };
     answer(&Echo, &request, input.to_string().as_bytes(), &mut context)
 }
 

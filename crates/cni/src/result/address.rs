@@ -22,13 +22,13 @@ const fn digit(family: Family) -> &'static str {
 /// One of a result's `ips`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Address {
-    /// The address in CIDR notation, as it was written. After [`super::AttachmentResult::read_lenient`] any
-    /// text, and empty if there was none.
+    /// The address in CIDR notation, as it was written. After
+    /// [`super::AttachmentResult::read_lenient`] any text, and empty if there was none.
     pub address: String,
     /// The gateway of the subnet, as it was written.
     pub gateway: Option<String>,
-    /// The index into [`super::AttachmentResult::interfaces`]. After [`super::AttachmentResult::read_lenient`] it may
-    /// point past the end: use `get`.
+    /// The index into [`super::AttachmentResult::interfaces`]. After
+    /// [`super::AttachmentResult::read_lenient`] it may point past the end: use `get`.
     pub interface: Option<usize>,
     /// Keys that the specification does not have.
     pub other: Map<String, Value>,

@@ -7,7 +7,8 @@ use crate::version::UnknownVersion;
 /// The most characters of foreign text that an error quotes.
 const MOST_QUOTED: usize = 64;
 
-/// What is wrong with a result. Paths are written as in `ips[2].interface`; values are bounded and escaped.
+/// What is wrong with a result. Paths are written as in `ips[2].interface`; values are bounded and
+/// escaped.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum ResultError {
     /// A value of the wrong JSON type.
@@ -39,7 +40,9 @@ pub enum ResultError {
         found: String,
     },
     /// An index past the end of `interfaces`.
-    #[error("{path} is {index}, but the result lists {interfaces} interfaces: count from 0, or leave it out")]
+    #[error(
+        "{path} is {index}, but the result lists {interfaces} interfaces: count from 0, or leave it out"
+    )]
     Index {
         /// Where it is.
         path: String,
@@ -48,8 +51,8 @@ pub enum ResultError {
         /// How many interfaces there are.
         interfaces: usize,
     },
-    /// An address of an extra network on an interface that bears another attachment's name: on the primary's,
-    /// runtimes would take it for the pod's own.
+    /// An address of an extra network on an interface that bears another attachment's name: on the
+    /// primary's, runtimes would take it for the pod's own.
     #[error("{path} puts {address} on \"{interface}\", {owner}")]
     NotItsInterface {
         /// Where it is.

@@ -6,7 +6,8 @@ use super::error::ResultError;
 use super::layout::{put_other, put_text};
 use super::node::Node;
 
-pub(super) const INTERFACE_KEYS: &[&str] = &["name", "mac", "mtu", "sandbox", "socketPath", "pciID"];
+pub(super) const INTERFACE_KEYS: &[&str] =
+    &["name", "mac", "mtu", "sandbox", "socketPath", "pciID"];
 
 /// One of a result's `interfaces`.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -14,9 +14,14 @@ pub(super) fn put_list(object: &mut Map<String, Value>, key: &str, entries: Vec<
     }
 }
 
-/// Adds the unknown keys. One that is unknown in the layout it came from (`ips` in 0.2.0), but known in
-/// this one, is left out, in every spelling that a decoder would take for it.
-pub(super) fn put_other(object: &mut Map<String, Value>, other: &Map<String, Value>, known: &[&str]) {
-    let unknown = other.iter().filter(|(key, _)| !known.iter().any(|known| known.eq_ignore_ascii_case(key)));
+/// Adds the unknown keys. One that is unknown in the layout it came from (`ips` in 0.2.0), but
+/// known in this one, is left out, in every spelling that a decoder would take for it.
+pub(super) fn put_other(
+    object: &mut Map<String, Value>,
+    other: &Map<String, Value>,
+    known: &[&str],
+) {
+    let unknown =
+        other.iter().filter(|(key, _)| !known.iter().any(|known| known.eq_ignore_ascii_case(key)));
     object.extend(unknown.map(|(key, value)| (key.clone(), value.clone())));
 }

@@ -25,7 +25,9 @@ pub(super) struct Node {
 
 impl Node {
     pub(super) fn root(value: &Value, rigour: Rigour) -> Result<Self, ResultError> {
-        let map = value.as_object().ok_or_else(|| wrong_type("the result".to_owned(), "an object", value))?;
+        let map = value
+            .as_object()
+            .ok_or_else(|| wrong_type("the result".to_owned(), "an object", value))?;
         Ok(Self { path: String::new(), map: map.clone(), rigour })
     }
 
@@ -70,7 +72,8 @@ impl Node {
             Some(other) => return Err(wrong_type(path, "an array", &other)),
         };
         check_count(&path, entries.len(), most)?;
-        let entry = |(index, value)| Self::child(format!("{path}[{index}]"), value, rigour).and_then(read);
+        let entry =
+            |(index, value)| Self::child(format!("{path}[{index}]"), value, rigour).and_then(read);
         entries.into_iter().enumerate().map(entry).collect()
     }
 
@@ -86,7 +89,8 @@ impl Node {
     pub(super) fn cidr(&mut self, key: &str) -> Result<String, ResultError> {
         let expected = "an address and a prefix length, such as \"192.0.2.3/24\"";
         let Some(text) = self.text(key)? else {
-            return self.tolerate(String::new(), || ResultError::Missing { path: self.at(key), expected });
+            return self
+                .tolerate(String::new(), || ResultError::Missing { path: self.at(key), expected });
         };
         if parse_cidr(&text).is_some() {
             return Ok(text);
@@ -126,11 +130,17 @@ impl Node {
         }
     }
 
-    fn in_range<T>(&self, key: &str, number: &Number, value: Option<T>) -> Result<Option<T>, ResultError> {
+    fn in_range<T>(
+        &self,
+        key: &str,
+        number: &Number,
+        value: Option<T>,
+    ) -> Result<Option<T>, ResultError> {
         if value.is_some() {
             return Ok(value);
         }
-        let (expected, found) = ("an integer from 0 up, within 64 bits", excerpt(&number.to_string()));
+        let (expected, found) =
+            ("an integer from 0 up, within 64 bits", excerpt(&number.to_string()));
         self.tolerate(None, || ResultError::Content { path: self.at(key), expected, found })
     }
 
@@ -143,11 +153,15 @@ impl Node {
 }
 
 pub(super) fn check_count(path: &str, count: usize, most: usize) -> Result<(), ResultError> {
-    if count <= most { Ok(()) } else { Err(ResultError::TooMany { path: path.to_owned(), count, most }) }
+    if count <= most {
+        Ok(())
+    } else {
+        Err(ResultError::TooMany { path: path.to_owned(), count, most })
+    }
 }
 
-/// The address and the prefix length, both required, as Go reads them. (`ipnetwork` alone would also take
-/// a netmask or nothing after the address.)
+/// The address and the prefix length, both required, as Go reads them. (`ipnetwork` alone would
+/// also take a netmask or nothing after the address.)
 fn parse_cidr(text: &str) -> Option<IpNetwork> {
     let (ip, prefix) = text.split_once('/')?;
     let prefix = Some(prefix).filter(|prefix| prefix.bytes().all(|byte| byte.is_ascii_digit()))?;

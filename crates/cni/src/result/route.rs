@@ -16,12 +16,13 @@ pub(super) const ROUTE_KEYS: &[&str] = &["dst", "gw"];
 /// One of a result's `routes`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Route {
-    /// The destination in CIDR notation, as it was written. After [`super::AttachmentResult::read_lenient`] any
-    /// text, and empty if there was none.
+    /// The destination in CIDR notation, as it was written. After
+    /// [`super::AttachmentResult::read_lenient`] any text, and empty if there was none.
     pub dst: String,
     /// The next hop, as it was written.
     pub gw: Option<String>,
-    /// Every other key: `mtu`, `advmss`, `priority`, `table`, `scope` and those that are not specified.
+    /// Every other key: `mtu`, `advmss`, `priority`, `table`, `scope` and those that are not
+    /// specified.
     pub other: Map<String, Value>,
 }
 
@@ -31,8 +32,8 @@ impl Route {
         Family::of_text(&self.dst)
     }
 
-    /// The family whose default route this is; `None` for any other route. A route of another table than
-    /// the main one is some policy's, and not the way out of the sandbox.
+    /// The family whose default route this is; `None` for any other route. A route of another table
+    /// than the main one is some policy's, and not the way out of the sandbox.
     pub fn default_family(&self) -> Option<Family> {
         Family::is_default(&self.dst).filter(|_| self.is_in_main_table())
     }
@@ -44,7 +45,9 @@ impl Route {
     }
 
     fn is_in_main_table(&self) -> bool {
-        keys::get(&self.other, "table").and_then(Value::as_u64).is_none_or(|table| matches!(table, 0 | 254))
+        keys::get(&self.other, "table")
+            .and_then(Value::as_u64)
+            .is_none_or(|table| matches!(table, 0 | 254))
     }
 
     pub(super) fn default_by(family: Family, hop: Option<IpAddr>) -> Self {

@@ -31,7 +31,8 @@ fn route(dst: &str, gw: Option<&str>) -> Route {
     Route { dst: dst.to_owned(), gw: gw.map(str::to_owned), other: Map::new() }
 }
 
-/// What `reject_foreign_interfaces` says to a result of net1's, in a pod that has eth0 and net2 as well.
+/// What `reject_foreign_interfaces` says to a result of net1's, in a pod that has eth0 and net2 as
+/// well.
 fn kept_off(interfaces: &[&Value]) -> Result<(), String> {
     let result = read(json!({
         "interfaces": interfaces,
@@ -155,7 +156,8 @@ fn the_network_names_the_version_where_the_result_does_not() {
 fn an_empty_result_is_one() {
     for version in Version::ALL {
         let only = json!({"cniVersion": version.as_str()});
-        for value in [json!({}), only.clone(), json!({"ips": null, "interfaces": [], "ip4": null})] {
+        for value in [json!({}), only.clone(), json!({"ips": null, "interfaces": [], "ip4": null})]
+        {
             let result = AttachmentResult::read(&value, version).unwrap();
             assert!(result.ips.is_empty() && result.interfaces.is_empty() && result.dns.is_none());
         }
@@ -214,7 +216,10 @@ fn the_sandbox_address_is_the_one_that_fits_the_oldest_layout() {
             json!([{"address": "10.0.0.1/8", "interface": 0}, {"address": "10.0.0.2/8", "interface": 1}]),
             "10.0.0.2/8",
         ),
-        (json!([{"address": "10.0.0.1/8", "interface": 0}, {"address": "10.0.0.2/8"}]), "10.0.0.2/8"),
+        (
+            json!([{"address": "10.0.0.1/8", "interface": 0}, {"address": "10.0.0.2/8"}]),
+            "10.0.0.2/8",
+        ),
         (json!([{"address": "10.0.0.1/8", "interface": 0}]), "10.0.0.1/8"),
         (json!([{"address": "::1/128", "interface": 1}, {"address": "10.0.0.3/8"}]), "10.0.0.3/8"),
     ] {
@@ -248,7 +253,10 @@ fn the_habits_of_go_are_read() {
         "dns": null
     }));
     let pci_id = Some("0000:01:02.3".to_owned());
-    assert_eq!(result.interfaces[0], Interface { name: "eth0".to_owned(), pci_id, ..Interface::default() });
+    assert_eq!(
+        result.interfaces[0],
+        Interface { name: "eth0".to_owned(), pci_id, ..Interface::default() }
+    );
     assert_eq!(result.interfaces[1], Interface::default());
     assert_eq!(result.ips[0], Address { address: "10.0.0.1/8".to_owned(), ..Address::default() });
     assert_eq!(result.ips[1], Address { address: "10.0.0.3/8".to_owned(), ..Address::default() });
@@ -268,7 +276,10 @@ fn refusals_name_the_place_and_the_value() {
         (json!({"cniVersion": 1}), "cniVersion must be a string, not 1"),
         (json!({"ips": "x\n"}), "ips must be an array, not \"x\\n\""),
         (json!({"ips": [good, 7]}), "ips[1] must be an object, not 7"),
-        (json!({"ips": [{}]}), "ips[0].address is missing: set it to an address and a prefix length"),
+        (
+            json!({"ips": [{}]}),
+            "ips[0].address is missing: set it to an address and a prefix length",
+        ),
         (json!({"ips": [null]}), "ips[0].address is missing"),
         (
             json!({"ips": [{"address": "10.0.0.1"}]}),
@@ -294,15 +305,24 @@ fn refusals_name_the_place_and_the_value() {
             json!({"ips": [{"address": "::1/8", "interface": 0.0}]}),
             "ips[0].interface must be an integer, not 0.0",
         ),
-        (json!({"interfaces": [{"mtu": "1500"}]}), "interfaces[0].mtu must be an integer, not \"1500\""),
+        (
+            json!({"interfaces": [{"mtu": "1500"}]}),
+            "interfaces[0].mtu must be an integer, not \"1500\"",
+        ),
         (
             json!({"interfaces": [{}, {"pciID": []}]}),
             "interfaces[1].pciID must be a string, not an array of 0",
         ),
         (json!({"routes": [{"dst": "default"}]}), "routes[0].dst is \"default\""),
-        (json!({"routes": [{"dst": "::/0", "gw": "fe80::1%eth0"}]}), "routes[0].gw is \"fe80::1%eth0\""),
+        (
+            json!({"routes": [{"dst": "::/0", "gw": "fe80::1%eth0"}]}),
+            "routes[0].gw is \"fe80::1%eth0\"",
+        ),
         (json!({"dns": ["10.0.0.1"]}), "dns must be an object, not an array of 1"),
-        (json!({"cniVersion": "9\u{1b}[2J"}), "cniVersion: cni version \"9\\u{1b}[2J\" is not known"),
+        (
+            json!({"cniVersion": "9\u{1b}[2J"}),
+            "cniVersion: cni version \"9\\u{1b}[2J\" is not known",
+        ),
         (
             json!({"cniVersion": "0.2.0", "ip4": {"ip": "10.0.0.1/8", "routes": [{"dst": 1}]}}),
             "ip4.routes[0].dst must be a string, not 1",
@@ -317,7 +337,9 @@ fn refusals_name_the_place_and_the_value() {
 #[test]
 fn quoted_text_is_bounded() {
     let long = "\u{202e}".repeat(100_000);
-    for value in [json!({"ips": long}), json!({"ips": [{"address": long}]}), json!({"cniVersion": long})] {
+    for value in
+        [json!({"ips": long}), json!({"ips": [{"address": long}]}), json!({"cniVersion": long})]
+    {
         let refusal = refusal(value);
         assert!(refusal.len() < 1000 && !refusal.contains('\u{202e}'), "{refusal}");
     }
@@ -373,7 +395,10 @@ fn a_lenient_reader_keeps_what_does_no_harm() {
     let older = result.write(Version::V0_4_0);
     assert_eq!(older["ips"][0].get("version"), None);
     assert_eq!(older["ips"][2]["version"], json!("4"));
-    assert_eq!(result.write(Version::V0_2_0), json!({"cniVersion": "0.2.0", "ip4": {"ip": "10.0.0.5"}}));
+    assert_eq!(
+        result.write(Version::V0_2_0),
+        json!({"cniVersion": "0.2.0", "ip4": {"ip": "10.0.0.5"}})
+    );
 }
 
 #[test]
@@ -412,7 +437,8 @@ fn addresses_of_the_sandbox_are_the_attachments() {
             {"address": "10.0.0.3/8"}
         ]
     }));
-    let addresses: Vec<_> = result.attachment_addresses().map(|address| address.address.as_str()).collect();
+    let addresses: Vec<_> =
+        result.attachment_addresses().map(|address| address.address.as_str()).collect();
     assert_eq!(addresses, ["10.0.0.2/8", "10.0.0.3/8"]);
     let interfaces: Vec<_> =
         result.sandbox_interfaces().map(|(at, found)| (at, found.name.as_str())).collect();
@@ -522,21 +548,32 @@ fn default_hops_come_from_routes_then_from_addresses() {
         (json!([{"dst": "10.0.0.0/8", "gw": "10.0.0.9"}]), "", ""),
         (json!([{"dst": "0.0.0.0/0"}]), "10.0.0.1", ""),
         (json!([{"dst": "0.0.0.0/0", "gw": "10.0.0.9"}, {"dst": "::/0"}]), "10.0.0.9", "fd00::1"),
-        (json!([{"dst": "0.0.0.0/0", "gw": "10.0.0.9"}, {"dst": "0.0.0.0/0"}]), "10.0.0.9 10.0.0.1", ""),
+        (
+            json!([{"dst": "0.0.0.0/0", "gw": "10.0.0.9"}, {"dst": "0.0.0.0/0"}]),
+            "10.0.0.9 10.0.0.1",
+            "",
+        ),
         (json!([{"dst": "0.0.0.0/0", "gw": "fe80::1"}]), "fe80::1", ""),
-        (json!([{"dst": "0.0.0.0/0", "gw": "0.0.0.0"}, {"dst": "::/0", "gw": "::"}]), "link", "link"),
+        (
+            json!([{"dst": "0.0.0.0/0", "gw": "0.0.0.0"}, {"dst": "::/0", "gw": "::"}]),
+            "link",
+            "link",
+        ),
     ] {
         let result = read(json!({"ips": ips, "routes": routes}));
-        let shown = |hop: &Option<IpAddr>| hop.map_or_else(|| "link".to_owned(), |ip| ip.to_string());
-        let found = |family| result.default_hops(family).iter().map(shown).collect::<Vec<_>>().join(" ");
+        let shown =
+            |hop: &Option<IpAddr>| hop.map_or_else(|| "link".to_owned(), |ip| ip.to_string());
+        let found =
+            |family| result.default_hops(family).iter().map(shown).collect::<Vec<_>>().join(" ");
         assert_eq!((found(Family::V4).as_str(), found(Family::V6).as_str()), (v4, v6), "{routes}");
     }
 }
 
 #[test]
 fn a_gateway_of_the_other_family_is_no_fallback() {
-    let result =
-        read(json!({"ips": [{"address": "::2/64", "gateway": "::1"}], "routes": [{"dst": "0.0.0.0/0"}]}));
+    let result = read(
+        json!({"ips": [{"address": "::2/64", "gateway": "::1"}], "routes": [{"dst": "0.0.0.0/0"}]}),
+    );
     assert_eq!(result.default_hops(Family::V4), [None], "it is on the link");
 }
 
@@ -589,14 +626,16 @@ fn any_json() -> impl Strategy<Value = Value> {
     leaf.prop_recursive(5, 64, 6, |inner| {
         prop_oneof![
             vec(inner.clone(), 0..4).prop_map(Value::from),
-            vec((any_key(), inner), 0..6).prop_map(|entries| Value::Object(entries.into_iter().collect())),
+            vec((any_key(), inner), 0..6)
+                .prop_map(|entries| Value::Object(entries.into_iter().collect())),
         ]
     })
 }
 
 fn any_key() -> impl Strategy<Value = String> {
     let known =
-        [LIST_KEYS, FAMILY_KEYS, INTERFACE_KEYS, ADDRESS_KEYS, FAMILY_ADDRESS_KEYS, ROUTE_KEYS].concat();
+        [LIST_KEYS, FAMILY_KEYS, INTERFACE_KEYS, ADDRESS_KEYS, FAMILY_ADDRESS_KEYS, ROUTE_KEYS]
+            .concat();
     prop_oneof![
         8 => prop::sample::select(known.clone()).prop_map(str::to_owned),
         1 => prop::sample::select(known).prop_map(str::to_uppercase),
@@ -606,7 +645,8 @@ fn any_key() -> impl Strategy<Value = String> {
 
 /// A result that is mostly of the right types, with odd content.
 fn odd_result() -> impl Strategy<Value = Value> {
-    let text = || prop_oneof![".{0,6}", "10\\.0\\.0\\.[0-9]{1,3}(/[0-9]{1,2})?", "::[0-9](/[0-9]{1,3})?"];
+    let text =
+        || prop_oneof![".{0,6}", "10\\.0\\.0\\.[0-9]{1,3}(/[0-9]{1,2})?", "::[0-9](/[0-9]{1,3})?"];
     let number = || prop_oneof![-3i64..5, any::<i64>()].prop_map(Value::from);
     let entry = move |texts: &'static [&'static str], numbers: &'static [&'static str]| {
         let texts = vec((prop::sample::select(texts), text().prop_map(Value::from)), 0..5);
@@ -619,13 +659,17 @@ fn odd_result() -> impl Strategy<Value = Value> {
     let interfaces = vec(entry(&["name", "mac", "sandbox", "pciID", "Mac"], &["mtu", "z"]), 0..4);
     let ips = vec(entry(&["address", "gateway", "version", "Gateway"], &["interface", "z"]), 0..4);
     let routes = vec(entry(&["dst", "gw", "DST"], &["mtu", "priority"]), 0..4);
-    (interfaces, ips, routes)
-        .prop_map(|(interfaces, ips, routes)| json!({"interfaces": interfaces, "ips": ips, "routes": routes}))
+    (interfaces, ips, routes).prop_map(
+        |(interfaces, ips, routes)| json!({"interfaces": interfaces, "ips": ips, "routes": routes}),
+    )
 }
 
 fn unknown() -> impl Strategy<Value = Map<String, Value>> {
-    let value =
-        prop_oneof![Just(json!(null)), any::<u64>().prop_map(Value::from), ".{0,5}".prop_map(Value::from)];
+    let value = prop_oneof![
+        Just(json!(null)),
+        any::<u64>().prop_map(Value::from),
+        ".{0,5}".prop_map(Value::from)
+    ];
     vec(("x-[a-z]{1,3}", value), 0..3).prop_map(|entries| entries.into_iter().collect())
 }
 
@@ -658,13 +702,11 @@ fn any_interface() -> impl Strategy<Value = Interface> {
 }
 
 fn any_address(interfaces: usize) -> impl Strategy<Value = Address> {
-    let index = (0..=interfaces).prop_map(move |index| Some(index).filter(|index| *index < interfaces));
-    (any_cidr(), any_gateway(), index, unknown()).prop_map(|(address, gateway, interface, other)| Address {
-        address,
-        gateway,
-        interface,
-        other,
-    })
+    let index =
+        (0..=interfaces).prop_map(move |index| Some(index).filter(|index| *index < interfaces));
+    (any_cidr(), any_gateway(), index, unknown()).prop_map(
+        |(address, gateway, interface, other)| Address { address, gateway, interface, other },
+    )
 }
 
 fn any_route() -> impl Strategy<Value = Route> {
@@ -680,7 +722,13 @@ fn any_result() -> impl Strategy<Value = AttachmentResult> {
         let ips = vec(any_address(interfaces.len()), 0..5);
         let dns = option::of(unknown().prop_map(Value::Object));
         (Just(interfaces), ips, vec(any_route(), 0..5), dns, unknown()).prop_map(
-            |(interfaces, ips, routes, dns, other)| AttachmentResult { interfaces, ips, routes, dns, other },
+            |(interfaces, ips, routes, dns, other)| AttachmentResult {
+                interfaces,
+                ips,
+                routes,
+                dns,
+                other,
+            },
         )
     })
 }

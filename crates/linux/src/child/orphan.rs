@@ -1,8 +1,10 @@
-//! Processes that the children of a killed parent have left running. A child dies with its parent, and its own
-//! children do not: an IPAM plugin would go on, and reserve an address after the DEL that has released it.
+//! Processes that the children of a killed parent have left running. A child dies with its parent,
+//! and its own children do not: an IPAM plugin would go on, and reserve an address after the DEL
+//! that has released it.
 //!
-//! They are known by what each process inherits: variables in its environment, and the process group that it
-//! was started in. A process that is meant to outlive the call has made a session of its own, and is left alone.
+//! They are known by what each process inherits: variables in its environment, and the process
+//! group that it was started in. A process that is meant to outlive the call has made a session of
+//! its own, and is left alone.
 
 use std::fs::File;
 use std::io::Read;
@@ -25,8 +27,9 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// As much of an environment as is read; ours is a few KiB.
 const MAX_ENVIRONMENT_BYTES: u64 = 256 << 10;
 
-/// Waits until no orphaned process has all of `variables` (`NAME=value`) in its environment, and kills those
-/// that do not end. The caller makes sure that no living call of its own has started processes with them.
+/// Waits until no orphaned process has all of `variables` (`NAME=value`) in its environment, and
+/// kills those that do not end. The caller makes sure that no living call of its own has started
+/// processes with them.
 pub fn reap_orphaned_processes(variables: &[String]) {
     let started = Instant::now();
     loop {
@@ -35,7 +38,10 @@ pub fn reap_orphaned_processes(variables: &[String]) {
             return;
         }
         if started.elapsed() >= LIMIT {
-            log::warn!("processes of a killed call ({}) do not end: {survivors:?}", variables.join(", "));
+            log::warn!(
+                "processes of a killed call ({}) do not end: {survivors:?}",
+                variables.join(", ")
+            );
             return;
         }
         if started.elapsed() >= PATIENCE {
@@ -51,12 +57,14 @@ fn end(process: i32, variables: &[String]) {
     end_held(process, pidfd_open(pid, PidfdFlags::empty()), variables);
 }
 
-/// The process behind `held` keeps its number, or has ended: what is looked at now is what is killed.
+/// The process behind `held` keeps its number, or has ended: what is looked at now is what is
+/// killed.
 fn end_held(process: i32, held: Result<OwnedFd, Errno>, variables: &[String]) {
     let is_still_one = || is_survivor(&Path::new("/proc").join(process.to_string()), variables);
     match held {
         Ok(held) if is_still_one() => drop(pidfd_send_signal(&held, rustix::process::Signal::KILL)),
-        // Before Linux 5.3, or behind a filter of system calls that is as old: by its number, at once.
+        // Before Linux 5.3, or behind a filter of system calls that is as old: by its number, at
+        // once.
         Err(Errno::NOSYS | Errno::PERM) if is_still_one() => {
             let _ = kill(Pid::from_raw(process), Signal::SIGKILL);
         }
@@ -126,7 +134,8 @@ mod tests {
         child
     }
 
-    /// The parent goes on before the kernel has given the new program its arguments and environment.
+    /// The parent goes on before the kernel has given the new program its arguments and
+    /// environment.
     fn await_execution(child: &Child) {
         let arguments = Path::new("/proc").join(child.id().to_string()).join("cmdline");
         while std::fs::read(&arguments).unwrap().is_empty() {
@@ -160,7 +169,9 @@ mod tests {
     /// Between the look and the kill, its number may have become another process'.
     #[test]
     fn what_is_killed_is_what_was_looked_at() {
-        let held = |child: &Child| pidfd_open(rustix::process::Pid::from_child(child), PidfdFlags::empty());
+        let held = |child: &Child| {
+            pidfd_open(rustix::process::Pid::from_child(child), PidfdFlags::empty())
+        };
         let number = |child: &Child| i32::try_from(child.id()).unwrap();
         let mut other = left("60", |command| command.env("ID", "another"));
         end(number(&other), &variables());

@@ -1,10 +1,10 @@
 //! Starting a plugin as posix_spawn(3) does, with `PR_SET_PDEATHSIG`: the plugin dies
 //! with us. Runtimes kill with SIGKILL, after which nothing of ours could end it.
 //!
-//! fork(2) would copy our page tables for a child that throws them away at once; that costs more than all
-//! else that Braid does for a plugin. So the child borrows our memory until it executes (`CLONE_VM`,
-//! `CLONE_VFORK`), while this thread is suspended. What it runs by then is a list of system calls over
-//! what was prepared before: nothing allocates, locks or panics.
+//! fork(2) would copy our page tables for a child that throws them away at once; that costs more
+//! than all else that Braid does for a plugin. So the child borrows our memory until it executes
+//! (`CLONE_VM`, `CLONE_VFORK`), while this thread is suspended. What it runs by then is a list of
+//! system calls over what was prepared before: nothing allocates, locks or panics.
 //!
 //! What the child shares with us until then, and what it has of its own:
 //!
@@ -13,9 +13,10 @@
 //! | memory, this thread's `errno` among it | shared | it writes its own stack, `errno`, and one number that we read once it has gone |
 //! | descriptors, signal dispositions, signal mask, directory | its own copies | neither `CLONE_FILES`, `CLONE_SIGHAND` nor `CLONE_FS` is set |
 //!
-//! Other threads of ours run on meanwhile (one may wait for the disk); the child touches nothing of theirs and
-//! takes no lock that one of them could hold. Every descriptor of ours is opened close-on-exec, so that the plugin
-//! gets the three pipes, and of the rest what the runtime itself has let through.
+//! Other threads of ours run on meanwhile (one may wait for the disk); the child touches nothing of
+//! theirs and takes no lock that one of them could hold. Every descriptor of ours is opened
+//! close-on-exec, so that the plugin gets the three pipes, and of the rest what the runtime itself
+//! has let through.
 
 use std::cell::Cell;
 use std::ffi::{CString, OsString};
@@ -79,12 +80,15 @@ impl fmt::Display for Ended {
     }
 }
 
-/// Starts `executable` in `/` with these variables and no others, no signal blocked, and none ignored that the
-/// runtime has not ignored.
+/// Starts `executable` in `/` with these variables and no others, no signal blocked, and none
+/// ignored that the runtime has not ignored.
 ///
 /// # Errors
 /// What the system says: that the executable is being written, for example (`ETXTBSY`).
-pub(super) fn spawn(executable: &Path, environment: &[(OsString, OsString)]) -> io::Result<Spawned> {
+pub(super) fn spawn(
+    executable: &Path,
+    environment: &[(OsString, OsString)],
+) -> io::Result<Spawned> {
     let program = CString::new(executable.as_os_str().as_bytes())?;
     let variables = environment.iter().map(|(name, value)| variable(name, value));
     let variables: Vec<CString> = variables.collect::<io::Result<_>>()?;
@@ -114,7 +118,10 @@ struct Execution<'a> {
     errno: Cell<i32>,
 }
 
-#[allow(unsafe_code, reason = "no safe wrapper starts a child that dies with us without copying page tables")]
+#[allow(
+    unsafe_code,
+    reason = "no safe wrapper starts a child that dies with us without copying page tables"
+)]
 fn start(program: &CString, variables: &[CString], streams: [RawFd; 3]) -> io::Result<Pid> {
     let pointers = variables.iter().map(|variable| variable.as_ptr());
     let execution = Execution {
@@ -127,18 +134,20 @@ fn start(program: &CString, variables: &[CString], streams: [RawFd; 3]) -> io::R
     };
     let child = || {
         execution.errno.set(execute(&execution));
-        // SAFETY: ends the child alone, since CLONE_THREAD is not set: without exit handlers, which are ours.
+        // SAFETY: ends the child alone, since CLONE_THREAD is not set: without exit handlers, which
+        // are ours.
         unsafe { libc::_exit(127) }
     };
     let mut stack = [0_u8; STACK_BYTES];
     let flags = CloneFlags::CLONE_VM | CloneFlags::CLONE_VFORK;
     let before = block_signals()?;
-    // SAFETY: CLONE_VFORK suspends this thread until the child has executed or ended, also where that ends by a
-    // signal, so that the stack and all that `child` borrows outlive its use, and nothing reads them meanwhile. The
-    // child runs on `stack` alone, which is aligned by clone's wrapper and ten times as large as its frames, and
-    // never returns from `child`. We have no handler for it to run: signals are read from a descriptor and stay
-    // blocked until the child's own mask is emptied; only the standard library's for SIGSEGV is there, which ends
-    // the process it runs in.
+    // SAFETY: CLONE_VFORK suspends this thread until the child has executed or ended, also where
+    // that ends by a signal, so that the stack and all that `child` borrows outlive its use, and
+    // nothing reads them meanwhile. The child runs on `stack` alone, which is aligned by clone's
+    // wrapper and ten times as large as its frames, and never returns from `child`. We have no
+    // handler for it to run: signals are read from a descriptor and stay blocked until the child's
+    // own mask is emptied; only the standard library's for SIGSEGV is there, which ends the process
+    // it runs in.
     let started = unsafe { clone(Box::new(child), &mut stack, flags, Some(libc::SIGCHLD)) };
     let unblocked = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&before), None);
     let pid = started?;
@@ -159,14 +168,18 @@ fn block_signals() -> nix::Result<SigSet> {
 }
 
 /// Runs in the child: returns the error number where it could not execute.
-#[allow(unsafe_code, reason = "system calls between clone and exec, for which nothing may allocate")]
+#[allow(
+    unsafe_code,
+    reason = "system calls between clone and exec, for which nothing may allocate"
+)]
 fn execute(execution: &Execution<'_>) -> i32 {
     let [stdin, stdout, stderr] = execution.streams;
-    // SAFETY: each is a plain system call in glibc and musl alike, on values and on memory that `execution` keeps
-    // alive; the pointer lists end with null. `errno` is that of the suspended thread, which looks at it no more
-    // before its next call. None of the descriptors is below 3, since the standard library has opened those, so
-    // that dup2 has made each of the three anew and it is not closed on exec. The order is one: the bond with us
-    // comes first, and the mask is emptied last.
+    // SAFETY: each is a plain system call in glibc and musl alike, on values and on memory that
+    // `execution` keeps alive; the pointer lists end with null. `errno` is that of the suspended
+    // thread, which looks at it no more before its next call. None of the descriptors is below 3,
+    // since the standard library has opened those, so that dup2 has made each of the three anew and
+    // it is not closed on exec. The order is one: the bond with us comes first, and the mask is
+    // emptied last.
     unsafe {
         let prepared = libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) == 0
             // We may have died before the line above.
@@ -191,12 +204,16 @@ fn execute(execution: &Execution<'_>) -> i32 {
     }
 }
 
-/// Undoes what the standard library and [`crate::signal`] have set: SIGPIPE ignored, signals blocked.
-#[allow(unsafe_code, reason = "system calls between clone and exec, for which nothing may allocate")]
+/// Undoes what the standard library and [`crate::signal`] have set: SIGPIPE ignored, signals
+/// blocked.
+#[allow(
+    unsafe_code,
+    reason = "system calls between clone and exec, for which nothing may allocate"
+)]
 fn reset_signals() -> bool {
-    // SAFETY: sigemptyset initialises the set before it is read. Only the child's own disposition and mask change,
-    // since neither CLONE_SIGHAND nor CLONE_THREAD is set. Neither call takes a lock: glibc's and musl's `signal`
-    // do for SIGABRT alone.
+    // SAFETY: sigemptyset initialises the set before it is read. Only the child's own disposition
+    // and mask change, since neither CLONE_SIGHAND nor CLONE_THREAD is set. Neither call takes a
+    // lock: glibc's and musl's `signal` do for SIGABRT alone.
     unsafe {
         let mut none = std::mem::MaybeUninit::uninit();
         libc::signal(libc::SIGPIPE, libc::SIG_DFL) != libc::SIG_ERR
@@ -242,7 +259,8 @@ pub fn die_with_us(command: &mut Command) {
         // We may have died before the line above.
         if nix::unistd::getppid() == braid { Ok(()) } else { Err(Errno::ESRCH.into()) }
     };
-    // SAFETY: between fork and exec the closure makes two system calls, and neither allocates nor locks.
+    // SAFETY: between fork and exec the closure makes two system calls, and neither allocates nor
+    // locks.
     unsafe { command.pre_exec(in_child) };
 }
 
@@ -255,7 +273,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("script");
         std::fs::write(&file, format!("#!/bin/sh\n{script}\n")).unwrap();
-        std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o755))
+            .unwrap();
         let environment = [("PATH".into(), "/usr/bin:/bin".into()), ("A".into(), "x=y z".into())];
         let mut spawned = spawn(&file, &environment).unwrap();
         drop(spawned.stdin);
@@ -293,7 +312,8 @@ mod tests {
         all.thread_block().unwrap();
         let (text, _) = shell("sed -n 's/^Sig[BI][lg][kn]:.//p' /proc/self/status");
         all.thread_unblock().unwrap();
-        let masks: Vec<_> = text.lines().map(|mask| u64::from_str_radix(mask, 16).unwrap()).collect();
+        let masks: Vec<_> =
+            text.lines().map(|mask| u64::from_str_radix(mask, 16).unwrap()).collect();
         let pipe = 1 << (Signal::SIGPIPE as u32 - 1);
         assert_eq!((masks[0], masks[1] & pipe), (0, 0), "blocked, and SIGPIPE ignored");
     }
@@ -318,7 +338,10 @@ mod tests {
         let file = dir.path().join("plain");
         std::fs::write(&file, "text").unwrap();
         assert_eq!(spawn(&file, &[]).unwrap_err().raw_os_error(), Some(libc::EACCES));
-        assert_eq!(wait(Pid::from_raw(-1), libc::WNOHANG).unwrap_err().raw_os_error(), Some(libc::ECHILD));
+        assert_eq!(
+            wait(Pid::from_raw(-1), libc::WNOHANG).unwrap_err().raw_os_error(),
+            Some(libc::ECHILD)
+        );
     }
 
     #[test]

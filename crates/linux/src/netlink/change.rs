@@ -11,7 +11,9 @@ use netlink_packet_route::link::{BridgeVlanInfoFlags, LinkMessage};
 use netlink_packet_route::route::RouteProtocol;
 use nix::errno::Errno;
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
-use rtnetlink::{AddressMessageBuilder, LinkBridgePort, LinkBridgeVlan, LinkMessageBuilder, LinkUnspec};
+use rtnetlink::{
+    AddressMessageBuilder, LinkBridgePort, LinkBridgeVlan, LinkMessageBuilder, LinkUnspec,
+};
 
 use super::connection::Request;
 use super::error::{Object, Operation};
@@ -19,7 +21,8 @@ use super::new_link::NewLink;
 use super::new_route::NewRoute;
 use super::state::LinkId;
 
-/// A change that is still to be asked for. What it names must live until then: a namespace's descriptor, say.
+/// A change that is still to be asked for. What it names must live until then: a namespace's
+/// descriptor, say.
 #[derive(Clone, Debug)]
 pub struct Change<'a> {
     message: Message,
@@ -126,12 +129,13 @@ impl<'a> Change<'a> {
     /// Deletes a VLAN from the port of this index; done also if it does not have it.
     pub fn delete_vlan(port: u32, vlan: u16) -> Self {
         let message = LinkBridgeVlan::new(port).vlan(vlan, BridgeVlanInfoFlags::empty()).build();
-        let change = Self::new(Message::DelLink(message), Operation::Delete, Object::Vlan { port, vlan });
+        let change =
+            Self::new(Message::DelLink(message), Operation::Delete, Object::Vlan { port, vlan });
         Self { done: Some(Errno::ENOENT), ..change }
     }
 
-    /// Adds an address to the link of this index. Of IPv4 it has the subnet's broadcast address if it has one, a
-    /// prefix shorter than 31 bits.
+    /// Adds an address to the link of this index. Of IPv4 it has the subnet's broadcast address if
+    /// it has one, a prefix shorter than 31 bits.
     pub fn add_address(index: u32, address: IpNetwork) -> Self {
         Self {
             flags: NLM_F_CREATE | NLM_F_EXCL,
@@ -146,11 +150,13 @@ impl<'a> Change<'a> {
     /// Deletes an address of the link of this index; done also if it does not have it.
     pub fn delete_address(index: u32, address: IpNetwork) -> Self {
         let message = Message::DelAddress(address_message(index, address));
-        let change = Self::new(message, Operation::Delete, Object::Address { address, link: index });
+        let change =
+            Self::new(message, Operation::Delete, Object::Address { address, link: index });
         Self { done: Some(Errno::EADDRNOTAVAIL), ..change }
     }
 
-    /// Adds a route. An identical one is an error; IPv4 heeds the newer of two that differ by their gateway alone.
+    /// Adds a route. An identical one is an error; IPv4 heeds the newer of two that differ by their
+    /// gateway alone.
     pub fn add_route(route: &NewRoute) -> Self {
         let change = Self::new(Message::NewRoute(route.message()), Operation::Add, route.object());
         Self { flags: NLM_F_CREATE, ..change }

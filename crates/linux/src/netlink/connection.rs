@@ -1,10 +1,11 @@
 //! Exchanges with the kernel: requests, their replies, and a limit on the wait.
 //!
-//! What a request asks and what a reply means belong to `link`, `address` and `route`; dumps to `dump`.
+//! What a request asks and what a reply means belong to `link`, `address` and `route`; dumps to
+//! `dump`.
 //!
-//! Several requests travel in one datagram and their replies are read together: the kernel works on them in
-//! order, and on the later ones also if it has refused an earlier one. rtnetlink's own `Handle` sends one request
-//! at a time, so the connection's handle is used below it.
+//! Several requests travel in one datagram and their replies are read together: the kernel works on
+//! them in order, and on the later ones also if it has refused an earlier one. rtnetlink's own
+//! `Handle` sends one request at a time, so the connection's handle is used below it.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -57,7 +58,8 @@ impl Connection {
         refuse_to_stall()?;
         let runtime = runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
         let inside = runtime.enter();
-        let (mut connection, handle, unsolicited) = proto::new_connection::<Message>(NETLINK_ROUTE)?;
+        let (mut connection, handle, unsolicited) =
+            proto::new_connection::<Message>(NETLINK_ROUTE)?;
         drop(inside);
         // The end of an answer is told from the end of the socket.
         connection.set_forward_ack(true);
@@ -71,7 +73,8 @@ impl Connection {
         self.cookie
     }
 
-    /// Asks for a change and waits until it is made. `flags` are the request's own, `NLM_F_CREATE` say.
+    /// Asks for a change and waits until it is made. `flags` are the request's own, `NLM_F_CREATE`
+    /// say.
     pub(super) fn act(&mut self, request: Message, flags: u16) -> io::Result<()> {
         self.exchange((request, flags | NLM_F_ACK)).map(drop)
     }
@@ -81,8 +84,8 @@ impl Connection {
         self.exchange((request, NLM_F_ACK))
     }
 
-    /// Sends all requests before it reads the first answer. Each has its own outcome: the replies, or why the
-    /// kernel refuses.
+    /// Sends all requests before it reads the first answer. Each has its own outcome: the replies,
+    /// or why the kernel refuses.
     pub(super) fn send_together(
         &mut self,
         requests: Vec<Request>,
@@ -101,12 +104,17 @@ impl Connection {
         self.exchange_all(vec![request])?.pop().unwrap_or_else(|| Err(closed()))
     }
 
-    fn exchange_all(&mut self, requests: Vec<Request>) -> io::Result<Vec<io::Result<Vec<Message>>>> {
+    fn exchange_all(
+        &mut self,
+        requests: Vec<Request>,
+    ) -> io::Result<Vec<io::Result<Vec<Message>>>> {
         refuse_to_stall()?;
         let count = requests.len();
         let messages: Vec<Packet> = requests.into_iter().map(packet).collect();
-        let replies =
-            self.handle.request_batch(messages, SocketAddr::new(KERNEL, 0)).map_err(|_| closed())?;
+        let replies = self
+            .handle
+            .request_batch(messages, SocketAddr::new(KERNEL, 0))
+            .map_err(|_| closed())?;
         let collected = collect(replies, &mut self.unsolicited, count);
         let answers = self.runtime.block_on(async { tokio::time::timeout(LIMIT, collected).await });
         answers.unwrap_or_else(|_| {
@@ -157,7 +165,9 @@ async fn next(
 ) -> io::Result<Packet> {
     let next = poll_fn(|cx| {
         while let Poll::Ready(Some((message, source))) = unsolicited.as_mut().poll_next(cx) {
-            if source.port_number() == KERNEL && matches!(message.payload, NetlinkPayload::Overrun(_)) {
+            if source.port_number() == KERNEL
+                && matches!(message.payload, NetlinkPayload::Overrun(_))
+            {
                 return Poll::Ready(Err(Errno::ENOBUFS.into()));
             }
         }

@@ -1,8 +1,9 @@
 //! Dumps: all objects of a kind, read one datagram after the other.
 //!
-//! A pod that may administer its network makes hundreds of thousands of routes or addresses, and the kernel
-//! filters a dump by table and link alone. rtnetlink decodes each message and queues it, so a dump has a socket
-//! of its own: what is not wanted is dropped by its header, before it costs more than its place in the buffer.
+//! A pod that may administer its network makes hundreds of thousands of routes or addresses, and
+//! the kernel filters a dump by table and link alone. rtnetlink decodes each message and queues it,
+//! so a dump has a socket of its own: what is not wanted is dropped by its header, before it costs
+//! more than its place in the buffer.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -45,8 +46,8 @@ pub(super) struct Dumps {
 /// How one attempt went.
 enum Attempt<T> {
     Whole(Vec<T>),
-    /// What was dumped changed meanwhile (`NLM_F_DUMP_INTR`), or a datagram did not fit the buffer: entries may be
-    /// missing.
+    /// What was dumped changed meanwhile (`NLM_F_DUMP_INTR`), or a datagram did not fit the buffer:
+    /// entries may be missing.
     Torn,
 }
 
@@ -68,8 +69,9 @@ impl Dumps {
         Ok(Self { socket, buffer: vec![0; BUFFER_BYTES], sequence: 0, most: MOST })
     }
 
-    /// Asks for all objects of a kind, again as long as they change meanwhile. `is_wanted` sees a message as the
-    /// kernel wrote it, without its netlink header; `read` makes values of those that it takes.
+    /// Asks for all objects of a kind, again as long as they change meanwhile. `is_wanted` sees a
+    /// message as the kernel wrote it, without its netlink header; `read` makes values of those
+    /// that it takes.
     ///
     /// # Errors
     /// What the kernel says; that more than 65,536 values were to be kept.
@@ -145,13 +147,16 @@ impl Dumps {
                 }
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(no_answer(LIMIT)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Err(no_answer(LIMIT));
+                }
                 Err(error) => return Err(error),
             }
         }
     }
 
-    /// The kernel goes on with its dump until the socket is read to its end, and refuses another one before.
+    /// The kernel goes on with its dump until the socket is read to its end, and refuses another
+    /// one before.
     fn refuse_the_rest(&mut self) -> io::Error {
         let until = Instant::now() + LIMIT;
         let mut is_over = false;
@@ -186,7 +191,9 @@ fn step(bytes: &[u8], is_wanted: &impl Fn(&[u8]) -> bool) -> io::Result<Step> {
         return Ok(Step::More(None));
     }
     // What a newer kernel writes otherwise is passed over, as it always was.
-    let Ok(message) = NetlinkMessage::<Message>::deserialize(bytes) else { return Ok(Step::More(None)) };
+    let Ok(message) = NetlinkMessage::<Message>::deserialize(bytes) else {
+        return Ok(Step::More(None));
+    };
     let code = match message.payload {
         NetlinkPayload::InnerMessage(message) => return Ok(Step::More(Some(message))),
         NetlinkPayload::Done(done) => done.code,
@@ -229,7 +236,8 @@ mod tests {
         let netns = sandbox();
         let mut lines = String::from("link set lo up\nroute add default dev lo\n");
         (0..ROUTES).for_each(|at| {
-            writeln!(lines, "route add 10.{}.{}.{} dev lo", at >> 16, at >> 8 & 255, at & 255).unwrap();
+            writeln!(lines, "route add 10.{}.{}.{} dev lo", at >> 16, at >> 8 & 255, at & 255)
+                .unwrap();
         });
         ip_batch(&netns, &lines);
         let mut dumps = netns.run(Dumps::open).unwrap().unwrap();
@@ -252,7 +260,9 @@ mod tests {
     fn a_dump_of_too_many_is_refused_and_the_next_one_works() {
         let netns = sandbox();
         let mut lines = String::from("link set lo up\n");
-        (0..5000).for_each(|at| writeln!(lines, "route add 10.0.{}.{} dev lo", at >> 8, at & 255).unwrap());
+        (0..5000).for_each(|at| {
+            writeln!(lines, "route add 10.0.{}.{} dev lo", at >> 8, at & 255).unwrap()
+        });
         ip_batch(&netns, &lines);
         let mut dumps = netns.run(Dumps::open).unwrap().unwrap();
         dumps.most = 100;
@@ -281,7 +291,8 @@ mod tests {
         };
         let datagram = [message(18, 1), message(16, 2), vec![9; 5]].concat();
         let mut rest = datagram.as_slice();
-        let lengths: Vec<_> = std::iter::from_fn(|| next_message(&mut rest)).map(<[u8]>::len).collect();
+        let lengths: Vec<_> =
+            std::iter::from_fn(|| next_message(&mut rest)).map(<[u8]>::len).collect();
         assert_eq!(lengths, [18, 16]);
         for hostile in [0_u32, 15, 21, u32::MAX] {
             let bytes = [hostile.to_ne_bytes().as_slice(), &[0; 16]].concat();

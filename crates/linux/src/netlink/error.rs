@@ -167,7 +167,11 @@ impl fmt::Display for RouteLink {
     }
 }
 
-fn write_route(f: &mut fmt::Formatter<'_>, family: Family, destination: Option<IpNetwork>) -> fmt::Result {
+fn write_route(
+    f: &mut fmt::Formatter<'_>,
+    family: Family,
+    destination: Option<IpNetwork>,
+) -> fmt::Result {
     match destination {
         Some(destination) => write!(f, "the route to {destination}"),
         None => write!(f, "the {family} default route"),
@@ -204,17 +208,25 @@ fn advice(object: &Object, errno: Errno) -> Option<String> {
 }
 
 /// The kernel calls a gateway unreachable also where its link is down or gone.
-fn gateway_advice(gateway: Option<IpAddr>, link: Option<&RouteLink>, errno: Errno) -> Option<String> {
+fn gateway_advice(
+    gateway: Option<IpAddr>,
+    link: Option<&RouteLink>,
+    errno: Errno,
+) -> Option<String> {
     let gateway = gateway?;
     match (errno, link) {
-        (Errno::ENETUNREACH | Errno::EHOSTUNREACH, Some(RouteLink::Gone(_))) => general_advice(Errno::ENODEV),
+        (Errno::ENETUNREACH | Errno::EHOSTUNREACH, Some(RouteLink::Gone(_))) => {
+            general_advice(Errno::ENODEV)
+        }
         (Errno::ENETUNREACH | Errno::EHOSTUNREACH, Some(RouteLink::Down(_))) => {
             general_advice(Errno::ENETDOWN)
         }
         (Errno::ENETUNREACH | Errno::EHOSTUNREACH, _) => {
             Some(format!("gateway {gateway} is in no subnet of the interface"))
         }
-        (Errno::EINVAL, _) => Some(format!("is gateway {gateway} one of our own addresses, or no router's?")),
+        (Errno::EINVAL, _) => {
+            Some(format!("is gateway {gateway} one of our own addresses, or no router's?"))
+        }
         _ => None,
     }
 }
@@ -242,7 +254,9 @@ fn new_link_advice(kind: &str, errno: Errno) -> Option<String> {
         }
         Errno::EEXIST => "there is an interface of this name already",
         Errno::EOPNOTSUPP => {
-            return Some(format!("the kernel does not support such a {kind}: is its module loaded?"));
+            return Some(format!(
+                "the kernel does not support such a {kind}: is its module loaded?"
+            ));
         }
         Errno::EBUSY => "the parent interface is in use by another kind of virtual interface",
         Errno::EINVAL | Errno::ERANGE => {
@@ -342,7 +356,8 @@ mod tests {
     #[test]
     fn no_error_reads_like_success_to_a_runtime() {
         for raw in 1..134 {
-            for object in [Object::Links, default_route(Family::V6, "fd00::1"), default_route(Family::V4, "")]
+            for object in
+                [Object::Links, default_route(Family::V6, "fd00::1"), default_route(Family::V4, "")]
             {
                 let text = sentence(Operation::Delete, object, Errno::from_raw(raw)).to_lowercase();
                 assert!(!text.contains("not found") && !text.contains("no such file"), "{text}");
@@ -352,6 +367,8 @@ mod tests {
 
     #[test]
     fn a_long_name_is_cut() {
-        assert!(sentence(Operation::Find, Object::Link("é".repeat(5000)), Errno::EPERM).len() < 250);
+        assert!(
+            sentence(Operation::Find, Object::Link("é".repeat(5000)), Errno::EPERM).len() < 250
+        );
     }
 }

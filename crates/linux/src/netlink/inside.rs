@@ -1,5 +1,5 @@
-//! The socket of a sandbox, opened at the first question and kept: entering a namespace takes a thread,
-//! and the socket a runtime, which a call then pays for once.
+//! The socket of a sandbox, opened at the first question and kept: entering a namespace takes a
+//! thread, and the socket a runtime, which a call then pays for once.
 
 use crate::netns::{Netns, NetnsError};
 

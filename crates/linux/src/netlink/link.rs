@@ -34,8 +34,8 @@ pub struct Link {
     pub mtu: Option<u32>,
     /// Whether it is set up (`IFF_UP`); it may have no carrier all the same.
     pub up: bool,
-    /// Its permanent addresses, sorted, without the link-local ones of IPv6 (`fe80::/10`). An address with a
-    /// peer counts as the local one.
+    /// Its permanent addresses, sorted, without the link-local ones of IPv6 (`fe80::/10`). An
+    /// address with a peer counts as the local one.
     #[serde(with = "as_text")]
     pub addresses: Vec<IpNetwork>,
 }
@@ -141,10 +141,18 @@ pub(super) fn read_address(reply: Message) -> Option<(u32, IpNetwork)> {
 
 /// `IFA_ADDRESS` is the peer's where there is one; then `IFA_LOCAL` is ours.
 pub(super) fn local_address(message: &AddressMessage) -> Option<IpAddr> {
-    let find = |choose: fn(&AddressAttribute) -> Option<IpAddr>| message.attributes.iter().find_map(choose);
-    let local = find(|attribute| if let AddressAttribute::Local(ip) = attribute { Some(*ip) } else { None });
+    let find = |choose: fn(&AddressAttribute) -> Option<IpAddr>| {
+        message.attributes.iter().find_map(choose)
+    };
+    let local = find(
+        |attribute| if let AddressAttribute::Local(ip) = attribute { Some(*ip) } else { None },
+    );
     local.or_else(|| {
-        find(|attribute| if let AddressAttribute::Address(ip) = attribute { Some(*ip) } else { None })
+        find(
+            |attribute| {
+                if let AddressAttribute::Address(ip) = attribute { Some(*ip) } else { None }
+            },
+        )
     })
 }
 
@@ -224,7 +232,8 @@ mod tests {
 
     #[test]
     fn an_address_that_is_none_is_refused() {
-        let text = r#"{"index":1,"name":"a","mac":null,"mtu":null,"up":true,"addresses":["10.0.0.1/33"]}"#;
+        let text =
+            r#"{"index":1,"name":"a","mac":null,"mtu":null,"up":true,"addresses":["10.0.0.1/33"]}"#;
         assert!(serde_json::from_str::<Link>(text).is_err());
     }
 }

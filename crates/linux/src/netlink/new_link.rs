@@ -3,8 +3,8 @@
 use std::os::fd::{AsFd, AsRawFd};
 
 use netlink_packet_route::link::{
-    InfoBridge, InfoData, InfoIpVlan, InfoKind, InfoMacVlan, InfoVeth, InfoVlan, IpVlanFlags, IpVlanMode,
-    LinkAttribute, LinkFlags, LinkInfo, LinkMessage, MacVlanMode, VlanFlags,
+    InfoBridge, InfoData, InfoIpVlan, InfoKind, InfoMacVlan, InfoVeth, InfoVlan, IpVlanFlags,
+    IpVlanMode, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, MacVlanMode, VlanFlags,
 };
 
 use super::error::Object;
@@ -27,8 +27,9 @@ pub struct NewLink<'a> {
     pub master: Option<u32>,
     /// Whether it is set up.
     pub up: bool,
-    /// The namespace in which it appears. A link on top of another keeps it, whose index is one of the socket's
-    /// namespace. Kernels before 6.14 refuse a name that a link of the socket's namespace has.
+    /// The namespace in which it appears. A link on top of another keeps it, whose index is one of
+    /// the socket's namespace. Kernels before 6.14 refuse a name that a link of the socket's
+    /// namespace has.
     pub netns: Option<&'a Netns>,
 }
 
@@ -159,9 +160,9 @@ impl NewLinkKind<'_> {
 
     fn parent(&self) -> Option<u32> {
         match self {
-            Self::MacVlan { parent, .. } | Self::IpVlan { parent, .. } | Self::Vlan { parent, .. } => {
-                Some(*parent)
-            }
+            Self::MacVlan { parent, .. }
+            | Self::IpVlan { parent, .. }
+            | Self::Vlan { parent, .. } => Some(*parent),
             Self::Bridge { .. } | Self::Veth { .. } | Self::Dummy => None,
         }
     }

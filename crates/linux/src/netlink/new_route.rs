@@ -4,7 +4,8 @@ use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 use netlink_packet_route::route::{
-    RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteMetric, RouteProtocol, RouteScope, RouteType,
+    RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteMetric, RouteProtocol, RouteScope,
+    RouteType,
 };
 
 use super::error::{Object, RouteLink};
@@ -90,7 +91,9 @@ impl NewRoute {
         message.header = RouteHeader {
             address_family: address_family(self.family()),
             destination_prefix_length: self.destination.prefix(),
-            table: self.table.map_or(RouteHeader::RT_TABLE_MAIN, |table| u8::try_from(table).unwrap_or(0)),
+            table: self
+                .table
+                .map_or(RouteHeader::RT_TABLE_MAIN, |table| u8::try_from(table).unwrap_or(0)),
             protocol: RouteProtocol::Boot,
             scope: self.scope.into(),
             kind: RouteType::Unicast,

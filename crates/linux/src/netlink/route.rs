@@ -5,8 +5,8 @@ use std::ops::RangeInclusive;
 
 use ipnetwork::IpNetwork;
 use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteNextHop, RouteNextHopFlags,
-    RouteProtocol, RouteScope, RouteType, RouteVia,
+    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteNextHop,
+    RouteNextHopFlags, RouteProtocol, RouteScope, RouteType, RouteVia,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage as Message};
 
@@ -122,7 +122,8 @@ pub(super) fn has_prefix(bytes: &[u8], lengths: &RangeInclusive<u8>) -> bool {
     header.is_ok_and(|header| lengths.contains(&header.destination_prefix_length))
 }
 
-/// Index of the link of the default route in a reply, also if a router advertised it; of several next hops the first one's.
+/// Index of the link of the default route in a reply, also if a router advertised it; of several
+/// next hops the first one's.
 pub(super) fn read_default_link(reply: Message, family: Family) -> Option<u32> {
     match reply {
         Message::NewRoute(message)
@@ -136,10 +137,13 @@ pub(super) fn read_default_link(reply: Message, family: Family) -> Option<u32> {
 
 /// The default routes in a reply, one per next hop; none if the reply is about another route.
 pub(super) fn read_default(reply: Message, family: Family) -> Vec<DefaultRoute> {
-    let leads_out =
-        |header: &RouteHeader| header.kind == RouteType::Unicast && header.protocol != RouteProtocol::Ra;
+    let leads_out = |header: &RouteHeader| {
+        header.kind == RouteType::Unicast && header.protocol != RouteProtocol::Ra
+    };
     match reply {
-        Message::NewRoute(message) if is_default(&message, family) && leads_out(&message.header) => {
+        Message::NewRoute(message)
+            if is_default(&message, family) && leads_out(&message.header) =>
+        {
             per_next_hop(&message)
         }
         _ => vec![],
@@ -152,14 +156,17 @@ pub(super) fn read_rejecting(reply: Message, family: Family) -> Option<DefaultRo
     let leads_nowhere =
         |header: &RouteHeader| matches!(header.kind, BlackHole | Unreachable | Prohibit | Throw);
     match reply {
-        Message::NewRoute(message) if is_default(&message, family) && leads_nowhere(&message.header) => {
+        Message::NewRoute(message)
+            if is_default(&message, family) && leads_nowhere(&message.header) =>
+        {
             per_next_hop(&message).pop()
         }
         _ => None,
     }
 }
 
-/// What a reply about a route says first; `None` for cached ones and those of broadcast, anycast and multicast.
+/// What a reply about a route says first; `None` for cached ones and those of broadcast, anycast
+/// and multicast.
 pub(super) fn read_key(reply: &Message, family: Family) -> Option<RouteKey> {
     use RouteType::{Anycast, Broadcast, Local, Multicast};
     let Message::NewRoute(message) = reply else { return None };
@@ -178,7 +185,11 @@ pub(super) fn read_key(reply: &Message, family: Family) -> Option<RouteKey> {
     };
     let anywhere = || default_destination(family).parse().ok();
     let destination = destination(message).or_else(anywhere)?;
-    Some(RouteKey { destination, is_main: table(message) == u32::from(RouteHeader::RT_TABLE_MAIN), origin })
+    Some(RouteKey {
+        destination,
+        is_main: table(message) == u32::from(RouteHeader::RT_TABLE_MAIN),
+        origin,
+    })
 }
 
 /// The destination of the family's default route, in CIDR notation.
@@ -228,13 +239,17 @@ pub(super) fn next_hops(message: &RouteMessage) -> Vec<NextHop> {
 }
 
 fn next_hop(hop: &RouteNextHop) -> NextHop {
-    NextHop { link_index: Some(hop.interface_index), gateway: hop.attributes.iter().find_map(as_gateway) }
+    NextHop {
+        link_index: Some(hop.interface_index),
+        gateway: hop.attributes.iter().find_map(as_gateway),
+    }
 }
 
 /// The table: the header has room for those up to 255 only.
 fn table(message: &RouteMessage) -> u32 {
-    let attribute =
-        |attribute: &RouteAttribute| if let RouteAttribute::Table(id) = attribute { Some(*id) } else { None };
+    let attribute = |attribute: &RouteAttribute| {
+        if let RouteAttribute::Table(id) = attribute { Some(*id) } else { None }
+    };
     message.attributes.iter().find_map(attribute).unwrap_or_else(|| message.header.table.into())
 }
 
@@ -299,15 +314,20 @@ pub(super) fn new_default(family: Family, hop: NextHop, metric: Option<u32>) -> 
     message
 }
 
-/// The route, with a gateway that the kernel takes to be on the link without looking for a route to it.
+/// The route, with a gateway that the kernel takes to be on the link without looking for a route to
+/// it.
 pub(super) fn onlink(mut message: RouteMessage) -> RouteMessage {
     message.header.flags |= RouteFlags::Onlink;
     message
 }
 
-/// A static route to `destination` like a listed default route, but for its metric and TOS: by those of its next hops
-/// that are on the link.
-pub(super) fn alike(listed: &RouteMessage, destination: IpNetwork, link_index: u32) -> RouteMessage {
+/// A static route to `destination` like a listed default route, but for its metric and TOS: by
+/// those of its next hops that are on the link.
+pub(super) fn alike(
+    listed: &RouteMessage,
+    destination: IpNetwork,
+    link_index: u32,
+) -> RouteMessage {
     let mut message = request(&on_link(listed, link_index));
     message.header.destination_prefix_length = destination.prefix();
     message.header.protocol = RouteProtocol::Static;
@@ -350,7 +370,8 @@ pub(super) fn gateway_attribute(family: Family, gateway: IpAddr) -> RouteAttribu
 pub(super) fn request(listed: &RouteMessage) -> RouteMessage {
     let mut message = listed.clone();
     message.header.flags &= RouteFlags::Onlink | RouteFlags::Pervasive;
-    let by_id = message.attributes.iter().any(|attribute| matches!(attribute, RouteAttribute::NhId(_)));
+    let by_id =
+        message.attributes.iter().any(|attribute| matches!(attribute, RouteAttribute::NhId(_)));
     message.attributes.retain(|attribute| !(by_id && is_next_hop(attribute)));
     message.attributes = message.attributes.into_iter().filter_map(settable).collect();
     message
@@ -460,7 +481,10 @@ mod tests {
         for message in others {
             assert_eq!(count(message.clone()), 0, "{message:?}");
         }
-        assert_eq!(count(changed(|message| message.attributes.push(RouteAttribute::Table(254)))), 1);
+        assert_eq!(
+            count(changed(|message| message.attributes.push(RouteAttribute::Table(254)))),
+            1
+        );
         assert_eq!(read_default(Message::DelRoute(default_route()), Family::V4), []);
     }
 

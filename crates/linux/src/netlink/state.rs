@@ -4,8 +4,8 @@ use std::io;
 
 use netlink_packet_route::RouteNetlinkMessage as Message;
 use netlink_packet_route::link::{
-    InfoBridge, InfoData, InfoIpVlan, InfoKind, InfoMacVlan, InfoVlan, IpVlanMode, LinkAttribute, LinkFlags,
-    LinkInfo, LinkMessage, MacVlanMode, State,
+    InfoBridge, InfoData, InfoIpVlan, InfoKind, InfoMacVlan, InfoVlan, IpVlanMode, LinkAttribute,
+    LinkFlags, LinkInfo, LinkMessage, MacVlanMode, State,
 };
 
 use super::error::Object;
@@ -36,11 +36,13 @@ pub struct LinkState {
     pub up: bool,
     /// What it is in: "up", "down", "lower-layer-down", …
     pub oper_state: OperState,
-    /// Whether it was set to take frames to any address. What listens to it, tcpdump say, does not count.
+    /// Whether it was set to take frames to any address. What listens to it, tcpdump say, does not
+    /// count.
     pub promiscuous: bool,
     /// Index of the link whose port it is.
     pub master: Option<u32>,
-    /// Index of the link below; of a veth, that of its other end. One of another namespace if that is elsewhere.
+    /// Index of the link below; of a veth, that of its other end. One of another namespace if that
+    /// is elsewhere.
     pub parent: Option<u32>,
     /// What it is.
     pub kind: LinkKind,
@@ -151,7 +153,9 @@ impl LinkState {
             LinkAttribute::Address(bytes) if !bytes.is_empty() => self.mac = Some(mac(&bytes)),
             LinkAttribute::Mtu(mtu) => self.mtu = mtu,
             LinkAttribute::OperState(state) => self.oper_state = oper_state(state),
-            LinkAttribute::Controller(index) => self.master = Some(index).filter(|index| *index != 0),
+            LinkAttribute::Controller(index) => {
+                self.master = Some(index).filter(|index| *index != 0)
+            }
             LinkAttribute::Link(index) => self.parent = Some(index).filter(|index| *index != 0),
             LinkAttribute::LinkInfo(info) => self.kind = kind(&info),
             _ => {}
@@ -172,8 +176,12 @@ fn oper_state(state: State) -> OperState {
 }
 
 fn kind(info: &[LinkInfo]) -> LinkKind {
-    let data = info.iter().find_map(|info| if let LinkInfo::Data(data) = info { Some(data) } else { None });
-    let kind = info.iter().find_map(|info| if let LinkInfo::Kind(kind) = info { Some(kind) } else { None });
+    let data = info
+        .iter()
+        .find_map(|info| if let LinkInfo::Data(data) = info { Some(data) } else { None });
+    let kind = info
+        .iter()
+        .find_map(|info| if let LinkInfo::Kind(kind) = info { Some(kind) } else { None });
     match (kind, data) {
         (None, _) => LinkKind::Device,
         (Some(InfoKind::Bridge), data) => bridge(data),

@@ -49,8 +49,10 @@ fn address(text: &str) -> IpAddr {
 fn assert_restored_exactly(netns: &Netns, netlink: &mut Netlink) {
     let before = routes(netns);
     assert!(before.contains("default"), "{before}");
-    let listed: Vec<DefaultRoute> =
-        Family::ALL.into_iter().flat_map(|family| netlink.default_routes(family).unwrap()).collect();
+    let listed: Vec<DefaultRoute> = Family::ALL
+        .into_iter()
+        .flat_map(|family| netlink.default_routes(family).unwrap())
+        .collect();
     for route in &listed {
         netlink.delete_route(route).unwrap();
     }
@@ -84,7 +86,11 @@ fn addresses_are_sorted_and_local() {
     let (netns, mut netlink) = pod();
     ip(
         &netns,
-        &["addr add 10.0.0.1/24 dev eth0", "addr add 9.9.9.9 peer 8.8.8.8/32 dev eth0", "link set eth0 down"],
+        &[
+            "addr add 10.0.0.1/24 dev eth0",
+            "addr add 9.9.9.9 peer 8.8.8.8/32 dev eth0",
+            "link set eth0 down",
+        ],
     );
     let link = link(&mut netlink, "eth0");
     let texts: Vec<String> = link.addresses.iter().map(ToString::to_string).collect();
@@ -97,7 +103,10 @@ fn an_address_with_a_lifetime_is_not_listed() {
     let (netns, mut netlink) = pod();
     ip(&netns, &["addr add fd00:0::9/64 dev eth0 nodad valid_lft 300 preferred_lft 300"]);
     let link = link(&mut netlink, "eth0");
-    assert_eq!(link.addresses, ["10.0.0.2/24".parse().unwrap(), "fd00::2/64".parse::<IpNetwork>().unwrap()]);
+    assert_eq!(
+        link.addresses,
+        ["10.0.0.2/24".parse().unwrap(), "fd00::2/64".parse::<IpNetwork>().unwrap()]
+    );
 }
 
 #[test]
@@ -112,7 +121,8 @@ fn an_empty_namespace_has_lo_alone() {
 #[test]
 fn a_hundred_links_are_all_listed() {
     let netns = sandbox();
-    let adds: Vec<String> = (0..100).map(|number| format!("link add b{number} type bridge")).collect();
+    let adds: Vec<String> =
+        (0..100).map(|number| format!("link add b{number} type bridge")).collect();
     ip(&netns, &adds.iter().map(String::as_str).collect::<Vec<_>>());
     let links = netns.run(|| Netlink::open().unwrap().links().unwrap()).unwrap();
     assert_eq!(links.len(), 101);
@@ -122,7 +132,9 @@ fn a_hundred_links_are_all_listed() {
 fn a_link_that_is_not_there_is_none() {
     let (_netns, mut netlink) = pod();
     let long = "x".repeat(127);
-    for name in ["eth1", "", "eth0\0", "x".repeat(16).as_str(), &long, &"x".repeat(4000), "\u{1b}[2J"] {
+    for name in
+        ["eth1", "", "eth0\0", "x".repeat(16).as_str(), &long, &"x".repeat(4000), "\u{1b}[2J"]
+    {
         assert!(!netlink.link_exists(name).unwrap(), "{name:?}");
     }
     assert!(netlink.link_exists("eth0").unwrap());
@@ -173,7 +185,8 @@ fn default_routes_of_both_families_and_every_metric_are_listed() {
         (Some(net1), None, Some(70)),
     ];
     assert_eq!(listed(Family::V4), expected);
-    let expected = [(Some(eth0), Some(address("fd00:0::1")), Some(20)), (Some(net1), None, Some(1024))];
+    let expected =
+        [(Some(eth0), Some(address("fd00:0::1")), Some(20)), (Some(net1), None, Some(1024))];
     assert_eq!(listed(Family::V6), expected);
 }
 
@@ -193,7 +206,10 @@ fn deleted_routes_are_restored_exactly() {
             "-6 route add default via fd00:0::1 src fd00:0::2 mtu 1300 hoplimit 7 proto bird metric 5 pref high",
         ],
         &["route add default dev eth0", "-6 route add default dev eth0"],
-        &["route add default via 192.0.2.1 dev eth0 onlink", "-6 route add default via fe80::9 dev eth0"],
+        &[
+            "route add default via 192.0.2.1 dev eth0 onlink",
+            "-6 route add default via fe80::9 dev eth0",
+        ],
         &["-4 route add default via inet6 fe80::9 dev eth0"],
         &[
             "route add default via 10.0.0.1",
@@ -224,7 +240,8 @@ fn deleted_routes_are_restored_exactly() {
 #[test]
 fn default_routes_that_lead_nowhere_are_listed_apart_and_restored_exactly() {
     let (netns, mut netlink) = pod();
-    for (metric, kind) in ["blackhole", "unreachable", "prohibit", "throw"].into_iter().enumerate() {
+    for (metric, kind) in ["blackhole", "unreachable", "prohibit", "throw"].into_iter().enumerate()
+    {
         ip(&netns, &[&format!("route add {kind} default metric {metric}")]);
         ip(&netns, &[&format!("-6 route add {kind} default metric {}", 2000 + metric)]);
     }
@@ -281,7 +298,10 @@ fn a_multipath_route_appears_once_per_next_hop() {
     let (eth0, net1) = (Some(index(&mut netlink, "eth0")), Some(index(&mut netlink, "net1")));
     let v4: Vec<_> = netlink.default_routes(Family::V4).unwrap();
     assert_eq!(v4.iter().map(|route| route.link_index).collect::<Vec<_>>(), [eth0, net1]);
-    assert_eq!(v4.iter().map(|route| route.gateway).collect::<Vec<_>>(), [Some(address("10.0.0.1")), None]);
+    assert_eq!(
+        v4.iter().map(|route| route.gateway).collect::<Vec<_>>(),
+        [Some(address("10.0.0.1")), None]
+    );
     let v6: Vec<_> = netlink.default_routes(Family::V6).unwrap();
     assert_eq!(v6.iter().map(|route| route.link_index).collect::<Vec<_>>(), [eth0, net1]);
     assert!(v6.iter().all(|route| route.family() == Family::V6));
@@ -311,7 +331,10 @@ fn a_route_of_a_deleted_link_is_gone_and_stays_gone() {
     for route in &listed {
         netlink.delete_route(route).unwrap();
         let error = netlink.restore_route(route).unwrap_err().to_string();
-        assert!(error.contains(" on interface #") && error.contains(": the interface is gone (E"), "{error}");
+        assert!(
+            error.contains(" on interface #") && error.contains(": the interface is gone (E"),
+            "{error}"
+        );
     }
 }
 
@@ -338,7 +361,9 @@ fn added_default_routes_are_what_ip_would_add() {
         ],
     );
     assert_eq!(ours, routes(&netns));
-    for text in ["default via 10.1.0.1 dev net1", "default dev net1 proto static scope link metric 9"] {
+    for text in
+        ["default via 10.1.0.1 dev net1", "default dev net1 proto static scope link metric 9"]
+    {
         assert!(ours.contains(text), "{ours}");
     }
 }
@@ -383,7 +408,8 @@ fn what_the_kernel_refuses_is_explained() {
         (Family::V4, 4321, "", "#4321: the interface is gone (ENODEV)"),
     ];
     for (family, link, gateway, end) in cases {
-        let error = netlink.add_default_route(family, link, gateway.parse().ok(), None).unwrap_err();
+        let error =
+            netlink.add_default_route(family, link, gateway.parse().ok(), None).unwrap_err();
         assert!(error.to_string().ends_with(end), "{error}");
     }
 }
@@ -391,13 +417,17 @@ fn what_the_kernel_refuses_is_explained() {
 #[test]
 fn disabled_ipv6_is_asked_about() {
     let (netns, mut netlink) = pod();
-    netns.run(|| std::fs::write("/proc/sys/net/ipv6/conf/net1/disable_ipv6", "1")).unwrap().unwrap();
+    netns
+        .run(|| std::fs::write("/proc/sys/net/ipv6/conf/net1/disable_ipv6", "1"))
+        .unwrap()
+        .unwrap();
     let net1 = index(&mut netlink, "net1");
     let error = netlink.add_default_route(Family::V6, net1, None, None).unwrap_err();
     assert!(error.to_string().contains("net.ipv6.conf.net1.disable_ipv6? (E"), "{error}");
 }
 
-/// Adds a route to each destination twice, like the first default route of its family, and lists the routes.
+/// Adds a route to each destination twice, like the first default route of its family, and lists
+/// the routes.
 fn kept(lines: &[&str], destinations: &[&str]) -> String {
     let (netns, mut netlink) = pod();
     ip(&netns, lines);
@@ -414,7 +444,10 @@ fn kept(lines: &[&str], destinations: &[&str]) -> String {
 fn a_route_leaves_as_the_default_route_that_it_is_like() {
     let cases: [(&[&str], &[&str]); 6] = [
         (
-            &["route add default via 10.0.0.1 metric 9", "-6 route add default via fd00:0::1 metric 9"],
+            &[
+                "route add default via 10.0.0.1 metric 9",
+                "-6 route add default via fd00:0::1 metric 9",
+            ],
             &[
                 "172.16.0.0/12 via 10.0.0.1 dev eth0 proto static",
                 "fd99::/48 via fd00::1 dev eth0 proto static",
@@ -463,7 +496,10 @@ fn a_route_leaves_as_the_default_route_that_it_is_like() {
                 "nexthop add id 3 via fd00:0::1 dev eth0",
                 "-6 route add default nhid 3",
             ],
-            &["172.16.0.0/12 via 10.0.0.1 dev eth0 proto static", "fd99::/48 nhid 3 via fd00::1 dev eth0"],
+            &[
+                "172.16.0.0/12 via 10.0.0.1 dev eth0 proto static",
+                "fd99::/48 nhid 3 via fd00::1 dev eth0",
+            ],
         ),
     ];
     for (lines, expected) in cases {
@@ -482,14 +518,18 @@ fn a_route_that_cannot_be_is_named() {
     ip(&netns, &["addr del 10.0.0.2/24 dev eth0"]);
     let eth0 = index(&mut netlink, "eth0");
     let error = netlink.add_route("10.9.0.0/16".parse().unwrap(), eth0, &like).unwrap_err();
-    assert!(error.to_string().starts_with("cannot add the route to 10.9.0.0/16 via 10.0.0.1"), "{error}");
+    assert!(
+        error.to_string().starts_with("cannot add the route to 10.9.0.0/16 via 10.0.0.1"),
+        "{error}"
+    );
 }
 
 #[test]
 fn an_asynchronous_task_gets_an_error_and_no_panic() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let mut netlink = Netlink::open().unwrap();
-    let errors = runtime.block_on(async { [Netlink::open().unwrap_err(), netlink.links().unwrap_err()] });
+    let errors =
+        runtime.block_on(async { [Netlink::open().unwrap_err(), netlink.links().unwrap_err()] });
     for error in errors {
         assert!(error.to_string().ends_with("use a thread of its own"), "{error}");
     }

@@ -1,5 +1,5 @@
-//! The kernel's own number of a namespace, which it gives once in a boot. Inodes it gives again at once: the next
-//! sandbox very often gets that of the sandbox that has just gone.
+//! The kernel's own number of a namespace, which it gives once in a boot. Inodes it gives again at
+//! once: the next sandbox very often gets that of the sandbox that has just gone.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 
@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Netns;
 
-/// The cookie of a namespace (`SO_NETNS_COOKIE`, Linux 5.14): unlike device and inode, no other namespace has
-/// had it since the node's start, nor will have it until the next.
+/// The cookie of a namespace (`SO_NETNS_COOKIE`, Linux 5.14): unlike device and inode, no other
+/// namespace has had it since the node's start, nor will have it until the next.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(transparent)]
 pub struct NetnsCookie(u64);
@@ -21,8 +21,9 @@ impl NetnsCookie {
     pub fn of_socket(socket: &impl AsRawFd) -> Option<Self> {
         let mut cookie = 0_u64;
         let mut length = libc::socklen_t::try_from(size_of::<u64>()).ok()?;
-        // SAFETY: the descriptor is open for the whole call. The kernel writes `length` bytes at most to the first
-        // pointer, which leads to as many, and to the second how many they were. It keeps neither.
+        // SAFETY: the descriptor is open for the whole call. The kernel writes `length` bytes at
+        // most to the first pointer, which leads to as many, and to the second how many they were.
+        // It keeps neither.
         let outcome = unsafe {
             libc::getsockopt(
                 socket.as_raw_fd(),
@@ -42,8 +43,8 @@ impl NetnsCookie {
 }
 
 impl Netns {
-    /// The namespace's cookie, at the price of a visit; none if the kernel has no cookies or does not let us
-    /// in.
+    /// The namespace's cookie, at the price of a visit; none if the kernel has no cookies or does
+    /// not let us in.
     pub fn cookie(&self) -> Option<NetnsCookie> {
         let open = || socket(AddressFamily::Unix, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None);
         let inside: OwnedFd = self.run(open).ok()?.ok()?;
@@ -64,7 +65,8 @@ mod tests {
         let (one, other) = (sandbox(), sandbox());
         let cookie = one.cookie().expect("these tests want Linux 5.14");
         assert_eq!(one.cookie(), Some(cookie));
-        let again = Netns::open(&Path::new("/proc/self/fd").join(one.file.as_raw_fd().to_string())).unwrap();
+        let again = Netns::open(&Path::new("/proc/self/fd").join(one.file.as_raw_fd().to_string()))
+            .unwrap();
         assert_eq!(again.cookie(), Some(cookie));
         assert_ne!(other.cookie(), Some(cookie));
     }
@@ -76,13 +78,16 @@ mod tests {
             if let Some(found) = heir_of_some() {
                 break found;
             }
-            assert!(started.elapsed() < Duration::from_secs(60), "the kernel has given no inode again");
+            assert!(
+                started.elapsed() < Duration::from_secs(60),
+                "the kernel has given no inode again"
+            );
         };
         assert_ne!(heir.cookie(), Some(cookie));
     }
 
-    /// A namespace with the inode of one that is gone, and the cookie of that. Other processes' namespaces may get
-    /// an inode first, so there are a few.
+    /// A namespace with the inode of one that is gone, and the cookie of that. Other processes'
+    /// namespaces may get an inode first, so there are a few.
     fn heir_of_some() -> Option<(Netns, NetnsCookie)> {
         let gone: Vec<_> =
             (0..16).map(|_| sandbox()).map(|netns| (netns.id(), netns.cookie().unwrap())).collect();

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use super::{Netns, NetnsCookie, NetnsError, NetnsId};
 
-/// The namespaces that are alive, as far as this process is let look: by their inodes, since a process' link
-/// tells no more.
+/// The namespaces that are alive, as far as this process is let look: by their inodes, since a
+/// process' link tells no more.
 #[derive(Debug, Default)]
 pub struct Living {
     /// Those that a process is in, and where one of them shows its namespace.
@@ -20,8 +20,8 @@ pub struct Living {
 }
 
 impl Living {
-    /// Looks at every process, and at the mounts of this one and of the node's first. A container with a copy of
-    /// the node's mounts of its own keeps namespaces that no sandbox has any more.
+    /// Looks at every process, and at the mounts of this one and of the node's first. A container
+    /// with a copy of the node's mounts of its own keeps namespaces that no sandbox has any more.
     pub fn scan() -> Self {
         Self::scan_in(Path::new("/proc"))
     }
@@ -54,24 +54,27 @@ impl Living {
         }
     }
 
-    /// The fourth field of a mount is its root, `net:[4026532008]` for a namespace, and the fifth where it is, as
-    /// the process sees it whose files are below `root`.
+    /// The fourth field of a mount is its root, `net:[4026532008]` for a namespace, and the fifth
+    /// where it is, as the process sees it whose files are below `root`.
     fn add_mounts(&mut self, process: &Path, root: &Path) {
         let mounts = fs::read_to_string(process.join("mountinfo")).unwrap_or_default();
         for line in mounts.lines() {
             let mut fields = line.split(' ').skip(3);
-            let Some((inode, place)) = fields.next().and_then(inode_of).zip(fields.next()) else { continue };
+            let Some((inode, place)) = fields.next().and_then(inode_of).zip(fields.next()) else {
+                continue;
+            };
             let place = root.join(place.trim_start_matches('/'));
             self.mounted.entry(inode).or_default().insert(place);
         }
     }
 
-    /// Whether the namespace may be in use that was mounted at `path` once. Its cookie tells, where it is known
-    /// and the inode is in use. Where sandboxes are not seen at all, in a container without the host's
-    /// directories, every other one may be alive.
+    /// Whether the namespace may be in use that was mounted at `path` once. Its cookie tells, where
+    /// it is known and the inode is in use. Where sandboxes are not seen at all, in a container
+    /// without the host's directories, every other one may be alive.
     pub fn may_hold(&self, id: NetnsId, cookie: Option<NetnsCookie>, path: &Path) -> bool {
         let is_the_one = cookie.and_then(|then| Some(self.cookie(id)? == then));
-        is_the_one.unwrap_or_else(|| self.is_partial || self.holds(id, path) || !shows_sandboxes(path))
+        is_the_one
+            .unwrap_or_else(|| self.is_partial || self.holds(id, path) || !shows_sandboxes(path))
     }
 
     /// The cookie of the one namespace that has this inode now.
@@ -81,8 +84,8 @@ impl Living {
         places.find_map(|place| Netns::open(place).ok().filter(|netns| netns.id() == id)?.cookie())
     }
 
-    /// The kernel gives the inode of a namespace that is gone to the next one: one that is mounted under another
-    /// name alone is another sandbox's, and so are the processes in it.
+    /// The kernel gives the inode of a namespace that is gone to the next one: one that is mounted
+    /// under another name alone is another sandbox's, and so are the processes in it.
     fn holds(&self, id: NetnsId, path: &Path) -> bool {
         match self.mounted.get(&id.inode) {
             Some(places) => places.iter().any(|place| place.file_name() == path.file_name()),
@@ -91,15 +94,17 @@ impl Living {
     }
 }
 
-/// Whether the place of a namespace looks as it does where namespaces are mounted: the directory is there,
-/// and at the path is a namespace or nothing. An empty file is what a mount covers elsewhere.
+/// Whether the place of a namespace looks as it does where namespaces are mounted: the directory is
+/// there, and at the path is a namespace or nothing. An empty file is what a mount covers
+/// elsewhere.
 fn shows_sandboxes(path: &Path) -> bool {
     let is_there = path.parent().is_some_and(Path::is_dir);
     is_there && matches!(Netns::open(path), Ok(_) | Err(NetnsError::Missing(_)))
 }
 
 fn is_process(name: &OsStr) -> bool {
-    name.to_str().is_some_and(|name| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit()))
+    name.to_str()
+        .is_some_and(|name| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 fn inode_of(link: &str) -> Option<u64> {
@@ -146,7 +151,10 @@ mod tests {
         let mounted = Living::scan();
         run("umount", &[path.to_str().unwrap()]);
         fs::remove_file(&path).unwrap();
-        assert!(mounted.may_hold(netns.id(), None, &path) && mounted.may_hold(netns.id(), None, elsewhere));
+        assert!(
+            mounted.may_hold(netns.id(), None, &path)
+                && mounted.may_hold(netns.id(), None, elsewhere)
+        );
         assert!(!Living::scan().may_hold(netns.id(), None, &path));
     }
 
@@ -175,12 +183,18 @@ mod tests {
         let may_hold = |cookie| living.may_hold(netns.id(), cookie, &path);
         let cookie = netns.cookie().expect("these tests want Linux 5.14");
         assert!(may_hold(Some(cookie)) && may_hold(None));
-        assert!(!may_hold(Some(NetnsCookie::for_test(u64::MAX))), "another sandbox has the inode now");
+        assert!(
+            !may_hold(Some(NetnsCookie::for_test(u64::MAX))),
+            "another sandbox has the inode now"
+        );
         fs::remove_dir_all(directory.path()).unwrap();
         assert!(!may_hold(Some(NetnsCookie::for_test(u64::MAX))), "wherever it was");
         sleeper.kill().unwrap();
         sleeper.wait().unwrap();
-        assert!(may_hold(Some(NetnsCookie::for_test(u64::MAX))), "nobody has the inode, and not all is seen");
+        assert!(
+            may_hold(Some(NetnsCookie::for_test(u64::MAX))),
+            "nobody has the inode, and not all is seen"
+        );
     }
 
     #[test]

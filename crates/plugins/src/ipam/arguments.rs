@@ -1,4 +1,5 @@
-//! `CNI_ARGS` as plugins read it: pairs of which every key is known, unless `IgnoreUnknown` is true.
+//! `CNI_ARGS` as plugins read it: pairs of which every key is known, unless `IgnoreUnknown` is
+//! true.
 
 use cni::plugin::Call;
 use cni::quoted::Quoted;
@@ -29,7 +30,9 @@ pub(crate) fn check(call: &Call, known: &[&str]) -> Result<(), Error> {
     match unknown.first() {
         Some(first) if !ignored => {
             let shown = Quoted::text(first);
-            Err(invalid(format!("CNI_ARGS: key {shown} is not known; IgnoreUnknown=1 passes it over")))
+            Err(invalid(format!(
+                "CNI_ARGS: key {shown} is not known; IgnoreUnknown=1 passes it over"
+            )))
         }
         _ => Ok(()),
     }
@@ -39,7 +42,10 @@ fn truth(value: &str) -> Result<bool, Error> {
     match value.to_ascii_lowercase().as_str() {
         "1" | "true" => Ok(true),
         "0" | "false" => Ok(false),
-        _ => Err(invalid(format!("CNI_ARGS: IgnoreUnknown must be 1 or 0, not {}", Quoted::text(value)))),
+        _ => Err(invalid(format!(
+            "CNI_ARGS: IgnoreUnknown must be 1 or 0, not {}",
+            Quoted::text(value)
+        ))),
     }
 }
 

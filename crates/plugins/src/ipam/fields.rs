@@ -1,7 +1,7 @@
 //! The keys of a configuration, each read with the type that it must have.
 //!
-//! Keys are matched as Go's decoder does, see [`cni::keys`]; `null` is a missing value. An error names the key by
-//! its whole path.
+//! Keys are matched as Go's decoder does, see [`cni::keys`]; `null` is a missing value. An error
+//! names the key by its whole path.
 
 use std::net::IpAddr;
 
@@ -66,7 +66,8 @@ impl<'a> Fields<'a> {
 
     /// The entries of the list at `key`, each with its path; none if the list is missing.
     pub(crate) fn list(&self, key: &str) -> Result<Vec<(String, &'a Value)>, Error> {
-        keys::get(self.object, key).map_or(Ok(Vec::new()), |value| entries(value, &self.path_of(key)))
+        keys::get(self.object, key)
+            .map_or(Ok(Vec::new()), |value| entries(value, &self.path_of(key)))
     }
 
     /// The objects of the list at `key`.
@@ -105,12 +106,16 @@ impl<'a> Fields<'a> {
     /// The whole number at `key`, as it was written.
     pub(crate) fn integer(&self, key: &str) -> Result<Option<i64>, Error> {
         let Some(value) = keys::get(self.object, key) else { return Ok(None) };
-        value.as_i64().map(Some).ok_or_else(|| wrong_type(&self.path_of(key), "a whole number", value))
+        value
+            .as_i64()
+            .map(Some)
+            .ok_or_else(|| wrong_type(&self.path_of(key), "a whole number", value))
     }
 
     /// Logs each key that is none of `known`: it is passed over.
     pub(crate) fn warn_of_unknown(&self, known: &[&str]) {
-        let unknown = self.object.keys().filter(|key| !known.iter().any(|name| keys::is_same(key, name)));
+        let unknown =
+            self.object.keys().filter(|key| !known.iter().any(|name| keys::is_same(key, name)));
         for key in unknown.take(16) {
             log::warn!("key {} is not known and does nothing", Quoted::text(&self.path_of(key)));
         }
@@ -125,9 +130,9 @@ fn entries<'a>(value: &'a Value, path: &str) -> Result<Vec<(String, &'a Value)>,
 /// The IP address `text`, which stands at `path`. An IPv4-mapped one is IPv4, as in Go.
 pub(crate) fn parse_ip(text: &str, path: &str) -> Result<IpAddr, Error> {
     let parsed: Result<IpAddr, _> = text.parse();
-    parsed
-        .map(|ip| ip.to_canonical())
-        .map_err(|_| invalid(format!("\"{path}\" must be an IP address, not {}", Quoted::text(text))))
+    parsed.map(|ip| ip.to_canonical()).map_err(|_| {
+        invalid(format!("\"{path}\" must be an IP address, not {}", Quoted::text(text)))
+    })
 }
 
 /// The address with prefix length `text`, which stands at `path`; host bits are kept.
@@ -140,7 +145,9 @@ pub(crate) fn parse_cidr(text: &str, path: &str) -> Result<IpNetwork, Error> {
     });
     parsed.ok_or_else(|| {
         let shown = Quoted::text(text);
-        invalid(format!("\"{path}\" must be an address with prefix length such as 10.1.0.0/16, not {shown}"))
+        invalid(format!(
+            "\"{path}\" must be an address with prefix length such as 10.1.0.0/16, not {shown}"
+        ))
     })
 }
 

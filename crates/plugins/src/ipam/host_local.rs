@@ -1,5 +1,5 @@
-//! The IPAM plugin `host-local`: addresses of ranges, reserved in a directory of this node that it shares with the
-//! reference plugin of that name. Either gives back what the other has reserved.
+//! The IPAM plugin `host-local`: addresses of ranges, reserved in a directory of this node that it
+//! shares with the reference plugin of that name. Either gives back what the other has reserved.
 
 mod choice;
 mod config;
@@ -26,7 +26,8 @@ use super::result::{Dns, Lease};
 #[derive(Clone, Copy, Debug)]
 pub struct HostLocal;
 
-/// How long a list of valid attachments may be old when Braid's GC hands it to a plugin: GC ends earlier.
+/// How long a list of valid attachments may be old when Braid's GC hands it to a plugin: GC ends
+/// earlier.
 const AGE_OF_BRAIDS_LIST: Duration = Duration::from_secs(60);
 
 impl Plugin for HostLocal {
@@ -68,8 +69,9 @@ impl Plugin for HostLocal {
         let reservations = store.map_or(Ok(Vec::new()), |store| store.reservations(context))?;
         if owner.filter(reservations).is_empty() {
             let directory = config.directory.display();
-            let problem =
-                format!("{owner} has no reservation in {directory}: its address may be given to another pod");
+            let problem = format!(
+                "{owner} has no reservation in {directory}: its address may be given to another pod"
+            );
             return Err(Error::new(Code::DRIFT, problem));
         }
         Ok(())
@@ -93,8 +95,8 @@ impl Plugin for HostLocal {
         }
     }
 
-    /// Releases reservations that carry the mark of a call from where this one comes from, and are older than
-    /// the list of valid attachments.
+    /// Releases reservations that carry the mark of a call from where this one comes from, and are
+    /// older than the list of valid attachments.
     fn gc(&self, call: &Call, context: &mut Context<'_>) -> Result<(), Error> {
         let started = SystemTime::now();
         let Some(valid) = call.valid_attachments()? else { return Ok(()) };

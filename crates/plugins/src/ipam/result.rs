@@ -62,7 +62,8 @@ pub(crate) fn read_routes(ipam: &Fields<'_>) -> Result<Vec<Route>, Error> {
 }
 
 fn read_route(route: &Fields<'_>) -> Result<Route, Error> {
-    let missing = || invalid(format!("\"{}\" is missing: a route has a destination", route.path_of("dst")));
+    let missing =
+        || invalid(format!("\"{}\" is missing: a route has a destination", route.path_of("dst")));
     let dst = route.cidr("dst")?.ok_or_else(missing)?;
     let gw = route.ip("gw")?.map(|gateway| gateway.to_string());
     let mut other = Map::new();

@@ -42,7 +42,8 @@ impl Plugin for Static {
 
     fn check(&self, call: &Call, _: &mut Context<'_>) -> Result<(), Error> {
         let config = Config::read(call)?;
-        let missing = || invalid("\"prevResult\" is missing: CHECK compares with the result of ADD");
+        let missing =
+            || invalid("\"prevResult\" is missing: CHECK compares with the result of ADD");
         let result = call.prev_result()?.ok_or_else(missing)?;
         config.addresses.iter().try_for_each(|lease| check_gateway(lease, &result))
     }
@@ -52,16 +53,19 @@ impl Plugin for Static {
     }
 }
 
-/// Makes sure that the address, if the result has it, has its gateway there. An address that the result lacks
-/// may have come from a capability that CHECK is not given.
+/// Makes sure that the address, if the result has it, has its gateway there. An address that the
+/// result lacks may have come from a capability that CHECK is not given.
 fn check_gateway(lease: &Lease, result: &AttachmentResult) -> Result<(), Error> {
     let Some(gateway) = lease.gateway else { return Ok(()) };
     let same = |text: &str| text.parse::<IpNetwork>().is_ok_and(|it| it.ip() == lease.address.ip());
-    let has = |text: &Option<String>| text.as_deref().and_then(|text| text.parse().ok()) == Some(gateway);
+    let has =
+        |text: &Option<String>| text.as_deref().and_then(|text| text.parse().ok()) == Some(gateway);
     match result.ips.iter().find(|ip| same(&ip.address)) {
         Some(ip) if !has(&ip.gateway) => {
-            let problem =
-                format!("address {} has not the gateway {gateway} in the result of ADD", lease.address);
+            let problem = format!(
+                "address {} has not the gateway {gateway} in the result of ADD",
+                lease.address
+            );
             Err(Error::new(Code::DRIFT, problem))
         }
         _ => Ok(()),
@@ -82,8 +86,8 @@ impl Config {
     }
 }
 
-/// The addresses of the capability `ips`, or else those of `args.cni.ips`, or else those of the configuration and
-/// of `CNI_ARGS` together.
+/// The addresses of the capability `ips`, or else those of `args.cni.ips`, or else those of the
+/// configuration and of `CNI_ARGS` together.
 fn read_addresses(call: &Call, root: &Fields<'_>, ipam: &Fields<'_>) -> Result<Vec<Lease>, Error> {
     let mut configured: Vec<Lease> =
         ipam.objects("addresses")?.iter().map(read_address).collect::<Result<_, _>>()?;
@@ -113,7 +117,8 @@ fn read_address(entry: &Fields<'_>) -> Result<Lease, Error> {
 /// The addresses of `CNI_ARGS`, each with the gateway among them that lies in its subnet.
 fn read_arguments(call: &Call) -> Result<Vec<Lease>, Error> {
     arguments::check(call, ARGUMENTS)?;
-    let items = |key| arguments::get(call, key).filter(|text| !text.is_empty()).map(|text| text.split(','));
+    let items =
+        |key| arguments::get(call, key).filter(|text| !text.is_empty()).map(|text| text.split(','));
     let ips = items("IP").into_iter().flatten();
     let mut leases: Vec<Lease> =
         ips.map(|item| lease(item.trim(), "CNI_ARGS: IP")).collect::<Result<_, _>>()?;

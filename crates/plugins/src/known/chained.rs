@@ -43,7 +43,10 @@ pub(super) const FACTS: &[Facts] = &[
     Facts { device: DeviceFact::None, ..Facts::chain("firewall") },
     Facts { device: DeviceFact::None, host_state: HostState::None, ..Facts::chain("sbr") },
     Facts {
-        keys: &[Key::host("vrfname", Shape::Text), Key::host("table", Shape::Integer(0, u32::MAX as i64))],
+        keys: &[
+            Key::host("vrfname", Shape::Text),
+            Key::host("table", Shape::Integer(0, u32::MAX as i64)),
+        ],
         device: DeviceFact::None,
         host_state: HostState::None,
         ..Facts::chain("vrf")

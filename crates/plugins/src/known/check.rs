@@ -1,7 +1,8 @@
-//! Whether a plugin's configuration can work: the JSON types, ranges and CIDRs of the keys that its facts know.
+//! Whether a plugin's configuration can work: the JSON types, ranges and CIDRs of the keys that its
+//! facts know.
 //!
-//! A plugin refuses such a configuration in ADD, and again in the DEL that is to undo it. Keys and types that are not
-//! known pass.
+//! A plugin refuses such a configuration in ADD, and again in the DEL that is to undo it. Keys and
+//! types that are not known pass.
 
 use std::net::IpAddr;
 
@@ -40,7 +41,9 @@ pub enum ConfigError {
         owed: &'static str,
     },
     /// An end of a range is outside.
-    #[error("plugin \"{plugin}\" cannot have {value} for \"{key}\": write an address of {subnet}{order}")]
+    #[error(
+        "plugin \"{plugin}\" cannot have {value} for \"{key}\": write an address of {subnet}{order}"
+    )]
     Outside {
         /// The plugin.
         plugin: &'static str,
@@ -79,22 +82,27 @@ pub fn check_config(plugin: &PluginConfig) -> Result<(), ConfigError> {
     let Some(facts) = facts(plugin.kind.as_str()) else { return Ok(()) };
     check_object(facts, plugin.object())?;
     // tuning reads what a pod hands it as it reads its own keys.
-    let handed =
-        keys::get(plugin.object(), "args").and_then(|args| keys::get(args.as_object()?, "cni")?.as_object());
+    let handed = keys::get(plugin.object(), "args")
+        .and_then(|args| keys::get(args.as_object()?, "cni")?.as_object());
     if let Some(handed) = handed.filter(|_| facts.has(Property::ReadsKeysInArgs)) {
         check_object(facts, handed)?;
     }
-    // A plugin of a cluster's network may replace words of its own in there before it starts the IPAM plugin.
-    let ipam = plugin.ipam().filter(|_| !facts.has(Property::StateOutsideNode)).and_then(super::facts);
+    // A plugin of a cluster's network may replace words of its own in there before it starts the
+    // IPAM plugin.
+    let ipam =
+        plugin.ipam().filter(|_| !facts.has(Property::StateOutsideNode)).and_then(super::facts);
     match ipam_object(plugin).zip(ipam) {
-        Some((object, facts)) => check_object(facts, object).and_then(|()| check_range(facts, object)),
+        Some((object, facts)) => {
+            check_object(facts, object).and_then(|()| check_range(facts, object))
+        }
         None => Ok(()),
     }
 }
 
 /// Whether values that belong together are together.
 fn check_pairs(facts: &Facts, object: &Map<String, Value>) -> Result<(), ConfigError> {
-    let is_set = |key: &str| keys::get(object, key).is_some_and(|value| value.as_f64() != Some(0.0));
+    let is_set =
+        |key: &str| keys::get(object, key).is_some_and(|value| value.as_f64() != Some(0.0));
     let both = facts.pairs.iter().flat_map(|(one, other)| [(*one, *other), (*other, *one)]);
     match both.into_iter().find(|(key, owed)| is_set(key) && !is_set(owed)) {
         Some((key, owed)) => Err(ConfigError::Pair { plugin: facts.kind, key, owed }),
@@ -107,13 +115,17 @@ fn check_pairs(facts: &Facts, object: &Map<String, Value>) -> Result<(), ConfigE
 /// # Errors
 /// [`ConfigError::NoDevice`].
 pub fn check_device(plugin: &PluginConfig, is_given: bool) -> Result<(), ConfigError> {
-    let Some(facts) = facts(plugin.kind.as_str()).filter(|it| it.has(Property::FailsWithoutDevice)) else {
+    let Some(facts) = facts(plugin.kind.as_str()).filter(|it| it.has(Property::FailsWithoutDevice))
+    else {
         return Ok(());
     };
     let super::DeviceFact::Needed(keys) = facts.device else { return Ok(()) };
-    let is_named = super::names_any(plugin, keys) || super::names_any(plugin, &["deviceID", "pciBusID"]);
+    let is_named =
+        super::names_any(plugin, keys) || super::names_any(plugin, &["deviceID", "pciBusID"]);
     match keys.first() {
-        Some(key) if !is_named && !is_given => Err(ConfigError::NoDevice { plugin: facts.kind, key }),
+        Some(key) if !is_named && !is_given => {
+            Err(ConfigError::NoDevice { plugin: facts.kind, key })
+        }
         _ => Ok(()),
     }
 }
@@ -165,13 +177,18 @@ fn check_value(
             })
         }),
         Shape::Sysctls => match value {
-            Value::Object(sysctls) => {
-                sysctls.iter().filter(|(_, value)| !value.is_null()).try_for_each(|(name, value)| match value
-                {
+            Value::Object(sysctls) => sysctls
+                .iter()
+                .filter(|(_, value)| !value.is_null())
+                .try_for_each(|(name, value)| match value {
                     Value::String(_) => Ok(()),
-                    _ => Err(wrong(facts, name, value, "the value in quotes, such as \"1\"".to_owned())),
-                })
-            }
+                    _ => Err(wrong(
+                        facts,
+                        name,
+                        value,
+                        "the value in quotes, such as \"1\"".to_owned(),
+                    )),
+                }),
             _ => Err(wrong(facts, key, value, "an object of names and texts".to_owned())),
         },
         _ => rule_against(shape, value).map_or(Ok(()), |rule| Err(wrong(facts, key, value, rule))),
@@ -179,7 +196,12 @@ fn check_value(
 }
 
 fn wrong(facts: &'static Facts, key: &str, value: &Value, rule: String) -> ConfigError {
-    ConfigError::Value { plugin: facts.kind, key: key.to_owned(), value: Quoted::value(value), rule }
+    ConfigError::Value {
+        plugin: facts.kind,
+        key: key.to_owned(),
+        value: Quoted::value(value),
+        rule,
+    }
 }
 
 /// What to write instead of a value that is not of the shape; `None` if it is.
@@ -216,7 +238,8 @@ fn rule_against(shape: Shape, value: &Value) -> Option<String> {
 
 fn outside(number: Option<i64>, first: i64, last: i64) -> Option<String> {
     let is_inside = number.is_some_and(|number| (first..=last).contains(&number));
-    let bound = if last == i64::MAX { format!("from {first}") } else { format!("from {first} to {last}") };
+    let bound =
+        if last == i64::MAX { format!("from {first}") } else { format!("from {first} to {last}") };
     (!is_inside).then(|| format!("a whole number {bound}, without quotes"))
 }
 
@@ -226,7 +249,8 @@ fn with_prefix(text: &str) -> Option<IpNetwork> {
     prefix.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
 }
 
-/// host-local gives out addresses of a network that is written as one, and has four addresses or more.
+/// host-local gives out addresses of a network that is written as one, and has four addresses or
+/// more.
 fn subnet_rule(text: Option<&str>) -> Option<String> {
     let Some(subnet) = text.and_then(with_prefix) else {
         return Some("a network with its prefix length, such as \"10.0.0.0/24\"".to_owned());
@@ -247,12 +271,14 @@ fn check_range(facts: &'static Facts, range: &Map<String, Value>) -> Result<(), 
     let Some(subnet) = text("subnet").and_then(with_prefix) else { return Ok(()) };
     let end = |key: &str| text(key).and_then(|text| text.parse::<IpAddr>().ok());
     let (first, last) = (end("rangeStart"), end("rangeEnd"));
-    let outside =
-        |key, value: Option<IpAddr>| value.filter(|it| !subnet.contains(*it)).map(|it| (key, it, ""));
+    let outside = |key, value: Option<IpAddr>| {
+        value.filter(|it| !subnet.contains(*it)).map(|it| (key, it, ""))
+    };
     let reversed = first.zip(last).filter(|(first, last)| first > last);
-    let problem = outside("rangeStart", first)
-        .or_else(|| outside("rangeEnd", last))
-        .or_else(|| reversed.map(|(first, _)| ("rangeStart", first, " that is not behind \"rangeEnd\"")));
+    let problem =
+        outside("rangeStart", first).or_else(|| outside("rangeEnd", last)).or_else(|| {
+            reversed.map(|(first, _)| ("rangeStart", first, " that is not behind \"rangeEnd\""))
+        });
     match problem {
         Some((key, value, order)) => {
             Err(ConfigError::Outside { plugin: facts.kind, key, value, subnet, order })
@@ -348,15 +374,23 @@ mod tests {
                 with_ipam(json!({"type": "static", "addresses": [{"address": "10.9.0.3"}]})),
                 "an address with its prefix length",
             ),
-            (json!({"type": "bandwidth", "ingressRate": 1000}), "\"ingressRate\" without \"ingressBurst\""),
-            (json!({"type": "bandwidth", "egressBurst": 1000, "egressRate": 0}), "\"egressBurst\" without"),
+            (
+                json!({"type": "bandwidth", "ingressRate": 1000}),
+                "\"ingressRate\" without \"ingressBurst\"",
+            ),
+            (
+                json!({"type": "bandwidth", "egressBurst": 1000, "egressRate": 0}),
+                "\"egressBurst\" without",
+            ),
         ];
         for (plugin, expected) in table {
             let error = check(plugin.clone()).expect_err(&plugin.to_string());
             assert!(error.contains(expected), "{plugin}: {error}");
         }
         let reversed = json!({"type": "host-local", "subnet": "10.4.0.0/24", "rangeStart": "10.4.0.9", "rangeEnd": "10.4.0.5"});
-        assert!(check(with_ipam(reversed)).unwrap_err().ends_with("that is not behind \"rangeEnd\""));
+        assert!(
+            check(with_ipam(reversed)).unwrap_err().ends_with("that is not behind \"rangeEnd\"")
+        );
     }
 
     #[test]
@@ -395,6 +429,9 @@ mod tests {
         assert!(has_device(json!({"type": "host-device"}), true));
         assert!(has_device(json!({"type": "host-device", "hwaddr": "02:00:00:00:00:01"}), false));
         assert!(has_device(json!({"type": "host-device", "deviceID": "0000:03:02.1"}), false));
-        assert!(has_device(json!({"type": "vendor"}), false) && has_device(json!({"type": "bridge"}), false));
+        assert!(
+            has_device(json!({"type": "vendor"}), false)
+                && has_device(json!({"type": "bridge"}), false)
+        );
     }
 }

@@ -22,7 +22,10 @@ const fn without_device(kind: &'static str) -> Facts {
 }
 
 pub(super) const FACTS: &[Facts] = &[
-    Facts { properties: &[Property::StateOutsideNode, Property::FailsWithoutDevice], ..of_device("sriov") },
+    Facts {
+        properties: &[Property::StateOutsideNode, Property::FailsWithoutDevice],
+        ..of_device("sriov")
+    },
     Facts {
         properties: &[Property::StateOutsideNode, Property::FailsWithoutDevice],
         ..of_device("ib-sriov")
@@ -32,11 +35,19 @@ pub(super) const FACTS: &[Facts] = &[
     of_device("rdma"),
     of_device("userspace"),
     Facts { device: DeviceFact::Needed(&["deviceID", "pciBusID"]), ..of_device("dpdk") },
-    Facts { key_of_host_interface: Some("master"), master: Some("master"), ..without_device("macvtap") },
+    Facts {
+        key_of_host_interface: Some("master"),
+        master: Some("master"),
+        ..without_device("macvtap")
+    },
     Facts { master: Some("master"), ..without_device("bond") },
     without_device("cnv-bridge"),
     without_device("cnv-tuning"),
-    Facts { properties: OUTSIDE, keys: &[Key::host("bridge", Shape::HostInterface)], ..Facts::chain("ovs") },
+    Facts {
+        properties: OUTSIDE,
+        keys: &[Key::host("bridge", Shape::HostInterface)],
+        ..Facts::chain("ovs")
+    },
     Facts {
         properties: &[Property::StateOutsideNode, Property::NameOutsideNode],
         ..Facts::chain("ovn-k8s-cni-overlay")

@@ -49,7 +49,10 @@ const BRIDGE: Facts = Facts {
     makes: Some(("bridge", "cni0")),
     vlan_default: VlanDefault::NativeOfTrunk,
     device: DeviceFact::None,
-    gateway: GatewayFact::OnBridge { switches: &["isGateway", "isDefaultGateway"], default: "cni0" },
+    gateway: GatewayFact::OnBridge {
+        switches: &["isGateway", "isDefaultGateway"],
+        default: "cni0",
+    },
     host_state: HostState::NoneWithout(&["ipMasq", "macspoofchk"]),
     failures: &[(
         "already exists but is not a bridge",
@@ -64,7 +67,10 @@ const MACVLAN: Facts = Facts {
         MASTER,
         Key::open(
             "mode",
-            Shape::Word { words: &["", "bridge", "private", "vepa", "passthru"], exclusive: &["passthru"] },
+            Shape::Word {
+                words: &["", "bridge", "private", "vepa", "passthru"],
+                exclusive: &["passthru"],
+            },
         ),
         MTU,
         LINK_IN_CONTAINER,
@@ -134,7 +140,10 @@ const HOST_DEVICE: Facts = Facts {
     ],
     key_of_host_interface: Some("device"),
     device: DeviceFact::Needed(&["device", "hwaddr", "kernelpath", "pciBusID"]),
-    host_state: HostState::MovedLink { name: "device", others: &["hwaddr", "kernelpath", "pciBusID"] },
+    host_state: HostState::MovedLink {
+        name: "device",
+        others: &["hwaddr", "kernelpath", "pciBusID"],
+    },
     ..Facts::chain("host-device")
 };
 

@@ -46,7 +46,10 @@ const HOST_LOCAL: Facts = Facts {
             "requested ip address",
             "another pod has it, or the network does: ask for another, or leave \"ips\" out",
         ),
-        ("failed to allocate all requested ips", "ask for one in the network's range, or leave \"ips\" out"),
+        (
+            "failed to allocate all requested ips",
+            "ask for one in the network's range, or leave \"ips\" out",
+        ),
     ],
     ..Facts::ipam("host-local")
 };
@@ -90,7 +93,8 @@ const WHEREABOUTS: Facts = Facts {
     ..Facts::ipam("whereabouts")
 };
 
-const WHEREABOUTS_ROUTE: &[Key] = &[Key::open("dst", Shape::Destination), Key::open("gw", Shape::Address)];
+const WHEREABOUTS_ROUTE: &[Key] =
+    &[Key::open("dst", Shape::Destination), Key::open("gw", Shape::Address)];
 
 const DHCP: Facts = Facts {
     properties: &[Property::StateOutsideNode],

@@ -2,9 +2,10 @@
 
 use super::{Facts, GatewayFact, Property};
 
-/// Plugins of Braid's own kind. `genie` is what a migration from CNI-Genie may have left, `cni-genie` the same
-/// program under the name that its releases have.
-const META: &[Property] = &[Property::MetaPlugin, Property::StartsPlugins, Property::StateOutsideNode];
+/// Plugins of Braid's own kind. `genie` is what a migration from CNI-Genie may have left,
+/// `cni-genie` the same program under the name that its releases have.
+const META: &[Property] =
+    &[Property::MetaPlugin, Property::StartsPlugins, Property::StateOutsideNode];
 
 /// Plugins that are a network of their own, and start another for a part of it.
 const DELEGATING: &[Property] = &[Property::StartsPlugins, Property::StateOutsideNode];

@@ -16,8 +16,8 @@ pub struct Key {
 pub enum Reach {
     /// It shapes the attachment itself.
     Attachment,
-    /// It reaches for the node: files, credentials, sockets, masquerading, promiscuous bridges, interfaces of other
-    /// namespaces.
+    /// It reaches for the node: files, credentials, sockets, masquerading, promiscuous bridges,
+    /// interfaces of other namespaces.
     Host,
 }
 
@@ -91,8 +91,10 @@ impl Shape {
 
     /// Whether the value is addresses, in a notation of any kind.
     pub const fn is_address(self) -> bool {
-        matches!(self, Self::Address | Self::Interface | Self::Destination | Self::Subnet | Self::Addresses)
-            || matches!(self, Self::List(Self::Addresses))
+        matches!(
+            self,
+            Self::Address | Self::Interface | Self::Destination | Self::Subnet | Self::Addresses
+        ) || matches!(self, Self::List(Self::Addresses))
     }
 }
 

@@ -98,9 +98,13 @@ fn keys_that_reach_the_host_are_closed_to_tenants_at_any_depth() {
 #[test]
 fn a_key_means_the_same_to_a_plugin_that_is_not_known() {
     let is_vlan = |shape| matches!(shape, Shape::Vlan);
-    assert!(any_has(Position::Chain, "vlanId", is_vlan) && !any_has(Position::Ipam, "vlan", is_vlan));
+    assert!(
+        any_has(Position::Chain, "vlanId", is_vlan) && !any_has(Position::Ipam, "vlan", is_vlan)
+    );
     assert!(any_has(Position::Ipam, "exclude", Shape::is_address));
-    let interfaces: Vec<&str> =
-        ["master", "bridge", "device", "mtu"].into_iter().filter(|key| names_host_interface(key)).collect();
+    let interfaces: Vec<&str> = ["master", "bridge", "device", "mtu"]
+        .into_iter()
+        .filter(|key| names_host_interface(key))
+        .collect();
     assert_eq!(interfaces, ["master", "bridge", "device"]);
 }

@@ -41,7 +41,8 @@ impl Plugin for Bridge {
         let mut site = Site::open(call)?;
         let bridge = ensure_bridge(&mut site.host, &config)?;
         context.proceed()?;
-        let port = Port { bridge: Some(bridge.index), hairpin: config.hairpin, isolated: config.isolated };
+        let port =
+            Port { bridge: Some(bridge.index), hairpin: config.hairpin, isolated: config.isolated };
         let pair = Pair::make(&mut site, config.mtu, config.mac.as_deref(), &port)?;
         let mut attachment = Attachment { config: &config, site: &mut site, bridge, pair };
         match attachment.connect(call, context) {
@@ -74,7 +75,8 @@ impl Plugin for Bridge {
     }
 }
 
-/// The bridge, which is made, set up and set as the configuration says. One that is there keeps its MTU.
+/// The bridge, which is made, set up and set as the configuration says. One that is there keeps its
+/// MTU.
 fn ensure_bridge(host: &mut Netlink, config: &BridgeConfig) -> Result<LinkState, Error> {
     let id = LinkId::Name(&config.name);
     let about = |error| kernel_error(error).about(format!("bridge {:?}", config.name));
@@ -98,12 +100,18 @@ fn ensure_bridge(host: &mut Netlink, config: &BridgeConfig) -> Result<LinkState,
         }
     };
     let LinkKind::Bridge { vlan_filtering, .. } = found.kind else {
-        let problem =
-            format!("\"bridge\" names {:?}, which is a {} and no bridge", config.name, found.kind.name());
+        let problem = format!(
+            "\"bridge\" names {:?}, which is a {} and no bridge",
+            config.name,
+            found.kind.name()
+        );
         return Err(Error::new(Code::CONFIG, problem));
     };
     if config.vlan_filtering && !vlan_filtering {
-        log::warn!("bridge {:?} filters no VLANs: those of the configuration have no effect", config.name);
+        log::warn!(
+            "bridge {:?} filters no VLANs: those of the configuration have no effect",
+            config.name
+        );
     }
     let _ = Sysctl::of_interface(Family::V6, &config.name, "accept_ra").ensure("0");
     let settings = LinkSettings {
@@ -131,7 +139,11 @@ struct Attachment<'a, 's> {
 }
 
 impl Attachment<'_, '_> {
-    fn connect(&mut self, call: &Call, context: &mut Context<'_>) -> Result<AttachmentResult, Error> {
+    fn connect(
+        &mut self,
+        call: &Call,
+        context: &mut Context<'_>,
+    ) -> Result<AttachmentResult, Error> {
         self.set_vlans()?;
         match &self.config.ipam {
             Some(ipam) => lease::with_lease(ipam, call, context, |context, granted| {
@@ -183,8 +195,8 @@ impl Attachment<'_, '_> {
         }
     }
 
-    /// Configures the container's interface and the gateway with what IPAM grants. Returns the interface of the
-    /// host in the port's VLAN, too, if that has the gateway.
+    /// Configures the container's interface and the gateway with what IPAM grants. Returns the
+    /// interface of the host in the port's VLAN, too, if that has the gateway.
     fn configure(
         &mut self,
         context: &Context<'_>,
@@ -220,7 +232,8 @@ impl Attachment<'_, '_> {
         let host = &mut self.site.host;
         match own_vlan {
             Some(id) => {
-                let link = gateway::vlan_interface(host, &self.bridge, id, self.config, default_vlan)?;
+                let link =
+                    gateway::vlan_interface(host, &self.bridge, id, self.config, default_vlan)?;
                 gateway::serve(host, &link, link.mac.as_deref(), result, force)?;
                 Ok(Some(link))
             }
@@ -244,7 +257,8 @@ impl Attachment<'_, '_> {
         let deadline = cni::deadline::Deadline::after(PORT_UP);
         let mut pause = Duration::from_micros(250);
         loop {
-            let port = self.site.host.find(LinkId::Index(self.pair.host.index)).map_err(kernel_error)?;
+            let port =
+                self.site.host.find(LinkId::Index(self.pair.host.index)).map_err(kernel_error)?;
             match port.map(|port| port.oper_state) {
                 Some(OperState::Up) => return Ok(()),
                 None => {
@@ -286,7 +300,11 @@ impl Attachment<'_, '_> {
     }
 }
 
-fn check_bridge(host: &mut Netlink, config: &BridgeConfig, reported: &Reported) -> Result<LinkState, Error> {
+fn check_bridge(
+    host: &mut Netlink,
+    config: &BridgeConfig,
+    reported: &Reported,
+) -> Result<LinkState, Error> {
     let name = config.name.as_str();
     let found = host.find(LinkId::Name(name)).map_err(kernel_error)?;
     let bridge = found.ok_or_else(|| drift(format!("bridge {name:?} is gone")))?;
@@ -301,14 +319,18 @@ fn check_bridge(host: &mut Netlink, config: &BridgeConfig, reported: &Reported) 
     }
     // The address of a bridge without a gateway's follows its ports.
     if config.is_gateway && config.ipam.is_some() && !config.gateway_is_in_vlan() {
-        let entry =
-            reported.result.interfaces.iter().find(|entry| entry.name == name && !entry.is_in_sandbox());
+        let entry = reported
+            .result
+            .interfaces
+            .iter()
+            .find(|entry| entry.name == name && !entry.is_in_sandbox());
         compare_mac(&bridge, entry.and_then(|entry| entry.mac.as_deref()))?;
     }
     Ok(bridge)
 }
 
-/// The other end of the container's interface is one that ADD has reported, and a port of the bridge.
+/// The other end of the container's interface is one that ADD has reported, and a port of the
+/// bridge.
 fn check_port(
     host: &mut Netlink,
     bridge: &LinkState,
@@ -316,7 +338,9 @@ fn check_port(
     reported: &Reported,
 ) -> Result<(), Error> {
     for entry in reported.result.interfaces.iter().filter(|entry| !entry.is_in_sandbox()) {
-        let Some(link) = host.find(LinkId::Name(&entry.name)).map_err(kernel_error)? else { continue };
+        let Some(link) = host.find(LinkId::Name(&entry.name)).map_err(kernel_error)? else {
+            continue;
+        };
         let is_other_end = link.kind == LinkKind::Veth
             && Some(link.index) == container.parent
             && link.parent == Some(container.index);
@@ -331,5 +355,8 @@ fn check_port(
         }
         return compare_mac(&link, entry.mac.as_deref());
     }
-    Err(drift(format!("the end of interface {:?} on the host is none that ADD has reported", container.name)))
+    Err(drift(format!(
+        "the end of interface {:?} on the host is none that ADD has reported",
+        container.name
+    )))
 }

@@ -1,5 +1,5 @@
-//! CHECK: whether the kernel shows what `prevResult` says. The result of another plugin in the same chain, and
-//! what listens to an interface, make no difference.
+//! CHECK: whether the kernel shows what `prevResult` says. The result of another plugin in the same
+//! chain, and what listens to an interface, make no difference.
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -26,7 +26,8 @@ pub(crate) struct Reported {
 impl Reported {
     /// Reads `prevResult`, which must list the interface that the call is about.
     pub(crate) fn read(call: &Call) -> Result<Self, Error> {
-        let missing = || Error::new(Code::CONFIG, "CHECK needs the result of ADD in \"prevResult\"");
+        let missing =
+            || Error::new(Code::CONFIG, "CHECK needs the result of ADD in \"prevResult\"");
         let result = call.prev_result()?.ok_or_else(missing)?;
         let Attachment { interface, netns, .. } = call.attachment()?;
         let is_ours = |entry: &Interface| {
@@ -43,7 +44,8 @@ impl Reported {
         Ok(Self { result, index })
     }
 
-    /// Compares the container's interface, which is of the kind `kind`, its addresses and the routes.
+    /// Compares the container's interface, which is of the kind `kind`, its addresses and the
+    /// routes.
     pub(crate) fn compare(&self, site: &mut Site<'_>, kind: &str) -> Result<LinkState, Error> {
         let link = self.compare_link(site, kind)?;
         self.compare_addresses(site, &link)?;
@@ -54,18 +56,26 @@ impl Reported {
     fn compare_link(&self, site: &mut Site<'_>, kind: &str) -> Result<LinkState, Error> {
         let found = site.container.find(LinkId::Name(site.interface)).map_err(kernel_error)?;
         let name = site.interface;
-        let link = found.ok_or_else(|| drift(format!("interface {name:?} is gone from the container")))?;
+        let link =
+            found.ok_or_else(|| drift(format!("interface {name:?} is gone from the container")))?;
         if link.kind.name() != kind {
-            return Err(drift(format!("interface {name:?} is a {} and no {kind}", link.kind.name())));
+            return Err(drift(format!(
+                "interface {name:?} is a {} and no {kind}",
+                link.kind.name()
+            )));
         }
-        let mac = self.result.interfaces.get(self.index).and_then(|interface| interface.mac.as_deref());
+        let mac =
+            self.result.interfaces.get(self.index).and_then(|interface| interface.mac.as_deref());
         compare_mac(&link, mac)?;
         Ok(link)
     }
 
     fn compare_addresses(&self, site: &mut Site<'_>, link: &LinkState) -> Result<(), Error> {
-        let ours =
-            self.result.ips.iter().filter(|address| address.interface.is_none_or(|at| at == self.index));
+        let ours = self
+            .result
+            .ips
+            .iter()
+            .filter(|address| address.interface.is_none_or(|at| at == self.index));
         let expected: Vec<Granted> = ours.map(Granted::read).collect::<Result<_, _>>()?;
         if expected.is_empty() {
             return Ok(());
@@ -75,13 +85,17 @@ impl Reported {
             match there.iter().find(|there| there.address == address) {
                 Some(there) if there.duplicate => {
                     let name = &link.name;
-                    let problem =
-                        format!("address {address} of interface {name:?} is in use elsewhere on the network");
+                    let problem = format!(
+                        "address {address} of interface {name:?} is in use elsewhere on the network"
+                    );
                     return Err(drift(problem));
                 }
                 Some(_) => {}
                 None => {
-                    return Err(drift(format!("interface {:?} has lost its address {address}", link.name)));
+                    return Err(drift(format!(
+                        "interface {:?} has lost its address {address}",
+                        link.name
+                    )));
                 }
             }
         }
@@ -99,15 +113,18 @@ impl Reported {
             ));
         }
         for family in Family::ALL {
-            let wanted: Vec<&(IpNetwork, Option<IpAddr>)> =
-                expected.iter().filter(|(destination, _)| Family::of(destination.ip()) == family).collect();
+            let wanted: Vec<&(IpNetwork, Option<IpAddr>)> = expected
+                .iter()
+                .filter(|(destination, _)| Family::of(destination.ip()) == family)
+                .collect();
             if wanted.is_empty() {
                 continue;
             }
             let destinations: HashSet<IpNetwork> =
                 wanted.iter().map(|(destination, _)| *destination).collect();
-            let listed =
-                site.container.routes(family, 0..=128, |key| destinations.contains(&key.destination));
+            let listed = site
+                .container
+                .routes(family, 0..=128, |key| destinations.contains(&key.destination));
             let listed = listed.map_err(kernel_error)?;
             for (destination, gateway) in wanted {
                 // Another plugin may have moved the default route to another gateway.
@@ -118,7 +135,9 @@ impl Reported {
                 });
                 if !is_there {
                     let via = gateway.map(|gateway| format!(" via {gateway}")).unwrap_or_default();
-                    return Err(drift(format!("the route to {destination}{via} is gone from the container")));
+                    return Err(drift(format!(
+                        "the route to {destination}{via} is gone from the container"
+                    )));
                 }
             }
         }

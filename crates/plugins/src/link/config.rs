@@ -1,4 +1,5 @@
-//! What the configurations of the interface plugins share: how a key is read, and what its value may be.
+//! What the configurations of the interface plugins share: how a key is read, and what its value
+//! may be.
 
 use cni::error::{Code, Error, one_line};
 use cni::keys;
@@ -33,14 +34,19 @@ const MAX_VLAN: u64 = 4094;
 pub(crate) struct Keys<'c>(&'c Map<String, Value>);
 
 impl<'c> Keys<'c> {
-    /// Those of a call. Warns of keys that are neither among `known` nor the protocol's: they are passed over.
+    /// Those of a call. Warns of keys that are neither among `known` nor the protocol's: they are
+    /// passed over.
     pub(crate) fn of(call: &'c Call, known: &[&str]) -> Self {
         let is_known = |key: &str| {
-            key.starts_with("cni.dev/") || COMMON.iter().chain(known).any(|known| keys::is_same(key, known))
+            key.starts_with("cni.dev/")
+                || COMMON.iter().chain(known).any(|known| keys::is_same(key, known))
         };
         for key in call.object().keys().filter(|key| !is_known(key)) {
             let key = one_line(key, 64);
-            log::warn!("network {}: the plugin has no key {key:?} and passes over it", call.network.as_str());
+            log::warn!(
+                "network {}: the plugin has no key {key:?} and passes over it",
+                call.network.as_str()
+            );
         }
         Self(call.object())
     }
@@ -122,7 +128,8 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
-/// A hardware address as Go's parser takes it: `aa:bb:cc:dd:ee:ff`, with hyphens, or `aabb.ccdd.eeff`.
+/// A hardware address as Go's parser takes it: `aa:bb:cc:dd:ee:ff`, with hyphens, or
+/// `aabb.ccdd.eeff`.
 pub(crate) fn read_mac(source: &str, text: &str) -> Result<Vec<u8>, Error> {
     let (separator, digits) = match text.chars().find(|c| !c.is_ascii_hexdigit()) {
         Some('.') => ('.', 4),
@@ -130,7 +137,8 @@ pub(crate) fn read_mac(source: &str, text: &str) -> Result<Vec<u8>, Error> {
         _ => (':', 2),
     };
     let parts: Vec<&str> = text.split(separator).collect();
-    let is_hex = |part: &&str| part.len() == digits && part.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let is_hex =
+        |part: &&str| part.len() == digits && part.bytes().all(|byte| byte.is_ascii_hexdigit());
     let hex: String = parts.concat();
     let bytes = parts.iter().all(is_hex).then(|| bytes_of(&hex)).flatten();
     bytes
@@ -143,9 +151,13 @@ fn bytes_of(hex: &str) -> Option<Vec<u8>> {
     pairs.map(|pair| u8::from_str_radix(pair.ok()?, 16).ok()).collect()
 }
 
-/// The hardware address that is asked for: `runtimeConfig.mac` before `args.cni.mac`, if that counts, before
-/// `CNI_ARGS`, before the key `mac`, if that counts.
-pub(crate) fn requested_mac(call: &Call, from_args: bool, from_key: bool) -> Result<Option<Vec<u8>>, Error> {
+/// The hardware address that is asked for: `runtimeConfig.mac` before `args.cni.mac`, if that
+/// counts, before `CNI_ARGS`, before the key `mac`, if that counts.
+pub(crate) fn requested_mac(
+    call: &Call,
+    from_args: bool,
+    from_key: bool,
+) -> Result<Option<Vec<u8>>, Error> {
     let runtime = read_text(call.runtime_config("mac"), "runtimeConfig.mac")?;
     let args = if from_args { read_text(call.cni_arg("mac"), "args.cni.mac")? } else { None };
     let key = if from_key { read_text(keys::get(call.object(), "mac"), "mac")? } else { None };
@@ -160,7 +172,9 @@ fn read_text<'v>(
 ) -> Result<Option<(&'static str, &'v str)>, Error> {
     match value {
         None => Ok(None),
-        Some(Value::String(text)) => Ok(Some((key, text.as_str())).filter(|(_, text)| !text.is_empty())),
+        Some(Value::String(text)) => {
+            Ok(Some((key, text.as_str())).filter(|(_, text)| !text.is_empty()))
+        }
         Some(other) => Err(wrong_type(key, "a text", other)),
     }
 }
@@ -209,11 +223,23 @@ mod tests {
         let errors = [
             (keys.switch("a").unwrap_err(), "\"a\" must be true or false, not \"x\""),
             (keys.text("b").unwrap_err(), "\"b\" must be a text, not 5"),
-            (keys.size("c").unwrap_err(), "\"c\" must be a whole number from 0 to 2147483647, not -1"),
+            (
+                keys.size("c").unwrap_err(),
+                "\"c\" must be a whole number from 0 to 2147483647, not -1",
+            ),
             (keys.vlan("d").unwrap_err(), "\"d\" must be a whole number from 0 to 4094, not 4095"),
-            (keys.size("e").unwrap_err(), "\"e\" must be a whole number from 0 to 2147483647, not true"),
-            (keys.size("f").unwrap_err(), "\"f\" must be a whole number from 0 to 2147483647, not 1.5"),
-            (keys.interface("m").unwrap_err(), "\"m\" must be the name of an interface, not \"a/b\""),
+            (
+                keys.size("e").unwrap_err(),
+                "\"e\" must be a whole number from 0 to 2147483647, not true",
+            ),
+            (
+                keys.size("f").unwrap_err(),
+                "\"f\" must be a whole number from 0 to 2147483647, not 1.5",
+            ),
+            (
+                keys.interface("m").unwrap_err(),
+                "\"m\" must be the name of an interface, not \"a/b\"",
+            ),
         ];
         for (error, sentence) in errors {
             assert_eq!((error.code, error.msg.as_str()), (Code::CONFIG, sentence));
@@ -226,7 +252,11 @@ mod tests {
             [(json!({}), false), (json!({"search": []}), false), (json!({"domain": "x"}), true)]
         {
             let object = json!({ "dns": dns });
-            assert_eq!(Keys::inside(object.as_object().unwrap()).dns().unwrap().is_some(), counts, "{dns}");
+            assert_eq!(
+                Keys::inside(object.as_object().unwrap()).dns().unwrap().is_some(),
+                counts,
+                "{dns}"
+            );
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Configuring the interface in the container: addresses, routes, and the settings that go before them.
+//! Configuring the interface in the container: addresses, routes, and the settings that go before
+//! them.
 
 use std::net::IpAddr;
 use std::thread::sleep;
@@ -50,13 +51,17 @@ impl Granted {
     pub(crate) fn read(address: &Address) -> Result<Self, Error> {
         Ok(Self {
             address: parse("ips[].address", &address.address)?,
-            gateway: address.gateway.as_deref().map(|gateway| parse("ips[].gateway", gateway)).transpose()?,
+            gateway: address
+                .gateway
+                .as_deref()
+                .map(|gateway| parse("ips[].gateway", gateway))
+                .transpose()?,
         })
     }
 }
 
-/// Sets what `manners` say, gives the interface its addresses, sets it up, and adds the routes of `result`, with
-/// those `around` them.
+/// Sets what `manners` say, gives the interface its addresses, sets it up, and adds the routes of
+/// `result`, with those `around` them.
 pub(crate) fn configure(
     site: &mut Site<'_>,
     link: &LinkState,
@@ -75,7 +80,8 @@ pub(crate) fn configure(
         granted.iter().map(|granted| Change::add_address(link.index, granted.address)).collect();
     changes.push(Change::set_link(LinkId::Index(link.index), &up));
     let about = |error| kernel_error(error).about(format!("interface {interface:?}"));
-    let is_checked = granted.iter().any(|granted| granted.address.is_ipv6() && granted.gateway.is_some());
+    let is_checked =
+        granted.iter().any(|granted| granted.address.is_ipv6() && granted.gateway.is_some());
     if is_checked && manners.detects_duplicates != Some(false) {
         // A route cannot have a source that is still being checked.
         site.container.apply(&changes).map_err(about)?;
@@ -139,10 +145,18 @@ fn prepare(interface: &str, manners: Manners, has_ipv6: bool) -> Result<(), Sysc
     if keep.exists() { keep.write("1") } else { Ok(()) }
 }
 
-/// The result's routes. One without a next hop goes by the first gateway of its family, if there is one.
-fn routes(link: u32, result: &AttachmentResult, granted: &[Granted]) -> Result<Vec<NewRoute>, Error> {
+/// The result's routes. One without a next hop goes by the first gateway of its family, if there is
+/// one.
+fn routes(
+    link: u32,
+    result: &AttachmentResult,
+    granted: &[Granted],
+) -> Result<Vec<NewRoute>, Error> {
     let fallback = |family| {
-        granted.iter().filter_map(|granted| granted.gateway).find(|gateway| Family::of(*gateway) == family)
+        granted
+            .iter()
+            .filter_map(|granted| granted.gateway)
+            .find(|gateway| Family::of(*gateway) == family)
     };
     let read = |route: &Route| read_route(link, route, fallback);
     result.routes.iter().map(read).collect()
@@ -157,7 +171,8 @@ fn read_route(
     let gateway = route.gw.as_deref().map(|gw| parse("routes[].gw", gw)).transpose()?;
     let number = |key| route_number(route, key);
     let scope = number("scope")?.filter(|scope| *scope != 0);
-    let number_of = scope.map(|scope| u8::try_from(scope).map_err(|_| wrong_number("scope", scope)));
+    let number_of =
+        scope.map(|scope| u8::try_from(scope).map_err(|_| wrong_number("scope", scope)));
     // What is on the link itself has no router before it.
     let is_on_link = scope.is_some_and(|scope| scope >= ON_LINK);
     Ok(NewRoute {
@@ -179,17 +194,25 @@ fn route_number(route: &Route, key: &str) -> Result<Option<u32>, Error> {
 
 fn wrong_number(key: &str, value: impl Into<Value>) -> Error {
     let value = value.into();
-    Error::new(Code::DECODE, format!("the IPAM plugin's routes[].{key} is {value}, which is no such number"))
+    Error::new(
+        Code::DECODE,
+        format!("the IPAM plugin's routes[].{key} is {value}, which is no such number"),
+    )
 }
 
 /// An address in a result, as it was written.
 pub(crate) fn parse<T: std::str::FromStr>(key: &str, text: &str) -> Result<T, Error> {
-    text.parse()
-        .map_err(|_| Error::new(Code::DECODE, format!("the result's {key} {text:?} is no such address")))
+    text.parse().map_err(|_| {
+        Error::new(Code::DECODE, format!("the result's {key} {text:?} is no such address"))
+    })
 }
 
 /// Waits until the kernel has checked the interface's IPv6 addresses for duplicates.
-fn wait_for_detection(site: &mut Site<'_>, link: &LinkState, deadline: Deadline) -> Result<(), Error> {
+fn wait_for_detection(
+    site: &mut Site<'_>,
+    link: &LinkState,
+    deadline: Deadline,
+) -> Result<(), Error> {
     let deadline = deadline.within(DETECTION);
     let mut pause = Duration::from_millis(1);
     loop {

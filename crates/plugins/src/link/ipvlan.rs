@@ -1,4 +1,5 @@
-//! ipvlan: an interface with the hardware address of one of the host's, which addresses or routes tell apart.
+//! ipvlan: an interface with the hardware address of one of the host's, which addresses or routes
+//! tell apart.
 
 use cni::error::{Code, Error};
 use cni::plugin::{Call, Context, Plugin};
@@ -13,8 +14,8 @@ use super::site::Site;
 use super::stacked::{self, NewInterface, Source};
 use super::{lease, teardown};
 
-/// The plugin `ipvlan`. In a chain, without a `master` of its own, it is on top of the one interface that the
-/// plugin before has made.
+/// The plugin `ipvlan`. In a chain, without a `master` of its own, it is on top of the one
+/// interface that the plugin before has made.
 #[derive(Clone, Copy, Debug)]
 pub struct IpVlan;
 
@@ -53,7 +54,11 @@ impl Plugin for IpVlan {
         let mut site = Site::open(call)?;
         match reported.compare(&mut site, KIND)?.kind {
             LinkKind::IpVlan(Some(now)) if now == mode => Ok(()),
-            _ => Err(drift(format!("interface {:?} is not in mode {}", site.interface, mode_name(mode)))),
+            _ => Err(drift(format!(
+                "interface {:?} is not in mode {}",
+                site.interface,
+                mode_name(mode)
+            ))),
         }
     }
 
@@ -74,7 +79,11 @@ fn parent(
     match previous.interfaces.as_slice() {
         [only] if !only.name.is_empty() => {
             let netlink = if in_container { &mut site.container } else { &mut site.host };
-            stacked::named(netlink, &only.name, if in_container { "the container" } else { "the host" })
+            stacked::named(
+                netlink,
+                &only.name,
+                if in_container { "the container" } else { "the host" },
+            )
         }
         _ => {
             let problem = "there is no \"master\", and the plugin before has not made exactly one interface to take \

@@ -15,8 +15,7 @@ const UNDO: Duration = Duration::from_secs(10);
 /// The IPAM plugin of a network that cannot do without one.
 pub(crate) fn required(call: &Call) -> Result<PluginType, Error> {
     let missing = || {
-        let problem =
-            "the network has no \"ipam\": name an IPAM plugin in its \"type\", such as \"host-local\"";
+        let problem = "the network has no \"ipam\": name an IPAM plugin in its \"type\", such as \"host-local\"";
         Error::new(Code::CONFIG, problem)
     };
     call.ipam()?.ok_or_else(missing)
@@ -34,13 +33,19 @@ pub(crate) fn with_lease<'a>(
     if outcome.is_err() {
         let undone = context.delegate.delegate(ipam, Command::Del, call, Deadline::after(UNDO));
         if let Err(error) = undone {
-            log::warn!("IPAM plugin {ipam} has not taken back the address of a failed ADD: {error}");
+            log::warn!(
+                "IPAM plugin {ipam} has not taken back the address of a failed ADD: {error}"
+            );
         }
     }
     outcome
 }
 
-fn request(ipam: &PluginType, call: &Call, context: &mut Context<'_>) -> Result<AttachmentResult, Error> {
+fn request(
+    ipam: &PluginType,
+    call: &Call,
+    context: &mut Context<'_>,
+) -> Result<AttachmentResult, Error> {
     let deadline = context.deadline;
     let value = context.delegate.delegate(ipam, Command::Add, call, deadline)?.unwrap_or_default();
     let granted = if value.is_null() {
@@ -49,7 +54,10 @@ fn request(ipam: &PluginType, call: &Call, context: &mut Context<'_>) -> Result<
         AttachmentResult::read(&value, call.version)
     };
     let granted = granted.map_err(|error| {
-        Error::new(Code::DECODE, format!("the result of IPAM plugin {ipam} cannot be read: {error}"))
+        Error::new(
+            Code::DECODE,
+            format!("the result of IPAM plugin {ipam} cannot be read: {error}"),
+        )
     })?;
     if granted.ips.is_empty() {
         return Err(Error::new(Code::IO, format!("IPAM plugin {ipam} has given no address")));
@@ -63,7 +71,11 @@ pub(crate) fn release(call: &Call, context: &mut Context<'_>) -> Result<(), Erro
 }
 
 /// Calls the IPAM plugin of the network, if it has one, with the same operation.
-pub(crate) fn forward(command: Command, call: &Call, context: &mut Context<'_>) -> Result<(), Error> {
+pub(crate) fn forward(
+    command: Command,
+    call: &Call,
+    context: &mut Context<'_>,
+) -> Result<(), Error> {
     let Some(ipam) = call.ipam()? else { return Ok(()) };
     let deadline = context.deadline;
     context.delegate.delegate(&ipam, command, call, deadline).map(drop)

@@ -25,7 +25,8 @@ impl Plugin for Loopback {
         let link = set(&mut netlink, true)?.ok_or_else(no_loopback)?;
         let addresses = netlink.link_addresses(link).map_err(kernel_error)?;
         if let Some(other) = addresses.iter().find(|there| !there.address.ip().is_loopback()) {
-            let problem = format!("lo has the address {}, which is no loopback address", other.address);
+            let problem =
+                format!("lo has the address {}, which is no loopback address", other.address);
             return Err(Error::new(Code::IO, problem));
         }
         Ok(previous.unwrap_or_else(|| AttachmentResult {

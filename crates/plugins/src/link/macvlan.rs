@@ -24,7 +24,8 @@ impl Plugin for MacVlan {
     fn add(&self, call: &Call, context: &mut Context<'_>) -> Result<AttachmentResult, Error> {
         let keys = Keys::of(call, KEYS);
         let (mode, mac) = (read_mode(keys)?, requested_mac(call, false, true)?);
-        let (from_inside, broadcast_queue_len) = (keys.switch("linkInContainer")?, keys.size("bcqueuelen")?);
+        let (from_inside, broadcast_queue_len) =
+            (keys.switch("linkInContainer")?, keys.size("bcqueuelen")?);
         let (source, dns) = (call.ipam()?.map_or(Source::None, Source::Ipam), keys.dns()?);
         let mut site = Site::open(call)?;
         let parent = stacked::parent(&mut site, keys, from_inside)?;
@@ -50,7 +51,11 @@ impl Plugin for MacVlan {
         stacked::parent(&mut site, keys, keys.switch("linkInContainer")?)?;
         match reported.compare(&mut site, KIND)?.kind {
             LinkKind::MacVlan(Some(now)) if now == mode => Ok(()),
-            _ => Err(drift(format!("interface {:?} is not in mode {}", site.interface, mode_name(mode)))),
+            _ => Err(drift(format!(
+                "interface {:?} is not in mode {}",
+                site.interface,
+                mode_name(mode)
+            ))),
         }
     }
 

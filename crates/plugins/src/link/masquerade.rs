@@ -20,6 +20,8 @@ pub(crate) fn refuse(keys: Keys<'_>) -> Result<(), Error> {
 pub(crate) fn warn_of_rules(keys: Keys<'_>, call: &Call) {
     if matches!(keys.switch("ipMasq"), Ok(true)) {
         let network = call.network.as_str();
-        log::warn!("network {network}: masquerading rules that another plugin has made are left in place");
+        log::warn!(
+            "network {network}: masquerading rules that another plugin has made are left in place"
+        );
     }
 }

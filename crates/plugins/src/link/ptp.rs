@@ -81,13 +81,21 @@ fn connect(
     }
     connect_host(site, &pair.host, &addresses)?;
     granted.ips.iter_mut().for_each(|address| address.interface = Some(1));
-    container::configure(site, &pair.container, &granted, Manners::default(), &around, context.deadline)?;
+    container::configure(
+        site,
+        &pair.container,
+        &granted,
+        Manners::default(),
+        &around,
+        context.deadline,
+    )?;
     context.proceed()?;
     granted.interfaces = pair.interfaces(site);
     Ok(granted)
 }
 
-/// In the container even neighbours of the subnet are reached by the gateway, which is all that is on the link.
+/// In the container even neighbours of the subnet are reached by the gateway, which is all that is
+/// on the link.
 fn route_by_gateway(link: &LinkState, granted: Granted, around: &mut Around) -> Result<(), Error> {
     let Granted { address, .. } = granted;
     let gateway = gateway_of(granted)?;
@@ -103,7 +111,9 @@ fn route_by_gateway(link: &LinkState, granted: Granted, around: &mut Around) -> 
     }
     // A subnet of one address has no neighbours.
     if address.prefix() < gateway.prefix() {
-        around.deleted_routes.push(NewRoute { scope: Scope::Any, ..NewRoute::new(subnet, link.index) });
+        around
+            .deleted_routes
+            .push(NewRoute { scope: Scope::Any, ..NewRoute::new(subnet, link.index) });
         let by_gateway =
             NewRoute { gateway: Some(gateway.ip()), source, ..NewRoute::new(subnet, link.index) };
         around.after_routes.push(by_gateway);

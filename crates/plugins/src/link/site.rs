@@ -1,5 +1,5 @@
-//! The two places where an attachment is made: the namespace of the calling thread, which is the host's, and the
-//! container's. One socket in each.
+//! The two places where an attachment is made: the namespace of the calling thread, which is the
+//! host's, and the container's. One socket in each.
 
 use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
@@ -29,7 +29,8 @@ impl<'c> Site<'c> {
         let Attachment { interface, netns, .. } = call.attachment()?;
         let netns = Netns::open(netns).map_err(kernel_error)?;
         if netns.is_own().map_err(kernel_error)? {
-            let problem = format!("CNI_NETNS {} is the host's own network namespace", netns.path().display());
+            let problem =
+                format!("CNI_NETNS {} is the host's own network namespace", netns.path().display());
             return Err(Error::new(Code::ENVIRONMENT, problem));
         }
         let container = netns.run(Netlink::open).map_err(kernel_error)?.map_err(kernel_error)?;
@@ -110,7 +111,9 @@ pub(crate) fn open_if_there(path: &Path) -> Result<Option<Netns>, Error> {
 pub(crate) fn kernel_error(error: impl Into<InsideError>) -> Error {
     let error = error.into();
     let code = match &error {
-        InsideError::Netns(NetnsError::Missing(_) | NetnsError::NotANamespace(_)) => Code::ENVIRONMENT,
+        InsideError::Netns(NetnsError::Missing(_) | NetnsError::NotANamespace(_)) => {
+            Code::ENVIRONMENT
+        }
         InsideError::Netns(_) | InsideError::Netlink(_) => Code::IO,
     };
     Error::new(code, error)
@@ -121,7 +124,8 @@ pub(crate) fn sysctl_error(error: SysctlError) -> Error {
     Error::new(Code::IO, error)
 }
 
-/// A name for the host's end of a pair, or for a link before it has its own: `veth` and 8 hexadecimal digits.
+/// A name for the host's end of a pair, or for a link before it has its own: `veth` and 8
+/// hexadecimal digits.
 pub(crate) fn random_name() -> String {
     let number = RandomState::new().hash_one(std::process::id());
     format!("veth{:08x}", number & 0xffff_ffff)

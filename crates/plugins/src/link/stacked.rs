@@ -1,4 +1,5 @@
-//! Links on top of another one, and links that need none: how macvlan, ipvlan, vlan and dummy make theirs.
+//! Links on top of another one, and links that need none: how macvlan, ipvlan, vlan and dummy make
+//! theirs.
 
 use cni::error::{Code, Error};
 use cni::netconf::PluginType;
@@ -39,7 +40,11 @@ pub(crate) enum Source {
 }
 
 /// The link below, and which namespace it is in.
-pub(crate) fn parent(site: &mut Site<'_>, keys: Keys<'_>, in_container: bool) -> Result<LinkState, Error> {
+pub(crate) fn parent(
+    site: &mut Site<'_>,
+    keys: Keys<'_>,
+    in_container: bool,
+) -> Result<LinkState, Error> {
     let netlink = if in_container { &mut site.container } else { &mut site.host };
     let place = if in_container { "the container" } else { "the host" };
     match keys.interface("master")? {
@@ -52,7 +57,10 @@ pub(crate) fn parent(site: &mut Site<'_>, keys: Keys<'_>, in_container: bool) ->
 pub(crate) fn named(netlink: &mut Netlink, name: &str, place: &str) -> Result<LinkState, Error> {
     let found = netlink.find(LinkId::Name(name)).map_err(kernel_error)?;
     found.ok_or_else(|| {
-        Error::new(Code::CONFIG, format!("\"master\" is {name:?}, an interface that {place} does not have"))
+        Error::new(
+            Code::CONFIG,
+            format!("\"master\" is {name:?}, an interface that {place} does not have"),
+        )
     })
 }
 
@@ -82,7 +90,8 @@ pub(crate) fn mtu(keys: Keys<'_>, parent: &LinkState) -> Result<Option<u32>, Err
     }
 }
 
-/// Makes the interface in the container, and configures it with what IPAM grants. An ADD that fails leaves neither.
+/// Makes the interface in the container, and configures it with what IPAM grants. An ADD that fails
+/// leaves neither.
 pub(crate) fn add<'a>(
     call: &Call,
     context: &mut Context<'a>,
@@ -129,8 +138,8 @@ fn configure(
     Ok(result)
 }
 
-/// A link that is made from the host gets a name of its own first: older kernels would refuse one that a link of
-/// the host has.
+/// A link that is made from the host gets a name of its own first: older kernels would refuse one
+/// that a link of the host has.
 fn make(site: &mut Site<'_>, new: NewInterface<'_>) -> Result<LinkState, Error> {
     let link = |name, netns| NewLink {
         name,
@@ -148,7 +157,9 @@ fn make(site: &mut Site<'_>, new: NewInterface<'_>) -> Result<LinkState, Error> 
         return site.made();
     }
     let temporary = random_name();
-    site.host.apply(&[Change::create_link(&link(&temporary, Some(&site.netns)))]).map_err(kernel_error)?;
+    site.host
+        .apply(&[Change::create_link(&link(&temporary, Some(&site.netns)))])
+        .map_err(kernel_error)?;
     site.rename(&temporary)
 }
 

@@ -1,4 +1,5 @@
-//! Tearing an attachment down: the interface in the container goes before its addresses are given back.
+//! Tearing an attachment down: the interface in the container goes before its addresses are given
+//! back.
 
 use cni::error::Error;
 use cni::plugin::{Call, Context};
@@ -7,8 +8,8 @@ use linux::netlink::{Change, LinkId, Netlink};
 use super::lease;
 use super::site::{kernel_error, open_if_there};
 
-/// DEL of a plugin whose interfaces are of the kind `kind`. What is gone is torn down: the namespace, the
-/// interface.
+/// DEL of a plugin whose interfaces are of the kind `kind`. What is gone is torn down: the
+/// namespace, the interface.
 pub(crate) fn del(call: &Call, context: &mut Context<'_>, kind: &str) -> Result<(), Error> {
     delete_interface(call, kind)?;
     lease::release(call, context)

@@ -1,4 +1,5 @@
-//! The veth pair of bridge and ptp: one end on the host, the other in the container, made by one message.
+//! The veth pair of bridge and ptp: one end on the host, the other in the container, made by one
+//! message.
 
 use cni::error::{Code, Error};
 use cni::result::Interface;

@@ -24,7 +24,8 @@ impl Plugin for Vlan {
     fn add(&self, call: &Call, context: &mut Context<'_>) -> Result<AttachmentResult, Error> {
         let keys = Keys::of(call, KEYS);
         check_master(keys)?;
-        let (id, from_inside) = (keys.vlan("vlanId")?.unwrap_or_default(), keys.switch("linkInContainer")?);
+        let (id, from_inside) =
+            (keys.vlan("vlanId")?.unwrap_or_default(), keys.switch("linkInContainer")?);
         let (source, dns) = (Source::Ipam(lease::required(call)?), keys.dns()?);
         let mut site = Site::open(call)?;
         let parent = stacked::parent(&mut site, keys, from_inside)?;
@@ -55,7 +56,9 @@ impl Plugin for Vlan {
             return Err(drift(format!("interface {:?} has not the VLAN ID {id}", link.name)));
         }
         match mtu.filter(|mtu| *mtu != link.mtu) {
-            Some(mtu) => Err(drift(format!("interface {:?} has the MTU {}, not {mtu}", link.name, link.mtu))),
+            Some(mtu) => {
+                Err(drift(format!("interface {:?} has the MTU {}, not {mtu}", link.name, link.mtu)))
+            }
             None => Ok(()),
         }
     }

@@ -11,7 +11,16 @@ fn open() -> (Netns, Netlink) {
 }
 
 fn new_link<'a>(name: &'a str, kind: NewLinkKind<'a>) -> NewLink<'a> {
-    NewLink { name, kind, mtu: None, mac: None, tx_queue_len: None, master: None, up: false, netns: None }
+    NewLink {
+        name,
+        kind,
+        mtu: None,
+        mac: None,
+        tx_queue_len: None,
+        master: None,
+        up: false,
+        netns: None,
+    }
 }
 
 fn bridge(name: &str) -> NewLink<'_> {
@@ -31,9 +40,11 @@ fn one_message_makes_a_veth_pair_whose_other_end_is_elsewhere() {
     let (host, mut netlink) = open();
     let (container, mut inside) = open();
     let mac = [2, 0, 0, 0, 0, 9];
-    let peer = NewLinkEnd { name: "eth0", mtu: Some(1400), mac: Some(&mac), netns: Some(&container) };
+    let peer =
+        NewLinkEnd { name: "eth0", mtu: Some(1400), mac: Some(&mac), netns: Some(&container) };
     let bridge = NewLink { up: true, ..bridge("br0") };
-    let bridge = netlink.apply_then_find(&[Change::create_link(&bridge)], &[LinkId::Name("br0")]).unwrap();
+    let bridge =
+        netlink.apply_then_find(&[Change::create_link(&bridge)], &[LinkId::Name("br0")]).unwrap();
     let bridge = bridge[0].clone().unwrap();
     assert!(matches!(bridge.kind, LinkKind::Bridge { vlan_filtering: false, .. }), "{bridge:?}");
     let pair = NewLink {
@@ -45,7 +56,8 @@ fn one_message_makes_a_veth_pair_whose_other_end_is_elsewhere() {
     };
     let port = PortSettings { hairpin: Some(true), isolated: Some(true) };
     let changes = [Change::create_link(&pair), Change::set_port(LinkId::Name("vethx"), port)];
-    let end = netlink.apply_then_find(&changes, &[LinkId::Name("vethx")]).unwrap().remove(0).unwrap();
+    let end =
+        netlink.apply_then_find(&changes, &[LinkId::Name("vethx")]).unwrap().remove(0).unwrap();
     assert_eq!((end.kind.clone(), end.master, end.up), (LinkKind::Veth, Some(bridge.index), true));
     let eth0 = found(&mut inside, "eth0");
     assert_eq!((eth0.mac.as_deref(), eth0.mtu, eth0.up), (Some("02:00:00:00:00:09"), 1400, false));
@@ -61,8 +73,11 @@ fn one_message_makes_a_veth_pair_whose_other_end_is_elsewhere() {
 fn a_refused_change_is_the_first_one_that_is_told_and_what_is_done_is_none() {
     let (_netns, mut netlink) = open();
     let link = bridge("br0");
-    let twice =
-        [Change::create_link(&link), Change::create_link(&link), Change::delete_link(LinkId::Name("no"))];
+    let twice = [
+        Change::create_link(&link),
+        Change::create_link(&link),
+        Change::delete_link(LinkId::Name("no")),
+    ];
     assert_eq!(
         netlink.apply(&twice).unwrap_err().to_string(),
         "cannot create bridge interface \"br0\": there is an interface of this name already (EEXIST)"
@@ -70,7 +85,8 @@ fn a_refused_change_is_the_first_one_that_is_told_and_what_is_done_is_none() {
     netlink.apply(&[Change::ensure_link(&link), Change::delete_link(LinkId::Name("br0"))]).unwrap();
     assert_eq!(netlink.find(LinkId::Name("br0")).unwrap(), None);
     let up = LinkSettings { up: Some(true), ..LinkSettings::default() };
-    let error = netlink.apply(&[Change::set_link(LinkId::Index(4711), &up)]).unwrap_err().to_string();
+    let error =
+        netlink.apply(&[Change::set_link(LinkId::Index(4711), &up)]).unwrap_err().to_string();
     assert_eq!(error, "cannot configure interface #4711: the interface is gone (ENODEV)");
 }
 
@@ -85,7 +101,10 @@ fn more_changes_than_a_datagram_takes_are_all_made() {
     let found: Vec<String> = found.into_iter().map(|link| link.unwrap().name).collect();
     assert_eq!(found, names);
     assert_eq!(
-        netlink.apply_then_find(&[], &[LinkId::Name(""), asked[3]]).unwrap()[1].as_ref().unwrap().name,
+        netlink.apply_then_find(&[], &[LinkId::Name(""), asked[3]]).unwrap()[1]
+            .as_ref()
+            .unwrap()
+            .name,
         "b3"
     );
 }
@@ -108,7 +127,10 @@ fn settings_of_a_link_are_what_ip_shows() {
     assert!(link.promiscuous && link.up && link.mtu == 1300, "{link:?}");
     let down = LinkSettings { up: Some(false), ..LinkSettings::default() };
     netlink
-        .apply(&[Change::set_link(LinkId::Index(link.index), &down), Change::rename_link(link.index, "br1")])
+        .apply(&[
+            Change::set_link(LinkId::Index(link.index), &down),
+            Change::rename_link(link.index, "br1"),
+        ])
         .unwrap();
     let shown = ip(&netns, &["link show br1"]);
     for word in ["PROMISC", "mtu 1300", "qlen 77", "02:00:00:00:00:07", "alias an alias"] {
@@ -119,11 +141,16 @@ fn settings_of_a_link_are_what_ip_shows() {
 #[test]
 fn addresses_and_routes_are_what_ip_would_add() {
     let (netns, mut netlink) = open();
-    ip(&netns, &["link add eth0 type veth peer name peer0", "link set peer0 up", "link set eth0 up"]);
+    ip(
+        &netns,
+        &["link add eth0 type veth peer name peer0", "link set peer0 up", "link set eth0 up"],
+    );
     let eth0 = found(&mut netlink, "eth0").index;
     let route = |destination: &str| NewRoute::new(network(destination), eth0);
-    let via =
-        |destination: &str, gateway: &str| NewRoute { gateway: gateway.parse().ok(), ..route(destination) };
+    let via = |destination: &str, gateway: &str| NewRoute {
+        gateway: gateway.parse().ok(),
+        ..route(destination)
+    };
     let changes = [
         Change::add_address(eth0, network("10.0.0.2/24")),
         Change::add_address(eth0, network("10.0.2.2/31")),
@@ -135,7 +162,11 @@ fn addresses_and_routes_are_what_ip_would_add() {
             advmss: Some(1200),
             ..via("172.16.9.9/12", "10.0.0.1")
         }),
-        Change::add_route(&NewRoute { table: Some(100), scope: Scope::Link, ..route("10.9.0.0/16") }),
+        Change::add_route(&NewRoute {
+            table: Some(100),
+            scope: Scope::Link,
+            ..route("10.9.0.0/16")
+        }),
         Change::add_route(&NewRoute {
             table: Some(1000),
             source: "10.0.0.2".parse().ok(),
@@ -164,7 +195,10 @@ fn addresses_and_routes_are_what_ip_would_add() {
     }
     assert_eq!(netlink.default_link().unwrap(), Some(eth0));
     let addresses = netlink.link_addresses(eth0).unwrap();
-    assert!(addresses.iter().any(|address| address.address == network("10.0.0.2/24")), "{addresses:?}");
+    assert!(
+        addresses.iter().any(|address| address.address == network("10.0.0.2/24")),
+        "{addresses:?}"
+    );
     netlink
         .apply(&[
             Change::delete_route(&via("0.0.0.0/0", "10.0.0.1")),
@@ -182,12 +216,18 @@ fn a_route_of_the_kernel_is_deleted_and_one_of_another_link_replaced() {
     for name in ["eth0", "eth1"] {
         ip(
             &netns,
-            &[&format!("link add {name} type veth peer name p{name}"), &format!("link set p{name} up")],
+            &[
+                &format!("link add {name} type veth peer name p{name}"),
+                &format!("link set p{name} up"),
+            ],
         );
         ip(&netns, &[&format!("link set {name} up")]);
     }
     let (eth0, eth1) = (found(&mut netlink, "eth0").index, found(&mut netlink, "eth1").index);
-    let any = |destination: &str| NewRoute { scope: Scope::Any, ..NewRoute::new(network(destination), eth0) };
+    let any = |destination: &str| NewRoute {
+        scope: Scope::Any,
+        ..NewRoute::new(network(destination), eth0)
+    };
     for (address, subnet, host) in
         [("10.0.0.2/24", "10.0.0.0/24", "10.5.0.1/32"), ("fd00::2/64", "fd00::/64", "fd05::1/128")]
     {
@@ -205,7 +245,8 @@ fn a_route_of_the_kernel_is_deleted_and_one_of_another_link_replaced() {
         let host = host.trim_end_matches("/32").trim_end_matches("/128");
         assert!(!shown.contains(subnet), "{shown}");
         assert!(
-            shown.contains(&format!("{host} dev eth1")) && !shown.contains(&format!("{host} dev eth0")),
+            shown.contains(&format!("{host} dev eth1"))
+                && !shown.contains(&format!("{host} dev eth0")),
             "{shown}"
         );
     }
@@ -249,7 +290,8 @@ fn a_macvlan_link_appears_in_another_namespace() {
     let (container, mut inside) = open();
     ip(&netns, &["link add eth0 type veth peer name peer0"]);
     let parent = found(&mut netlink, "eth0").index;
-    for (mode, word) in [(MacVlan::Bridge, "bridge"), (MacVlan::Private, "private"), (MacVlan::Vepa, "vepa")]
+    for (mode, word) in
+        [(MacVlan::Bridge, "bridge"), (MacVlan::Private, "private"), (MacVlan::Vepa, "vepa")]
     {
         let kind = NewLinkKind::MacVlan { parent, mode, broadcast_queue_len: Some(1234) };
         let link = NewLink { netns: Some(&container), ..new_link("tmp0", kind) };
@@ -265,12 +307,14 @@ fn a_macvlan_link_appears_in_another_namespace() {
 #[ignore = "needs a kernel with VLAN filtering: run it by scripts/vm"]
 fn vlans_of_a_port_are_what_bridge_shows() {
     let (host, mut netlink) = open();
-    let bridge = NewLink { up: true, ..new_link("br0", NewLinkKind::Bridge { vlan_filtering: true }) };
+    let bridge =
+        NewLink { up: true, ..new_link("br0", NewLinkKind::Bridge { vlan_filtering: true }) };
     netlink.apply(&[Change::create_link(&bridge)]).unwrap();
     let bridge = found(&mut netlink, "br0");
     assert_eq!(bridge.kind, LinkKind::Bridge { vlan_filtering: true, default_vlan: 1 });
     let peer = NewLinkEnd { name: "peer", mtu: None, mac: None, netns: None };
-    let pair = NewLink { master: Some(bridge.index), ..new_link("vethx", NewLinkKind::Veth { peer }) };
+    let pair =
+        NewLink { master: Some(bridge.index), ..new_link("vethx", NewLinkKind::Veth { peer }) };
     netlink.apply(&[Change::create_link(&pair)]).unwrap();
     let port = found(&mut netlink, "vethx");
     netlink
@@ -281,8 +325,9 @@ fn vlans_of_a_port_are_what_bridge_shows() {
             Change::add_vlan(port.index, PortVlan::Tagged(9)),
         ])
         .unwrap();
-    let vlans =
-        host.run(|| std::process::Command::new("bridge").args(["vlan", "show", "dev", "vethx"]).output());
+    let vlans = host.run(|| {
+        std::process::Command::new("bridge").args(["vlan", "show", "dev", "vethx"]).output()
+    });
     let vlans = String::from_utf8(vlans.unwrap().unwrap().stdout).unwrap();
     let words: Vec<&str> = vlans.split_whitespace().skip(2).collect();
     assert_eq!(words, ["vethx", "5", "PVID", "Egress", "Untagged", "9"]);

@@ -1,7 +1,7 @@
 //! Which address an attachment gets: no I/O, no clock.
 //!
-//! Addresses are walked upwards from behind the one that was reserved last, from range to range and round again,
-//! so that one that was given back rests until all others had their turn.
+//! Addresses are walked upwards from behind the one that was reserved last, from range to range and
+//! round again, so that one that was given back rests until all others had their turn.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -38,7 +38,8 @@ pub(crate) fn next<'s>(
 fn walks(set: &RangeSet, last: Option<IpAddr>) -> Vec<Walk<'_>> {
     let ranges = set.ranges();
     let whole = |range| -> Walk<'_> { part(range, Range::limits(range)) };
-    let place = last.and_then(|ip| Some((ranges.iter().position(|range| range.contains(ip))?, number(ip))));
+    let place =
+        last.and_then(|ip| Some((ranges.iter().position(|range| range.contains(ip))?, number(ip))));
     let Some((at, reached)) = place else { return ranges.iter().map(whole).collect() };
     let (before, from) = ranges.split_at(at);
     let Some((current, after)) = from.split_first() else { return Vec::new() };
@@ -60,9 +61,13 @@ fn part(range: &Range, (first, last): (u128, u128)) -> Walk<'_> {
 ///
 /// # Errors
 /// Code 7 for a requested address that is left over.
-pub(crate) fn assign(sets: &[RangeSet], requested: &[IpAddr]) -> Result<Vec<Option<IpAddr>>, Error> {
+pub(crate) fn assign(
+    sets: &[RangeSet],
+    requested: &[IpAddr],
+) -> Result<Vec<Option<IpAddr>>, Error> {
     let mut left = requested.to_vec();
-    let mut take = |set: &RangeSet| left.iter().position(|ip| set.contains(*ip)).map(|at| left.remove(at));
+    let mut take =
+        |set: &RangeSet| left.iter().position(|ip| set.contains(*ip)).map(|at| left.remove(at));
     let assigned = sets.iter().map(&mut take).collect();
     match left.first() {
         None => Ok(assigned),

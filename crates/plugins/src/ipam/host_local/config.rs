@@ -13,8 +13,17 @@ use crate::ipam::arguments;
 use crate::ipam::fields::{invalid, parse_ip};
 use crate::ipam::result::{check_families, read_routes};
 
-const KEYS: &[&str] =
-    &["type", "ranges", "subnet", "rangeStart", "rangeEnd", "gateway", "routes", "dataDir", "resolvConf"];
+const KEYS: &[&str] = &[
+    "type",
+    "ranges",
+    "subnet",
+    "rangeStart",
+    "rangeEnd",
+    "gateway",
+    "routes",
+    "dataDir",
+    "resolvConf",
+];
 const ARGUMENTS: &[&str] = &["IP"];
 /// Where addresses are reserved unless `dataDir` says otherwise.
 const DATA_DIR: &str = "/var/lib/cni/networks";
@@ -82,10 +91,15 @@ impl Config {
 }
 
 /// The sets of the capability `ipRanges`, then the range beside the other keys, then `ranges`.
-fn read_sets(ipam: &Fields<'_>, runtime_config: Option<&Fields<'_>>) -> Result<Vec<RangeSet>, Error> {
+fn read_sets(
+    ipam: &Fields<'_>,
+    runtime_config: Option<&Fields<'_>>,
+) -> Result<Vec<RangeSet>, Error> {
     let lists = |fields: &Fields<'_>, key: &str| -> Result<Vec<RangeSet>, Error> {
         let lists = fields.lists_of_objects(key)?.into_iter().enumerate();
-        lists.map(|(at, ranges)| RangeSet::read(&ranges, &format!("{}[{at}]", fields.path_of(key)))).collect()
+        lists
+            .map(|(at, ranges)| RangeSet::read(&ranges, &format!("{}[{at}]", fields.path_of(key))))
+            .collect()
     };
     let mut sets = runtime_config.map_or(Ok(Vec::new()), |fields| lists(fields, "ipRanges"))?;
     if let Some(range) = Range::read(ipam)? {
@@ -97,7 +111,9 @@ fn read_sets(ipam: &Fields<'_>, runtime_config: Option<&Fields<'_>>) -> Result<V
     }
     for (at, set) in sets.iter().enumerate() {
         if let Some(other) = sets.iter().take(at).find(|other| other.overlaps(set)) {
-            return Err(invalid(format!("{other} and {set} overlap: an address belongs to one set")));
+            return Err(invalid(format!(
+                "{other} and {set} overlap: an address belongs to one set"
+            )));
         }
     }
     Ok(sets)

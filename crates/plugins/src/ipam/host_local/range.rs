@@ -36,7 +36,8 @@ impl Range {
     /// Reads a range, with the defaults for what it leaves out; none if it has no subnet.
     ///
     /// # Errors
-    /// Code 7 for values of the wrong type, a subnet that is too small or has host bits, and limits outside it.
+    /// Code 7 for values of the wrong type, a subnet that is too small or has host bits, and limits
+    /// outside it.
     pub(crate) fn read(fields: &Fields<'_>) -> Result<Option<Self>, Error> {
         let Some(subnet) = fields.cidr("subnet")? else { return Ok(None) };
         check_subnet(subnet, &fields.path_of("subnet"))?;
@@ -49,12 +50,17 @@ impl Range {
         };
         for (key, ip) in [("rangeStart", range.first), ("rangeEnd", range.last)] {
             if !subnet.contains(ip) {
-                return Err(invalid(format!("\"{}\": {ip} is not in subnet {subnet}", fields.path_of(key))));
+                return Err(invalid(format!(
+                    "\"{}\": {ip} is not in subnet {subnet}",
+                    fields.path_of(key)
+                )));
             }
         }
         if Family::of(range.gateway) != range.family() {
             let (path, gateway) = (fields.path_of("gateway"), range.gateway);
-            return Err(invalid(format!("\"{path}\": {gateway} is of another family than subnet {subnet}")));
+            return Err(invalid(format!(
+                "\"{path}\": {gateway} is of another family than subnet {subnet}"
+            )));
         }
         if number(range.first) > number(range.last) {
             let path = fields.path_of("rangeStart");
@@ -88,13 +94,14 @@ impl Range {
 
     /// Whether the address lies in the range. That of the gateway may.
     pub(crate) fn contains(&self, ip: IpAddr) -> bool {
-        Family::of(ip) == self.family() && (number(self.first)..=number(self.last)).contains(&number(ip))
+        Family::of(ip) == self.family()
+            && (number(self.first)..=number(self.last)).contains(&number(ip))
     }
 
     /// The address as it is handed out: with the prefix length and the gateway of the subnet.
     pub(crate) fn lease(&self, ip: IpAddr) -> Result<Lease, Error> {
-        let address =
-            IpNetwork::new(ip, self.subnet.prefix()).map_err(|error| Error::new(Code::CONFIG, error))?;
+        let address = IpNetwork::new(ip, self.subnet.prefix())
+            .map_err(|error| Error::new(Code::CONFIG, error))?;
         Ok(Lease { address, gateway: Some(self.gateway) })
     }
 
@@ -147,7 +154,8 @@ impl RangeSet {
     /// # Errors
     /// Code 7 as [`Range::read`], and for a set that is empty, of two families, or overlaps itself.
     pub(crate) fn read(ranges: &[Fields<'_>], path: &str) -> Result<Self, Error> {
-        let missing = |fields: &Fields<'_>| invalid(format!("\"{}\" is missing", fields.path_of("subnet")));
+        let missing =
+            |fields: &Fields<'_>| invalid(format!("\"{}\" is missing", fields.path_of("subnet")));
         let read = |fields: &Fields<'_>| Range::read(fields)?.ok_or_else(|| missing(fields));
         Self::of(ranges.iter().map(read).collect::<Result<_, _>>()?, path)
     }

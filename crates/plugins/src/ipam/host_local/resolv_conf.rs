@@ -16,7 +16,8 @@ const MAX_BYTES: u64 = 256 << 10;
 /// Code 5 if the file cannot be read.
 pub(crate) fn read(path: &Path) -> Result<Dns, Error> {
     let bytes = read_regular(path, MAX_BYTES).map_err(|error| {
-        let problem = format!("cannot read {}, the file of \"ipam.resolvConf\": {error}", path.display());
+        let problem =
+            format!("cannot read {}, the file of \"ipam.resolvConf\": {error}", path.display());
         Error::new(Code::IO, problem)
     })?;
     Ok(parse(&String::from_utf8_lossy(&bytes)))

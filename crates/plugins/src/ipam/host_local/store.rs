@@ -6,9 +6,10 @@
 //! <dataDir>/<network>/last_reserved_ip.<n>   the address of set n that was reserved last
 //! ```
 //!
-//! A reservation of ours carries an extended attribute: who called, which GC needs to know. The reference plugin
-//! sees nothing of it. A file appears under its address with content and mark, or not at all; only a power loss can
-//! take the content away, and then the mark says that the file is not an administrator's.
+//! A reservation of ours carries an extended attribute: who called, which GC needs to know. The
+//! reference plugin sees nothing of it. A file appears under its address with content and mark, or
+//! not at all; only a power loss can take the content away, and then the mark says that the file is
+//! not an administrator's.
 //!
 //! A definition names the directory, so nothing in it is followed or waited for.
 
@@ -32,7 +33,8 @@ use linux::file::{FileError, is_missing};
 const MAX_BYTES: u64 = 1024;
 /// A file that is not yet a reservation. Only the holder of the lock has one.
 const BEGUN: &str = ".reserving";
-/// The attribute of the mark: `trusted` is for file systems without user attributes (tmpfs before Linux 6.6).
+/// The attribute of the mark: `trusted` is for file systems without user attributes (tmpfs before
+/// Linux 6.6).
 const MARKS: [&str; 2] = ["user.braid", "trusted.braid"];
 
 /// Whose a reservation is, in the form of its file.
@@ -72,7 +74,8 @@ impl Owner {
         self.parts() == (container, Some(interface))
     }
 
-    /// Whether a reservation is this attachment's. One of a very old release names the container alone.
+    /// Whether a reservation is this attachment's. One of a very old release names the container
+    /// alone.
     pub(crate) fn is_same(&self, attachment: &Self) -> bool {
         self == attachment || self.is_container_of(attachment)
     }
@@ -81,8 +84,8 @@ impl Owner {
         self.parts() == (attachment.parts().0, None)
     }
 
-    /// Those of the reservations that this attachment owns. Those that name its container alone count only if there
-    /// are no others.
+    /// Those of the reservations that this attachment owns. Those that name its container alone
+    /// count only if there are no others.
     pub(crate) fn filter(&self, mut all: Vec<Reservation>) -> Vec<Reservation> {
         let exact = all.iter().any(|it| it.owner == *self);
         all.retain(|it| if exact { it.owner == *self } else { it.owner.is_container_of(self) });
@@ -99,7 +102,9 @@ impl fmt::Display for Owner {
         match self.parts() {
             ("", _) => f.write_str("an unnamed owner"),
             (container, None) => write!(f, "container {container}"),
-            (container, Some(interface)) => write!(f, "interface {interface} of container {container}"),
+            (container, Some(interface)) => {
+                write!(f, "interface {interface} of container {container}")
+            }
         }
     }
 }
@@ -114,7 +119,8 @@ impl Reservation {
         let address: IpAddr = path.file_name()?.to_str()?.parse().ok()?;
         let flags = (OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits();
         let file = OpenOptions::new().read(true).custom_flags(flags).open(&path).ok();
-        let metadata = file.as_ref().and_then(|file| file.metadata().ok()).filter(std::fs::Metadata::is_file);
+        let metadata =
+            file.as_ref().and_then(|file| file.metadata().ok()).filter(std::fs::Metadata::is_file);
         // Whatever lies there has the name of the address: it is taken.
         let (Some(file), Some(metadata)) = (file, metadata) else {
             let owner = Owner(String::new());
@@ -124,7 +130,8 @@ impl Reservation {
         let mark = read_mark(&file);
         let mut bytes = Vec::new();
         let whole = file.take(MAX_BYTES).read_to_end(&mut bytes).is_ok();
-        let text = if whole { String::from_utf8_lossy(&bytes).into_owned() } else { "?".to_owned() };
+        let text =
+            if whole { String::from_utf8_lossy(&bytes).into_owned() } else { "?".to_owned() };
         let owner = Owner(text.trim_matches(|c: char| c.is_whitespace() || c == '\0').to_owned());
         Some(Self { address, owner, made, mark, path })
     }
@@ -148,7 +155,9 @@ fn read_mark(file: &File) -> Option<String> {
 
 /// Marks the file. One that cannot be marked is a reservation that GC leaves alone.
 fn write_mark(file: &File, mark: &str) {
-    let marked = MARKS.iter().any(|name| fsetxattr(file, *name, mark.as_bytes(), XattrFlags::CREATE).is_ok());
+    let marked = MARKS
+        .iter()
+        .any(|name| fsetxattr(file, *name, mark.as_bytes(), XattrFlags::CREATE).is_ok());
     if !marked {
         log::debug!("the file system has no extended attributes: GC will not release this address");
     }
@@ -163,7 +172,11 @@ impl Store {
     ///
     /// # Errors
     /// Code 5 if it cannot be made or locked, 11 if other calls hold the lock until the deadline.
-    pub(crate) fn create(directory: &Path, context: &Context<'_>, nested: bool) -> Result<Self, Error> {
+    pub(crate) fn create(
+        directory: &Path,
+        context: &Context<'_>,
+        nested: bool,
+    ) -> Result<Self, Error> {
         loop {
             let made = DirBuilder::new().recursive(true).mode(0o755).create(directory);
             made.map_err(FileError::of("create", directory)).map_err(refused)?;
@@ -189,12 +202,15 @@ impl Store {
             })?;
             match try_lock(&path) {
                 Ok(Some(lock)) => {
-                    let store = Self { directory: directory.to_owned(), mark: mark_of(false), _lock: lock };
+                    let store =
+                        Self { directory: directory.to_owned(), mark: mark_of(false), _lock: lock };
                     store.remove_begun()?;
                     return Ok(Some(store));
                 }
                 Ok(None) => {}
-                Err(error) if is_missing(&error) && !directory.is_dir() => return no_directory(directory),
+                Err(error) if is_missing(&error) && !directory.is_dir() => {
+                    return no_directory(directory);
+                }
                 Err(error) => return Err(refused(FileError::of("lock", &path)(error))),
             }
             std::thread::sleep(pause.min(context.deadline.remaining()));
@@ -236,9 +252,17 @@ impl Store {
     ///
     /// # Errors
     /// Code 5; nothing is reserved then.
-    pub(crate) fn reserve(&self, set: usize, address: IpAddr, owner: &Owner) -> Result<Reservation, Error> {
+    pub(crate) fn reserve(
+        &self,
+        set: usize,
+        address: IpAddr,
+        owner: &Owner,
+    ) -> Result<Reservation, Error> {
         let path = self.directory.join(address.to_string());
-        let begun = self.begin(owner.0.as_bytes()).map_err(FileError::of("write", &path)).map_err(refused)?;
+        let begun = self
+            .begin(owner.0.as_bytes())
+            .map_err(FileError::of("write", &path))
+            .map_err(refused)?;
         let linked = std::fs::hard_link(&begun, &path).map_err(FileError::of("create", &path));
         let removed = self.remove_begun();
         linked.map_err(refused)?;
@@ -266,8 +290,11 @@ impl Store {
     /// The address of the set that was reserved last.
     pub(crate) fn last_reserved(&self, set: usize) -> Option<IpAddr> {
         let flags = (OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits();
-        let file =
-            OpenOptions::new().read(true).custom_flags(flags).open(self.last_reserved_path(set)).ok()?;
+        let file = OpenOptions::new()
+            .read(true)
+            .custom_flags(flags)
+            .open(self.last_reserved_path(set))
+            .ok()?;
         let mut text = String::new();
         file.take(MAX_BYTES).read_to_string(&mut text).ok()?;
         // Not trimmed: the reference takes the text as it is.
@@ -280,8 +307,9 @@ impl Store {
 
     fn remember(&self, set: usize, address: IpAddr) -> Result<(), Error> {
         let path = self.last_reserved_path(set);
-        let written =
-            self.begin(address.to_string().as_bytes()).and_then(|begun| std::fs::rename(begun, &path));
+        let written = self
+            .begin(address.to_string().as_bytes())
+            .and_then(|begun| std::fs::rename(begun, &path));
         written.map_err(FileError::of("write", &path)).map_err(|error| {
             drop(self.remove_begun());
             refused(error)
@@ -317,7 +345,8 @@ fn remove(path: &Path) -> Result<(), Error> {
 /// There is no directory; an error if something else stands there.
 fn no_directory(directory: &Path) -> Result<Option<Store>, Error> {
     if directory.ancestors().any(|path| path.symlink_metadata().is_ok() && !path.is_dir()) {
-        let problem = format!("{} is no directory, and none can be made there", directory.display());
+        let problem =
+            format!("{} is no directory, and none can be made there", directory.display());
         return Err(Error::new(Code::IO, problem));
     }
     Ok(None)

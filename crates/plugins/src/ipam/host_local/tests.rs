@@ -22,7 +22,10 @@ impl Node {
     fn new(mut ipam: Value) -> Self {
         let data = tempfile::tempdir().unwrap();
         ipam["dataDir"] = json!(data.path());
-        Self { data, config: json!({"cniVersion": "1.1.0", "name": "lan", "type": "bridge", "ipam": ipam}) }
+        Self {
+            data,
+            config: json!({"cniVersion": "1.1.0", "name": "lan", "type": "bridge", "ipam": ipam}),
+        }
     }
 
     fn set(&mut self, key: &str, value: Value) {
@@ -33,7 +36,14 @@ impl Node {
         self.call_of("0", command, container, args, Duration::from_secs(20))
     }
 
-    fn call_of(&self, depth: &str, command: &str, container: &str, args: &str, limit: Duration) -> Answer {
+    fn call_of(
+        &self,
+        depth: &str,
+        command: &str,
+        container: &str,
+        args: &str,
+        limit: Duration,
+    ) -> Answer {
         let names = ["CNI_COMMAND", "CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME", "CNI_ARGS"];
         let values = [command, container, "/run/netns/x", "net1", args];
         let mut pairs = [("", ""); 6];
@@ -42,8 +52,11 @@ impl Node {
         }
         pairs[5] = if depth == "1" { ("BRAID_DEPTH", "1") } else { ("UNUSED", "") };
         let request = Request::read(Environment::from(pairs)).unwrap().unwrap();
-        let mut context =
-            Context { delegate: &mut NoDelegates, deadline: Deadline::after(limit), stop: &NeverStop };
+        let mut context = Context {
+            delegate: &mut NoDelegates,
+            deadline: Deadline::after(limit),
+            stop: &NeverStop,
+        };
         answer(&HostLocal, &request, self.config.to_string().as_bytes(), &mut context)
     }
 
@@ -83,7 +96,8 @@ fn small() -> Node {
 
 #[test]
 fn the_files_are_those_of_the_reference() {
-    let node = Node::new(json!({"ranges": [[{"subnet": "10.1.0.0/24"}], [{"subnet": "fd00::/64"}]]}));
+    let node =
+        Node::new(json!({"ranges": [[{"subnet": "10.1.0.0/24"}], [{"subnet": "fd00::/64"}]]}));
     assert_eq!(node.add("c1").unwrap(), ["10.1.0.2/24", "fd00::2/64"]);
     assert_eq!(node.reserved(), ["10.1.0.2", "fd00::2"]);
     for name in ["10.1.0.2", "fd00::2"] {
@@ -138,7 +152,10 @@ fn an_address_rests_until_all_others_had_their_turn() {
     assert_eq!(node.add("c6").unwrap(), ["10.1.0.2/29"], "the walk goes round");
     let error = node.add("c7").unwrap_err();
     assert_eq!(error.code, Code::TRY_AGAIN);
-    assert!(error.msg.starts_with("no address is free in range set 10.1.0.1-10.1.0.6: "), "{error}");
+    assert!(
+        error.msg.starts_with("no address is free in range set 10.1.0.1-10.1.0.6: "),
+        "{error}"
+    );
 }
 
 #[test]
@@ -157,7 +174,10 @@ fn adding_twice_fails_and_keeps_the_address() {
     let node = small();
     node.add("c1").unwrap();
     let error = node.add("c1").unwrap_err();
-    assert!(error.msg.contains("interface net1 of container c1 holds address 10.1.0.2 already"), "{error}");
+    assert!(
+        error.msg.contains("interface net1 of container c1 holds address 10.1.0.2 already"),
+        "{error}"
+    );
     assert_eq!(node.reserved(), ["10.1.0.2"]);
     node.write("10.1.0.5", "c5");
     assert!(node.add("c5").is_err(), "a reservation of a very old release counts");
@@ -171,8 +191,12 @@ fn requested_addresses_come_from_three_places() {
     node.set("args", json!({"cni": {"ips": ["10.2.0.9/8"]}}));
     node.set("runtimeConfig", json!({"ips": ["fd00::99"]}));
     let result = node.call("ADD", "c1", "IP=10.1.0.77").outcome.unwrap().unwrap();
-    let ips: Vec<_> =
-        result["ips"].as_array().unwrap().iter().map(|ip| ip["address"].as_str().unwrap()).collect();
+    let ips: Vec<_> = result["ips"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|ip| ip["address"].as_str().unwrap())
+        .collect();
     assert_eq!(ips, ["10.1.0.77/24", "10.2.0.9/24", "fd00::99/64"]);
 }
 
@@ -209,8 +233,14 @@ fn wrong_types_and_values_are_code_7_before_anything_is_changed() {
         (json!({"ranges": [{"subnet": "10.1.0.0/24"}]}), "\"ipam.ranges[0]\" must be a list"),
         (json!({"ranges": [[]]}), "\"ipam.ranges[0]\" is an empty range set"),
         (range(json!({})), "\"ipam.ranges[0][0].subnet\" is missing"),
-        (range(json!({"subnet": "10.1.0.0/31"})), "\"ipam.ranges[0][0].subnet\": 10.1.0.0/31 is too small"),
-        (range(json!({"subnet": "fd00::/127"})), "\"ipam.ranges[0][0].subnet\": fd00::/127 is too small"),
+        (
+            range(json!({"subnet": "10.1.0.0/31"})),
+            "\"ipam.ranges[0][0].subnet\": 10.1.0.0/31 is too small",
+        ),
+        (
+            range(json!({"subnet": "fd00::/127"})),
+            "\"ipam.ranges[0][0].subnet\": fd00::/127 is too small",
+        ),
         (
             range(json!({"subnet": "10.1.0.1/24"})),
             "\"ipam.ranges[0][0].subnet\": 10.1.0.1/24 has host bits set",
@@ -224,7 +254,9 @@ fn wrong_types_and_values_are_code_7_before_anything_is_changed() {
             "\"ipam.ranges[0][0].rangeEnd\": fd00::1 is",
         ),
         (
-            range(json!({"subnet": "10.1.0.0/24", "rangeStart": "10.1.0.9", "rangeEnd": "10.1.0.8"})),
+            range(
+                json!({"subnet": "10.1.0.0/24", "rangeStart": "10.1.0.9", "rangeEnd": "10.1.0.8"}),
+            ),
             "\"ipam.ranges[0][0].rangeStart\": 10.1.0.9 is behind",
         ),
         (
@@ -243,7 +275,10 @@ fn wrong_types_and_values_are_code_7_before_anything_is_changed() {
             json!({"subnet": "10.1.0.0/24", "ranges": [[{"subnet": "10.1.0.0/25"}]]}),
             "range set 10.1.0.1-10.1.0.254 and range set 10.1.0.1-10.1.0.126 overlap",
         ),
-        (json!({"subnet": "10.1.0.0/24", "routes": [{"dst": 1}]}), "\"ipam.routes[0].dst\" must be a text"),
+        (
+            json!({"subnet": "10.1.0.0/24", "routes": [{"dst": 1}]}),
+            "\"ipam.routes[0].dst\" must be a text",
+        ),
     ];
     for (ipam, said) in cases {
         let node = Node::new(ipam);
@@ -255,13 +290,18 @@ fn wrong_types_and_values_are_code_7_before_anything_is_changed() {
 
 #[test]
 fn an_old_version_has_one_set_of_each_family() {
-    let mut node = Node::new(json!({"ranges": [[{"subnet": "10.1.0.0/24"}], [{"subnet": "10.2.0.0/24"}]]}));
+    let mut node =
+        Node::new(json!({"ranges": [[{"subnet": "10.1.0.0/24"}], [{"subnet": "10.2.0.0/24"}]]}));
     node.set("cniVersion", json!("0.2.0"));
     assert_eq!(node.add("c1").unwrap_err().code, Code::CONFIG);
-    let mut node = Node::new(json!({"ranges": [[{"subnet": "10.1.0.0/24"}], [{"subnet": "fd00::/64"}]]}));
+    let mut node =
+        Node::new(json!({"ranges": [[{"subnet": "10.1.0.0/24"}], [{"subnet": "fd00::/64"}]]}));
     node.set("cniVersion", json!("0.1.0"));
     let result = node.call("ADD", "c1", "").outcome.unwrap().unwrap();
-    assert_eq!((&result["ip4"]["ip"], &result["ip6"]["ip"]), (&json!("10.1.0.2/24"), &json!("fd00::2/64")));
+    assert_eq!(
+        (&result["ip4"]["ip"], &result["ip6"]["ip"]),
+        (&json!("10.1.0.2/24"), &json!("fd00::2/64"))
+    );
 }
 
 #[test]
@@ -326,7 +366,10 @@ fn the_lock_is_waited_for_until_the_deadline() {
     let error = add.outcome.unwrap_err();
     assert_eq!(error.code, Code::TRY_AGAIN);
     assert!(error.msg.contains("/lock is held by other calls"), "{error}");
-    assert!(started.elapsed() >= Duration::from_millis(80) && started.elapsed() < Duration::from_secs(10));
+    assert!(
+        started.elapsed() >= Duration::from_millis(80)
+            && started.elapsed() < Duration::from_secs(10)
+    );
     std::thread::scope(|scope| {
         let waiting = scope.spawn(|| node.add("c1").unwrap());
         std::thread::sleep(Duration::from_millis(50));
@@ -388,8 +431,9 @@ fn status_says_that_a_range_set_is_full() {
 #[test]
 fn gc_releases_what_is_marked_as_its_callers_and_older_than_the_list() {
     let mut node = small();
-    let add =
-        |depth, container| node.call_of(depth, "ADD", container, "", Duration::from_secs(9)).outcome.unwrap();
+    let add = |depth, container| {
+        node.call_of(depth, "ADD", container, "", Duration::from_secs(9)).outcome.unwrap()
+    };
     add("0", "of-runtime");
     add("1", "of-braid");
     add("1", "valid");
@@ -399,14 +443,15 @@ fn gc_releases_what_is_marked_as_its_callers_and_older_than_the_list() {
         fs::File::options().write(true).open(node.path(name)).unwrap().set_modified(time).unwrap();
     };
     let all = ["10.1.0.2", "10.1.0.3", "10.1.0.4", "10.1.0.5"];
-    let gc = |node: &Node, depth| node.call_of(depth, "GC", "", "", Duration::from_secs(9)).outcome.unwrap();
+    let gc = |node: &Node, depth| {
+        node.call_of(depth, "GC", "", "", Duration::from_secs(9)).outcome.unwrap()
+    };
     gc(&node, "1");
     assert_eq!(node.reserved(), all, "without a list everything would be stale");
     for name in all {
         age(name, 30);
     }
-    let valid =
-        json!([{"containerID": "valid", "ifname": "net1"}, {"containerID": "of-braid", "ifname": "net2"}]);
+    let valid = json!([{"containerID": "valid", "ifname": "net1"}, {"containerID": "of-braid", "ifname": "net2"}]);
     node.set("cni.dev/valid-attachments", valid);
     gc(&node, "1");
     assert_eq!(node.reserved(), all, "Braid's list may be older than they are");
@@ -451,21 +496,27 @@ fn ranges() -> impl Strategy<Value = Vec<(u8, u8, u8)>> {
 fn set_of(ranges: &[(u8, u8, u8)], v6: bool) -> RangeSet {
     let object = |(at, (start, end, gateway)): (usize, &(u8, u8, u8))| {
         let (start, end) = (start.min(end), start.max(end));
-        let ip = |host: &u8| if v6 { format!("fd00::{at:x}{host:x}") } else { format!("10.1.{at}.{host}") };
+        let ip = |host: &u8| {
+            if v6 { format!("fd00::{at:x}{host:x}") } else { format!("10.1.{at}.{host}") }
+        };
         let subnet = if v6 { format!("fd00::{at:x}0/124") } else { format!("10.1.{at}.0/28") };
         json!({"subnet": subnet, "rangeStart": ip(start), "rangeEnd": ip(end), "gateway": ip(gateway)})
     };
     let ranges: Vec<Value> = ranges.iter().enumerate().map(object).collect();
     let config = json!({"set": ranges});
-    RangeSet::read(&Fields::root(config.as_object().unwrap()).objects("set").unwrap(), "set").unwrap()
+    RangeSet::read(&Fields::root(config.as_object().unwrap()).objects("set").unwrap(), "set")
+        .unwrap()
 }
 
-/// The model: all addresses in a row, turned so that it begins behind the last one, less what cannot be had.
+/// The model: all addresses in a row, turned so that it begins behind the last one, less what
+/// cannot be had.
 fn model(set: &RangeSet, last: Option<IpAddr>, taken: &[IpAddr]) -> Option<IpAddr> {
     let mut row: Vec<(IpAddr, bool)> = Vec::new();
     for range in set.ranges() {
         let (first, end) = range.limits();
-        row.extend((first..=end).map(|number| (range.ip(number), range.ip(number) == range.gateway())));
+        row.extend(
+            (first..=end).map(|number| (range.ip(number), range.ip(number) == range.gateway())),
+        );
     }
     if let Some(at) = row.iter().position(|(ip, _)| Some(*ip) == last) {
         row.rotate_left(at + 1);

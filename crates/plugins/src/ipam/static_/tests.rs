@@ -33,8 +33,9 @@ fn with(mut config: Value, key: &str, value: Value) -> Value {
 fn addresses(answer: Answer) -> Vec<String> {
     let result = answer.outcome.unwrap().unwrap();
     let ips = result["ips"].as_array().cloned().unwrap_or_default();
-    let shown =
-        |ip: Value| format!("{} {}", ip["address"].as_str().unwrap(), ip["gateway"].as_str().unwrap_or("-"));
+    let shown = |ip: Value| {
+        format!("{} {}", ip["address"].as_str().unwrap(), ip["gateway"].as_str().unwrap_or("-"))
+    };
     ips.into_iter().map(shown).collect()
 }
 
@@ -71,14 +72,19 @@ fn a_gateway_of_cni_args_goes_to_the_addresses_of_cni_args() {
 
 #[test]
 fn args_replace_what_is_configured_and_the_capability_replaces_args() {
-    let base =
-        config(json!({"type": "static", "addresses": [{"address": "10.1.0.5/16", "gateway": "10.1.0.1"}]}));
+    let base = config(
+        json!({"type": "static", "addresses": [{"address": "10.1.0.5/16", "gateway": "10.1.0.1"}]}),
+    );
     let args = with(base, "args", json!({"cni": {"ips": ["10.1.0.6/16"]}}));
     assert_eq!(addresses(run("ADD", "IP=10.1.0.9/16", &args)), ["10.1.0.6/16 -"]);
     let both = with(args.clone(), "RuntimeConfig", json!({"ips": ["10.1.0.7/16"]}));
     assert_eq!(addresses(run("ADD", "", &both)), ["10.1.0.7/16 -"]);
     let none = with(args, "runtimeConfig", json!({"ips": []}));
-    assert_eq!(addresses(run("ADD", "", &none)), ["10.1.0.6/16 -"], "an empty list replaces nothing");
+    assert_eq!(
+        addresses(run("ADD", "", &none)),
+        ["10.1.0.6/16 -"],
+        "an empty list replaces nothing"
+    );
 }
 
 #[test]
@@ -114,11 +120,19 @@ fn wrong_types_and_values_are_code_7_and_named() {
 #[test]
 fn keys_of_cni_args_are_known_or_ignored() {
     let config = config(json!({"addresses": [{"address": "10.1.0.5/16"}]}));
-    for args in ["", "IgnoreUnknown=1;K8S_POD_NAME=web", "K8S_POD_NAME=web;IgnoreUnknown=TRUE;", "IP="] {
+    for args in
+        ["", "IgnoreUnknown=1;K8S_POD_NAME=web", "K8S_POD_NAME=web;IgnoreUnknown=TRUE;", "IP="]
+    {
         assert_eq!(addresses(run("ADD", args, &config)), ["10.1.0.5/16 -"], "{args}");
     }
-    for args in ["K8S_POD_NAME=web", "ip=10.1.0.6/16", "IP", "IgnoreUnknown=yes", "IP=10.1.0.6", "GATEWAY=x"]
-    {
+    for args in [
+        "K8S_POD_NAME=web",
+        "ip=10.1.0.6/16",
+        "IP",
+        "IgnoreUnknown=yes",
+        "IP=10.1.0.6",
+        "GATEWAY=x",
+    ] {
         assert_eq!(problem(run("ADD", args, &config)).0, 7, "{args}");
     }
 }
@@ -131,7 +145,8 @@ fn an_old_version_has_one_address_of_each_family() {
     assert!(code == 7 && msg.contains("room for one IPv4 address"), "{msg}");
     let dual = json!([{"address": "10.1.0.5/16"}, {"address": "fd00::5/64"}]);
     let result = run("ADD", "", &old(json!({"addresses": dual}))).outcome.unwrap().unwrap();
-    let expected = json!({"cniVersion": "0.2.0", "ip4": {"ip": "10.1.0.5/16"}, "ip6": {"ip": "fd00::5/64"}});
+    let expected =
+        json!({"cniVersion": "0.2.0", "ip4": {"ip": "10.1.0.5/16"}, "ip6": {"ip": "fd00::5/64"}});
     assert_eq!(result, expected);
 }
 
@@ -140,11 +155,18 @@ fn check_compares_the_gateways_of_addresses_that_the_result_has() {
     let base = config(json!({"addresses": [{"address": "10.1.0.5/16", "gateway": "10.1.0.1"}]}));
     assert_eq!(problem(run("CHECK", "", &base)).0, 7, "without prevResult");
     let check = |ip: Value| {
-        run("CHECK", "", &with(base.clone(), "prevResult", json!({"cniVersion": "1.1.0", "ips": [ip]})))
+        run(
+            "CHECK",
+            "",
+            &with(base.clone(), "prevResult", json!({"cniVersion": "1.1.0", "ips": [ip]})),
+        )
     };
     assert!(check(json!({"address": "10.1.0.5/16", "gateway": "10.1.0.1"})).outcome.is_ok());
     assert!(check(json!({"address": "10.1.0.6/16"})).outcome.is_ok());
-    for ip in [json!({"address": "10.1.0.5/16"}), json!({"address": "10.1.0.5/16", "gateway": "10.1.0.2"})] {
+    for ip in [
+        json!({"address": "10.1.0.5/16"}),
+        json!({"address": "10.1.0.5/16", "gateway": "10.1.0.2"}),
+    ] {
         let (code, msg) = problem(check(ip));
         assert!(code == 101 && msg.contains("10.1.0.5/16 has not the gateway 10.1.0.1"), "{msg}");
     }

@@ -124,8 +124,12 @@ impl BridgeConfig {
         } else if self.stays_down && self.ipam.is_some() {
             "an interface that stays down (\"disableContainerInterface\") has no addresses: leave out \"ipam\""
                 .to_owned()
-        } else if let Some(name) = self.gateway_vlan_interface().filter(|name| name.len() > MAX_NAME) {
-            format!("the gateway's interface {name:?} has more than 15 bytes: give the bridge a shorter name")
+        } else if let Some(name) =
+            self.gateway_vlan_interface().filter(|name| name.len() > MAX_NAME)
+        {
+            format!(
+                "the gateway's interface {name:?} has more than 15 bytes: give the bridge a shorter name"
+            )
         } else {
             return Ok(());
         };
@@ -164,9 +168,14 @@ fn read_trunk(keys: Keys<'_>) -> Result<BTreeSet<u16>, Error> {
     let mut trunk = BTreeSet::new();
     for entry in list {
         let object = entry.as_object();
-        let entry = Keys::inside(object.ok_or_else(|| wrong_type("vlanTrunk", "a list of objects", entry))?);
+        let entry = Keys::inside(
+            object.ok_or_else(|| wrong_type("vlanTrunk", "a list of objects", entry))?,
+        );
         let bound = |key| match entry.vlan(key)? {
-            Some(0) => Err(Error::new(Code::CONFIG, format!("\"{key}\" of \"vlanTrunk\" must be 1 to 4094"))),
+            Some(0) => Err(Error::new(
+                Code::CONFIG,
+                format!("\"{key}\" of \"vlanTrunk\" must be 1 to 4094"),
+            )),
             id => Ok(id),
         };
         trunk.extend(bound("id")?);
@@ -174,7 +183,8 @@ fn read_trunk(keys: Keys<'_>) -> Result<BTreeSet<u16>, Error> {
             (None, None) => {}
             (Some(first), Some(last)) if first <= last => trunk.extend(first..=last),
             _ => {
-                let problem = "\"vlanTrunk\": \"minID\" and \"maxID\" belong together, the smaller one first";
+                let problem =
+                    "\"vlanTrunk\": \"minID\" and \"maxID\" belong together, the smaller one first";
                 return Err(Error::new(Code::CONFIG, problem));
             }
         }

@@ -1,4 +1,5 @@
-//! The host's side of a gateway: the bridge, or an interface in the port's VLAN, has the gateways' addresses.
+//! The host's side of a gateway: the bridge, or an interface in the port's VLAN, has the gateways'
+//! addresses.
 
 use std::net::IpAddr;
 
@@ -16,8 +17,8 @@ use super::super::container::Granted;
 use super::super::site::{kernel_error, random_name, sysctl_error};
 use super::config::BridgeConfig;
 
-/// Names the gateways in the result: an address without one has the first of its subnet, and a family whose
-/// default route IPAM leaves to the gateway gets one.
+/// Names the gateways in the result: an address without one has the first of its subnet, and a
+/// family whose default route IPAM leaves to the gateway gets one.
 pub(super) fn complete(config: &BridgeConfig, result: &mut AttachmentResult) -> Result<(), Error> {
     for at in 0..result.ips.len() {
         let Some(entry) = result.ips.get_mut(at) else { continue };
@@ -58,8 +59,8 @@ fn first_of(address: IpNetwork) -> Option<IpAddr> {
     }
 }
 
-/// Gives `link`, the bridge or the interface in its VLAN, the gateways' addresses, and forwards their families.
-/// `mac` is the hardware address that the link keeps from then on.
+/// Gives `link`, the bridge or the interface in its VLAN, the gateways' addresses, and forwards
+/// their families. `mac` is the hardware address that the link keeps from then on.
 pub(super) fn serve(
     host: &mut Netlink,
     link: &LinkState,
@@ -75,7 +76,8 @@ pub(super) fn serve(
         gateways.iter().filter(|gateway| !there.contains(gateway)).copied().collect();
     let mut changes = Vec::new();
     for gateway in &missing {
-        let against = there.iter().filter(|other| !gateways.contains(other) && conflicts(**other, *gateway));
+        let against =
+            there.iter().filter(|other| !gateways.contains(other) && conflicts(**other, *gateway));
         for other in against {
             if !force {
                 return Err(conflict(link, *other, *gateway));
@@ -86,12 +88,14 @@ pub(super) fn serve(
     }
     let mac = mac.filter(|_| !missing.is_empty()).map(|mac| read_mac("mac", mac)).transpose()?;
     if let Some(mac) = &mac {
-        // A bridge takes the lowest address of its ports otherwise, and changes it as containers come and go.
+        // A bridge takes the lowest address of its ports otherwise, and changes it as containers
+        // come and go.
         let settings = LinkSettings { mac: Some(mac), ..LinkSettings::default() };
         changes.push(Change::set_link(LinkId::Index(link.index), &settings));
     }
     if !changes.is_empty() {
-        let about = |error| kernel_error(error).about(format!("gateway on interface {:?}", link.name));
+        let about =
+            |error| kernel_error(error).about(format!("gateway on interface {:?}", link.name));
         host.apply(&changes).map_err(about)?;
     }
     for family in Family::ALL {
@@ -126,7 +130,8 @@ fn conflict(link: &LinkState, other: IpNetwork, gateway: IpNetwork) -> Error {
     Error::new(Code::CONFIG, problem)
 }
 
-/// The interface of the host in VLAN `id` of the bridge: one end of a veth pair whose other end is a port.
+/// The interface of the host in VLAN `id` of the bridge: one end of a veth pair whose other end is
+/// a port.
 pub(super) fn vlan_interface(
     host: &mut Netlink,
     bridge: &LinkState,
@@ -190,7 +195,8 @@ fn set_vlan(
 
 fn set_up(host: &mut Netlink, name: &str) -> Result<LinkState, Error> {
     let up = LinkSettings { up: Some(true), ..LinkSettings::default() };
-    let found = host.apply_then_find(&[Change::set_link(LinkId::Name(name), &up)], &[LinkId::Name(name)]);
+    let found =
+        host.apply_then_find(&[Change::set_link(LinkId::Name(name), &up)], &[LinkId::Name(name)]);
     found
         .map_err(kernel_error)?
         .pop()

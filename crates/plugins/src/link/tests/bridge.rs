@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use super::node::{Node, Who};
 use super::twins::{Twist, compare, l2, network, with_result};
 
-const BOTH: &[(&str, Option<&str>)] = &[("10.1.0.5/24", Some("10.1.0.1")), ("fd01::5/64", Some("fd01::1"))];
+const BOTH: &[(&str, Option<&str>)] =
+    &[("10.1.0.5/24", Some("10.1.0.1")), ("fd01::5/64", Some("fd01::1"))];
 
 fn bridge(keys: Value) -> Value {
     let mut plugin = json!({"type": "bridge", "bridge": "br0"});
@@ -16,12 +17,13 @@ fn bridge(keys: Value) -> Value {
 
 #[test]
 fn a_dual_stack_bridge_is_the_reference_s() {
-    let routes =
-        json!([{"dst": "172.16.0.0/12"}, {"dst": "10.9.0.0/16", "gw": "10.1.0.9"}, {"dst": "fd09::/48"}]);
-    let keys =
-        json!({"mtu": 1400, "runtimeConfig": {"mac": "02:00:00:00:00:05"}, "dns": {"search": ["a.example"]}});
+    let routes = json!([{"dst": "172.16.0.0/12"}, {"dst": "10.9.0.0/16", "gw": "10.1.0.9"}, {"dst": "fd09::/48"}]);
+    let keys = json!({"mtu": 1400, "runtimeConfig": {"mac": "02:00:00:00:00:05"}, "dns": {"search": ["a.example"]}});
     // Before 1.3 the reference's CHECK misses routes without a gateway.
-    compare(&network(bridge(keys), BOTH, routes), Twist { reference_check_fails: true, ..Twist::default() });
+    compare(
+        &network(bridge(keys), BOTH, routes),
+        Twist { reference_check_fails: true, ..Twist::default() },
+    );
 }
 
 #[test]
@@ -69,7 +71,8 @@ fn an_l2_bridge_passes_check() {
 
 #[test]
 fn ptp_is_the_reference_s() {
-    let routes = json!([{"dst": "0.0.0.0/0"}, {"dst": "::/0"}, {"dst": "172.16.0.0/12", "gw": "10.1.0.1"}]);
+    let routes =
+        json!([{"dst": "0.0.0.0/0"}, {"dst": "::/0"}, {"dst": "172.16.0.0/12", "gw": "10.1.0.1"}]);
     let config = network(json!({"type": "ptp", "mtu": 1400}), BOTH, routes);
     compare(&config, Twist { reference_check_fails: false, ..Twist::default() });
 }
@@ -95,8 +98,9 @@ fn ptp_takes_two_addresses_of_one_gateway_and_one_that_is_a_subnet_of_its_own() 
         assert!(routes.contains(line), "{line} is not in\n{routes}");
     }
     node.in_container("route get 10.1.0.1");
-    let pinged =
-        node.container.run(|| std::process::Command::new("ping").args(["-c1", "-W2", "10.2.0.1"]).output());
+    let pinged = node
+        .container
+        .run(|| std::process::Command::new("ping").args(["-c1", "-W2", "10.2.0.1"]).output());
     assert!(pinged.unwrap().unwrap().status.success(), "{routes}");
 }
 
@@ -139,7 +143,8 @@ fn mtu_and_advmss_of_routes_are_applied_and_tables_pass_check() {
 #[test]
 fn check_passes_while_tcpdump_listens_and_tells_what_has_changed() {
     let node = Node::new();
-    let config = network(bridge(json!({"isGateway": true})), BOTH, json!([{"dst": "172.16.0.0/12"}]));
+    let config =
+        network(bridge(json!({"isGateway": true})), BOTH, json!([{"dst": "172.16.0.0/12"}]));
     let result = node.call(Who::Ours, Command::Add, &config).unwrap();
     let config = with_result(&config, &result);
     let check = || node.call(Who::Ours, Command::Check, &config);

@@ -1,4 +1,5 @@
-//! A node with one container, each a network namespace of its own, and the calls that a runtime makes there.
+//! A node with one container, each a network namespace of its own, and the calls that a runtime
+//! makes there.
 
 use std::io::Write;
 use std::path::Path;
@@ -36,7 +37,8 @@ pub(super) enum Who {
 
 fn namespace() -> Netns {
     let make = || {
-        unshare(CloneFlags::CLONE_NEWNET).expect("these tests make network namespaces: run them as root");
+        unshare(CloneFlags::CLONE_NEWNET)
+            .expect("these tests make network namespaces: run them as root");
         Netns::open(Path::new("/proc/thread-self/ns/net")).unwrap()
     };
     thread::spawn(make).join().unwrap()
@@ -145,8 +147,13 @@ fn plugin(kind: &str) -> &'static dyn Plugin {
     }
 }
 
-fn call_ours(kind: &str, config: &Value, environment: &[(&'static str, String)]) -> Result<Value, Error> {
-    let pairs: Vec<(&str, &str)> = environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
+fn call_ours(
+    kind: &str,
+    config: &Value,
+    environment: &[(&'static str, String)],
+) -> Result<Value, Error> {
+    let pairs: Vec<(&str, &str)> =
+        environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let pairs: [(&str, &str); 6] = pairs.try_into().unwrap();
     let request = Request::read(Environment::from(pairs)).unwrap().unwrap();
     let mut executables = Executables(environment.to_vec());
@@ -157,8 +164,8 @@ fn call_ours(kind: &str, config: &Value, environment: &[(&'static str, String)])
         .map(Option::unwrap_or_default)
 }
 
-/// Delegates to the executables of the reference plugins, to `broken`, an IPAM plugin whose ADD fails, and to `given`,
-/// one that answers with its `result`.
+/// Delegates to the executables of the reference plugins, to `broken`, an IPAM plugin whose ADD
+/// fails, and to `given`, one that answers with its `result`.
 struct Executables(Vec<(&'static str, String)>);
 
 impl Delegate for Executables {
@@ -170,7 +177,9 @@ impl Delegate for Executables {
         _: Deadline,
     ) -> Result<Option<Value>, Error> {
         match (plugin.as_str(), command) {
-            ("broken", Command::Add) => return Err(Error::new(Code::TRY_AGAIN, "no address is left")),
+            ("broken", Command::Add) => {
+                return Err(Error::new(Code::TRY_AGAIN, "no address is left"));
+            }
             ("given", Command::Add) => return Ok(Some(call.object()["ipam"]["result"].clone())),
             ("broken" | "given", _) => return Ok(None),
             _ => {}
@@ -182,7 +191,11 @@ impl Delegate for Executables {
     }
 }
 
-fn call_executable(kind: &str, input: &str, environment: &[(&'static str, String)]) -> Result<Value, Error> {
+fn call_executable(
+    kind: &str,
+    input: &str,
+    environment: &[(&'static str, String)],
+) -> Result<Value, Error> {
     let executable = format!("{}/{kind}", reference_directory());
     let started = Process::new(&executable)
         .envs(environment.iter().map(|(name, value)| (*name, value.as_str())))

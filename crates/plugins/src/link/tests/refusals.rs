@@ -14,7 +14,11 @@ fn refused(config: &Value, code: Code, sentence: &str) {
     let error = node.call(Who::Ours, Command::Add, config).unwrap_err();
     assert_eq!(error.code, code, "{config}: {error}");
     assert!(error.msg.contains(sentence), "{config}: {error}");
-    assert!(!node.has_interface() && node.host_links().is_empty(), "{config}: {:?}", node.host_links());
+    assert!(
+        !node.has_interface() && node.host_links().is_empty(),
+        "{config}: {:?}",
+        node.host_links()
+    );
 }
 
 #[test]
@@ -29,13 +33,22 @@ fn wrong_types_and_values_are_code_7() {
         (bridge("vlan", json!("5")), "\"vlan\" must be"),
         (bridge("mtu", json!(-1)), "\"mtu\" must be"),
         (bridge("bridge", json!("a/b")), "\"bridge\" must be the name of an interface"),
-        (bridge("bridge", json!("abcdefghijklmnop")), "\"bridge\" must be the name of an interface"),
+        (
+            bridge("bridge", json!("abcdefghijklmnop")),
+            "\"bridge\" must be the name of an interface",
+        ),
         (bridge("isGateway", json!("yes")), "\"isGateway\" must be true or false"),
         (bridge("vlanTrunk", json!([{"minID": 5}])), "\"minID\" and \"maxID\" belong together"),
-        (bridge("vlanTrunk", json!([{"minID": 5, "maxID": 4}])), "\"minID\" and \"maxID\" belong together"),
+        (
+            bridge("vlanTrunk", json!([{"minID": 5, "maxID": 4}])),
+            "\"minID\" and \"maxID\" belong together",
+        ),
         (bridge("vlanTrunk", json!([{"id": 0}])), "\"id\" of \"vlanTrunk\" must be 1 to 4094"),
         (bridge("vlanTrunk", json!([5])), "\"vlanTrunk\" must be a list of objects"),
-        (bridge("runtimeConfig", json!({"mac": "x"})), "\"runtimeConfig.mac\" must be a hardware address"),
+        (
+            bridge("runtimeConfig", json!({"mac": "x"})),
+            "\"runtimeConfig.mac\" must be a hardware address",
+        ),
         (bridge("dns", json!([])), "\"dns\" must be an object"),
         (
             l2(json!({"type": "macvlan", "master": "gone0"})),
@@ -45,7 +58,10 @@ fn wrong_types_and_values_are_code_7() {
             l2(json!({"type": "macvlan", "master": "eth0", "mode": "x"})),
             "\"mode\" must be one of bridge, private",
         ),
-        (l2(json!({"type": "macvlan", "master": "eth0", "mtu": 1501})), "\"mtu\" must be at most 1500"),
+        (
+            l2(json!({"type": "macvlan", "master": "eth0", "mtu": 1501})),
+            "\"mtu\" must be at most 1500",
+        ),
         (
             l2(json!({"type": "macvlan", "linkInContainer": true})),
             "the container has no default route to take it from",
@@ -78,7 +94,8 @@ fn keys_that_exclude_each_other_are_code_7() {
         Code::CONFIG,
         "exclude each other",
     );
-    let down = network(json!({"type": "bridge", "disableContainerInterface": true}), ONE, json!([]));
+    let down =
+        network(json!({"type": "bridge", "disableContainerInterface": true}), ONE, json!([]));
     refused(&down, Code::CONFIG, "leave out \"ipam\"");
     let long = network(
         json!({"type": "bridge", "bridge": "abcdefghijklm", "vlan": 55, "isGateway": true}),

@@ -1,4 +1,5 @@
-//! macvlan and loopback, and on a kernel that has them vlan, ipvlan and dummy, beside the reference plugins.
+//! macvlan and loopback, and on a kernel that has them vlan, ipvlan and dummy, beside the reference
+//! plugins.
 
 use cni::request::Command;
 use serde_json::json;
@@ -6,7 +7,8 @@ use serde_json::json;
 use super::node::{Node, Who};
 use super::twins::{Twist, compare, l2, network, with_result};
 
-const BOTH: &[(&str, Option<&str>)] = &[("10.1.0.5/24", Some("10.1.0.1")), ("fd01::5/64", Some("fd01::1"))];
+const BOTH: &[(&str, Option<&str>)] =
+    &[("10.1.0.5/24", Some("10.1.0.1")), ("fd01::5/64", Some("fd01::1"))];
 
 #[test]
 fn macvlan_is_the_reference_s_in_each_mode() {
@@ -19,19 +21,27 @@ fn macvlan_is_the_reference_s_in_each_mode() {
 #[test]
 fn macvlan_takes_the_interface_of_the_default_route_and_waits_for_duplicate_detection() {
     let args = "IgnoreUnknown=1;MAC=02:00:00:00:00:07";
-    compare(&network(json!({"type": "macvlan"}), BOTH, json!([])), Twist { args, ..Twist::default() });
+    compare(
+        &network(json!({"type": "macvlan"}), BOTH, json!([])),
+        Twist { args, ..Twist::default() },
+    );
 }
 
 #[test]
 fn macvlan_without_addresses_passes_check() {
     compare(&l2(json!({"type": "macvlan", "master": "eth0"})), Twist::default());
-    compare(&l2(json!({"type": "macvlan", "master": "eth0", "mode": "passthru"})), Twist::default());
+    compare(
+        &l2(json!({"type": "macvlan", "master": "eth0", "mode": "passthru"})),
+        Twist::default(),
+    );
 }
 
 #[test]
 fn macvlan_on_an_interface_of_the_container_is_made_there() {
     let node = Node::new();
-    node.in_container("link add net1 type veth peer name peer1; link set net1 up; link set peer1 up");
+    node.in_container(
+        "link add net1 type veth peer name peer1; link set net1 up; link set peer1 up",
+    );
     let plugin = json!({"type": "macvlan", "master": "net1", "linkInContainer": true});
     let config = network(plugin, &BOTH[..1], json!([]));
     let result = node.call(Who::Ours, Command::Add, &config).unwrap();
@@ -83,7 +93,10 @@ fn dummy_passes_check_and_is_torn_down() {
     let config = with_result(&config, &result);
     node.call(Who::Ours, Command::Check, &config).unwrap();
     node.in_container("link set eth0 down");
-    assert_eq!(node.call(Who::Ours, Command::Check, &config).unwrap_err().msg, "interface \"eth0\" is down");
+    assert_eq!(
+        node.call(Who::Ours, Command::Check, &config).unwrap_err().msg,
+        "interface \"eth0\" is down"
+    );
     node.call(Who::Ours, Command::Del, &config).unwrap();
     assert!(!node.has_interface());
 }
@@ -123,7 +136,8 @@ fn a_trunk_is_tagged_but_for_its_native_vlan() {
         config.as_object_mut().unwrap().extend(keys.as_object().unwrap().clone());
         let result = node.call(Who::Ours, Command::Add, &config).unwrap();
         let port = result["interfaces"][1]["name"].as_str().unwrap().to_owned();
-        let show = || std::process::Command::new("bridge").args(["vlan", "show", "dev", &port]).output();
+        let show =
+            || std::process::Command::new("bridge").args(["vlan", "show", "dev", &port]).output();
         let shown = String::from_utf8(node.host.run(show).unwrap().unwrap().stdout).unwrap();
         let words: Vec<&str> = shown.split_whitespace().skip(3).collect();
         assert_eq!(words.join(" "), expected, "{keys}");

@@ -1,5 +1,6 @@
-//! The same calls by the reference plugin and by ours, in twin namespaces, and crosswise: each also checks and tears
-//! down what the other has made. What differs by chance is left out: numbers, random names and addresses.
+//! The same calls by the reference plugin and by ours, in twin namespaces, and crosswise: each also
+//! checks and tears down what the other has made. What differs by chance is left out: numbers,
+//! random names and addresses.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -67,7 +68,8 @@ pub(super) fn compare(config: &Value, twist: Twist) {
         }
         let other = if *who == Who::Ours { Who::Reference } else { Who::Ours };
         for who in [other, Who::Ours] {
-            node.call(who, Command::Del, &config).unwrap_or_else(|error| panic!("DEL by {who:?}: {error}"));
+            node.call(who, Command::Del, &config)
+                .unwrap_or_else(|error| panic!("DEL by {who:?}: {error}"));
         }
         assert!(!node.has_interface(), "DEL by {other:?}");
     }
@@ -82,7 +84,8 @@ fn prepared(twist: Twist) -> Node {
     node
 }
 
-/// The kernel shows the state of a carrier, and of an address without duplicate detection, a moment later.
+/// The kernel shows the state of a carrier, and of an address without duplicate detection, a moment
+/// later.
 fn assert_same(nodes: &[(Who, Node); 2], step: &str) {
     let started = Instant::now();
     let [mut reference, mut ours] = nodes.each_ref().map(|(_, node)| snapshot(node));
@@ -92,7 +95,10 @@ fn assert_same(nodes: &[(Who, Node); 2], step: &str) {
     }
     for (what, reference) in reference.as_object().unwrap() {
         let (reference, ours) = (pretty(reference), pretty(&ours[what]));
-        assert!(reference == ours, "{what} after {step}: the reference's\n{reference}\nours\n{ours}");
+        assert!(
+            reference == ours,
+            "{what} after {step}: the reference's\n{reference}\nours\n{ours}"
+        );
     }
 }
 
@@ -126,7 +132,8 @@ fn settings(netns: &Netns, names: &[(Family, &str, &str)]) -> Value {
 }
 
 fn links(text: &str) -> Value {
-    let mut links: Vec<Value> = serde_json::from_str::<Vec<Value>>(text).unwrap().iter().map(link).collect();
+    let mut links: Vec<Value> =
+        serde_json::from_str::<Vec<Value>>(text).unwrap().iter().map(link).collect();
     links.sort_by_key(Value::to_string);
     Value::Array(links)
 }
@@ -134,7 +141,8 @@ fn links(text: &str) -> Value {
 fn link(shown: &Value) -> Value {
     let info = &shown["linkinfo"];
     let addresses = shown["addr_info"].as_array().unwrap().iter();
-    let addresses: Vec<Value> = addresses.filter(|entry| entry["scope"] != "link").map(address).collect();
+    let addresses: Vec<Value> =
+        addresses.filter(|entry| entry["scope"] != "link").map(address).collect();
     let name = without_random_name(shown["ifname"].as_str().unwrap());
     json!({
         "name": name,
@@ -151,7 +159,8 @@ fn link(shown: &Value) -> Value {
 }
 
 fn address(shown: &Value) -> Value {
-    let keys = ["family", "local", "prefixlen", "broadcast", "scope", "tentative", "valid_life_time"];
+    let keys =
+        ["family", "local", "prefixlen", "broadcast", "scope", "tentative", "valid_life_time"];
     chosen(shown, &keys)
 }
 
@@ -168,10 +177,13 @@ fn chosen(object: &Value, keys: &[&str]) -> Value {
 fn routes(text: &str) -> Value {
     let is_automatic = |route: &&Value| {
         let destination = route["dst"].as_str().unwrap();
-        destination.starts_with("fe80") || destination.starts_with("ff00") || route["type"] == "anycast"
+        destination.starts_with("fe80")
+            || destination.starts_with("ff00")
+            || route["type"] == "anycast"
     };
     let routes: Vec<Value> = serde_json::from_str(text).unwrap();
-    let mut routes: Vec<Value> = routes.iter().filter(|route| !is_automatic(route)).map(route).collect();
+    let mut routes: Vec<Value> =
+        routes.iter().filter(|route| !is_automatic(route)).map(route).collect();
     routes.sort_by_key(Value::to_string);
     Value::Array(routes)
 }

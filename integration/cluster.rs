@@ -1,4 +1,4 @@
-//! `braid::kube` against the API server's double: every credential, every refusal, every way in
+//! `braid::internals::kube` against the API server's double: every credential, every refusal, every way in
 //! which a server can fail, and how many requests and connections each thing takes.
 
 use std::path::{Path, PathBuf};
@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use braid::kube::{Cluster, ClusterConfig, ClusterDefinition, ClusterError, Expiry, PodReference};
-use braid::pod::name::{DefinitionName, Namespace};
+use braid::internals::kube::{
+    Cluster, ClusterConfig, ClusterDefinition, ClusterError, Expiry, PodReference,
+};
+use braid::internals::pod::name::{DefinitionName, Namespace};
 use cni::request::Environment;
 use serde_json::{Value, json};
 

@@ -1,12 +1,9 @@
 //! The corpus of the fuzz targets, replayed: what libFuzzer has once found stays found. The
-//! properties are those of `fuzz/src`, the very file that the targets are built from.
+//! properties are those of the crate `properties`, which the targets call too.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-
-#[path = "../fuzz/src/lib.rs"]
-mod fuzz;
 
 /// The corpus as a whole is bounded: it is cloned by everybody.
 const MAX_CORPUS_BYTES: u64 = 1 << 20;
@@ -26,7 +23,7 @@ fn inputs(target: &str) -> Vec<PathBuf> {
 
 #[track_caller]
 fn replay(target: &str) {
-    let (_, check) = fuzz::TARGETS.iter().find(|(name, _)| *name == target).unwrap();
+    let (_, check) = properties::TARGETS.iter().find(|(name, _)| *name == target).unwrap();
     for input in inputs(target) {
         // Captured by the test, and shown where it fails.
         eprintln!("{}", input.display());
@@ -108,7 +105,7 @@ fn results() {
 #[test]
 fn every_target_has_its_executable_and_its_corpus() {
     let functions: BTreeSet<String> =
-        fuzz::TARGETS.iter().map(|(name, _)| (*name).to_owned()).collect();
+        properties::TARGETS.iter().map(|(name, _)| (*name).to_owned()).collect();
     let manifest = fs::read_to_string(corpus().with_file_name("Cargo.toml")).unwrap();
     let manifest: toml::Table = manifest.parse().unwrap();
     let executables = manifest["bin"].as_array().unwrap().iter();
@@ -129,7 +126,7 @@ fn every_target_has_its_executable_and_its_corpus() {
 
 #[test]
 fn the_corpus_is_small() {
-    let files = fuzz::TARGETS.iter().flat_map(|(name, _)| inputs(name));
+    let files = properties::TARGETS.iter().flat_map(|(name, _)| inputs(name));
     let bytes: u64 = files.map(|file| file.metadata().unwrap().len()).sum();
     assert!(bytes < MAX_CORPUS_BYTES, "{bytes} bytes");
 }

@@ -7,7 +7,9 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use braid::device::{Allocation, DeviceError, DeviceInfoError, DeviceInfoStore, KubeletError};
+use braid::internals::device::{
+    Allocation, DeviceError, DeviceInfoError, DeviceInfoStore, KubeletError,
+};
 use cni::error::Code;
 use serde_json::{Value, json};
 use tempfile::TempDir;

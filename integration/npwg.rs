@@ -121,7 +121,7 @@ use crate::source::{has_test, has_unit_test};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use braid::selection::{Limits, parse};
+use braid::internals::selection::{Limits, parse};
 use serde_json::{Value, json};
 
 use crate::call::NETWORKS;
@@ -239,9 +239,12 @@ fn every_requirement_has_a_test() {
 
 #[test]
 fn the_annotations_have_their_names() {
-    assert_eq!(braid::pod::NETWORKS_ANNOTATION, "k8s.v1.cni.cncf.io/networks");
+    assert_eq!(braid::internals::pod::NETWORKS_ANNOTATION, "k8s.v1.cni.cncf.io/networks");
     assert_eq!(NETWORKS, "k8s.v1.cni.cncf.io/networks");
-    assert_eq!(braid::verb::network_status::STATUS_ANNOTATION, "k8s.v1.cni.cncf.io/network-status");
+    assert_eq!(
+        braid::internals::verb::network_status::STATUS_ANNOTATION,
+        "k8s.v1.cni.cncf.io/network-status"
+    );
 }
 
 /// What is wrong with an element that has these members.

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
-use braid::ledger::{Record, State as Reached, plan_line};
+use braid::internals::ledger::{Record, State as Reached, plan_line};
 use serde_json::json;
 
 use crate::call::Call;

@@ -2,16 +2,16 @@
 //! and STATUS (CNI 1.1.0, section 3). Decides nothing: which networks, and in which order, is the
 //! caller's affair.
 
-pub mod absence;
-pub mod advertisements;
-pub mod default_route;
+pub(crate) mod absence;
+pub(crate) mod advertisements;
+pub(crate) mod default_route;
 mod error;
-pub mod routes;
+pub(crate) mod routes;
 pub mod snapshot;
 mod verify;
 
-pub use error::AttachError;
-pub use verify::verify;
+pub(crate) use error::AttachError;
+pub(crate) use verify::verify;
 
 use crate::delegate::{Call, DelegateError, Delegates, Target};
 use crate::device::DeviceInfoStore;
@@ -25,7 +25,7 @@ use serde_json::{Map, Value};
 
 /// The sandbox that attachments are made in.
 #[derive(Clone, Copy, Debug)]
-pub struct Place<'a> {
+pub(crate) struct Place<'a> {
     /// The container.
     pub container: &'a ContainerId,
     /// The namespace's path; empty if it is gone.
@@ -34,7 +34,7 @@ pub struct Place<'a> {
 
 /// Runs chains of plugins.
 #[derive(Debug)]
-pub struct Attacher<'a, 's> {
+pub(crate) struct Attacher<'a, 's> {
     /// The door to the plugins.
     pub delegates: &'a mut Delegates<'s>,
     /// The sandbox.
@@ -50,7 +50,7 @@ impl Attacher<'_, '_> {
     /// # Errors
     /// [`AttachError`] of the first plugin that fails. What the chain has done by then is for the
     /// caller to undo.
-    pub fn add(
+    pub(crate) fn add(
         &mut self,
         attachment: &Attachment,
         deadline: Deadline,
@@ -78,7 +78,7 @@ impl Attacher<'_, '_> {
     }
 
     /// DEL: every plugin in reverse order, past failures. Returns what failed.
-    pub fn del(
+    pub(crate) fn del(
         &mut self,
         attachment: &Attachment,
         result: Option<&Value>,
@@ -102,7 +102,7 @@ impl Attacher<'_, '_> {
     /// did not end. A plugin that does not know the network's version has refused such an ADD too:
     /// nothing of it is there, and an error would keep the pod from going for as long as the plugin
     /// is that old.
-    pub fn undo(
+    pub(crate) fn undo(
         &mut self,
         attachment: &Attachment,
         result: Option<&Value>,
@@ -146,7 +146,7 @@ impl Attacher<'_, '_> {
     ///
     /// # Errors
     /// [`AttachError`] of the plugin that fails.
-    pub fn check(
+    pub(crate) fn check(
         &mut self,
         attachment: &Attachment,
         result: &Value,
@@ -237,7 +237,7 @@ fn invalid(
 ///
 /// # Errors
 /// [`AttachError::Result`].
-pub fn reject_foreign_interfaces(
+pub(crate) fn reject_foreign_interfaces(
     attachment: &Attachment,
     result: &AttachmentResult,
     owner: impl Fn(&str) -> Option<String>,
@@ -254,7 +254,7 @@ pub fn reject_foreign_interfaces(
 ///
 /// # Errors
 /// [`DelegateError`] of the first plugin that is not ready.
-pub fn status(
+pub(crate) fn status(
     delegates: &mut Delegates<'_>,
     network: &NetworkConfig,
     deadline: Deadline,
@@ -270,7 +270,7 @@ pub fn status(
 
 /// GC of every plugin of a network, past failures. A network whose version has no GC, or that has
 /// it switched off, has nothing to do. Returns what failed.
-pub fn gc(
+pub(crate) fn gc(
     delegates: &mut Delegates<'_>,
     network: &NetworkConfig,
     valid_attachments: &Value,

@@ -25,7 +25,7 @@ use cni::keys::KeyError;
 use cni::netconf::{NetconfError, NetworkName};
 use cni::version::Version;
 
-pub use self::log::{Level, LogConfig, Rotation, UnknownLevel};
+pub(crate) use self::log::{Level, LogConfig, Rotation};
 
 /// Where definitions are unless `confDir` says otherwise.
 pub const DEFAULT_CONF_DIR: &str = "/etc/cni/net.d/braid.d";

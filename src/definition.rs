@@ -18,8 +18,8 @@ use std::fmt;
 use std::path::PathBuf;
 
 pub(crate) use copies::COPIES_DIRECTORY;
-pub use copies::Copies;
-pub use finder::{Answers, Api, Finder, OnOutage};
+pub(crate) use copies::Copies;
+pub(crate) use finder::{Api, Finder, OnOutage};
 pub use node::NodeDefinitions;
 
 use crate::device::RESOURCE_ANNOTATION;
@@ -68,7 +68,7 @@ pub enum DefinitionKind {
 
 /// The viewer for whom definitions are looked up. Asked before anything that was found is
 /// disclosed.
-pub trait Viewer {
+pub(crate) trait Viewer {
     /// Whether they may know of a definition in `namespace` with these annotations.
     fn sees(&self, namespace: &Namespace, annotations: &Annotations) -> bool;
 
@@ -84,7 +84,7 @@ pub trait Viewer {
 
 /// The node's administrator, who sees everything.
 #[derive(Clone, Copy, Debug)]
-pub struct Administrator;
+pub(crate) struct Administrator;
 
 impl Viewer for Administrator {
     fn sees(&self, _: &Namespace, _: &Annotations) -> bool {
@@ -98,7 +98,7 @@ impl Viewer for Administrator {
 
 /// A name to look up, and for whom.
 #[derive(Clone, Copy)]
-pub struct Wanted<'v> {
+pub(crate) struct Wanted<'v> {
     /// The definition's namespace.
     pub namespace: &'v Namespace,
     /// Its name.

@@ -29,7 +29,7 @@ use linux::signal::Signals;
 
 /// The attachment that a plugin is called for (CNI 1.1.0, section 2, "Parameters").
 #[derive(Clone, Copy, Debug)]
-pub struct Target<'a> {
+pub(crate) struct Target<'a> {
     /// `CNI_CONTAINERID`.
     pub container: &'a ContainerId,
     /// `CNI_NETNS`; empty on DEL where the namespace is gone.
@@ -42,7 +42,7 @@ pub struct Target<'a> {
 
 /// One call of one plugin.
 #[derive(Debug)]
-pub struct Call<'a> {
+pub(crate) struct Call<'a> {
     /// The verb.
     pub command: Command,
     /// The plugin.
@@ -224,7 +224,7 @@ impl fmt::Display for Quote {
 
 /// How long one call of a plugin took, and what it came to.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Timing {
+pub(crate) struct Timing {
     /// The network, as people know it.
     pub network: String,
     /// The interface; STATUS and GC have none.
@@ -254,7 +254,7 @@ pub(crate) fn reap_orphaned_plugins(container: &ContainerId) {
 
 /// Runs plugins.
 #[derive(Debug)]
-pub struct Delegates<'a> {
+pub(crate) struct Delegates<'a> {
     path: Vec<PathBuf>,
     environment: Vec<(OsString, OsString)>,
     limit: Duration,
@@ -265,7 +265,7 @@ pub struct Delegates<'a> {
 impl<'a> Delegates<'a> {
     /// Plugins found in `path`, each call ending within `limit`. Of our own environment they get
     /// `PATH` and the variables named in `pass`, nothing else.
-    pub fn new(
+    pub(crate) fn new(
         path: Vec<PathBuf>,
         ours: &Environment,
         pass: &[String],
@@ -282,23 +282,18 @@ impl<'a> Delegates<'a> {
     }
 
     /// From now on, remembers how long each call takes.
-    pub fn keep_timings(&mut self) {
+    pub(crate) fn keep_timings(&mut self) {
         self.timings = Some(Vec::new());
     }
 
     /// The calls since [`Delegates::keep_timings`], in their order; the first `MAX_TIMINGS` of
     /// them.
-    pub fn timings(&self) -> &[Timing] {
+    pub(crate) fn timings(&self) -> &[Timing] {
         self.timings.as_deref().unwrap_or_default()
     }
 
-    /// Where plugins are searched.
-    pub fn path(&self) -> &[PathBuf] {
-        &self.path
-    }
-
     /// The signals that a wait must notice.
-    pub fn signals(&mut self) -> &mut Signals {
+    pub(crate) fn signals(&mut self) -> &mut Signals {
         self.signals
     }
 
@@ -306,7 +301,7 @@ impl<'a> Delegates<'a> {
     ///
     /// # Errors
     /// [`DelegateError::NotInstalled`], naming the directories.
-    pub fn find(&self, plugin: &PluginType) -> Result<PathBuf, DelegateError> {
+    pub(crate) fn find(&self, plugin: &PluginType) -> Result<PathBuf, DelegateError> {
         find(plugin, &self.path)
     }
 
@@ -314,7 +309,7 @@ impl<'a> Delegates<'a> {
     ///
     /// # Errors
     /// [`DelegateError`]; what the plugin changed before it failed is for the caller to undo.
-    pub fn run_for_result(
+    pub(crate) fn run_for_result(
         &mut self,
         call: &Call<'_>,
         deadline: Deadline,
@@ -330,7 +325,7 @@ impl<'a> Delegates<'a> {
     ///
     /// # Errors
     /// [`DelegateError`].
-    pub fn run_for_effect(
+    pub(crate) fn run_for_effect(
         &mut self,
         call: &Call<'_>,
         deadline: Deadline,
@@ -408,7 +403,7 @@ impl<'a> Delegates<'a> {
 ///
 /// # Errors
 /// [`DelegateError::NotInstalled`], naming the directories.
-pub fn find(plugin: &PluginType, path: &[PathBuf]) -> Result<PathBuf, DelegateError> {
+pub(crate) fn find(plugin: &PluginType, path: &[PathBuf]) -> Result<PathBuf, DelegateError> {
     path.iter()
         .map(|dir| dir.join(plugin.as_str()))
         .find(|file| is_executable(file))

@@ -20,28 +20,28 @@ mod name;
 mod store;
 
 pub use allocation::{Allocation, DeviceError};
-pub use format::{InvalidDeviceInfo, parse as parse_device_info};
+pub use format::parse as parse_device_info;
 pub use kubelet::KubeletError;
-pub use name::{InvalidName, check_resource};
+pub use name::check_resource;
 pub use store::{DeviceInfoError, DeviceInfoStore};
 
 use std::time::Duration;
 
 /// Where the kubelet answers, unless its root directory is elsewhere.
-pub const KUBELET_SOCKET: &str = "/var/lib/kubelet/pod-resources/kubelet.sock";
+pub(crate) const KUBELET_SOCKET: &str = "/var/lib/kubelet/pod-resources/kubelet.sock";
 
 /// Where device-info files are (Device Information Specification, section 4).
-pub const DEVICE_INFO_DIR: &str = "/var/run/k8s.cni.cncf.io/devinfo";
+pub(crate) const DEVICE_INFO_DIR: &str = "/var/run/k8s.cni.cncf.io/devinfo";
 
 /// How long the kubelet may take to answer.
-pub const KUBELET_LIMIT: Duration = Duration::from_secs(5);
+pub(crate) const KUBELET_LIMIT: Duration = Duration::from_secs(5);
 
 /// The definition's annotation that names the resource its devices come from.
-pub const RESOURCE_ANNOTATION: &str = "k8s.v1.cni.cncf.io/resourceName";
+pub(crate) const RESOURCE_ANNOTATION: &str = "k8s.v1.cni.cncf.io/resourceName";
 
 /// The capability by which a plugin is told its device (NPWG 1.3; CNI conventions, "deviceID").
-pub const DEVICE_ID_CAPABILITY: &str = "deviceID";
+pub(crate) const DEVICE_ID_CAPABILITY: &str = "deviceID";
 
 /// The capability by which a plugin is told where its device-info file is (device-info 1.1.0,
 /// section 5.1).
-pub const DEVICE_INFO_CAPABILITY: &str = "CNIDeviceInfoFile";
+pub(crate) const DEVICE_INFO_CAPABILITY: &str = "CNIDeviceInfoFile";

@@ -46,7 +46,7 @@ pub(crate) use credential::{end_of as token_end, is_due as token_is_due};
 pub use definitions::ClusterDefinition;
 pub use error::{ClusterError, Expiry};
 pub use pods::{ClusterPod, PodReference};
-pub use refusals::Refusals;
+pub(crate) use refusals::Refusals;
 
 use access::{Access, Source};
 use api_request::ApiRequest;

@@ -40,18 +40,14 @@ use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
-pub use census::{Census, Tally};
-pub use error::LedgerError;
-pub use header::{AttachmentHeader, RecordHeader};
-pub use journal::Journal;
-pub use kept::Orphan;
-pub use lock::Lock;
-pub(crate) use record::LAYOUT;
-pub use record::{
-    Event, Key, Mode, Moment, Record, RecordPlan, RecordedNetns, State, event_line, plan_line,
-};
-
-pub use scan::{Depth, Listed, Scan, Sweep};
+pub(crate) use census::{Census, Tally};
+pub(crate) use error::LedgerError;
+pub(crate) use header::{AttachmentHeader, RecordHeader};
+pub(crate) use journal::Journal;
+pub(crate) use lock::Lock;
+pub use record::{Event, Record, RecordPlan, State, event_line, plan_line};
+pub(crate) use record::{Key, LAYOUT, Mode, Moment, RecordedNetns};
+pub(crate) use scan::{Depth, Listed, Sweep};
 
 use cni::deadline::Deadline;
 use cni::request::ContainerId;

@@ -13,25 +13,99 @@
 //! [`prepare`] walks up to the plan and changes nothing; [`verb`] has the steps of each verb.
 //! [`operator`] is the tool for people, beside that way.
 
-pub mod attach;
-pub mod config;
-pub mod definition;
-pub mod delegate;
-pub mod device;
+#![forbid(unsafe_code)]
+#![allow(
+    rustdoc::private_intra_doc_links,
+    reason = "the library is the executable's: `cargo doc --document-private-items` is its documentation"
+)]
+
+mod attach;
+mod config;
+mod definition;
+mod delegate;
+mod device;
 mod grpc;
-pub mod kernel;
-pub mod kube;
-pub mod ledger;
-pub mod multus;
-pub mod observe;
-pub mod operator;
-pub mod plan;
-pub mod pod;
-pub mod policy;
-pub mod prepare;
-pub mod report;
-pub mod reservation;
-pub mod selection;
+mod kernel;
+mod kube;
+mod ledger;
+mod multus;
+mod observe;
+mod operator;
+mod plan;
+mod pod;
+mod policy;
+mod prepare;
+mod report;
+mod reservation;
+mod selection;
 mod spelling;
-pub mod verb;
+mod verb;
 mod yaml;
+
+pub use operator::console::{Console, OutputStyle};
+pub use operator::run as operate;
+pub use verb::{Answer, answer, withdraw};
+
+/// What the integration tests and the properties of the fuzz targets see of the inside, each name in
+/// the module that has it. It is no interface: it changes with the program.
+#[doc(hidden)]
+#[allow(missing_docs, reason = "each is explained where it is")]
+pub mod internals {
+    pub mod attach {
+        pub use crate::attach::snapshot;
+    }
+    pub mod config {
+        pub use crate::config::{
+            Config, ConfigError, DEFAULT_CONF_DIR, KNOWN_KEYS, MULTUS_CONF_DIR, MULTUS_DAEMON_KEYS,
+        };
+    }
+    pub mod definition {
+        pub use crate::definition::{
+            Annotations, Definition, DefinitionKind, NodeDefinitions, Source,
+        };
+    }
+    pub mod delegate {
+        pub use crate::delegate::{DelegateError, decode};
+    }
+    pub mod device {
+        pub use crate::device::{
+            Allocation, DeviceError, DeviceInfoError, DeviceInfoStore, KubeletError,
+            check_resource, parse_device_info,
+        };
+    }
+    pub mod kube {
+        pub use crate::kube::{
+            Cluster, ClusterConfig, ClusterDefinition, ClusterError, ClusterPod, Expiry,
+            PodReference, answer,
+        };
+    }
+    pub mod ledger {
+        pub use crate::ledger::{Event, Ledger, Record, RecordPlan, State, event_line, plan_line};
+    }
+    pub mod multus {
+        pub use crate::multus::cache;
+    }
+    pub mod operator {
+        pub use crate::operator::markdown;
+    }
+    pub mod plan {
+        pub use crate::plan::Role;
+    }
+    pub mod pod {
+        pub use crate::pod::{Annotations, NETWORKS_ANNOTATION, Pod, name};
+    }
+    pub mod policy {
+        pub use crate::policy::{
+            ACCOUNTS_ANNOTATION, Account, Case, IPS_ANNOTATION, KEYS, MACS_ANNOTATION, MAX_BYTES,
+            NAMESPACES_ANNOTATION, Path, REQUESTS_ANNOTATION, View, judge,
+        };
+    }
+    pub mod selection {
+        pub use crate::selection::{
+            Bandwidth, Limits, MAX_ANNOTATION_BYTES, Selection, genie, parse,
+        };
+    }
+    pub mod verb {
+        pub use crate::verb::network_status;
+    }
+}

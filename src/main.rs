@@ -1,12 +1,12 @@
 //! The executable: a plugin where a runtime starts it, a tool where a person does. The only
 //! place that writes to stdout and that exits.
 
+#![forbid(unsafe_code)]
+
 use std::io::{self, IsTerminal, Read, Write};
 use std::process::ExitCode;
 
-use braid::operator::console::OutputStyle;
-use braid::operator::{self, Console};
-use braid::verb::{self, Answer};
+use braid::{Answer, Console, OutputStyle};
 use cni::error::{Code, Error};
 use cni::request::{Environment, Request};
 use cni::version::Version;
@@ -45,12 +45,12 @@ fn serve(request: &Request) -> ExitCode {
             return fail(Error::new(Code::IO, format!("cannot receive signals: {errno}")));
         }
     };
-    let answer = verb::answer(request, &input, &mut signals);
+    let answer = braid::answer(request, &input, &mut signals);
     print(&answer).unwrap_or_else(|error| {
         // The runtime has gone away: it will not see this result, so the call has failed.
         if answer.outcome.is_ok() {
             log::error!("nobody takes the result: {error}");
-            verb::withdraw(request, &input, &mut signals);
+            braid::withdraw(request, &input, &mut signals);
         }
         ExitCode::FAILURE
     })
@@ -99,6 +99,6 @@ fn operate() -> ExitCode {
         attended: io::stderr().is_terminal(),
     };
     let (mut out, mut error) = (io::stdout().lock(), io::stderr().lock());
-    let exit = operator::run(std::env::args_os(), &mut Console::new(&mut out, &mut error, style));
+    let exit = braid::operate(std::env::args_os(), &mut Console::new(&mut out, &mut error, style));
     ExitCode::from(exit.status())
 }

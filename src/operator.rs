@@ -11,7 +11,7 @@
 mod account;
 mod change;
 mod cli;
-pub mod console;
+pub(crate) mod console;
 mod credential;
 mod doctor;
 mod explain;
@@ -37,7 +37,7 @@ use std::ffi::OsString;
 
 use clap::{CommandFactory, Parser};
 
-pub use console::{Console, Exit};
+pub(crate) use console::{Console, Exit};
 pub use manual::markdown;
 
 use cli::{Cli, Command};

@@ -17,10 +17,11 @@ use std::path::PathBuf;
 use ipnetwork::IpNetwork;
 use serde_json::Value;
 
-pub use self::attachment::{Attachment, Device, Role};
-pub use self::error::PlanError;
-pub use self::interface_name::Series;
-pub use self::requirement::HostLink;
+pub use self::attachment::Role;
+pub(crate) use self::attachment::{Attachment, Device};
+pub(crate) use self::error::PlanError;
+pub(crate) use self::interface_name::Series;
+pub(crate) use self::requirement::HostLink;
 
 use self::capability::{
     check_capabilities, device_arguments, runtime_config, undeclared_capabilities,
@@ -38,11 +39,11 @@ use plugins::known;
 
 /// As many bytes as the attachments of a plan have in its record: four times what sixteen networks
 /// have whose definitions have 64 KiB each, as tenants' may under a policy.
-pub const MAX_BYTES: usize = 4 << 20;
+pub(crate) const MAX_BYTES: usize = 4 << 20;
 
 /// What an ADD is going to do.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// In the order of ADD; the primary first where there is one.
     pub attachments: Vec<Attachment>,
     /// Why the pod may have the networks that it has selected.
@@ -56,7 +57,7 @@ pub struct Plan {
 
 /// Why a pod may have a network that it has selected.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Admission {
+pub(crate) struct Admission {
     /// The attachment's label.
     pub label: String,
     /// Where its definition comes from.
@@ -67,7 +68,7 @@ pub struct Admission {
 
 /// A network that the node's own configuration names.
 #[derive(Clone, Debug, PartialEq)]
-pub struct NodeNetwork {
+pub(crate) struct NodeNetwork {
     /// How messages name it.
     pub label: String,
     /// The chain.
@@ -82,7 +83,7 @@ pub struct NodeNetwork {
 
 impl NodeNetwork {
     /// A network by its own name, whose definition names `resource`, without a device so far.
-    pub fn new(network: NetworkConfig, resource: Option<String>) -> Self {
+    pub(crate) fn new(network: NetworkConfig, resource: Option<String>) -> Self {
         Self {
             label: network.name.to_string(),
             network,
@@ -95,7 +96,7 @@ impl NodeNetwork {
 
 /// A network that the pod has selected, with what it asks of it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct SelectedNetwork {
+pub(crate) struct SelectedNetwork {
     /// What was asked.
     pub selection: Selection,
     /// The chain.
@@ -112,7 +113,7 @@ pub struct SelectedNetwork {
 
 /// The primary network of a delegating Braid.
 #[derive(Clone, Debug, PartialEq)]
-pub enum PrimaryNetwork {
+pub(crate) enum PrimaryNetwork {
     /// The node's.
     OfNode(NodeNetwork),
     /// The one that the pod's default-network annotation selects.
@@ -121,7 +122,7 @@ pub enum PrimaryNetwork {
 
 /// What a plan is made from.
 #[derive(Debug)]
-pub struct Inputs<'a> {
+pub(crate) struct Inputs<'a> {
     /// Braid's configuration.
     pub config: &'a Config,
     /// The runtime's request.
@@ -140,7 +141,7 @@ pub struct Inputs<'a> {
 ///
 /// # Errors
 /// [`PlanError`] for the first thing that cannot be.
-pub fn make(inputs: Inputs<'_>) -> Result<Plan, PlanError> {
+pub(crate) fn make(inputs: Inputs<'_>) -> Result<Plan, PlanError> {
     let mut plan = Plan::default();
     if let Some(primary) = &inputs.primary {
         plan.warnings.extend(undeclared_capabilities(inputs.config, primary));
@@ -335,7 +336,7 @@ fn check_default_route(plan: &Plan) -> Result<(), PlanError> {
 impl Plan {
     /// Whether the pod must not run without a record: something is attached that the node's
     /// configuration does not tell.
-    pub fn needs_record(&self) -> bool {
+    pub(crate) fn needs_record(&self) -> bool {
         self.has_own_primary
             || self.attachments.iter().any(|attachment| attachment.role == Role::Extra)
     }

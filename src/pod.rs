@@ -4,7 +4,7 @@
 mod misspelt;
 pub mod name;
 
-pub use self::misspelt::{MisspeltKey, meant_key};
+pub(crate) use self::misspelt::{MisspeltKey, meant_key};
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,16 +16,16 @@ use cni::keys;
 use cni::request::CniArgs;
 
 /// The capability through which a runtime hands over a pod's annotations.
-pub const ANNOTATIONS_CAPABILITY: &str = "io.kubernetes.cri.pod-annotations";
+pub(crate) const ANNOTATIONS_CAPABILITY: &str = "io.kubernetes.cri.pod-annotations";
 /// The annotation that asks for extra networks (NPWG 1.3, section 4.1).
 pub const NETWORKS_ANNOTATION: &str = "k8s.v1.cni.cncf.io/networks";
 /// The annotation that asks for another primary network; Multus's.
-pub const DEFAULT_NETWORK_ANNOTATION: &str = "v1.multus-cni.io/default-network";
+pub(crate) const DEFAULT_NETWORK_ANNOTATION: &str = "v1.multus-cni.io/default-network";
 /// The annotation that chooses networks of the node for the primary and more; CNI-Genie's.
-pub const GENIE_ANNOTATION: &str = "cni";
+pub(crate) const GENIE_ANNOTATION: &str = "cni";
 
 /// The annotation that says where the kubelet has a pod from; `api` for all but static pods.
-pub const CONFIG_SOURCE_ANNOTATION: &str = "kubernetes.io/config.source";
+pub(crate) const CONFIG_SOURCE_ANNOTATION: &str = "kubernetes.io/config.source";
 
 /// What is wrong with what the runtime says of a pod.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -136,7 +136,7 @@ fn text(annotations: &Map<String, Value>, key: &str) -> Result<Option<String>, P
 }
 
 /// The runtime's capability arguments without the annotations: what the primary may get of them.
-pub fn without_annotations(runtime_config: &Map<String, Value>) -> Map<String, Value> {
+pub(crate) fn without_annotations(runtime_config: &Map<String, Value>) -> Map<String, Value> {
     let mut rest = runtime_config.clone();
     keys::take(&mut rest, ANNOTATIONS_CAPABILITY);
     rest

@@ -22,17 +22,20 @@ mod scope;
 mod sharing;
 mod tenancy;
 
-pub use address::{HostRoute, HostRouteKind, HostRoutes, overlap, routed_addresses};
-pub use fence::{FenceError, MAX_BYTES};
-pub use gateway::{NodeGateway, open_addresses};
-pub use grant::{Grant, in_words};
-pub use naming::name_under_policy;
-pub use refusal::{Refusal, Taken};
-pub use request::{IPS_ANNOTATION, MACS_ANNOTATION, REQUESTS_ANNOTATION, Request, grants};
-pub use rules::{KEYS, Mode, Policy, PolicyError, Vlans};
-pub use scope::{Namespaces, Scoped};
-pub use sharing::{ACCOUNTS_ANNOTATION, Account, NAMESPACES_ANNOTATION, View, names_accounts};
-pub use tenancy::Tenancy;
+pub(crate) use address::{HostRoute, HostRouteKind, HostRoutes, overlap, routed_addresses};
+pub use fence::MAX_BYTES;
+pub(crate) use gateway::open_addresses;
+pub(crate) use grant::{Grant, in_words};
+pub(crate) use naming::name_under_policy;
+pub(crate) use refusal::Refusal;
+pub use request::{IPS_ANNOTATION, MACS_ANNOTATION, REQUESTS_ANNOTATION};
+pub(crate) use request::{Request, grants};
+pub use rules::KEYS;
+pub(crate) use rules::{Policy, PolicyError};
+pub(crate) use scope::Namespaces;
+pub(crate) use sharing::names_accounts;
+pub use sharing::{ACCOUNTS_ANNOTATION, Account, NAMESPACES_ANNOTATION, View};
+pub(crate) use tenancy::Tenancy;
 
 use crate::definition::{Definition, DefinitionKind};
 use crate::pod::name::{DefinitionName, Namespace};
@@ -127,7 +130,7 @@ pub fn judge(case: &Case<'_>) -> Verdict {
 
 /// What the node's policy says of a definition by itself, before any pod asks for it: what its own
 /// namespace's pods hear, too.
-pub fn judge_definition(
+pub(crate) fn judge_definition(
     tenancy: &Tenancy,
     namespace: &Namespace,
     name: &DefinitionName,
@@ -170,7 +173,7 @@ fn weigh(
 ///
 /// # Errors
 /// [`Refusal::Unclear`], [`Refusal::Primary`].
-pub fn check_name(view: &View<'_>, selection: &Selection) -> Result<(), Refusal> {
+pub(crate) fn check_name(view: &View<'_>, selection: &Selection) -> Result<(), Refusal> {
     match view.tenancy.readable()? {
         Some(policy) if policy.is_enforced() && view.reaches_all_of(&selection.namespace) => {
             check_primary(view, format!("{}/{}", selection.namespace, selection.name), policy)
@@ -183,7 +186,11 @@ pub fn check_name(view: &View<'_>, selection: &Selection) -> Result<(), Refusal>
 /// Judges a network of the node's conf directory that a pod chooses for its primary, or beside it:
 /// `word` is what it wrote, `found` the network that has this name or this plugin's type. Where
 /// there is none, it hears the same as where it must not have it.
-pub fn judge_choice(view: &View<'_>, word: &NetworkName, found: Option<&NetworkName>) -> Verdict {
+pub(crate) fn judge_choice(
+    view: &View<'_>,
+    word: &NetworkName,
+    found: Option<&NetworkName>,
+) -> Verdict {
     let policy = match view.tenancy.readable() {
         Err(refusal) => return Verdict::refused(refusal),
         Ok(None) => return Verdict { granted_by: vec![Grant::NoPolicy], ..Verdict::default() },

@@ -6,7 +6,7 @@ mod devices;
 mod genie;
 mod host;
 mod pod_request;
-pub mod primary;
+pub(crate) mod primary;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
@@ -24,7 +24,7 @@ use cni::error::{Code, Error};
 use cni::netconf::Missing;
 use cni::request::Sandbox;
 use linux::netlink::{Inside, LinkId, Netlink};
-pub use pod_request::PodRequest;
+pub(crate) use pod_request::PodRequest;
 use primary::Resolved;
 
 /// Whether the API's pod is the one that the runtime starts, and is to stay. Of a static pod the
@@ -51,7 +51,7 @@ fn annotation_key(path: Path) -> &'static str {
 }
 
 /// Whether `config` attaches networks of the node's own to the pod, beside its primary.
-pub fn has_node_networks(config: &Config, pod: &Pod) -> bool {
+pub(crate) fn has_node_networks(config: &Config, pod: &Pod) -> bool {
     let for_pod = !config.default_networks.is_empty() && !is_system_pod(config, pod);
     for_pod || !config.inline_networks.is_empty() || config.auxiliary_chain.is_some()
 }
@@ -61,7 +61,7 @@ fn is_system_pod(config: &Config, pod: &Pod) -> bool {
 }
 
 /// The places where definitions are, for one call.
-pub fn finder<'a>(
+pub(crate) fn finder<'a>(
     config: &Config,
     node: NodeDefinitions,
     api: Api<'a>,
@@ -76,7 +76,7 @@ pub fn finder<'a>(
 ///
 /// # Errors
 /// [`Error`] for the first thing that makes the plan impossible.
-pub fn plan(
+pub(crate) fn plan(
     config: &Config,
     plugin_path: &[std::path::PathBuf],
     sandbox: &Sandbox,

@@ -8,7 +8,7 @@
 //! A definition names the directory, so what lies there may be anybody's: nothing is followed or
 //! waited for, and what does not look like a reservation is passed over.
 
-pub mod former;
+pub(crate) mod former;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::OpenOptions;
@@ -41,14 +41,14 @@ const MAX_BYTES: u64 = 1024;
 
 /// The reservations of one network.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub struct Store {
+pub(crate) struct Store {
     network: String,
     directory: PathBuf,
 }
 
 /// Addresses that are reserved for one container.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Reservations {
+pub(crate) struct Reservations {
     /// The network's name.
     pub network: String,
     /// Whose they are.
@@ -61,13 +61,13 @@ pub struct Reservations {
 
 impl Reservations {
     /// The addresses in a sentence.
-    pub fn addresses(&self) -> String {
+    pub(crate) fn addresses(&self) -> String {
         self.files.keys().map(ToString::to_string).collect::<Vec<_>>().join(", ")
     }
 }
 
 /// Where the addresses of these networks are reserved.
-pub fn stores<'n>(networks: impl IntoIterator<Item = &'n NetworkConfig>) -> BTreeSet<Store> {
+pub(crate) fn stores<'n>(networks: impl IntoIterator<Item = &'n NetworkConfig>) -> BTreeSet<Store> {
     let of_network = |network: &NetworkConfig| {
         directories(network)
             .into_iter()
@@ -78,7 +78,7 @@ pub fn stores<'n>(networks: impl IntoIterator<Item = &'n NetworkConfig>) -> BTre
 }
 
 /// The directories in which host-local keeps a network's addresses.
-pub fn directories(network: &NetworkConfig) -> Vec<PathBuf> {
+pub(crate) fn directories(network: &NetworkConfig) -> Vec<PathBuf> {
     let directories =
         host_local_ipams(network).map(|ipam| data_dir(ipam).join(network.name.as_str()));
     directories.filter(|directory| directory.as_os_str().len() <= MAX_PATH).collect()
@@ -100,7 +100,7 @@ fn data_dir(ipam: &Map<String, Value>) -> PathBuf {
 impl Store {
     /// The reservations of the network with this name in `directory`, which [`directories`] has
     /// named.
-    pub fn new(network: &NetworkName, directory: PathBuf) -> Self {
+    pub(crate) fn new(network: &NetworkName, directory: PathBuf) -> Self {
         Self { network: network.to_string(), directory }
     }
 
@@ -146,7 +146,7 @@ fn owner(path: &Path) -> Option<(ContainerId, SystemTime)> {
 ///
 /// # Errors
 /// [`io::Error`] if it cannot be told; a directory that is missing has none.
-pub fn is_reserved(
+pub(crate) fn is_reserved(
     directory: &Path,
     container: &ContainerId,
     interface: &InterfaceName,
@@ -190,7 +190,7 @@ fn is_of(path: &Path, container: &ContainerId, interface: &InterfaceName) -> io:
 /// What is reserved for containers that `known` does not hold. `known` is asked after the
 /// reservations are read, and these are read again after it: what a call changes meanwhile is no
 /// leak. What is not read by `deadline` is left out.
-pub fn unknown(
+pub(crate) fn unknown(
     stores: &BTreeSet<Store>,
     deadline: Deadline,
     known: impl FnOnce() -> Option<HashSet<ContainerId>>,

@@ -16,10 +16,9 @@ use std::net::IpAddr;
 
 use serde_json::{Map, Value};
 
-pub use self::error::{Element, ElementError, Refusal, Rule, SelectionError};
-pub use self::request::{
-    Bandwidth, InfinibandGuid, MacAddress, PortMapping, Protocol, RequestedAddress,
-};
+pub(crate) use self::error::{Element, ElementError, Refusal, Rule, SelectionError};
+pub use self::request::Bandwidth;
+pub(crate) use self::request::{InfinibandGuid, MacAddress, PortMapping, RequestedAddress};
 use crate::pod::name::{DefinitionName, Namespace};
 use cni::name::InterfaceName;
 use cni::quoted::Quoted;

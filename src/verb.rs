@@ -5,12 +5,12 @@ mod adoption;
 mod check;
 mod del;
 mod gc;
-pub mod leftovers;
+pub(crate) mod leftovers;
 pub(crate) mod limit;
 pub mod network_status;
 mod publish;
 mod record_event;
-pub mod repair;
+pub(crate) mod repair;
 mod status;
 
 use std::path::PathBuf;

@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| braid_fuzz::annotation(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| properties::annotation(bytes));

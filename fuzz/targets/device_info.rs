@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| braid_fuzz::device_info(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| properties::device_info(bytes));

@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| braid_fuzz::multus_cache(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| properties::multus_cache(bytes));

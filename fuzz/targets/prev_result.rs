@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| braid_fuzz::prev_result(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| properties::prev_result(bytes));

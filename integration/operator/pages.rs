@@ -70,7 +70,7 @@ fn the_reference_is_current() {
     let shown =
         std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/cli.md")).unwrap();
     assert!(
-        braid::operator::markdown() == shown,
+        braid::internals::operator::markdown() == shown,
         "docs/cli.md is not current: braid man >docs/cli.md"
     );
     assert_eq!(run(&["man"]).stdout, shown);

@@ -320,7 +320,7 @@ fn the_shared_cluster_configuration_works() {
     let entry: Value = serde_json::from_str(&read("conf/00-shared-cluster.conflist")).unwrap();
     let mut plugin = entry["plugins"][0].clone();
     plugin["name"] = entry["name"].clone();
-    let config = braid::config::Config::parse(plugin.to_string().as_bytes()).unwrap();
+    let config = braid::internals::config::Config::parse(plugin.to_string().as_bytes()).unwrap();
     assert_eq!(config.warnings, Vec::<String>::new());
     let machine = delegating();
     machine.node.write("net.d/00-braid.conflist", &read("conf/00-shared-cluster.conflist"));

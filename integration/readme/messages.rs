@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::time::Duration;
 
-use braid::ledger::Ledger;
+use braid::internals::ledger::Ledger;
 use cni::deadline::Deadline;
 use linux::signal::Signals;
 use serde_json::{Value, json};

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use braid::config::{self, Config};
-use braid::selection::{self, Limits};
+use braid::internals::config::{self, Config};
+use braid::internals::selection::{self, Limits};
 use serde_json::{Map, Value, json};
 
 use super::page::{Table, block, code, codes, says, section, table};
@@ -60,13 +60,13 @@ fn every_key_of_a_policy_and_every_annotation_is_documented_once() {
             .filter(|cell| cell.starts_with(start))
             .collect()
     };
-    assert_eq!(first("", "What a policy adds"), braid::policy::KEYS);
+    assert_eq!(first("", "What a policy adds"), braid::internals::policy::KEYS);
     let annotations = [
-        braid::policy::NAMESPACES_ANNOTATION,
-        braid::policy::ACCOUNTS_ANNOTATION,
-        braid::policy::REQUESTS_ANNOTATION,
-        braid::policy::IPS_ANNOTATION,
-        braid::policy::MACS_ANNOTATION,
+        braid::internals::policy::NAMESPACES_ANNOTATION,
+        braid::internals::policy::ACCOUNTS_ANNOTATION,
+        braid::internals::policy::REQUESTS_ANNOTATION,
+        braid::internals::policy::IPS_ANNOTATION,
+        braid::internals::policy::MACS_ANNOTATION,
     ];
     assert_eq!(first("braid.io/", "What holds without a policy"), annotations);
 }

@@ -19,7 +19,7 @@ use plugins::known::{self, Facts, HostState, Property};
 
 /// Why it is not proven that nothing is left of an attachment.
 #[derive(Debug, thiserror::Error)]
-pub enum Trace {
+pub(crate) enum Trace {
     /// What a plugin leaves is not known, or cannot be read.
     #[error("what plugin \"{0}\" leaves is not known")]
     Unknown(String),
@@ -52,7 +52,7 @@ pub enum Trace {
 ///
 /// # Errors
 /// [`Trace`] of the first that may.
-pub fn check_plugins(attachment: &Attachment) -> Result<(), Trace> {
+pub(crate) fn check_plugins(attachment: &Attachment) -> Result<(), Trace> {
     attachment.network.plugins.iter().try_for_each(|plugin| {
         kinds(plugin).try_for_each(|kind| match known::facts(kind) {
             None => Err(Trace::Unknown(kind.to_owned())),
@@ -90,7 +90,10 @@ fn check_readable(
 ///
 /// # Errors
 /// [`Trace`] of what is there, or may be.
-pub fn check_reservations(attachment: &Attachment, container: &ContainerId) -> Result<(), Trace> {
+pub(crate) fn check_reservations(
+    attachment: &Attachment,
+    container: &ContainerId,
+) -> Result<(), Trace> {
     reservation::directories(&attachment.network).into_iter().try_for_each(|path| {
         match reservation::is_reserved(&path, container, &attachment.interface) {
             Ok(false) => Ok(()),
@@ -104,7 +107,11 @@ pub fn check_reservations(attachment: &Attachment, container: &ContainerId) -> R
 ///
 /// # Errors
 /// [`Trace`] of what is there, or may be.
-pub fn prove(attachment: &Attachment, container: &ContainerId, netns: &Netns) -> Result<(), Trace> {
+pub(crate) fn prove(
+    attachment: &Attachment,
+    container: &ContainerId,
+    netns: &Netns,
+) -> Result<(), Trace> {
     check_plugins(attachment)?;
     check_reservations(attachment, container)?;
     check_files(attachment, container)?;
@@ -137,7 +144,7 @@ fn check_files(attachment: &Attachment, container: &ContainerId) -> Result<(), T
 }
 
 /// Whether the sandbox of this path has no interface of an attachment; one that is gone has none.
-pub fn has_no_interface(attachment: &Attachment, netns: &str) -> bool {
+pub(crate) fn has_no_interface(attachment: &Attachment, netns: &str) -> bool {
     let Ok(netns) = Netns::open(netns.as_ref()) else { return true };
     let mut inside = Inside::new(&netns);
     let exists = inside.netlink().map(|netlink| netlink.link_exists(attachment.interface.as_str()));
@@ -163,7 +170,7 @@ fn check_temporary_links(netlink: &mut Netlink) -> Result<(), Trace> {
 ///
 /// # Errors
 /// [`Trace`] if it is not known to be the plugins' own, or the kernel refuses.
-pub fn remove_link(attachment: &Attachment, netns: &Netns) -> Result<(), Trace> {
+pub(crate) fn remove_link(attachment: &Attachment, netns: &Netns) -> Result<(), Trace> {
     check_plugins(attachment)?;
     let is_moved = |plugin: &PluginConfig| {
         let state = known::facts(plugin.kind.as_str()).map(|facts| facts.host_state);

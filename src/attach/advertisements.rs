@@ -11,7 +11,7 @@ const ACCEPT_RA: &str = "/proc/sys/net/ipv6/conf/default/accept_ra";
 
 /// Why the sandbox goes on to take advertisements.
 #[derive(Debug, thiserror::Error)]
-pub enum AcceptRaError {
+pub(crate) enum AcceptRaError {
     /// The namespace cannot be entered.
     #[error(transparent)]
     Netns(#[from] NetnsError),
@@ -26,7 +26,7 @@ pub enum AcceptRaError {
 ///
 /// # Errors
 /// [`AcceptRaError`].
-pub fn set_accept_ra(netns: &Netns, value: &str) -> Result<Option<String>, AcceptRaError> {
+pub(crate) fn set_accept_ra(netns: &Netns, value: &str) -> Result<Option<String>, AcceptRaError> {
     let set = || match fs::read_to_string(ACCEPT_RA) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),

@@ -9,11 +9,11 @@ use crate::attach::snapshot::{SeenRoute, Snapshot};
 use cni::family::Family;
 use cni::result::AttachmentResult;
 
-pub use coverage::{is_wide, taking_default, wide_prefixes};
+pub(crate) use coverage::{is_wide, taking_default, wide_prefixes};
 
 /// The default route of one family moves to one attachment.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct RouteChange {
+pub(crate) struct RouteChange {
     /// IPv4 or IPv6; the other family stays as it is.
     pub family: Family,
     /// The next hops, the most wanted first; `None` is the link itself. Empty: the family is to
@@ -27,7 +27,7 @@ pub struct RouteChange {
 /// An empty request means the network's own way out: its default routes, else the gateways of its
 /// addresses, in each family that has one. A network without any takes the default route away in
 /// the families it has addresses in: the pod asked to have no way out but through it.
-pub fn changes(requested: &[IpAddr], result: &AttachmentResult) -> Vec<RouteChange> {
+pub(crate) fn changes(requested: &[IpAddr], result: &AttachmentResult) -> Vec<RouteChange> {
     if !requested.is_empty() {
         return in_each_family(|family| {
             let gateways =
@@ -49,7 +49,7 @@ pub fn changes(requested: &[IpAddr], result: &AttachmentResult) -> Vec<RouteChan
 /// of their interfaces, in a family that had a way out before them (`had`), and that no pod has
 /// moved (`changes`). The default route stays with the primary network otherwise (NPWG 1.3, section
 /// 4.1.2.1.9).
-pub fn taken<'s>(
+pub(crate) fn taken<'s>(
     snapshot: &'s Snapshot,
     had: impl Fn(Family) -> bool,
     changes: &[RouteChange],

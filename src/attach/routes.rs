@@ -67,7 +67,7 @@ pub enum RouteError {
 
 /// A move of default routes.
 #[derive(Debug)]
-pub struct Move<'a> {
+pub(crate) struct Move<'a> {
     /// One change for each family that moves.
     pub changes: &'a [RouteChange],
     /// The network that gets the routes.
@@ -82,7 +82,7 @@ pub struct Move<'a> {
 
 /// What a move took away and what it added, for its undoing.
 #[derive(Debug, Default)]
-pub struct Moved {
+pub(crate) struct Moved {
     removed: Vec<DefaultRoute>,
     families: Vec<Family>,
     /// Routes of the cluster that there were not before.
@@ -94,7 +94,7 @@ impl Move<'_> {
     ///
     /// # Errors
     /// [`RouteError`], after what had been done was undone.
-    pub fn apply(&self, netlink: &mut Netlink) -> Result<Moved, RouteError> {
+    pub(crate) fn apply(&self, netlink: &mut Netlink) -> Result<Moved, RouteError> {
         let links = netlink.links().map_err(self.failed(Family::V4))?;
         let target = links.iter().find(|link| link.name == self.to);
         let target = target.ok_or_else(|| RouteError::NoInterface {
@@ -276,7 +276,7 @@ const fn first_metric(family: Family) -> u32 {
 
 /// A sandbox's default routes as they were before the plugins of extra networks ran.
 #[derive(Debug)]
-pub struct OriginalDefaultRoutes {
+pub(crate) struct OriginalDefaultRoutes {
     routes: Vec<DefaultRoute>,
 }
 
@@ -285,7 +285,7 @@ impl OriginalDefaultRoutes {
     ///
     /// # Errors
     /// [`NetlinkError`] if the kernel refuses.
-    pub fn read(netlink: &mut Netlink) -> Result<Self, NetlinkError> {
+    pub(crate) fn read(netlink: &mut Netlink) -> Result<Self, NetlinkError> {
         let mut routes = Vec::new();
         for family in Family::ALL {
             routes.extend(netlink.default_routes(kernel_family(family))?);
@@ -294,7 +294,7 @@ impl OriginalDefaultRoutes {
     }
 
     /// Whether there was a default route of this family.
-    pub fn has(&self, family: Family) -> bool {
+    pub(crate) fn has(&self, family: Family) -> bool {
         self.routes.iter().any(|route| route.family() == kernel_family(family))
     }
 
@@ -305,7 +305,7 @@ impl OriginalDefaultRoutes {
     ///
     /// # Errors
     /// [`RouteError::NotGivenBack`].
-    pub fn give_back(
+    pub(crate) fn give_back(
         &self,
         family: Family,
         from: &[u32],
@@ -338,7 +338,7 @@ fn metric(route: &DefaultRoute) -> u32 {
 impl Moved {
     /// Puts the default routes back, and takes the cluster's away. Best effort: the sandbox is on
     /// its way out.
-    pub fn undo(&self, netlink: &mut Netlink) {
+    pub(crate) fn undo(&self, netlink: &mut Netlink) {
         for route in &self.kept {
             let _ = netlink.delete_added_route(route);
         }

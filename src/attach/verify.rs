@@ -16,7 +16,7 @@ use linux::netlink::Link;
 ///
 /// # Errors
 /// [`AttachError::NotAsAsked`], [`AttachError::NotGranted`].
-pub fn verify(
+pub(crate) fn verify(
     attachment: &Attachment,
     result: &AttachmentResult,
     link: Option<&Link>,

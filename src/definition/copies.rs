@@ -39,7 +39,7 @@ type Clock = fn() -> SystemTime;
 
 /// The copies in the state directory.
 #[derive(Clone, Debug)]
-pub struct Copies {
+pub(crate) struct Copies {
     root: PathBuf,
     max_age: Duration,
     clock: Clock,
@@ -100,7 +100,7 @@ struct Copy {
 
 impl Copies {
     /// Copies in the state directory `root`, none older than `max_age`; zero keeps none.
-    pub fn new(root: &Path, max_age: Duration, clock: Clock) -> Self {
+    pub(crate) fn new(root: &Path, max_age: Duration, clock: Clock) -> Self {
         Self { root: root.to_owned(), max_age, clock, writer: None }
     }
 
@@ -221,7 +221,7 @@ impl Copies {
     }
 
     /// Removes copies past their age, and those that are too many, without reading them.
-    pub fn sweep(&self) {
+    pub(crate) fn sweep(&self) {
         let mut kept = self.kept();
         kept.retain(|kept| {
             let age = (self.clock)().duration_since(kept.written);

@@ -12,7 +12,7 @@ use cni::version::Version;
 
 /// Whether copies may stand in for an API that cannot be reached.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum OnOutage {
+pub(crate) enum OnOutage {
     /// The newest copy is used, with a warning.
     UseCopies,
     /// The call fails: a status is due, which the API must take anyway.
@@ -21,7 +21,7 @@ pub enum OnOutage {
 
 /// The API as one call may use it.
 #[derive(Debug)]
-pub enum Api<'a> {
+pub(crate) enum Api<'a> {
     /// None is configured: definitions are the node's alone.
     Absent,
     /// One is configured, and this verb must not ask it: what it once said counts.
@@ -32,7 +32,7 @@ pub enum Api<'a> {
 
 /// All the places where definitions are, for one call.
 #[derive(Debug)]
-pub struct Finder<'a> {
+pub(crate) struct Finder<'a> {
     /// The node's directories.
     pub node: NodeDefinitions,
     /// The API.
@@ -50,12 +50,13 @@ pub struct Finder<'a> {
 }
 
 /// What the API said of each definition.
-pub type Answers = BTreeMap<(Namespace, DefinitionName), Result<ClusterDefinition, ClusterError>>;
+pub(crate) type Answers =
+    BTreeMap<(Namespace, DefinitionName), Result<ClusterDefinition, ClusterError>>;
 
 impl Finder<'_> {
     /// Asks the API for all of `wanted` that the node does not define, at the same time, for the
     /// calls to [`Finder::find_all`] that follow.
-    pub fn fetch(&mut self, wanted: &[(Namespace, DefinitionName)]) {
+    pub(crate) fn fetch(&mut self, wanted: &[(Namespace, DefinitionName)]) {
         let Api::Asked(cluster) = &mut self.api else { return };
         let is_missing = |(namespace, name): &&(Namespace, DefinitionName)| {
             self.node.find_manifest(namespace, name.as_str(), self.version).is_none()
@@ -94,7 +95,10 @@ impl Finder<'_> {
     /// The definition of each of `wanted`, in their order, fetched where that is still to be done.
     /// What a viewer is not to know of is [`DefinitionError::NotShared`], whether it is there or
     /// not.
-    pub fn find_all(&mut self, wanted: &[Wanted<'_>]) -> Vec<Result<Definition, DefinitionError>> {
+    pub(crate) fn find_all(
+        &mut self,
+        wanted: &[Wanted<'_>],
+    ) -> Vec<Result<Definition, DefinitionError>> {
         let names: Vec<_> =
             wanted.iter().map(|wanted| (wanted.namespace.clone(), wanted.name.clone())).collect();
         self.fetch(&names);
@@ -187,7 +191,7 @@ impl Finder<'_> {
     }
 
     /// Keeps copies of what the API has said of these: definitions that a pod was admitted to.
-    pub fn keep_copies<'n>(
+    pub(crate) fn keep_copies<'n>(
         &self,
         names: impl IntoIterator<Item = &'n (Namespace, DefinitionName)>,
     ) {

@@ -17,7 +17,7 @@ pub(super) const MAX_BYTES: u64 = 64 << 20;
 const BLOCK: u64 = 4 << 10;
 
 /// A network that could not be torn down: its file, and the record of it alone.
-pub type Orphan = (PathBuf, Record);
+pub(crate) type Orphan = (PathBuf, Record);
 
 /// A file that is kept.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]

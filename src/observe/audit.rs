@@ -15,7 +15,7 @@ const MAX_TEXT_CHARS: usize = 1000;
 /// What was decided.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// The pod may have it.
     Allowed,
     /// The pod may have it, and would not if the policy were enforced.
@@ -27,7 +27,7 @@ pub enum Outcome {
 /// One decision.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Decision<'a> {
+pub(crate) struct Decision<'a> {
     /// What was decided.
     pub decision: Outcome,
     /// The rules that are broken.
@@ -60,7 +60,7 @@ pub struct Decision<'a> {
 
 impl<'a> Decision<'a> {
     /// A refusal for which nothing is said yet.
-    pub fn refused(
+    pub(crate) fn refused(
         pod: String,
         uid: Option<&'a str>,
         annotation: &'a str,
@@ -112,7 +112,7 @@ struct Line<'a> {
 }
 
 /// Appends a decision to the audit log, where there is one.
-pub fn record(decision: &Decision<'_>) {
+pub(crate) fn record(decision: &Decision<'_>) {
     let time = chrono::Utc::now().format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string();
     if let Ok(line) = serde_json::to_string(&Line { time, decision: &decision.shortened() }) {
         let arguments = format_args!("{line}");

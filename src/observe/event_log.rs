@@ -25,7 +25,7 @@ const MAX_NAME_BYTES: usize = 512;
 
 /// One call of the runtime, as it ended.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Event<'a> {
+pub(crate) struct Event<'a> {
     /// When it ended, in UTC.
     pub time: String,
     /// The verb.
@@ -60,7 +60,7 @@ pub struct Event<'a> {
 
 /// One network of a call.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Network<'a> {
+pub(crate) struct Network<'a> {
     /// `namespace/name` of its definition, or the network's name.
     pub name: &'a str,
     /// Its interface; STATUS and GC have none.
@@ -72,7 +72,7 @@ pub struct Network<'a> {
 
 /// One call of a plugin.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Delegate<'a> {
+pub(crate) struct Delegate<'a> {
     /// The plugin.
     pub plugin: &'a str,
     /// Its verb: a failed ADD calls DEL, too.
@@ -87,7 +87,7 @@ pub struct Delegate<'a> {
 /// What a call came to, by what its code means to the one who has to do something.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// It succeeded.
     Success,
     /// Not now: trying again helps.
@@ -100,10 +100,10 @@ pub enum Outcome {
 
 impl Outcome {
     /// Every outcome.
-    pub const ALL: [Self; 4] = [Self::Success, Self::TryAgain, Self::Refused, Self::Failed];
+    pub(crate) const ALL: [Self; 4] = [Self::Success, Self::TryAgain, Self::Refused, Self::Failed];
 
     /// The outcome of an error, or of none.
-    pub fn of(error: Option<&Error>) -> Self {
+    pub(crate) fn of(error: Option<&Error>) -> Self {
         match error.map(|error| error.code.0) {
             None => Self::Success,
             Some(11) => Self::TryAgain,
@@ -113,7 +113,7 @@ impl Outcome {
     }
 
     /// The word for it.
-    pub const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Success => "success",
             Self::TryAgain => "try_again",
@@ -125,7 +125,7 @@ impl Outcome {
 
 impl<'a> Event<'a> {
     /// The event of a call for `network` that has just ended.
-    pub fn of(
+    pub(crate) fn of(
         verb: &'a Verb,
         network: &'a str,
         timings: &'a [Timing],
@@ -151,7 +151,7 @@ impl<'a> Event<'a> {
 
     /// Appends the event to the log at `path`. A line that cannot be written is lost, and a warning
     /// says so.
-    pub fn append(&self, path: &Path, rotation: &Rotation) {
+    pub(crate) fn append(&self, path: &Path, rotation: &Rotation) {
         let Ok(mut line) = serde_json::to_string(self) else { return };
         line.push('\n');
         // One write, so that lines of several processes stay whole.

@@ -19,11 +19,11 @@ use crate::config::{LogConfig, Rotation};
 use cni::error::one_line;
 
 /// The target of records that go to the audit log alone, as they are and whatever the level.
-pub const AUDIT_TARGET: &str = "braid::audit";
+pub(crate) const AUDIT_TARGET: &str = "braid::audit";
 
 /// Starts logging. Called once; a second call changes nothing. A file that cannot be opened is a
 /// warning in what is left of the log.
-pub fn start(config: &LogConfig) {
+pub(crate) fn start(config: &LogConfig) {
     let mut problems = Vec::new();
     let mut opened = |what: &str, path: &Option<PathBuf>| {
         let path = path.as_deref()?;

@@ -22,7 +22,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag};
 
-pub use exposition::Counts;
+pub(crate) use exposition::Counts;
 
 use crate::ledger::{Census, Tally};
 use crate::observe::event_log::Outcome;
@@ -39,7 +39,7 @@ const MAX_TALLY_BYTES: u64 = 4 << 20;
 
 /// Why a call was not counted.
 #[derive(Debug, thiserror::Error)]
-pub enum MetricsError {
+pub(crate) enum MetricsError {
     /// The system does not let us.
     #[error(transparent)]
     File(#[from] FileError),
@@ -53,7 +53,7 @@ pub enum MetricsError {
 
 /// One call of the runtime.
 #[derive(Clone, Copy, Debug)]
-pub struct Observation {
+pub(crate) struct Observation {
     /// The verb.
     pub verb: &'static str,
     /// What it came to.
@@ -67,7 +67,7 @@ pub struct Observation {
 ///
 /// # Errors
 /// [`MetricsError`]; the file is as it was then.
-pub fn count(
+pub(crate) fn count(
     path: &Path,
     observation: Observation,
     gauges: impl FnOnce(&mut Tally) -> Option<Census>,

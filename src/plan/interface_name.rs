@@ -8,7 +8,7 @@ use cni::name::InterfaceName;
 
 /// The names that interfaces get by themselves.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum Series {
+pub(crate) enum Series {
     /// `net1` and so on, as in Multus.
     #[default]
     Net,

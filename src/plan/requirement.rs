@@ -16,7 +16,7 @@ impl Plan {
     /// # Errors
     /// [`PlanError::NotInstalled`], [`PlanError::NoMaster`], [`PlanError::MtuAboveMaster`],
     /// [`PlanError::NoDevice`], [`PlanError::NoDaemon`].
-    pub fn check_node(
+    pub(crate) fn check_node(
         &self,
         installed: impl Fn(&PluginType) -> Result<(), DelegateError>,
         host_link: impl Fn(&str) -> HostLink,
@@ -92,7 +92,7 @@ impl Plan {
 
 /// An interface of the host by a name.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum HostLink {
+pub(crate) enum HostLink {
     /// There is none.
     Absent,
     /// It is there, with this MTU if that is known.

@@ -42,7 +42,7 @@ pub(super) fn among<'k>(keys: impl Iterator<Item = &'k String>) -> Vec<MisspeltK
 
 /// The annotation's key that `key` was probably meant to be; `None` for that key itself, and for
 /// keys of others.
-pub fn meant_key(key: &str) -> Option<&'static str> {
+pub(crate) fn meant_key(key: &str) -> Option<&'static str> {
     let is_known = key == NETWORKS_ANNOTATION || key == DEFAULT_NETWORK_ANNOTATION;
     if is_known || key.len() > LONGEST || OF_OTHERS.contains(&name_of(key)) {
         return None;

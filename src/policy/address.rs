@@ -40,7 +40,7 @@ pub enum HostRouteKind {
 
 /// The routes of the host that overlap what a pod asks for ([`routed_addresses`]), or why they are
 /// not known.
-pub type HostRoutes<'a> = Result<&'a [HostRoute], &'a str>;
+pub(crate) type HostRoutes<'a> = Result<&'a [HostRoute], &'a str>;
 
 /// What the rule for addresses says.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -53,7 +53,7 @@ pub(super) struct Granted {
 
 /// What the node would route to the pod, were it given what it asks for: empty if the node is not
 /// its gateway.
-pub fn routed_addresses(case: &Case<'_>) -> Vec<IpNetwork> {
+pub(crate) fn routed_addresses(case: &Case<'_>) -> Vec<IpNetwork> {
     let Some(gateway) = NodeGateway::of(&case.definition.network) else { return Vec::new() };
     let asked = asked(case).into_iter().filter_map(|(_, address)| address);
     asked.map(|address| gateway.routed(address)).collect()
@@ -248,7 +248,7 @@ fn is_own(route: &HostRoute, gateway: &NodeGateway) -> bool {
 }
 
 /// Whether two networks have an address in common.
-pub fn overlap(one: IpNetwork, other: IpNetwork) -> bool {
+pub(crate) fn overlap(one: IpNetwork, other: IpNetwork) -> bool {
     one.contains(other.network()) || other.contains(one.network())
 }
 

@@ -14,7 +14,7 @@ use plugins::known::{self, Property};
 
 /// How the node reaches the pods of a network, as far as its gateway is on the node.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct NodeGateway {
+pub(crate) struct NodeGateway {
     /// The interfaces of the host that carry the gateway's address and the connected route to the
     /// pods' subnet; none if the node has a route to each pod alone.
     pub interfaces: Vec<String>,
@@ -25,7 +25,7 @@ pub struct NodeGateway {
 impl NodeGateway {
     /// The gateway of a network on the node; `None` if the node is no router of it, or it is not
     /// known to be one.
-    pub fn of(network: &NetworkConfig) -> Option<Self> {
+    pub(crate) fn of(network: &NetworkConfig) -> Option<Self> {
         let routed: Vec<&PluginConfig> =
             network.plugins.iter().filter(|plugin| known::is_routed(plugin)).collect();
         if routed.is_empty() {
@@ -48,7 +48,7 @@ impl NodeGateway {
 /// Why a pod may take any address on the network as long as no policy is enforced: its gateway is
 /// on the node, its IPAM gives out what is asked for, and its owner does not limit that. `None` if
 /// it may not.
-pub fn open_addresses(network: &NetworkConfig, annotations: &Annotations) -> Option<String> {
+pub(crate) fn open_addresses(network: &NetworkConfig, annotations: &Annotations) -> Option<String> {
     NodeGateway::of(network)?;
     let ipam = network
         .plugins

@@ -63,6 +63,6 @@ impl fmt::Display for Grant {
 }
 
 /// All of them in one text.
-pub fn in_words(grants: &[Grant]) -> String {
+pub(crate) fn in_words(grants: &[Grant]) -> String {
     grants.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }

@@ -46,7 +46,7 @@ pub(super) fn scoped_name(case: &Case<'_>, policy: &Policy) -> Option<NetworkNam
 
 /// The name that a policy that does not trust `owner` has for the network of its definition, if it
 /// is not its own.
-pub fn name_under_policy(definition: &Definition, owner: &Namespace) -> Option<NetworkName> {
+pub(crate) fn name_under_policy(definition: &Definition, owner: &Namespace) -> Option<NetworkName> {
     let is_tenants = definition.kind == DefinitionKind::Object;
     match is_tenants.then(|| naming(&definition.network, owner))? {
         Naming::Scoped(name) => Some(name),

@@ -242,7 +242,7 @@ pub(super) fn grants_address(word: &str, address: IpNetwork) -> bool {
 
 /// Whether `granted` holds the address with its prefix: a network all its addresses, one with host
 /// bits that one alone.
-pub fn grants(granted: IpNetwork, address: IpNetwork) -> bool {
+pub(crate) fn grants(granted: IpNetwork, address: IpNetwork) -> bool {
     let is_network = granted.ip() == granted.network();
     let has_address =
         if is_network { granted.contains(address.ip()) } else { granted.ip() == address.ip() };

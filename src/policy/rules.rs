@@ -39,7 +39,7 @@ pub const KEYS: [&str; 10] = [
 
 /// What becomes of a pod that breaks a rule of the policy.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum Mode {
+pub(crate) enum Mode {
     /// It is refused.
     #[default]
     Enforce,

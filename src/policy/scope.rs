@@ -35,7 +35,7 @@ impl Namespaces {
 
 /// Things, each allowed in some namespaces.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Scoped<T>(Vec<(T, Namespaces)>);
+pub(crate) struct Scoped<T>(Vec<(T, Namespaces)>);
 
 impl<T> Default for Scoped<T> {
     fn default() -> Self {
@@ -45,12 +45,12 @@ impl<T> Default for Scoped<T> {
 
 impl<T> Scoped<T> {
     /// These things, each with where it is allowed.
-    pub fn new(entries: Vec<(T, Namespaces)>) -> Self {
+    pub(crate) fn new(entries: Vec<(T, Namespaces)>) -> Self {
         Self(entries)
     }
 
     /// What is allowed in `namespace`.
-    pub fn of<'s>(&'s self, namespace: &'s Namespace) -> impl Iterator<Item = &'s T> {
+    pub(crate) fn of<'s>(&'s self, namespace: &'s Namespace) -> impl Iterator<Item = &'s T> {
         let allowed = self.0.iter().filter(move |(_, namespaces)| namespaces.contains(namespace));
         allowed.map(|(thing, _)| thing)
     }

@@ -106,7 +106,7 @@ pub(super) fn check_namespace(case: &Case<'_>) -> Result<Grant, Refusal> {
 }
 
 /// Whether the definition is for some service accounts only, so that the pod's must be known.
-pub fn names_accounts(annotations: &Annotations) -> bool {
+pub(crate) fn names_accounts(annotations: &Annotations) -> bool {
     annotations.contains_key(ACCOUNTS_ANNOTATION)
 }
 

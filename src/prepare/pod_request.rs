@@ -11,7 +11,7 @@ use cni::netconf::NetworkName;
 
 /// What a pod's annotations ask for.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct PodRequest {
+pub(crate) struct PodRequest {
     /// Extra networks, in the annotation's order.
     pub networks: Vec<Selection>,
     /// Another primary.
@@ -31,7 +31,11 @@ impl PodRequest {
     ///
     /// # Errors
     /// [`Error`] if an annotation is not valid, or not to be had from the runtime.
-    pub fn read(config: &Config, pod: &Pod, cluster: Option<&mut Cluster>) -> Result<Self, Error> {
+    pub(crate) fn read(
+        config: &Config,
+        pod: &Pod,
+        cluster: Option<&mut Cluster>,
+    ) -> Result<Self, Error> {
         let (annotations, object, mut warnings) =
             match Annotations::from_runtime_config(&config.runtime_config)? {
                 Some(annotations) => (annotations, None, Vec::new()),
@@ -63,18 +67,13 @@ impl PodRequest {
         Ok(Self { choices, networks, default_network, object, is_static, warnings })
     }
 
-    /// Whether the pod asks for anything of its own.
-    pub fn is_empty(&self) -> bool {
-        !self.has_extras() && !self.has_primary()
-    }
-
     /// Whether it asks for networks beside its primary.
-    pub fn has_extras(&self) -> bool {
+    pub(crate) fn has_extras(&self) -> bool {
         !self.networks.is_empty() || self.choices.len() > 1
     }
 
     /// Whether it asks for another primary.
-    pub fn has_primary(&self) -> bool {
+    pub(crate) fn has_primary(&self) -> bool {
         self.default_network.is_some() || !self.choices.is_empty()
     }
 }

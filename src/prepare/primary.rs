@@ -68,7 +68,7 @@ impl PrimaryError {
 
 /// A network that the node's configuration names, resolved.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Resolved {
+pub(crate) struct Resolved {
     /// The chain.
     pub network: NetworkConfig,
     /// The device resource that its definition names; a file and an inline delegate have none.
@@ -91,7 +91,7 @@ impl From<Definition> for Resolved {
 ///
 /// # Errors
 /// [`PrimaryError`].
-pub fn resolve(
+pub(crate) fn resolve(
     source: &PrimarySource,
     config: &Config,
     definitions: &mut Finder<'_>,
@@ -117,7 +117,7 @@ pub fn resolve(
 ///
 /// # Errors
 /// [`PrimaryError::Invalid`].
-pub fn inline(
+pub(crate) fn inline(
     value: &Value,
     missing: &Missing<'_>,
     origin: &str,
@@ -149,7 +149,7 @@ fn first_of(directory: &Path, missing: &Missing<'_>) -> Result<NetworkConfig, Pr
 /// The networks of a conf directory that pods may choose among: each with its file, in the order of
 /// the files' names, none with a plugin of Braid's kind.
 #[derive(Debug)]
-pub struct Choices {
+pub(crate) struct Choices {
     directory: PathBuf,
     networks: Vec<(PathBuf, NetworkConfig)>,
     /// Files that cannot be read.
@@ -158,7 +158,7 @@ pub struct Choices {
 
 impl Choices {
     /// Reads `primaryConfDir`.
-    pub fn read(config: &Config) -> Self {
+    pub(crate) fn read(config: &Config) -> Self {
         let directory = config.primary_conf_dir.clone();
         let missing = Missing { name: Some(config.network.as_str()), version: config.version };
         let (mut networks, mut warnings) = (Vec::new(), Vec::new());
@@ -176,7 +176,10 @@ impl Choices {
     ///
     /// # Errors
     /// [`PrimaryError::NotThere`].
-    pub fn find(&self, word: &NetworkName) -> Result<&(PathBuf, NetworkConfig), PrimaryError> {
+    pub(crate) fn find(
+        &self,
+        word: &NetworkName,
+    ) -> Result<&(PathBuf, NetworkConfig), PrimaryError> {
         let is_named = |(_, network): &&(PathBuf, NetworkConfig)| network.name == *word;
         let is_typed = |(_, network): &&(PathBuf, NetworkConfig)| {
             network.plugins.first().is_some_and(|plugin| plugin.kind.as_str() == word.as_str())
@@ -222,7 +225,7 @@ fn on_node(
 
 /// The definition that the API will be asked for to resolve `source`, so that it can be asked for
 /// together with others; none if the node knows the network.
-pub fn wanted_of_cluster(
+pub(crate) fn wanted_of_cluster(
     source: &PrimarySource,
     config: &Config,
     node: &NodeDefinitions,
@@ -258,7 +261,7 @@ fn of_cluster(
 ///
 /// # Errors
 /// [`PrimaryError::Invalid`].
-pub fn auxiliary_chain(
+pub(crate) fn auxiliary_chain(
     chain: &NetworkName,
     config: &Config,
 ) -> Result<Option<NetworkConfig>, PrimaryError> {

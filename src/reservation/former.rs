@@ -48,7 +48,7 @@ pub struct HoldError {
 ///
 /// # Errors
 /// [`HoldError`].
-pub fn hold(network: &NetworkConfig, other_name: &NetworkName) -> Result<(), HoldError> {
+pub(crate) fn hold(network: &NetworkConfig, other_name: &NetworkName) -> Result<(), HoldError> {
     host_local_ipams(network).try_for_each(|ipam| {
         let data = data_dir(ipam);
         if !data.join(other_name.as_str()).exists() {
@@ -66,7 +66,7 @@ pub fn hold(network: &NetworkConfig, other_name: &NetworkName) -> Result<(), Hol
 }
 
 /// The subnets that host-local gives out addresses of for this network.
-pub fn subnets(network: &NetworkConfig) -> Vec<IpNetwork> {
+pub(crate) fn subnets(network: &NetworkConfig) -> Vec<IpNetwork> {
     host_local_ipams(network).flat_map(subnets_of).collect()
 }
 

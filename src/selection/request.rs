@@ -258,7 +258,7 @@ pub struct PortMapping {
 impl PortMapping {
     /// An entry of `runtimeConfig.portMappings`: `{"hostPort": 8080, "containerPort": 80,
     /// "protocol": "tcp"}`.
-    pub fn to_value(&self) -> Value {
+    pub fn to_value(self) -> Value {
         let mut object = Map::new();
         object.insert("hostPort".to_owned(), self.host_port.into());
         object.insert("containerPort".to_owned(), self.container_port.into());

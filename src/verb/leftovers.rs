@@ -32,13 +32,13 @@ const MAX_SENTENCES: usize = 8;
 /// boot, and by device, inode and cookie of the namespace. What is alive on the node is looked up
 /// once, where it has to be.
 #[derive(Debug, Default)]
-pub struct StaleSandboxDetector {
+pub(crate) struct StaleSandboxDetector {
     living: Option<Living>,
 }
 
 impl StaleSandboxDetector {
     /// Whether nothing of a record's sandbox can be in use any more.
-    pub fn is_gone(&mut self, recorded: &RecordedNetns) -> bool {
+    pub(crate) fn is_gone(&mut self, recorded: &RecordedNetns) -> bool {
         // Where the ID of either boot could not be read, nothing is certain.
         match recorded.is_of_boot(&boot_id()) {
             None => return false,
@@ -166,7 +166,7 @@ pub(super) fn report_addresses(session: &Session<'_>, records: &[Listed], deadli
 
 /// Addresses in `stores` that are reserved for containers which neither the ledger nor Multus
 /// knows.
-pub fn unknown_addresses(
+pub(crate) fn unknown_addresses(
     stores: &BTreeSet<Store>,
     ledger: &Ledger,
     state_dir: &Path,
@@ -179,13 +179,13 @@ pub fn unknown_addresses(
 
 /// Whether addresses have leaked rather than belong to a pod that is older than Braid's
 /// installation: nothing is older than the node's start, and extra networks come from Braid alone.
-pub fn is_suspect(found: &Reservations, primaries: &BTreeSet<&str>) -> bool {
+pub(crate) fn is_suspect(found: &Reservations, primaries: &BTreeSet<&str>) -> bool {
     let outlived = started().is_some_and(|started| found.made < started);
     outlived || !primaries.contains(found.network.as_str())
 }
 
 /// What a person is told.
-pub fn sentence(found: &Reservations) -> String {
+pub(crate) fn sentence(found: &Reservations) -> String {
     let directory =
         found.files.values().next().and_then(|file| file.parent()).unwrap_or(Path::new("/"));
     format!(

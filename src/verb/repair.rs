@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What is left of a record's sandbox.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum RecordStatus {
+pub(crate) enum RecordStatus {
     /// The kernel shows what it showed when ADD ended.
     AsAttached,
     /// The kernel shows something else: each difference with its attachment's position.
@@ -42,7 +42,7 @@ impl RecordStatus {
     ///
     /// # Errors
     /// [`Error`] if the kernel does not let us look.
-    pub fn of(record: &Record) -> Result<Self, Error> {
+    pub(crate) fn of(record: &Record) -> Result<Self, Error> {
         let path = del::living_netns(record, "");
         if path.is_empty() {
             let gone = StaleSandboxDetector::default().is_gone(&record.plan.netns);
@@ -57,7 +57,7 @@ impl RecordStatus {
     }
 
     /// Whether nothing of the record can be in use any more.
-    pub fn is_stale(&self) -> bool {
+    pub(crate) fn is_stale(&self) -> bool {
         *self == Self::Gone
     }
 }
@@ -80,17 +80,17 @@ pub(super) fn lacking(attachment: &Attachment) -> Drift {
 }
 
 /// The request that stands for a person's: no sandbox, plugins from `plugin_path`.
-pub fn request(plugin_path: Vec<PathBuf>, environment: Environment) -> Request {
+pub(crate) fn request(plugin_path: Vec<PathBuf>, environment: Environment) -> Request {
     Request { verb: Verb::Gc, path: plugin_path, nested: false, environment }
 }
 
 /// Tears down by hand.
 #[derive(Debug)]
-pub struct Mender<'a>(Session<'a>);
+pub(crate) struct Mender<'a>(Session<'a>);
 
 impl<'a> Mender<'a> {
     /// One with the plugins and the state directory of `config`.
-    pub fn new(config: &'a Config, request: &'a Request, signals: &'a mut Signals) -> Self {
+    pub(crate) fn new(config: &'a Config, request: &'a Request, signals: &'a mut Signals) -> Self {
         Self(Session::new(config, request, signals))
     }
 
@@ -98,7 +98,7 @@ impl<'a> Mender<'a> {
     ///
     /// # Errors
     /// One [`Error`] that lists what remains, or says that a call for the container is at work.
-    pub fn tear_down(&mut self, record: &Record) -> Result<(), Error> {
+    pub(crate) fn tear_down(&mut self, record: &Record) -> Result<(), Error> {
         self.held(record, |session, record, deadline| del::tear_down(session, record, "", deadline))
     }
 
@@ -106,7 +106,7 @@ impl<'a> Mender<'a> {
     ///
     /// # Errors
     /// As [`Mender::tear_down`].
-    pub fn tear_down_networks(
+    pub(crate) fn tear_down_networks(
         &mut self,
         record: &Record,
         positions: &[usize],
@@ -124,7 +124,7 @@ impl<'a> Mender<'a> {
     ///
     /// # Errors
     /// As [`Mender::tear_down`].
-    pub fn tear_down_orphan(&mut self, file: &Path, record: &Record) -> Result<(), Error> {
+    pub(crate) fn tear_down_orphan(&mut self, file: &Path, record: &Record) -> Result<(), Error> {
         let deadline = Deadline::after(super::limit::OTHER);
         let netns = del::living_netns(record, "");
         let mut attacher =

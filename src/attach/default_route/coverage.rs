@@ -19,14 +19,14 @@ fn world(family: Family) -> (u128, u128) {
 
 /// Whether a route to this destination may take a part of the default route: a default route does
 /// not, nor one to a private network (RFC 1918, 6598, 3927, 4193, link-local), however wide.
-pub fn is_wide(destination: IpNetwork) -> bool {
+pub(crate) fn is_wide(destination: IpNetwork) -> bool {
     let family = Family::of(destination.ip());
     wide_prefixes(family).contains(&destination.prefix()) && !is_private(destination)
 }
 
 /// The lengths of the prefixes that such routes have: half of the world is behind 32,768 of the
 /// longest.
-pub fn wide_prefixes(family: Family) -> RangeInclusive<u8> {
+pub(crate) fn wide_prefixes(family: Family) -> RangeInclusive<u8> {
     match family {
         Family::V4 => 1..=16,
         Family::V6 => 1..=19,
@@ -60,7 +60,7 @@ fn private_v6(network: Ipv6Network) -> bool {
 
 /// Which routes take the default route together: none if they lead to less than half of the world.
 /// The widest ones do it; those that are left lead somewhere in particular.
-pub fn taking_default(family: Family, destinations: &[IpNetwork]) -> BTreeSet<IpNetwork> {
+pub(crate) fn taking_default(family: Family, destinations: &[IpNetwork]) -> BTreeSet<IpNetwork> {
     let mut left: BTreeSet<IpNetwork> =
         destinations.iter().copied().filter(|it| is_wide(*it)).collect();
     let mut taking = BTreeSet::new();

@@ -39,7 +39,7 @@ const BOUNDS: [(&str, u128); 14] = [
 
 /// All that is counted.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Counts {
+pub(crate) struct Counts {
     verbs: [OfVerb; VERBS.len()],
     /// What the ledger holds.
     pub gauges: Census,
@@ -58,7 +58,7 @@ struct OfVerb {
 
 /// What is wrong with a file of counts.
 #[derive(Debug, Eq, PartialEq, thiserror::Error)]
-pub enum InvalidCounts {
+pub(crate) enum InvalidCounts {
     /// A line is no sample.
     #[error("line {0} is no sample")]
     Line(usize),
@@ -72,7 +72,7 @@ pub enum InvalidCounts {
 
 impl Counts {
     /// Adds a call; one of another verb counts nowhere.
-    pub fn add(&mut self, observation: Observation) {
+    pub(crate) fn add(&mut self, observation: Observation) {
         let Some(at) = VERBS.iter().position(|verb| *verb == observation.verb) else { return };
         let Some(of_verb) = self.verbs.get_mut(at) else { return };
         of_verb.add(observation.outcome, observation.took);

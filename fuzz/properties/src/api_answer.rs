@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use braid::kube::{ClusterDefinition, ClusterPod, answer};
-use braid::pod::Annotations;
+use braid::internals::kube::{ClusterDefinition, ClusterPod, answer};
+use braid::internals::pod::Annotations;
 use cni::error::one_line;
 use cni::netconf::{Missing, NetworkConfig};
 use cni::version::Version;

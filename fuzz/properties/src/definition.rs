@@ -3,11 +3,11 @@
 use std::path::Path;
 use std::sync::OnceLock;
 
-use braid::config::Config;
-use braid::definition::{Annotations, Definition, DefinitionKind, Source};
-use braid::pod::name::Namespace;
-use braid::policy::{self, Account, Case, View};
-use braid::selection::Selection;
+use braid::internals::config::Config;
+use braid::internals::definition::{Annotations, Definition, DefinitionKind, Source};
+use braid::internals::pod::name::Namespace;
+use braid::internals::policy::{self, Account, Case, View};
+use braid::internals::selection::Selection;
 use cni::keys;
 use cni::netconf::{Inputs, Missing, NetworkConfig, PluginConfig};
 use cni::version::Version;
@@ -32,7 +32,7 @@ pub fn definition(bytes: &[u8]) {
 }
 
 /// What holds for every network, wherever it was read.
-pub fn check_network(network: &NetworkConfig) {
+pub(crate) fn check_network(network: &NetworkConfig) {
     assert!((1..=32).contains(&network.plugins.len()));
     assert_file_name(network.name.as_str());
     assert_eq!(network.name.as_str().parse().ok(), Some(network.name.clone()));

@@ -1,6 +1,6 @@
 //! CNI-Genie's annotation: what a tenant wrote.
 
-use braid::selection::{Limits, genie as annotation};
+use braid::internals::selection::{Limits, genie as annotation};
 
 use super::{assert_file_name, assert_told_well};
 

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use braid::multus::cache::{self, Remembered};
-use braid::plan::Role;
+use braid::internals::multus::cache::{self, Remembered};
+use braid::internals::plan::Role;
 use cni::request::Sandbox;
 use cni::version::Version;
 use serde_json::{Map, Value};

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use braid::device::{Allocation, check_resource};
-use braid::pod::name::Namespace;
+use braid::internals::device::{Allocation, check_resource};
+use braid::internals::pod::name::Namespace;
 
 use super::assert_told_well;
 

@@ -1,6 +1,6 @@
 //! Files of the node's definition directory, in YAML and in JSON.
 
-use braid::definition::NodeDefinitions;
+use braid::internals::definition::NodeDefinitions;
 use cni::version::Version;
 
 use super::definition::check_network;

@@ -1,6 +1,6 @@
 //! Device-info files, which device plugins and delegates write.
 
-use braid::device::{DeviceInfoStore, check_resource, parse_device_info};
+use braid::internals::device::{DeviceInfoStore, check_resource, parse_device_info};
 use serde_json::Value;
 
 use super::{assert_file_name, assert_told_well};

@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
-use braid::pod::name::Namespace;
-use braid::selection::{self, Bandwidth, Limits, Selection};
+use braid::internals::pod::name::Namespace;
+use braid::internals::selection::{self, Bandwidth, Limits, Selection};
 use serde_json::{Map, Value, json};
 
 use super::{assert_file_name, assert_told_well};

@@ -1,13 +1,16 @@
 //! What decoders of foreign bytes are held to: for each a function from bytes to nothing, which
 //! panics where a property does not hold.
 //!
-//! libFuzzer runs them (`targets/`, by `scripts/fuzz`). `integration/corpus.rs` has this very file
-//! as a module and runs them over the corpus, so that what is fuzzed and what is replayed cannot be
-//! two things.
+//! libFuzzer runs them (`fuzz/targets`, by `scripts/fuzz`), and `integration/corpus.rs` runs them over
+//! the corpus.
 
+#![forbid(unsafe_code)]
 #![allow(
-    unreachable_pub,
-    reason = "as a module of the tests it is private, as a library it is not"
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a property that does not hold is said by a panic"
 )]
 
 mod annotation;

@@ -1,6 +1,6 @@
 //! A chained call: the configuration with the result of the plugins in front.
 
-use braid::config::Config;
+use braid::internals::config::Config;
 use cni::result::AttachmentResult;
 use cni::version::Version;
 use serde_json::{Value, json};

@@ -1,6 +1,6 @@
 //! What a plugin prints, whatever that is.
 
-use braid::delegate::{self, DelegateError};
+use braid::internals::delegate::{self, DelegateError};
 use cni::keys;
 use cni::netconf::PluginType;
 use serde_json::Value;

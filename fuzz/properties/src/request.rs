@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use braid::pod::Pod;
+use braid::internals::pod::Pod;
 use cni::request::{Environment, Request, Sandbox, Verb};
 
 use super::{assert_file_name, assert_told_well};

@@ -1,7 +1,7 @@
 //! The result of a plugin, and what becomes of it.
 
-use braid::attach::snapshot::Snapshot;
-use braid::verb::network_status::{self, StatusSource};
+use braid::internals::attach::snapshot::Snapshot;
+use braid::internals::verb::network_status::{self, StatusSource};
 use cni::result::{AttachmentResult, MOST_INTERFACES, MOST_IPS, MOST_ROUTES, ResultError};
 use cni::version::Version;
 use serde_json::Value;
@@ -17,7 +17,7 @@ pub fn result(bytes: &[u8]) {
 }
 
 /// The same for a result that was read already.
-pub fn check_value(value: &Value) {
+pub(crate) fn check_value(value: &Value) {
     for network in Version::ALL {
         let strict = AttachmentResult::read(value, network);
         let lenient = AttachmentResult::read_lenient(value, network);

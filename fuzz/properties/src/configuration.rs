@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use braid::config::{Config, ConfigError};
-use braid::definition::{Annotations, Definition, DefinitionKind, Source};
-use braid::pod;
-use braid::pod::name::Namespace;
-use braid::policy::{self, Account, Case, View};
-use braid::selection::Selection;
+use braid::internals::config::{Config, ConfigError};
+use braid::internals::definition::{Annotations, Definition, DefinitionKind, Source};
+use braid::internals::pod;
+use braid::internals::pod::name::Namespace;
+use braid::internals::policy::{self, Account, Case, View};
+use braid::internals::selection::Selection;
 use cni::deadline::Deadline;
 use cni::netconf::{Missing, NetworkConfig};
 use cni::result::AttachmentResult;

@@ -1,6 +1,6 @@
 //! A record of the ledger, whole, torn or made up.
 
-use braid::ledger::{Event, Record, RecordPlan, State, event_line, plan_line};
+use braid::internals::ledger::{Event, Record, RecordPlan, State, event_line, plan_line};
 
 use super::assert_file_name;
 use super::definition::check_network;

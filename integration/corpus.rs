@@ -120,7 +120,7 @@ fn every_target_has_its_executable_and_its_corpus() {
         let target =
             fs::read_to_string(corpus().with_file_name("targets").join(format!("{name}.rs")))
                 .unwrap();
-        assert!(target.contains(&format!("braid_fuzz::{name}(bytes)")), "{target}");
+        assert!(target.contains(&format!("properties::{name}(bytes)")), "{target}");
     }
 }
 

@@ -13,20 +13,16 @@ mod link;
 mod new_link;
 mod new_route;
 mod route;
+mod routes;
 mod state;
 
 use std::collections::HashMap;
 use std::io;
-use std::net::IpAddr;
-use std::ops::RangeInclusive;
 
 use ipnetwork::IpNetwork;
 use netlink_packet_route::RouteNetlinkMessage as Message;
-use netlink_packet_route::route::RouteMessage;
 use nix::errno::Errno;
-use rtnetlink::packet_core::{NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL};
 
-use crate::family::Family;
 use crate::netns::NetnsCookie;
 use connection::Connection;
 use dump::Dumps;
@@ -38,8 +34,8 @@ pub use inside::{Inside, InsideError};
 pub use link::Link;
 pub use new_link::{IpVlan, MacVlan, NewLink, NewLinkEnd, NewLinkKind};
 pub use new_route::{NewRoute, Scope};
-use route::NextHop;
 pub use route::{DefaultRoute, Origin, Route, RouteKey};
+pub use routes::AddedRoute;
 pub use state::{LinkId, LinkKind, LinkState, OperState};
 
 /// A route netlink socket, bound to the namespace in which it was opened.
@@ -52,10 +48,6 @@ pub struct Netlink {
     connection: Connection,
     dumps: Dumps,
 }
-
-/// A route that was not there before.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct AddedRoute(RouteMessage);
 
 impl Netlink {
     /// Opens a socket in the namespace of the calling thread.
@@ -93,154 +85,6 @@ impl Netlink {
     /// [`NetlinkError`] if the kernel refuses; that no link has the name is none.
     pub fn link_exists(&mut self, name: &str) -> Result<bool, NetlinkError> {
         Ok(self.link_by_name(name)?.is_some())
-    }
-
-    /// The default routes of a family that someone configured: unicast, in the main table, of any
-    /// metric. A multipath route appears once per next hop.
-    ///
-    /// Those that a router advertised are left out: they expire, the next advertisement brings
-    /// them back, and no request restores them as they were.
-    ///
-    /// # Errors
-    /// [`NetlinkError`] if the kernel refuses; that it has no such family is none.
-    pub fn default_routes(&mut self, family: Family) -> Result<Vec<DefaultRoute>, NetlinkError> {
-        self.main_table(family, |message| route::read_default(message, family))
-    }
-
-    /// The default routes of the main table that lead nowhere: blackhole, unreachable, prohibit and
-    /// throw. The kernel heeds them by their metric, as it does the others.
-    ///
-    /// # Errors
-    /// As [`Netlink::default_routes`].
-    pub fn rejecting_default_routes(
-        &mut self,
-        family: Family,
-    ) -> Result<Vec<DefaultRoute>, NetlinkError> {
-        self.main_table(family, |message| route::read_rejecting(message, family))
-    }
-
-    /// The routes of a family that `keep` takes, of every table, whatever they are there for:
-    /// unicast ones, the host's own addresses, and those that lead nowhere. Those whose destination
-    /// has no prefix of one of these lengths cost next to nothing.
-    ///
-    /// # Errors
-    /// As [`Netlink::default_routes`].
-    pub fn routes(
-        &mut self,
-        family: Family,
-        prefixes: RangeInclusive<u8>,
-        keep: impl Fn(&RouteKey) -> bool,
-    ) -> Result<Vec<Route>, NetlinkError> {
-        let is_wanted = |bytes: &[u8]| route::has_prefix(bytes, &prefixes);
-        let read = |reply| route::read(reply, family).filter(|route| keep(&route.key));
-        let routes = self.dumps.dump(&route::all(family), is_wanted, read);
-        routes.map_err(|errno| fault(Operation::List, Object::Routes(family), errno))
-    }
-
-    /// Deletes a route, all next hops of it; done also where it is gone already.
-    ///
-    /// # Errors
-    /// [`NetlinkError`] if the kernel refuses.
-    pub fn delete_route(&mut self, route: &DefaultRoute) -> Result<(), NetlinkError> {
-        self.delete_listed(route.message())
-    }
-
-    /// Deletes a route of any destination, all next hops of it; done also where it is gone already.
-    ///
-    /// # Errors
-    /// [`NetlinkError`] if the kernel refuses.
-    pub fn delete_any_route(&mut self, route: &Route) -> Result<(), NetlinkError> {
-        self.delete_listed(route.message())
-    }
-
-    fn delete_listed(&mut self, listed: &RouteMessage) -> Result<(), NetlinkError> {
-        let request = Message::DelRoute(route::request(listed));
-        let outcome = unless(Errno::ESRCH, self.connection.act(request, 0));
-        outcome.map_err(|errno| self.route_fault(Operation::Delete, listed, errno))
-    }
-
-    /// Puts a deleted route back as it was; done also where it is there already.
-    ///
-    /// Several routes keep their order if they are put back in the order in which they were listed.
-    ///
-    /// # Errors
-    /// [`NetlinkError`] if the kernel refuses: the link or the address that led to the gateway
-    /// is gone, say.
-    pub fn restore_route(&mut self, route: &DefaultRoute) -> Result<(), NetlinkError> {
-        let request = Message::NewRoute(route::request(route.message()));
-        // Appending, since exclusive creation refuses what differs by its next hop alone.
-        let outcome =
-            unless(Errno::EEXIST, self.connection.act(request, NLM_F_CREATE | NLM_F_APPEND));
-        outcome.map_err(|errno| self.route_fault(Operation::Restore, route.message(), errno))
-    }
-
-    /// Adds a default route through a link, by way of a gateway or without one. Without `metric`
-    /// the kernel's default applies: 0 for IPv4, 1024 for IPv6.
-    ///
-    /// # Errors
-    /// [`NetlinkError`] if the kernel refuses; that the family has a default route of this
-    /// metric is one.
-    pub fn add_default_route(
-        &mut self,
-        family: Family,
-        link_index: u32,
-        gateway: Option<IpAddr>,
-        metric: Option<u32>,
-    ) -> Result<(), NetlinkError> {
-        let message =
-            route::new_default(family, NextHop { link_index: Some(link_index), gateway }, metric);
-        let outcome = self.create(&message);
-        outcome.map_err(|errno| self.route_fault(Operation::Add, &message, errno))
-    }
-
-    /// Adds a default route by way of a gateway that is taken to be on the link (`onlink`), whether
-    /// or not a route of the main table leads there. Without `metric` as
-    /// [`Netlink::add_default_route`].
-    ///
-    /// # Errors
-    /// As [`Netlink::add_default_route`].
-    pub fn add_onlink_default_route(
-        &mut self,
-        family: Family,
-        link_index: u32,
-        gateway: IpAddr,
-        metric: Option<u32>,
-    ) -> Result<(), NetlinkError> {
-        let hop = NextHop { link_index: Some(link_index), gateway: Some(gateway) };
-        let message = route::onlink(route::new_default(family, hop, metric));
-        let outcome = self.create(&message);
-        outcome.map_err(|errno| self.route_fault(Operation::Add, &message, errno))
-    }
-
-    /// Adds a route to `destination` that leaves through a link as the default route `like` does:
-    /// by the same next hops, on the link or not, with the same MTU and source; done also where
-    /// there is one already: then none is returned.
-    ///
-    /// # Errors
-    /// [`NetlinkError`] if the kernel refuses.
-    pub fn add_route(
-        &mut self,
-        destination: IpNetwork,
-        link_index: u32,
-        like: &DefaultRoute,
-    ) -> Result<Option<AddedRoute>, NetlinkError> {
-        let message = route::alike(like.message(), destination, link_index);
-        let added = self.create(&message).map(|()| Some(AddedRoute(message.clone())));
-        let outcome = unless(Errno::EEXIST, added);
-        outcome.map_err(|errno| self.route_fault(Operation::Add, &message, errno))
-    }
-
-    /// Deletes a route that [`Netlink::add_route`] has added; done also where it is gone already.
-    ///
-    /// # Errors
-    /// [`NetlinkError`] if the kernel refuses.
-    pub fn delete_added_route(
-        &mut self,
-        AddedRoute(message): &AddedRoute,
-    ) -> Result<(), NetlinkError> {
-        let outcome =
-            unless(Errno::ESRCH, self.connection.act(Message::DelRoute(message.clone()), 0));
-        outcome.map_err(|errno| self.route_fault(Operation::Delete, message, errno))
     }
 
     /// Makes changes: sends all before it reads the first answer. The kernel works on them in
@@ -303,35 +147,6 @@ impl Netlink {
         listed.map_err(|errno| fault(Operation::List, Object::Addresses, errno))
     }
 
-    /// Index of the link of the first default route of the main table that has one: IPv4 before
-    /// IPv6, the lowest metric first, those of routers too.
-    ///
-    /// # Errors
-    /// As [`Netlink::default_routes`].
-    pub fn default_link(&mut self) -> Result<Option<u32>, NetlinkError> {
-        for family in Family::ALL {
-            let links = self.main_table(family, |reply| route::read_default_link(reply, family))?;
-            if let Some(first) = links.first() {
-                return Ok(Some(*first));
-            }
-        }
-        Ok(None)
-    }
-
-    /// What `read` makes of the default routes of the main table, which a kernel that does not know
-    /// strict dumps mixes with those of others.
-    fn main_table<T, I: IntoIterator<Item = T>>(
-        &mut self,
-        family: Family,
-        read: impl Fn(Message) -> I,
-    ) -> Result<Vec<T>, NetlinkError> {
-        let is_default = |bytes: &[u8]| route::has_prefix(bytes, &(0..=0));
-        // A namespace in which there has been no route yet has no such table.
-        let listed =
-            unless(Errno::ENOENT, self.dumps.dump(&route::main_table(family), is_default, read));
-        listed.map_err(|errno| fault(Operation::List, Object::Routes(family), errno))
-    }
-
     fn change_fault(&mut self, change: &Change<'_>, errno: io::Error) -> NetlinkError {
         let (operation, object) = change.about();
         match change.message() {
@@ -340,10 +155,6 @@ impl Netlink {
             }
             _ => fault(operation, object, errno),
         }
-    }
-
-    fn create(&mut self, message: &RouteMessage) -> io::Result<()> {
-        self.connection.act(Message::NewRoute(message.clone()), NLM_F_CREATE | NLM_F_EXCL)
     }
 
     fn dump<T, I: IntoIterator<Item = T>>(
@@ -369,28 +180,6 @@ impl Netlink {
             Ok(replies) => Ok(replies.into_iter().find_map(link::read)),
             Err(errno) if link::is_absence(&errno, name) => Ok(None),
             Err(errno) => Err(fault(Operation::Find, Object::Link(name.to_owned()), errno)),
-        }
-    }
-
-    /// An error about a route, with the name of its link where the kernel still knows it.
-    fn route_fault(
-        &mut self,
-        operation: Operation,
-        message: &RouteMessage,
-        errno: io::Error,
-    ) -> NetlinkError {
-        let hop = route::next_hops(message).into_iter().next().unwrap_or_default();
-        let link = hop.link_index.map(|index| self.route_link(index));
-        let (family, destination) = (route::family_of(message), route::destination(message));
-        fault(operation, Object::Route { family, destination, gateway: hop.gateway, link }, errno)
-    }
-
-    fn route_link(&mut self, index: u32) -> RouteLink {
-        let replies = self.connection.get(link::by_index(index)).unwrap_or_default();
-        match replies.into_iter().find_map(link::read) {
-            Some(Link { name, up: true, .. }) => RouteLink::Up(name),
-            Some(Link { name, .. }) => RouteLink::Down(name),
-            None => RouteLink::Gone(index),
         }
     }
 }

@@ -4,6 +4,8 @@
 pub mod ipam;
 pub mod known;
 pub mod link;
+#[cfg(test)]
+mod testing;
 
 use cni::plugin::Plugin;
 

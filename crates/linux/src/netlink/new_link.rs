@@ -110,6 +110,22 @@ pub enum IpVlan {
     L3s,
 }
 
+impl<'a> NewLink<'a> {
+    /// A link of this name and kind, and nothing else said.
+    pub fn new(name: &'a str, kind: NewLinkKind<'a>) -> Self {
+        Self {
+            name,
+            kind,
+            mtu: None,
+            mac: None,
+            tx_queue_len: None,
+            master: None,
+            up: false,
+            netns: None,
+        }
+    }
+}
+
 impl NewLink<'_> {
     pub(super) fn object(&self) -> Object {
         Object::NewLink { name: self.name.to_owned(), kind: self.kind.name() }

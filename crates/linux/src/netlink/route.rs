@@ -1,4 +1,6 @@
-//! Routes as the kernel shows them, and the requests that change them.
+//! Routes as the kernel shows them.
+
+mod request;
 
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
@@ -6,14 +8,13 @@ use std::ops::RangeInclusive;
 use ipnetwork::IpNetwork;
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteNextHop,
-    RouteNextHopFlags, RouteProtocol, RouteScope, RouteType, RouteVia,
+    RouteProtocol, RouteType, RouteVia,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage as Message};
 
-use crate::family::Family;
+pub(super) use request::{alike, gateway_attribute, new_default, onlink, request};
 
-/// What the kernel counts expiry in: `USER_HZ` on every architecture that Kubernetes runs on.
-const TICKS_PER_SECOND: u32 = 100;
+use crate::family::Family;
 
 /// A default route as it was listed: one next hop of it, and the whole for deleting and restoring.
 ///
@@ -294,117 +295,6 @@ fn as_destination(attribute: &RouteAttribute) -> Option<IpAddr> {
     if let RouteAttribute::Destination(address) = attribute { ip(address) } else { None }
 }
 
-/// A default route of our own: unicast, static, in the main table.
-pub(super) fn new_default(family: Family, hop: NextHop, metric: Option<u32>) -> RouteMessage {
-    let mut message = RouteMessage::default();
-    message.header = RouteHeader {
-        address_family: address_family(family),
-        table: RouteHeader::RT_TABLE_MAIN,
-        protocol: RouteProtocol::Static,
-        scope: scope(family, hop.gateway.is_some()),
-        kind: RouteType::Unicast,
-        ..RouteHeader::default()
-    };
-    let attributes = [
-        hop.link_index.map(RouteAttribute::Oif),
-        hop.gateway.map(|gateway| gateway_attribute(family, gateway)),
-        metric.map(RouteAttribute::Priority),
-    ];
-    message.attributes.extend(attributes.into_iter().flatten());
-    message
-}
-
-/// The route, with a gateway that the kernel takes to be on the link without looking for a route to
-/// it.
-pub(super) fn onlink(mut message: RouteMessage) -> RouteMessage {
-    message.header.flags |= RouteFlags::Onlink;
-    message
-}
-
-/// A static route to `destination` like a listed default route, but for its metric and TOS: by
-/// those of its next hops that are on the link.
-pub(super) fn alike(
-    listed: &RouteMessage,
-    destination: IpNetwork,
-    link_index: u32,
-) -> RouteMessage {
-    let mut message = request(&on_link(listed, link_index));
-    message.header.destination_prefix_length = destination.prefix();
-    message.header.protocol = RouteProtocol::Static;
-    message.header.tos = 0;
-    message.attributes.retain(|attribute| !matches!(attribute, RouteAttribute::Priority(_)));
-    message.attributes.push(RouteAttribute::Destination(destination.network().into()));
-    message
-}
-
-/// The route without its next hops on other links. A next hop object may lead to those, too.
-fn on_link(listed: &RouteMessage, link_index: u32) -> RouteMessage {
-    let mut message = listed.clone();
-    if next_hops(listed).iter().all(|hop| hop.link_index == Some(link_index)) {
-        return message;
-    }
-    message.attributes.retain(|attribute| !matches!(attribute, RouteAttribute::NhId(_)));
-    for attribute in &mut message.attributes {
-        if let RouteAttribute::MultiPath(hops) = attribute {
-            hops.retain(|hop| hop.interface_index == link_index);
-        }
-    }
-    message
-}
-
-/// IPv4 tells what is behind a router from what is on the link; IPv6 has one scope.
-fn scope(family: Family, has_gateway: bool) -> RouteScope {
-    if family == Family::V4 && !has_gateway { RouteScope::Link } else { RouteScope::Universe }
-}
-
-/// `RTA_GATEWAY` has the family of the route; a gateway of the other one travels as `RTA_VIA`.
-pub(super) fn gateway_attribute(family: Family, gateway: IpAddr) -> RouteAttribute {
-    if Family::of(gateway) == family {
-        RouteAttribute::Gateway(gateway.into())
-    } else {
-        RouteAttribute::Via(gateway.into())
-    }
-}
-
-/// A listed route as a request: without what the kernel shows but does not take.
-pub(super) fn request(listed: &RouteMessage) -> RouteMessage {
-    let mut message = listed.clone();
-    message.header.flags &= RouteFlags::Onlink | RouteFlags::Pervasive;
-    let by_id =
-        message.attributes.iter().any(|attribute| matches!(attribute, RouteAttribute::NhId(_)));
-    message.attributes.retain(|attribute| !(by_id && is_next_hop(attribute)));
-    message.attributes = message.attributes.into_iter().filter_map(settable).collect();
-    message
-}
-
-/// What the kernel shows of a next hop object beside its ID, and refuses beside it.
-fn is_next_hop(attribute: &RouteAttribute) -> bool {
-    use RouteAttribute::{Encap, EncapType, Gateway, MultiPath, Oif, Via};
-    matches!(attribute, Oif(_) | Gateway(_) | Via(_) | MultiPath(_) | Encap(_) | EncapType(_))
-}
-
-fn settable(attribute: RouteAttribute) -> Option<RouteAttribute> {
-    match attribute {
-        RouteAttribute::CacheInfo(info) => expiry(info.expires),
-        RouteAttribute::MultiPath(hops) => {
-            Some(RouteAttribute::MultiPath(hops.into_iter().map(settable_next_hop).collect()))
-        }
-        attribute => Some(attribute),
-    }
-}
-
-/// State, dead or without carrier say, is shown among a next hop's flags.
-fn settable_next_hop(mut hop: RouteNextHop) -> RouteNextHop {
-    hop.flags &= RouteNextHopFlags::Onlink | RouteNextHopFlags::Pervasive;
-    hop
-}
-
-/// Expiry is shown as a signed number of ticks, 0 for never, and set in seconds.
-fn expiry(ticks: u32) -> Option<RouteAttribute> {
-    let expires = ticks > 0 && i32::try_from(ticks).is_ok();
-    expires.then(|| RouteAttribute::Expires(ticks.div_ceil(TICKS_PER_SECOND)))
-}
-
 pub(super) fn address_family(family: Family) -> AddressFamily {
     match family {
         Family::V4 => AddressFamily::Inet,
@@ -418,101 +308,4 @@ pub(super) fn family_of(message: &RouteMessage) -> Family {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const HOP: NextHop = NextHop { link_index: Some(7), gateway: None };
-
-    fn via(gateway: &str) -> NextHop {
-        NextHop { gateway: Some(gateway.parse().unwrap()), ..HOP }
-    }
-
-    fn default_route() -> RouteMessage {
-        new_default(Family::V4, via("10.0.0.1"), Some(5))
-    }
-
-    fn changed(change: impl FnOnce(&mut RouteMessage)) -> RouteMessage {
-        let mut message = default_route();
-        change(&mut message);
-        message
-    }
-
-    #[test]
-    fn scope_tells_a_router_from_a_link_in_ipv4_only() {
-        let cases = [
-            (Family::V4, HOP, RouteScope::Link),
-            (Family::V4, via("10.0.0.1"), RouteScope::Universe),
-            (Family::V6, HOP, RouteScope::Universe),
-            (Family::V6, via("fd00::1"), RouteScope::Universe),
-        ];
-        for (family, hop, scope) in cases {
-            assert_eq!(new_default(family, hop, None).header.scope, scope, "{family} {hop:?}");
-        }
-    }
-
-    #[test]
-    fn a_gateway_of_the_other_family_is_read_as_it_was_written() {
-        for gateway in ["10.0.0.1", "fe80::1"] {
-            let message = new_default(Family::V4, via(gateway), None);
-            assert_eq!(next_hops(&message), [via(gateway)]);
-        }
-    }
-
-    #[test]
-    fn a_destination_loses_its_host_bits() {
-        let message = alike(&default_route(), "10.1.2.3/16".parse().unwrap(), 7);
-        assert_eq!(destination(&message), Some("10.1.0.0/16".parse().unwrap()));
-        assert_eq!(destination(&default_route()), None);
-    }
-
-    #[test]
-    fn only_configured_unicast_defaults_of_the_main_table_count() {
-        let count = |message| read_default(Message::NewRoute(message), Family::V4).len();
-        assert_eq!(count(default_route()), 1);
-        let others = [
-            changed(|message| message.header.address_family = AddressFamily::Inet6),
-            changed(|message| message.header.destination_prefix_length = 1),
-            changed(|message| message.header.kind = RouteType::Unreachable),
-            changed(|message| message.header.protocol = RouteProtocol::Ra),
-            changed(|message| message.header.flags = RouteFlags::Cloned),
-            changed(|message| message.header.table = 255),
-            changed(|message| message.attributes.push(RouteAttribute::Table(1000))),
-        ];
-        for message in others {
-            assert_eq!(count(message.clone()), 0, "{message:?}");
-        }
-        assert_eq!(
-            count(changed(|message| message.attributes.push(RouteAttribute::Table(254)))),
-            1
-        );
-        assert_eq!(read_default(Message::DelRoute(default_route()), Family::V4), []);
-    }
-
-    #[test]
-    fn a_request_says_nothing_that_only_the_kernel_says() {
-        let listed = changed(|message| {
-            message.header.flags = RouteFlags::Onlink | RouteFlags::Linkdown | RouteFlags::Dead;
-            let mut hop = RouteNextHop::default();
-            hop.flags = RouteNextHopFlags::Onlink | RouteNextHopFlags::Dead;
-            message.attributes.push(RouteAttribute::MultiPath(vec![hop]));
-        });
-        let request = request(&listed);
-        assert_eq!(request.header.flags, RouteFlags::Onlink);
-        let hops = request.attributes.iter().find_map(as_multipath).unwrap();
-        assert_eq!(hops[0].flags, RouteNextHopFlags::Onlink);
-    }
-
-    #[test]
-    fn a_next_hop_object_stands_alone() {
-        let request = request(&changed(|message| message.attributes.push(RouteAttribute::NhId(9))));
-        assert_eq!(request.attributes, [RouteAttribute::Priority(5), RouteAttribute::NhId(9)]);
-    }
-
-    #[test]
-    fn expiry_is_rounded_up_to_seconds() {
-        let cases = [(0, None), (1, Some(1)), (100, Some(1)), (101, Some(2)), (u32::MAX, None)];
-        for (ticks, seconds) in cases {
-            assert_eq!(expiry(ticks), seconds.map(RouteAttribute::Expires), "{ticks}");
-        }
-    }
-}
+mod tests;

@@ -78,26 +78,10 @@ impl Plugin for Bridge {
 /// The bridge, which is made, set up and set as the configuration says. One that is there keeps its
 /// MTU.
 fn ensure_bridge(host: &mut Netlink, config: &BridgeConfig) -> Result<LinkState, Error> {
-    let id = LinkId::Name(&config.name);
     let about = |error| kernel_error(error).about(format!("bridge {:?}", config.name));
-    let found = match host.find(id).map_err(about)? {
+    let found = match host.find(LinkId::Name(&config.name)).map_err(about)? {
         Some(bridge) => bridge,
-        None => {
-            let kind = NewLinkKind::Bridge { vlan_filtering: config.vlan_filtering };
-            let (name, mtu) = (config.name.as_str(), config.mtu);
-            let link = NewLink {
-                name,
-                kind,
-                mtu,
-                mac: None,
-                tx_queue_len: None,
-                master: None,
-                up: false,
-                netns: None,
-            };
-            let made = host.apply_then_find(&[Change::ensure_link(&link)], &[id]).map_err(about)?;
-            made.into_iter().flatten().next().ok_or_else(|| gone(&config.name))?
-        }
+        None => make_bridge(host, config)?,
     };
     let LinkKind::Bridge { vlan_filtering, .. } = found.kind else {
         let problem = format!(
@@ -123,6 +107,17 @@ fn ensure_bridge(host: &mut Netlink, config: &BridgeConfig) -> Result<LinkState,
         host.apply(&[Change::set_link(LinkId::Index(found.index), &settings)]).map_err(about)?;
     }
     Ok(found)
+}
+
+fn make_bridge(host: &mut Netlink, config: &BridgeConfig) -> Result<LinkState, Error> {
+    let name = config.name.as_str();
+    let link = NewLink {
+        mtu: config.mtu,
+        ..NewLink::new(name, NewLinkKind::Bridge { vlan_filtering: config.vlan_filtering })
+    };
+    let made = host.apply_then_find(&[Change::ensure_link(&link)], &[LinkId::Name(name)]);
+    let made = made.map_err(|error| kernel_error(error).about(format!("bridge {name:?}")))?;
+    made.into_iter().flatten().next().ok_or_else(|| gone(name))
 }
 
 fn gone(bridge: &str) -> Error {

@@ -141,16 +141,8 @@ fn configure(
 /// A link that is made from the host gets a name of its own first: older kernels would refuse one
 /// that a link of the host has.
 fn make(site: &mut Site<'_>, new: NewInterface<'_>) -> Result<LinkState, Error> {
-    let link = |name, netns| NewLink {
-        name,
-        kind: new.kind,
-        mtu: new.mtu,
-        mac: new.mac,
-        tx_queue_len: None,
-        master: None,
-        up: false,
-        netns,
-    };
+    let link =
+        |name, netns| NewLink { mtu: new.mtu, mac: new.mac, netns, ..NewLink::new(name, new.kind) };
     if new.from_inside {
         let change = Change::create_link(&link(site.interface, None));
         site.container.apply(&[change]).map_err(kernel_error)?;

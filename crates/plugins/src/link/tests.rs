@@ -3,8 +3,6 @@
 //! their directory.
 
 mod bridge;
-mod node;
 mod refusals;
 mod stacked;
-mod twins;
 mod undo;

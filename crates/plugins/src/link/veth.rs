@@ -85,14 +85,11 @@ fn make_once(
     let name = random_name();
     let peer = NewLinkEnd { name: site.interface, mtu, mac, netns: Some(&site.netns) };
     let link = NewLink {
-        name: &name,
-        kind: NewLinkKind::Veth { peer },
         mtu,
-        mac: None,
         tx_queue_len: Some(0),
         master: port.bridge,
         up: true,
-        netns: None,
+        ..NewLink::new(&name, NewLinkKind::Veth { peer })
     };
     let mut changes = vec![Change::create_link(&link)];
     if port.hairpin || port.isolated {

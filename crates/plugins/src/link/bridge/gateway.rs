@@ -72,21 +72,8 @@ pub(super) fn serve(
     let gateways: Vec<IpNetwork> = granted.iter().filter_map(gateway_of).collect();
     let there = host.link_addresses(link.index).map_err(kernel_error)?;
     let there: Vec<IpNetwork> = there.iter().map(|there| there.address).collect();
-    let missing: Vec<IpNetwork> =
-        gateways.iter().filter(|gateway| !there.contains(gateway)).copied().collect();
-    let mut changes = Vec::new();
-    for gateway in &missing {
-        let against =
-            there.iter().filter(|other| !gateways.contains(other) && conflicts(**other, *gateway));
-        for other in against {
-            if !force {
-                return Err(conflict(link, *other, *gateway));
-            }
-            changes.push(Change::delete_address(link.index, *other));
-        }
-        changes.push(Change::add_address(link.index, *gateway).unless_present());
-    }
-    let mac = mac.filter(|_| !missing.is_empty()).map(|mac| read_mac("mac", mac)).transpose()?;
+    let mut changes = change_addresses(link, &there, &gateways, force)?;
+    let mac = mac.filter(|_| !changes.is_empty()).map(|mac| read_mac("mac", mac)).transpose()?;
     if let Some(mac) = &mac {
         // A bridge takes the lowest address of its ports otherwise, and changes it as containers
         // come and go.
@@ -104,6 +91,28 @@ pub(super) fn serve(
         }
     }
     Ok(())
+}
+
+/// Adds the gateways that are not `there`, in place of what stands against them if `force` says so.
+fn change_addresses<'c>(
+    link: &LinkState,
+    there: &[IpNetwork],
+    gateways: &[IpNetwork],
+    force: bool,
+) -> Result<Vec<Change<'c>>, Error> {
+    let mut changes = Vec::new();
+    for gateway in gateways.iter().filter(|gateway| !there.contains(gateway)) {
+        let against =
+            there.iter().filter(|other| !gateways.contains(other) && conflicts(**other, *gateway));
+        for other in against {
+            if !force {
+                return Err(conflict(link, *other, *gateway));
+            }
+            changes.push(Change::delete_address(link.index, *other));
+        }
+        changes.push(Change::add_address(link.index, *gateway).unless_present());
+    }
+    Ok(changes)
 }
 
 fn gateway_of(granted: &Granted) -> Option<IpNetwork> {
@@ -161,15 +170,13 @@ fn make_vlan_port(
     port: &str,
 ) -> Result<LinkState, Error> {
     let mtu = Some(bridge.mtu);
+    let peer = NewLinkEnd { name, mtu, mac: None, netns: None };
     let link = NewLink {
-        name: port,
-        kind: NewLinkKind::Veth { peer: NewLinkEnd { name, mtu, mac: None, netns: None } },
         mtu,
-        mac: None,
         tx_queue_len: Some(0),
         master: Some(bridge.index),
         up: true,
-        netns: None,
+        ..NewLink::new(port, NewLinkKind::Veth { peer })
     };
     let found = host.apply_then_find(&[Change::create_link(&link)], &[LinkId::Name(port)]);
     found

@@ -3,8 +3,8 @@
 use cni::request::Command;
 use serde_json::{Value, json};
 
-use super::node::{Node, Who};
-use super::twins::{Twist, compare, l2, network, with_result};
+use crate::testing::node::{Node, Who};
+use crate::testing::twins::{Twist, compare, l2, network, with_result};
 
 const BOTH: &[(&str, Option<&str>)] =
     &[("10.1.0.5/24", Some("10.1.0.1")), ("fd01::5/64", Some("fd01::1"))];

@@ -4,8 +4,8 @@ use cni::error::Code;
 use cni::request::Command;
 use serde_json::{Value, json};
 
-use super::node::{Node, Who};
-use super::twins::{l2, network};
+use crate::testing::node::{Node, Who};
+use crate::testing::twins::{l2, network};
 
 const ONE: &[(&str, Option<&str>)] = &[("10.1.0.5/24", Some("10.1.0.1"))];
 

@@ -5,8 +5,8 @@ use std::path::Path;
 use cni::request::Command;
 use serde_json::{Value, json};
 
-use super::node::{Node, Who};
-use super::twins::network;
+use crate::testing::node::{Node, Who};
+use crate::testing::twins::network;
 
 const ONE: &[(&str, Option<&str>)] = &[("10.1.0.5/24", Some("10.1.0.1"))];
 

@@ -15,17 +15,17 @@ use super::node::{Node, Who};
 
 /// How a scenario differs from the usual one.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Twist {
+pub(crate) struct Twist {
     /// Lines of `ip` on the host before the first call.
-    pub(super) before: &'static str,
+    pub(crate) before: &'static str,
     /// `CNI_ARGS`.
-    pub(super) args: &'static str,
+    pub(crate) args: &'static str,
     /// The reference's CHECK fails on what is right: it is left out.
-    pub(super) reference_check_fails: bool,
+    pub(crate) reference_check_fails: bool,
 }
 
 /// A network configuration with IPAM of `addresses`, each with its gateway, and of `routes`.
-pub(super) fn network(plugin: Value, addresses: &[(&str, Option<&str>)], routes: Value) -> Value {
+pub(crate) fn network(plugin: Value, addresses: &[(&str, Option<&str>)], routes: Value) -> Value {
     let entry = |(address, gateway): &(&str, Option<&str>)| match gateway {
         Some(gateway) => json!({"address": address, "gateway": gateway}),
         None => json!({"address": address}),
@@ -37,20 +37,20 @@ pub(super) fn network(plugin: Value, addresses: &[(&str, Option<&str>)], routes:
 }
 
 /// A network configuration without IPAM.
-pub(super) fn l2(plugin: Value) -> Value {
+pub(crate) fn l2(plugin: Value) -> Value {
     let mut network = json!({"cniVersion": "0.4.0", "name": "blue"});
     network.as_object_mut().unwrap().extend(plugin.as_object().unwrap().clone());
     network
 }
 
-pub(super) fn with_result(config: &Value, result: &Value) -> Value {
+pub(crate) fn with_result(config: &Value, result: &Value) -> Value {
     let mut config = config.clone();
     config["prevResult"] = result.clone();
     config
 }
 
 /// Runs ADD, CHECK, DEL and a second DEL by each, and compares after each step; then crosswise.
-pub(super) fn compare(config: &Value, twist: Twist) {
+pub(crate) fn compare(config: &Value, twist: Twist) {
     let nodes = [Who::Reference, Who::Ours].map(|who| (who, prepared(twist)));
     let results = nodes.each_ref().map(|(who, node)| {
         let added = node.call_with_args(*who, Command::Add, config, twist.args);

@@ -10,27 +10,25 @@ use std::time::Duration;
 use cni::deadline::Deadline;
 use cni::error::{Code, Error};
 use cni::netconf::PluginType;
-use cni::plugin::{Call, Context, Delegate, NeverStop, Plugin, answer};
+use cni::plugin::{Call, Context, Delegate, NeverStop, answer};
 use cni::request::{Command, Environment, Request};
 use linux::netns::Netns;
 use nix::sched::{CloneFlags, unshare};
 use serde_json::Value;
 
-use super::super::*;
-
 /// Where the reference plugins are.
-pub(super) fn reference_directory() -> String {
+pub(crate) fn reference_directory() -> String {
     std::env::var("CNI_REFERENCE_PLUGINS").unwrap_or_else(|_| "/usr/lib/cni".to_owned())
 }
 
-pub(super) struct Node {
-    pub(super) host: Netns,
-    pub(super) container: Netns,
+pub(crate) struct Node {
+    pub(crate) host: Netns,
+    pub(crate) container: Netns,
 }
 
 /// Who carries calls out.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Who {
+pub(crate) enum Who {
     Ours,
     Reference,
 }
@@ -46,7 +44,7 @@ fn namespace() -> Netns {
 
 impl Node {
     /// A node whose default route leaves through `eth0`, a dual-stack veth.
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let node = Self { host: namespace(), container: namespace() };
         node.on_host(
             "link set lo up; link add eth0 address 02:00:00:00:00:aa type veth peer name up0; link set up0 up; \
@@ -56,27 +54,27 @@ impl Node {
     }
 
     /// Runs lines of `ip`, separated by semicolons, and returns what the last one printed.
-    pub(super) fn on_host(&self, lines: &str) -> String {
+    pub(crate) fn on_host(&self, lines: &str) -> String {
         ip(&self.host, lines)
     }
 
-    pub(super) fn in_container(&self, lines: &str) -> String {
+    pub(crate) fn in_container(&self, lines: &str) -> String {
         ip(&self.container, lines)
     }
 
     /// Whether the container has an interface `eth0`.
-    pub(super) fn has_interface(&self) -> bool {
+    pub(crate) fn has_interface(&self) -> bool {
         self.in_container("-j link").contains("\"eth0\"")
     }
 
     /// The links of the host but for lo, the uplink and its other end.
-    pub(super) fn host_links(&self) -> Vec<String> {
+    pub(crate) fn host_links(&self) -> Vec<String> {
         let links: Vec<Value> = serde_json::from_str(&self.on_host("-j link")).unwrap();
         let names = links.iter().map(|link| link["ifname"].as_str().unwrap().to_owned());
         names.filter(|name| !["lo", "eth0", "up0"].contains(&name.as_str())).collect()
     }
 
-    pub(super) fn netns_path(&self) -> String {
+    pub(crate) fn netns_path(&self) -> String {
         use std::os::fd::{AsFd, AsRawFd};
         format!("/proc/{}/fd/{}", std::process::id(), self.container.as_fd().as_raw_fd())
     }
@@ -93,11 +91,11 @@ impl Node {
     }
 
     /// Carries a call out, and returns what it prints: null if it prints nothing.
-    pub(super) fn call(&self, who: Who, command: Command, config: &Value) -> Result<Value, Error> {
+    pub(crate) fn call(&self, who: Who, command: Command, config: &Value) -> Result<Value, Error> {
         self.call_with(who, config, self.environment(command, ""))
     }
 
-    pub(super) fn call_with_args(
+    pub(crate) fn call_with_args(
         &self,
         who: Who,
         command: Command,
@@ -108,7 +106,7 @@ impl Node {
     }
 
     /// As the runtime calls if the sandbox is gone.
-    pub(super) fn call_without_netns(
+    pub(crate) fn call_without_netns(
         &self,
         command: Command,
         config: &Value,
@@ -134,19 +132,6 @@ impl Node {
     }
 }
 
-fn plugin(kind: &str) -> &'static dyn Plugin {
-    match kind {
-        "bridge" => &Bridge,
-        "dummy" => &Dummy,
-        "ipvlan" => &IpVlan,
-        "loopback" => &Loopback,
-        "macvlan" => &MacVlan,
-        "ptp" => &Ptp,
-        "vlan" => &Vlan,
-        other => panic!("no plugin {other}"),
-    }
-}
-
 fn call_ours(
     kind: &str,
     config: &Value,
@@ -159,7 +144,7 @@ fn call_ours(
     let mut executables = Executables(environment.to_vec());
     let deadline = Deadline::after(Duration::from_secs(60));
     let mut context = Context { delegate: &mut executables, deadline, stop: &NeverStop };
-    answer(plugin(kind), &request, config.to_string().as_bytes(), &mut context)
+    answer(crate::find(kind).unwrap(), &request, config.to_string().as_bytes(), &mut context)
         .outcome
         .map(Option::unwrap_or_default)
 }

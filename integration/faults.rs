@@ -16,10 +16,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::call::{DEFAULT_NETWORK, Outcome};
-use crate::node::{Node, Recorded, text};
+use crate::node::{NOTHING, Node, Recorded, text};
 use crate::pod::Pod;
-
-const NOTHING: [String; 0] = [];
 
 /// A node with recorders `cluster` (a primary by that inline delegate), `blue` and `red`, the
 /// latter two defined in namespace team-a, each with an interface of its own.

@@ -14,14 +14,17 @@
 
 mod support;
 
+mod api_client;
 mod api_requests;
 mod architecture;
-mod chaining;
-mod cluster;
+mod chained_mode;
+mod check;
 mod containerd;
 mod corpus;
 mod crash;
 mod daemonset;
+mod default_networks;
+mod default_route;
 mod delegates;
 mod device;
 mod disk;
@@ -39,14 +42,18 @@ mod npwg;
 mod operator;
 mod outages;
 mod power_loss;
+mod primary_network;
 mod protocol;
 mod readme;
+mod refusals;
 mod release;
+mod requested_values;
 mod routers;
 mod runtime_quirks;
 mod scenarios;
 mod soak;
 mod static_binary;
+mod status;
 mod teardown;
 mod tenancy;
 

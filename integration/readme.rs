@@ -667,7 +667,7 @@ fn the_settings_of_the_thick_plugin_are_got_as_the_page_says() {
 }
 
 /// What the page has kubectl apply and delete is there, and is a list of objects. That the rights
-/// are enough, and no more than enough, is tested in `cluster.rs`, whose API server enforces these
+/// are enough, and no more than enough, is tested in `api_client::rights`, whose API server enforces these
 /// very files.
 #[test]
 fn the_daemonset_of_the_page_is_there() {

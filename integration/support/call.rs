@@ -279,3 +279,8 @@ impl Outcome {
         error.as_object().cloned().unwrap()
     }
 }
+
+/// The addresses of a result.
+pub(crate) fn addresses(result: &Value) -> Vec<&str> {
+    result["ips"].as_array().unwrap().iter().map(|ip| text(&ip["address"])).collect()
+}

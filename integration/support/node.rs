@@ -50,6 +50,9 @@ pub(crate) const BRAID: &str = env!("CARGO_BIN_EXE_braid");
 /// Namespaces and directories of tests start with it, followed by the test's process ID.
 const PREFIX: &str = "braidtest-";
 
+/// What is compared with a list of calls that has to be empty.
+pub(crate) const NOTHING: [&str; 0] = [];
+
 /// What ends the container IDs of this test: no two sandboxes of a machine have the same, and Braid
 /// ends what plugins of a killed call for its own have left running.
 pub(crate) fn container_suffix() -> String {

@@ -1,5 +1,5 @@
 //! A disk that is full, read-only or not ours: what is refused before its first effect, what goes
-//! on, and that DEL tears down all the same. Those of `teardown.rs` go with these.
+//! on, and that DEL tears down all the same. Those of `teardown::state_directory` go with these.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};

@@ -1,5 +1,5 @@
 //! ADD and DEL on a node whose API server is down, slow, flapping, half closed or silent. How each
-//! question is asked again is in `cluster.rs`; here, what becomes of pods.
+//! question is asked again is in `api_client`; here, what becomes of pods.
 
 use std::time::Duration;
 

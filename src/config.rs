@@ -206,18 +206,10 @@ pub struct Config {
     pub drain: bool,
     /// How to log.
     pub log: LogConfig,
-    /// Where each call leaves a line of JSON.
-    pub event_log: Option<PathBuf>,
     /// Where calls are counted, for node-exporter's textfile collector.
     pub metrics_file: Option<PathBuf>,
-    /// Capability arguments from the runtime.
-    pub runtime_config: Map<String, Value>,
-    /// Capabilities that Braid's entry declares, where the runtime left them in.
-    pub declared_capabilities: Option<Map<String, Value>>,
-    /// The result so far (ADD), or of the whole ADD (DEL, CHECK).
-    pub prev_result: Option<Value>,
-    /// GC's list, where the runtime sent one.
-    pub valid_attachments: Option<Vec<ValidAttachment>>,
+    /// What the runtime has put in for this one call.
+    pub from_runtime: FromRuntime,
     /// What an administrator should know but no pod should suffer for.
     pub warnings: Vec<String>,
     /// Keys that cannot be read and count as missing; empty unless the configuration is read for
@@ -230,6 +222,19 @@ pub struct Config {
 struct UnreadKey {
     key: &'static str,
     error: Arc<ConfigError>,
+}
+
+/// What a runtime puts into the configuration for one call (CNI 1.1.0, section 2).
+#[derive(Clone, Debug, Default)]
+pub struct FromRuntime {
+    /// Capability arguments.
+    pub runtime_config: Map<String, Value>,
+    /// Capabilities that Braid's entry declares, if the runtime left them in.
+    pub declared_capabilities: Option<Map<String, Value>>,
+    /// The result so far (ADD), or of the whole ADD (DEL, CHECK).
+    pub prev_result: Option<Value>,
+    /// GC's list, if the runtime sent one.
+    pub valid_attachments: Option<Vec<ValidAttachment>>,
 }
 
 impl Config {

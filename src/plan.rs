@@ -220,7 +220,7 @@ fn primary_attachment(
         }
     };
     // Only the primary gets what the kubelet asked for (NPWG 1.3, section 7.5).
-    let mut runtime_config = without_annotations(&inputs.config.runtime_config);
+    let mut runtime_config = without_annotations(&inputs.config.from_runtime.runtime_config);
     runtime_config.extend(std::mem::take(&mut attachment.runtime_config));
     attachment.runtime_config = runtime_config;
     Ok(attachment)

@@ -96,28 +96,23 @@ pub(crate) fn plan(
     let admitted = admission::admit(config, pod, &pod_request, definitions)?;
     let chosen = genie::choose(config, pod, &pod_request.choices)?;
     let (selected, choices) = (admitted.networks, chosen.networks);
-    let networks = PodNetworks::resolve(config, pod, selected, choices, has_default, definitions)?;
-    let PodNetworks { primary, node_networks, selected, without_device } = networks;
-    let links = match inside {
-        Some(inside) if !selected.is_empty() || !node_networks.is_empty() => link_names(inside)?,
-        _ => BTreeSet::new(),
-    };
+    let PodNetworks { primary, node_networks, selected, without_device } =
+        PodNetworks::resolve(config, pod, selected, choices, has_default, definitions)?;
+    let has_networks = !selected.is_empty() || !node_networks.is_empty();
+    let links = inside.filter(|_| has_networks).map(link_names).transpose()?.unwrap_or_default();
     let mut plan =
         plan::make(plan::Inputs { config, sandbox, primary, node_networks, selected, links })?;
     plan.has_own_primary = has_own_primary;
     plan.admissions = admitted.admissions;
     plan.admissions.extend(chosen.admissions);
-    plan.warnings.extend(chosen.warnings);
-    plan.warnings.extend(without_device);
-    plan.warnings.extend(pod_request.warnings);
-    plan.warnings.extend(admitted.warnings);
-    plan.warnings.append(&mut definitions.warnings);
-    plan.warnings.append(&mut definitions.node.warnings);
-    plan.check_node(
-        |kind| delegate::find(kind, plugin_path).map(|_| ()),
-        host_link,
-        std::path::Path::exists,
-    )?;
+    let found = std::mem::take(&mut definitions.warnings);
+    let on_node = std::mem::take(&mut definitions.node.warnings);
+    let asked = pod_request.warnings;
+    for warnings in [chosen.warnings, without_device, asked, admitted.warnings, found, on_node] {
+        plan.warnings.extend(warnings);
+    }
+    let find = |kind: &_| delegate::find(kind, plugin_path).map(|_| ());
+    plan.check_node(find, host_link, std::path::Path::exists)?;
     keep_copies(&wanted, definitions);
     Ok(plan)
 }

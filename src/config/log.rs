@@ -65,6 +65,8 @@ pub struct LogConfig {
     pub file: Option<PathBuf>,
     /// The file for decisions about tenants (`auditLog`); rotated as the log file is.
     pub audit: Option<PathBuf>,
+    /// The file in which each call leaves a line of JSON (`eventLog`).
+    pub events: Option<PathBuf>,
     /// Whether stderr gets the lines too (`logToStderr`).
     pub to_stderr: bool,
     /// When the file is set aside (`logOptions`).

@@ -8,8 +8,8 @@ use serde_json::{Map, Value};
 use super::keys::unknown_keys;
 use super::value::{decode, duration, path, positive, text, texts, wrong};
 use super::{
-    CapabilityPolicy, CheckNetworks, Config, ConfigError, DEFAULT_CONF_DIR, MULTUS_CONF_DIR,
-    PrimarySource, ResultScope, StatusPolicy, UnreadKey, ValidAttachment,
+    CapabilityPolicy, CheckNetworks, Config, ConfigError, DEFAULT_CONF_DIR, FromRuntime,
+    MULTUS_CONF_DIR, PrimarySource, ResultScope, StatusPolicy, UnreadKey, ValidAttachment,
 };
 use super::{Level, LogConfig, Rotation};
 use crate::device::{DEVICE_INFO_DIR, KUBELET_SOCKET};
@@ -71,13 +71,7 @@ impl Config {
             conf_dirs: vec![DEFAULT_CONF_DIR.into(), MULTUS_CONF_DIR.into()],
             state_dir: "/var/lib/cni/braid".into(),
             bin_dir: None,
-            tenancy: Tenancy {
-                policy: Ok(None),
-                isolation: true,
-                global_namespaces: vec!["default".to_owned()],
-                multus_namespace,
-                keep_cluster_routes: Vec::new(),
-            },
+            tenancy: Tenancy::open_to_default(multus_namespace),
             system_namespaces: vec!["kube-system".to_owned()],
             genie_annotation: false,
             readiness_file: None,
@@ -100,12 +94,8 @@ impl Config {
             device_info_dir: DEVICE_INFO_DIR.into(),
             drain: false,
             log: LogConfig { to_stderr: true, ..LogConfig::default() },
-            event_log: None,
             metrics_file: None,
-            runtime_config: Map::new(),
-            declared_capabilities: None,
-            prev_result: None,
-            valid_attachments: None,
+            from_runtime: FromRuntime::default(),
             warnings: Vec::new(),
             unread: Vec::new(),
         }
@@ -224,16 +214,17 @@ impl Config {
         self.log.file = keys.read("logFile", path);
         self.log.audit = keys.read("auditLog", path);
         keys.set(&mut self.log.rotation, "logOptions", rotation);
-        self.event_log = keys.read("eventLog", path);
+        self.log.events = keys.read("eventLog", path);
         self.metrics_file = keys.read("metricsFile", path);
     }
 
     /// What the runtime has put in for this one call.
     fn read_request(&mut self, keys: &mut Keys<'_>) {
-        keys.set(&mut self.runtime_config, "runtimeConfig", decode);
-        self.declared_capabilities = keys.read("capabilities", decode);
-        self.prev_result = keys::get(keys.object, "prevResult").cloned();
-        self.valid_attachments = keys.read("cni.dev/valid-attachments", valid_attachments);
+        let inputs = &mut self.from_runtime;
+        keys.set(&mut inputs.runtime_config, "runtimeConfig", decode);
+        inputs.declared_capabilities = keys.read("capabilities", decode);
+        inputs.prev_result = keys::get(keys.object, "prevResult").cloned();
+        inputs.valid_attachments = keys.read("cni.dev/valid-attachments", valid_attachments);
     }
 }
 

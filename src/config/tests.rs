@@ -133,16 +133,16 @@ fn durations_have_units() {
 
 #[test]
 fn gc_needs_the_list_to_be_there() {
-    assert_eq!(parse(json!({})).unwrap().valid_attachments, None);
+    assert_eq!(parse(json!({})).unwrap().from_runtime.valid_attachments, None);
     for none in [json!(null), json!([])] {
         let config = parse(json!({"cni.dev/valid-attachments": none})).unwrap();
-        assert_eq!(config.valid_attachments, Some(Vec::new()));
+        assert_eq!(config.from_runtime.valid_attachments, Some(Vec::new()));
     }
     let config =
         parse(json!({"cni.dev/valid-attachments": [{"containerID": "c", "ifname": "eth0"}]}))
             .unwrap();
     assert_eq!(
-        config.valid_attachments,
+        config.from_runtime.valid_attachments,
         Some(vec![ValidAttachment { container: "c".to_owned(), interface: "eth0".to_owned() }])
     );
 }

@@ -214,24 +214,8 @@ async fn proof(
     if let Some(token) = token {
         return Ok(Proof::Token(token));
     }
-    if let Some(mut exec) = identity.exec.take() {
-        if exec.provide_cluster_info {
-            exec.cluster =
-                Some(ExecAuthCluster::try_from(cluster).map_err(|error| error.to_string())?);
-        }
-        let issued = exec::run(&exec, variables, limit).await?;
-        if let (Some(certificate), Some(key)) =
-            (issued.client_certificate_data, issued.client_key_data)
-        {
-            identity.client_certificate_data = Some(STANDARD.encode(certificate));
-            identity.client_key_data = Some(STANDARD.encode(key).into());
-        }
-        if let Some(token) = issued.token {
-            let command = one_line(exec.command.as_deref().unwrap_or_default(), 200);
-            let expires = issued.expiration_timestamp.as_deref().map(DateTime::parse_from_rfc3339);
-            let expires = expires.and_then(Result::ok).map(|end| end.to_utc());
-            return Ok(Proof::Exec { command, token: token.into(), expires });
-        }
+    if let Some(issued) = issued_proof(cluster, identity, variables, limit).await? {
+        return Ok(issued);
     }
     if let (Some(user), Some(password)) = (identity.username.take(), identity.password.take()) {
         return Ok(Proof::Password { user, password });
@@ -240,6 +224,32 @@ async fn proof(
         identity.client_certificate.as_ref().filter(|_| identity.client_certificate_data.is_none());
     let has_certificate = identity.client_certificate_data.is_some() || file.is_some();
     Ok(if has_certificate { Proof::Certificate(file.map(PathBuf::from)) } else { Proof::Nothing })
+}
+
+/// What an exec plugin issues: a token, or nothing here if it is a certificate, which is put into
+/// `identity`.
+async fn issued_proof(
+    cluster: &Cluster,
+    identity: &mut AuthInfo,
+    variables: &exec::Variables,
+    limit: Duration,
+) -> Result<Option<Proof>, String> {
+    let Some(mut exec) = identity.exec.take() else { return Ok(None) };
+    if exec.provide_cluster_info {
+        let described = ExecAuthCluster::try_from(cluster).map_err(|error| error.to_string())?;
+        exec.cluster = Some(described);
+    }
+    let issued = exec::run(&exec, variables, limit).await?;
+    if let (Some(certificate), Some(key)) = (issued.client_certificate_data, issued.client_key_data)
+    {
+        identity.client_certificate_data = Some(STANDARD.encode(certificate));
+        identity.client_key_data = Some(STANDARD.encode(key).into());
+    }
+    let Some(token) = issued.token else { return Ok(None) };
+    let command = one_line(exec.command.as_deref().unwrap_or_default(), 200);
+    let expires = issued.expiration_timestamp.as_deref().map(DateTime::parse_from_rfc3339);
+    let expires = expires.and_then(Result::ok).map(|end| end.to_utc());
+    Ok(Some(Proof::Exec { command, token: token.into(), expires }))
 }
 
 /// Rejects keys that change the user or the route: a call that ignored them would be a different

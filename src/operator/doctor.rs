@@ -298,7 +298,7 @@ fn ready(config: &Config, network: &NetworkConfig) -> Finding {
 
 /// A runtime hands over only what our own entry declares.
 fn capabilities(config: &Config, network: Option<&NetworkConfig>, stance: InstallMode) -> Finding {
-    let declared = config.declared_capabilities.clone().unwrap_or_default();
+    let declared = config.from_runtime.declared_capabilities.clone().unwrap_or_default();
     let mut wanted = vec![ANNOTATIONS_CAPABILITY];
     if let (InstallMode::Delegating, Some(network)) = (stance, network) {
         let taken =

@@ -219,14 +219,9 @@ impl Migrate {
         found: &Found,
         migrated: &mut Migrated,
     ) -> Result<(), CommandError> {
-        let mut changes = vec![
-            Change::File {
-                path: install::binary(runtime),
-                contents: install::program()?,
-                mode: 0o755,
-            },
-            Change::Directory(install::definitions(runtime)),
-        ];
+        let (path, contents) = (install::binary(runtime), install::program()?);
+        let program = Change::File { path, contents, mode: 0o755 };
+        let mut changes = vec![program, Change::Directory(install::definitions(runtime))];
         match (&found.ours, found.theirs.first()) {
             (Some(ours), _) => {
                 let kept = self.keep(runtime, ours);

@@ -74,7 +74,7 @@ pub(super) fn device_arguments(
 /// send them, and host ports vanish without a word. Newer runtimes take the list away before we see
 /// it.
 pub(super) fn undeclared_capabilities(config: &Config, primary: &PrimaryNetwork) -> Option<String> {
-    let declared = config.declared_capabilities.as_ref()?;
+    let declared = config.from_runtime.declared_capabilities.as_ref()?;
     let network = match primary {
         PrimaryNetwork::OfNode(node) => &node.network,
         PrimaryNetwork::OfPod(selected) => &selected.network,

@@ -6,13 +6,18 @@
 //! configuration that it has read, without the second of two equal keys or a spelling that only a
 //! plugin would understand.
 
+mod error;
+mod vlan;
+
+pub(super) use error::FenceError;
+
 use ipnetwork::IpNetwork;
 use serde_json::{Map, Value};
 
 use super::naming::{Naming, naming};
 use super::plugins::{Table, is_delegating};
 use super::request;
-use super::rules::{Policy, Vlans};
+use super::rules::Policy;
 use super::{Case, Refusal};
 use crate::definition::Definition;
 use crate::pod::name::Namespace;
@@ -24,123 +29,6 @@ use plugins::known::{self, Facts, Position, Shape, VlanDefault};
 
 /// The largest configuration of a tenant's, in bytes.
 pub const MAX_BYTES: usize = 64 * 1024;
-
-/// What a tenant's definition must not say, and who can change it.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum FenceError {
-    /// It is too large.
-    #[error("and has {0} bytes: such a one may have {MAX_BYTES}, so its owner has to shorten it")]
-    Size(usize),
-    /// Its name has a meaning outside the node, for all namespaces together, or is too long to be
-    /// scoped.
-    #[error(
-        "and its \"name\" is {name}, which a network of another namespace may have too: its owner can write \
-         \"name\": \"{namespace}.{example}\""
-    )]
-    Name {
-        /// The network's name.
-        name: Quoted,
-        /// The definition's namespace.
-        namespace: Namespace,
-        /// The rest of a name that could be.
-        example: String,
-    },
-    /// The type is not allowed.
-    #[error(
-        "and may not use plugin {0}: the node's administrator can add it to policy.allowedPlugins"
-    )]
-    Plugin(Quoted),
-    /// The type is never allowed.
-    #[error(
-        "and may not use plugin {0}, which delegates to others: its owner can name the plugin itself"
-    )]
-    Delegating(Quoted),
-    /// A nested object has a type that is no text, or is spelt so that only some would see it.
-    #[error("and has a \"type\" in plugin {0} that is none: its owner has to correct it")]
-    Type(Quoted),
-    /// The plugin may not carry the key.
-    #[error(
-        "and its plugin {plugin} may not carry {key}: its owner can leave it out, or the node's administrator \
-         add it to policy.allowedPlugins"
-    )]
-    Key {
-        /// The plugin.
-        plugin: Quoted,
-        /// The key.
-        key: Quoted,
-    },
-    /// What a pod would hand to the plugins, and none of them may carry.
-    #[error(
-        "and none of its plugins may carry {0}: the pod can leave it out, or the node's administrator add it to \
-         policy.allowedPlugins"
-    )]
-    Argument(Quoted),
-    /// A key is missing whose default would reach the host.
-    #[error(
-        "and its plugin {plugin} must carry \"{key}\", whose default reaches the host: its owner can add it"
-    )]
-    Missing {
-        /// The plugin.
-        plugin: Quoted,
-        /// The key.
-        key: &'static str,
-    },
-    /// The interface of the host is not allowed.
-    #[error(
-        "and its plugin {plugin} may not reach the host's interface {value} (\"{key}\"): the node's \
-         administrator can add it to policy.allowedHostInterfaces"
-    )]
-    HostInterface {
-        /// The plugin.
-        plugin: Quoted,
-        /// The key.
-        key: String,
-        /// The interface.
-        value: Quoted,
-    },
-    /// The address, network or route is not allowed.
-    #[error(
-        "and {value} in its plugin {plugin} is in no subnet of namespace {namespace}: the node's administrator \
-         can add it to policy.allowedSubnets"
-    )]
-    Subnet {
-        /// The plugin.
-        plugin: Quoted,
-        /// What was written.
-        value: Quoted,
-        /// The definition's namespace.
-        namespace: Namespace,
-    },
-    /// The VLAN is not allowed.
-    #[error(
-        "and {value} (\"{key}\") in its plugin {plugin} is no VLAN of namespace {namespace}: the node's \
-         administrator can add it to policy.allowedVlans"
-    )]
-    Vlan {
-        /// The plugin.
-        plugin: Quoted,
-        /// The key.
-        key: String,
-        /// What was written.
-        value: Quoted,
-        /// The definition's namespace.
-        namespace: Namespace,
-    },
-    /// The value is not what the key must have.
-    #[error(
-        "and its plugin {plugin} may not have {value} for {key}, which must be {rule}: its owner can correct it"
-    )]
-    Value {
-        /// The plugin.
-        plugin: Quoted,
-        /// The key.
-        key: Quoted,
-        /// The value.
-        value: Quoted,
-        /// What it must be.
-        rule: &'static str,
-    },
-}
 
 /// Holds a tenant's definition, and the arguments that a pod hands it, against the fence.
 ///
@@ -338,80 +226,6 @@ impl Fence<'_> {
         }
         let (plugin, value) = (plugin.quoted(), Quoted::value(value));
         Err(FenceError::HostInterface { plugin, key: key.to_owned(), value })
-    }
-
-    /// A VLAN, or 0 for none. To the vlan plugin 0 is one: its frames are those of the master's
-    /// native VLAN.
-    fn check_vlan(&self, plugin: Plugin<'_>, key: &str, value: &Value) -> Result<(), FenceError> {
-        let id = value.as_u64().ok_or_else(|| plugin.wrong(key, value, "a number"))?;
-        if id == 0 && !matches!(plugin.vlan_default(), VlanDefault::Zero(_)) {
-            return Ok(());
-        }
-        self.check_vlans(plugin, key, value, (id, id))
-    }
-
-    /// The VLAN that a plugin puts an interface on beside those that it names: the vlan plugin
-    /// takes a `vlanId` that is missing for 0, and a port of a bridge with a trunk keeps VLAN 1
-    /// where no other is the native one.
-    fn check_native_vlan(
-        &self,
-        plugin: Plugin<'_>,
-        object: &Map<String, Value>,
-    ) -> Result<(), FenceError> {
-        let get = |key: &str| object.get(key).filter(|value| !value.is_null());
-        let names_vlan = get("vlan").is_some_and(|vlan| *vlan != 0);
-        let has_trunk =
-            get("vlanTrunk").and_then(Value::as_array).is_some_and(|trunk| !trunk.is_empty());
-        let keeps_default = get("preserveDefaultVlan").is_some_and(|keep| *keep == true);
-        match plugin.vlan_default() {
-            VlanDefault::Zero(key) if get(key).is_none() => {
-                self.check_vlan(plugin, key, &Value::from(0))
-            }
-            VlanDefault::NativeOfTrunk
-                if (has_trunk || names_vlan) && (keeps_default || !names_vlan) =>
-            {
-                self.check_vlans(plugin, "preserveDefaultVlan", &Value::from(1), (1, 1))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// The bridge plugin's list of VLANs: `{"id": 5}`, `{"minID": 10, "maxID": 20}`.
-    fn check_trunk(&self, plugin: Plugin<'_>, key: &str, value: &Value) -> Result<(), FenceError> {
-        const RULE: &str = "a list of objects with \"id\", or \"minID\" and \"maxID\"";
-        let entries = value.as_array().ok_or_else(|| plugin.wrong(key, value, RULE))?;
-        for entry in entries {
-            self.check_value(plugin, key, entry)?;
-            let members = entry.as_object().ok_or_else(|| plugin.wrong(key, entry, RULE))?;
-            let member = |name: &str| members.get(name).map(|value| (value, value.as_u64()));
-            let range = match (member("id"), member("minID"), member("maxID")) {
-                (Some((_, Some(id))), None, None) => (id, id),
-                (None, Some((_, Some(first))), Some((_, Some(last)))) => (first, last),
-                _ => return Err(plugin.wrong(key, entry, RULE)),
-            };
-            self.check_vlans(plugin, key, entry, range)?;
-        }
-        Ok(())
-    }
-
-    fn check_vlans(
-        &self,
-        plugin: Plugin<'_>,
-        key: &str,
-        value: &Value,
-        (first, last): (u64, u64),
-    ) -> Result<(), FenceError> {
-        if Vlans::new(first, last).is_some_and(|vlans| self.policy.allows_vlans(self.owner, vlans))
-        {
-            return Ok(());
-        }
-        let value = if value.is_object() {
-            Quoted::text(&format!("{first}-{last}"))
-        } else {
-            Quoted::value(value)
-        };
-        let (plugin, key, namespace) = (plugin.quoted(), key.to_owned(), self.owner.clone());
-        Err(FenceError::Vlan { plugin, key, value, namespace })
     }
 
     /// A value that must be an address, a network, or a range of addresses.

@@ -5,12 +5,17 @@
 //! get no network that they ask for until it is corrected. Pods that ask for nothing, and teardown,
 //! are not held up.
 
+mod read;
+mod vlans;
+
+pub(super) use read::wrong;
+pub(super) use vlans::Vlans;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::str::FromStr;
 
 use glob::Pattern;
 use ipnetwork::IpNetwork;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::plugins::Plugins;
 use super::request::Request;
@@ -19,9 +24,7 @@ use super::sharing::View;
 use super::{Path, plugins};
 use crate::definition::DefinitionKind;
 use crate::pod::name::{DefinitionName, Namespace};
-use cni::error::one_line;
 use cni::keys;
-use cni::netconf::NetworkName;
 
 /// The keys of a policy.
 pub const KEYS: [&str; 10] = [
@@ -98,35 +101,6 @@ struct PrimaryOverride {
     networks: Vec<String>,
 }
 
-/// VLANs one after the other, `100-199`, or a single one.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Vlans {
-    first: u16,
-    last: u16,
-}
-
-impl Vlans {
-    /// The VLANs from `first` to `last`; `None` if one is no VLAN that a frame can have.
-    pub fn new(first: u64, last: u64) -> Option<Self> {
-        let id = |id: u64| u16::try_from(id).ok().filter(|id| (1..=4094).contains(id));
-        Some(Self { first: id(first)?, last: id(last)? }).filter(|vlans| vlans.first <= vlans.last)
-    }
-}
-
-impl FromStr for Vlans {
-    type Err = NoVlans;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (first, last) = text.split_once('-').unwrap_or((text, text));
-        let id = |id: &str| id.trim().parse::<u64>().map_err(|_| NoVlans);
-        Self::new(id(first)?, id(last)?).ok_or(NoVlans)
-    }
-}
-
-/// A text that names no VLANs.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct NoVlans;
-
 impl Policy {
     /// Reads a policy; `trusted` are the namespaces whose definitions are trusted unless it says
     /// otherwise.
@@ -135,24 +109,24 @@ impl Policy {
     /// [`PolicyError`] where anything in it is not understood.
     pub fn read(value: &Value, trusted: Namespaces) -> Result<Self, PolicyError> {
         let object = value.as_object().ok_or(PolicyError::NotAnObject)?;
-        check_keys(object, &KEYS)?;
-        let requests = allowed_requests(object)?;
+        read::check_keys(object, &KEYS)?;
+        let requests = read::allowed_requests(object)?;
         let plugins =
             keys::get(object, "allowedPlugins").map(plugins::read).transpose()?.unwrap_or_default();
         Ok(Self {
-            mode: mode(object)?,
-            trusted: namespaces(object, "trustedNamespaces")?.unwrap_or(trusted),
-            warnings: warnings(&requests, &plugins),
+            mode: read::mode(object)?,
+            trusted: read::namespaces(object, "trustedNamespaces")?.unwrap_or(trusted),
+            warnings: read::warnings(&requests, &plugins),
             requests,
             plugins,
-            host_interfaces: scoped(object, "allowedHostInterfaces", |text| {
+            host_interfaces: read::scoped(object, "allowedHostInterfaces", |text| {
                 Pattern::new(text).ok()
             })?,
-            subnets: scoped(object, "allowedSubnets", |text| text.parse().ok())?,
-            vlans: scoped(object, "allowedVlans", |text| text.parse().ok())?,
-            service_cidrs: service_cidrs(object)?,
-            primaries: primaries(object)?,
-            node_networks: node_networks(object)?,
+            subnets: read::scoped(object, "allowedSubnets", |text| text.parse().ok())?,
+            vlans: read::scoped(object, "allowedVlans", |text| text.parse().ok())?,
+            service_cidrs: read::service_cidrs(object)?,
+            primaries: read::primaries(object)?,
+            node_networks: read::node_networks(object)?,
         })
     }
 
@@ -244,178 +218,6 @@ impl Policy {
             DefinitionKind::NodeNetwork => shared(view.namespace),
         }
     }
-}
-
-pub(super) fn wrong(key: &'static str, value: &Value, rule: &'static str) -> PolicyError {
-    PolicyError::Value { key, value: one_line(&value.to_string(), 80), rule }
-}
-
-/// Each key is known and there once, in whatever case. Notes have a period or a slash in their
-/// name.
-fn check_keys(object: &Map<String, Value>, known: &[&'static str]) -> Result<(), PolicyError> {
-    let mut seen = BTreeSet::new();
-    for key in object.keys().filter(|key| !key.contains(['.', '/'])) {
-        let is_new = seen.insert(key.to_ascii_lowercase());
-        if !is_new || !known.iter().any(|name| name.eq_ignore_ascii_case(key)) {
-            let near = crate::spelling::nearest(key, known.iter().copied());
-            let hint = near.map(|near| format!(": did you mean \"{near}\"?")).unwrap_or_default();
-            let hint = if is_new { hint } else { ", which is there twice".to_owned() };
-            return Err(PolicyError::UnknownKey { key: one_line(key, 64), hint });
-        }
-    }
-    Ok(())
-}
-
-fn mode(object: &Map<String, Value>) -> Result<Mode, PolicyError> {
-    match keys::get(object, "mode").map(|value| (value, value.as_str())) {
-        None => Ok(Mode::default()),
-        Some((_, Some("enforce"))) => Ok(Mode::Enforce),
-        Some((_, Some("audit"))) => Ok(Mode::Audit),
-        Some((value, _)) => Err(wrong("mode", value, "must be \"enforce\" or \"audit\"")),
-    }
-}
-
-/// A list of texts, or one text with commas.
-fn texts(value: &Value) -> Option<Vec<&str>> {
-    match value {
-        Value::String(joined) => {
-            Some(joined.split(',').map(str::trim).filter(|word| !word.is_empty()).collect())
-        }
-        Value::Array(list) => list.iter().map(Value::as_str).collect(),
-        _ => None,
-    }
-}
-
-const NAMESPACES_RULE: &str = "must be a list of namespaces, or of \"*\" for all";
-
-fn namespaces(
-    object: &Map<String, Value>,
-    key: &'static str,
-) -> Result<Option<Namespaces>, PolicyError> {
-    let read =
-        |value: &Value| read_namespaces(value).ok_or_else(|| wrong(key, value, NAMESPACES_RULE));
-    keys::get(object, key).map(read).transpose()
-}
-
-fn read_namespaces(value: &Value) -> Option<Namespaces> {
-    Namespaces::from_words(texts(value)?)
-}
-
-fn allowed_requests(object: &Map<String, Value>) -> Result<BTreeSet<Request>, PolicyError> {
-    const KEY: &str = "allowedRequests";
-    let Some(value) = keys::get(object, KEY) else {
-        return Ok(Request::ALL
-            .into_iter()
-            .filter(|request| !request.needs_owners_word())
-            .collect());
-    };
-    let read =
-        || texts(value)?.into_iter().map(|word| word.parse().ok()).collect::<Option<BTreeSet<_>>>();
-    read().ok_or_else(|| {
-        wrong(KEY, value, "must be a list of keys of the networks annotation, \"ips\" for one")
-    })
-}
-
-/// Things for all namespaces as a list, or as an object with the namespaces of each.
-fn scoped<T>(
-    object: &Map<String, Value>,
-    key: &'static str,
-    read: impl Fn(&str) -> Option<T>,
-) -> Result<Scoped<T>, PolicyError> {
-    let Some(value) = keys::get(object, key) else { return Ok(Scoped::default()) };
-    let entries: Option<Vec<_>> = match value {
-        Value::Object(entries) => {
-            entries.iter().map(|(text, list)| Some((read(text)?, read_namespaces(list)?))).collect()
-        }
-        list => texts(list).and_then(|texts| {
-            texts.into_iter().map(|text| Some((read(text)?, Namespaces::all()))).collect()
-        }),
-    };
-    let rule = match key {
-        "allowedSubnets" => {
-            "must be a list of networks in CIDR form, or an object of them with the namespaces of each"
-        }
-        "allowedVlans" => {
-            "must be a list of VLANs, \"7\" or \"100-199\", or an object of them with the namespaces of each"
-        }
-        _ => "must be a list of patterns, or an object of them with the namespaces of each",
-    };
-    entries.map(Scoped::new).ok_or_else(|| wrong(key, value, rule))
-}
-
-fn service_cidrs(object: &Map<String, Value>) -> Result<Vec<IpNetwork>, PolicyError> {
-    const KEY: &str = "serviceCIDRs";
-    let Some(value) = keys::get(object, KEY) else { return Ok(Vec::new()) };
-    let read =
-        || texts(value)?.into_iter().map(|text| text.parse().ok()).collect::<Option<Vec<_>>>();
-    read().ok_or_else(|| wrong(KEY, value, "must be a list of networks in CIDR form"))
-}
-
-fn primaries(object: &Map<String, Value>) -> Result<Vec<PrimaryOverride>, PolicyError> {
-    const KEY: &str = "primaryOverride";
-    let Some(value) = keys::get(object, KEY) else { return Ok(Vec::new()) };
-    let read = || value.as_array()?.iter().map(read_primary).collect::<Option<Vec<_>>>();
-    read().ok_or_else(|| {
-        wrong(
-            KEY,
-            value,
-            "must be a list of objects with \"podNamespaces\" and \"definitions\" (\"namespace/name\", or the \
-             name of a network of the node)",
-        )
-    })
-}
-
-fn read_primary(value: &Value) -> Option<PrimaryOverride> {
-    let object = value.as_object()?;
-    check_keys(object, &["podNamespaces", "definitions"]).ok()?;
-    let networks = texts(keys::get(object, "definitions")?)?;
-    Some(PrimaryOverride {
-        pods: read_namespaces(keys::get(object, "podNamespaces")?)?,
-        networks: networks.into_iter().map(read_network).collect::<Option<_>>()?,
-    })
-}
-
-fn read_network(text: &str) -> Option<String> {
-    let is_valid = match text.split_once('/') {
-        Some((namespace, name)) => {
-            namespace.parse::<Namespace>().is_ok() && name.parse::<DefinitionName>().is_ok()
-        }
-        None => text.parse::<NetworkName>().is_ok(),
-    };
-    is_valid.then(|| text.to_owned())
-}
-
-fn node_networks(object: &Map<String, Value>) -> Result<BTreeMap<String, Namespaces>, PolicyError> {
-    const KEY: &str = "sharedNodeNetworks";
-    let Some(value) = keys::get(object, KEY) else { return Ok(BTreeMap::new()) };
-    let read_entry = |(name, list): (&String, &Value)| {
-        let name = name.parse::<NetworkName>().ok()?;
-        Some((name.to_string(), read_namespaces(list)?))
-    };
-    let read = || value.as_object()?.iter().map(read_entry).collect::<Option<BTreeMap<_, _>>>();
-    read().ok_or_else(|| {
-        wrong(KEY, value, "must be an object of networks' names, each with its namespaces")
-    })
-}
-
-/// What stands in the policy and has no effect.
-fn warnings(requests: &BTreeSet<Request>, plugins: &Plugins) -> Vec<String> {
-    let of_owners = requests.iter().filter(|request| request.needs_owners_word());
-    let of_owners = of_owners.map(|request| {
-        format!(
-            "\"{request}\" in policy.allowedRequests has no effect: only a network's owner can allow it, with \
-             braid.io/allowed-requests"
-        )
-    });
-    let delegating = plugins.delegating_types().map(|kind| {
-        format!("\"{kind}\" in policy.allowedPlugins has no effect: a plugin that delegates is never allowed")
-    });
-    let patterns = plugins.patterns().map(|kind| {
-        format!(
-            "\"{kind}\" in policy.allowedPlugins has no effect: it is no pattern there, name each plugin's type"
-        )
-    });
-    of_owners.chain(delegating).chain(patterns).collect()
 }
 
 #[cfg(test)]

@@ -27,6 +27,17 @@ pub struct Tenancy {
 }
 
 impl Tenancy {
+    /// Without a policy: a pod reaches its own namespace and `default`.
+    pub(crate) fn open_to_default(multus_namespace: Namespace) -> Self {
+        Self {
+            policy: Ok(None),
+            isolation: true,
+            global_namespaces: vec!["default".to_owned()],
+            multus_namespace,
+            keep_cluster_routes: Vec::new(),
+        }
+    }
+
     /// The node's policy, which must be understood before any pod gets what it asks for.
     ///
     /// # Errors

@@ -37,7 +37,7 @@ impl PodRequest {
         cluster: Option<&mut Cluster>,
     ) -> Result<Self, Error> {
         let (annotations, object, mut warnings) =
-            match Annotations::from_runtime_config(&config.runtime_config)? {
+            match Annotations::from_runtime_config(&config.from_runtime.runtime_config)? {
                 Some(annotations) => (annotations, None, Vec::new()),
                 None => {
                     let cost = if cluster.is_some() {

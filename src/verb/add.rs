@@ -114,7 +114,7 @@ fn make_plan(
 
 /// The mode comes from the configuration; on ADD the runtime's `prevResult` must agree with it.
 fn check_mode(config: &Config) -> Result<(), Error> {
-    let problem = match (config.is_delegating(), config.prev_result.is_some()) {
+    let problem = match (config.is_delegating(), config.from_runtime.prev_result.is_some()) {
         (false, false) => {
             "braid has no prevResult and no primary network: put it behind the primary in its conflist, or configure \
              \"clusterNetwork\" or \"delegates\""
@@ -130,7 +130,7 @@ fn check_mode(config: &Config) -> Result<(), Error> {
 
 /// What a chained Braid returns for a pod that asks for nothing: what it was given, untouched.
 fn chained_result(config: &Config) -> Option<&Value> {
-    config.prev_result.as_ref().filter(|_| !config.is_delegating())
+    config.from_runtime.prev_result.as_ref().filter(|_| !config.is_delegating())
 }
 
 /// Waits for the primary's readiness file.

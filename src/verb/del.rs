@@ -358,7 +358,7 @@ pub(super) fn current_primary(
     let attachment =
         Attachment::new(network.name.to_string(), Role::Primary, interface, network, args);
     Ok(Some(Attachment {
-        runtime_config: without_annotations(&config.runtime_config),
+        runtime_config: without_annotations(&config.from_runtime.runtime_config),
         ..attachment
     }))
 }
@@ -367,7 +367,7 @@ pub(super) fn current_primary(
 /// their version: plugins refuse every other. One that cannot be read is none.
 pub(super) fn requested_result(session: &Session<'_>, attachment: &Attachment) -> Option<Value> {
     let result = AttachmentResult::read_lenient(
-        session.config.prev_result.as_ref()?,
+        session.config.from_runtime.prev_result.as_ref()?,
         session.config.version,
     );
     result.ok().map(|result| result.write(attachment.network.version))

@@ -25,7 +25,7 @@ const MAX_GONE_BYTES: usize = 16 << 20;
 
 pub(super) fn gc(session: &mut Session<'_>) -> Result<(), Error> {
     session.config.require(&["cni.dev/valid-attachments"])?;
-    let Some(valid) = session.config.valid_attachments.clone() else {
+    let Some(valid) = session.config.from_runtime.valid_attachments.clone() else {
         let problem = "GC without \"cni.dev/valid-attachments\" would take every attachment for a stale one; nothing was done";
         return Err(Error::new(Code::CONFIG, problem));
     };

@@ -120,8 +120,9 @@ fn device_info(attachment: &Attachment, device_infos: &DeviceInfoStore) -> Optio
 /// Publishes a refusal or failure as an event on the pod, with the sentence that the runtime gets.
 /// Only for pods that ask for something, or have cost a request already; never a second failure.
 pub(super) fn failure(session: &mut Session<'_>, pod: &Pod, stage: Stage, error: &Error) {
-    let annotations =
-        Annotations::from_runtime_config(&session.config.runtime_config).ok().flatten();
+    let annotations = Annotations::from_runtime_config(&session.config.from_runtime.runtime_config)
+        .ok()
+        .flatten();
     let asks = annotations.is_some_and(|annotations| {
         let by_genie = session.config.genie_annotation && annotations.genie.is_some();
         annotations.networks.is_some() || annotations.default_network.is_some() || by_genie

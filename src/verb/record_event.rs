@@ -13,12 +13,12 @@ use cni::request::{Request, Verb};
 
 /// Whether anybody watches. A Braid that was started by a Braid is not the runtime's call.
 pub(super) fn is_wanted(config: &Config, request: &Request) -> bool {
-    (config.event_log.is_some() || config.metrics_file.is_some()) && !request.nested
+    (config.log.events.is_some() || config.metrics_file.is_some()) && !request.nested
 }
 
 pub(super) fn observe(session: &Session<'_>, error: Option<&Error>, took: Duration) {
     let (config, verb) = (session.config, &session.request.verb);
-    if let Some(path) = &config.event_log {
+    if let Some(path) = &config.log.events {
         let timings = session.delegates.timings();
         Event::of(verb, config.network.as_str(), timings, error, took)
             .append(path, &config.log.rotation);

@@ -30,10 +30,12 @@ pub fn configuration(bytes: &[u8]) {
     assert!(!config.delegate_timeout.is_zero() && !config.api_timeout.is_zero());
     config.warnings.iter().for_each(|warning| assert_told_well(warning));
     assert_eq!(config.is_delegating(), config.primary.is_some());
-    if let Some(result) = &config.prev_result {
+    if let Some(result) = &config.from_runtime.prev_result {
         let _ = AttachmentResult::read_lenient(result, config.version);
     }
-    if let Ok(Some(asked)) = pod::Annotations::from_runtime_config(&config.runtime_config) {
+    if let Ok(Some(asked)) =
+        pod::Annotations::from_runtime_config(&config.from_runtime.runtime_config)
+    {
         asked
             .networks
             .iter()

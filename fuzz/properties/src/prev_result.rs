@@ -12,7 +12,7 @@ use super::assert_told_well;
 /// handed it in their own.
 pub fn prev_result(bytes: &[u8]) {
     let Ok(config) = Config::parse(bytes) else { return };
-    let Some(value) = &config.prev_result else { return };
+    let Some(value) = &config.from_runtime.prev_result else { return };
     let result = match AttachmentResult::read_lenient(value, config.version) {
         Ok(result) => result,
         Err(error) => return assert_told_well(&error),

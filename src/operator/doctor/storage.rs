@@ -121,7 +121,7 @@ pub(super) fn files(config: &Config) -> Vec<Finding> {
     let files = [
         ("logFile", &config.log.file),
         ("auditLog", &config.log.audit),
-        ("eventLog", &config.event_log),
+        ("eventLog", &config.log.events),
         ("metricsFile", &config.metrics_file),
     ];
     let named = files.into_iter().filter_map(|(key, file)| Some((key, file.as_ref()?)));

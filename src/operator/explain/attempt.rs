@@ -57,7 +57,10 @@ impl Attempt<'_> {
     /// The node's configuration with the annotations that the runtime would hand over.
     fn config(&self, annotations: Map<String, Value>) -> Config {
         let mut config = self.node.config.clone();
-        config.runtime_config.insert(ANNOTATIONS_CAPABILITY.to_owned(), Value::Object(annotations));
+        config
+            .from_runtime
+            .runtime_config
+            .insert(ANNOTATIONS_CAPABILITY.to_owned(), Value::Object(annotations));
         config
     }
 

@@ -84,16 +84,9 @@ impl Rehearsal<'_> {
         let sandbox = explain::sandbox(namespace.unwrap_or(&"default"), "rehearsed", "rehearsed");
         let pod = Pod::from_args(&sandbox.args).map_err(|error| Error::from(error).to_string())?;
         let pod_request = PodRequest::default();
-        let plan = prepare::plan(
-            config,
-            &plugin_path,
-            &sandbox,
-            None,
-            &pod,
-            pod_request,
-            &mut definitions,
-        );
-        plan.map(|_| ()).map_err(|error| error.to_string())
+        prepare::plan(config, &plugin_path, &sandbox, None, &pod, pod_request, &mut definitions)
+            .map(|_| ())
+            .map_err(|error| error.to_string())
     }
 
     fn untranslated(&self, problem: String) -> MigrateError {

@@ -154,20 +154,7 @@ fn on_host(path: &str, pod_roots: &[String], root: &Path) -> String {
 fn find_primary(entry: &mut Map<String, Value>, site: &Site<'_>, notes: &mut Vec<String>) {
     let named = keys::get(entry, "clusterNetwork").and_then(Value::as_str).map(PathBuf::from);
     if let Some(path) = named.filter(|path| path.is_absolute()) {
-        let file = below(site.root, &path);
-        if !Installation::in_file(&file, &MULTUS).is_empty() {
-            notes.push(format!(
-                "\"clusterNetwork\" named multus's own file, {}: braid takes the first configuration without multus",
-                path.display()
-            ));
-            keys::set(entry, "clusterNetwork", json!("auto"));
-            return;
-        }
-        let is_first = site.primaries.first().is_some_and(|first| first.file == file);
-        if is_first || !file.exists() {
-            keys::set(entry, "clusterNetwork", json!("auto"));
-        }
-        return;
+        return find_primary_of_file(&path, entry, site, notes);
     }
     let delegates =
         keys::get(entry, "delegates").and_then(Value::as_array).cloned().unwrap_or_default();
@@ -190,6 +177,28 @@ fn find_primary(entry: &mut Map<String, Value>, site: &Site<'_>, notes: &mut Vec
              \"clusterNetwork\" once the primary has a file of its own"
                 .to_owned(),
         ),
+    }
+}
+
+/// The primary of a file that is named stays named, unless it is the first one anyway, is gone, or
+/// is Multus's own.
+fn find_primary_of_file(
+    path: &Path,
+    entry: &mut Map<String, Value>,
+    site: &Site<'_>,
+    notes: &mut Vec<String>,
+) {
+    let file = below(site.root, path);
+    let is_of_multus = !Installation::in_file(&file, &MULTUS).is_empty();
+    if is_of_multus {
+        notes.push(format!(
+            "\"clusterNetwork\" named multus's own file, {}: braid takes the first configuration without multus",
+            path.display()
+        ));
+    }
+    let is_first = site.primaries.first().is_some_and(|first| first.file == file);
+    if is_of_multus || is_first || !file.exists() {
+        keys::set(entry, "clusterNetwork", json!("auto"));
     }
 }
 

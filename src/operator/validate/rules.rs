@@ -143,6 +143,7 @@ impl Rules {
     ) {
         let mut config = self.config.clone();
         config
+            .from_runtime
             .runtime_config
             .insert(ANNOTATIONS_CAPABILITY.to_owned(), Value::Object(annotations.clone()));
         let pod = Pod { namespace: namespace.clone(), name: String::new(), uid: None };

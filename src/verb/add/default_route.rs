@@ -15,7 +15,7 @@ use crate::pod::Pod;
 use cni::error::Error;
 use cni::family::Family;
 use cni::result::{AttachmentResult, MOST_ROUTES};
-use linux::netlink::{Route, RouteKey};
+use linux::netlink::{Netlink, NetlinkError, Route, RouteKey};
 
 impl<'s> Addition<'s, '_> {
     /// Looks where the default routes lead before an extra network can take them.
@@ -98,18 +98,7 @@ impl<'s> Addition<'s, '_> {
             return Ok(Vec::new());
         }
         let netlink = self.inside.netlink().map_err(kernel_error)?;
-        let is_wide = |key: &RouteKey| key.is_main && default_route::is_wide(key.destination);
-        let prefixes = default_route::wide_prefixes(family);
-        let listed = netlink.routes(kernel_family(family), prefixes, is_wide);
-        let mut routes = listed.map_err(kernel_error)?;
-        routes.retain(|route| route.is_through(&links));
-        let destinations: Vec<_> = routes.iter().map(|route| route.key.destination).collect();
-        let taking = default_route::taking_default(family, &destinations);
-        routes.retain(|route| taking.contains(&route.key.destination));
-        routes
-            .iter()
-            .try_for_each(|route| netlink.delete_any_route(route))
-            .map_err(kernel_error)?;
+        let routes = take_away_wide_routes(netlink, family, &links).map_err(kernel_error)?;
         let mut removed = Vec::new();
         for extra in others() {
             let own =
@@ -163,6 +152,24 @@ impl<'s> Addition<'s, '_> {
         // A route that was there before may be back even where none was taken.
         read_snapshot(netlink).map_err(kernel_error)
     }
+}
+
+/// Removes the routes through `links` that together take the family's default route, and returns
+/// them.
+fn take_away_wide_routes(
+    netlink: &mut Netlink,
+    family: Family,
+    links: &[u32],
+) -> Result<Vec<Route>, NetlinkError> {
+    let is_wide = |key: &RouteKey| key.is_main && default_route::is_wide(key.destination);
+    let prefixes = default_route::wide_prefixes(family);
+    let mut routes = netlink.routes(kernel_family(family), prefixes, is_wide)?;
+    routes.retain(|route| route.is_through(links));
+    let destinations: Vec<_> = routes.iter().map(|route| route.key.destination).collect();
+    let taking = default_route::taking_default(family, &destinations);
+    routes.retain(|route| taking.contains(&route.key.destination));
+    routes.iter().try_for_each(|route| netlink.delete_any_route(route))?;
+    Ok(routes)
 }
 
 fn unasked_default_route(pod: &Pod, attachment: &Attachment) -> String {

@@ -66,7 +66,7 @@ kind: NetworkAttachmentDefinition
 metadata: {name: blue, namespace: team-a}
 spec:
   config: |
-{\"type\": \"bridge\", \"bridge\": \"br-blue\"}
+    {\"type\": \"bridge\", \"bridge\": \"br-blue\"}
 ---
 apiVersion: v1
 kind: Pod

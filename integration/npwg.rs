@@ -75,7 +75,7 @@
 //! | 5 | a map is made of an attachment's result | `kubernetes::status::the_status_has_an_entry_for_every_attachment` |
 //! | 5.1 | what it says is from the result. Otherwise: MTU and gateways are the kernel's where it knows better, since a route may have moved after ADD | `verb::network_status::tests::an_entry_has_what_clients_read` `verb::network_status::tests::gateways_are_the_final_ones` |
 //! | 5.1.1 | the first sandbox interface has the attachment's status. Otherwise: the others have an entry each, as the NPWG's own library writes them | `kubernetes::status::several_sandbox_interfaces_and_none` |
-//! | 5.1.1 | an ADD without a result has a minimal map: so has an empty result. Otherwise: one that prints nothing has failed, for nobody knows what the pod has | `kubernetes::status::several_sandbox_interfaces_and_none` `protocol::output_that_is_no_result_is_an_error_that_quotes_it_or_stderr` |
+//! | 5.1.1 | an ADD without a result has a minimal map: so has an empty result. Otherwise: one that prints nothing has failed, for nobody knows what the pod has | `kubernetes::status::several_sandbox_interfaces_and_none` `protocol::result::output_that_is_no_result_is_an_error_that_quotes_it_or_stderr` |
 //! | 5.1.1 | as much of the result as possible is used | `kubernetes::status::the_status_has_an_entry_for_every_attachment` |
 //! | 5.1.1 | of a result before 0.3.0 as much as can be, and the kernel's word for the rest | `kubernetes::status::a_result_of_the_oldest_versions_is_shown` |
 //! | 5.2 | the cluster-wide default network has an entry | `kubernetes::status::the_status_of_a_chained_braid_has_the_primary_too` |
@@ -100,22 +100,22 @@
 //! | 5.3.6.3 | and `search` | `kubernetes::status::the_status_has_an_entry_for_every_attachment` |
 //! | 5.3.6.4 | `default-route` has the gateways of an attachment that asked for it | `verb::network_status::tests::gateways_are_the_final_ones` `kubernetes::status::the_status_has_an_entry_for_every_attachment` |
 //! | 5.3.7 | `device-info` is what was gathered of the device | `kubernetes::devices::a_device_info_file_goes_from_the_device_plugin_to_the_status` |
-//! | 5.3.7 | with the keys of its specification | `device::content_that_is_wrong_is_refused_on_both_ways` |
+//! | 5.3.7 | with the keys of its specification | `device::device_info::content_that_is_wrong_is_refused_on_both_ways` |
 //! | 6 | every pod is attached to the cluster-wide default network, before all others | `primary_network::the_primary_by_auto` `primary_network::the_default_network_annotation_replaces_the_primary` |
 //! | 6.1 | no configuration before the default network is ready. Otherwise: the administrator's file is there from the start, and STATUS tells the runtime (CNI 1.1.0), whose node is NotReady until then | `status::status_of_a_primary_that_is_not_there_yet_is_50_and_of_a_chained_braid_fine` |
 //! | 6.1.1 | it waits for the default network's file: ADD and STATUS say "not yet" until that is there | `primary_network::a_primary_that_is_not_there_yet_is_worth_another_try` |
 //! | 6.1.2 | attaching waits until the default network is ready. Otherwise: detaching does not, since pods would stay Terminating and it needs the record alone | `primary_network::add_waits_for_the_readiness_file` `primary_network::add_does_not_wait_longer_than_it_may_and_status_not_at_all` |
 //! | 6.2 | the cluster-wide default network comes first | `kubernetes::definitions::definitions_come_from_the_api` |
-//! | 7.1 | a chain is run as CNI says | `protocol::requests_are_derived_as_libcni_does` |
-//! | 7.1 | `cniVersion` and `name` of the list are in each plugin's configuration, and the result is in the runtime's version | `protocol::requests_are_derived_as_libcni_does` `protocol::each_network_runs_in_its_own_version` |
+//! | 7.1 | a chain is run as CNI says | `protocol::delegate_request::requests_are_derived_as_libcni_does` |
+//! | 7.1 | `cniVersion` and `name` of the list are in each plugin's configuration, and the result is in the runtime's version | `protocol::delegate_request::requests_are_derived_as_libcni_does` `protocol::result::each_network_runs_in_its_own_version` |
 //! | 7.2 | a network that cannot be attached fails the pod's setup at once | `teardown::interrupted_add::an_add_that_fails_in_the_middle_is_undone_in_reverse_the_failing_one_included` |
 //! | 7.2 | what has not been attached yet is not tried | `teardown::interrupted_add::an_add_that_fails_in_the_middle_is_undone_in_reverse_the_failing_one_included` |
 //! | 7.2 | teardown is of all that was tried, past failures | `teardown::del::del_goes_past_failures_says_what_remains_and_finishes_the_rest_later` `teardown::interrupted_add::del_after_a_killed_add` |
 //! | 7.2 | and ends in one error where one failed | `teardown::del::several_failures_are_one_error` |
 //! | 7.3 | calls for one container are not run at once | `load::calls_for_one_container_at_once` |
 //! | 7.3 | attachments are made one after the other | `npwg::attachments_are_made_and_removed_one_after_the_other` |
-//! | 7.4 | a network that a pod may not have fails the pod | `faults::fault_03_isolation_holds_for_the_default_network_annotation` `tenancy::foreign::another_tenants_network_looks_as_if_it_were_not_there` |
-//! | 7.5 | the runtime's `runtimeConfig` is the cluster-wide default network's alone | `faults::fault_04_the_kubelets_arguments_do_not_leak_to_extra_networks` |
+//! | 7.4 | a network that a pod may not have fails the pod | `multus_faults::configuration::fault_03_isolation_holds_for_the_default_network_annotation` `tenancy::foreign::another_tenants_network_looks_as_if_it_were_not_there` |
+//! | 7.5 | the runtime's `runtimeConfig` is the cluster-wide default network's alone | `multus_faults::configuration::fault_04_the_kubelets_arguments_do_not_leak_to_extra_networks` |
 
 use crate::source::{has_test, has_unit_test};
 use std::collections::{BTreeMap, BTreeSet};

@@ -6,13 +6,15 @@
 //! as `MAC`. To write snapshots anew: `INSTA_UPDATE=always cargo nextest run --test integration
 //! operator`.
 
-mod diagnosing;
-mod installing;
-mod looking;
-mod migrating;
+mod doctor;
+mod explain;
+mod install;
+mod migrate;
 mod pages;
+mod permissions;
 mod records;
-mod validating;
+mod uninstall;
+mod validate;
 
 use std::process::{Command, Output};
 

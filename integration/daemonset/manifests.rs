@@ -1,0 +1,88 @@
+//! The manifests of each overlay: whole, modest, and without a file too many.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use super::{OVERLAYS, items, kubernetes};
+use crate::kustomize::{check, documents, object, render};
+use crate::node::text;
+
+#[test]
+fn every_manifest_belongs_to_something() {
+    let mut there: Vec<_> =
+        fs::read_dir(kubernetes()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    there.sort();
+    assert_eq!(there, ["base", "braid.kubeconfig", "crd.yaml", "optional", "overlays"]);
+    let mut overlays: Vec<_> = fs::read_dir(kubernetes().join("overlays"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    overlays.sort();
+    assert_eq!(overlays, OVERLAYS);
+    let definition = &documents(&kubernetes().join("crd.yaml"))[0];
+    assert_eq!(definition["metadata"]["name"], "network-attachment-definitions.k8s.cni.cncf.io");
+    assert_eq!(definition["spec"]["versions"][0]["name"], "v1");
+    for file in ["crd.yaml", "optional/rbac-names.yaml", "optional/rbac-pods.yaml"] {
+        documents(&kubernetes().join(file)).iter().for_each(check);
+    }
+}
+
+#[test]
+fn each_overlay_is_whole() {
+    for overlay in OVERLAYS {
+        let objects = render(&kubernetes().join("overlays").join(overlay));
+        let namespace = object(&objects, "Namespace", "braid");
+        assert_eq!(
+            namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"],
+            "privileged"
+        );
+        for each in &objects {
+            let is_of_cluster =
+                ["Namespace", "ClusterRole", "ClusterRoleBinding"].contains(&text(&each["kind"]));
+            assert_eq!(each["metadata"]["namespace"].is_null(), is_of_cluster, "{each}");
+            // Deleting it would delete every definition of the cluster.
+            assert_ne!(each["kind"], "CustomResourceDefinition");
+        }
+        let set = object(&objects, "DaemonSet", "braid");
+        assert_eq!(
+            set["spec"]["selector"]["matchLabels"],
+            set["spec"]["template"]["metadata"]["labels"]
+        );
+        must_be_modest(&set["spec"]["template"]["spec"], &objects);
+    }
+}
+
+/// The pod has what it needs and no more: no privileges, no host but the directories, no network of
+/// pods.
+fn must_be_modest(spec: &Value, objects: &[Value]) {
+    object(objects, "ServiceAccount", text(&spec["serviceAccountName"]));
+    assert_eq!(
+        (&spec["hostNetwork"], &spec["tolerations"]),
+        (&json!(true), &json!([{"operator": "Exists"}]))
+    );
+    assert!(spec.get("hostPID").is_none() && spec.get("hostIPC").is_none());
+    let volumes: Vec<&str> = items(&spec["volumes"]).map(|volume| text(&volume["name"])).collect();
+    for volume in items(&spec["volumes"]) {
+        if let Some(map) = volume.get("configMap") {
+            object(objects, "ConfigMap", text(&map["name"]));
+        } else {
+            assert_ne!(volume["hostPath"]["path"], "/", "{volume}");
+        }
+    }
+    for container in items(&spec["initContainers"]).chain(items(&spec["containers"])) {
+        assert_eq!(container["image"], crate::image::NAME);
+        assert_eq!(container["resources"]["limits"].as_object().unwrap().len(), 1, "memory alone");
+        let security = &container["securityContext"];
+        let expected = json!({
+            "allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true,
+            "capabilities": {"drop": ["ALL"], "add": ["DAC_OVERRIDE"]},
+        });
+        assert_eq!(*security, expected);
+        let mounted: Vec<&str> =
+            items(&container["volumeMounts"]).map(|mount| text(&mount["name"])).collect();
+        assert!(
+            mounted.iter().all(|name| volumes.contains(name)) && mounted.len() == volumes.len()
+        );
+    }
+}

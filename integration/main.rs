@@ -30,6 +30,7 @@ mod device;
 mod disk;
 mod error_hints;
 mod event_log_and_metrics;
+mod every_link;
 mod external_apiserver;
 mod image;
 mod invalid_configuration;

@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 use super::cluster::{fill_in, server_in};
 use super::machine::Machine;
 use super::page::block;
-use super::{NETWORKS, blocks, conf, primary, start};
+use super::{blocks, conf, primary, start};
 use crate::apiserver::{ApiServer, User};
+use crate::call::NETWORKS;
 use crate::node::{BRAID, Node, succeed};
 
 /// The commands, and the program itself.

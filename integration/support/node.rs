@@ -28,6 +28,9 @@
 //! Everything goes when `Node` and `Pod` are dropped, on panic too; what a killed test has left,
 //! the next one takes away.
 
+mod namespace;
+mod recorded;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -43,10 +46,15 @@ use crate::call::Call;
 use crate::containerd::machine::remove_cgroups;
 use crate::pod::Pod;
 
+pub(crate) use namespace::Namespace;
+pub(crate) use recorded::Recorded;
+
 /// Where Debian's `containernetworking-plugins` are.
 pub(crate) const PLUGIN_DIR: &str = "/usr/lib/cni";
+
 /// The executable under test.
 pub(crate) const BRAID: &str = env!("CARGO_BIN_EXE_braid");
+
 /// Namespaces and directories of tests start with it, followed by the test's process ID.
 const PREFIX: &str = "braidtest-";
 
@@ -57,99 +65,6 @@ pub(crate) const NOTHING: [&str; 0] = [];
 /// ends what plugins of a killed call for its own have left running.
 pub(crate) fn container_suffix() -> String {
     format!("-{}", std::process::id())
-}
-
-/// A network namespace by name, gone when dropped.
-pub(crate) struct Namespace {
-    name: String,
-}
-
-impl Namespace {
-    pub(crate) fn new(what: &str) -> Self {
-        static COUNTER: AtomicU32 = AtomicU32::new(0);
-        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
-        let namespace = Self { name: format!("{PREFIX}{}-{number}-{what}", std::process::id()) };
-        succeed("ip", &["netns", "add", &namespace.name]);
-        succeed("ip", &["-n", &namespace.name, "link", "set", "lo", "up"]);
-        namespace
-    }
-
-    pub(crate) fn name(&self) -> &str {
-        &self.name
-    }
-
-    pub(crate) fn path(&self) -> String {
-        format!("/run/netns/{}", self.name)
-    }
-
-    /// Runs a program inside, as `ip netns exec` does: with a `/sys` of the namespace.
-    pub(crate) fn command(&self, program: impl AsRef<Path>) -> Command {
-        let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.name]).arg(program.as_ref());
-        command
-    }
-
-    /// Runs `ip` inside; it must succeed.
-    pub(crate) fn ip(&self, arguments: &str) -> String {
-        let words: Vec<&str> =
-            ["-n", &self.name].into_iter().chain(arguments.split_whitespace()).collect();
-        succeed("ip", &words)
-    }
-
-    /// What `ip -j` prints.
-    pub(crate) fn ip_json(&self, arguments: &str) -> Vec<Value> {
-        let text = self.ip(&format!("-j {arguments}"));
-        if text.trim().is_empty() { Vec::new() } else { serde_json::from_str(&text).unwrap() }
-    }
-
-    /// One line for each link, address, route and firewall rule, save for what the kernel does by
-    /// itself.
-    pub(crate) fn dump(&self, label: &str) -> Vec<String> {
-        let mut lines = Vec::new();
-        for link in self.ip_json("-d addr show") {
-            let (name, kind) = (text(&link["ifname"]), text(&link["linkinfo"]["info_kind"]));
-            lines.push(format!("{label}: link {name} {kind} {}", text(&link["address"])));
-            let addresses = link["addr_info"].as_array().into_iter().flatten();
-            for address in addresses.filter(|address| !is_link_local(text(&address["local"]))) {
-                lines.push(format!(
-                    "{label}: address {name} {}/{}",
-                    text(&address["local"]),
-                    address["prefixlen"]
-                ));
-            }
-        }
-        for family in ["-4", "-6"] {
-            let routes = self.ip(&format!("{family} route show table all"));
-            for route in routes.lines().filter(|route| !route.split(' ').any(is_link_local)) {
-                let route = route.replace(" linkdown", "");
-                lines.push(format!("{label}: route {family} {}", route.trim()));
-            }
-        }
-        for tool in ["iptables-save", "ip6tables-save"] {
-            lines
-                .extend(self.rules(tool).into_iter().map(|rule| format!("{label}: {tool} {rule}")));
-        }
-        lines
-    }
-
-    fn rules(&self, tool: &str) -> Vec<String> {
-        let output = self.command(tool).output().unwrap();
-        let saved = String::from_utf8_lossy(&output.stdout).into_owned();
-        let rules = saved.lines().filter(|line| line.starts_with("-A") || line.starts_with(":CNI"));
-        rules.map(|rule| rule.split(" [").next().unwrap_or_default().to_owned()).collect()
-    }
-}
-
-/// Addresses and networks that the kernel itself gives a link of IPv6, some time after its carrier
-/// has come.
-fn is_link_local(word: &str) -> bool {
-    word.starts_with("fe80:") || word == "ff00::/8"
-}
-
-impl Drop for Namespace {
-    fn drop(&mut self) {
-        let _ = Command::new("ip").args(["netns", "del", &self.name]).output();
-    }
 }
 
 /// A node: see the module's head.
@@ -392,50 +307,6 @@ impl Node {
 impl Drop for Node {
     fn drop(&mut self) {
         remove_directory(&self.root);
-    }
-}
-
-/// One call of a recorder.
-#[derive(Clone, Debug)]
-pub(crate) struct Recorded(Value);
-
-impl Recorded {
-    pub(crate) fn plugin(&self) -> &str {
-        text(&self.0["plugin"])
-    }
-
-    pub(crate) fn verb(&self) -> &str {
-        text(&self.0["verb"])
-    }
-
-    /// "ADD blue net1"; "GC blue".
-    pub(crate) fn summary(&self) -> String {
-        format!("{} {} {}", self.verb(), self.plugin(), text(&self.0["interface"]))
-            .trim_end()
-            .to_owned()
-    }
-
-    /// The recorder's process ID then.
-    pub(crate) fn process(&self) -> u64 {
-        self.0["process"].as_u64().unwrap()
-    }
-
-    /// What came on standard input.
-    pub(crate) fn stdin(&self) -> &Value {
-        &self.0["stdin"]
-    }
-
-    /// Every variable as it was in the process's environment, repetitions included.
-    pub(crate) fn environment(&self) -> Vec<(String, String)> {
-        serde_json::from_value(self.0["environment"].clone()).unwrap()
-    }
-
-    /// One variable; it must be there once.
-    pub(crate) fn variable(&self, name: &str) -> String {
-        let mut values: Vec<_> =
-            self.environment().into_iter().filter(|(key, _)| key == name).collect();
-        assert_eq!(values.len(), 1, "{name} in {:?}", self.environment());
-        values.remove(0).1
     }
 }
 

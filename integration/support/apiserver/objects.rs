@@ -1,112 +1,22 @@
 //! The objects of the double and what an API server does with them: paths, metadata, merge patches
 //! with preconditions, validation, and `Status` for every refusal.
 
+mod answer;
+mod target;
+
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
 use super::identity::User;
 use super::rbac::{Rbac, Right};
-
-/// A refusal or an answer: the status and the body.
-pub(crate) type Answer = (u16, Value);
-
-/// What a path names.
-#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub(crate) struct Target {
-    pub(crate) group: String,
-    pub(crate) resource: String,
-    pub(crate) namespace: String,
-    pub(crate) name: Option<String>,
-    pub(crate) subresource: Option<String>,
-}
-
-/// Group, version, resource and kind of what the double keeps in namespaces.
-const NAMESPACED: [(&str, &str, &str, &str); 5] = [
-    ("k8s.cni.cncf.io", "v1", DEFINITIONS, "NetworkAttachmentDefinition"),
-    ("", "v1", "pods", "Pod"),
-    ("", "v1", "serviceaccounts", "ServiceAccount"),
-    ("events.k8s.io", "v1", "events", "Event"),
-    ("apps", "v1", "daemonsets", "DaemonSet"),
-];
-
-/// The same of what is in none.
-const CLUSTER_WIDE: [(&str, &str, &str, &str); 5] = [
-    ("authorization.k8s.io", "v1", REVIEWS, "SelfSubjectAccessReview"),
-    ("", "v1", "namespaces", "Namespace"),
-    ("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition"),
-    ("rbac.authorization.k8s.io", "v1", "clusterroles", "ClusterRole"),
-    ("rbac.authorization.k8s.io", "v1", "clusterrolebindings", "ClusterRoleBinding"),
-];
+use answer::{Answer, bad_request, forbidden, invalid, not_found};
+pub(crate) use answer::{metadata_only, status};
+pub(crate) use target::Target;
+use target::{CLUSTER_WIDE, Key, NAMESPACED};
 
 const DEFINITIONS: &str = "network-attachment-definitions";
 const REVIEWS: &str = "selfsubjectaccessreviews";
-
-impl Target {
-    /// `/api/v1/namespaces/a/pods/x/status`, `/apis/<group>/v1/clusterroles/...`; `None` for all
-    /// else.
-    pub(crate) fn parse(path: &str) -> Option<Self> {
-        let parts: Vec<_> = path.strip_prefix('/')?.split('/').collect();
-        let (group, version, rest) = match parts.as_slice() {
-            ["api", version, rest @ ..] => ("", *version, rest),
-            ["apis", group, version, rest @ ..] => (*group, *version, rest),
-            _ => return None,
-        };
-        let (known, namespace, resource, rest) = match rest {
-            ["namespaces", namespace, resource, rest @ ..] => {
-                (NAMESPACED.as_slice(), *namespace, *resource, rest)
-            }
-            [resource, rest @ ..] => (CLUSTER_WIDE.as_slice(), "", *resource, rest),
-            [] => return None,
-        };
-        known.iter().find(|(g, v, r, _)| *g == group && *v == version && *r == resource)?;
-        let (name, subresource) = match rest {
-            [] => (None, None),
-            [name] => (Some(*name), None),
-            [name, subresource] => (Some(*name), Some(*subresource)),
-            _ => return None,
-        };
-        Some(Self {
-            group: group.to_owned(),
-            resource: resource.to_owned(),
-            namespace: namespace.to_owned(),
-            name: name.map(str::to_owned),
-            subresource: subresource.map(str::to_owned),
-        })
-    }
-
-    /// `network-attachment-definitions.k8s.cni.cncf.io`, as messages name it.
-    fn qualified(&self) -> String {
-        if self.group.is_empty() {
-            self.resource.clone()
-        } else {
-            format!("{}.{}", self.resource, self.group)
-        }
-    }
-
-    fn key(&self) -> Option<Key> {
-        Some((self.resource.clone(), self.namespace.clone(), self.name.clone()?))
-    }
-
-    fn right(&self, method: &str) -> Right {
-        let verb = match (method, &self.name) {
-            ("GET", Some(_)) => "get",
-            ("GET", None) => "list",
-            ("POST", _) => "create",
-            ("PATCH", _) => "patch",
-            ("PUT", _) => "update",
-            ("DELETE", _) => "delete",
-            (other, _) => other,
-        };
-        let resource = match &self.subresource {
-            Some(subresource) => format!("{}/{subresource}", self.resource),
-            None => self.resource.clone(),
-        };
-        Right { verb: verb.to_owned(), group: self.group.clone(), resource }
-    }
-}
-
-type Key = (String, String, String);
 
 /// A request as the objects see it.
 pub(crate) struct Call<'a> {
@@ -444,75 +354,4 @@ fn invalid_event(event: &Value) -> Option<&'static str> {
         ("regarding.namespace", event["regarding"]["namespace"] == event["metadata"]["namespace"]),
     ];
     checks.into_iter().find(|(_, is_valid)| !is_valid).map(|(field, _)| field)
-}
-
-/// Metadata alone, as `Accept: application/json;as=PartialObjectMetadata...` asks for.
-pub(crate) fn metadata_only(value: Value) -> Value {
-    let partial = |object: &Value| json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": object["metadata"]});
-    match value.get("items").and_then(Value::as_array) {
-        Some(items) => json!({
-            "kind": "PartialObjectMetadataList",
-            "apiVersion": "meta.k8s.io/v1",
-            "metadata": value["metadata"],
-            "items": items.iter().map(partial).collect::<Vec<_>>(),
-        }),
-        None => partial(&value),
-    }
-}
-
-/// A `Status` object.
-pub(crate) fn status(code: u16, reason: &str, message: &str, details: Option<Value>) -> Answer {
-    let mut body = json!({
-        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
-        "message": message, "reason": reason, "code": code,
-    });
-    if let Some(details) = details {
-        body["details"] = details;
-    }
-    (code, body)
-}
-
-fn bad_request(message: &str) -> Answer {
-    status(400, "BadRequest", message, None)
-}
-
-fn not_found(target: &Target) -> Answer {
-    let name = target.name.as_deref().unwrap_or_default();
-    let message = format!("{} \"{name}\" not found", target.qualified());
-    let details = json!({"name": name, "group": target.group, "kind": target.resource});
-    status(404, "NotFound", &message, Some(details))
-}
-
-fn invalid(target: &Target, field: &str, problem: &str) -> Answer {
-    let name = target.name.as_deref().unwrap_or_default();
-    let details = json!({
-        "name": name, "kind": target.resource,
-        "causes": [{"reason": "FieldValueInvalid", "message": problem, "field": field}],
-    });
-    status(
-        422,
-        "Invalid",
-        &format!("{} \"{name}\" is invalid: {field}: {problem}", target.qualified()),
-        Some(details),
-    )
-}
-
-/// The words of Kubernetes' RBAC authorizer.
-fn forbidden(user: &User, target: &Target, right: &Right) -> Answer {
-    let name = target.name.as_ref().map(|name| format!(" \"{name}\"")).unwrap_or_default();
-    let message = format!(
-        "{}{name} is forbidden: User \"{}\" cannot {} resource \"{}\" in API group \"{}\" in the namespace \"{}\"",
-        target.qualified(),
-        user.name,
-        right.verb,
-        right.resource,
-        right.group,
-        target.namespace
-    );
-    let details = json!({"name": target.name, "group": target.group, "kind": target.resource});
-    let mut details = details;
-    if target.name.is_none() {
-        details.as_object_mut().unwrap().remove("name");
-    }
-    status(403, "Forbidden", &message, Some(details))
 }

@@ -1,0 +1,204 @@
+//! One connection of the server: TLS, HTTP, faults, and the answer to a request.
+
+use std::convert::Infallible;
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use futures_util::future::select;
+use futures_util::stream;
+use http::{HeaderMap, Request, Response};
+use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
+use hyper::body::{Bytes, Frame, Incoming};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use rustls::ServerConfig;
+use rustls::pki_types::CertificateDer;
+use serde_json::{Value, json};
+use tokio::sync::Notify;
+use tokio_rustls::TlsAcceptor;
+
+use super::identity::User;
+use super::objects::{Call, Target, metadata_only, status};
+use super::{Fault, Recorded, Shared};
+
+/// The server's thread: everything ends with it.
+pub(super) fn serve(
+    listener: TcpListener,
+    shared: Arc<Shared>,
+    tls: Arc<ServerConfig>,
+    stop: &Notify,
+) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        listener.set_nonblocking(true).unwrap();
+        let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+        let accepting = async {
+            loop {
+                let (tcp, _) = listener.accept().await.unwrap();
+                shared.connections.fetch_add(1, Ordering::SeqCst);
+                tokio::spawn(converse(tcp, shared.clone(), tls.clone()));
+            }
+        };
+        select(Box::pin(accepting), Box::pin(stop.notified())).await;
+    });
+}
+
+/// One connection to its end.
+async fn converse(tcp: tokio::net::TcpStream, shared: Arc<Shared>, tls: Arc<ServerConfig>) {
+    if shared.is_mute.load(Ordering::SeqCst) {
+        std::future::pending::<()>().await;
+    }
+    // As Go does it: an answer does not wait for the acknowledgement of the one before.
+    tcp.set_nodelay(true).unwrap();
+    let tcp = tcp.into_std().unwrap();
+    let line = Arc::new(Line { tcp: tcp.try_clone().unwrap(), hang_up: Notify::new() });
+    let tcp = tokio::net::TcpStream::from_std(tcp).unwrap();
+    let Ok(stream) = TlsAcceptor::from(tls).accept(tcp).await else { return };
+    let certificate =
+        stream.get_ref().1.peer_certificates().and_then(|chain| chain.first()).cloned();
+    let certificate = certificate.map(CertificateDer::into_owned);
+    let (shared, answering) = (shared.clone(), line.clone());
+    let service = service_fn(move |request| {
+        let (shared, line, certificate) = (shared.clone(), answering.clone(), certificate.clone());
+        async move { Ok::<_, Infallible>(answer(request, &shared, &line, certificate.as_ref()).await) }
+    });
+    let server = auto::Builder::new(TokioExecutor::new());
+    let serving = server.serve_connection(TokioIo::new(stream), service);
+    select(Box::pin(serving), Box::pin(line.hang_up.notified())).await;
+}
+
+/// A connection, from below TLS.
+struct Line {
+    tcp: TcpStream,
+    hang_up: Notify,
+}
+
+type Body = UnsyncBoxBody<Bytes, std::io::Error>;
+
+async fn answer(
+    request: Request<Incoming>,
+    shared: &Shared,
+    line: &Line,
+    certificate: Option<&CertificateDer<'static>>,
+) -> Response<Body> {
+    let (parts, body) = request.into_parts();
+    let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+    let user =
+        shared.users.lock().unwrap().of(certificate, header(&parts.headers, "authorization"));
+    let place = record(shared, &parts, &body, user.as_ref());
+    let fault = take_fault(shared, &format!("{} {}", parts.method, parts.uri.path()));
+    match &fault {
+        Some(Fault::Late(wait)) => tokio::time::sleep(*wait).await,
+        Some(Fault::Hang) => std::future::pending().await,
+        Some(Fault::Close) => {
+            line.hang_up.notify_one();
+            std::future::pending().await
+        }
+        Some(Fault::HalfClose) => {
+            line.tcp.shutdown(Shutdown::Write).unwrap();
+            std::future::pending().await
+        }
+        _ => {}
+    }
+    let (status, headers, text) = match &fault {
+        Some(Fault::Answer(status, headers, text)) => (*status, headers.clone(), text.clone()),
+        Some(Fault::Flood(size)) => (200, Vec::new(), format!("[{}]", " ".repeat(*size))),
+        _ => obey(shared, &parts, &body, user.as_ref()),
+    };
+    shared.requests.lock().unwrap()[place].status = status;
+    let mut response =
+        Response::builder().status(status).header("content-type", "application/json");
+    for (name, value) in headers {
+        response = response.header(name, value);
+    }
+    response.body(if matches!(fault, Some(Fault::Cut)) { cut(&text) } else { whole(text) }).unwrap()
+}
+
+fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).map(|value| value.to_str().unwrap())
+}
+
+/// Its place in the list.
+fn record(
+    shared: &Shared,
+    parts: &http::request::Parts,
+    body: &[u8],
+    user: Option<&User>,
+) -> usize {
+    let text = |name| header(&parts.headers, name).unwrap_or_default().to_owned();
+    let mut requests = shared.requests.lock().unwrap();
+    requests.push(Recorded {
+        method: parts.method.to_string(),
+        path: parts.uri.path().to_owned(),
+        query: parts.uri.query().unwrap_or_default().to_owned(),
+        content_type: text("content-type"),
+        accept: text("accept"),
+        body: serde_json::from_slice(body).unwrap_or_default(),
+        user: user.map(|user| user.name.clone()),
+        version: parts.version,
+        status: 0,
+    });
+    requests.len() - 1
+}
+
+fn take_fault(shared: &Shared, line: &str) -> Option<Fault> {
+    let mut faults = shared.faults.lock().unwrap();
+    let place = faults.iter().position(|(part, _)| line.contains(part.as_str()))?;
+    faults.remove(place).map(|(_, fault)| fault)
+}
+
+/// What a server without a fault answers.
+fn obey(
+    shared: &Shared,
+    parts: &http::request::Parts,
+    body: &[u8],
+    user: Option<&User>,
+) -> (u16, Vec<(&'static str, String)>, String) {
+    let Some(user) = user else {
+        return (401, Vec::new(), status(401, "Unauthorized", "Unauthorized", None).1.to_string());
+    };
+    let target = parts.uri.path().strip_prefix(shared.prefix.as_str()).and_then(Target::parse);
+    let call = Call {
+        method: parts.method.as_str(),
+        target: target.clone(),
+        query: parts.uri.query().unwrap_or_default(),
+        content_type: header(&parts.headers, "content-type").unwrap_or_default(),
+        body,
+    };
+    let wants_metadata =
+        header(&parts.headers, "accept").unwrap_or_default().contains("as=PartialObjectMetadata");
+    let answer = shared.objects.lock().unwrap().answer(user, &call);
+    match answer {
+        Ok((201, value)) if value["kind"] == "TokenRequest" => {
+            (201, Vec::new(), with_token(shared, target.as_ref(), value).to_string())
+        }
+        Ok((code, value)) if wants_metadata && code < 300 => {
+            (code, Vec::new(), metadata_only(value).to_string())
+        }
+        Ok((code, value)) => (code, Vec::new(), value.to_string()),
+        Err(text) => (404, Vec::new(), text.to_owned()),
+    }
+}
+
+/// A token of the service account, as it was asked for.
+fn with_token(shared: &Shared, target: Option<&Target>, mut request: Value) -> Value {
+    let Some(Target { namespace, name: Some(name), .. }) = target else { return request };
+    let user = User::service_account(namespace, name);
+    let seconds = request["spec"]["expirationSeconds"].as_i64().unwrap();
+    let token = shared.users.lock().unwrap().add_token(&user, seconds);
+    request["status"] = json!({"token": token, "expirationTimestamp": "2026-01-01T00:00:00Z"});
+    request
+}
+
+fn whole(text: String) -> Body {
+    Full::from(text).map_err(|never| match never {}).boxed_unsync()
+}
+
+/// Half of `text`, and then the end of the connection.
+fn cut(text: &str) -> Body {
+    let half = Bytes::copy_from_slice(&text.as_bytes()[..text.len() / 2]);
+    let frames = [Ok(Frame::data(half)), Err(std::io::Error::other("cut"))];
+    StreamBody::new(stream::iter(frames)).boxed_unsync()
+}

@@ -1,0 +1,98 @@
+//! What a path of the API names.
+
+use super::{DEFINITIONS, REVIEWS};
+use crate::apiserver::rbac::Right;
+
+/// What a path names.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) struct Target {
+    pub(crate) group: String,
+    pub(crate) resource: String,
+    pub(crate) namespace: String,
+    pub(crate) name: Option<String>,
+    pub(crate) subresource: Option<String>,
+}
+
+/// Group, version, resource and kind of what the double keeps in namespaces.
+pub(super) const NAMESPACED: [(&str, &str, &str, &str); 5] = [
+    ("k8s.cni.cncf.io", "v1", DEFINITIONS, "NetworkAttachmentDefinition"),
+    ("", "v1", "pods", "Pod"),
+    ("", "v1", "serviceaccounts", "ServiceAccount"),
+    ("events.k8s.io", "v1", "events", "Event"),
+    ("apps", "v1", "daemonsets", "DaemonSet"),
+];
+
+/// The same of what is in none.
+pub(super) const CLUSTER_WIDE: [(&str, &str, &str, &str); 5] = [
+    ("authorization.k8s.io", "v1", REVIEWS, "SelfSubjectAccessReview"),
+    ("", "v1", "namespaces", "Namespace"),
+    ("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition"),
+    ("rbac.authorization.k8s.io", "v1", "clusterroles", "ClusterRole"),
+    ("rbac.authorization.k8s.io", "v1", "clusterrolebindings", "ClusterRoleBinding"),
+];
+
+impl Target {
+    /// `/api/v1/namespaces/a/pods/x/status`, `/apis/<group>/v1/clusterroles/...`; `None` for all
+    /// else.
+    pub(crate) fn parse(path: &str) -> Option<Self> {
+        let parts: Vec<_> = path.strip_prefix('/')?.split('/').collect();
+        let (group, version, rest) = match parts.as_slice() {
+            ["api", version, rest @ ..] => ("", *version, rest),
+            ["apis", group, version, rest @ ..] => (*group, *version, rest),
+            _ => return None,
+        };
+        let (known, namespace, resource, rest) = match rest {
+            ["namespaces", namespace, resource, rest @ ..] => {
+                (NAMESPACED.as_slice(), *namespace, *resource, rest)
+            }
+            [resource, rest @ ..] => (CLUSTER_WIDE.as_slice(), "", *resource, rest),
+            [] => return None,
+        };
+        known.iter().find(|(g, v, r, _)| *g == group && *v == version && *r == resource)?;
+        let (name, subresource) = match rest {
+            [] => (None, None),
+            [name] => (Some(*name), None),
+            [name, subresource] => (Some(*name), Some(*subresource)),
+            _ => return None,
+        };
+        Some(Self {
+            group: group.to_owned(),
+            resource: resource.to_owned(),
+            namespace: namespace.to_owned(),
+            name: name.map(str::to_owned),
+            subresource: subresource.map(str::to_owned),
+        })
+    }
+
+    /// `network-attachment-definitions.k8s.cni.cncf.io`, as messages name it.
+    pub(super) fn qualified(&self) -> String {
+        if self.group.is_empty() {
+            self.resource.clone()
+        } else {
+            format!("{}.{}", self.resource, self.group)
+        }
+    }
+
+    pub(super) fn key(&self) -> Option<Key> {
+        Some((self.resource.clone(), self.namespace.clone(), self.name.clone()?))
+    }
+
+    pub(super) fn right(&self, method: &str) -> Right {
+        let verb = match (method, &self.name) {
+            ("GET", Some(_)) => "get",
+            ("GET", None) => "list",
+            ("POST", _) => "create",
+            ("PATCH", _) => "patch",
+            ("PUT", _) => "update",
+            ("DELETE", _) => "delete",
+            (other, _) => other,
+        };
+        let resource = match &self.subresource {
+            Some(subresource) => format!("{}/{subresource}", self.resource),
+            None => self.resource.clone(),
+        };
+        Right { verb: verb.to_owned(), group: self.group.clone(), resource }
+    }
+}
+
+pub(super) type Key = (String, String, String);

@@ -131,3 +131,87 @@ fn a_cycle_is_found() {
     assert_eq!(cycle(&imports, "a").unwrap(), ["a", "b"]);
     assert_eq!(cycle(&imports, "c"), None);
 }
+
+/// The longest file of the program, of the tests, and the longest function, in lines.
+const FILE: usize = 400;
+const TEST_FILE: usize = 500;
+const FUNCTION: usize = 40;
+
+/// What is still longer, files and functions. Nothing is added here.
+const EXCEPTIONS: [&str; 8] = [
+    "src/delegate.rs",
+    "src/operator/doctor.rs",
+    "src/operator/doctor/storage.rs",
+    "src/operator/install.rs",
+    "src/operator/runtime.rs",
+    "src/operator/uninstall.rs",
+    "src/prepare/admission.rs",
+    "src/verb/gc.rs",
+];
+
+/// Files below a directory of the repository, with their names in it.
+fn sources(directory: &str) -> Vec<(String, String)> {
+    let root = Path::new(REPOSITORY);
+    let mut files = Vec::new();
+    rust_files(&root.join(directory), &mut files);
+    let name = |file: &Path| file.strip_prefix(root).unwrap().to_string_lossy().into_owned();
+    files.iter().map(|file| (name(file), fs::read_to_string(file).unwrap())).collect()
+}
+
+/// Tests stand in `tests.rs`, in `tests/`, or behind this line.
+fn without_tests(name: &str, text: &str) -> String {
+    let is_tests = name.ends_with("tests.rs") || name.contains("/tests/");
+    let code = text.split("\n#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+    if is_tests { String::new() } else { code.to_owned() }
+}
+
+/// The name and the length of each function that is longer than `limit`.
+fn long_functions(text: &str, limit: usize) -> Vec<(String, usize)> {
+    let lines: Vec<&str> = text.lines().collect();
+    let mut long = Vec::new();
+    for (start, line) in lines.iter().enumerate() {
+        let declaration = line.trim_start();
+        let indent = line.len() - declaration.len();
+        let words: Vec<&str> = declaration.split([' ', '(']).take(5).collect();
+        let Some(at) = words.iter().position(|word| *word == "fn") else { continue };
+        if declaration.starts_with("//") {
+            continue;
+        }
+        let end = format!("{}}}", " ".repeat(indent));
+        let Some(length) = lines[start..].iter().position(|line| *line == end) else { continue };
+        if length + 1 > limit {
+            long.push((words[at + 1].to_owned(), length + 1));
+        }
+    }
+    long
+}
+
+#[test]
+fn no_file_and_no_function_is_too_long() {
+    let mut long = Vec::new();
+    let mut program = [sources("src"), sources("crates")].concat();
+    program.retain(|(name, _)| !name.contains("/known") && !EXCEPTIONS.contains(&name.as_str()));
+    assert!(program.len() > 200, "the files are not read: {}", program.len());
+    for (name, text) in &program {
+        let code = without_tests(name, text);
+        if code.lines().count() > FILE {
+            long.push(format!("{name}: {} lines", code.lines().count()));
+        }
+        let functions = long_functions(&code, FUNCTION);
+        long.extend(
+            functions.iter().map(|(function, lines)| format!("{name}, {function}: {lines}")),
+        );
+    }
+    let tests = sources("integration");
+    let too_long = tests.iter().filter(|(_, text)| text.lines().count() > TEST_FILE);
+    long.extend(too_long.map(|(name, text)| format!("{name}: {} lines", text.lines().count())));
+    assert!(long.is_empty(), "too long:\n{}", long.join("\n"));
+}
+
+#[test]
+fn a_long_function_is_found() {
+    let text =
+        "impl A {\n    pub(crate) const fn b(\n        c: u8,\n    ) {\n    }\n}\nfn d() {}\n";
+    assert_eq!(long_functions(text, 3), [("b".to_owned(), 4)]);
+    assert_eq!(long_functions(text, 4), []);
+}

@@ -306,7 +306,7 @@ fn every_limit_is_the_programs() {
         ("networks of one pod", &[("max_networks: 16", "16"), ("networks: 16", "maxNetworks")]),
         (
             "bytes of configuration of a pod's networks together",
-            &[("pub const MAX_BYTES: usize = 4 << 20", "4 MiB")],
+            &[("const MAX_BYTES: usize = 4 << 20", "4 MiB")],
         ),
         ("bytes of a record, results included", &[("MAX_RECORD_BYTES: u64 = 8 << 20", "8 MiB")]),
         (

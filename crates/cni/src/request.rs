@@ -17,6 +17,9 @@ use crate::name::InterfaceName;
 /// Set in the environment of delegates, so that Braid notices when it would start itself.
 pub const DEPTH_VARIABLE: &str = "BRAID_DEPTH";
 
+/// Where programs of the system are if the environment does not say.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
 /// The operation (CNI 1.1.0, section 2, "CNI operations").
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Command {
@@ -299,6 +302,13 @@ impl Request {
             nested: environment.get(DEPTH_VARIABLE).is_some(),
             environment,
         })
+    }
+
+    /// Where programs of the system are: the absolute directories of `PATH`, or the usual ones if
+    /// it is not set.
+    pub fn programs(&self) -> Vec<PathBuf> {
+        let path = self.environment.get("PATH").unwrap_or_else(|| OsStr::new(DEFAULT_PATH));
+        std::env::split_paths(path).filter(|directory| directory.is_absolute()).collect()
     }
 }
 

@@ -3,8 +3,10 @@
 
 mod orphan;
 mod spawn;
+#[cfg(test)]
+mod tests;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
@@ -37,7 +39,7 @@ pub use spawn::{Ended, die_with_us};
 pub struct Output {
     /// How it ended.
     pub ended: Ended,
-    /// All that it wrote there, at most 1 MiB.
+    /// All that it wrote there, within the bound.
     pub stdout: Vec<u8>,
     /// The first 64 KiB of it.
     pub stderr: Vec<u8>,
@@ -60,7 +62,7 @@ pub enum Failure {
         /// What it wrote to standard error.
         stderr: Vec<u8>,
     },
-    /// It printed more than 1 MiB.
+    /// It printed more than its bound, which is 1 MiB for a plugin.
     Flood {
         /// What it wrote to standard error.
         stderr: Vec<u8>,
@@ -69,7 +71,20 @@ pub enum Failure {
     Stopped,
 }
 
-/// Runs `executable` to its end, or to `deadline`.
+/// A program of the system, such as `nft`, and what it may use.
+#[derive(Clone, Copy, Debug)]
+pub struct Program<'a> {
+    /// Its file.
+    pub executable: &'a Path,
+    /// Its arguments; no shell reads them.
+    pub arguments: &'a [&'a OsStr],
+    /// Its variables; it gets no others.
+    pub environment: &'a [(OsString, OsString)],
+    /// The most bytes that it may print.
+    pub max_output: usize,
+}
+
+/// Runs `executable`, a plugin, to its end, or to `deadline`.
 ///
 /// # Errors
 /// [`Failure`]; the child and its process group are gone then.
@@ -80,9 +95,33 @@ pub fn run(
     deadline: Instant,
     signals: &mut Signals,
 ) -> Result<Output, Failure> {
-    let spawned = start(executable, environment, deadline).map_err(Failure::Start)?;
-    let mut conversation = Conversation::new(spawned, input);
-    match conversation.hold(deadline, signals) {
+    let program = Program { executable, arguments: &[], environment, max_output: MAX_OUTPUT_BYTES };
+    converse(&program, input, deadline, signals)
+}
+
+/// Runs a program to its end, or to `deadline`, or until `stop` says so, on whatever thread: no
+/// signal is needed to notice that it has ended.
+///
+/// # Errors
+/// [`Failure`]; the child and its process group are gone then.
+pub fn run_program(
+    program: &Program<'_>,
+    input: &[u8],
+    deadline: Instant,
+    stop: &dyn Fn() -> bool,
+) -> Result<Output, Failure> {
+    converse(program, input, deadline, &mut Polling(stop))
+}
+
+fn converse(
+    program: &Program<'_>,
+    input: &[u8],
+    deadline: Instant,
+    watch: &mut dyn Watch,
+) -> Result<Output, Failure> {
+    let spawned = start(program, deadline).map_err(Failure::Start)?;
+    let mut conversation = Conversation::new(spawned, input, program.max_output);
+    match conversation.hold(deadline, watch) {
         Ok(status) => Ok(conversation.output(status)),
         Err(end) => {
             conversation.kill();
@@ -91,14 +130,53 @@ pub fn run(
     }
 }
 
-fn start(
-    executable: &Path,
-    environment: &[(OsString, OsString)],
-    deadline: Instant,
-) -> io::Result<Spawned> {
+/// What wakes the wait for a child, and may end it early.
+trait Watch {
+    /// Readable if the child may have ended, or the wait is to end.
+    fn descriptor(&self) -> Option<BorrowedFd<'_>>;
+
+    /// The longest wait between two looks, with and without open outputs.
+    fn pause(&self, has_outputs: bool) -> Duration;
+
+    /// Whether the wait is to end.
+    fn stop_requested(&mut self) -> bool;
+}
+
+impl Watch for Signals {
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.as_fd())
+    }
+
+    fn pause(&self, _: bool) -> Duration {
+        Duration::MAX
+    }
+
+    fn stop_requested(&mut self) -> bool {
+        Signals::stop_requested(self)
+    }
+}
+
+/// Without a descriptor: a child that ends closes its outputs, which wakes the wait.
+struct Polling<'a>(&'a dyn Fn() -> bool);
+
+impl Watch for Polling<'_> {
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    fn pause(&self, has_outputs: bool) -> Duration {
+        Duration::from_millis(if has_outputs { 50 } else { 1 })
+    }
+
+    fn stop_requested(&mut self) -> bool {
+        (self.0)()
+    }
+}
+
+fn start(program: &Program<'_>, deadline: Instant) -> io::Result<Spawned> {
     let mut tries = 0;
     loop {
-        match spawn(executable, environment) {
+        match spawn(program.executable, program.arguments, program.environment) {
             Err(error)
                 if error.raw_os_error() == Some(Errno::ETXTBSY as i32) && tries < BUSY_TRIES =>
             {
@@ -141,10 +219,11 @@ struct Conversation<'a> {
     stderr_pipe: Option<PipeReader>,
     stdout: Vec<u8>,
     stderr: Vec<u8>,
+    max_output: usize,
 }
 
 impl<'a> Conversation<'a> {
-    fn new(spawned: Spawned, input: &'a [u8]) -> Self {
+    fn new(spawned: Spawned, input: &'a [u8], max_output: usize) -> Self {
         let Spawned { child, stdin, stdout, stderr } = spawned;
         Self {
             child,
@@ -154,6 +233,7 @@ impl<'a> Conversation<'a> {
             stderr_pipe: Some(stderr),
             stdout: Vec::new(),
             stderr: Vec::new(),
+            max_output,
         }
     }
 
@@ -165,7 +245,7 @@ impl<'a> Conversation<'a> {
 
     /// Serves the pipes until the child has ended and its outputs are closed or have had their
     /// grace.
-    fn hold(&mut self, deadline: Instant, signals: &mut Signals) -> Result<Ended, End> {
+    fn hold(&mut self, deadline: Instant, watch: &mut dyn Watch) -> Result<Ended, End> {
         self.unblock().map_err(io("its pipes cannot be prepared"))?;
         let mut ended: Option<(Ended, Instant)> = None;
         loop {
@@ -188,16 +268,18 @@ impl<'a> Conversation<'a> {
                 None if remaining(deadline).is_zero() => return Err(End::TimedOut),
                 None => deadline,
             };
-            self.wait(limit, signals).map_err(io("its pipes cannot be waited for"))?;
-            if signals.stop_requested() {
+            self.wait(limit, watch).map_err(io("its pipes cannot be waited for"))?;
+            if watch.stop_requested() {
                 return Err(End::Stopped);
             }
         }
     }
 
-    /// Sleeps until a pipe or a signal has something, or `limit` has passed.
-    fn wait(&self, limit: Instant, signals: &Signals) -> io::Result<()> {
-        let mut fds = vec![PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
+    /// Sleeps until a pipe or the watch has something, or `limit` has passed.
+    fn wait(&self, limit: Instant, watch: &dyn Watch) -> io::Result<()> {
+        let has_outputs = self.stdout_pipe.is_some() || self.stderr_pipe.is_some();
+        let mut fds: Vec<PollFd<'_>> = Vec::with_capacity(4);
+        fds.extend(watch.descriptor().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
         fds.extend(self.stdin.as_ref().map(|pipe| PollFd::new(pipe.as_fd(), PollFlags::POLLOUT)));
         fds.extend(
             self.stdout_pipe.as_ref().map(|pipe| PollFd::new(pipe.as_fd(), PollFlags::POLLIN)),
@@ -206,7 +288,7 @@ impl<'a> Conversation<'a> {
             self.stderr_pipe.as_ref().map(|pipe| PollFd::new(pipe.as_fd(), PollFlags::POLLIN)),
         );
         // Rounded up, so that the last millisecond is slept and not spun through.
-        let milliseconds = remaining(limit).as_millis() + 1;
+        let milliseconds = remaining(limit).min(watch.pause(has_outputs)).as_millis() + 1;
         let timeout = PollTimeout::try_from(milliseconds).unwrap_or(PollTimeout::MAX);
         match poll(&mut fds, timeout) {
             Ok(_) | Err(Errno::EINTR) => Ok(()),
@@ -216,9 +298,9 @@ impl<'a> Conversation<'a> {
 
     fn serve(&mut self) -> Result<(), End> {
         self.write_input();
-        let came = read_available(&mut self.stdout_pipe, &mut self.stdout, MAX_OUTPUT_BYTES + 1)
+        let came = read_available(&mut self.stdout_pipe, &mut self.stdout, self.max_output + 1)
             .map_err(io("its standard output cannot be read"))?;
-        if came && self.stdout.len() > MAX_OUTPUT_BYTES {
+        if came && self.stdout.len() > self.max_output {
             return Err(End::Flood);
         }
         read_available(&mut self.stderr_pipe, &mut self.stderr, MAX_STDERR_BYTES)

@@ -27,6 +27,8 @@ pub struct Call {
     pub sandbox: Option<Sandbox>,
     /// Where executables of plugins are (`CNI_PATH`).
     pub path: Vec<PathBuf>,
+    /// Where programs of the system are (`PATH`), absolute directories in order.
+    pub programs: Vec<PathBuf>,
     /// Whether a Braid has called, and not a runtime or a plugin on its own.
     pub nested: bool,
     /// The configuration, as it was written.
@@ -84,7 +86,9 @@ impl Call {
         let version = read_version(&object, command, oldest)?;
         let sandbox = request.verb.sandbox().cloned();
         let path = request.path.clone();
-        Ok(Self { command, network, version, sandbox, path, nested: request.nested, object })
+        let programs = request.programs();
+        let nested = request.nested;
+        Ok(Self { command, network, version, sandbox, path, programs, nested, object })
     }
 
     /// The configuration, as it was written.

@@ -31,6 +31,15 @@ fn an_add_is_read_whole() {
 }
 
 #[test]
+fn programs_are_in_the_absolute_directories_of_path() {
+    let environment = [("CNI_COMMAND", "GC"), ("PATH", "/sbin:bin::/usr/bin")];
+    let request = Request::read(environment.into()).unwrap().unwrap();
+    assert_eq!(request.programs(), [PathBuf::from("/sbin"), PathBuf::from("/usr/bin")]);
+    let request = Request::read([("CNI_COMMAND", "GC")].into()).unwrap().unwrap();
+    assert!(request.programs().contains(&PathBuf::from("/usr/sbin")));
+}
+
+#[test]
 fn everything_missing_is_named_at_once() {
     let error = Request::read([("CNI_COMMAND", "ADD")].into()).unwrap().unwrap_err();
     assert_eq!(

@@ -19,7 +19,7 @@
 //! has let through.
 
 use std::cell::Cell;
-use std::ffi::{CString, OsString};
+use std::ffi::{CString, OsStr, OsString};
 use std::fmt;
 use std::io::{self, PipeReader, PipeWriter, pipe};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -80,23 +80,27 @@ impl fmt::Display for Ended {
     }
 }
 
-/// Starts `executable` in `/` with these variables and no others, no signal blocked, and none
-/// ignored that the runtime has not ignored.
+/// Starts `executable` in `/` with these arguments, with these variables and no others, no signal
+/// blocked, and none ignored that the runtime has not ignored.
 ///
 /// # Errors
 /// What the system says: that the executable is being written, for example (`ETXTBSY`).
 pub(super) fn spawn(
     executable: &Path,
+    arguments: &[&OsStr],
     environment: &[(OsString, OsString)],
 ) -> io::Result<Spawned> {
     let program = CString::new(executable.as_os_str().as_bytes())?;
+    let arguments = arguments.iter().map(|argument| CString::new(argument.as_bytes()));
+    let arguments: Vec<CString> = arguments.collect::<Result<_, _>>()?;
     let variables = environment.iter().map(|(name, value)| variable(name, value));
     let variables: Vec<CString> = variables.collect::<io::Result<_>>()?;
     let (stdin_end, stdin) = pipe()?;
     let (stdout, stdout_end) = pipe()?;
     let (stderr, stderr_end) = pipe()?;
     let ends: [OwnedFd; 3] = [stdin_end.into(), stdout_end.into(), stderr_end.into()];
-    let pid = start(&program, &variables, ends.each_ref().map(AsRawFd::as_raw_fd))?;
+    let streams = ends.each_ref().map(AsRawFd::as_raw_fd);
+    let pid = start(&program, &arguments, &variables, streams)?;
     Ok(Spawned { child: Child { pid, ended: None }, stdin, stdout, stderr })
 }
 
@@ -110,7 +114,7 @@ fn variable(name: &OsString, value: &OsString) -> io::Result<CString> {
 /// What the child needs, as the kernel takes it.
 struct Execution<'a> {
     program: &'a CString,
-    arguments: [*const libc::c_char; 2],
+    arguments: Vec<*const libc::c_char>,
     variables: Vec<*const libc::c_char>,
     streams: [RawFd; 3],
     parent: libc::pid_t,
@@ -122,12 +126,19 @@ struct Execution<'a> {
     unsafe_code,
     reason = "no safe wrapper starts a child that dies with us without copying page tables"
 )]
-fn start(program: &CString, variables: &[CString], streams: [RawFd; 3]) -> io::Result<Pid> {
-    let pointers = variables.iter().map(|variable| variable.as_ptr());
+fn start(
+    program: &CString,
+    arguments: &[CString],
+    variables: &[CString],
+    streams: [RawFd; 3],
+) -> io::Result<Pid> {
+    let pointers = |texts: &[CString]| -> Vec<*const libc::c_char> {
+        texts.iter().map(|text| text.as_ptr()).chain([ptr::null()]).collect()
+    };
     let execution = Execution {
         program,
-        arguments: [program.as_ptr(), ptr::null()],
-        variables: pointers.chain([ptr::null()]).collect(),
+        arguments: [program.as_ptr()].into_iter().chain(pointers(arguments)).collect(),
+        variables: pointers(variables),
         streams,
         parent: Pid::this().as_raw(),
         errno: Cell::new(0),
@@ -276,7 +287,8 @@ mod tests {
         std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o755))
             .unwrap();
         let environment = [("PATH".into(), "/usr/bin:/bin".into()), ("A".into(), "x=y z".into())];
-        let mut spawned = spawn(&file, &environment).unwrap();
+        let arguments = ["one word", ""].map(OsStr::new);
+        let mut spawned = spawn(&file, &arguments, &environment).unwrap();
         drop(spawned.stdin);
         let mut text = String::new();
         spawned.stdout.read_to_string(&mut text).unwrap();
@@ -286,8 +298,8 @@ mod tests {
 
     #[test]
     fn a_child_gets_what_it_was_given_and_nothing_else() {
-        let (text, ended) = shell("pwd; env | sort; cat; exit 3");
-        assert_eq!(text, "/\nA=x=y z\nPATH=/usr/bin:/bin\nPWD=/\n");
+        let (text, ended) = shell("pwd; env | sort; echo \"$#,$1,$2\"; cat; exit 3");
+        assert_eq!(text, "/\nA=x=y z\nPATH=/usr/bin:/bin\nPWD=/\n2,one word,\n");
         assert_eq!(ended, Ended::Exited(3));
     }
 
@@ -333,11 +345,11 @@ mod tests {
     #[test]
     fn what_cannot_be_executed_says_why_and_is_reaped() {
         let dir = tempfile::tempdir().unwrap();
-        let error = spawn(&dir.path().join("absent"), &[]).unwrap_err();
+        let error = spawn(&dir.path().join("absent"), &[], &[]).unwrap_err();
         assert_eq!(error.raw_os_error(), Some(libc::ENOENT));
         let file = dir.path().join("plain");
         std::fs::write(&file, "text").unwrap();
-        assert_eq!(spawn(&file, &[]).unwrap_err().raw_os_error(), Some(libc::EACCES));
+        assert_eq!(spawn(&file, &[], &[]).unwrap_err().raw_os_error(), Some(libc::EACCES));
         assert_eq!(
             wait(Pid::from_raw(-1), libc::WNOHANG).unwrap_err().raw_os_error(),
             Some(libc::ECHILD)
@@ -346,7 +358,7 @@ mod tests {
 
     #[test]
     fn a_variable_with_a_nul_is_refused() {
-        let error = spawn(Path::new("/bin/true"), &[("A".into(), "b\0c".into())]).unwrap_err();
+        let error = spawn(Path::new("/bin/true"), &[], &[("A".into(), "b\0c".into())]).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
     }
 }

@@ -4,6 +4,7 @@
 pub mod ipam;
 pub mod known;
 pub mod link;
+mod rules;
 #[cfg(test)]
 mod testing;
 

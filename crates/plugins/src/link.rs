@@ -17,6 +17,7 @@ mod macvlan;
 mod masquerade;
 mod ptp;
 mod site;
+mod spoof_check;
 mod stacked;
 mod teardown;
 mod veth;

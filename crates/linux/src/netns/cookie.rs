@@ -36,6 +36,17 @@ impl NetnsCookie {
         (outcome == 0 && usize::try_from(length) == Ok(size_of::<u64>())).then_some(Self(cookie))
     }
 
+    /// That of the calling thread's namespace; none if the kernel has no cookies.
+    pub fn of_thread() -> Option<Self> {
+        let socket = socket(AddressFamily::Unix, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None);
+        Self::of_socket(&socket.ok()?)
+    }
+
+    /// The number: of a namespace that the node started with, 1.
+    pub fn number(self) -> u64 {
+        self.0
+    }
+
     #[cfg(test)]
     pub(crate) fn for_test(number: u64) -> Self {
         Self(number)
@@ -65,6 +76,8 @@ mod tests {
         let (one, other) = (sandbox(), sandbox());
         let cookie = one.cookie().expect("these tests want Linux 5.14");
         assert_eq!(one.cookie(), Some(cookie));
+        assert_eq!(one.run(NetnsCookie::of_thread).unwrap(), Some(cookie));
+        assert_ne!(cookie.number(), 0);
         let again = Netns::open(&Path::new("/proc/self/fd").join(one.file.as_raw_fd().to_string()))
             .unwrap();
         assert_eq!(again.cookie(), Some(cookie));

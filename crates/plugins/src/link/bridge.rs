@@ -2,6 +2,7 @@
 
 mod config;
 mod gateway;
+mod rules;
 
 use std::thread::sleep;
 use std::time::Duration;
@@ -21,7 +22,7 @@ use super::check::{Reported, compare_mac, drift};
 use super::container::{self, Around, Manners};
 use super::site::{Site, kernel_error};
 use super::veth::{self, Pair, Port};
-use super::{lease, masquerade, teardown};
+use super::{lease, teardown};
 
 /// The plugin `bridge`.
 #[derive(Clone, Copy, Debug)]
@@ -48,6 +49,7 @@ impl Plugin for Bridge {
         match attachment.connect(call, context) {
             Ok(result) => Ok(result),
             Err(error) => {
+                rules::undo(&config, call);
                 attachment.site.delete_on_host(&attachment.pair.host.name);
                 Err(error)
             }
@@ -55,8 +57,7 @@ impl Plugin for Bridge {
     }
 
     fn del(&self, call: &Call, context: &mut Context<'_>) -> Result<(), Error> {
-        masquerade::warn_of_rules(super::config::Keys::inside(call.object()), call);
-        teardown::del(call, context, KIND)
+        teardown::del_with_rules(call, context, KIND, |context| rules::del(call, context))
     }
 
     fn check(&self, call: &Call, context: &mut Context<'_>) -> Result<(), Error> {
@@ -66,12 +67,18 @@ impl Plugin for Bridge {
         let mut site = Site::open(call)?;
         let bridge = check_bridge(&mut site.host, &config, &reported)?;
         let container = reported.compare(&mut site, KIND)?;
-        check_port(&mut site.host, &bridge, &container, &reported)
+        let port = check_port(&mut site.host, &bridge, &container, &reported)?;
+        rules::check(&config, call, context, &reported, [&port, &container])
     }
 
     fn status(&self, call: &Call, context: &mut Context<'_>) -> Result<(), Error> {
-        BridgeConfig::read(call)?;
+        rules::status(&BridgeConfig::read(call)?, call, context)?;
         lease::forward(Command::Status, call, context)
+    }
+
+    fn gc(&self, call: &Call, context: &mut Context<'_>) -> Result<(), Error> {
+        let removed = rules::gc(call, context);
+        removed.and(lease::forward(Command::Gc, call, context))
     }
 }
 
@@ -140,9 +147,11 @@ impl Attachment<'_, '_> {
         context: &mut Context<'_>,
     ) -> Result<AttachmentResult, Error> {
         self.set_vlans()?;
+        rules::check_source(self.config, call, context, [&self.pair.host, &self.pair.container])?;
         match &self.config.ipam {
             Some(ipam) => lease::with_lease(ipam, call, context, |context, granted| {
                 let (result, vlan) = self.configure(context, granted)?;
+                rules::masquerade(self.config, call, context, &result)?;
                 self.wait_for_port()?;
                 context.proceed()?;
                 self.report(result, vlan)
@@ -331,7 +340,7 @@ fn check_port(
     bridge: &LinkState,
     container: &LinkState,
     reported: &Reported,
-) -> Result<(), Error> {
+) -> Result<LinkState, Error> {
     for entry in reported.result.interfaces.iter().filter(|entry| !entry.is_in_sandbox()) {
         let Some(link) = host.find(LinkId::Name(&entry.name)).map_err(kernel_error)? else {
             continue;
@@ -348,7 +357,8 @@ fn check_port(
                 link.name, bridge.name
             )));
         }
-        return compare_mac(&link, entry.mac.as_deref());
+        compare_mac(&link, entry.mac.as_deref())?;
+        return Ok(link);
     }
     Err(drift(format!(
         "the end of interface {:?} on the host is none that ADD has reported",

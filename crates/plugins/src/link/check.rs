@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use cni::error::{Code, Error};
 use cni::plugin::{Attachment, Call};
-use cni::result::{AttachmentResult, Interface};
+use cni::result::{Address, AttachmentResult, Interface};
 use ipnetwork::IpNetwork;
 use linux::family::Family;
 use linux::netlink::{LinkId, LinkState};
@@ -53,6 +53,12 @@ impl Reported {
         Ok(link)
     }
 
+    /// The addresses that the container's interface has got.
+    pub(crate) fn own_ips(&self) -> Vec<Address> {
+        let is_own = |ip: &&Address| ip.interface.is_none_or(|at| at == self.index);
+        self.result.ips.iter().filter(is_own).cloned().collect()
+    }
+
     fn compare_link(&self, site: &mut Site<'_>, kind: &str) -> Result<LinkState, Error> {
         let found = site.container.find(LinkId::Name(site.interface)).map_err(kernel_error)?;
         let name = site.interface;
@@ -71,12 +77,8 @@ impl Reported {
     }
 
     fn compare_addresses(&self, site: &mut Site<'_>, link: &LinkState) -> Result<(), Error> {
-        let ours = self
-            .result
-            .ips
-            .iter()
-            .filter(|address| address.interface.is_none_or(|at| at == self.index));
-        let expected: Vec<Granted> = ours.map(Granted::read).collect::<Result<_, _>>()?;
+        let ours = self.own_ips();
+        let expected: Vec<Granted> = ours.iter().map(Granted::read).collect::<Result<_, _>>()?;
         if expected.is_empty() {
             return Ok(());
         }

@@ -56,6 +56,10 @@ impl<'c> Keys<'c> {
         Self(object)
     }
 
+    pub(crate) fn object(&self) -> &'c Map<String, Value> {
+        self.0
+    }
+
     pub(crate) fn value(&self, key: &str) -> Option<&'c Value> {
         keys::get(self.0, key)
     }

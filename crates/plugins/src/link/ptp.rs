@@ -12,9 +12,10 @@ use linux::sysctl::Sysctl;
 use super::check::Reported;
 use super::config::Keys;
 use super::container::{self, Around, Granted, Manners};
+use super::masquerade::{self, Masquerade};
 use super::site::{Site, kernel_error, sysctl_error};
 use super::veth::{self, Pair};
-use super::{lease, masquerade, teardown};
+use super::{lease, teardown};
 
 /// The plugin `ptp`.
 #[derive(Clone, Copy, Debug)]
@@ -26,17 +27,24 @@ const KEYS: &[&str] = &["mtu", "ipMasq", "ipMasqBackend"];
 impl Plugin for Ptp {
     fn add(&self, call: &Call, context: &mut Context<'_>) -> Result<AttachmentResult, Error> {
         let keys = Keys::of(call, KEYS);
-        masquerade::refuse(keys)?;
+        let masquerade = Masquerade::read(keys)?;
         let (mtu, dns, ipam) = (keys.size("mtu")?, keys.dns()?, lease::required(call)?);
         let mut site = Site::open(call)?;
         context.proceed()?;
         let pair = Pair::make(&mut site, mtu, None, &veth::Port::default())?;
         let outcome = lease::with_lease(&ipam, call, context, |context, granted| {
-            connect(context, &mut site, &pair, granted)
+            let result = connect(context, &mut site, &pair, granted)?;
+            if let Some(masquerade) = masquerade {
+                masquerade.add(call, context, &masquerade::addresses(&result.ips)?)?;
+            }
+            Ok(result)
         });
         match outcome {
             Ok(result) => Ok(AttachmentResult { dns: dns.or(result.dns.clone()), ..result }),
             Err(error) => {
+                if masquerade.is_some() {
+                    masquerade::undo(call);
+                }
                 site.delete_on_host(&pair.host.name);
                 Err(error)
             }
@@ -44,20 +52,35 @@ impl Plugin for Ptp {
     }
 
     fn del(&self, call: &Call, context: &mut Context<'_>) -> Result<(), Error> {
-        masquerade::warn_of_rules(Keys::of(call, KEYS), call);
-        teardown::del(call, context, KIND)
+        let keys = Keys::of(call, KEYS);
+        teardown::del_with_rules(call, context, KIND, |context| {
+            masquerade::del(keys, call, context)
+        })
     }
 
     fn check(&self, call: &Call, context: &mut Context<'_>) -> Result<(), Error> {
-        masquerade::refuse(Keys::of(call, KEYS))?;
+        let masquerade = Masquerade::read(Keys::of(call, KEYS))?;
         let reported = Reported::read(call)?;
         lease::forward(Command::Check, call, context)?;
-        reported.compare(&mut Site::open(call)?, KIND).map(drop)
+        reported.compare(&mut Site::open(call)?, KIND)?;
+        match masquerade {
+            Some(masquerade) => {
+                masquerade.check(call, context, &masquerade::addresses(&reported.own_ips())?)
+            }
+            None => Ok(()),
+        }
     }
 
     fn status(&self, call: &Call, context: &mut Context<'_>) -> Result<(), Error> {
-        masquerade::refuse(Keys::of(call, KEYS))?;
+        if let Some(masquerade) = Masquerade::read(Keys::of(call, KEYS))? {
+            masquerade.status(call, context)?;
+        }
         lease::forward(Command::Status, call, context)
+    }
+
+    fn gc(&self, call: &Call, context: &mut Context<'_>) -> Result<(), Error> {
+        let removed = masquerade::gc(call, context);
+        removed.and(lease::forward(Command::Gc, call, context))
     }
 }
 

@@ -87,7 +87,8 @@ fn undo(netlink: &mut Netlink, name: &str) {
     }
 }
 
-fn gone(interface: &str) -> Error {
+/// An interface that was just made, and is not there any more.
+pub(crate) fn gone(interface: &str) -> Error {
     Error::new(
         Code::IO,
         format!("interface {interface:?} has vanished from the container while it was set up"),

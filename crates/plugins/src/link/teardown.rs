@@ -11,8 +11,21 @@ use super::site::{kernel_error, open_if_there};
 /// DEL of a plugin whose interfaces are of the kind `kind`. What is gone is torn down: the
 /// namespace, the interface.
 pub(crate) fn del(call: &Call, context: &mut Context<'_>, kind: &str) -> Result<(), Error> {
+    del_with_rules(call, context, kind, |_| Ok(()))
+}
+
+/// The same of a plugin that keeps rules on the host. They go before the addresses can be another
+/// container's; rules that cannot be removed keep no address.
+pub(crate) fn del_with_rules(
+    call: &Call,
+    context: &mut Context<'_>,
+    kind: &str,
+    remove_rules: impl FnOnce(&Context<'_>) -> Result<(), Error>,
+) -> Result<(), Error> {
     delete_interface(call, kind)?;
-    lease::release(call, context)
+    let removed = remove_rules(context);
+    let released = lease::release(call, context);
+    removed.and(released)
 }
 
 fn delete_interface(call: &Call, kind: &str) -> Result<(), Error> {

@@ -9,7 +9,8 @@ use linux::netlink::PortVlan;
 use serde_json::Value;
 
 use super::super::config::{Keys, invalid, requested_mac, wrong_type};
-use super::super::masquerade;
+use super::super::masquerade::Masquerade;
+use super::super::spoof_check;
 
 /// The bridge's name without a word of the configuration.
 const DEFAULT_NAME: &str = "cni0";
@@ -69,6 +70,10 @@ pub(super) struct BridgeConfig {
     pub(super) stays_down: bool,
     /// Whether the port exchanges no frames with other isolated ones.
     pub(super) isolated: bool,
+    /// How packets to other networks are masqueraded, if they are.
+    pub(super) masquerade: Option<Masquerade>,
+    /// Whether frames from another hardware address than the container's are dropped.
+    pub(super) checks_source: bool,
     /// The container's hardware address.
     pub(super) mac: Option<Vec<u8>>,
     /// Where addresses come from; nowhere on an L2 network.
@@ -81,12 +86,6 @@ impl BridgeConfig {
     /// Reads the configuration of a call.
     pub(super) fn read(call: &Call) -> Result<Self, Error> {
         let keys = Keys::of(call, KEYS);
-        masquerade::refuse(keys)?;
-        if keys.switch("macspoofchk")? {
-            let problem = "the built-in plugin has no check of hardware addresses yet: use the reference plugin \
-                           for a network with \"macspoofchk\"";
-            return Err(Error::new(Code::UNSUPPORTED_FIELD, problem));
-        }
         let is_default_gateway = keys.switch("isDefaultGateway")?;
         let vlan = keys.vlan("vlan")?.filter(|id| *id != 0);
         let mut trunk = read_trunk(keys)?;
@@ -110,6 +109,8 @@ impl BridgeConfig {
             detects_duplicates: keys.switch("enabledad")?,
             stays_down: keys.switch("disableContainerInterface")?,
             isolated: keys.switch("portIsolation")?,
+            masquerade: Masquerade::read(keys)?,
+            checks_source: spoof_check::read(keys, call)?,
             mac: requested_mac(call, true, false)?,
             ipam: call.ipam()?,
             dns: keys.dns()?,

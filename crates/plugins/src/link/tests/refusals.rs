@@ -106,16 +106,6 @@ fn keys_that_exclude_each_other_are_code_7() {
 }
 
 #[test]
-fn masquerading_and_the_spoof_check_are_refused_and_del_is_not() {
-    for (key, kind) in [("ipMasq", "bridge"), ("macspoofchk", "bridge"), ("ipMasq", "ptp")] {
-        let mut config = network(json!({"type": kind}), ONE, json!([]));
-        config[key] = json!(true);
-        refused(&config, Code::UNSUPPORTED_FIELD, "use the reference plugin");
-        Node::new().call(Who::Ours, Command::Del, &config).unwrap();
-    }
-}
-
-#[test]
 fn a_bridge_that_is_none_is_refused() {
     refused(
         &l2(json!({"type": "bridge", "bridge": "eth0"})),

@@ -1,0 +1,14 @@
+//! Rules of the packet filter that plugins keep on the host for an attachment, by iptables and by
+//! nftables. Tables, chains, comments and rules are those of the reference plugins, so that either
+//! tears down what the other has made.
+//!
+//! Every value that goes into a rule is checked or made here first: an address, a port, an
+//! identifier of the protocol, or a word of a closed alphabet. Nothing is read by a shell.
+
+pub(crate) mod backend;
+pub(crate) mod iptables;
+pub(crate) mod mark;
+pub(crate) mod name;
+pub(crate) mod nftables;
+pub(crate) mod owner;
+pub(crate) mod program;

@@ -1,0 +1,267 @@
+//! A node and a container, each a network namespace, and the calls that a runtime makes there.
+
+use std::io::Write;
+use std::os::fd::{AsFd, AsRawFd};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use cni::deadline::Deadline;
+use cni::error::{Code, Error};
+use cni::netconf::PluginType;
+use cni::plugin::{Call, Context, Delegate, NeverStop, answer};
+use cni::request::{Command as Verb, Environment, Request};
+use linux::netns::Netns;
+use nix::sched::{CloneFlags, unshare};
+use serde_json::{Value, json};
+
+/// Who carries a call out.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Who {
+    Ours,
+    Reference,
+}
+
+use Who::{Ours, Reference};
+
+impl Who {
+    pub(crate) fn other(self) -> Self {
+        if self == Ours { Reference } else { Ours }
+    }
+}
+
+pub(crate) struct Node {
+    pub(crate) host: Netns,
+    pub(crate) container: Netns,
+}
+
+/// What a call is about, beside its configuration.
+#[derive(Clone, Debug)]
+pub(crate) struct About {
+    pub(crate) container: String,
+    pub(crate) interface: String,
+    /// The container's namespace; none as after a reboot.
+    pub(crate) netns: Option<String>,
+    pub(crate) path: String,
+}
+
+pub(crate) fn namespace() -> Netns {
+    let make = || {
+        unshare(CloneFlags::CLONE_NEWNET)
+            .expect("these tests make network namespaces: run them as root");
+        Netns::open(Path::new("/proc/thread-self/ns/net")).unwrap()
+    };
+    thread::spawn(make).join().unwrap()
+}
+
+fn reference_directory() -> String {
+    std::env::var("REFERENCE_PLUGINS").unwrap_or_else(|_| "/usr/lib/cni".to_owned())
+}
+
+impl Node {
+    pub(crate) fn new() -> Self {
+        let node = Self { host: namespace(), container: namespace() };
+        node.on_host("ip link set lo up");
+        node.in_container("ip link set lo up");
+        node
+    }
+
+    /// Runs a line of shell on the host, and returns what it prints.
+    pub(crate) fn on_host(&self, line: &str) -> String {
+        shell(&self.host, line)
+    }
+
+    pub(crate) fn in_container(&self, line: &str) -> String {
+        shell(&self.container, line)
+    }
+
+    pub(crate) fn about(&self, container: &str, interface: &str) -> About {
+        About {
+            container: container.to_owned(),
+            interface: interface.to_owned(),
+            netns: Some(path_of(&self.container)),
+            path: "/usr/sbin:/usr/bin:/sbin:/bin".to_owned(),
+        }
+    }
+
+    /// Carries a call out, and returns what it prints: null if it prints nothing.
+    pub(crate) fn call(
+        &self,
+        who: Who,
+        verb: Verb,
+        config: &Value,
+        about: &About,
+    ) -> Result<Value, Error> {
+        let kind = config["type"].as_str().unwrap();
+        let environment = about.environment(verb);
+        let work = || match who {
+            Ours => call_ours(kind, config, &environment),
+            Reference => call_executable(kind, &config.to_string(), &environment),
+        };
+        self.host.run(work).unwrap()
+    }
+
+    /// The same with the usual attachment, which must succeed.
+    pub(crate) fn must(&self, who: Who, verb: Verb, config: &Value) -> Value {
+        let about = self.about("container-1", "eth0");
+        self.call(who, verb, config, &about)
+            .unwrap_or_else(|error| panic!("{verb} by {who:?} of {config}: {error}"))
+    }
+
+    /// The rules of the host, without what differs by chance.
+    pub(crate) fn rules(&self) -> String {
+        // nft shows the tables of iptables, too, not always with all of their rules.
+        let shown = self.on_host(
+            "iptables-save; ip6tables-save; nft list tables 2>/dev/null | \
+             grep -Ev 'table ip6? (nat|filter|mangle|raw|security)$' | \
+             while read -r table; do nft list $table; done",
+        );
+        let lines = shown.lines().filter(|line| !line.starts_with('#'));
+        lines.map(without_chance).collect::<Vec<_>>().join("\n")
+    }
+
+    /// The rules without tables and chains that stay for all attachments: what is left.
+    pub(crate) fn leftovers(&self, words: &[&str]) -> Vec<String> {
+        let rules = self.rules();
+        let is_left = |line: &&str| words.iter().any(|word| line.contains(word));
+        rules.lines().filter(is_left).map(str::to_owned).collect()
+    }
+}
+
+impl About {
+    fn environment(&self, verb: Verb) -> Vec<(&'static str, String)> {
+        vec![
+            ("CNI_COMMAND", verb.as_str().to_owned()),
+            ("CNI_CONTAINERID", self.container.clone()),
+            ("CNI_NETNS", self.netns.clone().unwrap_or_default()),
+            ("CNI_IFNAME", self.interface.clone()),
+            ("CNI_PATH", reference_directory()),
+            ("PATH", self.path.clone()),
+        ]
+    }
+
+    pub(crate) fn without_netns(&self) -> Self {
+        Self { netns: None, ..self.clone() }
+    }
+}
+
+pub(crate) fn path_of(netns: &Netns) -> String {
+    format!("/proc/{}/fd/{}", std::process::id(), netns.as_fd().as_raw_fd())
+}
+
+/// Names of veth links are random, and so are their addresses; counters count.
+fn without_chance(line: &str) -> String {
+    let mut words = Vec::new();
+    let mut after_counter = "";
+    for word in line.trim().split(' ') {
+        let bare = word.trim_matches(['"', ';']);
+        let is_veth = bare.len() == 12 && bare.starts_with("veth");
+        let is_mac = bare.len() == 17 && bare.matches(':').count() == 5;
+        let counts = matches!(after_counter, "packets" | "bytes");
+        let is_policy_count = word.starts_with('[') && word.ends_with(']') && line.starts_with(':');
+        words.push(if is_veth {
+            "VETH"
+        } else if is_mac {
+            "MAC"
+        } else if counts || is_policy_count {
+            "N"
+        } else {
+            word
+        });
+        after_counter = word;
+    }
+    words.join(" ")
+}
+
+pub(crate) fn with_result(config: &Value, result: &Value) -> Value {
+    let mut config = config.clone();
+    config["prevResult"] = result.clone();
+    config
+}
+
+pub(crate) fn merged(base: Value, keys: &Value) -> Value {
+    let mut base = base;
+    base.as_object_mut().unwrap().extend(keys.as_object().unwrap().clone());
+    base
+}
+
+/// GC's list of valid attachments.
+pub(crate) fn with_valid(config: &Value, valid: &[(&str, &str)]) -> Value {
+    let entry = |(id, name): &(&str, &str)| json!({"containerID": id, "ifname": name});
+    let list: Vec<Value> = valid.iter().map(entry).collect();
+    merged(config.clone(), &json!({"cniVersion": "1.1.0", "cni.dev/valid-attachments": list}))
+}
+
+fn call_ours(
+    kind: &str,
+    config: &Value,
+    environment: &[(&'static str, String)],
+) -> Result<Value, Error> {
+    let pairs: Vec<(&str, &str)> =
+        environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let pairs: [(&str, &str); 6] = pairs.try_into().unwrap();
+    let request = Request::read(Environment::from(pairs)).unwrap().unwrap();
+    let mut executables = Executables(environment.to_vec());
+    let deadline = Deadline::after(Duration::from_secs(60));
+    let mut context = Context { delegate: &mut executables, deadline, stop: &NeverStop };
+    let plugin = plugins::find(kind).unwrap();
+    let answer = answer(plugin, &request, config.to_string().as_bytes(), &mut context);
+    answer.outcome.map(Option::unwrap_or_default)
+}
+
+/// Delegates to the executables of the reference plugins, but for what they lack: GC and STATUS.
+struct Executables(Vec<(&'static str, String)>);
+
+impl Delegate for Executables {
+    fn delegate(
+        &mut self,
+        plugin: &PluginType,
+        command: Verb,
+        call: &Call,
+        _: Deadline,
+    ) -> Result<Option<Value>, Error> {
+        if matches!(command, Verb::Gc | Verb::Status) {
+            return Ok(None);
+        }
+        let mut environment = self.0.clone();
+        environment[0].1 = command.as_str().to_owned();
+        let input = Value::Object(call.object().clone()).to_string();
+        call_executable(plugin.as_str(), &input, &environment).map(Some)
+    }
+}
+
+fn call_executable(
+    kind: &str,
+    input: &str,
+    environment: &[(&'static str, String)],
+) -> Result<Value, Error> {
+    let executable = Path::new(&reference_directory()).join(kind);
+    let started = Command::new(&executable)
+        .env_clear()
+        .envs(environment.iter().map(|(name, value)| (*name, value.as_str())))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut child = started.unwrap_or_else(|error| {
+        panic!("{} is missing: install containernetworking-plugins: {error}", executable.display())
+    });
+    // A plugin that fails early does not read its input.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    let output = child.wait_with_output().unwrap();
+    let printed: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+    if output.status.success() {
+        return Ok(printed);
+    }
+    let code = Code(printed["code"].as_u64().unwrap_or_default());
+    Err(Error::new(code, printed["msg"].as_str().unwrap_or_default()))
+}
+
+fn shell(netns: &Netns, line: &str) -> String {
+    let run = || Command::new("sh").args(["-c", line]).output().unwrap();
+    let output = netns.run(run).unwrap();
+    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{line}: {words}");
+    String::from_utf8(output.stdout).unwrap()
+}

@@ -4,6 +4,8 @@
 pub mod ipam;
 pub mod known;
 pub mod link;
+mod mark;
+pub mod meta;
 mod rules;
 #[cfg(test)]
 mod testing;
@@ -20,6 +22,7 @@ const BUILT_IN: &[(&str, &dyn Plugin)] = &[
     ("macvlan", &link::MacVlan),
     ("ptp", &link::Ptp),
     ("static", &ipam::static_::Static),
+    ("tuning", &meta::Tuning),
     ("vlan", &link::Vlan),
 ];
 

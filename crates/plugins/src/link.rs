@@ -6,8 +6,8 @@
 //! comparing (`check`). The calling thread's network namespace is the host's.
 
 mod bridge;
-mod check;
-mod config;
+pub(crate) mod check;
+pub(crate) mod config;
 mod container;
 mod dummy;
 mod ipvlan;
@@ -16,7 +16,7 @@ mod loopback;
 mod macvlan;
 mod masquerade;
 mod ptp;
-mod site;
+pub(crate) mod site;
 mod spoof_check;
 mod stacked;
 mod teardown;

@@ -49,6 +49,8 @@ pub struct LinkSettings<'a> {
     pub alias: Option<&'a str>,
     /// Whether it takes frames to any address.
     pub promiscuous: Option<bool>,
+    /// Whether it takes all multicast frames.
+    pub all_multicast: Option<bool>,
     /// Length of its transmit queue in packets.
     pub tx_queue_len: Option<u32>,
 }
@@ -213,6 +215,9 @@ impl LinkSettings<'_> {
         };
         if let Some(on) = self.promiscuous {
             builder = builder.promiscuous(on);
+        }
+        if let Some(on) = self.all_multicast {
+            builder = builder.allmulticast(on);
         }
         if let Some(master) = self.master {
             builder = builder.controller(master);

@@ -39,6 +39,12 @@ pub struct LinkState {
     /// Whether it was set to take frames to any address. What listens to it, tcpdump say, does not
     /// count.
     pub promiscuous: bool,
+    /// Whether it was set to take all multicast frames (`IFF_ALLMULTI`).
+    pub all_multicast: bool,
+    /// Length of its transmit queue in packets.
+    pub tx_queue_len: u32,
+    /// `ifalias`, if it has one.
+    pub alias: Option<String>,
     /// Index of the link whose port it is.
     pub master: Option<u32>,
     /// Index of the link below; of a veth, that of its other end. One of another namespace if that
@@ -136,6 +142,9 @@ pub(super) fn read(reply: Message) -> Option<LinkState> {
         up: header.flags.contains(LinkFlags::Up),
         oper_state: OperState::Unknown,
         promiscuous: header.flags.contains(LinkFlags::Promisc),
+        all_multicast: header.flags.contains(LinkFlags::Allmulti),
+        tx_queue_len: 0,
+        alias: None,
         master: None,
         parent: None,
         kind: LinkKind::Device,
@@ -152,6 +161,8 @@ impl LinkState {
             LinkAttribute::IfName(name) => self.name = name,
             LinkAttribute::Address(bytes) if !bytes.is_empty() => self.mac = Some(mac(&bytes)),
             LinkAttribute::Mtu(mtu) => self.mtu = mtu,
+            LinkAttribute::TxQueueLen(length) => self.tx_queue_len = length,
+            LinkAttribute::IfAlias(alias) => self.alias = Some(alias).filter(|it| !it.is_empty()),
             LinkAttribute::OperState(state) => self.oper_state = oper_state(state),
             LinkAttribute::Controller(index) => {
                 self.master = Some(index).filter(|index| *index != 0)

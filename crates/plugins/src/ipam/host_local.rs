@@ -10,7 +10,7 @@ mod store;
 mod tests;
 
 use std::net::IpAddr;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use cni::error::{Code, Error};
 use cni::plugin::{Call, Context, Plugin};
@@ -21,14 +21,11 @@ use self::range::{Range, RangeSet};
 use self::store::{Owner, Reservation, Store};
 use super::fields::invalid;
 use super::result::{Dns, Lease};
+use crate::mark;
 
 /// The IPAM plugin `host-local`.
 #[derive(Clone, Copy, Debug)]
 pub struct HostLocal;
-
-/// How long a list of valid attachments may be old when Braid's GC hands it to a plugin: GC ends
-/// earlier.
-const AGE_OF_BRAIDS_LIST: Duration = Duration::from_secs(60);
 
 impl Plugin for HostLocal {
     fn add(&self, call: &Call, context: &mut Context<'_>) -> Result<AttachmentResult, Error> {
@@ -102,8 +99,7 @@ impl Plugin for HostLocal {
         let Some(valid) = call.valid_attachments()? else { return Ok(()) };
         let directory = config::directory(call)?;
         let Some(store) = Store::open(&directory, context)? else { return Ok(()) };
-        let age = if call.nested { AGE_OF_BRAIDS_LIST } else { Duration::ZERO };
-        let listed_at = started.checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH);
+        let listed_at = mark::listed_at(call, started);
         for reservation in store.reservations(context)? {
             let stale = reservation.is_marked_by(call) && reservation.made < listed_at;
             if stale && !valid.iter().any(|it| reservation.owner.is(&it.container, &it.interface)) {

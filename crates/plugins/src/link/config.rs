@@ -170,7 +170,8 @@ pub(crate) fn requested_mac(
     chosen.map(|(source, text)| read_mac(source, text)).transpose()
 }
 
-fn read_text<'v>(
+/// A text that is not empty, with where it stands.
+pub(crate) fn read_text<'v>(
     value: Option<&'v Value>,
     key: &'static str,
 ) -> Result<Option<(&'static str, &'v str)>, Error> {

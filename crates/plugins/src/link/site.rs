@@ -44,6 +44,14 @@ impl<'c> Site<'c> {
         found.ok_or_else(|| gone(self.interface))
     }
 
+    /// The interface in the container, which an earlier plugin has made.
+    pub(crate) fn present(&mut self) -> Result<LinkState, Error> {
+        let name = self.interface;
+        let found = self.container.find(LinkId::Name(name)).map_err(kernel_error)?;
+        found
+            .ok_or_else(|| Error::new(Code::IO, format!("the container has no interface {name:?}")))
+    }
+
     /// Gives the link that was made in the container under another name its own.
     pub(crate) fn rename(&mut self, temporary: &str) -> Result<LinkState, Error> {
         let renamed = self.rename_or_fail(temporary);
@@ -106,6 +114,15 @@ pub(crate) fn open_if_there(path: &Path) -> Result<Option<Netns>, Error> {
         Err(NetnsError::Missing(_) | NetnsError::NotANamespace(_)) => Ok(None),
         Err(error) => Err(kernel_error(error)),
     }
+}
+
+/// A socket in the container's namespace; `None` if that is gone, or is the host's own.
+pub(crate) fn container_if_there(call: &Call) -> Result<Option<Netlink>, Error> {
+    let Some(netns) = open_if_there(call.attachment()?.netns)? else { return Ok(None) };
+    if netns.is_own().map_err(kernel_error)? {
+        return Ok(None);
+    }
+    netns.run(Netlink::open).map_err(kernel_error)?.map_err(kernel_error).map(Some)
 }
 
 /// The protocol's error for one of the kernel's side.

@@ -3,10 +3,10 @@
 
 use cni::error::Error;
 use cni::plugin::{Call, Context};
-use linux::netlink::{Change, LinkId, Netlink};
+use linux::netlink::{Change, LinkId};
 
 use super::lease;
-use super::site::{kernel_error, open_if_there};
+use super::site::{container_if_there, kernel_error};
 
 /// DEL of a plugin whose interfaces are of the kind `kind`. What is gone is torn down: the
 /// namespace, the interface.
@@ -29,13 +29,8 @@ pub(crate) fn del_with_rules(
 }
 
 fn delete_interface(call: &Call, kind: &str) -> Result<(), Error> {
-    let attachment = call.attachment()?;
-    let Some(netns) = open_if_there(attachment.netns)? else { return Ok(()) };
-    if netns.is_own().map_err(kernel_error)? {
-        return Ok(());
-    }
-    let mut netlink = netns.run(Netlink::open).map_err(kernel_error)?.map_err(kernel_error)?;
-    let name = attachment.interface.as_str();
+    let Some(mut netlink) = container_if_there(call)? else { return Ok(()) };
+    let name = call.attachment()?.interface.as_str();
     match netlink.find(LinkId::Name(name)).map_err(kernel_error)? {
         Some(link) if link.kind.name() == kind => {
             netlink.apply(&[Change::delete_link(LinkId::Index(link.index))]).map_err(kernel_error)

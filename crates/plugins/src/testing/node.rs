@@ -21,6 +21,13 @@ pub(crate) fn reference_directory() -> String {
     std::env::var("CNI_REFERENCE_PLUGINS").unwrap_or_else(|_| "/usr/lib/cni".to_owned())
 }
 
+/// Whether the reference plugins are of 1.6 or newer: those know CNI 1.1.0.
+pub(crate) fn reference_is_recent() -> bool {
+    let executable = format!("{}/bridge", reference_directory());
+    let output = Process::new(executable).env("CNI_COMMAND", "VERSION").output().unwrap();
+    String::from_utf8_lossy(&output.stdout).contains("\"1.1.0\"]")
+}
+
 pub(crate) struct Node {
     pub(crate) host: Netns,
     pub(crate) container: Netns,

@@ -102,13 +102,13 @@ fn assert_same(nodes: &[(Who, Node); 2], step: &str) {
     }
 }
 
-fn pretty(value: &Value) -> String {
+pub(crate) fn pretty(value: &Value) -> String {
     let list: Vec<String> = value.as_array().into_iter().flatten().map(Value::to_string).collect();
     list.join("\n")
 }
 
 /// What the kernel shows of both namespaces.
-fn snapshot(node: &Node) -> Value {
+pub(crate) fn snapshot(node: &Node) -> Value {
     json!({
         "links of the host": links(&node.on_host("-d -j addr")),
         "links of the container": links(&node.in_container("-d -j addr")),
@@ -202,7 +202,7 @@ fn without_random_name(name: &str) -> &str {
 }
 
 /// A result without random names and addresses, and without keys that say nothing.
-fn without_chance(result: &Value) -> Value {
+pub(crate) fn without_chance(result: &Value) -> Value {
     let mut result = result.clone();
     for interface in result["interfaces"].as_array_mut().into_iter().flatten() {
         interface["name"] = without_random_name(interface["name"].as_str().unwrap()).into();

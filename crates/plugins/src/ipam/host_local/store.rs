@@ -23,20 +23,17 @@ use std::time::{Duration, SystemTime};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag};
-use rustix::fs::{XattrFlags, fgetxattr, fsetxattr};
 
 use cni::error::{Code, Error};
 use cni::plugin::{Call, Context};
 use linux::file::{FileError, is_missing};
 
+use crate::mark;
+
 /// A container's ID and an interface's name are shorter.
 const MAX_BYTES: u64 = 1024;
 /// A file that is not yet a reservation. Only the holder of the lock has one.
 const BEGUN: &str = ".reserving";
-/// The attribute of the mark: `trusted` is for file systems without user attributes (tmpfs before
-/// Linux 6.6).
-const MARKS: [&str; 2] = ["user.braid", "trusted.braid"];
-
 /// Whose a reservation is, in the form of its file.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Owner(String);
@@ -112,7 +109,7 @@ impl fmt::Display for Owner {
 impl Reservation {
     /// Whether a call from where this one comes from has made it: from a Braid, or from a runtime.
     pub(crate) fn is_marked_by(&self, call: &Call) -> bool {
-        self.mark.as_deref() == Some(mark_of(call.nested))
+        self.mark.as_deref() == Some(mark::caller(call.nested))
     }
 
     fn read(path: PathBuf) -> Option<Self> {
@@ -127,7 +124,7 @@ impl Reservation {
             return Some(Self { address, owner, made: SystemTime::now(), mark: None, path });
         };
         let made = metadata.modified().unwrap_or_else(|_| SystemTime::now());
-        let mark = read_mark(&file);
+        let mark = mark::read(&file);
         let mut bytes = Vec::new();
         let whole = file.take(MAX_BYTES).read_to_end(&mut bytes).is_ok();
         let text =
@@ -139,27 +136,6 @@ impl Reservation {
     /// Whether a power loss took the content away: it carries our mark, which is written before it.
     fn is_torn(&self) -> bool {
         self.mark.is_some() && self.owner.0.is_empty()
-    }
-}
-
-/// The mark of a reservation by the caller: Braid, or a runtime or plugin on its own.
-fn mark_of(nested: bool) -> &'static str {
-    if nested { "braid" } else { "runtime" }
-}
-
-fn read_mark(file: &File) -> Option<String> {
-    let mut buffer = [0_u8; 16];
-    let length = MARKS.iter().find_map(|name| fgetxattr(file, *name, &mut buffer[..]).ok())?;
-    String::from_utf8(buffer.get(..length)?.to_vec()).ok()
-}
-
-/// Marks the file. One that cannot be marked is a reservation that GC leaves alone.
-fn write_mark(file: &File, mark: &str) {
-    let marked = MARKS
-        .iter()
-        .any(|name| fsetxattr(file, *name, mark.as_bytes(), XattrFlags::CREATE).is_ok());
-    if !marked {
-        log::debug!("the file system has no extended attributes: GC will not release this address");
     }
 }
 
@@ -182,7 +158,7 @@ impl Store {
             made.map_err(FileError::of("create", directory)).map_err(refused)?;
             // Another call may have removed it meanwhile.
             if let Some(mut store) = Self::open(directory, context)? {
-                store.mark = mark_of(nested);
+                store.mark = mark::caller(nested);
                 return Ok(store);
             }
         }
@@ -202,8 +178,11 @@ impl Store {
             })?;
             match try_lock(&path) {
                 Ok(Some(lock)) => {
-                    let store =
-                        Self { directory: directory.to_owned(), mark: mark_of(false), _lock: lock };
+                    let store = Self {
+                        directory: directory.to_owned(),
+                        mark: mark::caller(false),
+                        _lock: lock,
+                    };
                     store.remove_begun()?;
                     return Ok(Some(store));
                 }
@@ -320,7 +299,7 @@ impl Store {
     fn begin(&self, content: &[u8]) -> io::Result<PathBuf> {
         let path = self.directory.join(BEGUN);
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
-        write_mark(&file, self.mark);
+        mark::write(&file, self.mark);
         match file.write_all(content) {
             Ok(()) => Ok(path),
             Err(error) => {

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::ipam::Fields;
+use std::time::Duration;
 
 /// A node's data directory, and the configuration of one network.
 struct Node {

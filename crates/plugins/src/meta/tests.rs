@@ -1,0 +1,4 @@
+//! Against the kernel, and against the reference plugins: the same call in twin namespaces.
+
+mod chain;
+mod tuning;

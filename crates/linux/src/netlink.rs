@@ -136,6 +136,14 @@ impl Netlink {
         Ok(self.apply_then_find(&[], &[link])?.pop().flatten())
     }
 
+    /// All links, with what their kinds say of them.
+    ///
+    /// # Errors
+    /// [`NetlinkError`] if the kernel refuses, or kept changing them while they were read.
+    pub fn link_states(&mut self) -> Result<Vec<LinkState>, NetlinkError> {
+        self.dump(&link::all(), Object::Links, state::read)
+    }
+
     /// The addresses of the link of this index.
     ///
     /// # Errors

@@ -101,6 +101,14 @@ impl Netns {
         Ok(Self { file, id: id_of(&metadata), path: path.to_owned() })
     }
 
+    /// The namespace of the calling thread.
+    ///
+    /// # Errors
+    /// As [`Netns::open`]: `/proc` is not mounted, say.
+    pub fn current() -> Result<Self, NetnsError> {
+        Self::open(Path::new("/proc/thread-self/ns/net"))
+    }
+
     /// What identifies the namespace.
     pub fn id(&self) -> NetnsId {
         self.id

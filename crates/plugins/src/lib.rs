@@ -16,6 +16,7 @@ use cni::plugin::Plugin;
 const BUILT_IN: &[(&str, &dyn Plugin)] = &[
     ("bridge", &link::Bridge),
     ("dummy", &link::Dummy),
+    ("host-device", &link::HostDevice),
     ("host-local", &ipam::host_local::HostLocal),
     ("ipvlan", &link::IpVlan),
     ("loopback", &link::Loopback),

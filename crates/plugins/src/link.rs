@@ -10,6 +10,7 @@ pub(crate) mod check;
 pub(crate) mod config;
 mod container;
 mod dummy;
+mod host_device;
 mod ipvlan;
 mod lease;
 mod loopback;
@@ -25,6 +26,7 @@ mod vlan;
 
 pub use bridge::Bridge;
 pub use dummy::Dummy;
+pub use host_device::HostDevice;
 pub use ipvlan::IpVlan;
 pub use loopback::Loopback;
 pub use macvlan::MacVlan;

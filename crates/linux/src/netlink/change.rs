@@ -3,6 +3,7 @@
 use std::io;
 use std::marker::PhantomData;
 use std::net::IpAddr;
+use std::os::fd::{AsFd, AsRawFd};
 
 use ipnetwork::IpNetwork;
 use netlink_packet_route::RouteNetlinkMessage as Message;
@@ -20,6 +21,7 @@ use super::error::{Object, Operation};
 use super::new_link::NewLink;
 use super::new_route::NewRoute;
 use super::state::LinkId;
+use crate::netns::Netns;
 
 /// A change that is still to be asked for. What it names must live until then: a namespace's
 /// descriptor, say.
@@ -104,6 +106,15 @@ impl<'a> Change<'a> {
     pub fn rename_link(index: u32, name: &'a str) -> Self {
         let message = LinkUnspec::new_with_index(index).name(name).build();
         Self::new(Message::NewLink(message), Operation::Rename, Object::LinkIndex(index))
+    }
+
+    /// Moves the link of this index into another namespace, where it has the name `name` and the
+    /// alias `alias`, empty for none. It is down there, and has lost its addresses and routes. One
+    /// whose new name is taken there stays, or has moved under its old name.
+    pub fn move_link(index: u32, netns: &'a Netns, name: &'a str, alias: &'a str) -> Self {
+        let builder = LinkUnspec::new_with_index(index).name(name).alias(alias);
+        let message = builder.setns_by_fd(netns.as_fd().as_raw_fd()).build();
+        Self::new(Message::NewLink(message), Operation::Move, Object::LinkIndex(index))
     }
 
     /// Sets what `settings` name on a link that is a port of a bridge.

@@ -52,6 +52,8 @@ pub enum Operation {
     Configure,
     /// Giving one another name.
     Rename,
+    /// Moving one into another namespace.
+    Move,
     /// Adding a route, an address or a VLAN.
     Add,
     /// Deleting any of these.
@@ -128,6 +130,7 @@ impl fmt::Display for Operation {
             Self::Create => "create",
             Self::Configure => "configure",
             Self::Rename => "rename",
+            Self::Move => "move",
             Self::List => "list",
             Self::Find => "look up",
             Self::Add => "add",

@@ -47,7 +47,16 @@ impl Reported {
     /// Compares the container's interface, which is of the kind `kind`, its addresses and the
     /// routes.
     pub(crate) fn compare(&self, site: &mut Site<'_>, kind: &str) -> Result<LinkState, Error> {
-        let link = self.compare_link(site, kind)?;
+        let link = self.compare_any_kind(site)?;
+        if link.kind.name() == kind {
+            return Ok(link);
+        }
+        Err(drift(format!("interface {:?} is a {} and no {kind}", link.name, link.kind.name())))
+    }
+
+    /// The same of an interface of any kind.
+    pub(crate) fn compare_any_kind(&self, site: &mut Site<'_>) -> Result<LinkState, Error> {
+        let link = self.compare_link(site)?;
         self.compare_addresses(site, &link)?;
         self.compare_routes(site)?;
         Ok(link)
@@ -59,17 +68,11 @@ impl Reported {
         self.result.ips.iter().filter(is_own).cloned().collect()
     }
 
-    fn compare_link(&self, site: &mut Site<'_>, kind: &str) -> Result<LinkState, Error> {
+    fn compare_link(&self, site: &mut Site<'_>) -> Result<LinkState, Error> {
         let found = site.container.find(LinkId::Name(site.interface)).map_err(kernel_error)?;
         let name = site.interface;
         let link =
             found.ok_or_else(|| drift(format!("interface {name:?} is gone from the container")))?;
-        if link.kind.name() != kind {
-            return Err(drift(format!(
-                "interface {name:?} is a {} and no {kind}",
-                link.kind.name()
-            )));
-        }
         let mac =
             self.result.interfaces.get(self.index).and_then(|interface| interface.mac.as_deref());
         compare_mac(&link, mac)?;

@@ -208,6 +208,29 @@ fn call_executable(
     Err(Error::new(code, printed["msg"].as_str().unwrap_or_default()))
 }
 
+/// Runs `work` in the host's namespace with mounts of its own, in which `change` is made first.
+pub(crate) fn with_mounts<T: Send>(
+    host: &Netns,
+    change: impl FnOnce() + Send,
+    work: impl FnOnce() -> T + Send,
+) -> T {
+    use nix::mount::{MsFlags, mount};
+    let inside = || {
+        unshare(CloneFlags::CLONE_NEWNS).unwrap();
+        let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+        mount(None::<&str>, "/", None::<&str>, private, None::<&str>).unwrap();
+        host.run(change).unwrap();
+        work()
+    };
+    thread::scope(|scope| scope.spawn(inside).join().unwrap())
+}
+
+/// Mounts a file system of this kind.
+pub(crate) fn mount_new(kind: &str, path: &str) {
+    let flags = nix::mount::MsFlags::empty();
+    nix::mount::mount(Some(kind), path, Some(kind), flags, None::<&str>).unwrap();
+}
+
 fn ip(netns: &Netns, lines: &str) -> String {
     netns.run(|| lines.split(';').fold(String::new(), |_, line| ip_line(line))).unwrap()
 }

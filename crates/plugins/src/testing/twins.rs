@@ -22,6 +22,10 @@ pub(crate) struct Twist {
     pub(crate) args: &'static str,
     /// The reference's CHECK fails on what is right: it is left out.
     pub(crate) reference_check_fails: bool,
+    /// The version has no CHECK.
+    pub(crate) ours_has_no_check: bool,
+    /// The reference's DEL leaves something that ours does not.
+    pub(crate) differs_after_del: bool,
 }
 
 /// A network configuration with IPAM of `addresses`, each with its gateway, and of `routes`.
@@ -60,8 +64,10 @@ pub(crate) fn compare(config: &Value, twist: Twist) {
     assert_same(&nodes, "ADD");
     for ((who, node), result) in nodes.iter().zip(&results) {
         let config = with_result(config, result);
-        node.call(Who::Ours, Command::Check, &config)
-            .unwrap_or_else(|error| panic!("our CHECK of {who:?}: {error}"));
+        if !twist.ours_has_no_check {
+            node.call(Who::Ours, Command::Check, &config)
+                .unwrap_or_else(|error| panic!("our CHECK of {who:?}: {error}"));
+        }
         if !twist.reference_check_fails {
             let checked = node.call(Who::Reference, Command::Check, &config);
             checked.unwrap_or_else(|error| panic!("the reference's CHECK of {who:?}: {error}"));
@@ -73,7 +79,9 @@ pub(crate) fn compare(config: &Value, twist: Twist) {
         }
         assert!(!node.has_interface(), "DEL by {other:?}");
     }
-    assert_same(&nodes, "DEL");
+    if !twist.differs_after_del {
+        assert_same(&nodes, "DEL");
+    }
 }
 
 fn prepared(twist: Twist) -> Node {
@@ -148,9 +156,11 @@ fn link(shown: &Value) -> Value {
         "name": name,
         "flags": shown["flags"],
         "mtu": shown["mtu"],
-        "state": shown["operstate"],
+        // Which of the two it is depends on the order in which both ends went down.
+        "state": shown["operstate"].as_str().unwrap().replace("LOWERLAYERDOWN", "DOWN"),
         "master": shown["master"],
         "mac": fixed_mac(&shown["address"]),
+        "alias": shown["ifalias"],
         "kind": info["info_kind"],
         "data": chosen(&info["info_data"], &["mode", "vlan_filtering", "protocol", "id", "flags"]),
         "port": chosen(&info["info_slave_data"], &["hairpin", "isolated"]),

@@ -119,6 +119,7 @@ fn settings_of_a_link_are_what_ip_shows() {
         mtu: Some(1300),
         alias: Some("an alias"),
         promiscuous: Some(true),
+        all_multicast: Some(true),
         tx_queue_len: Some(77),
         master: None,
     };

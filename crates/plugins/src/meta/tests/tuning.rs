@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::chain::{Side, add_both, assert_same, config, container, more};
-use crate::testing::node::{Node, Who, reference_is_recent};
+use crate::testing::node::{Node, Who, mount_new, reference_is_recent, with_mounts};
 
 const SYSCTLS: [&str; 4] = [
     "net.ipv4.conf.IFNAME.arp_notify",
@@ -268,20 +268,11 @@ fn gc_removes_what_its_own_caller_has_saved_for_attachments_that_are_gone() {
     assert!(directory.join("other_eth0.json").exists(), "one without our mark");
 }
 
-/// Runs `work` where /etc holds this list alone.
-fn with_list<T: Send>(text: &str, work: impl FnOnce() -> T + Send) -> T {
-    use nix::mount::{MsFlags, mount};
-    use nix::sched::{CloneFlags, unshare};
-    let inside = || {
-        unshare(CloneFlags::CLONE_NEWNS).unwrap();
-        mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
-            .unwrap();
-        mount(Some("tmpfs"), "/etc", Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
-        fs::create_dir_all("/etc/cni/tuning").unwrap();
-        fs::write("/etc/cni/tuning/allowlist.conf", text).unwrap();
-        work()
-    };
-    std::thread::scope(|scope| scope.spawn(inside).join().unwrap())
+/// Makes /etc hold this list alone.
+fn write_list(text: &str) {
+    mount_new("tmpfs", "/etc");
+    fs::create_dir_all("/etc/cni/tuning").unwrap();
+    fs::write("/etc/cni/tuning/allowlist.conf", text).unwrap();
 }
 
 #[test]
@@ -298,7 +289,10 @@ fn the_allow_list_allows_what_one_of_its_expressions_matches() {
             let (_root, mut side) = ours(json!({"sysctl": {key: "1"}}));
             side.config["cniVersion"] = json!("1.0.0");
             side.config["prevResult"]["cniVersion"] = json!("1.0.0");
-            let add = |who| with_list(list, || side.call(who, Command::Add)).is_ok();
+            let add = |who| {
+                let work = || side.call(who, Command::Add);
+                with_mounts(&side.node.host, || write_list(list), work).is_ok()
+            };
             assert_eq!(add(Who::Ours), expected, "{list:?} {key}");
             // Before 1.2 the reference has no list.
             if reference_is_recent() {

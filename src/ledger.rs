@@ -67,15 +67,6 @@ fn name_of(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// A file of the ledger, looked at and left as it is.
-#[derive(Debug)]
-pub struct Seen {
-    /// The file.
-    pub path: PathBuf,
-    /// What it holds, or why that cannot be read.
-    pub record: Result<Record, String>,
-}
-
 /// The ledger in its directory. Nothing is created before the first record.
 #[derive(Clone, Debug)]
 pub struct Ledger {
@@ -245,14 +236,6 @@ impl Ledger {
         directories.into_iter().flat_map(|directory| directory::temporaries(&self.root, &directory))
     }
 
-    /// Every record as it is, and what is wrong with those that cannot be read: nothing is moved.
-    ///
-    /// # Errors
-    /// [`LedgerError`] if the directory cannot be listed; one that is missing has none.
-    pub fn look(&self) -> Result<Vec<Seen>, LedgerError> {
-        self.look_in(&self.records(), |name| Some(name))
-    }
-
     /// Whether it is time to look for what is left of sandboxes that are gone, `boot` being the
     /// kernel's boot ID. The sweep is the caller's then, and for a while no other call's.
     pub fn claim_look(&self, boot: &str) -> bool {
@@ -274,22 +257,6 @@ impl Ledger {
             containers.extend(ids.filter_map(Result::ok));
         }
         Ok(containers)
-    }
-
-    /// Every orphan as it is: see [`Ledger::look`].
-    ///
-    /// # Errors
-    /// [`LedgerError`] if the directory cannot be listed; one that is missing has none.
-    pub fn look_at_orphans(&self) -> Result<Vec<Seen>, LedgerError> {
-        self.look_in(&self.orphans(), |name| Some(name.rsplit_once('.')?.0))
-    }
-
-    fn look_in(
-        &self,
-        directory: &Path,
-        record_name: impl Fn(&str) -> Option<&str>,
-    ) -> Result<Vec<Seen>, LedgerError> {
-        Ok(see(directory::list(&self.root, directory)?, record_name))
     }
 
     /// The files of records that were set aside.
@@ -343,23 +310,6 @@ impl Ledger {
             let _ = std::fs::remove_file(path);
         }
     }
-}
-
-/// Files as they are; `record_name` makes the name of its record out of a file's.
-fn see(files: Vec<PathBuf>, record_name: impl Fn(&str) -> Option<&str>) -> Vec<Seen> {
-    let see = |path: PathBuf| {
-        let bytes = match reading::read_whole(&path) {
-            Err(Unread::Missing) => return None,
-            Err(Unread::Damaged(problem)) => Err(problem),
-            Err(Unread::Refused(error)) => Err(error.to_string()),
-            Ok(bytes) => Ok(bytes),
-        };
-        let name = name_of(&path);
-        let record =
-            bytes.and_then(|bytes| Record::parse(&bytes, record_name(&name).unwrap_or(&name)));
-        Some(Seen { path, record })
-    };
-    files.into_iter().filter_map(see).collect()
 }
 
 fn remove(path: &Path) -> Result<(), FileError> {

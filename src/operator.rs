@@ -16,12 +16,14 @@ mod credential;
 mod doctor;
 mod explain;
 mod fault;
+mod gc;
 mod install;
 mod installation;
 mod keep;
 mod list;
 mod manifests;
 mod manual;
+mod mended;
 mod migrate;
 mod node;
 mod records;
@@ -77,6 +79,9 @@ enum CommandError {
     /// There is no such record.
     #[error(transparent)]
     NoRecord(#[from] list::NoRecord),
+    /// There is nothing to forget.
+    #[error(transparent)]
+    NotStale(#[from] gc::NotStale),
     /// The step that a runtime's call would fail with, too.
     #[error(transparent)]
     Protocol(#[from] Error),
@@ -144,7 +149,10 @@ fn carry_out(cli: Cli, console: &mut Console<'_>) -> Result<Exit, CommandError> 
         Some(Command::Doctor(doctor)) => attend(console, "doctor", || doctor.run()),
         Some(Command::Explain(explain)) => attend(console, "explain", || explain.run()),
         Some(Command::Validate(validate)) => attend(console, "validate", || validate.run()),
-        Some(Command::List(list)) => attend(console, as_root("list")?, || list.run()),
+        Some(Command::List(list)) => {
+            let is_whole = console.is_json();
+            attend(console, as_root("list")?, || list.run(is_whole))
+        }
         Some(Command::Show(show)) => attend(console, as_root("show")?, || show.run()),
         Some(Command::Gc(gc)) => undisturbed(console, as_root("gc")?, || gc.run()),
         Some(Command::Repair(repair)) => undisturbed(console, as_root("repair")?, || repair.run()),

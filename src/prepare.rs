@@ -7,6 +7,7 @@ mod genie;
 mod host;
 mod pod_request;
 pub(crate) mod primary;
+mod redefinition;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
@@ -26,6 +27,7 @@ use cni::request::Sandbox;
 use linux::netlink::{Inside, LinkId, Netlink};
 pub(crate) use pod_request::PodRequest;
 use primary::Resolved;
+pub(crate) use redefinition::network_now;
 
 /// Whether the API's pod is the one that the runtime starts, and is to stay. Of a static pod the
 /// API has but a mirror, with another UID, and makes it anew at times.

@@ -141,19 +141,20 @@ fn owner(path: &Path) -> Option<(ContainerId, SystemTime)> {
     Some((text.lines().next()?.trim().parse().ok()?, metadata.modified().ok()?))
 }
 
-/// Whether host-local has an address of `directory` for the container's interface. A file that
-/// cannot be read may be one.
+/// The file of an address in `directory` that host-local has for the container's interface, if
+/// there is one.
 ///
 /// # Errors
-/// [`io::Error`] if it cannot be told; a directory that is missing has none.
-pub(crate) fn is_reserved(
+/// [`io::Error`] if it cannot be told: a file that cannot be read may be one. A directory that is
+/// missing has none.
+pub(crate) fn find_reserved(
     directory: &Path,
     container: &ContainerId,
     interface: &InterfaceName,
-) -> io::Result<bool> {
+) -> io::Result<Option<PathBuf>> {
     let entries = match std::fs::read_dir(directory) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
     for (read, entry) in entries.enumerate() {
@@ -164,10 +165,10 @@ pub(crate) fn is_reserved(
         let is_address =
             entry.file_name().to_str().is_some_and(|name| name.parse::<IpAddr>().is_ok());
         if is_address && is_of(&entry.path(), container, interface)? {
-            return Ok(true);
+            return Ok(Some(entry.path()));
         }
     }
-    Ok(false)
+    Ok(None)
 }
 
 /// Old releases of host-local wrote the container alone.

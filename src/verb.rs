@@ -12,6 +12,7 @@ mod publish;
 mod record_event;
 pub(crate) mod repair;
 mod status;
+mod teardown;
 
 use std::path::PathBuf;
 use std::time::Instant;

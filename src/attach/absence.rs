@@ -26,8 +26,8 @@ pub(crate) enum Trace {
     /// A plugin keeps state outside the node.
     #[error("plugin \"{0}\" keeps state outside the node")]
     Outside(String),
-    /// An address is reserved.
-    #[error("an address is reserved in {}", .0.display())]
+    /// An address is reserved, by this file.
+    #[error("an address is reserved by {}", .0.display())]
     Reserved(PathBuf),
     /// A plugin's file is there.
     #[error("{} is there", .0.display())]
@@ -86,18 +86,65 @@ fn check_readable(
     if is_readable { Ok(()) } else { Err(Trace::Unknown(facts.kind.to_owned())) }
 }
 
-/// Whether nothing of an attachment is on the host that outlives a start of the node.
+/// Whether nothing is left of an attachment whose sandbox is of an earlier boot. What the kernel
+/// had of it has gone with that boot; reservations and files outlive one.
 ///
 /// # Errors
 /// [`Trace`] of what is there, or may be.
-pub(crate) fn check_reservations(
+pub(crate) fn prove_after_boot(
     attachment: &Attachment,
     container: &ContainerId,
 ) -> Result<(), Trace> {
+    for kind in attachment.network.plugins.iter().flat_map(kinds) {
+        match known::facts(kind) {
+            None => return Err(Trace::Unknown(kind.to_owned())),
+            Some(facts) if facts.has(Property::StateOutsideNode) => {
+                return Err(Trace::Outside(kind.to_owned()));
+            }
+            Some(facts) if is_unknown_after_boot(facts) => {
+                return Err(Trace::Unknown(kind.to_owned()));
+            }
+            Some(_) => {}
+        }
+    }
+    check_reservations(attachment, container)?;
+    check_files(attachment, container)
+}
+
+fn is_unknown_after_boot(facts: &Facts) -> bool {
+    facts.host_state == HostState::Unknown && !facts.has(Property::HostStateOfBoot)
+}
+
+/// What may be left of an attachment that is forgotten without a DEL that succeeded: what is seen,
+/// and what cannot be. `is_of_boot` if its sandbox is of this boot, or that is not known.
+pub(crate) fn remains(
+    attachment: &Attachment,
+    container: &ContainerId,
+    is_of_boot: bool,
+) -> Vec<Trace> {
+    let by_plugin = match is_of_boot {
+        true => check_plugins(attachment),
+        false => prove_after_boot(attachment, container),
+    };
+    let seen = [check_reservations(attachment, container), check_files(attachment, container)];
+    let mut remains: Vec<Trace> = Vec::new();
+    for trace in std::iter::once(by_plugin).chain(seen).filter_map(Result::err) {
+        if remains.iter().all(|known| known.to_string() != trace.to_string()) {
+            remains.push(trace);
+        }
+    }
+    remains
+}
+
+/// Whether host-local has no address for an attachment.
+///
+/// # Errors
+/// [`Trace`] of what is there, or may be.
+fn check_reservations(attachment: &Attachment, container: &ContainerId) -> Result<(), Trace> {
     reservation::directories(&attachment.network).into_iter().try_for_each(|path| {
-        match reservation::is_reserved(&path, container, &attachment.interface) {
-            Ok(false) => Ok(()),
-            Ok(true) => Err(Trace::Reserved(path)),
+        match reservation::find_reserved(&path, container, &attachment.interface) {
+            Ok(None) => Ok(()),
+            Ok(Some(file)) => Err(Trace::Reserved(file)),
             Err(source) => Err(Trace::Directory { path, source }),
         }
     })

@@ -7,17 +7,13 @@ use std::time::SystemTime;
 
 use super::reading;
 use super::record::Record;
-use super::scan::Sweep;
-use super::{Ledger, LedgerError, directory, look, name_of, remove};
+use super::{Ledger, LedgerError, directory, name_of, remove};
 use linux::file::FileError;
 
 /// As many bytes of a directory as are kept, in blocks of 4 KiB: 16,384 files at most.
 pub(super) const MAX_BYTES: u64 = 64 << 20;
 /// What a file takes of the disk at least.
 const BLOCK: u64 = 4 << 10;
-
-/// A network that could not be torn down: its file, and the record of it alone.
-pub(crate) type Orphan = (PathBuf, Record);
 
 /// A file that is kept.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -28,25 +24,6 @@ struct Kept {
 }
 
 impl Ledger {
-    /// Every orphan with its file, each read when it is asked for, beginning behind the one at
-    /// which the last such sweep has stopped. Those that cannot be read are set aside and reported.
-    ///
-    /// # Errors
-    /// [`LedgerError`] if the directory cannot be listed; one that is missing has none.
-    pub fn all_orphans(
-        &self,
-    ) -> Result<impl Iterator<Item = Result<Orphan, LedgerError>>, LedgerError> {
-        let mut files = directory::list(&self.root, &self.orphans())?;
-        let last = look::last_tried(&self.root, Sweep::Orphans.file_name());
-        let behind = files.partition_point(|path| name_of(path) <= last);
-        files.rotate_left(behind);
-        let read = |path: PathBuf| {
-            let record = self.read_file(&path, &record_name(&path));
-            Some(record.transpose()?.map(|record| (path, record)))
-        };
-        Ok(files.into_iter().filter_map(read))
-    }
-
     /// Keeps one attachment of a record as an orphan, for GC and repair to try again. It is on the
     /// disk then: nothing else will know of it. If there are too many, the namespace that has most
     /// loses its oldest.
@@ -63,7 +40,7 @@ impl Ledger {
         Ok(directory::write_and_sync(&orphans, &name, &lines)?)
     }
 
-    /// Removes an orphan that [`Ledger::all_orphans`] named.
+    /// Removes the file of an orphan.
     ///
     /// # Errors
     /// [`LedgerError::File`].
@@ -139,7 +116,7 @@ fn on_disk(bytes: u64) -> u64 {
 }
 
 /// An orphan's name is its record's, and the attachment's position.
-fn record_name(path: &Path) -> String {
+pub(super) fn record_name(path: &Path) -> String {
     let name = name_of(path);
     name.rsplit_once('.').map_or(name.as_str(), |(name, _)| name).to_owned()
 }

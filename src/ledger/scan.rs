@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::vec;
 
 use super::header::{self, RecordHeader};
+use super::kept::record_name;
 use super::reading::{self, Summary, Unread, Version};
+use super::record::Record;
 use super::{Ledger, LedgerError, directory, look, name_of};
 use crate::plan::Attachment;
 use cni::deadline::Deadline;
@@ -19,6 +21,8 @@ pub enum Depth {
     Header,
     /// All of it, a few KiB at a time: its plan is whole. One that is not is set aside.
     Whole,
+    /// The same, and one that is not whole stays where it is: for those who only look.
+    Survey,
 }
 
 /// Who goes through the records. Each remembers where it stopped, since what it tried there may be
@@ -56,6 +60,11 @@ impl Listed {
         &self.summary.header
     }
 
+    /// Whether two scans have shown the same file.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.path == other.path
+    }
+
     /// The attachments that may still be there, with their positions; all of them if only the
     /// header was read.
     pub fn remaining(&self) -> impl Iterator<Item = (usize, &header::AttachmentHeader)> {
@@ -63,7 +72,7 @@ impl Listed {
         attachments.filter(|(at, _)| !self.summary.gone.contains(at))
     }
 
-    /// The record's name, by which sweeps are ordered.
+    /// The name of its file, by which sweeps are ordered.
     pub fn name(&self) -> String {
         name_of(&self.path)
     }
@@ -75,6 +84,8 @@ pub struct Scan<'l> {
     ledger: &'l Ledger,
     files: vec::IntoIter<PathBuf>,
     depth: Depth,
+    /// What a file's record is called.
+    record_name: fn(&Path) -> String,
     deadline: Deadline,
     /// What was read before, by name: a record that has not changed since is not read again.
     known: HashMap<String, Listed>,
@@ -94,7 +105,7 @@ impl Scan<'_> {
     }
 
     fn read(&mut self, path: PathBuf) -> Option<Result<Listed, LedgerError>> {
-        let name = name_of(&path);
+        let name = (self.record_name)(&path);
         if let Some(known) = self.known.remove(&name)
             && path.symlink_metadata().is_ok_and(|now| Version::of(&now) == known.summary.version)
         {
@@ -102,7 +113,7 @@ impl Scan<'_> {
         }
         let read = match self.depth {
             Depth::Header => reading::read_header(&path, &name),
-            Depth::Whole => reading::read_summary(&path, &name),
+            Depth::Whole | Depth::Survey => reading::read_summary(&path, &name),
         };
         Some(match read {
             Ok(summary) => Ok(Listed { path, summary }),
@@ -143,11 +154,62 @@ impl Ledger {
         depth: Depth,
         deadline: Deadline,
     ) -> Result<Scan<'_>, LedgerError> {
-        let mut files = directory::list(&self.root, &self.records())?;
+        let files = self.files_behind(&self.records(), sweep)?;
+        Ok(self.scan_files(files, name_of, depth, deadline))
+    }
+
+    /// Goes through the orphans until `deadline`, as [`Ledger::scan`] does through the records.
+    ///
+    /// # Errors
+    /// As [`Ledger::scan`].
+    pub fn scan_orphans(&self, depth: Depth, deadline: Deadline) -> Result<Scan<'_>, LedgerError> {
+        let files = self.files_behind(&self.orphans(), Sweep::Orphans)?;
+        Ok(self.scan_files(files, record_name, depth, deadline))
+    }
+
+    /// The files of a directory, beginning behind the one at which the last sweep has stopped.
+    fn files_behind(&self, directory: &Path, sweep: Sweep) -> Result<Vec<PathBuf>, LedgerError> {
+        let mut files = directory::list(&self.root, directory)?;
         let last = look::last_tried(&self.root, sweep.file_name());
         let behind = files.partition_point(|path| name_of(path) <= last);
         files.rotate_left(behind);
-        Ok(Scan { ledger: self, files: files.into_iter(), depth, deadline, known: HashMap::new() })
+        Ok(files)
+    }
+
+    fn scan_files(
+        &self,
+        files: Vec<PathBuf>,
+        record_name: fn(&Path) -> String,
+        depth: Depth,
+        deadline: Deadline,
+    ) -> Scan<'_> {
+        let (files, known) = (files.into_iter(), HashMap::new());
+        Scan { ledger: self, files, depth, record_name, deadline, known }
+    }
+
+    /// All of a record or orphan that a scan has shown; nothing if it has gone since.
+    ///
+    /// # Errors
+    /// As [`Ledger::read`]: one that cannot be read is set aside.
+    pub fn read_listed(&self, listed: &Listed) -> Result<Option<Record>, LedgerError> {
+        self.read_file(&listed.path, &listed.header().key.file_name())
+    }
+
+    /// The same for those who only look.
+    ///
+    /// # Errors
+    /// [`LedgerError::Damaged`], and [`LedgerError::File`] if trying again may help.
+    pub fn open(&self, listed: &Listed) -> Result<Option<Record>, LedgerError> {
+        let damaged = |problem| LedgerError::Damaged { path: listed.path.clone(), problem };
+        let bytes = match reading::read_whole(&listed.path) {
+            Ok(bytes) => bytes,
+            Err(Unread::Missing) => return Ok(None),
+            Err(Unread::Refused(error)) => {
+                return Err(FileError::of("read", &listed.path)(error).into());
+            }
+            Err(Unread::Damaged(problem)) => return Err(damaged(problem)),
+        };
+        Record::parse(&bytes, &listed.header().key.file_name()).map(Some).map_err(damaged)
     }
 
     /// Has the next sweep of this kind begin behind the record of this name. Where that cannot be

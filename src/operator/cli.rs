@@ -9,11 +9,12 @@ use clap_complete::Shell;
 use super::console::Format;
 use super::doctor::Doctor;
 use super::explain::Explain;
+use super::gc::Gc;
 use super::install::Install;
 use super::keep::Keep;
 use super::list::{List, Show};
 use super::migrate::Migrate;
-use super::repair::{Gc, Repair};
+use super::repair::Repair;
 use super::uninstall::Uninstall;
 use super::validate::Validate;
 
@@ -64,7 +65,8 @@ pub(super) enum Command {
     #[command(
         long_about = "What the container of a DaemonSet runs after braid install: installs again where the files that it \
                       was installed from have changed, where somebody else has changed what it installed, and where \
-                      half of the token's life is over. A drain goes on. Told to stop, it asks the API whether the \
+                      half of the token's life is over. A drain goes on. On the node itself (without --root), it also tries \
+                      networks that DEL had to give up, every ten minutes, with their definitions as they are now. Told to stop, it asks the API whether the \
                       DaemonSet is still there: if it is deleted, Braid leaves the node as with braid uninstall --wait, \
                       and where that cannot be told, Braid stays.",
         after_help = "Example:\n  braid keep --root /host --service-account braid/braid \\\n    --settings /etc/braid/settings.json --daemon-set braid/braid"
@@ -117,8 +119,9 @@ pub(super) enum Command {
     /// List what is attached on this node, and whether the kernel agrees
     #[command(
         long_about = "Lists every attachment that Braid has recorded on this node, with the pod, the addresses, the age, \
-                      and whether the kernel still shows what it showed when the pod was attached. Ends with 1 where it \
-                      does not, where a network could not be torn down, or where a record cannot be read.",
+                      and whether the kernel still shows what it showed when the pod was attached. Ends with 1 if it \
+                      does not, or if a record cannot be read. Networks that DEL had to give up are listed as \
+                      orphans; they are no difference. With --output json, everything that is recorded.",
         after_help = "Examples:\n  braid list\n  braid list -n team-a\n  braid list --output json | jq '.records[].pod'"
     )]
     List(List),
@@ -132,15 +135,24 @@ pub(super) enum Command {
         long_about = "Tears down what is recorded of sandboxes that are gone, and what DEL had to give up, as DEL would: \
                       with the recorded configurations and results. A sandbox is gone where no process and no mount \
                       of this machine holds its network namespace, so run it on the node itself and not in a container. Addresses \
-                      that host-local holds for containers without a record are named, and stay.",
-        after_help = "Examples:\n  braid gc --dry-run\n  braid gc"
+                      that host-local holds for containers without a record are named, and stay.\n\n\
+                      What DEL gave up is an orphan: GC tries it again, and an orphan that resists again stays one. \
+                      With --forget it is tried once more and dropped if it resists, and so is the record of a sandbox \
+                      that is gone; what that may leave behind is said.\n\n\
+                      Ends with 1 if the record of a sandbox that is gone could not be torn down, nor dropped. Orphans \
+                      alone never make it fail.",
+        after_help = "Examples:\n  braid gc --dry-run\n  braid gc\n  braid gc --dry-run --forget team-a/web\n  braid gc --forget team-a/web --forget 3f1c9a\n  braid gc --forget-all"
     )]
     Gc(Gc),
     /// Show how a sandbox differs from its record, and tear down what is stale
     #[command(
         long_about = "Compares the sandbox of a container, or of a pod, with its record. A sandbox that is gone is torn \
                       down, and so are extra networks whose interface is gone, and those that DEL had to give up: their \
-                      addresses are free again. What else differs needs a new pod, and is said.",
+                      addresses are free again. Where DEL has failed before and fails again, the definition as it is now is \
+                      tried too, under the name that its plugins know, if the policy admits the pod to it. What else \
+                      differs needs a new pod, and is said.\n\n\
+                      Ends with 1 if something failed or needs a new pod, and with 3 if nothing is left but networks \
+                      that resist again, which GC goes on trying.",
         after_help = "Examples:\n  braid repair --dry-run team-a/web\n  braid repair 3f1c9a"
     )]
     Repair(Repair),

@@ -195,6 +195,11 @@ impl<'a> Console<'a> {
         self.format = format;
     }
 
+    /// Whether output is for programs.
+    pub(crate) fn is_json(&self) -> bool {
+        self.format == Format::Json
+    }
+
     /// Shows what came of a command.
     pub(crate) fn show(&mut self, view: &impl View) -> io::Result<Exit> {
         let text = match self.format {

@@ -4,6 +4,8 @@
 //! away. SIGTERM comes for a restart, for an update, for a node that shuts down, and for good. Only
 //! the API knows which, and without its word nothing is taken off.
 
+mod orphans;
+
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -11,6 +13,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use self::orphans::Orphans;
 use super::CommandError;
 use super::console::{Console, Exit};
 use super::install::{self, Install, RunMode};
@@ -59,6 +62,7 @@ impl Keep {
         let mut seen = None;
         let mut failure = String::new();
         let mut again = Instant::now();
+        let mut orphans = Orphans::new();
         loop {
             // Taken before the work: what others change meanwhile is another state.
             let now = Some(self.marks());
@@ -72,6 +76,7 @@ impl Keep {
                 }
                 failure = problem;
             }
+            orphans.retry(&self.install.directories, &self.install.root, console)?;
             if stops_within(PAUSE, signals)? {
                 return Ok(());
             }

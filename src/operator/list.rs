@@ -7,7 +7,7 @@ use super::CommandError;
 use super::console::{Exit, OutputStyle, Tone, View};
 use super::node::{Node, NodeOptions};
 use super::records::{self, Attached, Entry, Kernel, Records, Unreadable};
-use crate::ledger::Record;
+use crate::ledger::{LedgerError, Listed};
 
 /// The most pods that a message names.
 const SUGGESTIONS: usize = 3;
@@ -61,19 +61,27 @@ pub(super) struct Listing {
 }
 
 impl List {
-    pub(super) fn run(&self) -> Result<Listing, CommandError> {
+    /// The ledger's records, with all that is recorded of each (`is_whole`), or with what a table
+    /// shows. Only one is in memory whole at a time then.
+    pub(super) fn run(&self, is_whole: bool) -> Result<Listing, CommandError> {
         let node = Node::find_for_teardown(&self.node)?;
-        let records = Records::read(&node.ledger())?;
-        let wanted = |record: &&Record| {
-            let namespace = record.plan.pod.split('/').next();
+        let mut all = Records::read(&node.ledger())?;
+        let mut unreadable = std::mem::take(&mut all.unreadable);
+        let wanted = all.only(|listed| {
+            let namespace = listed.header().pod.split('/').next();
             self.namespace.is_none() || namespace == self.namespace.as_deref()
+        });
+        let shown = |entry: Entry| if is_whole { entry } else { entry.without_configurations() };
+        let mut entry = |listed: &Listed| match wanted.open(listed) {
+            Ok(record) => record.map(|record| shown(Entry::of(&record))),
+            Err(error) => {
+                unreadable.push(Unreadable::of(error));
+                None
+            }
         };
-        let orphans = records.orphans.iter().map(|(_, record)| record);
-        Ok(Listing {
-            records: records.live.iter().filter(wanted).map(Entry::of).collect(),
-            orphans: orphans.filter(wanted).map(Entry::of).collect(),
-            unreadable: records.unreadable,
-        })
+        let records = wanted.live.iter().filter_map(&mut entry).collect();
+        let orphans = wanted.orphans.iter().filter_map(&mut entry).collect();
+        Ok(Listing { records, orphans, unreadable })
     }
 }
 
@@ -101,17 +109,18 @@ impl View for Listing {
         text
     }
 
+    /// An orphan is no difference: it is known, shown, and tried again by GC.
     fn exit(&self) -> Exit {
-        let agrees = self
-            .records
-            .iter()
-            .all(|entry| matches!(entry.kernel, Kernel::Agrees | Kernel::Unfinished));
-        if agrees && self.orphans.is_empty() && self.unreadable.is_empty() {
+        if all_agree(&self.records) && self.unreadable.is_empty() {
             Exit::Done
         } else {
             Exit::Failed
         }
     }
+}
+
+fn all_agree(entries: &[Entry]) -> bool {
+    entries.iter().all(|entry| matches!(entry.kernel, Kernel::Agrees | Kernel::Unfinished))
 }
 
 /// What is left of a record, and what its living pod lacks.
@@ -159,11 +168,13 @@ pub(super) struct Shown {
 impl Show {
     pub(super) fn run(&self) -> Result<Shown, CommandError> {
         let node = Node::find_for_teardown(&self.node)?;
-        let found = Selected::of(&self.container, Records::read(&node.ledger())?)?;
-        Ok(Shown {
-            records: found.live.iter().map(Entry::of).collect(),
-            orphans: found.orphans.iter().map(|(_, record)| Entry::of(record)).collect(),
-        })
+        let found = Selected::of(&self.container, &Records::read(&node.ledger())?)?;
+        let entries = |all: &[Listed]| -> Result<Vec<Entry>, CommandError> {
+            let records = all.iter().map(|listed| found.open(listed));
+            let records = records.filter_map(Result::transpose);
+            Ok(records.map(|record| Ok(Entry::of(&record?))).collect::<Result<_, LedgerError>>()?)
+        };
+        Ok(Shown { records: entries(&found.live)?, orphans: entries(&found.orphans)? })
     }
 }
 
@@ -175,25 +186,22 @@ impl Selected {
     ///
     /// # Errors
     /// [`NoRecord`].
-    pub(super) fn of(wanted: &str, records: Records) -> Result<Records, NoRecord> {
-        let meant = |record: &Record| {
-            let container = record.plan.key.container.as_str();
-            record.plan.pod == wanted || (!wanted.is_empty() && container.starts_with(wanted))
-        };
-        let Records { mut live, mut orphans, .. } = records;
-        let pods = near(wanted, live.iter().chain(orphans.iter().map(|(_, record)| record)));
-        live.retain(meant);
-        orphans.retain(|(_, record)| meant(record));
-        let all = live.iter().chain(orphans.iter().map(|(_, record)| record));
+    pub(super) fn of(wanted: &str, records: &Records) -> Result<Records, NoRecord> {
+        let found = records.only(|listed| {
+            let (pod, key) = (&listed.header().pod, &listed.header().key);
+            pod == wanted || (!wanted.is_empty() && key.container.as_str().starts_with(wanted))
+        });
+        let pods = near(wanted, records.live.iter().chain(&records.orphans));
+        let all = found.live.iter().chain(&found.orphans);
         let mut containers: Vec<&str> =
-            all.map(|record| record.plan.key.container.as_str()).collect();
+            all.map(|listed| listed.header().key.container.as_str()).collect();
         containers.sort_unstable();
         containers.dedup();
         match containers.as_slice() {
             [] => Err(NoRecord::Unknown { wanted: wanted.to_owned(), pods }),
-            [_] => Ok(Records { live, orphans, unreadable: Vec::new() }),
+            [_] => Ok(found),
             // A pod may have had several sandboxes; a beginning must not mean several pods.
-            _ if wanted.contains('/') => Ok(Records { live, orphans, unreadable: Vec::new() }),
+            _ if wanted.contains('/') => Ok(found),
             several => Err(NoRecord::Several(wanted.to_owned(), several.join(", "))),
         }
     }
@@ -201,8 +209,8 @@ impl Selected {
 
 /// The pods that a word may mean: those of that name in any namespace, else those whose name begins
 /// so, as a Deployment's do, else those that are written nearly so.
-fn near<'r>(wanted: &str, records: impl Iterator<Item = &'r Record>) -> Vec<String> {
-    let mut pods: Vec<&str> = records.map(|record| record.plan.pod.as_str()).collect();
+fn near<'r>(wanted: &str, records: impl Iterator<Item = &'r Listed>) -> Vec<String> {
+    let mut pods: Vec<&str> = records.map(|listed| listed.header().pod.as_str()).collect();
     pods.sort_unstable();
     pods.dedup();
     let meant = name_of(wanted);
@@ -236,11 +244,7 @@ impl View for Shown {
     }
 
     fn exit(&self) -> Exit {
-        let agrees = self
-            .records
-            .iter()
-            .all(|entry| matches!(entry.kernel, Kernel::Agrees | Kernel::Unfinished));
-        if agrees && self.orphans.is_empty() { Exit::Done } else { Exit::Failed }
+        if all_agree(&self.records) { Exit::Done } else { Exit::Failed }
     }
 }
 
@@ -282,7 +286,7 @@ fn attachment_row(attachment: &Attached) -> [String; 8] {
         role.to_owned(),
         attachment.state.to_owned(),
         attachment.plugins(),
-        attachment.config.version.as_str().to_owned(),
+        attachment.version().to_owned(),
         attachment.address_list(),
         attachment.mac.clone().unwrap_or_else(|| "-".to_owned()),
     ]

@@ -14,7 +14,7 @@ use crate::config::{Config, ConfigError};
 use crate::definition::NodeDefinitions;
 use crate::ledger::Ledger;
 use crate::plan::Role;
-use crate::reservation::{self, Reservations};
+use crate::reservation::{self, Reservations, Store};
 use crate::verb::leftovers;
 use cni::deadline::Deadline;
 use cni::netconf::{NetconfError, NetworkConfig};
@@ -191,10 +191,12 @@ pub(super) fn runtime(options: &Directories, root: &Path) -> Result<Runtime, Run
 pub(super) fn unknown_addresses(config: &Config, records: &Records) -> Vec<Reservations> {
     let primary = primary(config);
     let definitions = NodeDefinitions::read(&config.conf_dirs).networks(config.version);
-    let recorded = records.live.iter().flat_map(|record| &record.plan.attachments);
-    let networks =
-        recorded.map(|attachment| &attachment.network).chain(&definitions).chain(&primary);
-    let stores = reservation::stores(networks);
+    let mut stores = reservation::stores(definitions.iter().chain(&primary));
+    for recorded in records.live.iter().flat_map(|listed| &listed.header().attachments) {
+        let directories = recorded.reservations.iter();
+        stores
+            .extend(directories.map(|directory| Store::new(&recorded.network, directory.clone())));
+    }
     let ledger = Ledger::new(&config.state_dir);
     leftovers::unknown_addresses(&stores, &ledger, &config.state_dir, Deadline::after(LOOK))
 }
@@ -203,10 +205,10 @@ pub(super) fn unknown_addresses(config: &Config, records: &Records) -> Vec<Reser
 /// installation.
 pub(super) fn leaked_addresses(config: &Config, records: &Records) -> Vec<Reservations> {
     let primary = primary(config);
-    let recorded = records.live.iter().flat_map(|record| &record.plan.attachments);
+    let recorded = records.live.iter().flat_map(|listed| &listed.header().attachments);
     let recorded = recorded.filter(|attachment| attachment.role == Role::Primary);
-    let primaries = recorded.map(|attachment| &attachment.network).chain(&primary);
-    let primaries = primaries.map(|network| network.name.as_str()).collect();
+    let of_node = primary.iter().map(|network| network.name.as_str());
+    let primaries = recorded.map(|attachment| attachment.network.as_str()).chain(of_node).collect();
     let mut found = unknown_addresses(config, records);
     found.retain(|found| leftovers::is_suspect(found, &primaries));
     found

@@ -1,14 +1,16 @@
 //! Records of the ledger as commands show them: who is attached to what, and whether the kernel
 //! agrees.
 
-use std::path::PathBuf;
+mod survey;
 
 use serde::Serialize;
 use serde_json::Value;
 
+pub(super) use survey::{Records, Unreadable};
+
 use super::console::{OutputStyle, Tone};
 use crate::attach::snapshot::Drift;
-use crate::ledger::{Ledger, LedgerError, Mode, Record, Seen, State};
+use crate::ledger::{Mode, Record, State};
 use crate::plan::{Attachment, Role};
 use crate::verb::repair::RecordStatus;
 use cni::error::Error;
@@ -107,7 +109,8 @@ pub(super) struct Attached {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) mac: Option<String>,
     /// The configuration that its plugins got.
-    pub(super) config: NetworkConfig,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) config: Option<NetworkConfig>,
     /// The capability arguments that they were offered.
     #[serde(skip_serializing_if = "serde_json::Map::is_empty")]
     pub(super) runtime_config: serde_json::Map<String, Value>,
@@ -145,6 +148,15 @@ impl Entry {
             failing_since: record.failing_since,
             attachments,
         }
+    }
+
+    /// The entry without what a table does not show, which is as long as tenants have made it.
+    pub(super) fn without_configurations(mut self) -> Self {
+        for attached in &mut self.attachments {
+            (attached.config, attached.result) = (None, None);
+            attached.runtime_config.clear();
+        }
+        self
     }
 
     /// The container's ID as tables show it.
@@ -224,7 +236,7 @@ impl Attached {
             kernel,
             addresses: addresses.map(|address| address.address.clone()).collect(),
             mac,
-            config: attachment.network.clone(),
+            config: Some(attachment.network.clone()),
             runtime_config: attachment.runtime_config.clone(),
             device: attachment.device.as_ref().map(|device| device.id.clone()),
             result,
@@ -233,71 +245,18 @@ impl Attached {
 
     /// The plugins of the chain.
     pub(super) fn plugins(&self) -> String {
-        let kinds: Vec<&str> =
-            self.config.plugins.iter().map(|plugin| plugin.kind.as_str()).collect();
-        kinds.join(", ")
+        let plugins = self.config.iter().flat_map(|config| &config.plugins);
+        plugins.map(|plugin| plugin.kind.as_str()).collect::<Vec<_>>().join(", ")
+    }
+
+    /// The version of its configuration.
+    pub(super) fn version(&self) -> &str {
+        self.config.as_ref().map_or("", |config| config.version.as_str())
     }
 
     /// The addresses in a cell.
     pub(super) fn address_list(&self) -> String {
         if self.addresses.is_empty() { "-".to_owned() } else { self.addresses.join(", ") }
-    }
-}
-
-/// A record that cannot be read.
-#[derive(Debug, Serialize)]
-pub(super) struct Unreadable {
-    /// Its file.
-    pub(super) file: PathBuf,
-    /// What is wrong with it.
-    pub(super) problem: String,
-}
-
-/// The whole ledger, looked at and left as it is.
-#[derive(Debug, Default)]
-pub(super) struct Records {
-    /// Every record that can be read.
-    pub(super) live: Vec<Record>,
-    /// Every orphan, with its file.
-    pub(super) orphans: Vec<(PathBuf, Record)>,
-    /// What cannot be read, or was set aside.
-    pub(super) unreadable: Vec<Unreadable>,
-}
-
-impl Records {
-    /// # Errors
-    /// [`LedgerError`] if the state directory cannot be used.
-    pub(super) fn read(ledger: &Ledger) -> Result<Self, LedgerError> {
-        let mut records = Self::default();
-        for Seen { path: file, record } in ledger.look()? {
-            match record {
-                Ok(record) => records.live.push(record),
-                Err(problem) => records.unreadable.push(Unreadable { file, problem }),
-            }
-        }
-        for Seen { path: file, record } in ledger.look_at_orphans()? {
-            match record {
-                Ok(record) => records.orphans.push((file, record)),
-                Err(problem) => records.unreadable.push(Unreadable { file, problem }),
-            }
-        }
-        let aside = ledger.set_aside_files()?.into_iter();
-        let problem = "it was set aside: look at it, then remove it";
-        records
-            .unreadable
-            .extend(aside.map(|file| Unreadable { file, problem: problem.to_owned() }));
-        records
-            .live
-            .sort_by(|a, b| (&a.plan.pod, a.plan.created).cmp(&(&b.plan.pod, b.plan.created)));
-        Ok(records)
-    }
-
-    /// The records that still hold an extra network.
-    pub(super) fn with_extras(&self) -> impl Iterator<Item = &Record> {
-        let has_extra = |record: &&Record| {
-            record.remaining().any(|(_, attachment, _)| attachment.role == Role::Extra)
-        };
-        self.live.iter().filter(has_extra)
     }
 }
 

@@ -219,7 +219,7 @@ impl Uninstall {
                 held.calls.extend(ledger.calls_at_work()?);
             }
             let records = Records::read(&ledger)?;
-            held.pods.extend(records.with_extras().map(|record| record.plan.pod.clone()));
+            held.pods.extend(records.with_extras().map(|listed| listed.header().pod.clone()));
         }
         held.pods.sort();
         Ok(held)

@@ -12,7 +12,8 @@ use serde_json::Value;
 
 use self::addition::Addition;
 use super::publish::{self, Stage};
-use super::{Session, boot_id, del, key_of, leftovers, open_netns};
+use super::teardown::Teardown;
+use super::{Session, boot_id, key_of, leftovers, open_netns};
 use crate::attach::snapshot::{SeenRoute, Snapshot};
 use crate::config::Config;
 use crate::definition::{Api, NodeDefinitions, OnOutage};
@@ -220,7 +221,7 @@ fn settle_leftover(
     }
     log::warn!("an unfinished ADD of container {} is torn down first", key.container);
     let place = if same_sandbox { sandbox.netns.as_str() } else { "" };
-    del::tear_down(session, &record, place, deadline.within(super::limit::DEL))
+    Teardown::of(session, &record, place, deadline.within(super::limit::DEL)).run()
 }
 
 /// What the kernel shows in the namespace of the calling thread.

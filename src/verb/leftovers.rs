@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use log::Level;
 
-use super::{Session, boot_id, del, gc, moment};
+use super::{Session, boot_id, moment, teardown};
 use crate::definition::Copies;
 use crate::ledger::{AttachmentHeader, Depth, Ledger, LedgerError, Listed, RecordedNetns, Sweep};
 use crate::multus::cache;
@@ -47,7 +47,7 @@ impl StaleSandboxDetector {
         }
         // Looked at hundreds of times: one that is mounted where it was is not visited, too, to
         // make sure.
-        if !del::living_netns_of(recorded, &recorded.path).is_empty() {
+        if !teardown::living_netns(recorded, &recorded.path).is_empty() {
             return false;
         }
         let living = self.living.get_or_insert_with(Living::scan);
@@ -134,7 +134,8 @@ fn tear_down<'r>(
             break;
         }
         last = Some(*record);
-        if let Err(error) = gc::tear_down_one(session, record, deadline.share(gone.len() - done)) {
+        let share = deadline.share(gone.len() - done);
+        if let Err(error) = teardown::collect(session, record, share) {
             log::warn!("{error}");
         }
     }

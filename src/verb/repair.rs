@@ -1,16 +1,20 @@
 //! What a person may do with records, beside the runtime: look whether they are true, and tear down
 //! what is stale. The ways are DEL's and GC's own.
 
+mod redefined;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use self::redefined::Redefined;
 use super::leftovers::StaleSandboxDetector;
-use super::{Session, add, del};
-use crate::attach::Place;
+use super::teardown::{self, Teardown};
+use super::{Session, add, boot_id};
+use crate::attach::absence;
 use crate::attach::snapshot::{Drift, Snapshot};
 use crate::config::Config;
 use crate::kernel::kernel_error;
-use crate::ledger::{Event, Key, Record};
+use crate::ledger::{Key, Record};
 use crate::plan::Attachment;
 use cni::deadline::Deadline;
 use cni::error::{Code, Error};
@@ -43,7 +47,7 @@ impl RecordStatus {
     /// # Errors
     /// [`Error`] if the kernel does not let us look.
     pub(crate) fn of(record: &Record) -> Result<Self, Error> {
-        let path = del::living_netns(record, "");
+        let path = teardown::living_netns(&record.plan.netns, "");
         if path.is_empty() {
             let gone = StaleSandboxDetector::default().is_gone(&record.plan.netns);
             return Ok(if gone { Self::Gone } else { Self::Elsewhere });
@@ -54,11 +58,6 @@ impl RecordStatus {
             .map_err(kernel_error)?;
         let drift = drift(record, then, &now);
         Ok(if drift.is_empty() { Self::AsAttached } else { Self::Drifted(drift) })
-    }
-
-    /// Whether nothing of the record can be in use any more.
-    pub(crate) fn is_stale(&self) -> bool {
-        *self == Self::Gone
     }
 }
 
@@ -86,12 +85,22 @@ pub(crate) fn request(plugin_path: Vec<PathBuf>, environment: Environment) -> Re
 
 /// Tears down by hand.
 #[derive(Debug)]
-pub(crate) struct Mender<'a>(Session<'a>);
+pub(crate) struct Mender<'a> {
+    session: Session<'a>,
+    /// Whether definitions are tried as they are now.
+    tries_definitions: bool,
+}
 
 impl<'a> Mender<'a> {
     /// One with the plugins and the state directory of `config`.
     pub(crate) fn new(config: &'a Config, request: &'a Request, signals: &'a mut Signals) -> Self {
-        Self(Session::new(config, request, signals))
+        Self { session: Session::new(config, request, signals), tries_definitions: false }
+    }
+
+    /// The same, trying the definitions as they are now where the recorded ones keep failing.
+    #[must_use]
+    pub(crate) fn trying_definitions(self) -> Self {
+        Self { tries_definitions: true, ..self }
     }
 
     /// Tears down all that is left of a record that looked like `record` a moment ago.
@@ -99,7 +108,27 @@ impl<'a> Mender<'a> {
     /// # Errors
     /// One [`Error`] that lists what remains, or says that a call for the container is at work.
     pub(crate) fn tear_down(&mut self, record: &Record) -> Result<(), Error> {
-        self.held(record, |session, record, deadline| del::tear_down(session, record, "", deadline))
+        let tries_definitions = self.tries_definitions && record.failing_since.is_some();
+        self.held(record, |session, record, deadline| {
+            let Err(error) = Teardown::of(session, record, "", deadline).run() else {
+                return Ok(());
+            };
+            if !tries_definitions {
+                return Err(error);
+            }
+            let redefined = Redefined::of(session, record);
+            if redefined.positions.is_empty() {
+                return Err(redefined.explain(error, None));
+            }
+            Teardown::of(session, &redefined.record, "", deadline)
+                .run_some(&redefined.positions)
+                .map_err(|tried| redefined.explain(error, Some(&tried)))?;
+            // What is left of the record is tried as recorded; of none, the record goes.
+            match session.ledger.read(&record.plan.key)? {
+                Some(left) => Teardown::of(session, &left, "", deadline).run(),
+                None => Ok(()),
+            }
+        })
     }
 
     /// Tears down some attachments of a record, by their positions, and leaves the others.
@@ -112,11 +141,7 @@ impl<'a> Mender<'a> {
         positions: &[usize],
     ) -> Result<(), Error> {
         self.held(record, |session, record, deadline| {
-            let failures = undo(session, record, positions, deadline);
-            match failures.is_empty() {
-                true => Ok(()),
-                false => Err(Error::new(Code::TEARDOWN, failures.join("; "))),
-            }
+            Teardown::of(session, record, "", deadline).run_some(positions)
         })
     }
 
@@ -126,18 +151,48 @@ impl<'a> Mender<'a> {
     /// As [`Mender::tear_down`].
     pub(crate) fn tear_down_orphan(&mut self, file: &Path, record: &Record) -> Result<(), Error> {
         let deadline = Deadline::after(super::limit::OTHER);
-        let netns = del::living_netns(record, "");
-        let mut attacher =
-            self.0.attacher(Place { container: &record.plan.key.container, netns: &netns });
-        let failures: Vec<String> = record
-            .remaining()
-            .flat_map(|(_, attachment, result)| attacher.del(attachment, result, deadline))
-            .map(|error| error.to_string())
-            .collect();
-        match failures.is_empty() {
-            true => Ok(self.0.ledger.remove_orphan(file)?),
-            false => Err(Error::new(Code::TEARDOWN, failures.join("; "))),
+        let session = &mut self.session;
+        let recorded = Teardown::of(session, record, "", deadline.share(2)).run_orphan(file);
+        let Err(error) = recorded else { return Ok(()) };
+        if !self.tries_definitions {
+            return Err(error);
         }
+        let redefined = Redefined::of(session, record);
+        if redefined.positions.is_empty() {
+            return Err(redefined.explain(error, None));
+        }
+        Teardown::of(session, &redefined.record, "", deadline)
+            .run_orphan(file)
+            .map_err(|tried| redefined.explain(error, Some(&tried)))
+    }
+
+    /// What may be left on the node, and elsewhere, of a record or an orphan that is forgotten.
+    pub(crate) fn may_be_left(record: &Record) -> Vec<String> {
+        let plan = &record.plan;
+        let is_of_boot = plan.netns.is_of_boot(&boot_id()) != Some(false);
+        let of_network = |attachment: &Attachment| {
+            let remains = absence::remains(attachment, &plan.key.container, is_of_boot);
+            remains.into_iter().map(|trace| trace.to_string()).collect::<Vec<_>>()
+        };
+        record.remaining().flat_map(|(_, attachment, _)| of_network(attachment)).collect()
+    }
+
+    /// Drops a record whose networks could not be torn down: nothing knows of them then.
+    ///
+    /// # Errors
+    /// [`Error`] if the file cannot be removed, or a call for the container is at work.
+    pub(crate) fn forget(&mut self, record: &Record) -> Result<(), Error> {
+        let key = &record.plan.key;
+        let _lock = self.session.hold(&key.container, Deadline::after(PATIENCE))?;
+        Ok(self.session.ledger.remove(key)?)
+    }
+
+    /// Drops an orphan.
+    ///
+    /// # Errors
+    /// As [`Mender::forget`].
+    pub(crate) fn forget_orphan(&mut self, file: &Path) -> Result<(), Error> {
+        Ok(self.session.ledger.remove_orphan(file)?)
     }
 
     /// Does something with the record while no call for its container is at work; nothing if it has
@@ -148,7 +203,7 @@ impl<'a> Mender<'a> {
         work: impl FnOnce(&mut Session<'a>, &Record, Deadline) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let key: &Key = &record.plan.key;
-        let session = &mut self.0;
+        let session = &mut self.session;
         let patience = Deadline::after(PATIENCE);
         let _lock = session.hold(&key.container, patience)?;
         match session.ledger.read(key)? {
@@ -161,26 +216,4 @@ impl<'a> Mender<'a> {
             )),
         }
     }
-}
-
-/// DEL of some attachments in reverse, past failures; the sentences of what failed.
-fn undo(
-    session: &mut Session<'_>,
-    record: &Record,
-    positions: &[usize],
-    deadline: Deadline,
-) -> Vec<String> {
-    let netns = del::living_netns(record, "");
-    let chosen = record.remaining().filter(|(at, _, _)| positions.contains(at));
-    let mut failures = Vec::new();
-    for (at, attachment, result) in chosen.rev() {
-        let place = Place { container: &record.plan.key.container, netns: &netns };
-        let failed =
-            session.attacher(place).del(attachment, result, deadline.share(positions.len()));
-        if failed.is_empty() {
-            del::note(session, record, &Event::Gone(at));
-        }
-        failures.extend(failed.iter().map(ToString::to_string));
-    }
-    failures
 }

@@ -50,6 +50,8 @@ pub enum Property {
     StartsPlugins,
     /// What it does for an attachment stays outside the node: in the API, in a daemon, in a device.
     StateOutsideNode,
+    /// What it keeps on the host is the kernel's alone, and gone after a start of the node.
+    HostStateOfBoot,
     /// It finds the network outside the node, by the network's name.
     NameOutsideNode,
     /// A tenant may use it, with its keys of [`Reach::Attachment`].

@@ -18,7 +18,7 @@ fn orphans(state: &State) {
 }
 
 fn pods(state: &State) -> Vec<String> {
-    state.ledger.all_orphans().unwrap().map(|orphan| orphan.unwrap().1.plan.pod).collect()
+    state.orphans().into_iter().map(|(_, record)| record.plan.pod).collect()
 }
 
 #[test]

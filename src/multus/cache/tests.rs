@@ -157,9 +157,10 @@ fn a_record_that_goes_back_is_read_as_it_was() {
     let ledger = Ledger::new(&dir.path().join("braid"));
     let result =
         json!({"cniVersion": "0.3.1", "ips": [{"version": "4", "address": "10.0.0.5/24"}]});
+    let key = plan.key.clone();
     let mut journal = ledger.create(plan).unwrap();
     journal.append(&Event::Attached(1, result.clone())).unwrap();
-    let record = ledger.look().unwrap().pop().unwrap().record.unwrap();
+    let record = ledger.read(&key).unwrap().unwrap();
 
     let multus = dir.path().join("multus");
     assert!(write(&multus, &record).unwrap());
@@ -176,7 +177,7 @@ fn a_record_that_goes_back_is_read_as_it_was() {
     }
 
     journal.append(&Event::Gone(0)).unwrap();
-    let record = ledger.look().unwrap().pop().unwrap().record.unwrap();
+    let record = ledger.read(&key).unwrap().unwrap();
     assert!(
         !write(&multus, &record).unwrap(),
         "without its primary, Multus would take blue for it"

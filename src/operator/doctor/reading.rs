@@ -74,7 +74,7 @@ fn pods_without_braid(
         return None;
     }
     let known: HashSet<String> =
-        records.live.iter().map(|record| record.plan.key.container.to_string()).collect();
+        records.live.iter().map(|listed| listed.header().key.container.to_string()).collect();
     let sandboxes = runtime.sandboxes(root).ok()?.into_iter();
     let suspects =
         sandboxes.filter(|it| it.runs_since(since) && asks(it) && !known.contains(&it.id));

@@ -47,7 +47,9 @@ pub(super) fn state(config: &Config) -> Vec<Finding> {
 
 fn of_records(config: &Config, records: &Records) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let entries: Vec<Entry> = records.live.iter().map(Entry::of).collect();
+    let opened = records.live.iter().filter_map(|listed| records.open(listed).ok().flatten());
+    let entries: Vec<Entry> =
+        opened.map(|record| Entry::of(&record).without_configurations()).collect();
     let of_kernel = |kernel: Kernel| entries.iter().filter(move |entry| entry.kernel == kernel);
     if let Some(first) = of_kernel(Kernel::Drifted).next() {
         let pods = of_kernel(Kernel::Drifted).count();
@@ -72,7 +74,11 @@ fn of_records(config: &Config, records: &Records) -> Vec<Finding> {
     }
     if !records.orphans.is_empty() {
         let message = format!("{} networks could not be torn down", records.orphans.len());
-        findings.push(warn("records", message, "see to their plugins, then run braid gc"));
+        findings.push(warn(
+            "records",
+            message,
+            "see to their plugins, then run braid gc; braid gc --forget drops them",
+        ));
     }
     let leaked: usize =
         node::leaked_addresses(config, records).iter().map(|leaked| leaked.files.len()).sum();

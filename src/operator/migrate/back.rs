@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Found, Migrate, MigrateError, Migrated, THICK};
 use crate::delegate;
-use crate::ledger::{Ledger, LedgerError, Record};
+use crate::ledger::{Ledger, LedgerError, Listed};
 use crate::multus::cache;
 use crate::operator::CommandError;
 use crate::operator::change::{self, Change};
@@ -76,12 +76,14 @@ impl Migrate {
 
     /// Writes every record in Multus's form; the pods.
     fn tell_multus(&self, ledger: &Ledger, cache: &Path) -> Result<Vec<String>, CommandError> {
-        let mut records = Records::read(ledger)?.live;
-        records.retain(|record| record.remaining().next().is_some());
-        for record in records.iter().filter(|_| !self.dry_run) {
-            cache::write(cache, record)?;
+        let mut records = Records::read(ledger)?;
+        records.live.retain(|listed| listed.remaining().next().is_some());
+        for listed in records.live.iter().filter(|_| !self.dry_run) {
+            if let Some(record) = records.open(listed)? {
+                cache::write(cache, &record)?;
+            }
         }
-        Ok(records.iter().map(|record| record.plan.pod.clone()).collect())
+        Ok(records.live.iter().map(|listed| listed.header().pod.clone()).collect())
     }
 
     fn what_stays(&self, runtime: &Runtime, multus: &Installation) -> String {
@@ -110,15 +112,15 @@ impl Migrate {
 
 /// The pods that Multus has no words for: their primary is the runtime's, or is torn down already.
 fn unspeakable(ledger: &Ledger) -> Result<Vec<String>, LedgerError> {
-    let has_primary = |record: &Record| {
-        record.remaining().next().is_none_or(|(_, attachment, _)| attachment.role == Role::Primary)
+    let has_primary = |listed: &Listed| {
+        listed.remaining().next().is_none_or(|(_, attachment)| attachment.role == Role::Primary)
     };
     let records = Records::read(ledger)?;
     Ok(records
         .live
         .iter()
-        .filter(|record| !has_primary(record))
-        .map(|record| record.plan.pod.clone())
+        .filter(|listed| !has_primary(listed))
+        .map(|listed| listed.header().pod.clone())
         .collect())
 }
 
@@ -127,7 +129,7 @@ fn hand_over(ledger: &Ledger, cache: &Path) -> Result<Vec<String>, CommandError>
     let mut signals = Signals::block().map_err(|errno| CommandError::Signals(errno.into()))?;
     let records = Records::read(ledger)?;
     let outcomes =
-        records.live.iter().map(|record| hand_over_one(ledger, cache, record, &mut signals));
+        records.live.iter().map(|listed| hand_over_one(ledger, cache, listed, &mut signals));
     let mut notes: Vec<String> = outcomes
         .filter_map(Result::err)
         .map(|error| format!("{error}; run braid migrate multus --back again"))
@@ -144,10 +146,10 @@ fn hand_over(ledger: &Ledger, cache: &Path) -> Result<Vec<String>, CommandError>
 fn hand_over_one(
     ledger: &Ledger,
     cache: &Path,
-    record: &Record,
+    listed: &Listed,
     signals: &mut Signals,
 ) -> Result<(), LedgerError> {
-    let key = &record.plan.key;
+    let key = &listed.header().key;
     let _lock = ledger.lock(&key.container, Deadline::after(PATIENCE), signals)?;
     // It may have gone meanwhile.
     let Some(current) = ledger.read(key)? else { return Ok(()) };

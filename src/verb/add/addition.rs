@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::kernel::kernel_error;
 use crate::kube::PodReference;
 use crate::ledger::{Event, Journal, Mode, RecordPlan, RecordedNetns};
-use crate::plan::{Attachment, Plan};
+use crate::plan::{Attachment, Plan, Role};
 use crate::pod::Pod;
 use crate::verb::{Session, boot_id, key_of, now, publish};
 use cni::deadline::Deadline;
@@ -129,18 +129,27 @@ impl<'s, 'a> Addition<'s, 'a> {
         for (at, attachment) in self.plan.attachments.iter().enumerate() {
             self.read_original_routes(attachment)?;
             self.close_to_routers(attachment);
+            let was_there = self.is_primary_there(attachment);
             self.tried = at + 1;
             let result = self.attacher().add(attachment, deadline);
             if let Err(AttachError::NotStarted { .. } | AttachError::NotHeld { .. }) = result {
                 self.tried = at;
             }
-            self.refusal = result.as_ref().err().and_then(AttachError::refusal).map(str::to_owned);
+            let refusal = result.as_ref().err().and_then(AttachError::refusal);
+            self.refusal = refusal.filter(|_| !was_there).map(str::to_owned);
             let result = result?;
             self.note(&Event::Attached(at, result.clone()))?;
             self.results.push(result);
             self.see(&attachment.label, &attachment.interface)?;
         }
         Ok(())
+    }
+
+    /// Whether the interface of the primary is there before its ADD, or that is not known: it is not
+    /// what its plugins have left then. The plan has looked for those of extra networks.
+    fn is_primary_there(&mut self, attachment: &Attachment) -> bool {
+        attachment.role == Role::Primary
+            && self.has_link(attachment.interface.as_str()).unwrap_or(true)
     }
 
     /// Whose `interface` is, in words, where it is another attachment's than `attachment`.

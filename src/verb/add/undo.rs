@@ -3,7 +3,7 @@
 use super::Addition;
 use crate::attach::{AttachError, Place};
 use crate::ledger::Event;
-use crate::verb::{del, key_of, limit};
+use crate::verb::{key_of, limit, teardown};
 use cni::deadline::Deadline;
 use cni::error::Error;
 
@@ -20,19 +20,15 @@ impl Addition<'_, '_> {
         for (at, attachment) in self.plan.attachments.iter().enumerate().take(self.tried).rev() {
             let result = self.results.get(at).cloned();
             let share = deadline.share(at + 1);
-            let mut failed = self.attacher().undo(attachment, result.as_ref(), share);
-            let refusal = self.refusal.take().filter(|_| !failed.is_empty() && result.is_none());
-            if let Some(words) = refusal {
-                let place =
-                    Place { container: &self.sandbox.container, netns: &self.sandbox.netns };
-                if del::never_was(attachment, place, &failed) {
-                    failed.clear();
-                } else {
-                    let _ = self.note(&Event::Refused(at, words));
-                }
-            }
+            let refusal = self.refusal.take().filter(|_| result.is_none());
+            let place = Place { container: &self.sandbox.container, netns: &self.sandbox.netns };
+            let is_refused = refusal.is_some();
+            let failed =
+                teardown::one(self.session, place, attachment, result.as_ref(), is_refused, share);
             if failed.is_empty() {
                 let _ = self.note(&Event::Gone(at));
+            } else if let Some(words) = refusal {
+                let _ = self.note(&Event::Refused(at, words));
             }
             failures.extend(failed);
         }

@@ -20,7 +20,7 @@ pub(super) const FACTS: &[Facts] = &[
         ..Facts::chain("tuning")
     },
     Facts {
-        properties: &[Property::OpenToTenants],
+        properties: &[Property::OpenToTenants, Property::HostStateOfBoot],
         keys: &[
             Key::open("ingressRate", Shape::Integer(0, i64::MAX)),
             Key::open("ingressBurst", Shape::Integer(0, MAX_BURST)),
@@ -32,6 +32,7 @@ pub(super) const FACTS: &[Facts] = &[
         ..Facts::chain("bandwidth")
     },
     Facts {
+        properties: &[Property::HostStateOfBoot],
         keys: &[
             Key::host("snat", Shape::Boolean),
             Key::host("masqAll", Shape::Boolean),
@@ -40,7 +41,11 @@ pub(super) const FACTS: &[Facts] = &[
         device: DeviceFact::None,
         ..Facts::chain("portmap")
     },
-    Facts { device: DeviceFact::None, ..Facts::chain("firewall") },
+    Facts {
+        properties: &[Property::HostStateOfBoot],
+        device: DeviceFact::None,
+        ..Facts::chain("firewall")
+    },
     Facts { device: DeviceFact::None, host_state: HostState::None, ..Facts::chain("sbr") },
     Facts {
         keys: &[

@@ -41,6 +41,7 @@ mod multus_faults;
 mod never_attached;
 mod npwg;
 mod operator;
+mod orphans;
 mod outages;
 mod power_loss;
 mod primary_network;

@@ -82,6 +82,20 @@ fn what_a_refused_add_has_left_in_the_sandbox_is_removed_and_the_pod_goes() {
     pod.del().run().assert_success();
 }
 
+/// The primary's interface was there before its ADD: it is not what its plugins have left.
+#[test]
+fn an_interface_that_the_sandbox_had_before_a_refused_primary_stays() {
+    let node = Node::new();
+    let pod = node.pod("team-a", "web");
+    pod.ip("link add eth0 type veth peer name other");
+    node.recorder("macvlan");
+    node.script("macvlan", json!({"ADD": failing(), "DEL": failing()}));
+    let primary = json!({"name": "cluster", "type": "macvlan"});
+    let refused = pod.add(json!({"delegates": [primary]})).run();
+    refused.assert_error(999, ["the switch has no such port"]);
+    assert_eq!(pod.links(), ["eth0", "other"]);
+}
+
 /// Nothing is assumed of a plugin that is not known, whatever the kernel shows.
 #[test]
 fn a_plugin_that_is_not_known_stays_recorded_until_its_del_succeeds() {

@@ -12,7 +12,7 @@ mod install;
 mod migrate;
 mod pages;
 mod permissions;
-mod records;
+pub(crate) mod records;
 mod uninstall;
 mod validate;
 

@@ -10,7 +10,7 @@ use crate::pod::Pod;
 
 /// A node whose configuration is where a person's commands find it, with a primary and network
 /// `blue`.
-fn node() -> Node {
+pub(crate) fn node() -> Node {
     let node = Node::new();
     let entry = json!({
         "type": "braid", "confDir": node.path("braid.d"), "cniDir": node.path("state"),
@@ -23,17 +23,17 @@ fn node() -> Node {
     node
 }
 
-fn primary() -> Value {
+pub(crate) fn primary() -> Value {
     json!({"name": "cluster", "type": "primary", "link": true, "addresses": ["10.1.0.2/24"]})
 }
 
-fn braid(node: &Node, arguments: &[&str]) -> Said {
+pub(crate) fn braid(node: &Node, arguments: &[&str]) -> Said {
     let conf_dir = node.path_text("net.d");
     let arguments = [arguments, &["--conf-dir", &conf_dir]].concat();
     Tool::new(node, &arguments).run()
 }
 
-fn attached<'n>(node: &'n Node, name: &str, networks: &str) -> Pod<'n> {
+pub(crate) fn attached<'n>(node: &'n Node, name: &str, networks: &str) -> Pod<'n> {
     let pod = node.pod("team-a", name);
     pod.add(json!({"delegates": [primary()]})).networks(networks).run().assert_success();
     pod

@@ -141,7 +141,7 @@ pub(super) enum Command {
                       that is gone; what that may leave behind is said.\n\n\
                       Ends with 1 if the record of a sandbox that is gone could not be torn down, nor dropped. Orphans \
                       alone never make it fail.",
-        after_help = "Examples:\n  braid gc --dry-run\n  braid gc\n  braid gc --dry-run --forget team-a/web\n  braid gc --forget team-a/web --forget 3f1c9a\n  braid gc --forget-all"
+        after_help = "Examples:\n  braid gc --dry-run\n  braid gc\n  braid gc --dry-run --forget-all\n  braid gc --forget-all"
     )]
     Gc(Gc),
     /// Show how a sandbox differs from its record, and tear down what is stale

@@ -85,10 +85,38 @@ impl<'t, 's> Teardown<'t, 's> {
     /// As [`Teardown::run`].
     pub(super) fn run_orphan(mut self, file: &Path) -> Result<(), Error> {
         let failures = self.del_each(|_| true, |_, _, _| {});
-        if !failures.is_empty() && !self.has_ended_with_its_boot(&failures) {
-            return Err(self.error(&failures));
+        if !failures.is_empty() {
+            self.end_with_boot(&failures)?;
         }
         Ok(self.session.ledger.remove_orphan(file)?)
+    }
+
+    /// Whether an orphan that resists has ended: its sandbox is of an earlier boot, and nothing of
+    /// it that outlives a boot is left.
+    fn end_with_boot(&self, failures: &[Failure<'_>]) -> Result<(), Error> {
+        let (plan, error) = (&self.record.plan, self.error(failures));
+        if plan.netns.is_of_boot(&super::boot_id()) != Some(false) {
+            return Err(error);
+        }
+        let container = &plan.key.container;
+        let prove =
+            |failure: &Failure<'_>| absence::prove_after_boot(failure.attachment, container);
+        match failures.iter().try_for_each(prove) {
+            Ok(()) => {
+                log::warn!(
+                    "{error}; its sandbox is of an earlier start of the node, and nothing of it is left: it is no \
+                     orphan any more"
+                );
+                Ok(())
+            }
+            Err(trace) => {
+                let msg = format!(
+                    "{}; its sandbox is of an earlier start of the node, but something may be left: {trace}",
+                    error.msg
+                );
+                Err(Error { details: error.details, ..Error::new(error.code, msg) })
+            }
+        }
     }
 
     /// DEL of the attachments that are chosen by their positions; `on_gone` hears of each that is
@@ -113,30 +141,6 @@ impl<'t, 's> Teardown<'t, 's> {
             }
         }
         failures
-    }
-
-    fn has_ended_with_its_boot(&self, failures: &[Failure<'_>]) -> bool {
-        let plan = &self.record.plan;
-        if plan.netns.is_of_boot(&super::boot_id()) != Some(false) {
-            return false;
-        }
-        failures.iter().all(|Failure { attachment, errors, .. }| {
-            let label = &attachment.label;
-            match (absence::prove_after_boot(attachment, &plan.key.container), errors.first()) {
-                (Ok(()), Some(error)) => {
-                    log::warn!(
-                        "{error}; its sandbox is of an earlier start of the node, and nothing of it is left: it is \
-                         no orphan any more"
-                    );
-                    true
-                }
-                (Ok(()), None) => true,
-                (Err(trace), _) => {
-                    log::info!("network \"{label}\" stays an orphan: {trace}");
-                    false
-                }
-            }
-        })
     }
 
     fn finish(&self, failures: &[Failure<'_>]) -> Result<(), Error> {

@@ -18,7 +18,8 @@ fn invalid() -> Vec<(&'static str, Value)> {
     let durations = ["readinessTimeout", "deleteGiveUp", "definitionCacheMaxAge"];
     let durations = durations.map(|key| (key, json!("soon"))).into_iter();
     let limits = ["delegateTimeout", "apiTimeout"].map(|key| (key, json!(0))).into_iter();
-    let words = ["statusPolicy", "resultScope", "capabilityPolicy", "checkNetworks"];
+    let words =
+        ["statusPolicy", "resultScope", "capabilityPolicy", "checkNetworks", "builtinPlugins"];
     let words = words.map(|key| (key, json!("sometimes"))).into_iter();
     let switches =
         ["namespaceIsolation", "retryDeleteOnError", "genieAnnotation", "drain", "logToStderr"];

@@ -17,6 +17,7 @@ mod support;
 mod api_client;
 mod api_requests;
 mod architecture;
+mod built_in;
 mod chained_mode;
 mod check;
 mod containerd;

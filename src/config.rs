@@ -19,6 +19,7 @@ use serde_json::{Map, Value};
 pub use self::keys::{KNOWN_KEYS, MULTUS_DAEMON_KEYS};
 pub(crate) use self::value::parse_duration;
 
+use crate::delegate::BuiltInPlugins;
 use crate::policy::Tenancy;
 use crate::selection::{Limits, UnknownKeys};
 use cni::keys::KeyError;
@@ -180,6 +181,8 @@ pub struct Config {
     pub delegate_timeout: Duration,
     /// The printed result's scope.
     pub result_scope: ResultScope,
+    /// When a built-in plugin runs in the process.
+    pub built_in_plugins: BuiltInPlugins,
     /// What becomes of requests that no plugin declares.
     pub capability_policy: CapabilityPolicy,
     /// What CHECK looks at.

@@ -32,6 +32,7 @@ mod multus;
 mod observe;
 mod operator;
 mod plan;
+mod plugin;
 mod pod;
 mod policy;
 mod prepare;
@@ -44,6 +45,7 @@ mod yaml;
 
 pub use operator::console::{Console, OutputStyle};
 pub use operator::run as operate;
+pub use plugin::BuiltIn;
 pub use verb::{Answer, answer, withdraw};
 
 /// What the integration tests and the properties of the fuzz targets see of the inside, each name in

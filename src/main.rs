@@ -6,9 +6,9 @@
 use std::io::{self, IsTerminal, Read, Write};
 use std::process::ExitCode;
 
-use braid::{Answer, Console, OutputStyle};
+use braid::{Answer, BuiltIn, Console, OutputStyle};
 use cni::error::{Code, Error};
-use cni::request::{Environment, Request};
+use cni::request::{Environment, Request, RequestError};
 use cni::version::Version;
 use linux::signal::Signals;
 use serde_json::Value;
@@ -22,15 +22,59 @@ const MAX_INPUT_BYTES: u64 = 16 << 20;
 static GLOBAL: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 
 fn main() -> ExitCode {
-    match Request::read(Environment::of_process()) {
-        None => operate(),
-        Some(Ok(request)) => serve(&request),
-        // It quotes what it was given, which must not read as the success of a DEL.
-        Some(Err(error)) => fail(Error::from(error).for_del()),
+    let environment = Environment::of_process();
+    match BuiltIn::started_as(std::env::args_os().next().as_deref()) {
+        Some(built_in) => match built_in.read_request(environment) {
+            None => introduce(&built_in),
+            Some(request) => run(&built_in, request),
+        },
+        None => match Request::read(environment) {
+            None => operate(),
+            Some(request) => run(&Meta, request),
+        },
     }
 }
 
-fn serve(request: &Request) -> ExitCode {
+/// What the executable is: Braid, or a plugin that is built in.
+trait Program {
+    fn answer(&self, request: &Request, input: &[u8], signals: &mut Signals) -> Answer;
+
+    /// Takes back an ADD whose result could not be delivered.
+    fn withdraw(&self, request: &Request, input: &[u8], signals: &mut Signals);
+}
+
+/// Braid itself.
+struct Meta;
+
+impl Program for Meta {
+    fn answer(&self, request: &Request, input: &[u8], signals: &mut Signals) -> Answer {
+        braid::answer(request, input, signals)
+    }
+
+    fn withdraw(&self, request: &Request, input: &[u8], signals: &mut Signals) {
+        braid::withdraw(request, input, signals);
+    }
+}
+
+impl Program for BuiltIn {
+    fn answer(&self, request: &Request, input: &[u8], signals: &mut Signals) -> Answer {
+        Self::answer(self, request, input, signals)
+    }
+
+    fn withdraw(&self, request: &Request, input: &[u8], signals: &mut Signals) {
+        Self::withdraw(self, request, input, signals);
+    }
+}
+
+fn run(program: &impl Program, request: Result<Request, RequestError>) -> ExitCode {
+    match request {
+        Ok(request) => serve(program, &request),
+        // It quotes what it was given, which must not read as the success of a DEL.
+        Err(error) => fail(Error::from(error).for_del()),
+    }
+}
+
+fn serve(program: &impl Program, request: &Request) -> ExitCode {
     // Until the input is there nothing has been done, and a signal may end the process as usual.
     let input = match read_input() {
         Ok(input) => input,
@@ -45,15 +89,21 @@ fn serve(request: &Request) -> ExitCode {
             return fail(Error::new(Code::IO, format!("cannot receive signals: {errno}")));
         }
     };
-    let answer = braid::answer(request, &input, &mut signals);
+    let answer = program.answer(request, &input, &mut signals);
     print(&answer).unwrap_or_else(|error| {
         // The runtime has gone away: it will not see this result, so the call has failed.
         if answer.outcome.is_ok() {
             log::error!("nobody takes the result: {error}");
-            braid::withdraw(request, &input, &mut signals);
+            program.withdraw(request, &input, &mut signals);
         }
         ExitCode::FAILURE
     })
+}
+
+/// Says what the executable is to a person, who has started it under a plugin's name.
+fn introduce(built_in: &BuiltIn) -> ExitCode {
+    let written = writeln!(io::stderr().lock(), "{built_in}");
+    if written.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn read_input() -> io::Result<Vec<u8>> {

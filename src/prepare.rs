@@ -14,7 +14,7 @@ use std::time::SystemTime;
 
 use crate::config::{Config, PrimarySource};
 use crate::definition::{Api, Copies, Finder, NodeDefinitions, OnOutage};
-use crate::delegate;
+use crate::delegate::Installed;
 use crate::kernel::kernel_error;
 use crate::kube::ClusterPod;
 use crate::plan::{self, HostLink, NodeNetwork, Plan, PrimaryNetwork, SelectedNetwork};
@@ -113,8 +113,8 @@ pub(crate) fn plan(
     for warnings in [chosen.warnings, without_device, asked, admitted.warnings, found, on_node] {
         plan.warnings.extend(warnings);
     }
-    let find = |kind: &_| delegate::find(kind, plugin_path).map(|_| ());
-    plan.check_node(find, host_link, std::path::Path::exists)?;
+    let installed = Installed::new(plugin_path.to_vec(), config.built_in_plugins);
+    plan.check_node(|kind| installed.executor(kind).map(drop), host_link, |path| path.exists())?;
     keep_copies(&wanted, definitions);
     Ok(plan)
 }

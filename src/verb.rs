@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 use crate::attach::{Attacher, Place};
 use crate::config::{Config, ConfigError};
 use crate::definition::{Api, Finder, NodeDefinitions, OnOutage};
-use crate::delegate::{self, Delegates};
+use crate::delegate::{self, Delegates, Installed};
 use crate::device::DeviceInfoStore;
 use crate::kernel::kernel_error;
 use crate::kube::{Cluster, ClusterConfig, Refusals};
@@ -33,19 +33,11 @@ use crate::prepare;
 use cni::deadline::Deadline;
 use cni::error::{Code, Error};
 use cni::keys;
+pub use cni::plugin::Answer;
 use cni::request::{ContainerId, Request, Sandbox, Verb};
 use cni::version::Version;
 use linux::netns::{Netns, NetnsError};
 use linux::signal::Signals;
-
-/// The outcome of a call, with the version to print it in.
-#[derive(Debug)]
-pub struct Answer {
-    /// The version of the request, or the newest where it had none that we know.
-    pub version: Version,
-    /// What goes to stdout: a result, nothing, or an error.
-    pub outcome: Result<Option<Value>, Error>,
-}
 
 /// Answers one call of the runtime; `input` is standard input.
 pub fn answer(request: &Request, input: &[u8], signals: &mut Signals) -> Answer {
@@ -132,7 +124,7 @@ impl<'a> Session<'a> {
         let path = config.plugin_path(&request.path);
         let pass = &config.pass_environment;
         let delegates = Delegates::new(
-            path.clone(),
+            Installed::new(path.clone(), config.built_in_plugins),
             &request.environment,
             pass,
             config.delegate_timeout,

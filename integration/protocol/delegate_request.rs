@@ -233,10 +233,16 @@ fn braid_inside_braid_is_refused_on_add_and_silent_on_del() {
     nested(node.call("STATUS", node.delegating()))
         .assert_error(50, ["braid was started by a braid"]);
     assert_eq!(node.calls_in_order(), Vec::<String>::new());
-    // Under another name, the plan cannot see it: the variable stops it.
+    // Under another name, it is known by its file.
     std::os::unix::fs::symlink(BRAID, node.path("bin/disguised")).unwrap();
     let inner = json!({"name": "inner", "type": "disguised", "delegates": [cluster()]});
-    pod.add(json!({"delegates": [inner]})).run().assert_error(7, ["braid was started by a braid"]);
+    let config = json!({"delegates": [inner]});
+    pod.add(config.clone()).run().assert_error(7, ["plugin \"disguised\" is braid itself"]);
+    pod.del().run().assert_success();
+    node.call("STATUS", config)
+        .with(json!({"cniVersion": "1.1.0"}))
+        .run()
+        .assert_error(50, ["plugin \"disguised\" is braid itself"]);
     // Under its own, the plan refuses.
     pod.add(json!({"delegates": [{"name": "inner", "type": "braid"}]}))
         .run()

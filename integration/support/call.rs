@@ -25,6 +25,7 @@ pub(crate) struct Call<'a> {
     node: &'a Node,
     pod: Option<&'a Pod<'a>>,
     program: PathBuf,
+    is_braid: bool,
     environment: Vec<(String, String)>,
     config: Value,
     input: Option<Vec<u8>>,
@@ -49,7 +50,15 @@ impl<'a> Call<'a> {
         let environment =
             [("CNI_COMMAND", verb.to_owned()), ("CNI_PATH", node.plugin_path()), ("PATH", path())];
         let environment = environment.map(|(name, value)| (name.to_owned(), value)).to_vec();
-        Self { node, pod: None, program: BRAID.into(), environment, config, input: None }
+        Self {
+            node,
+            pod: None,
+            program: BRAID.into(),
+            is_braid: true,
+            environment,
+            config,
+            input: None,
+        }
     }
 
     pub(crate) fn of_pod(mut self, pod: &'a Pod<'a>) -> Self {
@@ -63,6 +72,14 @@ impl<'a> Call<'a> {
     /// Another program in braid's place.
     pub(crate) fn program(mut self, program: impl Into<PathBuf>) -> Self {
         self.program = program.into();
+        self.is_braid = false;
+        self
+    }
+
+    /// A program that runs braid, and is one for what is remembered of the call.
+    pub(crate) fn wrapper(mut self, program: impl Into<PathBuf>) -> Self {
+        self.program = program.into();
+        self.is_braid = true;
         self
     }
 
@@ -157,7 +174,7 @@ impl<'a> Call<'a> {
     /// Starts the call.
     pub(crate) fn start(self) -> Running<'a> {
         let adds = self.environment.contains(&("CNI_COMMAND".to_owned(), "ADD".to_owned()));
-        let remembers = self.pod.filter(|_| adds && self.program == *BRAID);
+        let remembers = self.pod.filter(|_| adds && self.is_braid);
         if let Some(pod) = remembers {
             let mut config = self.config.clone();
             config.as_object_mut().unwrap().remove("prevResult");

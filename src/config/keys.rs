@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use cni::error::one_line;
 
 /// Keys that mean something to Braid or to the protocol.
-pub const KNOWN_KEYS: [&str; 50] = [
+pub const KNOWN_KEYS: [&str; 51] = [
     "cniVersion",
     "cniVersions",
     "name",
@@ -37,6 +37,7 @@ pub const KNOWN_KEYS: [&str; 50] = [
     "logToStderr",
     "logOptions",
     "resultScope",
+    "builtinPlugins",
     "capabilityPolicy",
     "checkNetworks",
     "keepClusterRoutes",

@@ -12,6 +12,7 @@ use super::{
     MULTUS_CONF_DIR, PrimarySource, ResultScope, StatusPolicy, UnreadKey, ValidAttachment,
 };
 use super::{Level, LogConfig, Rotation};
+use crate::delegate::BuiltInPlugins;
 use crate::device::{DEVICE_INFO_DIR, KUBELET_SOCKET};
 use crate::pod::name::Namespace;
 use crate::policy::{Namespaces, Policy, PolicyError, Tenancy};
@@ -81,6 +82,7 @@ impl Config {
             delete_give_up: Duration::from_mins(15),
             delegate_timeout: Duration::from_secs(90),
             result_scope: ResultScope::All,
+            built_in_plugins: BuiltInPlugins::Linked,
             capability_policy: CapabilityPolicy::Verify,
             check_networks: CheckNetworks::All,
             max_networks: 16,
@@ -190,6 +192,7 @@ impl Config {
     fn read_behaviour(&mut self, keys: &mut Keys<'_>) {
         keys.set(&mut self.retry_delete, "retryDeleteOnError", decode);
         keys.set(&mut self.result_scope, "resultScope", decode);
+        keys.set(&mut self.built_in_plugins, "builtinPlugins", decode);
         keys.set(&mut self.capability_policy, "capabilityPolicy", decode);
         keys.set(&mut self.check_networks, "checkNetworks", decode);
         keys.set(&mut self.tenancy.keep_cluster_routes, "keepClusterRoutes", decode);

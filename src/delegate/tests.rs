@@ -1,7 +1,10 @@
 //! Each with a plugin that is a shell script.
 
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+
 use super::*;
-use cni::deadline::Deadline;
+use cni::error::Code;
 use serde_json::json;
 
 /// Signal masks and children belong to the process; nextest gives each test its own.
@@ -19,7 +22,8 @@ fn with_plugin<T>(script: &str, run: impl FnOnce(&mut Delegates<'_>, &PluginType
     ]);
     let pass = ["KEPT".to_owned(), "CNI_ARGS".to_owned()];
     let limit = Duration::from_secs(2);
-    let mut delegates = Delegates::new(vec![dir.path().into()], &ours, &pass, limit, &mut signals);
+    let installed = Installed::new(vec![dir.path().into()], BuiltInPlugins::Linked);
+    let mut delegates = Delegates::new(installed, &ours, &pass, limit, &mut signals);
     run(&mut delegates, &"fake".parse().unwrap())
 }
 

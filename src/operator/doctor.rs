@@ -22,7 +22,7 @@ use super::node::{self, NodeOptions};
 use super::runtime::{Kind, Runtime, below};
 use crate::config::{CheckNetworks, Config, ResultScope};
 use crate::definition::{Annotations, NodeDefinitions};
-use crate::delegate;
+use crate::delegate::{self, Installed};
 use crate::pod::ANNOTATIONS_CAPABILITY;
 use crate::policy;
 use ::plugins::known::{self, Property};
@@ -190,7 +190,10 @@ impl Examined {
         let path = config.plugin_path(&runtime.bin_dirs);
         findings.extend(match self.is_mounted() {
             // What is built for another machine cannot be started on this one.
-            true => plugins::installed(network.as_ref(), &path).into_iter().collect(),
+            true => {
+                let installed = Installed::new(path, config.built_in_plugins);
+                plugins::installed(network.as_ref(), &installed).into_iter().collect()
+            }
             false => plugins::check(&config, network.as_ref(), &path),
         });
         findings.push(capabilities(&config, network.as_ref(), place.stance));

@@ -28,7 +28,11 @@ pub(super) fn status(session: &mut Session<'_>) -> Result<(), Error> {
         Err(error) => return Err(not_available(error.into())),
     };
     for plugin in &network.plugins {
-        session.delegates.find(&plugin.kind).map_err(|error| not_available(error.to_protocol()))?;
+        session
+            .delegates
+            .installed()
+            .executor(&plugin.kind)
+            .map_err(|error| not_available(error.to_protocol()))?;
     }
     let about = format!("primary network \"{}\"", network.name);
     attach::status(&mut session.delegates, &network, Deadline::after(super::limit::STATUS))

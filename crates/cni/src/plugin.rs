@@ -18,7 +18,7 @@ use crate::result::AttachmentResult;
 use crate::version::Version;
 
 pub use self::call::{Attachment, Call, ValidAttachment};
-pub use self::serve::{Answer, MAX_INPUT_BYTES, answer, serve};
+pub use self::serve::{Answer, MAX_INPUT_BYTES, answer, carry_out, serve, versions};
 
 /// A plugin (CNI 1.1.0, section 2): one method for each operation.
 ///

@@ -3,8 +3,9 @@
 //! The environment is read once, as a value, so that nothing else looks at globals and all that is
 //! missing is named in one error. Standard input is not read here; see the caller.
 
-use std::collections::BTreeMap;
-use std::ffi::{OsStr, OsString};
+mod environment;
+
+use std::ffi::OsStr;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -12,7 +13,9 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::error::one_line;
-use crate::name::InterfaceName;
+use crate::name::{InterfaceName, InvalidInterfaceName};
+
+pub use environment::Environment;
 
 /// Set in the environment of delegates, so that Braid notices when it would start itself.
 pub const DEPTH_VARIABLE: &str = "BRAID_DEPTH";
@@ -66,37 +69,6 @@ impl Command {
 impl fmt::Display for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
-    }
-}
-
-/// The process's environment as a value.
-#[derive(Clone, Debug, Default)]
-pub struct Environment(BTreeMap<OsString, OsString>);
-
-impl Environment {
-    /// The environment of this process. Where a variable stands twice, the first counts, as in
-    /// libc.
-    pub fn of_process() -> Self {
-        std::env::vars_os().fold(Self::default(), |mut environment, (name, value)| {
-            environment.0.entry(name).or_insert(value);
-            environment
-        })
-    }
-
-    /// The value of a variable that is set, even where it is empty.
-    pub fn get(&self, name: &str) -> Option<&OsStr> {
-        self.0.get(OsStr::new(name)).map(OsString::as_os_str)
-    }
-
-    /// The value where it is text; `None` if it is missing or not UTF-8.
-    fn text(&self, name: &str) -> Option<&str> {
-        self.get(name).and_then(OsStr::to_str)
-    }
-}
-
-impl<const N: usize> From<[(&str, &str); N]> for Environment {
-    fn from(pairs: [(&str, &str); N]) -> Self {
-        Self(pairs.into_iter().map(|(name, value)| (name.into(), value.into())).collect())
     }
 }
 
@@ -278,6 +250,9 @@ pub enum RequestError {
     },
 }
 
+/// How `CNI_IFNAME` is read.
+type ParseInterface = fn(&str) -> Result<InterfaceName, InvalidInterfaceName>;
+
 impl Request {
     /// Reads the request from the environment, or `None` if `CNI_COMMAND` is not set: then a
     /// person, not a runtime, has started the program.
@@ -285,16 +260,35 @@ impl Request {
     /// # Errors
     /// [`RequestError`] (code 4), naming every variable that is missing or malformed.
     pub fn read(environment: Environment) -> Option<Result<Self, RequestError>> {
-        let command = environment.get("CNI_COMMAND")?.to_string_lossy().into_owned();
-        Some(Self::with_command(&command, environment))
+        Self::read_with(environment, str::parse)
     }
 
-    fn with_command(command: &str, environment: Environment) -> Result<Self, RequestError> {
+    /// As [`Request::read`], for the plugin `loopback` alone: runtimes call it for `lo`.
+    ///
+    /// # Errors
+    /// As [`Request::read`].
+    pub fn read_for_loopback(environment: Environment) -> Option<Result<Self, RequestError>> {
+        Self::read_with(environment, InterfaceName::parse_loopback)
+    }
+
+    fn read_with(
+        environment: Environment,
+        parse_interface: ParseInterface,
+    ) -> Option<Result<Self, RequestError>> {
+        let command = environment.get("CNI_COMMAND")?.to_string_lossy().into_owned();
+        Some(Self::with_command(&command, environment, parse_interface))
+    }
+
+    fn with_command(
+        command: &str,
+        environment: Environment,
+        parse_interface: ParseInterface,
+    ) -> Result<Self, RequestError> {
         let command = Command::ALL
             .into_iter()
             .find(|known| known.as_str() == command)
             .ok_or_else(|| RequestError::Command(one_line(command, 64)))?;
-        let verb = read_verb(command, &environment)?;
+        let verb = read_verb(command, &environment, parse_interface)?;
         let path = environment.get("CNI_PATH").map(std::env::split_paths).into_iter().flatten();
         Ok(Self {
             verb,
@@ -312,12 +306,18 @@ impl Request {
     }
 }
 
-fn read_verb(command: Command, environment: &Environment) -> Result<Verb, RequestError> {
+fn read_verb(
+    command: Command,
+    environment: &Environment,
+    parse_interface: ParseInterface,
+) -> Result<Verb, RequestError> {
     let sandbox = match command {
         Command::Status => return Ok(Verb::Status),
         Command::Gc => return Ok(Verb::Gc),
         Command::Version => return Ok(Verb::Version),
-        Command::Add | Command::Del | Command::Check => read_sandbox(command, environment)?,
+        Command::Add | Command::Del | Command::Check => {
+            read_sandbox(command, environment, parse_interface)?
+        }
     };
     Ok(match command {
         Command::Add => Verb::Add(sandbox),
@@ -326,7 +326,11 @@ fn read_verb(command: Command, environment: &Environment) -> Result<Verb, Reques
     })
 }
 
-fn read_sandbox(command: Command, environment: &Environment) -> Result<Sandbox, RequestError> {
+fn read_sandbox(
+    command: Command,
+    environment: &Environment,
+    parse_interface: ParseInterface,
+) -> Result<Sandbox, RequestError> {
     let mut problems: Vec<String> = command
         .required()
         .iter()
@@ -342,8 +346,8 @@ fn read_sandbox(command: Command, environment: &Environment) -> Result<Sandbox, 
     };
     let (container, netns, interface, args) =
         (value("CNI_CONTAINERID"), value("CNI_NETNS"), value("CNI_IFNAME"), value("CNI_ARGS"));
-    let container = parsed(container, "CNI_CONTAINERID", &mut problems);
-    let interface = parsed(interface, "CNI_IFNAME", &mut problems);
+    let container = parsed(container, "CNI_CONTAINERID", str::parse, &mut problems);
+    let interface = parsed(interface, "CNI_IFNAME", parse_interface, &mut problems);
     match (container, interface, problems.is_empty()) {
         (Some(container), Some(interface), true) => {
             Ok(Sandbox { container, netns: netns.to_owned(), interface, args: CniArgs::from(args) })
@@ -353,12 +357,13 @@ fn read_sandbox(command: Command, environment: &Environment) -> Result<Sandbox, 
 }
 
 /// An empty value has been named as missing already.
-fn parsed<T: FromStr<Err: fmt::Display>>(
+fn parsed<T, E: fmt::Display>(
     text: &str,
     name: &str,
+    parse: impl FnOnce(&str) -> Result<T, E>,
     problems: &mut Vec<String>,
 ) -> Option<T> {
-    let value = text.parse().map_err(|error| format!("a valid {name}: {error}"));
+    let value = parse(text).map_err(|error| format!("a valid {name}: {error}"));
     match value {
         Ok(value) => Some(value),
         Err(_) if text.is_empty() => None,

@@ -93,7 +93,7 @@ pub fn run(
     environment: &[(OsString, OsString)],
     input: &[u8],
     deadline: Instant,
-    signals: &mut Signals,
+    signals: &Signals,
 ) -> Result<Output, Failure> {
     let program = Program { executable, arguments: &[], environment, max_output: MAX_OUTPUT_BYTES };
     converse(&program, input, deadline, signals)
@@ -110,14 +110,14 @@ pub fn run_program(
     deadline: Instant,
     stop: &dyn Fn() -> bool,
 ) -> Result<Output, Failure> {
-    converse(program, input, deadline, &mut Polling(stop))
+    converse(program, input, deadline, &Polling(stop))
 }
 
 fn converse(
     program: &Program<'_>,
     input: &[u8],
     deadline: Instant,
-    watch: &mut dyn Watch,
+    watch: &dyn Watch,
 ) -> Result<Output, Failure> {
     let spawned = start(program, deadline).map_err(Failure::Start)?;
     let mut conversation = Conversation::new(spawned, input, program.max_output);
@@ -139,7 +139,7 @@ trait Watch {
     fn pause(&self, has_outputs: bool) -> Duration;
 
     /// Whether the wait is to end.
-    fn stop_requested(&mut self) -> bool;
+    fn stop_requested(&self) -> bool;
 }
 
 impl Watch for Signals {
@@ -151,7 +151,7 @@ impl Watch for Signals {
         Duration::MAX
     }
 
-    fn stop_requested(&mut self) -> bool {
+    fn stop_requested(&self) -> bool {
         Signals::stop_requested(self)
     }
 }
@@ -168,7 +168,7 @@ impl Watch for Polling<'_> {
         Duration::from_millis(if has_outputs { 50 } else { 1 })
     }
 
-    fn stop_requested(&mut self) -> bool {
+    fn stop_requested(&self) -> bool {
         (self.0)()
     }
 }
@@ -245,7 +245,7 @@ impl<'a> Conversation<'a> {
 
     /// Serves the pipes until the child has ended and its outputs are closed or have had their
     /// grace.
-    fn hold(&mut self, deadline: Instant, watch: &mut dyn Watch) -> Result<Ended, End> {
+    fn hold(&mut self, deadline: Instant, watch: &dyn Watch) -> Result<Ended, End> {
         self.unblock().map_err(io("its pipes cannot be prepared"))?;
         let mut ended: Option<(Ended, Instant)> = None;
         loop {

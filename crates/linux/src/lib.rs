@@ -4,6 +4,7 @@
 
 pub mod child;
 pub mod directory;
+pub mod executable;
 pub mod family;
 pub mod file;
 pub mod netlink;

@@ -6,6 +6,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::future::{Either, pending, select};
 use nix::sys::signal::{SigSet, Signal};
@@ -53,9 +54,9 @@ pub fn keep_children() -> nix::Result<()> {
 #[derive(Debug)]
 pub struct Signals {
     descriptor: SignalFd,
-    stopped: bool,
+    stopped: AtomicBool,
     /// While undoing, a request to stop changes nothing: we are stopping.
-    ignores_stop: bool,
+    ignores_stop: AtomicBool,
 }
 
 impl Signals {
@@ -71,23 +72,35 @@ impl Signals {
         set.thread_block()?;
         let descriptor =
             SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
-        Ok(Self { descriptor, stopped: false, ignores_stop: false })
+        Ok(Self {
+            descriptor,
+            stopped: AtomicBool::new(false),
+            ignores_stop: AtomicBool::new(false),
+        })
     }
 
     /// Whether SIGTERM or SIGINT has come, and matters.
-    pub fn stop_requested(&mut self) -> bool {
+    pub fn stop_requested(&self) -> bool {
         while let Ok(Some(signal)) = self.descriptor.read_signal() {
             let terminates = [Signal::SIGTERM, Signal::SIGINT]
                 .iter()
                 .any(|stop| *stop as u32 == signal.ssi_signo);
-            self.stopped |= terminates;
+            self.stopped.fetch_or(terminates, Ordering::Relaxed);
         }
-        self.stopped && !self.ignores_stop
+        self.stopped.load(Ordering::Relaxed) && !self.ignores_stop.load(Ordering::Relaxed)
     }
 
     /// From now on a request to stop changes nothing.
-    pub fn ignore_stop(&mut self) {
-        self.ignores_stop = true;
+    pub fn ignore_stop(&self) {
+        self.ignores_stop.store(true, Ordering::Relaxed);
+    }
+
+    /// Runs `work`, during which a request to stop changes nothing.
+    pub fn while_ignoring_stop<T>(&self, work: impl FnOnce() -> T) -> T {
+        let before = self.ignores_stop.swap(true, Ordering::Relaxed);
+        let outcome = work();
+        self.ignores_stop.store(before, Ordering::Relaxed);
+        outcome
     }
 
     /// Readable when a signal has come.

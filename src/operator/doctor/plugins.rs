@@ -10,7 +10,7 @@ use super::{Finding, fail, ok, warn};
 use crate::attach;
 use crate::config::Config;
 use crate::definition::NodeDefinitions;
-use crate::delegate::{self, Call, DelegateError, Delegates};
+use crate::delegate::{Call, DelegateError, Delegates, Installed};
 use ::plugins::known;
 use cni::deadline::Deadline;
 use cni::netconf::{NetworkConfig, PluginType};
@@ -35,14 +35,14 @@ pub(super) fn check(
         }
     };
     let environment = Environment::of_process();
-    let delegates = Delegates::new(path.to_vec(), &environment, &[], LIMIT, &mut signals);
+    let installed = Installed::new(path.to_vec(), config.built_in_plugins);
+    let delegates = Delegates::new(installed, &environment, &[], LIMIT, &mut signals);
     Plugins { delegates, versions: BTreeMap::new() }.check(config, primary)
 }
 
 /// Whether the primary's plugins are there, without starting them.
-pub(super) fn installed(primary: Option<&NetworkConfig>, path: &[PathBuf]) -> Option<Finding> {
-    let missing =
-        |kind: PluginType| delegate::find(&kind, path).err().map(|error| error.to_string());
+pub(super) fn installed(primary: Option<&NetworkConfig>, installed: &Installed) -> Option<Finding> {
+    let missing = |kind: PluginType| installed.executor(&kind).err().map(|error| error.to_string());
     let problems: Vec<String> = kinds(primary?).filter_map(missing).collect();
     Some(if problems.is_empty() {
         ok("plugins", "every plugin of the primary is installed")

@@ -91,6 +91,13 @@ impl Call {
         Ok(Self { command, network, version, sandbox, path, programs, nested, object })
     }
 
+    /// The same call of another operation, as a plugin makes it of an IPAM plugin (CNI 1.1.0,
+    /// section 4).
+    #[must_use]
+    pub fn with_command(&self, command: Command) -> Self {
+        Self { command, ..self.clone() }
+    }
+
     /// The configuration, as it was written.
     pub fn object(&self) -> &Map<String, Value> {
         &self.object

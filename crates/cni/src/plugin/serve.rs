@@ -37,24 +37,27 @@ pub fn answer(
         return Answer { version, outcome: Ok(Some(versions(plugin, version))) };
     }
     let call = Call::read(request, input, plugin.oldest_version());
-    let outcome = call.and_then(|call| run(plugin, &call, context));
-    let outcome = if request.verb.command() == Command::Del {
-        outcome.map_err(Error::for_del)
-    } else {
-        outcome
-    };
-    Answer { version, outcome }
+    let is_del = request.verb.command() == Command::Del;
+    let outcome = call.and_then(|call| carry_out(plugin, &call, context));
+    Answer {
+        version,
+        outcome: outcome.map_err(|error| if is_del { error.for_del() } else { error }),
+    }
 }
 
-/// Carries out a call that was read.
-fn run(
+/// Carries out a call that was read, and returns what goes to standard output: a result (ADD,
+/// VERSION) in the version of the call, or nothing.
+///
+/// # Errors
+/// The plugin's [`Error`].
+pub fn carry_out(
     plugin: &dyn Plugin,
     call: &Call,
     context: &mut Context<'_>,
 ) -> Result<Option<Value>, Error> {
     match call.command {
         Command::Add => plugin.add(call, context).map(|result| Some(result.write(call.version))),
-        Command::Del => plugin.del(call, context).map(|()| None),
+        Command::Del => plugin.del(call, context).map(|()| None).map_err(Error::for_del),
         Command::Check => plugin.check(call, context).map(|()| None),
         Command::Status => plugin.status(call, context).map(|()| None),
         Command::Gc => plugin.gc(call, context).map(|()| None),
@@ -118,7 +121,8 @@ fn version_of(input: &[u8]) -> Version {
     version.unwrap_or(Version::NEWEST)
 }
 
-fn versions(plugin: &dyn Plugin, version: Version) -> Value {
+/// The answer to VERSION: the version asked in, and every version that the plugin knows.
+pub fn versions(plugin: &dyn Plugin, version: Version) -> Value {
     let known = Version::ALL.into_iter().filter(|version| *version >= plugin.oldest_version());
     let known: Vec<&str> = known.map(Version::as_str).collect();
     json!({ "cniVersion": version.as_str(), "supportedVersions": known })

@@ -71,6 +71,17 @@ fn names_that_would_become_paths_are_refused() {
 }
 
 #[test]
+fn only_the_plugin_loopback_is_called_for_lo() {
+    let mut environment = Environment::from(ADD);
+    environment.0.insert("CNI_IFNAME".into(), "lo".into());
+    assert!(Request::read(environment.clone()).unwrap().is_err());
+    let request = Request::read_for_loopback(environment).unwrap().unwrap();
+    assert_eq!(request.verb.sandbox().unwrap().interface.as_str(), "lo");
+    let request = Request::read_for_loopback(ADD.into()).unwrap().unwrap();
+    assert_eq!(request.verb.sandbox().unwrap().interface.as_str(), "eth0");
+}
+
+#[test]
 fn a_command_that_does_not_exist_is_refused() {
     let error = Request::read([("CNI_COMMAND", "add")].into()).unwrap().unwrap_err();
     assert_eq!(error, RequestError::Command("add".to_owned()));

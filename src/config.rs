@@ -209,8 +209,6 @@ pub struct Config {
     pub drain: bool,
     /// How to log.
     pub log: LogConfig,
-    /// Where calls are counted, for node-exporter's textfile collector.
-    pub metrics_file: Option<PathBuf>,
     /// What the runtime has put in for this one call.
     pub from_runtime: FromRuntime,
     /// What an administrator should know but no pod should suffer for.

@@ -67,6 +67,8 @@ pub struct LogConfig {
     pub audit: Option<PathBuf>,
     /// The file in which each call leaves a line of JSON (`eventLog`).
     pub events: Option<PathBuf>,
+    /// The file in which calls are counted, for node-exporter's textfile collector (`metricsFile`).
+    pub metrics: Option<PathBuf>,
     /// Whether stderr gets the lines too (`logToStderr`).
     pub to_stderr: bool,
     /// When the file is set aside (`logOptions`).

@@ -96,7 +96,6 @@ impl Config {
             device_info_dir: DEVICE_INFO_DIR.into(),
             drain: false,
             log: LogConfig { to_stderr: true, ..LogConfig::default() },
-            metrics_file: None,
             from_runtime: FromRuntime::default(),
             warnings: Vec::new(),
             unread: Vec::new(),
@@ -218,7 +217,7 @@ impl Config {
         self.log.audit = keys.read("auditLog", path);
         keys.set(&mut self.log.rotation, "logOptions", rotation);
         self.log.events = keys.read("eventLog", path);
-        self.metrics_file = keys.read("metricsFile", path);
+        self.log.metrics = keys.read("metricsFile", path);
     }
 
     /// What the runtime has put in for this one call.

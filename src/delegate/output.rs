@@ -64,11 +64,8 @@ pub(super) fn judge(
         }
         Err(child::Failure::Flood { stderr }) => {
             let problem = "printed more than 1 MiB and was killed";
-            return Err(DelegateError::Output {
-                plugin,
-                problem,
-                quote: Quote::first_line(&[&stderr]),
-            });
+            let quote = Quote::first_line(&[&stderr]);
+            return Err(DelegateError::Output { plugin, problem, quote });
         }
     };
     if output.ended.is_success() {

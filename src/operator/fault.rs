@@ -209,7 +209,7 @@ pub(super) fn below_root(mut config: Config, root: &Path) -> Config {
     let files = [&mut config.bin_dir, &mut config.readiness_file, &mut config.kubeconfig];
     files.into_iter().flatten().for_each(seen);
     let written = [&mut config.log.file, &mut config.log.audit, &mut config.log.events];
-    written.into_iter().flatten().chain(&mut config.metrics_file).for_each(seen);
+    written.into_iter().flatten().chain(&mut config.log.metrics).for_each(seen);
     let sources = config.primary.iter_mut().chain(&mut config.default_networks);
     sources.for_each(|source| {
         if let PrimarySource::Path(path) = source {

@@ -13,7 +13,7 @@ use cni::request::{Request, Verb};
 
 /// Whether anybody watches. A Braid that was started by a Braid is not the runtime's call.
 pub(super) fn is_wanted(config: &Config, request: &Request) -> bool {
-    (config.log.events.is_some() || config.metrics_file.is_some()) && !request.nested
+    (config.log.events.is_some() || config.log.metrics.is_some()) && !request.nested
 }
 
 pub(super) fn observe(session: &Session<'_>, error: Option<&Error>, took: Duration) {
@@ -23,7 +23,7 @@ pub(super) fn observe(session: &Session<'_>, error: Option<&Error>, took: Durati
         Event::of(verb, config.network.as_str(), timings, error, took)
             .append(path, &config.log.rotation);
     }
-    if let Some(path) = &config.metrics_file {
+    if let Some(path) = &config.log.metrics {
         let outcome = Outcome::of(error);
         let observation = Observation { verb: verb.command().as_str(), outcome, took };
         if let Err(problem) = metrics::count(path, observation, |tally| census(session, tally)) {

@@ -250,9 +250,6 @@ pub enum RequestError {
     },
 }
 
-/// How `CNI_IFNAME` is read.
-type ParseInterface = fn(&str) -> Result<InterfaceName, InvalidInterfaceName>;
-
 impl Request {
     /// Reads the request from the environment, or `None` if `CNI_COMMAND` is not set: then a
     /// person, not a runtime, has started the program.
@@ -273,7 +270,7 @@ impl Request {
 
     fn read_with(
         environment: Environment,
-        parse_interface: ParseInterface,
+        parse_interface: impl Fn(&str) -> Result<InterfaceName, InvalidInterfaceName>,
     ) -> Option<Result<Self, RequestError>> {
         let command = environment.get("CNI_COMMAND")?.to_string_lossy().into_owned();
         Some(Self::with_command(&command, environment, parse_interface))
@@ -282,7 +279,7 @@ impl Request {
     fn with_command(
         command: &str,
         environment: Environment,
-        parse_interface: ParseInterface,
+        parse_interface: impl Fn(&str) -> Result<InterfaceName, InvalidInterfaceName>,
     ) -> Result<Self, RequestError> {
         let command = Command::ALL
             .into_iter()
@@ -309,7 +306,7 @@ impl Request {
 fn read_verb(
     command: Command,
     environment: &Environment,
-    parse_interface: ParseInterface,
+    parse_interface: impl Fn(&str) -> Result<InterfaceName, InvalidInterfaceName>,
 ) -> Result<Verb, RequestError> {
     let sandbox = match command {
         Command::Status => return Ok(Verb::Status),
@@ -329,7 +326,7 @@ fn read_verb(
 fn read_sandbox(
     command: Command,
     environment: &Environment,
-    parse_interface: ParseInterface,
+    parse_interface: impl Fn(&str) -> Result<InterfaceName, InvalidInterfaceName>,
 ) -> Result<Sandbox, RequestError> {
     let mut problems: Vec<String> = command
         .required()

@@ -3,8 +3,6 @@
 
 mod orphan;
 mod spawn;
-#[cfg(test)]
-mod tests;
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
@@ -380,3 +378,6 @@ fn read_available(
     }
     Ok(came)
 }
+
+#[cfg(test)]
+mod tests;

@@ -128,7 +128,7 @@ pub(super) fn files(config: &Config) -> Vec<Finding> {
         ("logFile", &config.log.file),
         ("auditLog", &config.log.audit),
         ("eventLog", &config.log.events),
-        ("metricsFile", &config.metrics_file),
+        ("metricsFile", &config.log.metrics),
     ];
     let named = files.into_iter().filter_map(|(key, file)| Some((key, file.as_ref()?)));
     let problems = named.filter_map(|(key, file)| Some((key, file, problem_with(file)?)));

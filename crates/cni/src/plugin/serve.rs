@@ -1,7 +1,7 @@
 //! The life of an executable as a plugin: environment and standard input in, one answer on standard
 //! output out.
 
-use std::io::{self, Read, Write};
+use std::io::{self, IsTerminal, Read, Write};
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
@@ -69,13 +69,16 @@ pub fn carry_out(
 /// standard input, carries the call out, prints the answer, and returns the process' exit status.
 pub fn serve(plugin: &dyn Plugin, context: &mut Context<'_>) -> ExitCode {
     let answer = match Request::read(Environment::of_process()) {
-        None => return ExitCode::FAILURE,
-        Some(Err(error)) => Answer { version: Version::NEWEST, outcome: Err(error.into()) },
+        None => {
+            let problem = "CNI_COMMAND is not set: a container runtime starts this program";
+            Answer::unread(Error::new(Code::ENVIRONMENT, problem))
+        }
+        Some(Err(error)) => Answer::unread(error.into()),
         Some(Ok(request)) => match read_input(&request) {
             Ok(input) => answer(plugin, &request, &input, context),
             Err(error) => {
                 let problem = format!("cannot read the configuration on standard input: {error}");
-                Answer { version: Version::NEWEST, outcome: Err(Error::new(Code::IO, problem)) }
+                Answer::unread(Error::new(Code::IO, problem))
             }
         },
     };
@@ -84,7 +87,9 @@ pub fn serve(plugin: &dyn Plugin, context: &mut Context<'_>) -> ExitCode {
 
 fn read_input(request: &Request) -> io::Result<Vec<u8>> {
     let mut input = Vec::new();
-    if request.verb.command() != Command::Version {
+    // A person who asks for the versions types no configuration.
+    let is_asked_by_hand = request.verb.command() == Command::Version && io::stdin().is_terminal();
+    if !is_asked_by_hand {
         io::stdin().lock().take(MAX_INPUT_BYTES + 1).read_to_end(&mut input)?;
     }
     if input.len() as u64 > MAX_INPUT_BYTES {
@@ -94,6 +99,11 @@ fn read_input(request: &Request) -> io::Result<Vec<u8>> {
 }
 
 impl Answer {
+    /// An error of a request that was not read far enough to know its version.
+    const fn unread(error: Error) -> Self {
+        Self { version: Version::NEWEST, outcome: Err(error) }
+    }
+
     /// Prints the answer, and returns the exit status that goes with it.
     ///
     /// # Errors

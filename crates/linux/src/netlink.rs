@@ -14,6 +14,7 @@ mod new_link;
 mod new_route;
 mod route;
 mod routes;
+mod rule;
 mod state;
 
 use std::collections::HashMap;
@@ -22,12 +23,13 @@ use std::io;
 use ipnetwork::IpNetwork;
 use netlink_packet_route::RouteNetlinkMessage as Message;
 use nix::errno::Errno;
+use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 
 use crate::netns::NetnsCookie;
 use connection::Connection;
 use dump::Dumps;
 
-pub use address::LinkAddress;
+pub use address::{LinkAddress, ListedAddress};
 pub use change::{Change, LinkSettings, PortSettings, PortVlan};
 pub use error::{NetlinkError, Object, Operation, RouteLink};
 pub use inside::{Inside, InsideError};
@@ -36,6 +38,7 @@ pub use new_link::{IpVlan, MacVlan, NewLink, NewLinkEnd, NewLinkKind};
 pub use new_route::{NewRoute, Scope};
 pub use route::{DefaultRoute, Origin, Route, RouteKey};
 pub use routes::AddedRoute;
+pub use rule::Rule;
 pub use state::{LinkId, LinkKind, LinkState, OperState};
 
 /// A route netlink socket, bound to the namespace in which it was opened.
@@ -144,12 +147,43 @@ impl Netlink {
         self.dump(&link::all(), Object::Links, state::read)
     }
 
+    /// Whether the kernel can make links of a kind, named as it names it. It loads the module that
+    /// it needs for that.
+    ///
+    /// # Errors
+    /// [`NetlinkError`] if that cannot be told.
+    pub fn supports_kind(&mut self, kind: &'static str) -> Result<bool, NetlinkError> {
+        let request = (Message::NewLink(new_link::impossible(kind)), NLM_F_CREATE | NLM_F_EXCL);
+        let object = || Object::NewLink { name: String::new(), kind };
+        let sent = self.connection.send_together(vec![request]);
+        let answer = sent.map_err(|errno| fault(Operation::Create, object(), errno))?.pop();
+        match answer.map(|answer| answer.map_err(|error| error.raw_os_error().map(Errno::from_raw)))
+        {
+            Some(Err(Some(Errno::EOPNOTSUPP))) => Ok(false),
+            Some(Err(Some(errno @ (Errno::EPERM | Errno::ENOBUFS)))) => {
+                Err(fault(Operation::Create, object(), errno.into()))
+            }
+            _ => Ok(true),
+        }
+    }
+
     /// The addresses of the link of this index.
     ///
     /// # Errors
     /// [`NetlinkError`] if the kernel refuses; that there is no such link is none.
     pub fn link_addresses(&mut self, index: u32) -> Result<Vec<LinkAddress>, NetlinkError> {
         let read = |reply| address::read(&reply, index);
+        let listed =
+            unless(Errno::ENODEV, self.dumps.dump(&address::of_link(index), |_| true, read));
+        listed.map_err(|errno| fault(Operation::List, Object::Addresses, errno))
+    }
+
+    /// The addresses of the link of this index, with all that the kernel shows of them.
+    ///
+    /// # Errors
+    /// As [`Netlink::link_addresses`].
+    pub fn listed_addresses(&mut self, index: u32) -> Result<Vec<ListedAddress>, NetlinkError> {
+        let read = |reply| address::read_listed(reply, index);
         let listed =
             unless(Errno::ENODEV, self.dumps.dump(&address::of_link(index), |_| true, read));
         listed.map_err(|errno| fault(Operation::List, Object::Addresses, errno))

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open};
+use nix::fcntl::{Flock, FlockArg, OFlag, open};
 use nix::sched::{CloneFlags, setns};
 use nix::sys::stat::Mode;
 use nix::sys::statfs::{NSFS_MAGIC, fstatfs};
@@ -150,6 +150,28 @@ impl Netns {
                 .map_err(|source| NetnsError::Thread { path: self.path.clone(), source })?;
             thread.join().unwrap_or_else(|_| Err(NetnsError::Panicked(self.path.clone())))
         })
+    }
+}
+
+/// The lock of a namespace, held while this value lives.
+#[derive(Debug)]
+pub struct NetnsLock(#[allow(dead_code, reason = "it is held")] Flock<File>);
+
+impl Netns {
+    /// Locks the namespace's file (flock(2)), as the reference plugin sbr does; none if another
+    /// call holds the lock. It keeps other calls out that ask for it, and nothing else.
+    ///
+    /// # Errors
+    /// [`NetnsError::Io`].
+    pub fn try_lock(&self) -> Result<Option<NetnsLock>, NetnsError> {
+        let place = self.file.try_clone().map_err(|error| refused(&self.path, errno_of(&error)))?;
+        // A lock belongs to what was opened, not to the descriptor.
+        let file = reopen(place).map_err(|errno| refused(&self.path, errno))?;
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => Ok(Some(NetnsLock(lock))),
+            Err((_, Errno::EWOULDBLOCK | Errno::EINTR)) => Ok(None),
+            Err((_, errno)) => Err(refused(&self.path, errno)),
+        }
     }
 }
 

@@ -22,9 +22,11 @@ const BUILT_IN: &[(&str, &dyn Plugin)] = &[
     ("loopback", &link::Loopback),
     ("macvlan", &link::MacVlan),
     ("ptp", &link::Ptp),
+    ("sbr", &meta::Sbr),
     ("static", &ipam::static_::Static),
     ("tuning", &meta::Tuning),
     ("vlan", &link::Vlan),
+    ("vrf", &meta::Vrf),
 ];
 
 /// The built-in plugin of this `type`.

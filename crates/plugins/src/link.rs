@@ -8,7 +8,7 @@
 mod bridge;
 pub(crate) mod check;
 pub(crate) mod config;
-mod container;
+pub(crate) mod container;
 mod dummy;
 mod host_device;
 mod ipvlan;
@@ -20,6 +20,7 @@ mod ptp;
 pub(crate) mod site;
 mod spoof_check;
 mod stacked;
+pub(crate) mod status;
 mod teardown;
 mod veth;
 mod vlan;

@@ -3,9 +3,13 @@
 //! Each passes on the result of that one. The calling thread's network namespace is the host's.
 
 mod chain;
+mod sbr;
 mod tuning;
+mod vrf;
 
+pub use sbr::Sbr;
 pub use tuning::Tuning;
+pub use vrf::Vrf;
 
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 use netlink_packet_route::RouteNetlinkMessage as Message;
-use netlink_packet_route::address::{AddressHeaderFlags, AddressMessage};
+use netlink_packet_route::address::{AddressHeaderFlags, AddressMessage, AddressScope};
 
 use super::link::local_address;
 
@@ -17,6 +17,31 @@ pub struct LinkAddress {
     pub tentative: bool,
     /// Whether another host has it, so that it is not used (IPv6).
     pub duplicate: bool,
+}
+
+/// An address of a link, with all that the kernel shows of it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ListedAddress {
+    /// The address with the length of its subnet's prefix.
+    pub address: IpNetwork,
+    /// Whether its scope is global: not one of the link or the host alone.
+    pub is_global: bool,
+    message: AddressMessage,
+}
+
+impl ListedAddress {
+    pub(super) fn message(&self) -> &AddressMessage {
+        &self.message
+    }
+}
+
+/// The address in a reply with all that is shown of it, if it is one of the link's.
+pub(super) fn read_listed(reply: Message, index: u32) -> Option<ListedAddress> {
+    let Message::NewAddress(message) = reply else { return None };
+    let ip = local_address(&message).filter(|_| message.header.index == index)?;
+    let address = IpNetwork::new(ip, message.header.prefix_len).ok()?;
+    let is_global = message.header.scope == AddressScope::Universe;
+    Some(ListedAddress { address, is_global, message })
 }
 
 /// A request for the addresses of a link, of both families.

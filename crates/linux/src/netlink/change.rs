@@ -11,15 +11,17 @@ use netlink_packet_route::address::AddressMessage;
 use netlink_packet_route::link::{BridgeVlanInfoFlags, LinkMessage};
 use netlink_packet_route::route::RouteProtocol;
 use nix::errno::Errno;
-use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
+use rtnetlink::packet_core::{NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use rtnetlink::{
     AddressMessageBuilder, LinkBridgePort, LinkBridgeVlan, LinkMessageBuilder, LinkUnspec,
 };
 
+use super::address::ListedAddress;
 use super::connection::Request;
 use super::error::{Object, Operation};
 use super::new_link::NewLink;
 use super::new_route::NewRoute;
+use super::route::{self, Route};
 use super::state::LinkId;
 use crate::netns::Netns;
 
@@ -168,6 +170,15 @@ impl<'a> Change<'a> {
         Self { done: Some(Errno::EADDRNOTAVAIL), ..change }
     }
 
+    /// Puts an address back as it was listed, lifetimes and all; done also if it is there.
+    pub fn restore_address(listed: &ListedAddress) -> Self {
+        let index = listed.message().header.index;
+        let message = Message::NewAddress(listed.message().clone());
+        let object = Object::Address { address: listed.address, link: index };
+        Self::with_flags(message, NLM_F_CREATE | NLM_F_EXCL, Operation::Restore, object)
+            .unless_present()
+    }
+
     /// Adds a route. An identical one is an error; IPv4 heeds the newer of two that differ by their
     /// gateway alone.
     pub fn add_route(route: &NewRoute) -> Self {
@@ -189,10 +200,45 @@ impl<'a> Change<'a> {
         Self { done: Some(Errno::ESRCH), ..change }
     }
 
+    /// Adds a listed route to another table, in place of one that is like it there.
+    pub fn copy_route(listed: &Route, table: u32) -> Self {
+        let message = Message::NewRoute(route::in_table(listed.message(), table));
+        Self::with_flags(message, NLM_F_CREATE | NLM_F_REPLACE, Operation::Add, listed.object())
+    }
+
+    /// Deletes a listed route, all next hops of it; done also if it is gone.
+    pub fn delete_listed_route(listed: &Route) -> Self {
+        let message = Message::DelRoute(route::request(listed.message()));
+        Self { done: Some(Errno::ESRCH), ..Self::new(message, Operation::Delete, listed.object()) }
+    }
+
+    /// Puts a deleted route back as it was listed; done also if it is there.
+    pub fn restore_listed_route(listed: &Route) -> Self {
+        let message = Message::NewRoute(route::request(listed.message()));
+        // Appending, since exclusive creation refuses what differs by its next hop alone.
+        let flags = NLM_F_CREATE | NLM_F_APPEND;
+        Self::with_flags(message, flags, Operation::Restore, listed.object()).unless_present()
+    }
+
     /// The change, done also if the kernel says that what it adds is there.
     #[must_use]
     pub fn unless_present(self) -> Self {
         Self { done: Some(Errno::EEXIST), ..self }
+    }
+
+    /// The change, done also if the kernel says that what it deletes is not there.
+    #[must_use]
+    pub(super) fn unless_absent(self) -> Self {
+        Self { done: Some(Errno::ENOENT), ..self }
+    }
+
+    pub(super) fn with_flags(
+        message: Message,
+        flags: u16,
+        operation: Operation,
+        object: Object,
+    ) -> Self {
+        Self { flags, ..Self::new(message, operation, object) }
     }
 
     fn new(message: Message, operation: Operation, object: Object) -> Self {

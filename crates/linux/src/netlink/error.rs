@@ -73,6 +73,15 @@ pub enum Object {
     Addresses,
     /// The routes of a family.
     Routes(Family),
+    /// The routing rules of a family.
+    Rules(Family),
+    /// A routing rule.
+    Rule {
+        /// The sources that it is for, if not all.
+        source: Option<IpNetwork>,
+        /// The table that it leads to.
+        table: u32,
+    },
     /// The link of this name.
     Link(String),
     /// The link of this index.
@@ -147,6 +156,11 @@ impl fmt::Display for Object {
             Self::Links => f.write_str("the interfaces"),
             Self::Addresses => f.write_str("the addresses"),
             Self::Routes(family) => write!(f, "the {family} routes"),
+            Self::Rules(family) => write!(f, "the {family} routing rules"),
+            Self::Rule { source: None, table } => write!(f, "the rule to table {table}"),
+            Self::Rule { source: Some(source), table } => {
+                write!(f, "the rule from {source} to table {table}")
+            }
             Self::Link(name) => write!(f, "interface {}", quoted(name)),
             Self::LinkIndex(index) => write!(f, "interface #{index}"),
             Self::NewLink { name, kind } => write!(f, "{kind} interface {}", quoted(name)),
@@ -201,7 +215,7 @@ fn advice(object: &Object, errno: Errno) -> Option<String> {
             let link = link.as_ref();
             gateway_advice(*gateway, link, errno).or_else(|| family_advice(*family, link, errno))
         }
-        Object::Routes(family) => family_advice(*family, None, errno),
+        Object::Routes(family) | Object::Rules(family) => family_advice(*family, None, errno),
         Object::Address { address, .. } => address_advice(*address, errno),
         Object::NewLink { kind, .. } => new_link_advice(kind, errno),
         Object::Link(_) | Object::LinkIndex(_) => link_advice(errno),
@@ -303,75 +317,4 @@ fn general_advice(errno: Errno) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn default_route(family: Family, gateway: &str) -> Object {
-        let link = Some(RouteLink::Up("net1".to_owned()));
-        Object::Route { family, destination: None, gateway: gateway.parse().ok(), link }
-    }
-
-    fn sentence(operation: Operation, object: Object, errno: Errno) -> String {
-        NetlinkError { operation, object, errno: errno.into() }.to_string()
-    }
-
-    #[test]
-    fn the_refusals_that_people_meet_are_translated() {
-        let v4 = || default_route(Family::V4, "10.9.0.1");
-        let v6 = || default_route(Family::V6, "fd00::1");
-        let disabled = "cannot add the IPv6 default route via fd00::1 on interface \"net1\": is IPv6 enabled in the \
-                        kernel and not disabled by sysctl net.ipv6.conf.net1.disable_ipv6?";
-        let cases = [
-            (
-                sentence(Operation::Add, v4(), Errno::ENETUNREACH),
-                "cannot add the IPv4 default route via 10.9.0.1 on interface \"net1\": gateway 10.9.0.1 is in no \
-                 subnet of the interface (ENETUNREACH)"
-                    .to_owned(),
-            ),
-            (sentence(Operation::Add, v6(), Errno::EACCES), format!("{disabled} (EACCES)")),
-            (sentence(Operation::Add, v6(), Errno::EOPNOTSUPP), format!("{disabled} (EOPNOTSUPP)")),
-            (
-                sentence(Operation::Delete, v4(), Errno::EPERM),
-                "cannot delete the IPv4 default route via 10.9.0.1 on interface \"net1\": needs CAP_NET_ADMIN (EPERM)"
-                    .to_owned(),
-            ),
-            (
-                sentence(Operation::Find, Object::Link("a\n".into()), Errno::ENODEV),
-                "cannot look up interface \"a\\n\": the interface is gone (ENODEV)".to_owned(),
-            ),
-            (
-                sentence(Operation::List, Object::Links, Errno::EBUSY),
-                "cannot list the interfaces: EBUSY: Device or resource busy".to_owned(),
-            ),
-        ];
-        for (sentence, expected) in cases {
-            assert_eq!(sentence, expected);
-        }
-    }
-
-    #[test]
-    fn an_error_without_errno_tells_its_own_reason() {
-        let errno = io::Error::new(io::ErrorKind::TimedOut, "too late");
-        let error = NetlinkError { operation: Operation::Open, object: Object::Socket, errno };
-        assert_eq!(error.to_string(), "cannot open a netlink socket: too late");
-    }
-
-    #[test]
-    fn no_error_reads_like_success_to_a_runtime() {
-        for raw in 1..134 {
-            for object in
-                [Object::Links, default_route(Family::V6, "fd00::1"), default_route(Family::V4, "")]
-            {
-                let text = sentence(Operation::Delete, object, Errno::from_raw(raw)).to_lowercase();
-                assert!(!text.contains("not found") && !text.contains("no such file"), "{text}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_long_name_is_cut() {
-        assert!(
-            sentence(Operation::Find, Object::Link("é".repeat(5000)), Errno::EPERM).len() < 250
-        );
-    }
-}
+mod tests;

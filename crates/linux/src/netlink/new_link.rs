@@ -3,8 +3,9 @@
 use std::os::fd::{AsFd, AsRawFd};
 
 use netlink_packet_route::link::{
-    InfoBridge, InfoData, InfoIpVlan, InfoKind, InfoMacVlan, InfoVeth, InfoVlan, IpVlanFlags,
-    IpVlanMode, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, MacVlanMode, VlanFlags,
+    InfoBridge, InfoData, InfoIpVlan, InfoKind, InfoMacVlan, InfoVeth, InfoVlan, InfoVrf,
+    IpVlanFlags, IpVlanMode, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, MacVlanMode,
+    VlanFlags,
 };
 
 use super::error::Object;
@@ -71,6 +72,13 @@ pub enum NewLinkKind<'a> {
     },
     /// A link that leads nowhere.
     Dummy,
+    /// A link whose members are routed by a table of their own.
+    Vrf {
+        /// Number of the table.
+        table: u32,
+    },
+    /// A link that queues what other links are to send or have received.
+    Ifb,
 }
 
 /// The other end of a veth pair.
@@ -149,6 +157,18 @@ impl NewLink<'_> {
     }
 }
 
+/// A link of a kind that no kernel makes, since its hardware address has one byte: it refuses the
+/// address if it knows the kind, and the kind otherwise.
+pub(super) fn impossible(kind: &str) -> LinkMessage {
+    let mut message = LinkMessage::default();
+    message.attributes = vec![
+        LinkAttribute::IfName("braid-probe".to_owned()),
+        LinkAttribute::Address(vec![0]),
+        LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Other(kind.to_owned()))]),
+    ];
+    message
+}
+
 impl NewLinkEnd<'_> {
     fn message(&self) -> LinkMessage {
         let mut message = LinkMessage::default();
@@ -171,6 +191,8 @@ impl NewLinkKind<'_> {
             Self::IpVlan { .. } => "ipvlan",
             Self::Vlan { .. } => "vlan",
             Self::Dummy => "dummy",
+            Self::Vrf { .. } => "vrf",
+            Self::Ifb => "ifb",
         }
     }
 
@@ -179,7 +201,11 @@ impl NewLinkKind<'_> {
             Self::MacVlan { parent, .. }
             | Self::IpVlan { parent, .. }
             | Self::Vlan { parent, .. } => Some(*parent),
-            Self::Bridge { .. } | Self::Veth { .. } | Self::Dummy => None,
+            Self::Bridge { .. }
+            | Self::Veth { .. }
+            | Self::Dummy
+            | Self::Vrf { .. }
+            | Self::Ifb => None,
         }
     }
 
@@ -191,12 +217,15 @@ impl NewLinkKind<'_> {
             Self::IpVlan { .. } => InfoKind::IpVlan,
             Self::Vlan { .. } => InfoKind::Vlan,
             Self::Dummy => InfoKind::Dummy,
+            Self::Vrf { .. } => InfoKind::Vrf,
+            Self::Ifb => InfoKind::Ifb,
         }
     }
 
     fn data(&self) -> Option<InfoData> {
         Some(match self {
-            Self::Bridge { vlan_filtering: false } | Self::Dummy => return None,
+            Self::Bridge { vlan_filtering: false } | Self::Dummy | Self::Ifb => return None,
+            Self::Vrf { table } => InfoData::Vrf(vec![InfoVrf::TableId(*table)]),
             Self::Bridge { vlan_filtering } => {
                 InfoData::Bridge(vec![InfoBridge::VlanFiltering(*vlan_filtering)])
             }

@@ -8,11 +8,12 @@ use std::ops::RangeInclusive;
 use ipnetwork::IpNetwork;
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteNextHop,
-    RouteProtocol, RouteType, RouteVia,
+    RouteProtocol, RouteScope, RouteType, RouteVia,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage as Message};
 
-pub(super) use request::{alike, gateway_attribute, new_default, onlink, request};
+use super::error::{Object, RouteLink};
+pub(super) use request::{alike, gateway_attribute, in_table, new_default, onlink, request};
 
 use crate::family::Family;
 
@@ -35,6 +36,8 @@ pub struct DefaultRoute {
 pub struct Route {
     /// What tells it from others.
     pub key: RouteKey,
+    /// Number of the table that it is in.
+    pub table: u32,
     /// By which ways it leaves.
     pub hops: Vec<NextHop>,
     message: RouteMessage,
@@ -46,8 +49,31 @@ impl Route {
         self.hops.iter().filter_map(|hop| hop.link_index).any(|link| links.contains(&link))
     }
 
+    /// The address that packets get which have none yet, if the route says one.
+    pub fn source(&self) -> Option<IpAddr> {
+        self.message.attributes.iter().find_map(|attribute| match attribute {
+            RouteAttribute::PrefSource(address) => ip(address),
+            _ => None,
+        })
+    }
+
+    /// Whether it leads onto the link alone (`scope link`), which IPv6 does not say.
+    pub fn is_on_link(&self) -> bool {
+        self.message.header.scope == RouteScope::Link
+    }
+
     pub(super) fn message(&self) -> &RouteMessage {
         &self.message
+    }
+
+    pub(super) fn object(&self) -> Object {
+        let hop = self.hops.first().copied().unwrap_or_default();
+        Object::Route {
+            family: family_of(&self.message),
+            destination: destination(&self.message),
+            gateway: hop.gateway,
+            link: hop.link_index.map(RouteLink::Gone),
+        }
     }
 }
 
@@ -205,7 +231,7 @@ const fn default_destination(family: Family) -> &'static str {
 pub(super) fn read(reply: Message, family: Family) -> Option<Route> {
     let key = read_key(&reply, family)?;
     let Message::NewRoute(message) = reply else { return None };
-    Some(Route { key, hops: next_hops(&message), message })
+    Some(Route { key, table: table(&message), hops: next_hops(&message), message })
 }
 
 /// The family counts too: a kernel without IPv6 answers a request for it with all families.

@@ -4,8 +4,8 @@ use std::io;
 
 use netlink_packet_route::RouteNetlinkMessage as Message;
 use netlink_packet_route::link::{
-    InfoBridge, InfoData, InfoIpVlan, InfoKind, InfoMacVlan, InfoVlan, IpVlanMode, LinkAttribute,
-    LinkFlags, LinkInfo, LinkMessage, MacVlanMode, State,
+    InfoBridge, InfoData, InfoIpVlan, InfoKind, InfoMacVlan, InfoVlan, InfoVrf, IpVlanMode,
+    LinkAttribute, LinkFlags, LinkInfo, LinkMessage, MacVlanMode, State,
 };
 
 use super::error::Object;
@@ -85,6 +85,8 @@ pub enum LinkKind {
     Vlan(u16),
     /// A link that leads nowhere.
     Dummy,
+    /// A link whose members are routed by the table of this number.
+    Vrf(u32),
     /// A link of another kind, which the kernel names so.
     Other(String),
     /// Hardware, or lo.
@@ -124,6 +126,7 @@ impl LinkKind {
             Self::IpVlan(_) => "ipvlan",
             Self::Vlan(_) => "vlan",
             Self::Dummy => "dummy",
+            Self::Vrf(_) => "vrf",
             Self::Other(name) => name,
             Self::Device => "device",
         }
@@ -201,6 +204,7 @@ fn kind(info: &[LinkInfo]) -> LinkKind {
         (Some(InfoKind::MacVlan), data) => LinkKind::MacVlan(data.and_then(macvlan_mode)),
         (Some(InfoKind::IpVlan), data) => LinkKind::IpVlan(data.and_then(ipvlan_mode)),
         (Some(InfoKind::Vlan), data) => LinkKind::Vlan(data.and_then(vlan_id).unwrap_or_default()),
+        (Some(InfoKind::Vrf), data) => LinkKind::Vrf(data.and_then(vrf_table).unwrap_or_default()),
         (Some(other), _) => LinkKind::Other(other.to_string()),
     }
 }
@@ -238,6 +242,14 @@ fn ipvlan_mode(data: &InfoData) -> Option<IpVlan> {
         InfoIpVlan::Mode(IpVlanMode::L2) => Some(IpVlan::L2),
         InfoIpVlan::Mode(IpVlanMode::L3) => Some(IpVlan::L3),
         InfoIpVlan::Mode(IpVlanMode::L3S) => Some(IpVlan::L3s),
+        _ => None,
+    })
+}
+
+fn vrf_table(data: &InfoData) -> Option<u32> {
+    let InfoData::Vrf(options) = data else { return None };
+    options.iter().find_map(|option| match option {
+        InfoVrf::TableId(table) => Some(*table),
         _ => None,
     })
 }

@@ -118,11 +118,17 @@ pub(crate) fn open_if_there(path: &Path) -> Result<Option<Netns>, Error> {
 
 /// A socket in the container's namespace; `None` if that is gone, or is the host's own.
 pub(crate) fn container_if_there(call: &Call) -> Result<Option<Netlink>, Error> {
+    Ok(enter_if_there(call)?.map(|(_, netlink)| netlink))
+}
+
+/// The container's namespace and a socket in it; `None` if it is gone, or is the host's own.
+pub(crate) fn enter_if_there(call: &Call) -> Result<Option<(Netns, Netlink)>, Error> {
     let Some(netns) = open_if_there(call.attachment()?.netns)? else { return Ok(None) };
     if netns.is_own().map_err(kernel_error)? {
         return Ok(None);
     }
-    netns.run(Netlink::open).map_err(kernel_error)?.map_err(kernel_error).map(Some)
+    let netlink = netns.run(Netlink::open).map_err(kernel_error)?.map_err(kernel_error)?;
+    Ok(Some((netns, netlink)))
 }
 
 /// The protocol's error for one of the kernel's side.

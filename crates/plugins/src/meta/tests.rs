@@ -1,4 +1,6 @@
 //! Against the kernel, and against the reference plugins: the same call in twin namespaces.
 
 mod chain;
+mod sbr;
 mod tuning;
+mod vrf;

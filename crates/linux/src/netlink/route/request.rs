@@ -101,6 +101,15 @@ pub(in crate::netlink) fn request(listed: &RouteMessage) -> RouteMessage {
     message
 }
 
+/// A listed route as a request for another table.
+pub(in crate::netlink) fn in_table(listed: &RouteMessage, table: u32) -> RouteMessage {
+    let mut message = request(listed);
+    message.attributes.retain(|attribute| !matches!(attribute, RouteAttribute::Table(_)));
+    message.attributes.push(RouteAttribute::Table(table));
+    message.header.table = u8::try_from(table).unwrap_or(RouteHeader::RT_TABLE_UNSPEC);
+    message
+}
+
 /// What the kernel shows of a next hop object beside its ID, and refuses beside it.
 fn is_next_hop(attribute: &RouteAttribute) -> bool {
     use RouteAttribute::{Encap, EncapType, Gateway, MultiPath, Oif, Via};

@@ -20,6 +20,7 @@ mod architecture;
 mod built_in;
 mod chained_mode;
 mod check;
+mod cni_spec;
 mod containerd;
 mod corpus;
 mod crash;

@@ -117,15 +117,14 @@
 //! | 7.4 | a network that a pod may not have fails the pod | `multus_faults::configuration::fault_03_isolation_holds_for_the_default_network_annotation` `tenancy::foreign::another_tenants_network_looks_as_if_it_were_not_there` |
 //! | 7.5 | the runtime's `runtimeConfig` is the cluster-wide default network's alone | `multus_faults::configuration::fault_04_the_kubelets_arguments_do_not_leak_to_extra_networks` |
 
-use crate::source::{has_test, has_unit_test};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 
 use braid::internals::selection::{Limits, parse};
 use serde_json::{Value, json};
 
 use crate::call::NETWORKS;
 use crate::node::{Node, Recorded, text};
+use crate::source::test_exists;
 
 /// How many sentences of each section say "must", "shall", "should", "requires" or "required key".
 /// A section that is not here has none.
@@ -203,17 +202,6 @@ fn rows() -> Vec<Row> {
     lines.filter(|line| line.starts_with(|c: char| c.is_ascii_digit())).map(row).collect()
 }
 
-/// Whether there is a test of this name, as `cargo nextest` writes it, in this target or in the
-/// library.
-fn exists(test: &str) -> bool {
-    let (module, function) = test.rsplit_once("::").expect("a module in front");
-    let path = module.replace("::", "/");
-    let outer = path.rsplit_once('/').map_or("", |(outer, _)| outer);
-    let here = [path.as_str(), outer].map(|module| format!("integration/{module}.rs"));
-    let mut files = here.iter().map(|file| Path::new(env!("CARGO_MANIFEST_DIR")).join(file));
-    files.any(|file| has_test(&file, function)) || has_unit_test(test)
-}
-
 #[test]
 fn every_requirement_has_a_test() {
     let rows = rows();
@@ -222,7 +210,7 @@ fn every_requirement_has_a_test() {
         *counts.entry(row.section).or_default() += 1;
         assert!(!row.tests.is_empty(), "section {} has no test", row.section);
         for test in &row.tests {
-            assert!(exists(test), "section {}: there is no test {test}", row.section);
+            assert!(test_exists(test), "section {}: there is no test {test}", row.section);
         }
     }
     for (section, sentences) in REQUIREMENTS {
@@ -234,7 +222,10 @@ fn every_requirement_has_a_test() {
     }
     let sections = REQUIREMENTS.iter().map(|(section, _)| *section).collect::<BTreeSet<_>>();
     assert_eq!(sections.len(), REQUIREMENTS.len(), "a section is there twice");
-    assert!(!exists("npwg::no_such_test") && !exists("npwg::rows"), "anything is taken for a test");
+    assert!(
+        !test_exists("npwg::no_such_test") && !test_exists("npwg::rows"),
+        "anything is taken for a test"
+    );
 }
 
 #[test]

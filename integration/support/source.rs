@@ -39,6 +39,17 @@ pub(crate) fn has_unit_test(name: &str) -> bool {
     }
 }
 
+/// Whether there is a test of this name, as `cargo nextest` writes it, in this target or in the
+/// library.
+pub(crate) fn test_exists(test: &str) -> bool {
+    let (module, function) = test.rsplit_once("::").expect("a module in front");
+    let path = module.replace("::", "/");
+    let outer = path.rsplit_once('/').map_or("", |(outer, _)| outer);
+    let here = [path.as_str(), outer].map(|module| format!("integration/{module}.rs"));
+    let mut files = here.iter().map(|file| Path::new(REPOSITORY).join(file));
+    files.any(|file| has_test(&file, function)) || has_unit_test(test)
+}
+
 /// Whether a test of this name is in the file.
 pub(crate) fn has_test(file: &Path, function: &str) -> bool {
     let text = fs::read_to_string(file).unwrap_or_default();

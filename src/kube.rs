@@ -42,6 +42,7 @@ use futures_util::future::join_all;
 use tokio::runtime::{Builder, Runtime};
 
 pub(crate) use access::in_cluster_server;
+pub(crate) use access_review::NeededRight;
 pub(crate) use credential::{end_of as token_end, is_due as token_is_due};
 pub use definitions::ClusterDefinition;
 pub use error::{ClusterError, Expiry};

@@ -12,21 +12,57 @@ use super::retry::RetryPolicy;
 use super::{Cluster, ClusterError};
 use crate::pod::name::Namespace;
 
+/// A right that Braid needs, in each namespace whose pods have networks.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum NeededRight {
+    /// To get NetworkAttachmentDefinitions.
+    GetDefinitions,
+    /// To patch `pods/status`.
+    PublishStatus,
+}
+
+impl std::fmt::Display for NeededRight {
+    /// Verb and resource, as `kubectl auth can-i` takes them.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::GetDefinitions => "get network-attachment-definitions.k8s.cni.cncf.io",
+            Self::PublishStatus => "patch pods/status",
+        })
+    }
+}
+
+impl NeededRight {
+    fn attributes(self) -> ResourceAttributes {
+        let text = |text: &str| Some(text.to_owned());
+        match self {
+            Self::GetDefinitions => ResourceAttributes {
+                verb: text("get"),
+                group: text("k8s.cni.cncf.io"),
+                resource: text("network-attachment-definitions"),
+                ..ResourceAttributes::default()
+            },
+            Self::PublishStatus => ResourceAttributes {
+                verb: text("patch"),
+                resource: text("pods"),
+                subresource: text("status"),
+                ..ResourceAttributes::default()
+            },
+        }
+    }
+}
+
 impl Cluster {
-    /// Whether the status of pods in `namespace` may be published: the right to patch
-    /// `pods/status`.
+    /// Whether we have a right in `namespace`; `None` stands for every namespace, as in the API.
     ///
     /// # Errors
     /// [`ClusterError`] if it is unknown.
-    pub fn may_publish_status(&mut self, namespace: &Namespace) -> Result<bool, ClusterError> {
-        let text = |text: &str| Some(text.to_owned());
-        let attributes = ResourceAttributes {
-            namespace: text(namespace.as_str()),
-            verb: text("patch"),
-            resource: text("pods"),
-            subresource: text("status"),
-            ..ResourceAttributes::default()
-        };
+    pub fn has_right(
+        &mut self,
+        right: NeededRight,
+        namespace: Option<&Namespace>,
+    ) -> Result<bool, ClusterError> {
+        let namespace = namespace.map_or("", Namespace::as_str).to_owned();
+        let attributes = ResourceAttributes { namespace: Some(namespace), ..right.attributes() };
         let spec = SelfSubjectAccessReviewSpec {
             resource_attributes: Some(attributes),
             ..SelfSubjectAccessReviewSpec::default()

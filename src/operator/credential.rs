@@ -7,7 +7,8 @@ use kube::config::Kubeconfig;
 
 use super::runtime::below;
 use crate::config::{Config, StatusPolicy};
-use crate::kube::{Cluster, ClusterConfig, ClusterError, PodReference};
+use crate::kube::{Cluster, ClusterConfig, ClusterError, NeededRight, PodReference};
+use crate::pod::name::Namespace;
 use cni::netconf::{self, NetconfError};
 use cni::request::Environment;
 
@@ -37,6 +38,20 @@ pub(super) enum CredentialError {
         #[source]
         source: Box<ClusterError>,
     },
+    /// It has what Braid needs in one namespace only.
+    #[error(
+        "the kubeconfig {} may {right} in namespace \"{namespace}\", but not in every namespace, and pods of the \
+         others would not start: grant it by a ClusterRoleBinding, as conf/kubernetes/base/rbac.yaml does",
+        path.display()
+    )]
+    NotEverywhere {
+        /// The kubeconfig.
+        path: PathBuf,
+        /// What it may do there.
+        right: NeededRight,
+        /// Where it may.
+        namespace: Namespace,
+    },
 }
 
 impl CredentialError {
@@ -60,7 +75,33 @@ pub(super) fn review(config: &Config, root: &Path) -> Result<(), CredentialError
     }
     let Some(mut cluster) = cluster(config) else { return Ok(()) };
     let reviewed = may_read(&mut cluster, config).and_then(|()| may_publish(&mut cluster, config));
-    reviewed.map_err(|source| CredentialError::Api { path: path.clone(), source: Box::new(source) })
+    let lacks = reviewed.and_then(|()| lacks_everywhere(&mut cluster, config));
+    let namespace = config.tenancy.multus_namespace.clone();
+    match lacks {
+        Ok(None) => Ok(()),
+        Ok(Some(right)) => {
+            Err(CredentialError::NotEverywhere { path: path.clone(), right, namespace })
+        }
+        Err(source) => Err(CredentialError::Api { path: path.clone(), source: Box::new(source) }),
+    }
+}
+
+/// The first right that Braid needs and has not in every namespace.
+///
+/// # Errors
+/// [`ClusterError`] if it is unknown.
+pub(super) fn lacks_everywhere(
+    cluster: &mut Cluster,
+    config: &Config,
+) -> Result<Option<NeededRight>, ClusterError> {
+    let publishes = config.status_policy != StatusPolicy::Never;
+    let status = publishes.then_some(NeededRight::PublishStatus);
+    for right in std::iter::once(NeededRight::GetDefinitions).chain(status) {
+        if !cluster.has_right(right, None)? {
+            return Ok(Some(right));
+        }
+    }
+    Ok(None)
 }
 
 /// The kubeconfig and the token that it names are there, and can be read.

@@ -201,6 +201,31 @@ fn a_kubeconfig_without_the_rights_is_refused() {
     assert_eq!(names(), 1, "nothing is changed");
 }
 
+/// Rights that a RoleBinding grants in one namespace let no pod of another start.
+#[test]
+fn a_kubeconfig_with_rights_in_one_namespace_alone_is_refused() {
+    let server = ApiServer::start();
+    let local = User::service_account("team-a", "local");
+    let role = json!({"kind": "ClusterRole", "name": "braid"});
+    let subject = json!({"kind": "ServiceAccount", "name": "local", "namespace": "team-a"});
+    let binding = json!({
+        "kind": "RoleBinding", "metadata": {"name": "local", "namespace": "kube-system"},
+        "roleRef": role, "subjects": [subject],
+    });
+    server.objects().rbac.add(binding);
+    let node = containerd();
+    let directory = node.path("root/etc/cni/net.d");
+    let kubeconfig = server.kubeconfig(json!({"token": server.token(&local, 3600)}));
+    let mut command = std::process::Command::new(BRAID);
+    command.args(["install", "--runtime", "containerd", "--conf-dir"]).arg(&directory);
+    command.arg("--bin-dir").arg(node.path("bin")).arg("--kubeconfig").arg(&kubeconfig);
+    let output = command.env_clear().output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    let expected = "may get network-attachment-definitions.k8s.cni.cncf.io in namespace \"kube-system\", but not in every namespace";
+    assert!(output.status.code() == Some(1) && said.contains(expected), "{said}");
+    assert_eq!(fs::read_dir(&directory).unwrap().count(), 1, "nothing is changed");
+}
+
 /// The primary may come up after Braid: it is installed all the same, and the status says that it
 /// is not yet fit.
 #[test]

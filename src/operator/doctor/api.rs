@@ -7,6 +7,7 @@ use chrono::{TimeDelta, Utc};
 
 use super::{Finding, fail, ok, warn};
 use crate::config::{Config, StatusPolicy};
+use crate::kube::Cluster;
 use crate::operator::credential;
 
 /// How long before its end a token is worth a warning.
@@ -35,7 +36,23 @@ pub(super) fn check(config: &Config) -> Vec<Finding> {
             ),
         });
     }
+    findings.extend(everywhere(&mut cluster, config));
     findings
+}
+
+/// Rights that one namespace alone grants.
+fn everywhere(cluster: &mut Cluster, config: &Config) -> Option<Finding> {
+    let (message, advice) = match credential::lacks_everywhere(cluster, config) {
+        Ok(None) => return None,
+        Ok(Some(right)) => (
+            format!("it does not let braid {right} in every namespace"),
+            "pods of other namespaces do not start with networks of the cluster: grant it by a ClusterRoleBinding",
+        ),
+        Err(error) => {
+            (error.to_string(), "whether braid has its rights in every namespace is not known")
+        }
+    };
+    Some(warn("api", message, advice))
 }
 
 /// A token that ends soon, and that nothing renews.

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::{Explanation, Subject, attachments, foresight};
 use crate::config::{Config, StatusPolicy};
 use crate::definition::{Api, Copies, Finder, NodeDefinitions, OnOutage};
-use crate::kube::Cluster;
+use crate::kube::{Cluster, NeededRight};
 use crate::operator::node::Node;
 use crate::plan::Plan;
 use crate::pod::ANNOTATIONS_CAPABILITY;
@@ -123,7 +123,7 @@ impl Attempt<'_> {
     fn review_status(&mut self, config: &Config, explanation: &mut Explanation) {
         const STEP: &str = "PATCH the pod's network-status";
         let Some(cluster) = self.cluster.as_deref_mut() else { return };
-        match cluster.may_publish_status(&self.pod.namespace) {
+        match cluster.has_right(NeededRight::PublishStatus, Some(&self.pod.namespace)) {
             Ok(true) => explanation.requests.push(STEP.to_owned()),
             Ok(false) => explanation.refuse(may_not_publish(config, self.pod)),
             Err(error) => {

@@ -41,6 +41,11 @@ fn a_mistake_that_its_plugin_cannot_read_is_refused_before_anything_is_done() {
         (local(json!({"rangeStart": "10.41.0.5"})), "write an address of 10.40.0.0/24"),
         (local(json!({"routes": [{"dst": "default"}]})), "\"0.0.0.0/0\" for the default route"),
         (local(json!({"routes": [{"dst": "10.9.0.0"}]})), "a network with its prefix length"),
+        (local(json!({"routes": [{"dst": "10.9.0.7/16"}]})), "write \"10.9.0.0/16\""),
+        (
+            on("macvlan", json!({"ipam": {"type": "host-local"}})),
+            "cannot give addresses of a range without \"subnet\"",
+        ),
         (json!([{"type": "host-device"}]), "has no device: name one under \"device\""),
         (
             json!([{"type": "host-device", "device": "eth77"}]),

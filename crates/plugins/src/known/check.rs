@@ -92,11 +92,28 @@ pub fn check_config(plugin: &PluginConfig) -> Result<(), ConfigError> {
     let ipam =
         plugin.ipam().filter(|_| !facts.has(Property::StateOutsideNode)).and_then(super::facts);
     match ipam_object(plugin).zip(ipam) {
-        Some((object, facts)) => {
-            check_object(facts, object).and_then(|()| check_range(facts, object))
-        }
+        Some((object, facts)) => check_object(facts, object)
+            .and_then(|()| check_range(facts, object))
+            .and_then(|()| check_has_range(facts, object, plugin)),
         None => Ok(()),
     }
+}
+
+/// host-local without a range refuses ADD and DEL. One that takes ranges from the runtime
+/// (`ipRanges`) may have them there.
+fn check_has_range(
+    facts: &'static Facts,
+    object: &Map<String, Value>,
+    plugin: &PluginConfig,
+) -> Result<(), ConfigError> {
+    let takes_ranges = facts.keys.iter().any(|key| matches!(key.shape, Shape::Ranges(_)));
+    let has = |key: &str| keys::get(object, key).is_some_and(|value| !value.is_null());
+    let sets = keys::get(object, "ranges").and_then(Value::as_array);
+    let is_given = has("subnet") || sets.is_some_and(|sets| !sets.is_empty());
+    if takes_ranges && !is_given && !plugin.declares("ipRanges") {
+        return Err(ConfigError::NoSubnet(facts.kind));
+    }
+    Ok(())
 }
 
 /// Whether values that belong together are together.
@@ -169,6 +186,9 @@ fn check_value(
         Shape::VlanTrunk(known) => list(value, &|entry| members(known, entry)),
         Shape::List(item) => list(value, &|entry| check_value(facts, key, *item, entry)),
         Shape::Ranges(known) => list(value, &|set| {
+            if set.as_array().is_some_and(Vec::is_empty) {
+                return Err(ConfigError::NoSubnet(facts.kind));
+            }
             list(set, &|range| {
                 members(known, range)?;
                 let range = range.as_object().ok_or(ConfigError::NoSubnet(facts.kind))?;
@@ -215,19 +235,18 @@ fn rule_against(shape: Shape, value: &Value) -> Option<String> {
         Shape::Mtu => (!number.is_some_and(|mtu| (0..=i64::from(i32::MAX)).contains(&mtu)))
             .then(|| "a whole number of bytes, without quotes, such as 1500".to_owned()),
         Shape::Word { words, .. } => (!text.is_some_and(|text| words.contains(&text))).then(|| {
-            let words = words.iter().filter(|word| !word.is_empty()).map(|word| format!("\"{word}\""));
+            let words =
+                words.iter().filter(|word| !word.is_empty()).map(|word| format!("\"{word}\""));
             format!("one of {}", words.collect::<Vec<_>>().join(", "))
         }),
-        Shape::Address => (!text.is_some_and(|text| text.is_empty() || text.parse::<IpAddr>().is_ok()))
-            .then(|| "an IP address without a prefix length, such as \"10.0.0.1\"".to_owned()),
+        Shape::Address => (!text
+            .is_some_and(|text| text.is_empty() || text.parse::<IpAddr>().is_ok()))
+        .then(|| "an IP address without a prefix length, such as \"10.0.0.1\"".to_owned()),
         Shape::Interface => text
             .and_then(with_prefix)
             .is_none()
             .then(|| "an address with its prefix length, such as \"10.0.0.5/24\"".to_owned()),
-        Shape::Destination => text.and_then(with_prefix).is_none().then(|| {
-            "a network with its prefix length, such as \"10.1.0.0/16\", or \"0.0.0.0/0\" for the default route"
-                .to_owned()
-        }),
+        Shape::Destination => destination_rule(text),
         Shape::Subnet => subnet_rule(text),
         Shape::Text | Shape::HostInterface | Shape::Addresses => {
             text.is_none().then(|| "a text, in quotes".to_owned())
@@ -247,6 +266,18 @@ fn outside(number: Option<i64>, first: i64, last: i64) -> Option<String> {
 fn with_prefix(text: &str) -> Option<IpNetwork> {
     let (_, prefix) = text.split_once('/')?;
     prefix.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
+}
+
+/// The kernel takes no IPv4 route whose destination has bits behind its prefix; of IPv6 it leaves
+/// them out.
+fn destination_rule(text: Option<&str>) -> Option<String> {
+    let Some(network) = text.and_then(with_prefix) else {
+        let rule = "a network with its prefix length, such as \"10.1.0.0/16\", or \"0.0.0.0/0\" for the default route";
+        return Some(rule.to_owned());
+    };
+    (network.is_ipv4() && network.ip() != network.network()).then(|| {
+        format!("\"{}/{}\", the network's own address", network.network(), network.prefix())
+    })
 }
 
 /// host-local gives out addresses of a network that is written as one, and has four addresses or
@@ -356,6 +387,18 @@ mod tests {
             (local("rangeEnd", "fd00::9"), "fd00::9 for \"rangeEnd\""),
             (local("gateway", "10.40.0.1/24"), "an IP address without a prefix length"),
             (route(json!({"dst": "default"})), "or \"0.0.0.0/0\" for the default route"),
+            (
+                route(json!({"dst": "10.9.0.7/16"})),
+                "\"10.9.0.7/16\" for \"dst\": write \"10.9.0.0/16\", the network's own address",
+            ),
+            (with_ipam(json!({"type": "host-local"})), "of a range without \"subnet\": write one"),
+            (with_ipam(json!({"type": "host-local", "ranges": []})), "without \"subnet\""),
+            (
+                with_ipam(
+                    json!({"type": "host-local", "ranges": [[{"subnet": "fd00::/126"}], []]}),
+                ),
+                "without \"subnet\"",
+            ),
             (route(json!({"dst": "10.0.0.0"})), "\"10.0.0.0\" for \"dst\""),
             (route(json!({"dst": "10.0.0.0/255.0.0.0"})), "for \"dst\""),
             (
@@ -407,7 +450,12 @@ mod tests {
             with_ipam(json!({})),
             with_ipam(json!({"type": "whereabouts", "range": "10.0.0.7-10.0.0.9/24"})),
             with_ipam(json!({"type": "host-local", "subnet": "10.0.0.0/30", "gateway": ""})),
-            with_ipam(json!({"type": "host-local", "ranges": [[{"subnet": "fd00::/126"}], []]})),
+            with_ipam(json!({
+                "type": "host-local", "ranges": [[{"subnet": "fd00::/126"}]], "routes": [{"dst": "fd00::7/64"}],
+            })),
+            json!({
+                "type": "bridge", "capabilities": {"ipRanges": true}, "ipam": {"type": "host-local"},
+            }),
             with_ipam(
                 json!({"type": "static", "addresses": [{"address": "10.9.0.3/32"}, {"address": "fd00::3/128"}]}),
             ),

@@ -43,6 +43,16 @@ impl Scene {
         node.define("team-a", "tagged", json!({"type": "vlan", "master": "lo", "vlanId": "1000"}));
         node.define("team-a", "jumbo", json!({"type": "macvlan", "master": "lo", "mtu": 90000}));
         node.define("team-a", "nic", json!({"type": "host-device", "device": "eth7"}));
+        let lan = |ipam: Value| json!({"type": "macvlan", "master": "lo", "ipam": ipam});
+        let local = |key: &str, value: Value| {
+            lan(json!({"type": "host-local", "subnet": "10.40.0.0/24", key: value}))
+        };
+        node.define("team-a", "rangeless", lan(json!({"type": "host-local"})));
+        node.define("team-a", "outside", local("rangeStart", json!("10.41.0.9")));
+        node.define("team-a", "routed", local("routes", json!([{"dst": "10.9.0.7/16"}])));
+        node.define("team-a", "device", json!({"type": "host-device"}));
+        let limited = json!([{"type": "blue"}, {"type": "bandwidth", "ingressRate": 1000}]);
+        node.define("team-a", "limited", json!({"plugins": limited}));
         node.define("team-a", "loop", json!({"type": "braid"}));
         for network in ["slow", "moody", "chatty", "stuck"] {
             node.define("team-a", network, json!({"type": network}));
@@ -203,6 +213,11 @@ fn messages_about_a_pod_and_a_network() {
         scene.asked("tagged"),
         scene.asked("jumbo"),
         scene.asked("nic"),
+        scene.asked("rangeless"),
+        scene.asked("outside"),
+        scene.asked("routed"),
+        scene.asked("device"),
+        scene.asked("limited"),
         scene.asked("loop"),
         scene.asked("huge,huge,huge,huge,huge"),
         slow,
@@ -397,8 +412,24 @@ fn messages_of_del_and_check() {
     node.script("stuck", json!({"DEL": {"error": {"code": 17, "msg": "the switch is away"}}}));
     let stuck = scene.error_of(&stuck.del().run());
 
-    let said = BTreeSet::from([gone, unfinished, stuck]);
-    assert_eq!(said, with_codes(&table("From DEL and CHECK")));
+    let elsewhere = node.pod("team-a", "web");
+    elsewhere.add(scene.config()).networks("lan").run().assert_success();
+    let other = node.pod("team-a", "other");
+    let check = elsewhere.check().env("CNI_NETNS", &other.netns_path()).run();
+    let (code, message) = scene.error_of(&check);
+    let message = message.replace(&other.netns_path(), "/run/netns/web");
+    let elsewhere_said = (code, message.replace(&elsewhere.container, "c1"));
+
+    let record = format!("state/records/{}@eth0", elsewhere.container);
+    node.write(&record, "torn");
+    let list = json!({"cniVersion": "1.1.0", "cni.dev/valid-attachments": []});
+    node.script("stuck", json!({}));
+    let collected = node.call("GC", scene.config()).with(list).run();
+    let (code, message) = scene.error_of(&collected);
+    let set_aside = (code, message.replace(&elsewhere.container, "c1"));
+
+    let said = BTreeSet::from([gone, unfinished, stuck, elsewhere_said, set_aside]);
+    assert_eq!(said, with_codes(&table("From DEL, CHECK and GC")));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! library's.
 
 pub mod child;
+pub mod conntrack;
 pub mod directory;
 pub mod executable;
 pub mod family;

@@ -21,6 +21,7 @@ const BUILT_IN: &[(&str, &dyn Plugin)] = &[
     ("ipvlan", &link::IpVlan),
     ("loopback", &link::Loopback),
     ("macvlan", &link::MacVlan),
+    ("portmap", &meta::PortMap),
     ("ptp", &link::Ptp),
     ("sbr", &meta::Sbr),
     ("static", &ipam::static_::Static),

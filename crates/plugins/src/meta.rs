@@ -3,10 +3,12 @@
 //! Each passes on the result of that one. The calling thread's network namespace is the host's.
 
 mod chain;
+mod portmap;
 mod sbr;
 mod tuning;
 mod vrf;
 
+pub use portmap::PortMap;
 pub use sbr::Sbr;
 pub use tuning::Tuning;
 pub use vrf::Vrf;

@@ -143,6 +143,25 @@ pub(super) fn main_table(family: Family) -> Message {
     Message::GetRoute(message)
 }
 
+/// A question for the route that packets to an address take.
+pub(super) fn towards(ip: IpAddr) -> Message {
+    let mut message = RouteMessage::default();
+    let (length, destination) = match ip {
+        IpAddr::V4(ip) => (32, RouteAddress::Inet(ip)),
+        IpAddr::V6(ip) => (128, RouteAddress::Inet6(ip)),
+    };
+    message.header.address_family = address_family(Family::of(ip));
+    message.header.destination_prefix_length = length;
+    message.attributes.push(RouteAttribute::Destination(destination));
+    Message::GetRoute(message)
+}
+
+/// Index of the link of the route in a reply; of several next hops the first one's.
+pub(super) fn read_link(reply: Message) -> Option<u32> {
+    let Message::NewRoute(message) = reply else { return None };
+    next_hops(&message).into_iter().find_map(|hop| hop.link_index)
+}
+
 /// Whether the message of a route says that its destination has a prefix of one of these lengths.
 pub(super) fn has_prefix(bytes: &[u8], lengths: &RangeInclusive<u8>) -> bool {
     let header = RouteHeader::parse(bytes);

@@ -63,6 +63,20 @@ impl Netlink {
         routes.map_err(|errno| fault(Operation::List, Object::Routes(family), errno))
     }
 
+    /// Index of the link that packets from this namespace to an address leave through; `None` if
+    /// no route leads there.
+    ///
+    /// # Errors
+    /// [`NetlinkError`] if the kernel refuses.
+    pub fn link_towards(&mut self, ip: IpAddr) -> Result<Option<u32>, NetlinkError> {
+        let family = Family::of(ip);
+        match self.connection.get(route::towards(ip)) {
+            Ok(replies) => Ok(replies.into_iter().find_map(route::read_link)),
+            Err(error) if error.raw_os_error() == Some(Errno::ENETUNREACH as i32) => Ok(None),
+            Err(error) => Err(fault(Operation::Find, Object::Routes(family), error)),
+        }
+    }
+
     /// Deletes a route, all next hops of it; done also where it is gone already.
     ///
     /// # Errors

@@ -164,11 +164,6 @@ fn about(error: ProgramError) -> Error {
     Error::from(error).about("ipMasq")
 }
 
-/// The subnet of an address, without host bits.
-fn subnet(address: IpNetwork) -> IpNetwork {
-    IpNetwork::new(address.network(), address.prefix()).unwrap_or(address)
-}
-
 /// The addresses of a result, as masquerading takes them.
 pub(crate) fn addresses(ips: &[cni::result::Address]) -> Result<Vec<IpNetwork>, Error> {
     let read = |entry: &cni::result::Address| {

@@ -22,6 +22,14 @@ pub(crate) enum Backend {
 }
 
 impl Backend {
+    /// Its name in a configuration.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::IpTables => "iptables",
+            Self::NfTables => "nftables",
+        }
+    }
+
     /// The backend that `key` names; none if the plugin may choose.
     pub(crate) fn read(object: &Map<String, Value>, key: &str) -> Result<Option<Self>, Error> {
         match keys::get(object, key) {

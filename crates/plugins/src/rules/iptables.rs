@@ -4,6 +4,8 @@
 use std::thread::sleep;
 use std::time::Duration;
 
+use cni::error::{Code, Error};
+use cni::quoted::Quoted;
 use linux::family::Family;
 
 use super::program::{ProgramError, Programs};
@@ -11,6 +13,9 @@ use super::program::{ProgramError, Programs};
 /// How often a transaction is planned anew if another process has changed the table meanwhile.
 const TRIES: u32 = 8;
 const PAUSE: Duration = Duration::from_millis(5);
+
+/// The most bytes of a chain's name.
+const LONGEST_NAME: usize = 28;
 
 /// The tables of one family.
 #[derive(Clone, Copy, Debug)]
@@ -53,9 +58,22 @@ impl Rule {
         Self([chain].into_iter().chain(words).map(str::to_owned).collect())
     }
 
+    fn target(&self) -> Option<&str> {
+        let mut words = self.0.iter().skip_while(|word| *word != "-j");
+        words.nth(1).map(String::as_str)
+    }
+
     /// The line that appends it.
     pub(crate) fn append(&self) -> String {
         format!("-A {self}")
+    }
+
+    /// The line that puts it first.
+    pub(crate) fn insert(&self) -> String {
+        match self.0.split_first() {
+            Some((chain, words)) => format!("-I {chain} 1 {}", line(words)),
+            None => String::new(),
+        }
     }
 }
 
@@ -95,6 +113,22 @@ pub(crate) fn delete(shown: &str) -> String {
 /// The lines that delete a chain of an attachment.
 pub(crate) fn delete_chain(chain: &str) -> [String; 2] {
     [format!("-F {chain}"), format!("-X {chain}")]
+}
+
+/// Checks the name of a chain that the configuration has at `key`: code 7 for one that iptables
+/// would refuse, or take for something else.
+pub(crate) fn check_chain_name(key: &str, name: &str) -> Result<(), Error> {
+    let is_fit = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:+".contains(&byte);
+    let begins = name.starts_with(|first: char| first.is_ascii_alphanumeric() || first == '_');
+    if begins && name.len() <= LONGEST_NAME && name.bytes().all(is_fit) {
+        return Ok(());
+    }
+    let problem = format!(
+        "\"{key}\" must be a chain's name of 1 to {LONGEST_NAME} letters, digits, \"-\", \"_\", \".\", \
+         \":\" and \"+\", not {}",
+        Quoted::text(name)
+    );
+    Err(Error::new(Code::CONFIG, problem))
 }
 
 /// The line that makes a chain.
@@ -155,7 +189,9 @@ impl<'p> IpTables<'p> {
     /// Whether a chain has the rule: in the words in which it is printed, or as the program itself
     /// finds.
     pub(crate) fn has(self, table: &str, chain: &Chain, rule: &Rule) -> Result<bool, ProgramError> {
-        if chain.rules.is_empty() {
+        // Without a rule of the same target there is no need to ask.
+        let target = rule.target().map(|target| format!(" -j {target}"));
+        if !target.is_some_and(|target| chain.rules.iter().any(|shown| shown.contains(&target))) {
             return Ok(false);
         }
         if chain.shows(rule) {
@@ -211,6 +247,7 @@ mod tests {
     fn words_are_quoted_as_they_are_printed() {
         let rule = Rule::new("C", ["-m", "comment", "--comment", "name: \"a\" \\", "-j", "X"]);
         assert_eq!(rule.append(), r#"-A C -m comment --comment "name: \"a\" \\" -j X"#);
+        assert_eq!(rule.insert(), r#"-I C 1 -m comment --comment "name: \"a\" \\" -j X"#);
         assert_eq!(Rule::new("C", ["a\nCOMMIT\n*nat", ""]).append(), r#"-A C "aCOMMIT*nat" """#);
     }
 

@@ -14,7 +14,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use cni::error::{Code, Error};
 use cni::plugin::{Call, ValidAttachment};
@@ -25,6 +25,7 @@ use serde::{Deserialize, Serialize};
 
 use super::backend::Backend;
 use super::owner::Owner;
+use crate::mark::listed_at;
 
 const DIRECTORY: &str = "/run/cni/rules";
 
@@ -33,10 +34,6 @@ const MAX_BYTES: u64 = 64 << 10;
 
 /// The most files that GC looks at.
 const MAX_FILES: usize = 100_000;
-
-/// How long a list of valid attachments may be old when Braid's GC hands it to a plugin: GC ends
-/// earlier.
-const AGE_OF_BRAIDS_LIST: Duration = Duration::from_secs(60);
 
 /// What is known of an attachment's rules.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
@@ -142,10 +139,8 @@ impl Marks {
     /// GC: the attachments that are gone. They carry the mark of a call from where this one comes
     /// from, are older than the list of valid attachments, and not on it.
     pub(crate) fn stale(&self, call: &Call) -> Result<Vec<(Owner, Mark)>, Error> {
-        let now = SystemTime::now();
+        let listed_at = listed_at(call, SystemTime::now());
         let Some(valid) = call.valid_attachments()? else { return Ok(Vec::new()) };
-        let age = if call.nested { AGE_OF_BRAIDS_LIST } else { Duration::ZERO };
-        let listed_at = now.checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH);
         let is_valid = |owner: &Owner| {
             let is_it = |it: &ValidAttachment| {
                 it.container == owner.container && it.interface == owner.interface

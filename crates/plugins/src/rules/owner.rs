@@ -41,3 +41,8 @@ pub(crate) fn reported_addresses(call: &Call) -> Vec<IpNetwork> {
 pub(crate) fn host(ip: IpAddr) -> IpNetwork {
     IpNetwork::from(ip)
 }
+
+/// The subnet of an address, without host bits.
+pub(crate) fn subnet(address: IpNetwork) -> IpNetwork {
+    IpNetwork::new(address.network(), address.prefix()).unwrap_or(address)
+}

@@ -14,4 +14,6 @@
 
 mod masquerade;
 mod node;
+mod portmap;
 mod spoof_check;
+mod traffic;

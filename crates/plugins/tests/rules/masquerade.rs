@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::node::Who::{Ours, Reference};
-use super::node::{Node, merged, with_result, with_valid};
+use super::node::{Node, merged, same, with_result, with_valid};
 
 /// What an attachment's own rules have in them, in either backend.
 const OWN: &[&str] = &["container-1", "10.1.0.", "fd01::"];
@@ -30,7 +30,7 @@ fn compare(config: &Value) {
     let nodes = [(Reference, Node::new()), (Ours, Node::new())];
     let results = nodes.each_ref().map(|(who, node)| node.must(*who, Add, config));
     let [reference, ours] = nodes.each_ref().map(|(_, node)| node.rules());
-    assert!(reference == ours, "{config}: the reference's\n{reference}\nours\n{ours}");
+    same(&reference, &ours, config);
     assert!(OWN.iter().any(|words| ours.contains(words)), "{ours}");
     for ((who, node), result) in nodes.iter().zip(&results) {
         let config = with_result(config, result);
@@ -41,7 +41,7 @@ fn compare(config: &Value) {
         assert_eq!(node.leftovers(OWN), [""; 0], "DEL of {who:?}'s by the other: {config}");
     }
     let [reference, ours] = nodes.each_ref().map(|(_, node)| node.rules());
-    assert!(reference == ours, "{config}: the reference's\n{reference}\nours\n{ours}");
+    same(&reference, &ours, config);
 }
 
 #[test]

@@ -112,13 +112,25 @@ impl Node {
     /// The rules of the host, without what differs by chance.
     pub(crate) fn rules(&self) -> String {
         // nft shows the tables of iptables, too, not always with all of their rules.
-        let shown = self.on_host(
-            "iptables-save; ip6tables-save; nft list tables 2>/dev/null | \
+        let native = self.on_host(
+            "nft list tables 2>/dev/null | \
              grep -Ev 'table ip6? (nat|filter|mangle|raw|security)$' | \
              while read -r table; do nft list $table; done",
         );
-        let lines = shown.lines().filter(|line| !line.starts_with('#'));
-        lines.map(without_chance).collect::<Vec<_>>().join("\n")
+        let saved = ["iptables-save", "ip6tables-save"].map(|save| {
+            let mut table = "";
+            let shown = self.on_host(save);
+            let mut lines = Vec::new();
+            for line in shown.lines().filter(|line| is_rule(line)) {
+                table = line.strip_prefix('*').unwrap_or(table);
+                if !line.starts_with('*') {
+                    lines.push(without_chance(&format!("{save} {table} {line}")));
+                }
+            }
+            lines
+        });
+        let native = native.lines().map(without_chance);
+        saved.into_iter().flatten().chain(native).collect::<Vec<_>>().join("\n")
     }
 
     /// The rules without tables and chains that stay for all attachments: what is left.
@@ -150,6 +162,12 @@ pub(crate) fn path_of(netns: &Netns) -> String {
     format!("/proc/{}/fd/{}", std::process::id(), netns.as_fd().as_raw_fd())
 }
 
+/// Empty tables come and go by looking at them.
+fn is_rule(line: &str) -> bool {
+    let is_builtin = line.starts_with(':') && !line.contains(" - ");
+    !is_builtin && !line.starts_with('#') && line != "COMMIT"
+}
+
 /// Names of veth links are random, and so are their addresses; counters count.
 fn without_chance(line: &str) -> String {
     let mut words = Vec::new();
@@ -159,7 +177,7 @@ fn without_chance(line: &str) -> String {
         let is_veth = bare.len() == 12 && bare.starts_with("veth");
         let is_mac = bare.len() == 17 && bare.matches(':').count() == 5;
         let counts = matches!(after_counter, "packets" | "bytes");
-        let is_policy_count = word.starts_with('[') && word.ends_with(']') && line.starts_with(':');
+        let is_policy_count = word.starts_with('[') && word.ends_with(']') && line.contains(" :");
         words.push(if is_veth {
             "VETH"
         } else if is_mac {
@@ -264,4 +282,17 @@ fn shell(netns: &Netns, line: &str) -> String {
     let words = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{line}: {words}");
     String::from_utf8(output.stdout).unwrap()
+}
+
+/// Fails if the reference's rules are not ours, and shows the lines that only one has.
+pub(crate) fn same(reference: &str, ours: &str, about: impl std::fmt::Display) {
+    let only = |one: &str, other: &str| {
+        let other: std::collections::HashSet<&str> = other.lines().collect();
+        one.lines().filter(|line| !other.contains(line)).collect::<Vec<_>>().join("\n")
+    };
+    let (theirs_only, ours_only) = (only(reference, ours), only(ours, reference));
+    assert!(
+        reference == ours,
+        "{about}: only the reference has\n{theirs_only}\nonly we have\n{ours_only}"
+    );
 }

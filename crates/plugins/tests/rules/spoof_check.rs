@@ -4,7 +4,7 @@ use cni::request::Command::{Add, Check, Del, Gc, Status};
 use serde_json::{Value, json};
 
 use super::node::Who::{Ours, Reference};
-use super::node::{Node, merged, with_result, with_valid};
+use super::node::{Node, merged, same, with_result, with_valid};
 
 const OWN: &[&str] = &["container-1"];
 
@@ -22,7 +22,7 @@ fn rules_are_the_reference_s_and_go_by_either() {
     let config = network(&json!({}));
     let results = nodes.each_ref().map(|(who, node)| node.must(*who, Add, &config));
     let [reference, ours] = nodes.each_ref().map(|(_, node)| node.rules());
-    assert!(reference == ours, "the reference's\n{reference}\nours\n{ours}");
+    same(&reference, &ours, "macspoofchk");
     assert!(ours.contains("macspoofchk-container-1-eth0"), "{ours}");
     for ((who, node), result) in nodes.iter().zip(&results) {
         let config = with_result(&config, result);

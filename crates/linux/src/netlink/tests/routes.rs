@@ -369,3 +369,19 @@ fn a_route_that_cannot_be_is_named() {
         "{error}"
     );
 }
+
+#[test]
+fn the_link_towards_an_address_is_that_of_its_route() {
+    let (netns, mut netlink) = pod();
+    ip(&netns, &["route add 172.16.0.0/12 via 10.1.0.9"]);
+    let (eth0, net1) = (index(&mut netlink, "eth0"), index(&mut netlink, "net1"));
+    for (target, link) in [
+        ("10.0.0.9", Some(eth0)),
+        ("172.16.0.1", Some(net1)),
+        ("fd00:0::9", Some(eth0)),
+        ("192.0.2.1", None),
+        ("2001:db8::1", None),
+    ] {
+        assert_eq!(netlink.link_towards(address(target)).unwrap(), link, "{target}");
+    }
+}

@@ -4,10 +4,10 @@
 use ipnetwork::IpNetwork;
 use linux::family::Family;
 
-use super::{Scope, families, subnet};
+use super::{Scope, families};
 use crate::rules::iptables::{Chain, IpTables, Rule, create_chain, delete, delete_chain};
 use crate::rules::name;
-use crate::rules::owner::{Owner, host};
+use crate::rules::owner::{Owner, host, subnet};
 use crate::rules::program::{ProgramError, Programs};
 
 const TABLE: &str = "nat";

@@ -2,10 +2,9 @@
 
 use ipnetwork::IpNetwork;
 
-use super::subnet;
 use crate::rules::name::short_hash;
 use crate::rules::nftables::{MAX_COMMENT, Nft, NftRule, Script, quote};
-use crate::rules::owner::Owner;
+use crate::rules::owner::{Owner, subnet};
 use crate::rules::program::{ProgramError, Programs};
 
 const TABLE: &str = "inet cni_plugins_masquerade";

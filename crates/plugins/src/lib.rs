@@ -17,6 +17,7 @@ const BUILT_IN: &[(&str, &dyn Plugin)] = &[
     ("bridge", &link::Bridge),
     ("dummy", &link::Dummy),
     ("host-device", &link::HostDevice),
+    ("firewall", &meta::Firewall),
     ("host-local", &ipam::host_local::HostLocal),
     ("ipvlan", &link::IpVlan),
     ("loopback", &link::Loopback),

@@ -3,11 +3,13 @@
 //! Each passes on the result of that one. The calling thread's network namespace is the host's.
 
 mod chain;
+mod firewall;
 mod portmap;
 mod sbr;
 mod tuning;
 mod vrf;
 
+pub use firewall::Firewall;
 pub use portmap::PortMap;
 pub use sbr::Sbr;
 pub use tuning::Tuning;

@@ -6,6 +6,7 @@
 //! identifier of the protocol, or a word of a closed alphabet. Nothing is read by a shell.
 
 pub(crate) mod backend;
+pub(crate) mod bus;
 pub(crate) mod iptables;
 pub(crate) mod mark;
 pub(crate) mod name;

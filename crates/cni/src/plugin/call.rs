@@ -29,6 +29,8 @@ pub struct Call {
     pub path: Vec<PathBuf>,
     /// Where programs of the system are (`PATH`), absolute directories in order.
     pub programs: Vec<PathBuf>,
+    /// The socket of the system's message bus (`DBUS_SYSTEM_BUS_ADDRESS`).
+    pub system_bus: PathBuf,
     /// Whether a Braid has called, and not a runtime or a plugin on its own.
     pub nested: bool,
     /// The configuration, as it was written.
@@ -86,9 +88,17 @@ impl Call {
         let version = read_version(&object, command, oldest)?;
         let sandbox = request.verb.sandbox().cloned();
         let path = request.path.clone();
-        let programs = request.programs();
-        let nested = request.nested;
-        Ok(Self { command, network, version, sandbox, path, programs, nested, object })
+        Ok(Self {
+            command,
+            network,
+            version,
+            sandbox,
+            path,
+            programs: request.programs(),
+            system_bus: request.system_bus(),
+            nested: request.nested,
+            object,
+        })
     }
 
     /// The same call of another operation, as a plugin makes it of an IPAM plugin (CNI 1.1.0,

@@ -40,6 +40,20 @@ fn programs_are_in_the_absolute_directories_of_path() {
 }
 
 #[test]
+fn the_bus_is_at_the_path_that_the_environment_names() {
+    for (address, path) in [
+        ("unix:path=/x/bus,guid=1", "/x/bus"),
+        ("tcp:host=a;unix:path=/y", "/y"),
+        ("unix:abstract=/z", "/run/dbus/system_bus_socket"),
+        ("", "/run/dbus/system_bus_socket"),
+    ] {
+        let environment = [("CNI_COMMAND", "GC"), ("DBUS_SYSTEM_BUS_ADDRESS", address)];
+        let request = Request::read(environment.into()).unwrap().unwrap();
+        assert_eq!(request.system_bus(), PathBuf::from(path), "{address}");
+    }
+}
+
+#[test]
 fn everything_missing_is_named_at_once() {
     let error = Request::read([("CNI_COMMAND", "ADD")].into()).unwrap().unwrap_err();
     assert_eq!(

@@ -37,12 +37,25 @@ pub(super) const FACTS: &[Facts] = &[
             Key::host("snat", Shape::Boolean),
             Key::host("masqAll", Shape::Boolean),
             Key::host("markMasqBit", Shape::Integer(0, 31)),
+            Key::host("backend", Shape::Word { words: RULE_BACKENDS, exclusive: &[] }),
+            Key::host("externalSetMarkChain", Shape::Text),
+            Key::host("conditionsV4", Shape::List(&Shape::Text)),
+            Key::host("conditionsV6", Shape::List(&Shape::Text)),
         ],
         device: DeviceFact::None,
         ..Facts::chain("portmap")
     },
     Facts {
         properties: &[Property::HostStateOfBoot],
+        keys: &[
+            Key::host("backend", Shape::Text),
+            Key::host("iptablesAdminChainName", Shape::Text),
+            Key::host("firewalldZone", Shape::Text),
+            Key::host(
+                "ingressPolicy",
+                Shape::Word { words: &["", "open", "same-bridge", "isolated"], exclusive: &[] },
+            ),
+        ],
         device: DeviceFact::None,
         ..Facts::chain("firewall")
     },
@@ -57,6 +70,9 @@ pub(super) const FACTS: &[Facts] = &[
         ..Facts::chain("vrf")
     },
 ];
+
+/// The programs that keep rules, and the choice that is the plugin's.
+const RULE_BACKENDS: &[&str] = &["", "iptables", "nftables"];
 
 /// In bits: the plugin takes no burst of 4 GiB or more.
 const MAX_BURST: i64 = (u32::MAX as i64 - 1) * 8;

@@ -41,6 +41,12 @@ impl Chain {
         self.rules.iter().filter(move |rule| rule.ends_with(&end))
     }
 
+    /// Whether one of its rules names an address, as iptables prints it.
+    pub(crate) fn names(&self, address: &str) -> bool {
+        let word = format!(" {address} ");
+        self.rules.iter().any(|rule| rule.contains(&word))
+    }
+
     /// Whether it has the rule, in the words in which iptables prints it.
     pub(crate) fn shows(&self, rule: &Rule) -> bool {
         let text = rule.to_string();
@@ -56,6 +62,11 @@ impl Rule {
     /// The rule of these words in a chain.
     pub(crate) fn new<'w>(chain: &'w str, words: impl IntoIterator<Item = &'w str>) -> Self {
         Self([chain].into_iter().chain(words).map(str::to_owned).collect())
+    }
+
+    /// Its chain.
+    pub(crate) fn chain(&self) -> &str {
+        self.0.first().map(String::as_str).unwrap_or_default()
     }
 
     fn target(&self) -> Option<&str> {

@@ -12,6 +12,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::net::IpAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -44,6 +45,9 @@ pub(crate) struct Mark {
     /// The addresses that they are about, with the prefix of their subnets.
     #[serde(default)]
     pub(crate) addresses: Vec<IpNetwork>,
+    /// The zone of firewalld that has the addresses; none if rules are there for them.
+    #[serde(default)]
+    pub(crate) zone: Option<String>,
     /// Whether a Braid has called, and not a runtime or a plugin on its own.
     #[serde(default)]
     pub(crate) nested: bool,
@@ -121,6 +125,12 @@ impl Marks {
             other.container == owner.container && other.interface != owner.interface
         };
         self.all().iter().any(|(other, ..)| is_sibling(other))
+    }
+
+    /// The addresses that attachments of other containers have, or other interfaces.
+    pub(crate) fn addresses_of_others(&self, owner: &Owner) -> Vec<IpAddr> {
+        let others = self.all().into_iter().filter(|(other, ..)| other != owner);
+        others.flat_map(|(_, mark, _)| mark.addresses).map(|address| address.ip()).collect()
     }
 
     fn entry(&self, entry: &fs::DirEntry) -> Option<(Owner, Mark, SystemTime)> {

@@ -12,6 +12,8 @@
     reason = "tests may fail by panicking; that is how they say so"
 )]
 
+mod firewall;
+mod firewalld;
 mod masquerade;
 mod node;
 mod portmap;

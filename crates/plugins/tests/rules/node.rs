@@ -44,6 +44,8 @@ pub(crate) struct About {
     /// The container's namespace; none as after a reboot.
     pub(crate) netns: Option<String>,
     pub(crate) path: String,
+    /// The address of the message bus.
+    pub(crate) bus: String,
 }
 
 pub(crate) fn namespace() -> Netns {
@@ -82,6 +84,7 @@ impl Node {
             interface: interface.to_owned(),
             netns: Some(path_of(&self.container)),
             path: "/usr/sbin:/usr/bin:/sbin:/bin".to_owned(),
+            bus: "unix:path=/nowhere/bus".to_owned(),
         }
     }
 
@@ -150,6 +153,7 @@ impl About {
             ("CNI_IFNAME", self.interface.clone()),
             ("CNI_PATH", reference_directory()),
             ("PATH", self.path.clone()),
+            ("DBUS_SYSTEM_BUS_ADDRESS", self.bus.clone()),
         ]
     }
 
@@ -218,7 +222,7 @@ fn call_ours(
 ) -> Result<Value, Error> {
     let pairs: Vec<(&str, &str)> =
         environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    let pairs: [(&str, &str); 6] = pairs.try_into().unwrap();
+    let pairs: [(&str, &str); 7] = pairs.try_into().unwrap();
     let request = Request::read(Environment::from(pairs)).unwrap().unwrap();
     let mut executables = Executables(environment.to_vec());
     let deadline = Deadline::after(Duration::from_secs(60));

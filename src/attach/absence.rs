@@ -35,6 +35,9 @@ pub(crate) enum Trace {
     /// A link is there.
     #[error("the sandbox has interface \"{0}\"")]
     Link(String),
+    /// A link of the host is there.
+    #[error("the host has interface \"{0}\"")]
+    HostLink(String),
     /// The kernel or a file does not say.
     #[error("{0}")]
     Unreadable(Box<Error>),
@@ -74,7 +77,10 @@ fn check_readable(
     attachment: &Attachment,
 ) -> Result<(), Trace> {
     let is_readable = match facts.host_state {
-        HostState::None | HostState::Reservations | HostState::File { .. } => true,
+        HostState::None
+        | HostState::Reservations
+        | HostState::File { .. }
+        | HostState::IntermediateDevice => true,
         HostState::NoneWithout(switches) => {
             !switches.iter().any(|key| known::has_switch(plugin, key))
         }
@@ -162,6 +168,7 @@ pub(crate) fn prove(
     check_plugins(attachment)?;
     check_reservations(attachment, container)?;
     check_files(attachment, container)?;
+    check_intermediate_device(attachment, container)?;
     let mut inside = Inside::new(netns);
     let netlink = inside.netlink().map_err(unreadable)?;
     let moved =
@@ -188,6 +195,22 @@ fn check_files(attachment: &Attachment, container: &ContainerId) -> Result<(), T
         }
     }
     Ok(())
+}
+
+fn check_intermediate_device(
+    attachment: &Attachment,
+    container: &ContainerId,
+) -> Result<(), Trace> {
+    let has_one = |plugin: &PluginConfig| {
+        let state = known::facts(plugin.kind.as_str()).map(|facts| facts.host_state);
+        state == Some(HostState::IntermediateDevice)
+    };
+    if !attachment.network.plugins.iter().any(has_one) {
+        return Ok(());
+    }
+    let name = known::intermediate_device(attachment.network.name.as_str(), container.as_str());
+    let mut host = Netlink::open().map_err(unreadable)?;
+    if host.link_exists(&name).map_err(unreadable)? { Err(Trace::HostLink(name)) } else { Ok(()) }
 }
 
 /// Whether the sandbox of this path has no interface of an attachment; one that is gone has none.

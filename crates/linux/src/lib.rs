@@ -12,3 +12,4 @@ pub mod netlink;
 pub mod netns;
 pub mod signal;
 pub mod sysctl;
+pub mod tun;

@@ -156,6 +156,8 @@ pub enum HostState {
         /// The other keys that a link can be chosen by.
         others: &'static [&'static str],
     },
+    /// A link of the host, which [`intermediate_device`] names.
+    IntermediateDevice,
     /// It is not known, or cannot be read.
     Unknown,
 }
@@ -342,6 +344,11 @@ pub fn moved_link(plugin: &PluginConfig) -> Option<(&'static str, &str)> {
     };
     let device = plugin.text(name).filter(|_| !names_any(plugin, others))?;
     Some((name, device))
+}
+
+/// The link of the host that limits what a container sends to a network (bandwidth).
+pub fn intermediate_device(network: &str, container: &str) -> String {
+    crate::meta::device_name(network, container)
 }
 
 /// The interface that a plugin makes on the host if it is missing.

@@ -14,10 +14,11 @@ use cni::plugin::Plugin;
 
 /// The built-in plugins, each under the `type` that a configuration names it by.
 const BUILT_IN: &[(&str, &dyn Plugin)] = &[
+    ("bandwidth", &meta::Bandwidth),
     ("bridge", &link::Bridge),
     ("dummy", &link::Dummy),
-    ("host-device", &link::HostDevice),
     ("firewall", &meta::Firewall),
+    ("host-device", &link::HostDevice),
     ("host-local", &ipam::host_local::HostLocal),
     ("ipvlan", &link::IpVlan),
     ("loopback", &link::Loopback),
@@ -26,6 +27,7 @@ const BUILT_IN: &[(&str, &dyn Plugin)] = &[
     ("ptp", &link::Ptp),
     ("sbr", &meta::Sbr),
     ("static", &ipam::static_::Static),
+    ("tap", &link::Tap),
     ("tuning", &meta::Tuning),
     ("vlan", &link::Vlan),
     ("vrf", &meta::Vrf),

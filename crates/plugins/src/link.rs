@@ -21,6 +21,7 @@ pub(crate) mod site;
 mod spoof_check;
 mod stacked;
 pub(crate) mod status;
+mod tap;
 mod teardown;
 mod veth;
 mod vlan;
@@ -32,6 +33,7 @@ pub use ipvlan::IpVlan;
 pub use loopback::Loopback;
 pub use macvlan::MacVlan;
 pub use ptp::Ptp;
+pub use tap::Tap;
 pub use vlan::Vlan;
 
 #[cfg(test)]

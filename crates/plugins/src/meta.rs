@@ -2,6 +2,7 @@
 //!
 //! Each passes on the result of that one. The calling thread's network namespace is the host's.
 
+mod bandwidth;
 mod chain;
 mod firewall;
 mod portmap;
@@ -9,6 +10,7 @@ mod sbr;
 mod tuning;
 mod vrf;
 
+pub use bandwidth::{Bandwidth, device_name};
 pub use firewall::Firewall;
 pub use portmap::PortMap;
 pub use sbr::Sbr;

@@ -75,6 +75,8 @@ pub enum Object {
     Routes(Family),
     /// The routing rules of a family.
     Rules(Family),
+    /// The queueing disciplines of the link of this index.
+    Qdiscs(u32),
     /// A routing rule.
     Rule {
         /// The sources that it is for, if not all.
@@ -156,6 +158,7 @@ impl fmt::Display for Object {
             Self::Links => f.write_str("the interfaces"),
             Self::Addresses => f.write_str("the addresses"),
             Self::Routes(family) => write!(f, "the {family} routes"),
+            Self::Qdiscs(link) => write!(f, "the queueing discipline of interface #{link}"),
             Self::Rules(family) => write!(f, "the {family} routing rules"),
             Self::Rule { source: None, table } => write!(f, "the rule to table {table}"),
             Self::Rule { source: Some(source), table } => {

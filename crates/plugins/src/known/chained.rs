@@ -29,6 +29,7 @@ pub(super) const FACTS: &[Facts] = &[
         ],
         pairs: &[("ingressRate", "ingressBurst"), ("egressRate", "egressBurst")],
         device: DeviceFact::None,
+        host_state: HostState::IntermediateDevice,
         ..Facts::chain("bandwidth")
     },
     Facts {
@@ -59,7 +60,16 @@ pub(super) const FACTS: &[Facts] = &[
         device: DeviceFact::None,
         ..Facts::chain("firewall")
     },
-    Facts { device: DeviceFact::None, host_state: HostState::None, ..Facts::chain("sbr") },
+    Facts {
+        keys: &[
+            Key::host("table", Shape::Integer(0, u32::MAX as i64)),
+            Key::host("gateways", Shape::List(&Shape::Address)),
+            Key::host("addSourceHints", Shape::Boolean),
+        ],
+        device: DeviceFact::None,
+        host_state: HostState::None,
+        ..Facts::chain("sbr")
+    },
     Facts {
         keys: &[
             Key::host("vrfname", Shape::Text),

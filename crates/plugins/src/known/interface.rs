@@ -137,6 +137,7 @@ const HOST_DEVICE: Facts = Facts {
         Key::host("hwaddr", Shape::Text),
         Key::host("kernelpath", Shape::Text),
         Key::host("pciBusID", Shape::Text),
+        Key::host("DPDKMode", Shape::Boolean),
     ],
     key_of_host_interface: Some("device"),
     device: DeviceFact::Needed(&["device", "hwaddr", "kernelpath", "pciBusID"]),

@@ -215,6 +215,7 @@ impl Attachment<'_, '_> {
             arp_notify: true,
             ndisc_notify: false,
             detects_duplicates: Some(self.config.detects_duplicates),
+            never_settles: false,
         };
         let deadline = context.deadline;
         container::configure(

@@ -35,6 +35,8 @@ pub(crate) struct Manners {
     pub(crate) ndisc_notify: bool,
     /// Whether IPv6 addresses are checked for duplicates; the kernel's choice without a word.
     pub(crate) detects_duplicates: Option<bool>,
+    /// Whether it has no carrier when it is made, so that no address is checked.
+    pub(crate) never_settles: bool,
 }
 
 /// An address that the container's interface gets.
@@ -82,7 +84,7 @@ pub(crate) fn configure(
     let about = |error| kernel_error(error).about(format!("interface {interface:?}"));
     let is_checked =
         granted.iter().any(|granted| granted.address.is_ipv6() && granted.gateway.is_some());
-    if is_checked && manners.detects_duplicates != Some(false) {
+    if is_checked && manners.detects_duplicates != Some(false) && !manners.never_settles {
         // A route cannot have a source that is still being checked.
         site.container.apply(&changes).map_err(about)?;
         changes.clear();

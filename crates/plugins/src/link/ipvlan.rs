@@ -34,7 +34,12 @@ impl Plugin for IpVlan {
             mtu: stacked::mtu(keys, &parent)?,
             mac: None,
             from_inside,
-            manners: Manners { arp_notify: true, ndisc_notify: true, detects_duplicates: None },
+            manners: Manners {
+                arp_notify: true,
+                ndisc_notify: true,
+                detects_duplicates: None,
+                never_settles: false,
+            },
         };
         let source = match (call.ipam()?, previous.filter(|previous| !previous.ips.is_empty())) {
             (None, Some(previous)) => Source::Given(Box::new(previous)),

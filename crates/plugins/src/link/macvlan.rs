@@ -34,7 +34,12 @@ impl Plugin for MacVlan {
             mtu: stacked::mtu(keys, &parent)?,
             mac: mac.as_deref(),
             from_inside,
-            manners: Manners { arp_notify: true, ndisc_notify: true, detects_duplicates: None },
+            manners: Manners {
+                arp_notify: true,
+                ndisc_notify: true,
+                detects_duplicates: None,
+                never_settles: false,
+            },
         };
         stacked::add(call, context, &mut site, new, source, dns)
     }

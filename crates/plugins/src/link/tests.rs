@@ -6,4 +6,5 @@ mod bridge;
 mod host_device;
 mod refusals;
 mod stacked;
+mod tap;
 mod undo;

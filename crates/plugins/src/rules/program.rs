@@ -183,6 +183,10 @@ fn judge(name: &'static str, outcome: Result<Output, Failure>) -> Result<Vec<u8>
 }
 
 fn missing(name: &'static str) -> ProgramError {
-    let package = if name == "nft" { "nftables" } else { "iptables" };
+    let package = match name {
+        "nft" => "nftables",
+        "ip" => "iproute2",
+        _ => "iptables",
+    };
     ProgramError::Missing { name, package }
 }

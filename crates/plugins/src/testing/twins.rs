@@ -160,7 +160,8 @@ fn link(shown: &Value) -> Value {
         "state": shown["operstate"].as_str().unwrap().replace("LOWERLAYERDOWN", "DOWN"),
         "master": shown["master"],
         "mac": fixed_mac(&shown["address"]),
-        "alias": shown["ifalias"],
+        // Our mark of the device that limits what a container sends.
+        "alias": shown["ifalias"].as_str().filter(|alias| !alias.starts_with("braid-bandwidth ")),
         "kind": info["info_kind"],
         "data": chosen(&info["info_data"], &["mode", "vlan_filtering", "protocol", "id", "flags"]),
         "port": chosen(&info["info_slave_data"], &["hairpin", "isolated"]),

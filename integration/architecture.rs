@@ -224,10 +224,8 @@ fn the_house_of_contributing_is_that_of_src() {
     let table = page.split("| Room of `src/` | Holds |").nth(1).unwrap();
     let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
     let cells = rows.filter_map(|row| row.split('|').nth(1));
-    let listed: BTreeSet<String> = cells
-        .flat_map(|cell| cell.split('`').skip(1).step_by(2))
-        .map(str::to_owned)
-        .collect();
+    let listed: BTreeSet<String> =
+        cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).map(str::to_owned).collect();
     let files = sources("src").into_iter().map(|(name, _)| noun(&Path::new(REPOSITORY).join(name)));
     let rooms = files.filter(|room| !["main", "lib"].contains(&room.as_str()));
     assert_eq!(listed, rooms.collect());

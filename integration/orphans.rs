@@ -207,14 +207,17 @@ fn repair_tries_the_definition_as_it_is_now_and_gc_does_not() {
     given_up(&node, "blue");
     let name = read(&node).plan.attachments[0].network.name.to_string();
     node.network("green", json!({}));
-    node.define("team-a", "blue", json!({"cniVersion": "1.0.0", "type": "green"}));
+    node.define("team-a", "blue", json!({"cniVersion": "0.4.0", "type": "green"}));
     gc(&node).assert_success();
     braid(&node, &["gc"]).assert_status(0);
     assert_eq!(node.calls_in_order(), ["DEL blue net1", "GC primary", "DEL blue net1"]);
     node.forget_calls();
     braid(&node, &["repair", "team-a/web"]).assert_status(0);
     assert_eq!(node.calls_in_order(), ["DEL blue net1", "DEL green net1"]);
-    assert_eq!(node.only_call("DEL", "green").stdin()["name"], json!(name));
+    let call = node.only_call("DEL", "green");
+    let request = call.stdin();
+    assert_eq!(request["name"], json!(name));
+    assert_eq!(request["prevResult"]["cniVersion"], "0.4.0", "{request}");
     assert_eq!(node.state("orphans"), NOTHING);
 }
 

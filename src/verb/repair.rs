@@ -162,7 +162,7 @@ impl<'a> Mender<'a> {
             return Err(redefined.explain(error, None));
         }
         Teardown::of(session, &redefined.record, "", deadline)
-            .run_orphan(file)
+            .run_redefined_orphan(file)
             .map_err(|tried| redefined.explain(error, Some(&tried)))
     }
 

@@ -91,6 +91,20 @@ impl<'t, 's> Teardown<'t, 's> {
         Ok(self.session.ledger.remove_orphan(file)?)
     }
 
+    /// Tears down an orphan with another definition than the recorded one: what that one proves to be
+    /// left says nothing about the recorded one, so only a DEL that succeeds counts.
+    ///
+    /// # Errors
+    /// As [`Teardown::run`].
+    pub(super) fn run_redefined_orphan(mut self, file: &Path) -> Result<(), Error> {
+        let failures = self.del_each(|_| true, |_, _, _| {});
+        if failures.is_empty() {
+            Ok(self.session.ledger.remove_orphan(file)?)
+        } else {
+            Err(self.error(&failures))
+        }
+    }
+
     /// Whether an orphan that resists has ended: its sandbox is of an earlier boot, and nothing of
     /// it that outlives a boot is left.
     fn end_with_boot(&self, failures: &[Failure<'_>]) -> Result<(), Error> {

@@ -11,7 +11,7 @@ use super::config::Keys;
 use super::container::Manners;
 use super::site::Site;
 use super::stacked::{self, NewInterface, Source};
-use super::{lease, teardown};
+use super::{lease, status, teardown};
 
 /// The plugin `dummy`.
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +46,7 @@ impl Plugin for Dummy {
     }
 
     fn status(&self, call: &Call, context: &mut Context<'_>) -> Result<(), Error> {
+        status::check_kind(KIND)?;
         lease::forward(Command::Status, call, context)
     }
 }

@@ -7,9 +7,8 @@ use cni::request::Command;
 use cni::result::AttachmentResult;
 use linux::netlink::{IpVlan as Mode, LinkKind, LinkState, NewLinkKind};
 
-use super::check::{Reported, drift};
-use super::config::{Keys, invalid};
-use super::container::Manners;
+use super::check::Reported;
+use super::config::Keys;
 use super::site::Site;
 use super::stacked::{self, NewInterface, Source};
 use super::{lease, teardown};
@@ -22,24 +21,23 @@ pub struct IpVlan;
 const KIND: &str = "ipvlan";
 const KEYS: &[&str] = &["master", "mode", "mtu", "linkInContainer"];
 
+/// The words for its modes. The first is the default.
+const MODES: [(&str, Mode); 3] = [("l2", Mode::L2), ("l3", Mode::L3), ("l3s", Mode::L3s)];
+
 impl Plugin for IpVlan {
     fn add(&self, call: &Call, context: &mut Context<'_>) -> Result<AttachmentResult, Error> {
         let keys = Keys::of(call, KEYS);
-        let (mode, from_inside) = (read_mode(keys)?, keys.switch("linkInContainer")?);
+        let (mode, from_inside) =
+            (stacked::read_mode(keys, &MODES)?, keys.switch("linkInContainer")?);
         let (previous, dns) = (call.prev_result()?, keys.dns()?);
         let mut site = Site::open(call)?;
         let parent = parent(&mut site, keys, from_inside, previous.as_ref())?;
         let new = NewInterface {
-            kind: NewLinkKind::IpVlan { parent: parent.index, mode },
+            kind: NewLinkKind::IpVlan { parent: parent.index, mode: mode.unwrap_or(Mode::L2) },
             mtu: stacked::mtu(keys, &parent)?,
             mac: None,
             from_inside,
-            manners: Manners {
-                arp_notify: true,
-                ndisc_notify: true,
-                detects_duplicates: None,
-                never_settles: false,
-            },
+            manners: stacked::ANNOUNCED,
         };
         let source = match (call.ipam()?, previous.filter(|previous| !previous.ips.is_empty())) {
             (None, Some(previous)) => Source::Given(Box::new(previous)),
@@ -54,21 +52,20 @@ impl Plugin for IpVlan {
 
     fn check(&self, call: &Call, context: &mut Context<'_>) -> Result<(), Error> {
         let keys = Keys::of(call, KEYS);
-        let (mode, reported) = (read_mode(keys)?, Reported::read(call)?);
+        let (mode, reported) = (stacked::read_mode(keys, &MODES)?, Reported::read(call)?);
         lease::forward(Command::Check, call, context)?;
         let mut site = Site::open(call)?;
-        match reported.compare(&mut site, KIND)?.kind {
-            LinkKind::IpVlan(Some(now)) if now == mode => Ok(()),
-            _ => Err(drift(format!(
-                "interface {:?} is not in mode {}",
-                site.interface,
-                mode_name(mode)
-            ))),
-        }
+        let now = match reported.compare(&mut site, KIND)?.kind {
+            LinkKind::IpVlan(now) => now,
+            _ => None,
+        };
+        stacked::check_mode(site.interface, &MODES, mode, now)
     }
 
     fn status(&self, call: &Call, context: &mut Context<'_>) -> Result<(), Error> {
-        lease::forward(Command::Status, call, context)
+        let keys = Keys::of(call, KEYS);
+        stacked::read_mode(keys, &MODES)?;
+        stacked::status(call, context, keys, KIND)
     }
 }
 
@@ -95,22 +92,5 @@ fn parent(
                            it from: set \"master\"";
             Err(Error::new(Code::CONFIG, problem))
         }
-    }
-}
-
-fn read_mode(keys: Keys<'_>) -> Result<Mode, Error> {
-    match keys.text("mode")? {
-        None | Some("l2") => Ok(Mode::L2),
-        Some("l3") => Ok(Mode::L3),
-        Some("l3s") => Ok(Mode::L3s),
-        Some(other) => Err(invalid("mode", "one of l2, l3, l3s", other)),
-    }
-}
-
-const fn mode_name(mode: Mode) -> &'static str {
-    match mode {
-        Mode::L2 => "l2",
-        Mode::L3 => "l3",
-        Mode::L3s => "l3s",
     }
 }

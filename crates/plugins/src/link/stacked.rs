@@ -4,14 +4,17 @@
 use cni::error::{Code, Error};
 use cni::netconf::PluginType;
 use cni::plugin::{Call, Context};
+use cni::request::Command;
 use cni::result::{AttachmentResult, Interface};
 use linux::netlink::{Change, LinkId, LinkState, Netlink, NewLink, NewLinkKind};
 use serde_json::Value;
 
-use super::config::Keys;
+use super::check::drift;
+use super::config::{Keys, invalid};
 use super::container::{self, Around, Manners};
-use super::lease::with_lease;
+use super::lease::{self, with_lease};
 use super::site::{Site, kernel_error, random_name};
+use super::status;
 
 /// An interface that is to be made in the container.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +40,72 @@ pub(crate) enum Source {
     Ipam(PluginType),
     /// From the result of the plugin before.
     Given(Box<AttachmentResult>),
+}
+
+/// How macvlan and ipvlan announce their addresses: neighbours may know the host's for them.
+pub(crate) const ANNOUNCED: Manners = Manners {
+    arp_notify: true,
+    ndisc_notify: true,
+    detects_duplicates: None,
+    never_settles: false,
+};
+
+/// The words for the modes of a kind of link. The first is the default.
+pub(crate) type Modes<M> = [(&'static str, M)];
+
+/// The key `mode`.
+///
+/// # Errors
+/// Code 7 for another word.
+pub(crate) fn read_mode<M: Copy>(keys: Keys<'_>, modes: &Modes<M>) -> Result<Option<M>, Error> {
+    let Some(text) = keys.text("mode")? else { return Ok(modes.first().map(|(_, mode)| *mode)) };
+    match modes.iter().find(|(word, _)| *word == text) {
+        Some((_, mode)) => Ok(Some(*mode)),
+        None => {
+            let words: Vec<&str> = modes.iter().map(|(word, _)| *word).collect();
+            Err(invalid("mode", &format!("one of {}", words.join(", ")), text))
+        }
+    }
+}
+
+/// Fails if the interface is in another mode than the configuration says.
+///
+/// # Errors
+/// Code 101.
+pub(crate) fn check_mode<M: PartialEq>(
+    interface: &str,
+    modes: &Modes<M>,
+    wanted: Option<M>,
+    now: Option<M>,
+) -> Result<(), Error> {
+    if now.is_some() && now == wanted {
+        return Ok(());
+    }
+    let word = modes.iter().find(|(_, mode)| Some(mode) == wanted.as_ref()).map(|(word, _)| *word);
+    let word = word.unwrap_or_default();
+    Err(drift(format!("interface {interface:?} is not in mode {word}")))
+}
+
+/// STATUS of a plugin that builds links of a kind on a `master`: whether the kernel can make them,
+/// and the host has the master that the configuration names.
+///
+/// # Errors
+/// Code 50, and 7 for a wrong value.
+pub(crate) fn status(
+    call: &Call,
+    context: &mut Context<'_>,
+    keys: Keys<'_>,
+    kind: &'static str,
+) -> Result<(), Error> {
+    status::check_kind(kind)?;
+    if let Some(master) =
+        keys.interface("master")?.filter(|_| keys.switch("linkInContainer") == Ok(false))
+    {
+        let mut host = Netlink::open().map_err(kernel_error)?;
+        named(&mut host, master, "the host")
+            .map_err(|error| Error { code: Code::NOT_AVAILABLE, ..error })?;
+    }
+    lease::forward(Command::Status, call, context)
 }
 
 /// The link below, and which namespace it is in.

@@ -6,5 +6,6 @@ mod bridge;
 mod host_device;
 mod refusals;
 mod stacked;
+mod status;
 mod tap;
 mod undo;

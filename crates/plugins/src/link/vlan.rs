@@ -64,7 +64,10 @@ impl Plugin for Vlan {
     }
 
     fn status(&self, call: &Call, context: &mut Context<'_>) -> Result<(), Error> {
-        lease::forward(Command::Status, call, context)
+        let keys = Keys::of(call, KEYS);
+        check_master(keys)?;
+        keys.vlan("vlanId")?;
+        stacked::status(call, context, keys, KIND)
     }
 }
 

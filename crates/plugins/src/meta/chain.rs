@@ -4,6 +4,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use cni::error::{Code, Error};
+use cni::keys;
 use cni::plugin::{Call, Context};
 use cni::result::AttachmentResult;
 use linux::netlink::Route;
@@ -21,7 +22,10 @@ pub(super) fn previous(call: &Call) -> Result<AttachmentResult, Error> {
                        \"plugins\" of the network";
         Error::new(Code::CONFIG, problem)
     };
-    call.prev_result()?.ok_or_else(missing)
+    let value = keys::get(call.object(), "prevResult").ok_or_else(missing)?;
+    // An index past the end, which some plugins write, is passed on: it does no harm here.
+    AttachmentResult::read_lenient(value, call.version)
+        .map_err(|error| Error::new(Code::DECODE, format!("prevResult: {error}")))
 }
 
 /// Other calls for the namespace wait meanwhile, the reference plugin's too: two would choose the

@@ -4,7 +4,7 @@
 use cni::request::Command;
 use serde_json::json;
 
-use crate::testing::node::{Node, Who};
+use crate::testing::node::{Node, Who, reference_is_recent};
 use crate::testing::twins::{Twist, compare, l2, network, with_result};
 
 const BOTH: &[(&str, Option<&str>)] =
@@ -82,6 +82,15 @@ fn vlan_is_the_reference_s() {
 fn ipvlan_is_the_reference_s() {
     let plugin = json!({"type": "ipvlan", "master": "eth0", "mode": "l3", "mtu": 1400});
     compare(&network(plugin, &BOTH[..1], json!([])), Twist::default());
+}
+
+/// Before 1.2 the reference has no such plugin.
+#[test]
+#[ignore = "needs a kernel with dummy: run it by scripts/vm"]
+fn dummy_is_the_reference_s() {
+    if reference_is_recent() {
+        compare(&network(json!({"type": "dummy"}), BOTH, json!([])), Twist::default());
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::chain::{Side, add_both, assert_same, config, container, more, result_of};
 use crate::testing::node::{Node, Who, reference_is_recent};
+use crate::testing::twins::network;
 
 /// What happens to the container before the first call.
 fn prepared(lines: &str) -> Node {
@@ -193,4 +194,30 @@ fn a_wrong_value_is_refused_before_anything_is_changed() {
     side.config["prevResult"]["ips"] = json!([]);
     let error = side.call(Who::Ours, Command::Add).unwrap_err();
     assert!(error.msg.contains("no address"), "{error}");
+}
+
+/// The reference's CHECK of bridge fails here: it reads the main table alone.
+#[test]
+fn check_of_the_plugin_before_passes_behind_sbr() {
+    let plugins = [
+        json!({"type": "bridge", "bridge": "br0", "isGateway": true}),
+        json!({"type": "ptp"}),
+        json!({"type": "macvlan", "master": "eth0"}),
+    ];
+    let addresses = [("10.1.0.5/24", Some("10.1.0.1")), ("fd01::5/64", Some("fd01::1"))];
+    let routes = json!([{"dst": "0.0.0.0/0"}, {"dst": "10.9.0.0/16"}]);
+    for plugin in plugins {
+        for keys in [json!({}), json!({"addSourceHints": true})] {
+            let node = Node::new();
+            let mut first = network(plugin.clone(), &addresses, routes.clone());
+            first["prevResult"] = node.call(Who::Ours, Command::Add, &first).unwrap();
+            let mut second = config(keys, "0.4.0");
+            second["type"] = json!("sbr");
+            second["prevResult"] = first["prevResult"].clone();
+            let result = node.call(Who::Ours, Command::Add, &second).unwrap();
+            assert_eq!(result, first["prevResult"]);
+            node.call(Who::Ours, Command::Check, &first)
+                .unwrap_or_else(|error| panic!("{first}: {error}"));
+        }
+    }
 }

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::chain::{Side, add_both, assert_same, config, container, more};
 use crate::testing::node::{Node, Who};
+use crate::testing::twins::network;
 
 /// Before 1.9.1 the reference loses routes by gateways: it is compared without any.
 const NO_GATEWAY: &str = "route delete default; -6 route delete default";
@@ -144,6 +145,26 @@ fn check_names_what_has_changed() {
         side.node.in_container(change);
         let error = side.call(Who::Ours, Command::Check).unwrap_err();
         assert!(error.code == Code::DRIFT && error.msg.contains(words), "{change}: {error}");
+    }
+}
+
+#[test]
+#[ignore = "needs a kernel with vrf: run it by scripts/vm"]
+fn check_of_the_plugin_before_passes_behind_vrf() {
+    for plugin in [
+        json!({"type": "bridge", "bridge": "br0", "isGateway": true}),
+        json!({"type": "macvlan", "master": "eth0"}),
+    ] {
+        let node = Node::new();
+        let addresses = [("10.1.0.5/24", Some("10.1.0.1")), ("fd01::5/64", Some("fd01::1"))];
+        let mut first =
+            network(plugin, &addresses, json!([{"dst": "0.0.0.0/0"}, {"dst": "10.9.0.0/16"}]));
+        first["prevResult"] = node.call(Who::Ours, Command::Add, &first).unwrap();
+        let mut second = vrf(json!({"vrfname": "blue"}), "0.4.0");
+        second["prevResult"] = first["prevResult"].clone();
+        assert_eq!(node.call(Who::Ours, Command::Add, &second).unwrap(), first["prevResult"]);
+        node.call(Who::Ours, Command::Check, &first)
+            .unwrap_or_else(|error| panic!("{first}: {error}"));
     }
 }
 

@@ -32,7 +32,7 @@ use self::output::{Said, judge};
 use self::timing::MAX_TIMINGS;
 
 pub use self::error::DelegateError;
-pub(crate) use self::executor::{BuiltInPlugins, Executor, Installed, find};
+pub(crate) use self::executor::{BuiltInPlugins, Executor, Installed, Origin, find};
 pub(crate) use self::in_process::StopSignal;
 pub use self::output::decode;
 pub(crate) use self::passed::{Inherited, PassedOn};

@@ -9,6 +9,7 @@
 //! shown is decided once, by [`console`]. Nothing here runs where `CNI_COMMAND` is set.
 
 mod account;
+mod built_in;
 mod change;
 mod cli;
 pub(crate) mod console;

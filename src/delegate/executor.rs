@@ -62,6 +62,19 @@ impl Installed {
         &self.path
     }
 
+    /// Where a plugin comes from.
+    ///
+    /// # Errors
+    /// As [`Installed::executor`].
+    pub(crate) fn origin(&self, plugin: &PluginType) -> Result<Origin, DelegateError> {
+        Ok(match (self.executor(plugin)?, self.built_in) {
+            (Executor::InProcess(_), BuiltInPlugins::Prefer) => Origin::BuiltIn,
+            (Executor::InProcess(_), _) => Origin::Linked(find(plugin, &self.path)?),
+            (Executor::Process(file), _) if self.own.is_at(&file) => Origin::Started(file),
+            (Executor::Process(file), _) => Origin::Foreign(file),
+        })
+    }
+
     /// What carries the calls of a plugin out.
     ///
     /// # Errors
@@ -81,6 +94,37 @@ impl Installed {
             _ if !self.own.is_at(&file) => Ok(Executor::Process(file)),
             Some(built_in) => Ok(Executor::InProcess(built_in)),
             None => Err(DelegateError::IsBraid { plugin: plugin.clone(), file }),
+        }
+    }
+}
+
+/// Where a plugin comes from, for people.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Origin {
+    /// It is called in the process, whatever is installed.
+    BuiltIn,
+    /// It is called in the process, because this file is Braid's executable.
+    Linked(PathBuf),
+    /// It is started, and is Braid's executable all the same.
+    Started(PathBuf),
+    /// Another's executable.
+    Foreign(PathBuf),
+}
+
+impl Origin {
+    /// Whether it is called in the process.
+    pub(crate) fn is_in_process(&self) -> bool {
+        matches!(self, Self::BuiltIn | Self::Linked(_))
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BuiltIn => f.write_str("built into braid"),
+            Self::Linked(file) => write!(f, "built into braid, by {}", file.display()),
+            Self::Started(file) => write!(f, "braid as a process, by {}", file.display()),
+            Self::Foreign(file) => write!(f, "{}", file.display()),
         }
     }
 }

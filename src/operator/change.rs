@@ -4,7 +4,7 @@ mod renewal;
 
 use std::fs::Permissions;
 use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -24,6 +24,10 @@ pub(super) enum Change {
     File { path: PathBuf, contents: Vec<u8>, mode: u32 },
     /// A file has another name; what bore it before is gone.
     Moved { from: PathBuf, to: PathBuf },
+    /// A symbolic link leads there; what bore its name before is gone.
+    Link { path: PathBuf, target: PathBuf },
+    /// A file is kept under another name, too.
+    Kept { from: PathBuf, to: PathBuf },
     /// A file or an empty directory is gone.
     Gone(PathBuf),
     /// A directory is gone with all that is in it.
@@ -67,6 +71,8 @@ impl Change {
         match self {
             Self::Directory(path)
             | Self::File { path, .. }
+            | Self::Link { path, .. }
+            | Self::Kept { from: path, .. }
             | Self::Moved { from: path, .. }
             | Self::Renewed { file: path, .. }
             | Self::Gone(path)
@@ -74,15 +80,28 @@ impl Change {
         }
     }
 
+    /// The file below `root`. A change of a directory's entry is one of a link, and not of what it
+    /// leads to.
+    fn place(&self, root: &Path) -> PathBuf {
+        match self {
+            Self::Link { .. } | Self::Kept { .. } | Self::Moved { .. } | Self::Gone(_) => {
+                entry(root, self.path())
+            }
+            _ => below(root, self.path()),
+        }
+    }
+
     /// Whether the node differs from it, after the changes `before` of the same run.
     fn is_due(&self, root: &Path, before: &[Shown]) -> bool {
-        let path = below(root, self.path());
+        let path = self.place(root);
         match self {
             Self::Renewed { chain, .. } => {
                 before.iter().any(|change| change.path.starts_with(chain))
                     || renewal::is_behind(&path, &below(root, chain))
             }
             Self::Directory(_) => !path.is_dir(),
+            Self::Link { target, .. } => std::fs::read_link(&path).ok().as_ref() != Some(target),
+            Self::Kept { to, .. } => !is_same_file(&path, &entry(root, to)),
             Self::Moved { .. } | Self::Gone(_) | Self::AllGone(_) => {
                 path.symlink_metadata().is_ok()
             }
@@ -99,15 +118,17 @@ impl Change {
     /// # Errors
     /// [`ChangeError`]; the file is then as it was.
     pub(super) fn make(&self, root: &Path) -> Result<(), ChangeError> {
-        let path = below(root, self.path());
+        let path = self.place(root);
         let (action, made) = match self {
             Self::Directory(_) => ("make", std::fs::create_dir_all(&path)),
-            Self::Moved { to, .. } => ("rename", rename(&path, &below(root, to))),
+            Self::Moved { to, .. } => ("rename", rename(&path, &entry(root, to))),
             Self::Gone(_) if path.is_dir() => ("remove", std::fs::remove_dir(&path)),
             Self::Gone(_) => ("remove", std::fs::remove_file(&path)),
             Self::AllGone(_) => ("remove", std::fs::remove_dir_all(&path)),
             Self::File { contents, mode, .. } => ("write", write(&path, contents, *mode)),
             Self::Renewed { .. } => ("renew", renewal::renew(&path)),
+            Self::Link { target, .. } => ("link", link(target, &path)),
+            Self::Kept { to, .. } => ("keep", keep(&path, &entry(root, to))),
         };
         made.map_err(|source| ChangeError { action, path, source })
     }
@@ -123,16 +144,26 @@ impl Change {
     /// How the node differs from it.
     fn shown(&self, root: &Path) -> Shown {
         let path = self.path().to_owned();
-        let before = std::fs::read(below(root, &path)).unwrap_or_default();
+        let before = match self {
+            Self::Gone(_) | Self::File { .. } => read(&self.place(root)),
+            _ => Vec::new(),
+        };
         let (action, diff) = match self {
             Self::Directory(_) => ("make", String::new()),
             Self::Moved { .. } => ("rename", String::new()),
             Self::Gone(_) => ("remove", diff(&before, b"")),
             Self::AllGone(_) => ("remove", String::new()),
             Self::Renewed { .. } => ("renew", String::new()),
+            Self::Link { .. } => ("link", String::new()),
+            Self::Kept { .. } => ("keep", String::new()),
             Self::File { contents, .. } => ("write", diff(&before, contents)),
         };
-        let to = if let Self::Moved { to, .. } = self { Some(to.clone()) } else { None };
+        let to = match self {
+            Self::Moved { to, .. } | Self::Kept { to, .. } | Self::Link { target: to, .. } => {
+                Some(to.clone())
+            }
+            _ => None,
+        };
         let diff = if self.is_secret(root) { String::new() } else { diff };
         Shown { action, path, to, diff }
     }
@@ -184,6 +215,43 @@ fn beside(path: &Path) -> io::Result<NamedTempFile> {
 fn rename(from: &Path, to: &Path) -> io::Result<()> {
     std::fs::rename(from, to)?;
     std::fs::File::open(to.parent().unwrap_or(Path::new("/")))?.sync_all()
+}
+
+/// An entry of a directory below `root`; a link is not followed.
+pub(super) fn entry(root: &Path, path: &Path) -> PathBuf {
+    let (parent, name) = (path.parent(), path.file_name());
+    let directory = below(root, parent.unwrap_or(Path::new("/")));
+    name.map_or(directory.clone(), |name| directory.join(name))
+}
+
+/// The contents of a regular file; a link has none of its own.
+fn read(path: &Path) -> Vec<u8> {
+    let is_file = path.symlink_metadata().is_ok_and(|it| it.is_file());
+    if is_file { std::fs::read(path).unwrap_or_default() } else { Vec::new() }
+}
+
+/// A runtime that looks meanwhile finds what was there before, or the link.
+fn link(target: &Path, path: &Path) -> io::Result<()> {
+    take_place(path, |new| std::os::unix::fs::symlink(target, new))
+}
+
+fn keep(from: &Path, to: &Path) -> io::Result<()> {
+    std::fs::create_dir_all(to.parent().unwrap_or(Path::new("/")))?;
+    take_place(to, |new| std::fs::hard_link(from, new))
+}
+
+/// Makes a file under a name that no runtime reads, and then gives it the name of `path`.
+fn take_place(path: &Path, make: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
+    let place = path.parent().unwrap_or(Path::new("/"));
+    let directory = tempfile::Builder::new().prefix(".braid-").tempdir_in(place)?;
+    let new = directory.path().join("new");
+    make(&new)?;
+    rename(&new, path)
+}
+
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    let identity = |path: &Path| path.symlink_metadata().map(|it| (it.dev(), it.ino())).ok();
+    identity(one).is_some_and(|id| identity(other) == Some(id))
 }
 
 fn diff(before: &[u8], after: &[u8]) -> String {

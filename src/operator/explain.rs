@@ -17,6 +17,7 @@ use super::credential;
 use super::fault::Fault;
 use super::manifests::read_text;
 use super::node::{Node, NodeOptions};
+use crate::delegate::Installed;
 use crate::kube::{Cluster, ClusterError, ClusterPod};
 use crate::plan::{Attachment, Plan, Role};
 use crate::pod::Pod;
@@ -24,6 +25,7 @@ use crate::pod::name::Namespace;
 use attempt::Attempt;
 use cni::error::Error;
 use cni::netconf::NetconfError;
+use cni::netconf::NetworkConfig;
 use cni::request::{Environment, Sandbox};
 
 /// What `braid explain` is told.
@@ -99,6 +101,9 @@ struct Planned {
     /// Why the pod may have it.
     allowed: String,
     plugins: Vec<String>,
+    /// The plugins, and those that give addresses, that Braid calls in the process.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    built_in: Vec<String>,
     /// The name that the plugins get, if it is not the definition's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     scoped_name: Option<String>,
@@ -213,7 +218,7 @@ pub(super) fn sandbox(namespace: &str, name: &str, uid: &str) -> Sandbox {
 
 /// Each attachment with what the policy has said for it; what the node's configuration names needs
 /// no word of it.
-fn attachments(plan: &Plan) -> Vec<Planned> {
+fn attachments(plan: &Plan, installed: &Installed) -> Vec<Planned> {
     let planned = |attachment: &Attachment| {
         let admission =
             plan.admissions.iter().find(|admission| admission.label == attachment.label);
@@ -221,24 +226,33 @@ fn attachments(plan: &Plan) -> Vec<Planned> {
             Some(admission) => (admission.source.as_str(), admission.granted_by.as_str()),
             None => ("the node's configuration", "the administrator's word"),
         };
+        let network = &attachment.network;
         Planned {
             interface: attachment.interface.to_string(),
             network: attachment.label.clone(),
             role: attachment.role,
             source: source.to_owned(),
             allowed: allowed.to_owned(),
-            plugins: attachment
-                .network
-                .plugins
-                .iter()
-                .map(|plugin| plugin.kind.to_string())
-                .collect(),
+            plugins: network.plugins.iter().map(|plugin| plugin.kind.to_string()).collect(),
+            built_in: built_in(network, installed),
             scoped_name: attachment.is_scoped().then(|| attachment.network.name.to_string()),
             capabilities: crate::pod::without_annotations(&attachment.runtime_config),
             default_route: attachment.default_route.clone(),
         }
     };
     plan.attachments.iter().map(planned).collect()
+}
+
+/// The plugins of a network that are called in the process, each once.
+fn built_in(network: &NetworkConfig, installed: &Installed) -> Vec<String> {
+    let mut found = Vec::new();
+    for kind in network.plugin_types() {
+        let origin = installed.origin(&kind);
+        if origin.is_ok_and(|origin| origin.is_in_process()) && !found.contains(&kind.to_string()) {
+            found.push(kind.to_string());
+        }
+    }
+    found
 }
 
 impl View for Explained {
@@ -298,6 +312,9 @@ fn details(planned: &Planned) -> String {
         .iter()
         .map(|(name, value)| format!("{interface} asks for {name}: {value}\n"))
         .collect();
+    if !planned.built_in.is_empty() {
+        text.push_str(&format!("{interface}: {} inside braid\n", planned.built_in.join(", ")));
+    }
     if let Some(name) = &planned.scoped_name {
         text.push_str(&format!(
             "{interface}: the plugins know the network as {name}; its own name may be another namespace's too\n"

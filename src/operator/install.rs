@@ -3,16 +3,18 @@
 mod directory;
 pub(super) mod entry;
 mod error;
+mod mode;
 mod outcome;
 mod reading;
 
 use std::path::{Path, PathBuf};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde_json::{Value, json};
 
 use super::CommandError;
 use super::account::Account;
+use super::built_in::{Places, Plugins};
 use super::change::{self, Change};
 use super::credential::{self, CredentialError};
 use super::fault::Fault;
@@ -21,29 +23,16 @@ use super::node::{self, Directories};
 use super::runtime::{Runtime, below};
 use super::settings::Settings;
 use cni::netconf::{self, NetconfError};
-pub(super) use directory::{BACKUP, FILE, MULTUS, Primary, backup, lock, primaries};
+pub(super) use directory::{BACKUP, FILE, MULTUS, Primary, backup, lock, named_plugins, primaries};
 use directory::{existing, first_place, primary, removes_others};
 use entry::Settle;
 pub(super) use error::InstallError;
+use mode::Mode;
 pub(super) use outcome::Installed;
 use reading::Reading;
 
 /// What is said if every file is as it would be written.
 pub(super) const NOTHING_TO_CHANGE: &str = "nothing to change\n";
-
-/// How Braid is to stand on the node.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
-enum Mode {
-    /// As it stands already; else delegating, or chained-file where the primary is Cilium
-    #[default]
-    Auto,
-    /// In a file of its own, running the primary, whose file stays untouched
-    Delegating,
-    /// As the last plugin of the primary's conflist
-    Chained,
-    /// In a file that containerd 2.1, CRI-O 1.33 and later append to the primary's chain
-    ChainedFile,
-}
 
 /// Why an installation is carried out.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -72,6 +61,13 @@ pub(super) struct Install {
     /// out
     #[arg(long, value_name = "FILE")]
     settings: Option<PathBuf>,
+    /// Put the built-in plugins (bridge, host-local and the others) into the plugin directory,
+    /// under their own names
+    #[arg(
+        long, value_enum, value_name = "WHICH", num_args = 0..=1, require_equals = true,
+        default_missing_value = "missing"
+    )]
+    plugins: Option<Plugins>,
     /// Show what would change, and change nothing
     #[arg(long)]
     dry_run: bool,
@@ -165,6 +161,7 @@ impl Install {
             kubeconfig: None,
             account: Account::default(),
             settings: None,
+            plugins: None,
             dry_run: true,
             root: root.to_owned(),
             directories: directories.clone(),
@@ -188,6 +185,9 @@ impl Install {
             Change::File { path: binary(runtime), contents: program()?, mode: 0o755 },
             Change::Directory(definitions(runtime)),
         ];
+        let places = Places::new(runtime, &self.root);
+        let plugins = self.plugins.map(|which| places.installation(which)).transpose()?;
+        changes.extend(plugins.unwrap_or_default());
         // The API is asked last of all: what can be refused without it has been.
         changes.extend(self.account.changes(&self.root, &definitions(runtime), occasion)?);
         changes.extend(last);
@@ -253,13 +253,7 @@ impl Install {
         existing: Option<&Installation>,
         directory: &Path,
     ) -> Result<InstallMode, InstallError> {
-        let asked = match self.mode {
-            Mode::Auto => None,
-            Mode::Delegating => Some(InstallMode::Delegating),
-            Mode::Chained => Some(InstallMode::Chained),
-            Mode::ChainedFile => Some(InstallMode::ChainedFile),
-        };
-        match (asked, existing) {
+        match (self.mode.asked(), existing) {
             (Some(asked), Some(there)) if asked != there.stance => {
                 Err(InstallError::Otherwise(there.file.clone()))
             }

@@ -5,6 +5,7 @@
 
 mod held;
 
+use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -15,6 +16,7 @@ use serde_json::{Value, json};
 
 use super::CommandError;
 use super::account;
+use super::built_in::Places;
 use super::change::{self, Change, Shown};
 use super::console::{Console, Exit, OutputStyle, Tone, View};
 use super::install::{self, InstallError, entry};
@@ -283,6 +285,22 @@ impl Uninstall {
         gone.into_iter().map(Change::Gone).collect()
     }
 
+    /// The plugin types that a network which stays on the node names: one of a file, or of what
+    /// could not be torn down.
+    fn needed_plugins(
+        &self,
+        runtime: &Runtime,
+        places: &[Installation],
+    ) -> Result<BTreeSet<String>, CommandError> {
+        for directory in self.state_dirs(places) {
+            let records = Records::read(&Ledger::new(&directory))?;
+            if !records.orphans.is_empty() || !records.unreadable.is_empty() {
+                return Ok(plugins::names().map(str::to_owned).collect());
+            }
+        }
+        Ok(install::named_plugins(&below(&self.root, &runtime.conf_dir)))
+    }
+
     /// State and binary, after the configuration: a runtime that still has ours loaded finds its
     /// plugin.
     fn add_rest(
@@ -293,6 +311,16 @@ impl Uninstall {
         notes: &mut Vec<String>,
     ) -> Result<(), CommandError> {
         changes.extend(self.credential(runtime));
+        let needed = self.needed_plugins(runtime, places)?;
+        let (removed, stay) = Places::new(runtime, &self.root).removal(&needed);
+        changes.extend(removed);
+        notes.extend(stay.iter().map(|link| {
+            format!(
+                "{} stays: a network of this node uses it; put another plugin of that name in its \
+                 place, then run this again",
+                link.display()
+            )
+        }));
         let binary = install::binary(runtime);
         if runtime.kind == Some(Kind::Crio) {
             let binary = binary.display();

@@ -124,6 +124,12 @@ impl Default for Missing<'_> {
 }
 
 impl NetworkConfig {
+    /// The types of the chain's plugins, in order, and behind them those of their IPAM plugins.
+    pub fn plugin_types(&self) -> impl Iterator<Item = PluginType> {
+        let ipam = self.plugins.iter().filter_map(|plugin| plugin.ipam()?.parse().ok());
+        self.plugins.iter().map(|plugin| plugin.kind.clone()).chain(ipam)
+    }
+
     /// Whether GC is run: the version has it (CNI 1.1.0), and the configuration does not forbid it.
     pub fn has_gc(&self) -> bool {
         self.version.has_gc_and_status() && !self.disable_gc

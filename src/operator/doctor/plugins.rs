@@ -10,12 +10,13 @@ use super::{Finding, fail, ok, warn};
 use crate::attach;
 use crate::config::Config;
 use crate::definition::NodeDefinitions;
-use crate::delegate::{Call, DelegateError, Delegates, Installed};
+use crate::delegate::{Call, DelegateError, Delegates, Installed, Origin};
 use ::plugins::known;
 use cni::deadline::Deadline;
 use cni::netconf::{NetworkConfig, PluginType};
 use cni::request::{Command, Environment};
 use cni::version::Version;
+use linux::child;
 use linux::netlink::Netlink;
 use linux::signal::Signals;
 
@@ -43,18 +44,12 @@ pub(super) fn check(
 /// Whether the primary's plugins are there, without starting them.
 pub(super) fn installed(primary: Option<&NetworkConfig>, installed: &Installed) -> Option<Finding> {
     let missing = |kind: PluginType| installed.executor(&kind).err().map(|error| error.to_string());
-    let problems: Vec<String> = kinds(primary?).filter_map(missing).collect();
+    let problems: Vec<String> = primary?.plugin_types().filter_map(missing).collect();
     Some(if problems.is_empty() {
         ok("plugins", "every plugin of the primary is installed")
     } else {
         fail("plugins", problems.join("; "), "install them, or set binDir to where they are")
     })
-}
-
-/// The plugins of a chain, with those that give it addresses.
-fn kinds(network: &NetworkConfig) -> impl Iterator<Item = PluginType> {
-    let ipam = network.plugins.iter().filter_map(|plugin| plugin.ipam()?.parse().ok());
-    network.plugins.iter().map(|plugin| plugin.kind.clone()).chain(ipam)
 }
 
 /// The plugins that were asked so far, with the versions that they know.
@@ -68,6 +63,7 @@ impl Plugins<'_> {
         let mut findings = Vec::new();
         if let Some(primary) = primary {
             findings.push(self.of_primary(primary));
+            findings.extend(self.origins(primary));
             findings.extend(config.is_delegating().then(|| self.status(primary)).flatten());
         }
         for network in NodeDefinitions::read(&config.conf_dirs).networks(config.version) {
@@ -94,6 +90,20 @@ impl Plugins<'_> {
         }
     }
 
+    /// Where the primary's plugins come from.
+    fn origins(&self, network: &NetworkConfig) -> Option<Finding> {
+        let mut said: Vec<String> = Vec::new();
+        for kind in network.plugin_types() {
+            let origin = self.delegates.installed().origin(&kind).ok()?;
+            let version = version(&kind, &origin).map(|it| format!(" {it}")).unwrap_or_default();
+            let sentence = format!("{kind}{version}: {origin}");
+            if !said.contains(&sentence) {
+                said.push(sentence);
+            }
+        }
+        Some(ok("plugins", said.join("; ")))
+    }
+
     /// What the primary says of itself (CNI 1.1.0, section 2, "STATUS").
     fn status(&mut self, network: &NetworkConfig) -> Option<Finding> {
         let error = attach::status(&mut self.delegates, network, Deadline::after(LIMIT)).err()?;
@@ -101,7 +111,7 @@ impl Plugins<'_> {
     }
 
     fn problems(&mut self, network: &NetworkConfig) -> Vec<String> {
-        kinds(network).filter_map(|kind| self.problem(&kind, network.version)).collect()
+        network.plugin_types().filter_map(|kind| self.problem(&kind, network.version)).collect()
     }
 
     fn problem(&mut self, kind: &PluginType, version: Version) -> Option<String> {
@@ -129,6 +139,26 @@ impl Plugins<'_> {
         let versions = said.get("supportedVersions").and_then(Value::as_array);
         Ok(versions.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect())
     }
+}
+
+/// The version of a plugin: a reference plugin says it if it is started without a command. Others
+/// are not tried, for what they do then is their own affair.
+fn version(kind: &PluginType, origin: &Origin) -> Option<String> {
+    let Origin::Foreign(file) = origin else { return Some(env!("CARGO_PKG_VERSION").to_owned()) };
+    ::plugins::find(kind.as_str())?;
+    let program =
+        child::Program { executable: file, arguments: &[], environment: &[], max_output: 4096 };
+    let output =
+        child::run_program(&program, b"", Deadline::after(LIMIT).instant(), &|| false).ok()?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let word = said.split_whitespace().find(|word| is_version(word))?;
+    Some(word.trim_start_matches('v').to_owned())
+}
+
+/// `v1.9.0`, as Go's modules have it.
+fn is_version(word: &str) -> bool {
+    let numbers = word.strip_prefix('v').map(|numbers| numbers.split('.'));
+    numbers.is_some_and(|mut it| it.clone().count() == 3 && it.all(|it| it.parse::<u32>().is_ok()))
 }
 
 /// What a network needs of the host beside its plugins.

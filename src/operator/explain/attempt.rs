@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use super::{Explanation, Subject, attachments, foresight};
 use crate::config::{Config, StatusPolicy};
 use crate::definition::{Api, Copies, Finder, NodeDefinitions, OnOutage};
+use crate::delegate::Installed;
 use crate::kube::{Cluster, NeededRight};
 use crate::operator::node::Node;
 use crate::plan::Plan;
@@ -100,7 +101,8 @@ impl Attempt<'_> {
         };
         let error = match plan(pod_request, &mut definitions) {
             Ok(plan) => {
-                explanation.attachments = attachments(&plan);
+                let installed = Installed::new(path.clone(), config.built_in_plugins);
+                explanation.attachments = attachments(&plan, &installed);
                 explanation.warn(foresight::warnings(&plan, self.sandbox.interface.as_str()));
                 explanation.warn(plan.warnings);
                 return Ok(());

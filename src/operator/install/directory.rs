@@ -1,6 +1,7 @@
 //! The directory that runtimes read networks from, as an installation finds it: Braid's file, the
 //! primary's, and those of plugins that exclude Braid.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
@@ -74,6 +75,17 @@ pub(in crate::operator) fn primaries(directory: &Path) -> impl Iterator<Item = P
         let network = netconf::load(&file, &Missing::default()).ok()?;
         (!known::has_meta_plugin(&network)).then_some(Primary { file, network })
     })
+}
+
+/// The types of the plugins that the networks of a directory name, IPAM included.
+pub(in crate::operator) fn named_plugins(directory: &Path) -> BTreeSet<String> {
+    let files = netconf::list(directory, &EXTENSIONS).unwrap_or_default();
+    let networks = files.iter().filter_map(|file| netconf::load(file, &Missing::default()).ok());
+    let kinds = networks.flat_map(|network| network.plugins).flat_map(|plugin| {
+        let ipam = plugin.ipam().map(str::to_owned);
+        std::iter::once(plugin.kind.to_string()).chain(ipam)
+    });
+    kinds.collect()
 }
 
 /// Cilium, unless its `cni.exclusive` is off, renames every other file of the directory.

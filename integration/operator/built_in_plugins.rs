@@ -6,7 +6,10 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
 
-use crate::node::Node;
+use serde_json::json;
+
+use crate::node::{BRAID, Node, PLUGIN_DIR, text};
+use crate::operator::explain::braid;
 use crate::operator::install::{containerd, run};
 
 const BIN: &str = "root/opt/cni/bin";
@@ -117,4 +120,37 @@ fn a_plugin_that_a_network_of_the_node_uses_stays() {
 fn install_foreign_over(node: &Node, name: &str) {
     install_foreign(node, "new");
     fs::rename(node.path(&format!("{BIN}/new")), node.path(&format!("{BIN}/{name}"))).unwrap();
+}
+
+#[test]
+fn doctor_and_explain_say_where_a_plugin_comes_from() {
+    for (mode, of_bridge, inside) in [
+        ("linked", "built into braid, by ", vec!["bridge"]),
+        ("prefer", "built into braid; ", vec!["bridge", "host-local"]),
+        ("never", "braid as a process, by ", vec![]),
+    ] {
+        let node = Node::new();
+        let entry = json!({
+            "type": "braid", "confDir": node.path("braid.d"), "cniDir": node.path("state"),
+            "primaryConfDir": node.path("net.d"), "binDir": node.path("bin"),
+            "clusterNetwork": "auto", "builtinPlugins": mode,
+        });
+        let conflist = json!({"cniVersion": "1.0.0", "name": "node", "plugins": [entry]});
+        node.write("net.d/00-braid.conflist", &conflist.to_string());
+        let primary = node.bridge("cni0", "10.1.0.0/24");
+        node.write("net.d/10-primary.conf", &primary.to_string());
+        symlink(BRAID, node.path("bin/bridge")).unwrap();
+        symlink(BRAID, node.path("bin/braid")).unwrap();
+        symlink(format!("{PLUGIN_DIR}/host-local"), node.path("bin/host-local")).unwrap();
+        let report = braid(&node, &["doctor"]).run();
+        let version = env!("CARGO_PKG_VERSION");
+        let said = format!("plugins       bridge {version}: {of_bridge}");
+        assert!(report.stdout.contains(&said), "{}", report.stdout);
+        let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "web"}});
+        let explained = braid(&node, &["explain", "-", "-o", "json"]).input(&pod.to_string()).run();
+        let attachment = &explained.json()["pods"][0]["attachments"][0];
+        let found: Vec<&str> =
+            attachment["builtIn"].as_array().into_iter().flatten().map(text).collect();
+        assert_eq!(found, inside, "{mode}: {}", explained.stdout);
+    }
 }

@@ -33,7 +33,8 @@ fn watcher(node: &Node) -> PathBuf {
 fn executed(node: &Node) -> Vec<String> {
     let trace = fs::read_to_string(node.path("executed")).expect("strace is missing: install it");
     fs::remove_file(node.path("executed")).unwrap();
-    let calls = trace.lines().filter(|line| line.ends_with("= 0"));
+    // The end of a call may be on another line.
+    let calls = trace.lines().filter(|line| !line.contains("= -1 "));
     let files = calls.filter_map(|line| line.split_once("execve(\"")?.1.split('"').next());
     files.skip(1).filter_map(|file| Some(file.rsplit('/').next()?.to_owned())).collect()
 }

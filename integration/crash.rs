@@ -7,7 +7,7 @@
 //! sandbox. After each of these steps the node and the sandbox must look as before.
 //!
 //! The executable is the one that `scripts/build` makes for nodes. `scripts/test` visits every
-//! point of four scenarios; `scripts/crash` those of all of them, and goes on in both ways.
+//! point of five scenarios; `scripts/crash` those of all of them, and goes on in both ways.
 
 mod injection;
 mod stage;
@@ -42,7 +42,7 @@ fn visit(scenario: Scenario, ways: &[Recovery]) {
 }
 
 const fn scenario(verb: Verb, mode: Mode, extras: usize) -> Scenario {
-    Scenario { verb, mode, extras, moves_default_route: false, publishes: false }
+    Scenario { verb, mode, extras, moves_default_route: false, publishes: false, built_in: false }
 }
 
 // What `scripts/test` visits.
@@ -70,7 +70,23 @@ fn gc_delegating() {
     visit(scenario(Verb::Gc, Mode::Delegating, 1), &[Recovery::Gc]);
 }
 
+#[test]
+fn add_with_built_in_plugins() {
+    let built_in = Scenario { built_in: true, ..scenario(Verb::Add, Mode::Delegating, 1) };
+    visit(built_in, &[Recovery::Del]);
+}
+
 // What `scripts/crash` visits.
+
+/// Plugins in the process are killed in the middle of their own work.
+#[test]
+#[ignore = "takes long: scripts/crash"]
+fn all_with_built_in_plugins() {
+    for (verb, extras) in [(Verb::Add, 3), (Verb::Del, 3), (Verb::Gc, 3)] {
+        let built_in = Scenario { built_in: true, ..scenario(verb, Mode::Delegating, extras) };
+        visit(built_in, &[Recovery::Del, Recovery::Gc]);
+    }
+}
 
 fn visit_all(verb: Verb, mode: Mode, extras: usize) {
     for (moves_default_route, publishes) in
@@ -78,7 +94,8 @@ fn visit_all(verb: Verb, mode: Mode, extras: usize) {
     {
         // Routes and status are ADD's alone.
         if verb == Verb::Add || !(moves_default_route || publishes) {
-            let scenario = Scenario { verb, mode, extras, moves_default_route, publishes };
+            let scenario =
+                Scenario { moves_default_route, publishes, ..scenario(verb, mode, extras) };
             visit(scenario, &[Recovery::Del, Recovery::Gc]);
         }
     }

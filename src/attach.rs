@@ -5,11 +5,13 @@
 pub(crate) mod absence;
 pub(crate) mod advertisements;
 pub(crate) mod default_route;
+mod deletion;
 mod error;
 pub(crate) mod routes;
 pub mod snapshot;
 mod verify;
 
+pub(crate) use deletion::delete_links_together;
 pub(crate) use error::AttachError;
 pub(crate) use verify::verify;
 

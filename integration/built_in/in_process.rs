@@ -314,3 +314,47 @@ fn a_file_that_is_no_braid_is_a_process_whatever_its_name() {
     let config = json!({"delegates": [node.bridge("cni0", "10.1.0.0/24")]});
     pod.add(config).run().assert_error(100, ["plugin \"bridge\" exited with status 1"]);
 }
+
+/// Three networks of built-in plugins, as definitions.
+fn three_networks(node: &Node) -> Value {
+    for (number, name) in ["lan", "dmz"].into_iter().enumerate() {
+        let mut network = node.bridge(&format!("br-{name}"), &format!("10.{}.0.0/24", 20 + number));
+        network["ipam"].as_object_mut().unwrap().remove("routes");
+        node.define("team-a", name, network);
+    }
+    json!({"delegates": [node.bridge("cni0", "10.1.0.0/24")], "logLevel": "debug"})
+}
+
+#[test]
+fn del_deletes_the_interfaces_of_several_networks_together() {
+    let node = Node::new();
+    node.built_ins(["bridge", "host-local"]);
+    let config = three_networks(&node);
+    let before = node.dump();
+    let pod = node.pod("team-a", "web");
+    pod.add(config).networks("lan,dmz").run().assert_success();
+    assert_eq!(pod.links(), ["eth0", "net1", "net2"]);
+    let deleted = pod.del().run();
+    deleted.assert_success();
+    assert!(deleted.stderr.contains("3 interfaces deleted together"), "{}", deleted.stderr);
+    assert!(pod.links().is_empty());
+    assert_eq!(node.leftovers(&before), Vec::<String>::new());
+}
+
+#[test]
+fn an_interface_of_another_kind_is_not_deleted_with_the_others() {
+    let node = Node::new();
+    node.built_ins(["bridge", "host-local"]);
+    let config = three_networks(&node);
+    let before = node.dump();
+    let pod = node.pod("team-a", "web");
+    pod.add(config).networks("lan,dmz").run().assert_success();
+    // A pod that may administer its network has put something else in its place.
+    pod.ip("link del net1");
+    pod.ip("link add net1 type bridge");
+    let deleted = pod.del().run();
+    deleted.assert_success();
+    assert!(deleted.stderr.contains("2 interfaces deleted together"), "{}", deleted.stderr);
+    assert_eq!(pod.links(), ["net1"]);
+    assert_eq!(node.leftovers(&before), Vec::<String>::new());
+}

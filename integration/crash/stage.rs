@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 
@@ -56,14 +57,19 @@ pub(super) struct Scenario {
     /// There is an API: it has the definitions and takes the status, and the first network has a
     /// device.
     pub(super) publishes: bool,
+    /// The plugins are Braid's own, and called in its process.
+    pub(super) built_in: bool,
 }
 
 impl fmt::Display for Scenario {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { verb, mode, extras, .. } = self;
         write!(f, "{verb:?}, {mode:?}, {extras} extra")?;
-        let more =
-            [(self.moves_default_route, "default route moved"), (self.publishes, "status on")];
+        let more = [
+            (self.moves_default_route, "default route moved"),
+            (self.publishes, "status on"),
+            (self.built_in, "in the process"),
+        ];
         more.iter().filter(|(is_on, _)| *is_on).try_for_each(|(_, text)| write!(f, ", {text}"))
     }
 }
@@ -83,6 +89,11 @@ impl Stage {
     pub(super) fn new(scenario: Scenario) -> Self {
         let node = Node::new();
         node.recorder("blue");
+        if scenario.built_in {
+            for kind in ["bridge", "host-local", "ptp"] {
+                symlink(executable(), node.path("bin").join(kind)).unwrap();
+            }
+        }
         let config = match scenario.mode {
             Mode::Delegating => {
                 json!({"delegates": [node.bridge("cni0", "10.1.0.0/24 fd01::/64")]})

@@ -59,6 +59,7 @@ fn every_configuration_has_a_test() {
     assert_eq!(
         names_in("conf"),
         [
+            "00-built-in.conflist",
             "00-delegating.conflist",
             "00-multus-migrated.conf",
             "00-shared-cluster.conflist",
@@ -112,6 +113,24 @@ fn the_migrated_multus_configuration_works() {
     web.del();
     assert_eq!(machine.node.leftovers(&before), Vec::<String>::new());
     assert!(machine.node.path("var/log/multus.log").exists(), "its logFile");
+}
+
+#[test]
+fn a_node_of_built_in_plugins_works() {
+    let machine = installed();
+    machine.node.write("net.d/00-braid.conflist", &read("conf/00-built-in.conflist"));
+    // What plugins keep for every pod is made by the first one.
+    attach(&machine, "blue", "private").del();
+    let before = machine.node.dump();
+    let web = attach(&machine, "blue", "private");
+    assert_eq!(web.pod.addresses("eth0"), ["10.244.0.3/24", "fd00:244::3/64"]);
+    assert_eq!(web.pod.addresses("net1"), ["10.20.0.3/24", "fd00:20::3/64"]);
+    assert!(web.pod.pings("10.244.0.1") && web.pod.pings("fd00:244::1"));
+    let rules = machine.node.host().dump("host").join("\n");
+    assert!(rules.contains("-j MASQUERADE"), "{rules}");
+    web.check();
+    web.del();
+    assert_eq!(machine.node.leftovers(&before), Vec::<String>::new());
 }
 
 /// Namespace and name of a definition, with the annotation that its network needs to be attached,

@@ -17,7 +17,7 @@ use std::path::Path;
 pub(super) use sandbox::living_netns;
 
 use super::{Session, netns_at};
-use crate::attach::{AttachError, Place, absence};
+use crate::attach::{AttachError, Place, absence, delete_links_together};
 use crate::delegate;
 use crate::ledger::{Event, LedgerError, Listed, Record};
 use crate::plan::Attachment;
@@ -142,6 +142,10 @@ impl<'t, 's> Teardown<'t, 's> {
     ) -> Vec<Failure<'t>> {
         let record = self.record;
         let chosen: Vec<_> = record.remaining().filter(|(at, ..)| is_chosen(*at)).collect();
+        if let Some(netns) = netns_at(&self.netns).ok().flatten().filter(|_| chosen.len() > 1) {
+            let attachments = chosen.iter().map(|(_, attachment, _)| *attachment);
+            delete_links_together(attachments, self.session.delegates.installed(), &netns);
+        }
         let mut failures = Vec::new();
         for (left, (at, attachment, result)) in chosen.into_iter().enumerate().rev() {
             let place = Place { container: &record.plan.key.container, netns: &self.netns };

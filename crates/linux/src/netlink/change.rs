@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use ipnetwork::IpNetwork;
 use netlink_packet_route::RouteNetlinkMessage as Message;
 use netlink_packet_route::address::AddressMessage;
-use netlink_packet_route::link::{BridgeVlanInfoFlags, LinkMessage};
+use netlink_packet_route::link::{BridgeVlanInfoFlags, LinkAttribute, LinkMessage};
 use netlink_packet_route::route::RouteProtocol;
 use nix::errno::Errno;
 use rtnetlink::packet_core::{NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
@@ -57,6 +57,8 @@ pub struct LinkSettings<'a> {
     pub all_multicast: Option<bool>,
     /// Length of its transmit queue in packets.
     pub tx_queue_len: Option<u32>,
+    /// The group that it is in, for requests about all links of a group; 0 is the default.
+    pub group: Option<u32>,
 }
 
 /// What is set on a port of a bridge; the rest stays as it is.
@@ -96,6 +98,15 @@ impl<'a> Change<'a> {
         let message = named(link, LinkUnspec::new_with_index).build();
         let change = Self::new(Message::DelLink(message), Operation::Delete, link.object());
         Self { done: Some(Errno::ENODEV), ..change }
+    }
+
+    /// Deletes all links of a group at once, which takes hardly longer than to delete one. The
+    /// kernel deletes none if one of them cannot be deleted: a physical device, say.
+    pub fn delete_group(group: u32) -> Self {
+        let message = LinkUnspec::new_with_index(0)
+            .append_extra_attribute(LinkAttribute::Group(group))
+            .build();
+        Self::new(Message::DelLink(message), Operation::Delete, Object::Links)
     }
 
     /// Sets what `settings` name.
@@ -290,6 +301,9 @@ impl LinkSettings<'_> {
         }
         if let Some(length) = self.tx_queue_len {
             builder = builder.txqueuelen(length);
+        }
+        if let Some(group) = self.group {
+            builder = builder.append_extra_attribute(LinkAttribute::Group(group));
         }
         builder.build()
     }

@@ -122,6 +122,7 @@ fn settings_of_a_link_are_what_ip_shows() {
         all_multicast: Some(true),
         tx_queue_len: Some(77),
         master: None,
+        group: Some(70_000),
     };
     netlink.apply(&[Change::set_link(LinkId::Name("br0"), &settings)]).unwrap();
     let link = found(&mut netlink, "br0");
@@ -134,9 +135,26 @@ fn settings_of_a_link_are_what_ip_shows() {
         ])
         .unwrap();
     let shown = ip(&netns, &["link show br1"]);
-    for word in ["PROMISC", "mtu 1300", "qlen 77", "02:00:00:00:00:07", "alias an alias"] {
+    for word in
+        ["PROMISC", "mtu 1300", "qlen 77", "02:00:00:00:00:07", "alias an alias", "group 70000"]
+    {
         assert!(shown.contains(word), "{word}: {shown}");
     }
+}
+
+#[test]
+fn a_group_is_deleted_whole_and_nothing_else() {
+    let (netns, mut netlink) = open();
+    let names = ["br0", "br1", "br2"];
+    let settings = LinkSettings { group: Some(70_000), ..LinkSettings::default() };
+    let made = names.map(|name| Change::create_link(&bridge(name)));
+    netlink.apply(&made).unwrap();
+    let joined = ["br0", "br2"].map(|name| Change::set_link(LinkId::Name(name), &settings));
+    netlink.apply(&joined).unwrap();
+    netlink.apply(&[Change::delete_group(70_000)]).unwrap();
+    let shown = ip(&netns, &["-brief link"]);
+    assert!(!shown.contains("br0") && shown.contains("br1") && !shown.contains("br2"), "{shown}");
+    assert!(netlink.apply(&[Change::delete_group(70_000)]).is_err(), "an empty group");
 }
 
 #[test]

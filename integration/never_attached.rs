@@ -87,6 +87,38 @@ fn what_a_refused_add_has_left_in_the_sandbox_is_removed_and_the_pod_goes() {
     pod.del().run().assert_success();
 }
 
+/// Rules of the packet filter are looked up under the names that the plugins give them.
+#[test]
+fn rules_that_are_left_keep_the_record_of_a_refused_add_and_none_let_it_go() {
+    let node = Node::new();
+    let ipam = node.host_local("10.30.0.0/24 10.30.0.0/25");
+    let bridge = json!({
+        "type": "bridge", "bridge": "br-lan", "ipMasq": true, "macspoofchk": true, "ipam": ipam,
+    });
+    let plugins = json!([bridge, {"type": "portmap"}]);
+    let blue = json!({"cniVersion": "1.0.0", "name": "blue", "plugins": plugins});
+    node.define("team-a", "lan", blue);
+    let on_host = |line: &str| {
+        let status = node.host().command("sh").args(["-c", line]).status();
+        assert!(status.unwrap().success(), "{line}");
+    };
+    let pods = ["clean", "masqueraded"].map(|name| node.pod("team-a", name));
+    // As an ADD by another plugin has left it: the container's chain, which nothing leads to.
+    let chain = format!("CNI-$(printf blue{} | sha512sum | cut -c1-24)", pods[1].container);
+    on_host(&format!("iptables -t nat -N {chain}"));
+    for (pod, records) in pods.iter().zip([0, 1]) {
+        let outcome = pod.add(node.delegating()).networks("lan").run();
+        let (_, message) = outcome.error();
+        assert!(message.contains("overlaps with"), "{message}");
+        assert_eq!(node.state("records").len(), records, "{}", pod.name);
+    }
+    on_host(&format!("iptables -t nat -X {chain}"));
+    for pod in &pods {
+        pod.del().run().assert_success();
+    }
+    assert_eq!((node.state("records"), node.state("orphans")), (vec![], vec![]));
+}
+
 /// The primary's interface was there before its ADD: it is not what its plugins have left.
 #[test]
 fn an_interface_that_the_sandbox_had_before_a_refused_primary_stays() {

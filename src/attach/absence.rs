@@ -6,16 +6,22 @@
 //! asked, shows no interface of it.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::kernel::kernel_error;
 use crate::plan::Attachment;
 use crate::reservation;
+use cni::deadline::Deadline;
 use cni::error::Error;
 use cni::netconf::PluginConfig;
-use cni::request::ContainerId;
+use cni::request::{ContainerId, Environment};
 use linux::netlink::{Change, Inside, LinkId, Netlink};
 use linux::netns::Netns;
 use plugins::known::{self, Facts, HostState, Property};
+use plugins::rules::{self, Attached, Keeper};
+
+/// How long the programs of the packet filter may take to list an attachment's rules.
+const READING_RULES: Duration = Duration::from_secs(10);
 
 /// Why it is not proven that nothing is left of an attachment.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +44,9 @@ pub(crate) enum Trace {
     /// A link of the host is there.
     #[error("the host has interface \"{0}\"")]
     HostLink(String),
+    /// The packet filter has rules of it.
+    #[error("the packet filter has rules of {0}")]
+    Rules(Keeper),
     /// The kernel or a file does not say.
     #[error("{0}")]
     Unreadable(Box<Error>),
@@ -80,10 +89,8 @@ fn check_readable(
         HostState::None
         | HostState::Reservations
         | HostState::File { .. }
-        | HostState::IntermediateDevice => true,
-        HostState::NoneWithout(switches) => {
-            !switches.iter().any(|key| known::has_switch(plugin, key))
-        }
+        | HostState::IntermediateDevice
+        | HostState::Rules(_) => true,
         HostState::MovedLink { others, .. } => {
             attachment.device.is_none() && !known::names_any(plugin, others)
         }
@@ -169,6 +176,7 @@ pub(crate) fn prove(
     check_reservations(attachment, container)?;
     check_files(attachment, container)?;
     check_intermediate_device(attachment, container)?;
+    check_rules(attachment, container)?;
     let mut inside = Inside::new(netns);
     let netlink = inside.netlink().map_err(unreadable)?;
     let moved =
@@ -179,6 +187,25 @@ pub(crate) fn prove(
         }
     }
     check_temporary_links(netlink)
+}
+
+/// Whether the packet filter of the host has no rules of an attachment.
+fn check_rules(attachment: &Attachment, container: &ContainerId) -> Result<(), Trace> {
+    let attached = Attached {
+        network: attachment.network.name.as_str(),
+        container: container.as_str(),
+        interface: attachment.interface.as_str(),
+    };
+    for keeper in attachment.network.plugins.iter().flat_map(known::keepers) {
+        let programs = Environment::of_process().programs();
+        let deadline = Deadline::after(READING_RULES);
+        match rules::has_rules(keeper, attached, &programs, deadline) {
+            Ok(false) => {}
+            Ok(true) => return Err(Trace::Rules(keeper)),
+            Err(error) => return Err(Trace::Unreadable(Box::new(error))),
+        }
+    }
+    Ok(())
 }
 
 fn check_files(attachment: &Attachment, container: &ContainerId) -> Result<(), Trace> {

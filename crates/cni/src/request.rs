@@ -20,12 +20,6 @@ pub use environment::Environment;
 /// Set in the environment of delegates, so that Braid notices when it would start itself.
 pub const DEPTH_VARIABLE: &str = "BRAID_DEPTH";
 
-/// Where programs of the system are if the environment does not say.
-const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
-/// The socket of the system's message bus if the environment does not say.
-const DEFAULT_BUS: &str = "/run/dbus/system_bus_socket";
-
 /// The operation (CNI 1.1.0, section 2, "CNI operations").
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Command {
@@ -296,22 +290,6 @@ impl Request {
             nested: environment.get(DEPTH_VARIABLE).is_some(),
             environment,
         })
-    }
-
-    /// Where programs of the system are: the absolute directories of `PATH`, or the usual ones if
-    /// it is not set.
-    pub fn programs(&self) -> Vec<PathBuf> {
-        let path = self.environment.get("PATH").unwrap_or_else(|| OsStr::new(DEFAULT_PATH));
-        std::env::split_paths(path).filter(|directory| directory.is_absolute()).collect()
-    }
-
-    /// The socket of the system's message bus: that of `DBUS_SYSTEM_BUS_ADDRESS`, or the usual one
-    /// if that names no path.
-    pub fn system_bus(&self) -> PathBuf {
-        let addresses = self.environment.text("DBUS_SYSTEM_BUS_ADDRESS").unwrap_or_default();
-        let mut paths = addresses.split(';').filter_map(|it| it.strip_prefix("unix:path="));
-        let path = paths.next().and_then(|path| path.split(',').next());
-        PathBuf::from(path.unwrap_or(DEFAULT_BUS))
     }
 }
 

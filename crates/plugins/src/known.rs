@@ -22,6 +22,8 @@ use serde_json::{Map, Value};
 use cni::keys;
 use cni::netconf::{NetworkConfig, PluginConfig};
 
+use crate::rules::Keeper;
+
 pub use self::check::{ConfigError, check_config, check_device};
 pub use self::shape::{Key, Reach, Shape};
 
@@ -137,8 +139,8 @@ pub enum VlanDefault {
 pub enum HostState {
     /// Nothing beside interfaces of the sandbox, and their peers, which go with them.
     None,
-    /// Nothing, unless one of these switches is on: then firewall rules, which are not read.
-    NoneWithout(&'static [&'static str]),
+    /// Rules of the packet filter: of each keeper, if its switch is on or it has none.
+    Rules(&'static [(Option<&'static str>, Keeper)]),
     /// host-local's files, one for each address, with the container and the interface in them.
     Reservations,
     /// A file for the container and the interface, in the directory that the key names.
@@ -382,6 +384,17 @@ pub fn is_routed(plugin: &PluginConfig) -> bool {
             switches.iter().any(|key| has_switch(plugin, key))
         }
     }
+}
+
+/// What keeps rules on the host for an attachment of this plugin.
+pub fn keepers(plugin: &PluginConfig) -> impl Iterator<Item = Keeper> {
+    let state = facts(plugin.kind.as_str()).map(|facts| facts.host_state);
+    let keepers: &[_] = match state {
+        Some(HostState::Rules(keepers)) => keepers,
+        _ => &[],
+    };
+    let is_on = |switch: &Option<&str>| switch.is_none_or(|key| has_switch(plugin, key));
+    keepers.iter().filter(move |(switch, _)| is_on(switch)).map(|(_, keeper)| *keeper)
 }
 
 /// Whether any spelling of the key is true: which of several a plugin reads depends on their order.

@@ -6,7 +6,7 @@ pub mod known;
 pub mod link;
 mod mark;
 pub mod meta;
-mod rules;
+pub mod rules;
 #[cfg(test)]
 mod testing;
 

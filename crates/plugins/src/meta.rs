@@ -5,7 +5,7 @@
 mod bandwidth;
 mod chain;
 mod firewall;
-mod portmap;
+pub(crate) mod portmap;
 mod sbr;
 mod tuning;
 mod vrf;

@@ -8,8 +8,11 @@
 pub(crate) mod backend;
 pub(crate) mod bus;
 pub(crate) mod iptables;
+mod kept;
 pub(crate) mod mark;
 pub(crate) mod name;
 pub(crate) mod nftables;
 pub(crate) mod owner;
 pub(crate) mod program;
+
+pub use kept::{Attached, Keeper, has_rules};

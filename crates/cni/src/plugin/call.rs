@@ -94,8 +94,8 @@ impl Call {
             version,
             sandbox,
             path,
-            programs: request.programs(),
-            system_bus: request.system_bus(),
+            programs: request.environment.programs(),
+            system_bus: request.environment.system_bus(),
             nested: request.nested,
             object,
         })

@@ -2,6 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+
+/// Where programs of the system are if the environment does not say.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The socket of the system's message bus if the environment does not say.
+const DEFAULT_BUS: &str = "/run/dbus/system_bus_socket";
 
 /// The process's environment as a value.
 #[derive(Clone, Debug, Default)]
@@ -25,6 +32,22 @@ impl Environment {
     /// Every variable, ordered by its name.
     pub fn iter(&self) -> impl Iterator<Item = (&OsStr, &OsStr)> {
         self.0.iter().map(|(name, value)| (name.as_os_str(), value.as_os_str()))
+    }
+
+    /// Where programs of the system are: the absolute directories of `PATH`, or the usual ones if
+    /// it is not set.
+    pub fn programs(&self) -> Vec<PathBuf> {
+        let path = self.get("PATH").unwrap_or_else(|| OsStr::new(DEFAULT_PATH));
+        std::env::split_paths(path).filter(|directory| directory.is_absolute()).collect()
+    }
+
+    /// The socket of the system's message bus: that of `DBUS_SYSTEM_BUS_ADDRESS`, or the usual one
+    /// if that names no path.
+    pub fn system_bus(&self) -> PathBuf {
+        let addresses = self.text("DBUS_SYSTEM_BUS_ADDRESS").unwrap_or_default();
+        let mut paths = addresses.split(';').filter_map(|it| it.strip_prefix("unix:path="));
+        let path = paths.next().and_then(|path| path.split(',').next());
+        PathBuf::from(path.unwrap_or(DEFAULT_BUS))
     }
 
     /// The value where it is text; `None` if it is missing or not UTF-8.

@@ -34,9 +34,9 @@ fn an_add_is_read_whole() {
 fn programs_are_in_the_absolute_directories_of_path() {
     let environment = [("CNI_COMMAND", "GC"), ("PATH", "/sbin:bin::/usr/bin")];
     let request = Request::read(environment.into()).unwrap().unwrap();
-    assert_eq!(request.programs(), [PathBuf::from("/sbin"), PathBuf::from("/usr/bin")]);
+    assert_eq!(request.environment.programs(), [PathBuf::from("/sbin"), PathBuf::from("/usr/bin")]);
     let request = Request::read([("CNI_COMMAND", "GC")].into()).unwrap().unwrap();
-    assert!(request.programs().contains(&PathBuf::from("/usr/sbin")));
+    assert!(request.environment.programs().contains(&PathBuf::from("/usr/sbin")));
 }
 
 #[test]
@@ -49,7 +49,7 @@ fn the_bus_is_at_the_path_that_the_environment_names() {
     ] {
         let environment = [("CNI_COMMAND", "GC"), ("DBUS_SYSTEM_BUS_ADDRESS", address)];
         let request = Request::read(environment.into()).unwrap().unwrap();
-        assert_eq!(request.system_bus(), PathBuf::from(path), "{address}");
+        assert_eq!(request.environment.system_bus(), PathBuf::from(path), "{address}");
     }
 }
 

@@ -1,5 +1,7 @@
 //! The reference plugins that change what an earlier one of their chain has made.
 
+use crate::rules::Keeper;
+
 use super::shape::{Key, Shape};
 use super::{DeviceFact, Facts, HostState, Property};
 
@@ -44,6 +46,7 @@ pub(super) const FACTS: &[Facts] = &[
             Key::host("conditionsV6", Shape::List(&Shape::Text)),
         ],
         device: DeviceFact::None,
+        host_state: HostState::Rules(&[(None, Keeper::PortMap)]),
         ..Facts::chain("portmap")
     },
     Facts {

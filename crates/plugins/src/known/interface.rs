@@ -1,5 +1,7 @@
 //! The reference plugins that make an interface.
 
+use crate::rules::Keeper;
+
 use super::shape::{Key, Shape};
 use super::{DeviceFact, Facts, GatewayFact, HostState, Property, VlanDefault};
 
@@ -53,7 +55,10 @@ const BRIDGE: Facts = Facts {
         switches: &["isGateway", "isDefaultGateway"],
         default: "cni0",
     },
-    host_state: HostState::NoneWithout(&["ipMasq", "macspoofchk"]),
+    host_state: HostState::Rules(&[
+        (Some("ipMasq"), Keeper::Masquerade),
+        (Some("macspoofchk"), Keeper::SpoofCheck),
+    ]),
     failures: &[(
         "already exists but is not a bridge",
         "choose another name for \"bridge\" in the definition",
@@ -126,7 +131,7 @@ const PTP: Facts = Facts {
     keys: &[MTU, Key::host("ipMasq", Shape::Boolean), Key::host("ipMasqBackend", Shape::Text)],
     device: DeviceFact::None,
     gateway: GatewayFact::RoutePerPod,
-    host_state: HostState::NoneWithout(&["ipMasq"]),
+    host_state: HostState::Rules(&[(Some("ipMasq"), Keeper::Masquerade)]),
     ..Facts::chain("ptp")
 };
 

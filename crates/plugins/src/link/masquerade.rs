@@ -110,6 +110,11 @@ pub(crate) fn del(keys: Keys<'_>, call: &Call, context: &Context<'_>) -> Result<
     if is_asked || is_marked { remove(call, &Programs::of(call, context)) } else { Ok(()) }
 }
 
+/// Whether the attachment has rules, of either backend.
+pub(crate) fn has_rules(programs: &Programs<'_>, owner: &Owner) -> Result<bool, ProgramError> {
+    Ok(iptables::has_rules(programs, owner)? || nftables::has_rules(programs, owner)?)
+}
+
 fn remove(call: &Call, programs: &Programs<'_>) -> Result<(), Error> {
     let marks = Marks::of(MARKS, call);
     let owner = Owner::of(call)?;

@@ -105,7 +105,7 @@ fn on_chain(command: &str, chain: &str) -> Value {
 
 fn own_rules(nft: Nft<'_>, owner: &Owner) -> Result<Vec<NftRule>, ProgramError> {
     let comment = comment(owner);
-    let mut rules = nft.rules_if_usable(PARENT)?;
+    let mut rules = nft.rules_if_usable(&format!("chain {PARENT}"))?;
     rules.retain(|rule| rule.comment == comment);
     Ok(rules)
 }
@@ -127,6 +127,11 @@ pub(crate) fn check(call: &Call, context: &Context<'_>, port: Port<'_>) -> Resul
     }
     let name = port.name;
     Err(drift(format!("the rule that checks the hardware address of frames from {name:?} is gone")))
+}
+
+/// Whether the attachment has rules.
+pub(crate) fn has_rules(programs: &Programs<'_>, owner: &Owner) -> Result<bool, ProgramError> {
+    Ok(!own_rules(Nft::new(programs), owner)?.is_empty())
 }
 
 /// STATUS: whether nft is there, which makes the rules.

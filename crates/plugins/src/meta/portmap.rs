@@ -57,8 +57,6 @@ struct Scope {
     addresses: Vec<IpAddr>,
     /// Whether another interface of the container shares the chain of iptables.
     is_shared: bool,
-    /// Whether we have made the rules, and no very old release of the reference plugin.
-    is_marked: bool,
 }
 
 impl Plugin for PortMap {
@@ -189,6 +187,11 @@ fn undo(call: &Call) {
     }
 }
 
+/// Whether the container has rules in the network; with nftables, in any.
+pub(crate) fn has_rules(programs: &Programs<'_>, owner: &Owner) -> Result<bool, ProgramError> {
+    Ok(iptables::has_rules(programs, owner)? || nftables::has_rules(programs, owner)?)
+}
+
 /// Removes the rules of the attachment, whoever has made them, and whatever the configuration says.
 fn remove(call: &Call, programs: &Programs<'_>) -> Result<(), Error> {
     let marks = Marks::of(MARKS, call);
@@ -211,7 +214,6 @@ fn release(
         families: Family::ALL.into_iter().filter(|family| is_of(*family)).collect(),
         addresses: known.unwrap_or(reported).iter().map(IpNetwork::ip).collect(),
         is_shared: marks.has_sibling(&owner),
-        is_marked: mark.is_some(),
         owner,
     };
     let backend = mark.and_then(|mark| mark.backend);

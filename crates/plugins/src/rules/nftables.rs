@@ -38,6 +38,8 @@ pub(crate) enum Script {
 /// A rule as the kernel shows it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct NftRule {
+    /// The chain that it is in.
+    pub(crate) chain: String,
     /// Its number in its table.
     pub(crate) handle: u64,
     /// Its comment; empty without one.
@@ -80,9 +82,10 @@ impl<'p> Nft<'p> {
         self.programs.run(PROGRAM, &["--check", "-f", "-"], table).map(drop)
     }
 
-    /// The rules of a chain; none if it is missing.
-    pub(crate) fn rules(self, chain: &str) -> Result<Vec<NftRule>, ProgramError> {
-        let words = ["--json", "list", "chain"].into_iter().chain(chain.split(' '));
+    /// The rules of a chain (`chain inet <table> <chain>`), or of a table (`table ip <table>`);
+    /// none if it is missing.
+    pub(crate) fn rules(self, place: &str) -> Result<Vec<NftRule>, ProgramError> {
+        let words = ["--json", "list"].into_iter().chain(place.split(' '));
         let printed = match self.programs.run(PROGRAM, &words.collect::<Vec<_>>(), "") {
             Err(error) if error.says("No such file or directory") => return Ok(Vec::new()),
             outcome => outcome?,
@@ -91,8 +94,8 @@ impl<'p> Nft<'p> {
     }
 
     /// The same, and none if the program is not installed or the kernel has no nftables.
-    pub(crate) fn rules_if_usable(self, chain: &str) -> Result<Vec<NftRule>, ProgramError> {
-        match self.rules(chain) {
+    pub(crate) fn rules_if_usable(self, place: &str) -> Result<Vec<NftRule>, ProgramError> {
+        match self.rules(place) {
             Err(error) if error.is_missing() || error.says("not supported") => Ok(Vec::new()),
             outcome => outcome,
         }
@@ -148,12 +151,13 @@ fn read_rules(printed: &[u8]) -> Result<Vec<NftRule>, ProgramError> {
     let rules = list.iter().filter_map(|entry| entry.get("rule"));
     let read = |rule: &Value| {
         Some(NftRule {
+            chain: rule.get("chain")?.as_str()?.to_owned(),
             handle: rule.get("handle")?.as_u64()?,
             comment: rule.get("comment").and_then(Value::as_str).unwrap_or_default().to_owned(),
             statements: rule.get("expr")?.clone(),
         })
     };
-    let no_rule = || unreadable("a rule has no handle or no statements".to_owned());
+    let no_rule = || unreadable("a rule has no chain, no handle or no statements".to_owned());
     rules.map(|rule| read(rule).ok_or_else(no_rule)).collect()
 }
 
@@ -177,8 +181,8 @@ mod tests {
     #[test]
     fn rules_are_read_with_their_comments() {
         let printed = r#"{"nftables": [{"metainfo": {}}, {"chain": {"name": "c"}},
-            {"rule": {"handle": 7, "comment": "x", "expr": [{"dnat": {"addr": "10.0.0.1", "port": 80}}]}},
-            {"rule": {"handle": 8, "expr": []}}]}"#;
+            {"rule": {"chain": "c", "handle": 7, "comment": "x", "expr": [{"dnat": {"addr": "10.0.0.1", "port": 80}}]}},
+            {"rule": {"chain": "c", "handle": 8, "expr": []}}]}"#;
         let rules = read_rules(printed.as_bytes()).unwrap();
         assert_eq!((rules[0].handle, rules[0].comment.as_str()), (7, "x"));
         assert!(rules[0].mentions("10.0.0.1") && !rules[0].mentions("10.0.0.10"));

@@ -126,6 +126,11 @@ impl<'c> Programs<'c> {
         Self { directories: &call.programs, deadline: context.deadline, stop }
     }
 
+    /// Those in these directories, of no call.
+    pub(crate) fn at(directories: &'c [PathBuf], deadline: Deadline) -> Self {
+        Self { directories, deadline, stop: &NeverStop }
+    }
+
     /// For undoing what an ADD that failed has made.
     pub(crate) fn for_undo(call: &'c Call) -> Self {
         let deadline = Deadline::after(UNDO);

@@ -12,6 +12,7 @@
     reason = "tests may fail by panicking; that is how they say so"
 )]
 
+mod absence;
 mod firewall;
 mod firewalld;
 mod masquerade;

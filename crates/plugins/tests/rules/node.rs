@@ -36,6 +36,16 @@ pub(crate) struct Node {
     pub(crate) container: Netns,
 }
 
+/// The marks of rules outlive a namespace, which no node's does.
+impl Drop for Node {
+    fn drop(&mut self) {
+        if let Some(cookie) = self.host.cookie() {
+            let marks = Path::new("/run/cni/rules").join(cookie.number().to_string());
+            let _ = std::fs::remove_dir_all(marks);
+        }
+    }
+}
+
 /// What a call is about, beside its configuration.
 #[derive(Clone, Debug)]
 pub(crate) struct About {

@@ -97,6 +97,20 @@ pub(super) fn missing(
     Ok(None)
 }
 
+/// Whether the container has a chain in the network, or a jump to it is left.
+pub(super) fn has_rules(programs: &Programs<'_>, owner: &Owner) -> Result<bool, ProgramError> {
+    let name = chain_of(owner);
+    for family in Family::ALL {
+        let tables = IpTables::new(programs, family);
+        let is_left = tables.chain_if_usable(TABLE, &name)?.exists
+            || tables.chain_if_usable(TABLE, PARENT)?.jumps_to(&name).next().is_some();
+        if is_left {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 pub(super) fn remove(programs: &Programs<'_>, scope: &Scope) -> Result<(), ProgramError> {
     for family in &scope.families {
         let tables = IpTables::new(programs, *family);

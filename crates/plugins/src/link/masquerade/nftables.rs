@@ -84,7 +84,7 @@ fn plan(
 
 fn own_rules(nft: Nft<'_>, owner: &Owner) -> Result<Vec<NftRule>, ProgramError> {
     let prefix = prefix(owner);
-    let mut rules = nft.rules_if_usable(CHAIN)?;
+    let mut rules = nft.rules_if_usable(&format!("chain {CHAIN}"))?;
     rules.retain(|rule| rule.comment.starts_with(&prefix));
     Ok(rules)
 }
@@ -106,6 +106,10 @@ pub(super) fn missing(
         rules.iter().any(|rule| rule.mentions(&ip))
     };
     Ok(addresses.iter().find(|address| !has(address)).copied())
+}
+
+pub(super) fn has_rules(programs: &Programs<'_>, owner: &Owner) -> Result<bool, ProgramError> {
+    Ok(!own_rules(Nft::new(programs), owner)?.is_empty())
 }
 
 pub(super) fn remove(programs: &Programs<'_>, owner: &Owner) -> Result<(), ProgramError> {

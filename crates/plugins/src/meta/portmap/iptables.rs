@@ -16,8 +16,6 @@ const TABLE: &str = "nat";
 const DNAT: &str = "CNI-HOSTPORT-DNAT";
 const SET_MARK: &str = "CNI-HOSTPORT-SETMARK";
 const MASQUERADE: &str = "CNI-HOSTPORT-MASQ";
-/// Of releases before 0.7 of the reference.
-const OLD_SNAT: &str = "CNI-HOSTPORT-SNAT";
 
 /// The most ports of one rule.
 const PORTS: usize = 15;
@@ -200,6 +198,16 @@ pub(super) fn missing(
     Ok(None)
 }
 
+pub(super) fn has_rules(programs: &Programs<'_>, owner: &Owner) -> Result<bool, ProgramError> {
+    for family in Family::ALL {
+        let tables = IpTables::new(programs, family);
+        if tables.chain_if_usable(TABLE, &chain_of(owner))?.exists {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 pub(super) fn remove(programs: &Programs<'_>, scope: &Scope) -> Result<(), ProgramError> {
     for family in &scope.families {
         let tables = IpTables::new(programs, *family);
@@ -214,13 +222,12 @@ fn plan_removal(tables: IpTables<'_>, scope: &Scope) -> Result<Vec<String>, Prog
     if scope.is_shared {
         return Ok(own_rules(&chain, scope));
     }
-    let mut lines = removal(tables, &name, &chain, DNAT)?;
-    if !scope.is_marked {
-        let old = name::chain("SN-", &scope.owner.network, &scope.owner.container);
-        let chain = tables.chain_if_usable(TABLE, &old)?;
-        lines.extend(removal(tables, &old, &chain, OLD_SNAT)?);
+    if !chain.exists {
+        return Ok(Vec::new());
     }
-    Ok(lines)
+    let parent = tables.chain(TABLE, DNAT)?;
+    let entries = parent.jumps_to(&name).map(|rule| delete(rule));
+    Ok(entries.chain(delete_chain(&name)).collect())
 }
 
 /// The rules that lead to the interface's addresses: the others serve the interface that stays,
@@ -231,18 +238,4 @@ fn own_rules(chain: &Chain, scope: &Scope) -> Vec<String> {
         scope.addresses.iter().any(|ip| rule.contains(&to(ip)))
     };
     chain.rules.iter().filter(leads_there).map(|rule| delete(rule)).collect()
-}
-
-fn removal(
-    tables: IpTables<'_>,
-    name: &str,
-    chain: &Chain,
-    parent: &str,
-) -> Result<Vec<String>, ProgramError> {
-    if !chain.exists {
-        return Ok(Vec::new());
-    }
-    let parent = tables.chain(TABLE, parent)?;
-    let entries = parent.jumps_to(name).map(|rule| delete(rule));
-    Ok(entries.chain(delete_chain(name)).collect())
 }

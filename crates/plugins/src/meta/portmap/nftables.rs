@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::mapping::Mapping;
 use super::{Scope, Target};
 use crate::rules::nftables::{Nft, NftRule, Script, quote};
+use crate::rules::owner::Owner;
 use crate::rules::program::{ProgramError, Programs};
 
 const TABLE: &str = "cni_hostport";
@@ -54,7 +55,6 @@ fn plan(nft: Nft<'_>, target: &Target<'_>, has_comment: bool) -> Result<String, 
         families: vec![target.family()],
         addresses: vec![target.address.ip()],
         is_shared: false,
-        is_marked: true,
     };
     let family = target.family();
     let mut script = format!("add table {} {TABLE}{about}\n", word(family));
@@ -140,19 +140,37 @@ fn masquerading_rules(target: &Target<'_>) -> String {
 /// The lines that delete the rules of the scope in a family.
 fn deletions(nft: Nft<'_>, family: Family, scope: &Scope) -> Result<String, ProgramError> {
     let mut lines = String::new();
-    for name in [PORTS, PORTS_OF_ADDRESSES, MASQUERADING] {
-        let chain = chain(family, name);
-        for rule in nft.rules_if_usable(&chain)?.iter().filter(|rule| is_meant(rule, scope)) {
-            let _ = writeln!(lines, "delete rule {chain} handle {}", rule.handle);
-        }
+    for rule in own_rules(nft, family, &scope.owner)?.iter().filter(|rule| is_meant(rule, scope)) {
+        let _ =
+            writeln!(lines, "delete rule {} handle {}", chain(family, &rule.chain), rule.handle);
     }
     Ok(lines)
 }
 
+/// The rules of the container: the comments name no network and no interface.
+fn own_rules(nft: Nft<'_>, family: Family, owner: &Owner) -> Result<Vec<NftRule>, ProgramError> {
+    let mut rules = nft.rules_if_usable(&format!("table {} {TABLE}", word(family)))?;
+    rules.retain(|rule| {
+        let is_shared = [PORTS, PORTS_OF_ADDRESSES, MASQUERADING].contains(&rule.chain.as_str());
+        is_shared && rule.comment == owner.container
+    });
+    Ok(rules)
+}
+
 fn is_meant(rule: &NftRule, scope: &Scope) -> bool {
     let leads_there = |ip: &IpAddr| rule.mentions(&ip.to_string());
-    rule.comment == scope.owner.container
-        && (scope.addresses.is_empty() || scope.addresses.iter().any(leads_there))
+    scope.addresses.is_empty() || scope.addresses.iter().any(leads_there)
+}
+
+/// Whether the container has rules, in any network.
+pub(super) fn has_rules(programs: &Programs<'_>, owner: &Owner) -> Result<bool, ProgramError> {
+    let nft = Nft::new(programs);
+    for family in Family::ALL {
+        if !own_rules(nft, family, owner)?.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 pub(super) fn remove(programs: &Programs<'_>, scope: &Scope) -> Result<(), ProgramError> {
@@ -167,13 +185,9 @@ pub(super) fn missing(
     target: &Target<'_>,
 ) -> Result<Option<String>, ProgramError> {
     let (nft, family) = (Nft::new(programs), target.family());
-    let of_container = |name| -> Result<Vec<NftRule>, ProgramError> {
-        let mut rules = nft.rules(&chain(family, name))?;
-        rules.retain(|rule| rule.comment == target.owner.container);
-        Ok(rules)
-    };
-    let mut ports = of_container(PORTS)?;
-    ports.extend(of_container(PORTS_OF_ADDRESSES)?);
+    let rules = own_rules(nft, family, target.owner)?;
+    let (back, ports): (Vec<_>, Vec<_>) =
+        rules.into_iter().partition(|rule| rule.chain == MASQUERADING);
     for mapping in target.config.of_family(family) {
         if !ports.iter().any(|rule| leads(rule, target.address.ip(), mapping)) {
             let what =
@@ -185,7 +199,7 @@ pub(super) fn missing(
         return Ok(None);
     }
     let ip = target.address.ip().to_string();
-    let is_masqueraded = of_container(MASQUERADING)?.iter().any(|rule| rule.mentions(&ip));
+    let is_masqueraded = back.iter().any(|rule| rule.mentions(&ip));
     Ok((!is_masqueraded).then(|| "the rule that masquerades what goes back".to_owned()))
 }
 

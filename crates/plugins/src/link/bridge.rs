@@ -78,7 +78,7 @@ impl Plugin for Bridge {
 
     fn gc(&self, call: &Call, context: &mut Context<'_>) -> Result<(), Error> {
         let removed = rules::gc(call, context);
-        removed.and(lease::forward(Command::Gc, call, context))
+        removed.and(lease::collect(call, context))
     }
 }
 

@@ -49,4 +49,8 @@ impl Plugin for Dummy {
         status::check_kind(KIND)?;
         lease::forward(Command::Status, call, context)
     }
+
+    fn gc(&self, call: &Call, context: &mut Context<'_>) -> Result<(), Error> {
+        lease::collect(call, context)
+    }
 }

@@ -70,8 +70,8 @@ impl Plugin for HostDevice {
     }
 
     /// A device whose container vanished without DEL gets its name back.
-    fn gc(&self, call: &Call, _: &mut Context<'_>) -> Result<(), Error> {
-        device::take_name_back(call)
+    fn gc(&self, call: &Call, context: &mut Context<'_>) -> Result<(), Error> {
+        device::take_name_back(call).and(lease::collect(call, context))
     }
 }
 

@@ -67,6 +67,10 @@ impl Plugin for IpVlan {
         stacked::read_mode(keys, &MODES)?;
         stacked::status(call, context, keys, KIND)
     }
+
+    fn gc(&self, call: &Call, context: &mut Context<'_>) -> Result<(), Error> {
+        lease::collect(call, context)
+    }
 }
 
 fn parent(

@@ -70,6 +70,18 @@ pub(crate) fn release(call: &Call, context: &mut Context<'_>) -> Result<(), Erro
     forward(Command::Del, call, context)
 }
 
+/// GC of the IPAM plugin of the network, if it has one. One that is older than GC has nothing to
+/// collect: it does not know the version (code 1) or the command (code 4).
+pub(crate) fn collect(call: &Call, context: &mut Context<'_>) -> Result<(), Error> {
+    match forward(Command::Gc, call, context) {
+        Err(error) if matches!(error.code, Code::VERSION | Code::ENVIRONMENT) => {
+            log::debug!("network {}: IPAM has no GC: {error}", call.network.as_str());
+            Ok(())
+        }
+        outcome => outcome,
+    }
+}
+
 /// Calls the IPAM plugin of the network, if it has one, with the same operation.
 pub(crate) fn forward(
     command: Command,

@@ -72,4 +72,8 @@ impl Plugin for MacVlan {
         stacked::read_mode(keys, &MODES)?;
         stacked::status(call, context, keys, KIND)
     }
+
+    fn gc(&self, call: &Call, context: &mut Context<'_>) -> Result<(), Error> {
+        lease::collect(call, context)
+    }
 }

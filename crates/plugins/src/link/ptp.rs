@@ -80,7 +80,7 @@ impl Plugin for Ptp {
 
     fn gc(&self, call: &Call, context: &mut Context<'_>) -> Result<(), Error> {
         let removed = masquerade::gc(call, context);
-        removed.and(lease::forward(Command::Gc, call, context))
+        removed.and(lease::collect(call, context))
     }
 }
 

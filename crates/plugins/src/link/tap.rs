@@ -126,6 +126,10 @@ impl Plugin for Tap {
         status::check_tap()?;
         lease::forward(Command::Status, call, context)
     }
+
+    fn gc(&self, call: &Call, context: &mut Context<'_>) -> Result<(), Error> {
+        lease::collect(call, context)
+    }
 }
 
 fn find_bridge(site: &mut Site<'_>, name: &str) -> Result<u32, Error> {

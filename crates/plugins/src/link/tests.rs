@@ -3,6 +3,7 @@
 //! their directory.
 
 mod bridge;
+mod gc;
 mod host_device;
 mod refusals;
 mod stacked;

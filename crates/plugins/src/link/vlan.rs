@@ -69,6 +69,10 @@ impl Plugin for Vlan {
         keys.vlan("vlanId")?;
         stacked::status(call, context, keys, KIND)
     }
+
+    fn gc(&self, call: &Call, context: &mut Context<'_>) -> Result<(), Error> {
+        lease::collect(call, context)
+    }
 }
 
 /// A VLAN is one of an interface: the one of the default route would be a guess.

@@ -15,6 +15,7 @@
 mod absence;
 mod firewall;
 mod firewalld;
+mod legacy;
 mod masquerade;
 mod node;
 mod portmap;

@@ -374,3 +374,36 @@ fn status_names_what_is_missing() {
     let sentence = "program \"nft\" is in no directory of PATH: install the package nftables";
     assert_eq!((error.code.0, error.msg.as_str()), (50, sentence));
 }
+
+#[test]
+fn calls_at_once_keep_each_other_s_rules() {
+    for backend in ["iptables", "nftables"] {
+        let node = node();
+        let all = |verb: cni::request::Command| {
+            let call = |at: u16| {
+                let addresses = [format!("10.1.0.{}/24", at + 10), format!("fd01::{at:x}a/64")];
+                let addresses = addresses.each_ref().map(String::as_str);
+                let keys = json!({"backend": backend});
+                let config = network(&node, &addresses, &json!([tcp(8000 + at, 80)]), &keys);
+                node.call(Ours, verb, &config, &node.about(&format!("at-once-{at}"), "eth0"))
+            };
+            let outcomes: Vec<_> = std::thread::scope(|scope| {
+                let calls: Vec<_> = (0..12).map(|at| scope.spawn(move || call(at))).collect();
+                calls.into_iter().map(|call| call.join().unwrap()).collect()
+            });
+            for outcome in outcomes {
+                outcome.unwrap_or_else(|error| panic!("{verb} with {backend}: {error}"));
+            }
+        };
+        all(Add);
+        for shared in
+            ["--dst-type LOCAL -j CNI-HOSTPORT-DNAT", "fib daddr type local jump hostports_all"]
+        {
+            let count = node.leftovers(&[shared]).len();
+            assert!(matches!(count, 0 | 4), "{backend}: {count} times {shared}");
+        }
+        all(Check);
+        all(Del);
+        assert_eq!(node.leftovers(&["at-once", "10.1.0.", "fd01::"]), [""; 0], "{backend}");
+    }
+}

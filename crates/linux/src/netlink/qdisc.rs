@@ -221,6 +221,14 @@ fn bucket(attribute: &TcAttribute) -> Option<TokenBucket> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn no_options_are_fatal(options: Vec<u8>) {
+            let _ = TokenBucket::read(&options);
+        }
+    }
 
     #[test]
     fn a_bucket_is_read_as_it_was_written() {

@@ -7,6 +7,7 @@ use cni::request::Command;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use crate::testing::cases;
 use crate::testing::node::{Node, Who, mount_new, reference_is_recent, with_mounts};
 use crate::testing::twins::{Twist, compare, l2, network, with_result};
 
@@ -29,7 +30,7 @@ fn device(keys: Value) -> Value {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 10, max_shrink_iters: 4, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(10), max_shrink_iters: 4, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn an_interface_moves_in_and_back_as_with_the_reference(

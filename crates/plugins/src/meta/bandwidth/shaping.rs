@@ -162,6 +162,14 @@ impl std::fmt::Display for Mark {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn no_alias_is_fatal(alias in "(braid-bandwidth )?\\PC{0,60}") {
+            let _ = Mark::parse(&alias);
+        }
+    }
 
     #[test]
     fn a_device_has_the_name_that_the_reference_gives_it() {

@@ -9,6 +9,7 @@ use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
 
 use super::chain::{Side, add_both, assert_same, config, container};
+use crate::testing::cases;
 use crate::testing::node::{Node, Who};
 
 /// What tc shows of the host's links, without numbers that differ by chance. The reference's filter
@@ -87,13 +88,28 @@ fn burst() -> impl Strategy<Value = u64> {
     prop_oneof![Just(12_000), Just(2_000_000), Just(34_000_000_000), 20_000_u64..1_000_000]
 }
 
+/// The reference's figure of a bucket that takes longer than 274 s to fill is too large for 32
+/// bits, and it keeps the rest.
+fn fills_in_time((rate, burst): &(u64, u64)) -> bool {
+    burst / rate < 270
+}
+
 #[test]
 #[ignore = "needs a kernel with tbf and ifb: run it by scripts/vm"]
 fn bandwidth_is_the_reference_s() {
-    let limit = || proptest::option::weighted(0.7, (rate(), burst()));
+    let limit = || {
+        proptest::option::weighted(
+            0.7,
+            (rate(), burst()).prop_filter("fills in time", fills_in_time),
+        )
+    };
     let strategy = (limit(), limit(), any::<bool>(), 0_usize..3);
-    let settings =
-        Config { cases: 8, max_shrink_iters: 2, failure_persistence: None, ..Config::default() };
+    let settings = Config {
+        cases: cases(8),
+        max_shrink_iters: 2,
+        failure_persistence: None,
+        ..Config::default()
+    };
     let outcome =
         TestRunner::new(settings).run(&strategy, |(ingress, egress, by_runtime, version)| {
             let mut limits = json!({});

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::chain::{Side, add_both, assert_same, config, container, more, result_of};
+use crate::testing::cases;
 use crate::testing::node::{Node, Who, reference_is_recent};
 use crate::testing::twins::network;
 
@@ -54,7 +55,7 @@ const LINES: [&str; 5] = [
 ];
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 10, max_shrink_iters: 4, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(10), max_shrink_iters: 4, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn sbr_is_the_reference_s(

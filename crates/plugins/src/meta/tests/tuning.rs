@@ -10,6 +10,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::chain::{Side, add_both, assert_same, config, container, more};
+use crate::testing::cases;
 use crate::testing::node::{Node, Who, mount_new, reference_is_recent, with_mounts};
 
 const SYSCTLS: [&str; 4] = [
@@ -104,7 +105,7 @@ fn keys() -> impl Strategy<Value = Value> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 12, max_shrink_iters: 4, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(12), max_shrink_iters: 4, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn tuning_is_the_reference_s(own in keys(), handed in proptest::option::of(keys()), version in 0_usize..4) {

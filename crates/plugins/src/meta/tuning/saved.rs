@@ -167,6 +167,14 @@ fn refused(error: FileError) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn no_content_of_a_file_is_fatal(bytes: Vec<u8>, text in "\\PC{0,60}") {
+            let _ = (from_json(&bytes), from_json(text.as_bytes()));
+        }
+    }
 
     #[test]
     fn saved_settings_are_read_as_they_were_written() {

@@ -81,7 +81,7 @@ fn add_with_built_in_plugins() {
 /// Plugins in the process are killed in the middle of their own work.
 #[test]
 #[ignore = "takes long: scripts/crash"]
-fn all_with_built_in_plugins() {
+fn all_of_add_del_and_gc_with_built_in_plugins() {
     for (verb, extras) in [(Verb::Add, 3), (Verb::Del, 3), (Verb::Gc, 3)] {
         let built_in = Scenario { built_in: true, ..scenario(verb, Mode::Delegating, extras) };
         visit(built_in, &[Recovery::Del, Recovery::Gc]);

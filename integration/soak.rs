@@ -33,12 +33,23 @@ fn number(variable: &str, otherwise: u64) -> u64 {
 
 #[test]
 fn a_random_walk_loses_nothing_and_leaks_nothing() {
+    walk(&Node::new());
+}
+
+/// The same with the plugins in Braid's process, where a kill meets them in the middle.
+#[test]
+fn a_random_walk_with_built_in_plugins_loses_nothing_and_leaks_nothing() {
+    let node = Node::new();
+    node.built_ins(["bridge", "host-local", "portmap", "ptp"]);
+    walk(&node);
+}
+
+fn walk(node: &Node) {
     let seed = number("BRAID_SOAK_SEED", SEED);
     let seconds = number("BRAID_SOAK_SECONDS", SECONDS);
     eprintln!("soak: seed {seed}, {seconds} s");
-    let node = Node::new();
-    walk::equip(&node);
-    let tally = Walk::new(&node, seed).run(Duration::from_secs(seconds));
+    walk::equip(node);
+    let tally = Walk::new(node, seed).run(Duration::from_secs(seconds));
     eprintln!("soak: seed {seed}: {tally}, and nothing was lost or left");
     tally.assert_busy(seconds);
 }

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::check::drift;
 use super::config::Keys;
+use crate::rules::backend::Backend;
 use crate::rules::mark::{Mark, Marks};
 use crate::rules::nftables::{MAX_COMMENT, Nft, NftRule, Script};
 use crate::rules::owner::Owner;
@@ -179,7 +180,7 @@ fn release(marks: &Marks, owner: &Owner, programs: &Programs<'_>) -> Result<(), 
         }
         Ok(removal(&rules, owner))
     });
-    match removed {
+    match Backend::NfTables.forgive(removed, is_marked, programs) {
         Err(error) if !error.is_missing() => return Err(about(error)),
         _ => {}
     }

@@ -218,10 +218,12 @@ fn release(
     };
     let backend = mark.and_then(|mark| mark.backend);
     if backend != Some(Backend::NfTables) {
-        iptables::remove(programs, &scope).map_err(about)?;
+        let removed = iptables::remove(programs, &scope);
+        Backend::IpTables.forgive(removed, backend.is_some(), programs).map_err(about)?;
     }
     if backend != Some(Backend::IpTables) {
-        nftables::remove(programs, &scope).map_err(about)?;
+        let removed = nftables::remove(programs, &scope);
+        Backend::NfTables.forgive(removed, backend.is_some(), programs).map_err(about)?;
     }
     marks.remove(&scope.owner)
 }

@@ -65,6 +65,23 @@ impl Backend {
         }
     }
 
+    /// What removing rules has come to, which may not be there. Without a mark that says that they
+    /// are, a backend that does not work here has none: no DEL fails for it.
+    pub(crate) fn forgive(
+        self,
+        removed: Result<(), ProgramError>,
+        is_marked: bool,
+        programs: &Programs<'_>,
+    ) -> Result<(), ProgramError> {
+        match removed {
+            Err(error) if !is_marked && error.has_failed() && self.probe(programs).is_err() => {
+                log::warn!("{} does not work here and has no rules: {error}", self.as_str());
+                Ok(())
+            }
+            outcome => outcome,
+        }
+    }
+
     /// STATUS: code 50 with what is missing.
     pub(crate) fn check(chosen: Option<Self>, programs: &Programs<'_>) -> Result<(), Error> {
         let backend = chosen.unwrap_or_else(|| Self::choose(programs));

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::node::Who::{Ours, Reference};
-use super::node::{Node, merged, path_of, same, with_valid};
+use super::node::{About, Node, merged, path_of, same, with_valid};
 
 /// What a container's own rules have in them.
 const OWN: &[&str] = &["container-1", "CNI-DN-", "10.1.0.5", "fd01::5", "8080"];
@@ -405,5 +405,29 @@ fn calls_at_once_keep_each_other_s_rules() {
         all(Check);
         all(Del);
         assert_eq!(node.leftovers(&["at-once", "10.1.0.", "fd01::"]), [""; 0], "{backend}");
+    }
+}
+
+/// A kernel without the packet filter that an installed program is for.
+#[test]
+fn a_program_that_does_not_work_here_holds_up_del_only_if_it_has_rules() {
+    let tools = tempfile::tempdir().unwrap();
+    for name in ["iptables", "ip6tables", "nft"] {
+        let script = tools.path().join(name);
+        std::fs::write(&script, "#!/bin/sh\necho no such kernel >&2; exit 4\n").unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&script, mode).unwrap();
+    }
+    for backend in ["iptables", "nftables"] {
+        let node = node();
+        let config = network(&node, BOTH, &json!([tcp(8080, 80)]), &json!({"backend": backend}));
+        let usual = node.about("container-1", "eth0");
+        let broken = About { path: tools.path().display().to_string(), ..usual.clone() };
+        node.call(Ours, Del, &config, &broken).unwrap();
+        node.call(Ours, Add, &config, &usual).unwrap();
+        let error = node.call(Ours, Del, &config, &broken).unwrap_err();
+        assert!(error.msg.contains("no such kernel"), "{error}");
+        node.call(Ours, Del, &config, &usual).unwrap();
+        assert_eq!(node.leftovers(OWN), [""; 0]);
     }
 }

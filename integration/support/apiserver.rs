@@ -95,6 +95,20 @@ pub(crate) struct Setup {
     pub(crate) prefix: &'static str,
     /// The manifests of `conf/kubernetes` that are in force.
     pub(crate) manifests: Vec<&'static str>,
+    /// A directory with the private keys `ca.key` and `apiserver.key` in PEM, as kubeadm names
+    /// them. Without it the keys are new ones on an elliptic curve, which cost less.
+    pub(crate) pki: Option<PathBuf>,
+    /// How long each request takes.
+    pub(crate) latency: Latency,
+}
+
+/// How long a request takes from its arrival to the answer: an API server reads and writes etcd.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Latency {
+    /// Of a GET.
+    pub(crate) read: Duration,
+    /// Of any other request.
+    pub(crate) write: Duration,
 }
 
 impl Default for Setup {
@@ -104,6 +118,8 @@ impl Default for Setup {
             names: vec!["127.0.0.1", "localhost"],
             prefix: "",
             manifests: vec!["rbac.yaml"],
+            pki: None,
+            latency: Latency::default(),
         }
     }
 }
@@ -118,6 +134,7 @@ struct Shared {
     /// Whether connections are taken, and never spoken on.
     is_mute: AtomicBool,
     prefix: String,
+    latency: Latency,
 }
 
 /// A running server. It stops when it goes.
@@ -139,15 +156,24 @@ impl ApiServer {
 
     /// A server of which nothing but its own is there: no definitions, no rights of Braid's.
     pub(crate) fn bare() -> Self {
-        let server = Self::with(Setup { manifests: Vec::new(), ..Setup::default() });
+        Self::bare_with(Setup::default())
+    }
+
+    /// The same, set up as `setup` says but for the manifests.
+    pub(crate) fn bare_with(setup: Setup) -> Self {
+        let server = Self::with(Setup { manifests: Vec::new(), ..setup });
         server.objects().has_no_definitions = true;
         server
     }
 
     /// The socket is opened in the caller's network namespace.
     pub(crate) fn with(setup: Setup) -> Self {
-        let authority = Authority::new();
-        let tls = authority.server_config(&authority.server(&setup.names), &setup.protocols);
+        let key = |name: &str| {
+            setup.pki.as_ref().map(|pki| std::fs::read_to_string(pki.join(name)).unwrap())
+        };
+        let authority = Authority::new(key("ca.key").as_deref());
+        let pair = authority.server(&setup.names, key("apiserver.key").as_deref());
+        let tls = authority.server_config(&pair, &setup.protocols);
         let mut objects = Objects::default();
         for manifest in setup.manifests {
             objects.rbac.apply(manifest);
@@ -160,6 +186,7 @@ impl ApiServer {
             connections: AtomicUsize::new(0),
             is_mute: AtomicBool::new(false),
             prefix: setup.prefix.to_owned(),
+            latency: setup.latency,
         };
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();

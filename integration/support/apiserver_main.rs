@@ -1,7 +1,9 @@
 //! The API server of the tests as a program, for `scripts/bench` and for trying things out.
 //!
-//! `apiserver <manifest.yaml>...` serves the objects of the manifests; without any it is a cluster
-//! that has no NetworkAttachmentDefinitions yet. It prints the path of an administrator's
+//! `apiserver [--slow <directory>] <manifest.yaml>...` serves the objects of the manifests; without
+//! any it is a cluster that has no NetworkAttachmentDefinitions yet. With `--slow` it takes as long
+//! as a cluster's API server: a millisecond for each GET and two for each change, and RSA keys as
+//! kubeadm makes them, `ca.key` and `apiserver.key` in the directory. It prints the path of an administrator's
 //! kubeconfig, and after that, for each line on standard input, how many requests and connections
 //! there were since the line before, or what it holds where the line is `objects`. It ends with its
 //! input.
@@ -19,12 +21,20 @@
 mod apiserver;
 
 use std::io::BufRead;
+use std::time::Duration;
 
+use apiserver::{Latency, Setup};
 use serde_json::{Value, json};
 
 fn main() {
-    let server = apiserver::ApiServer::bare();
-    for path in std::env::args().skip(1) {
+    let mut paths: Vec<_> = std::env::args().skip(1).collect();
+    let setup = if paths.first().is_some_and(|path| path == "--slow") {
+        slow(paths.drain(..2).next_back().unwrap())
+    } else {
+        Setup::default()
+    };
+    let server = apiserver::ApiServer::bare_with(setup);
+    for path in paths {
         let text = std::fs::read_to_string(path).unwrap();
         let documents: Vec<Value> = serde_saphyr::from_multiple(&text).unwrap();
         documents.into_iter().for_each(|object| server.objects().put(object));
@@ -41,4 +51,10 @@ fn main() {
         println!("{} {}", now.0 - requests, now.1 - connections);
         (requests, connections) = now;
     }
+}
+
+/// What an API server over etcd on the same machine takes.
+fn slow(pki: String) -> Setup {
+    let [read, write] = [1, 2].map(Duration::from_millis);
+    Setup { pki: Some(pki.into()), latency: Latency { read, write }, ..Setup::default() }
 }

@@ -4,10 +4,11 @@ use std::convert::Infallible;
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use futures_util::future::select;
 use futures_util::stream;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Method, Request, Response};
 use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
 use hyper::body::{Bytes, Frame, Incoming};
 use hyper::service::service_fn;
@@ -21,7 +22,15 @@ use tokio_rustls::TlsAcceptor;
 
 use super::identity::User;
 use super::objects::{Call, Target, metadata_only, status};
-use super::{Fault, Recorded, Shared};
+use super::{Fault, Latency, Recorded, Shared};
+
+/// What an API server takes in one frame and on one stream (`pkg/server/secure_serving.go` of
+/// k8s.io/apiserver).
+const STREAM_BYTES: u32 = 256 << 10;
+/// How many streams it allows on one connection.
+const MAX_STREAMS: u32 = 100;
+/// Its limit of the headers, with what Go adds to it.
+const MAX_HEADER_BYTES: u32 = (1 << 20) + 320;
 
 /// The server's thread: everything ends with it.
 pub(super) fn serve(
@@ -64,7 +73,14 @@ async fn converse(tcp: tokio::net::TcpStream, shared: Arc<Shared>, tls: Arc<Serv
         let (shared, line, certificate) = (shared.clone(), answering.clone(), certificate.clone());
         async move { Ok::<_, Infallible>(answer(request, &shared, &line, certificate.as_ref()).await) }
     });
-    let server = auto::Builder::new(TokioExecutor::new());
+    let mut server = auto::Builder::new(TokioExecutor::new());
+    server
+        .http2()
+        .max_frame_size(STREAM_BYTES)
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(MAX_HEADER_BYTES)
+        .initial_stream_window_size(STREAM_BYTES)
+        .initial_connection_window_size(STREAM_BYTES * MAX_STREAMS);
     let serving = server.serve_connection(TokioIo::new(stream), service);
     select(Box::pin(serving), Box::pin(line.hang_up.notified())).await;
 }
@@ -83,6 +99,7 @@ async fn answer(
     line: &Line,
     certificate: Option<&CertificateDer<'static>>,
 ) -> Response<Body> {
+    let came = Instant::now();
     let (parts, body) = request.into_parts();
     let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
     let user =
@@ -108,12 +125,23 @@ async fn answer(
         _ => obey(shared, &parts, &body, user.as_ref()),
     };
     shared.requests.lock().unwrap()[place].status = status;
+    let Latency { read, write } = shared.latency;
+    linger(if parts.method == Method::GET { read } else { write }, came).await;
     let mut response =
         Response::builder().status(status).header("content-type", "application/json");
     for (name, value) in headers {
         response = response.header(name, value);
     }
     response.body(if matches!(fault, Some(Fault::Cut)) { cut(&text) } else { whole(text) }).unwrap()
+}
+
+/// Waits until the request has taken as long as it takes. tokio's timer counts in whole
+/// milliseconds, rounded up.
+async fn linger(latency: Duration, came: Instant) {
+    let rest = latency.saturating_sub(came.elapsed());
+    if !rest.is_zero() {
+        tokio::task::spawn_blocking(move || std::thread::sleep(rest)).await.unwrap();
+    }
 }
 
 fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {

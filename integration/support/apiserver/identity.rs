@@ -17,6 +17,9 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use serde_json::json;
 
+/// How many bytes of its key an authority has in its name.
+const NAME_BYTES: usize = 40;
+
 /// A user as the API server sees one.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct User {
@@ -69,21 +72,23 @@ pub(crate) struct Authority {
 }
 
 impl Authority {
-    pub(crate) fn new() -> Self {
-        let key = KeyPair::generate().unwrap();
+    /// With this private key in PEM, or a new one.
+    pub(crate) fn new(key: Option<&str>) -> Self {
+        let key = key_pair(key);
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         // A name of its own, so that a client that trusts another one does not know the issuer.
         params
             .distinguished_name
-            .push(DnType::CommonName, URL_SAFE_NO_PAD.encode(key.public_key_raw()));
+            .push(DnType::CommonName, URL_SAFE_NO_PAD.encode(&key.public_key_raw()[..NAME_BYTES]));
         let certificate = params.self_signed(&key).unwrap();
         let (pem, der) = (certificate.pem(), certificate.der().clone());
         Self { issuer: Issuer::new(params, key), pem, der }
     }
 
-    /// A server's certificate for these names and addresses.
-    pub(crate) fn server(&self, names: &[&str]) -> Pair {
+    /// A server's certificate for these names and addresses, with this private key in PEM or a new
+    /// one.
+    pub(crate) fn server(&self, names: &[&str], key: Option<&str>) -> Pair {
         let mut params = CertificateParams::default();
         params.subject_alt_names = names
             .iter()
@@ -93,7 +98,7 @@ impl Authority {
             })
             .collect();
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        self.issue(params)
+        self.issue(params, key_pair(key))
     }
 
     /// A client's certificate, or one that ended years ago.
@@ -104,11 +109,10 @@ impl Authority {
         if is_expired {
             params.not_after = rcgen::date_time_ymd(2020, 1, 1);
         }
-        self.issue(params)
+        self.issue(params, key_pair(None))
     }
 
-    fn issue(&self, params: CertificateParams) -> Pair {
-        let key = KeyPair::generate().unwrap();
+    fn issue(&self, params: CertificateParams, key: KeyPair) -> Pair {
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         Pair {
             certificate: certificate.pem(),
@@ -136,6 +140,10 @@ impl Authority {
         config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
         config.into()
     }
+}
+
+fn key_pair(pem: Option<&str>) -> KeyPair {
+    pem.map_or_else(KeyPair::generate, KeyPair::from_pem).unwrap()
 }
 
 fn private_key(der: &[u8]) -> PrivateKeyDer<'static> {

@@ -4,8 +4,8 @@
 //! (`client`) that has the limits, the retry policy, and the sentences: which credential, from
 //! which file, expired when.
 //!
-//! Nothing is started before the first call: no runtime, no TLS, no connection. All calls of a
-//! process then share one connection. The caller waits.
+//! Nothing is started before the first call, or [`Cluster::connect_ahead`]: no runtime, no TLS, no
+//! connection. All calls of a process then share one connection. The caller waits.
 //!
 //! The caller decides what an error leads to; [`ClusterError::is_outage`] tells silence from a
 //! clear answer.
@@ -95,6 +95,8 @@ pub struct Cluster {
     variables: exec::Variables,
     refusals: Option<Refusals>,
     open: Option<Open>,
+    /// Whether a call has been made.
+    was_asked: bool,
     /// Why the credential or the connection's files cannot be used: what hangs costs its limit
     /// once.
     failed: Option<ClusterError>,
@@ -137,6 +139,7 @@ impl Cluster {
             variables,
             refusals: config.refusals.clone(),
             open: None,
+            was_asked: false,
             failed: None,
             is_silent: false,
         })
@@ -144,7 +147,15 @@ impl Cluster {
 
     /// Whether a call has been made so far.
     pub fn was_asked(&self) -> bool {
-        self.open.is_some()
+        self.was_asked
+    }
+
+    /// Reads the configuration's files and begins to connect, for a caller that has something else
+    /// to do before a call that is certain: the server answers meanwhile. A failure is the call's.
+    pub fn connect_ahead(&mut self) {
+        if let Ok((runtime, session)) = self.open() {
+            runtime.block_on(unless_stopped(session.connect_ahead()));
+        }
     }
 
     /// The result of one call: `operation` with a client for it.
@@ -171,6 +182,7 @@ impl Cluster {
         O: FnOnce(kube::Client) -> F,
         F: Future<Output = Result<T, CallError>>,
     {
+        self.was_asked = true;
         let (requests, operations): (Vec<_>, Vec<_>) =
             calls.into_iter().map(|(request, operation)| (Arc::new(request), operation)).unzip();
         let (runtime, session) = match self.open() {

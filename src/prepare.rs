@@ -92,19 +92,19 @@ pub(crate) fn plan(
         definitions.node = NodeDefinitions::read(&config.conf_dirs);
     }
     let has_default = pod_request.default_network.is_some();
-    let has_own_primary = pod_request.has_primary();
     let wanted = definitions_of_cluster(config, pod, &pod_request, definitions);
+    let primary = early_primary(config, &pod_request, definitions);
+    let has_networks = pod_request.has_extras() || has_node_networks(config, pod);
+    let links = inside.filter(|_| has_networks).map(link_names).transpose()?.unwrap_or_default();
     definitions.fetch(&wanted.all());
     let admitted = admission::admit(config, pod, &pod_request, definitions)?;
     let chosen = genie::choose(config, pod, &pod_request.choices)?;
     let (selected, choices) = (admitted.networks, chosen.networks);
     let PodNetworks { primary, node_networks, selected, without_device } =
-        PodNetworks::resolve(config, pod, selected, choices, has_default, definitions)?;
-    let has_networks = !selected.is_empty() || !node_networks.is_empty();
-    let links = inside.filter(|_| has_networks).map(link_names).transpose()?.unwrap_or_default();
+        PodNetworks::resolve(config, pod, selected, choices, has_default, primary, definitions)?;
     let mut plan =
         plan::make(plan::Inputs { config, sandbox, primary, node_networks, selected, links })?;
-    plan.has_own_primary = has_own_primary;
+    plan.has_own_primary = pod_request.has_primary();
     plan.admissions = admitted.admissions;
     plan.admissions.extend(chosen.admissions);
     let found = std::mem::take(&mut definitions.warnings);
@@ -134,19 +134,21 @@ struct PodNetworks {
 impl PodNetworks {
     /// `selected` is what the annotations select: with `has_default`, the last of it replaces the
     /// primary. `choices` are networks of the node's conf directory, the first of them for the
-    /// primary.
+    /// primary. `early` is the primary if it has been resolved before.
     fn resolve(
         config: &Config,
         pod: &Pod,
         mut selected: Vec<SelectedNetwork>,
         choices: Vec<NodeNetwork>,
         has_default: bool,
+        early: Option<Result<Option<NodeNetwork>, Error>>,
         definitions: &mut Finder<'_>,
     ) -> Result<Self, Error> {
         let mut choices = choices.into_iter();
-        let mut primary = match choices.next() {
-            None => resolve_primary(config, has_default, definitions)?,
-            chosen => chosen,
+        let mut primary = match (choices.next(), early) {
+            (None, None) => resolve_primary(config, has_default, definitions)?,
+            (None, Some(early)) => early?,
+            (chosen, _) => chosen,
         };
         let mut node_networks = node_networks(config, pod, definitions)?;
         node_networks.extend(choices);
@@ -237,6 +239,19 @@ fn resolve_primary(
     let Some(source) = config.primary.as_ref().filter(|_| !is_replaced) else { return Ok(None) };
     let Resolved { network, resource } = primary::resolve(source, config, definitions)?;
     Ok(Some(NodeNetwork::new(network, resource)))
+}
+
+/// The primary that the configuration names, if it is found without a definition and the pod has
+/// chosen no other: read while the API server answers the start of a connection. What is wrong with
+/// it is said behind what is wrong with the pod's networks.
+fn early_primary(
+    config: &Config,
+    pod_request: &PodRequest,
+    definitions: &mut Finder<'_>,
+) -> Option<Result<Option<NodeNetwork>, Error>> {
+    let is_named = matches!(config.primary, Some(PrimarySource::Named(_)));
+    let is_early = !is_named && !pod_request.has_primary();
+    is_early.then(|| resolve_primary(config, false, definitions))
 }
 
 /// Networks for every pod: inline delegates, default networks, the auxiliary chain.

@@ -163,6 +163,38 @@ fn a_server_that_takes_connections_and_says_nothing_is_an_outage_in_time() {
 }
 
 #[test]
+fn connect_ahead_makes_the_connection_of_the_calls_that_follow() {
+    let (server, mut cluster) = server_and_cluster();
+    cluster.connect_ahead();
+    timed(ms(0), ms(5000), || {
+        while server.connections() == 0 {
+            std::thread::sleep(ms(1));
+        }
+    });
+    assert_eq!((server.requests().len(), cluster.was_asked()), (0, false));
+    blue(&mut cluster).unwrap();
+    cluster.connect_ahead();
+    blue(&mut cluster).unwrap();
+    assert_eq!((server.requests().len(), server.connections()), (2, 1));
+}
+
+#[test]
+fn a_connection_that_fails_ahead_is_the_calls_first_attempt() {
+    let (server, _) = server_and_cluster();
+    server.be_mute();
+    let mut cluster = cluster_within(&server.usual_kubeconfig(), ms(2000));
+    cluster.connect_ahead();
+    let error = timed(ms(1000), ms(2900), || blue(&mut cluster)).unwrap_err();
+    assert!(error.is_outage(), "{error}");
+    assert_eq!(server.connections(), 2);
+    let mut cluster = cluster_within(&server.directory().join("none"), ms(2000));
+    let expected = blue(&mut cluster).unwrap_err().to_string();
+    let mut cluster = cluster_within(&server.directory().join("none"), ms(2000));
+    cluster.connect_ahead();
+    assert_eq!(blue(&mut cluster).unwrap_err().to_string(), expected);
+}
+
+#[test]
 fn a_server_name_that_no_one_knows_is_an_outage_in_time() {
     let server = ApiServer::start();
     let entry = json!({"server": "https://api.invalid:6443"});

@@ -12,7 +12,7 @@ use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, oneshot};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -40,9 +40,14 @@ enum Sender {
 }
 
 impl Connection {
-    /// Connects within `limit`.
-    pub(super) async fn open(access: &Access, limit: Duration) -> Result<Self, TransportError> {
-        let connecting = timeout(limit, Self::connect(access));
+    /// Connects within `limit`. `begun` is told when the server has accepted the connection and is
+    /// to answer in TLS, and dropped if it does not come to that.
+    pub(super) async fn open(
+        access: &Access,
+        limit: Duration,
+        begun: Option<oneshot::Sender<()>>,
+    ) -> Result<Self, TransportError> {
+        let connecting = timeout(limit, Self::connect(access, begun));
         connecting.await.unwrap_or_else(|_| {
             Err(TransportError::Connection(format!(
                 "no connection within {} s",
@@ -51,13 +56,18 @@ impl Connection {
         })
     }
 
-    async fn connect(access: &Access) -> Result<Self, TransportError> {
+    async fn connect(
+        access: &Access,
+        begun: Option<oneshot::Sender<()>>,
+    ) -> Result<Self, TransportError> {
         let server = &access.server;
         let tcp = TcpStream::connect((server.host.as_str(), server.port))
             .await
             .map_err(|error| TransportError::Connection(error.to_string()))?;
         // A request is one small write; waiting for more would cost 40 ms.
         let _ = tcp.set_nodelay(true);
+        // TLS sends its first message before anything else runs on this thread.
+        let _ = begun.map(|begun| begun.send(()));
         let tls = TlsConnector::from(access.tls.clone())
             .connect(access.name.clone(), tcp)
             .await

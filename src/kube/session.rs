@@ -1,14 +1,15 @@
 //! The API server and the connection to it: sends a request, again while the retry policy and the
 //! deadline allow it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{ACCEPT, AUTHORIZATION, USER_AGENT};
 use http::{HeaderValue, Request, Response, Uri};
 use http_body_util::Full;
 use hyper::body::Bytes;
-use tokio::sync::Mutex;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::sync::{Mutex, oneshot};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::access::Access;
 use super::api_request::ApiRequest;
@@ -21,6 +22,9 @@ use super::transport_error::TransportError;
 /// For how long a refusal is asked again: a server that starts refuses for some hundred
 /// milliseconds, until its caches of rights are filled.
 const REFUSAL_RETRY: Duration = Duration::from_secs(2);
+/// How long the start of a connection that no call waits for yet may take: a server on the same
+/// network has accepted it by then.
+const AHEAD_LIMIT: Duration = Duration::from_millis(1);
 /// The header of a request for the object's metadata alone.
 const METADATA_ONLY: HeaderValue =
     HeaderValue::from_static("application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1");
@@ -37,6 +41,9 @@ pub(super) struct Session {
 #[derive(Default)]
 struct Slot {
     connection: Option<Connection>,
+    /// One that was begun before a request needed it, or why it failed: the outcome of the first
+    /// attempt that asks for a connection.
+    ahead: Option<Result<Connection, TransportError>>,
     /// How many have been opened: tells the one that failed from the one that took its place.
     opened: u64,
 }
@@ -67,7 +74,7 @@ impl Session {
         let mut refused_since = None;
         loop {
             let Ok(attempt) = timeout_at(deadline, self.attempt(request, &outgoing)).await else {
-                self.slot.lock().await.connection = None;
+                self.forget_any();
                 return Err(ClusterError::TimedOut {
                     server: self.server(),
                     step: "answer",
@@ -120,6 +127,21 @@ impl Session {
         self.timeout / 2
     }
 
+    /// Begins to connect, on a task that the calls to come wait for. Returns when the server is to
+    /// answer, or after [`AHEAD_LIMIT`].
+    pub(super) async fn connect_ahead(self: &Arc<Self>) {
+        let (begun, is_begun) = oneshot::channel();
+        let session = self.clone();
+        tokio::spawn(async move {
+            let mut slot = session.slot.lock().await;
+            if slot.connection.is_none() {
+                let limit = session.connect_limit();
+                slot.ahead = Some(Connection::open(&session.access, limit, Some(begun)).await);
+            }
+        });
+        let _ = timeout(AHEAD_LIMIT, is_begun).await;
+    }
+
     /// The connection, its number, and whether it was made for this attempt. A request that starts
     /// while it is being made waits and shares it.
     async fn connected(&self) -> Result<(Connection, u64, bool), TransportError> {
@@ -127,10 +149,20 @@ impl Session {
         if let Some(connection) = &slot.connection {
             return Ok((connection.clone(), slot.opened, false));
         }
-        let connection = Connection::open(&self.access, self.connect_limit()).await?;
+        let connection = match slot.ahead.take() {
+            Some(outcome) => outcome?,
+            None => Connection::open(&self.access, self.connect_limit(), None).await?,
+        };
         slot.opened += 1;
         slot.connection = Some(connection.clone());
         Ok((connection, slot.opened, true))
+    }
+
+    /// Without waiting: the slot is held while a connection is made, and is empty then.
+    fn forget_any(&self) {
+        if let Ok(mut slot) = self.slot.try_lock() {
+            slot.connection = None;
+        }
     }
 
     async fn forget(&self, number: u64) {

@@ -60,11 +60,14 @@ fn add_pod(
         log_warnings(&pod_request.warnings, pod);
         return Ok(result.clone());
     }
+    let must_publish = status_of.is_some() && !asks_nothing;
     wait_until_ready(session, deadline)?;
+    if let Some(cluster) = session.cluster.as_mut().filter(|_| must_publish) {
+        cluster.connect_ahead();
+    }
     let lock = hold_container(session, sandbox, asks_nothing && !has_own_primary, deadline)?;
     settle_leftover(session, sandbox, &netns, deadline)?;
     check_not_replaced(sandbox, &netns)?;
-    let must_publish = status_of.is_some() && !asks_nothing;
     let mut inside = Inside::new(&netns);
     let mut plan = make_plan(session, sandbox, &mut inside, pod, pod_request, must_publish)?;
     plan.warnings.extend(publish::unnamed_addresses(&plan, status_of.is_some()));

@@ -157,10 +157,10 @@ mod tests {
         assert!(ip(&netns, &["-d link show tap0"]).contains("persist on"));
         netns.run(|| create(&TAP)).unwrap().unwrap_err();
         let owned =
-            NewTap { name: "tap1", multi_queue: true, owner: Some(7), group: Some(8), ..TAP };
+            NewTap { name: "tap1", multi_queue: true, owner: Some(4242), group: Some(4243), ..TAP };
         netns.run(|| create(&owned)).unwrap().unwrap();
         let shown = ip(&netns, &["-d link show tap1"]);
-        assert!(shown.contains("multi_queue on") && shown.contains("user 7"), "{shown}");
+        assert!(shown.contains(" multi_queue ") && shown.contains("user 4242"), "{shown}");
         let invalid = NewTap { name: "a-name-of-16-char", ..TAP };
         netns.run(|| create(&invalid)).unwrap().unwrap_err();
     }

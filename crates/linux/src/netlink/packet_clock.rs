@@ -7,14 +7,12 @@ use crate::file::FileError;
 
 const PATH: &str = "/proc/net/psched";
 
-/// How the kernel counts time in packet schedulers, and what is told to it in.
+/// How the kernel counts time in packet schedulers: in ticks.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct PacketClock {
-    /// Microseconds in `us_in` units, and ticks in the same.
-    us_in: u64,
-    ticks_in: u64,
-    /// Units of the clock in a second.
-    resolution: u64,
+    ns_per_us: u64,
+    ns_per_tick: u64,
+    us_per_second: u64,
 }
 
 impl PacketClock {
@@ -24,20 +22,21 @@ impl PacketClock {
     /// [`FileError`] if `/proc` does not tell.
     pub fn read() -> Result<Self, FileError> {
         let text = std::fs::read_to_string(PATH).map_err(FileError::of("read", Path::new(PATH)))?;
-        let strange = || io::Error::new(io::ErrorKind::InvalidData, "its figures are none");
+        let strange = || io::Error::new(io::ErrorKind::InvalidData, "it has no such figures");
         Self::parse(&text).ok_or_else(|| FileError::of("read", Path::new(PATH))(strange()))
     }
 
     fn parse(text: &str) -> Option<Self> {
         let mut figures = text.split_whitespace().map(|word| u64::from_str_radix(word, 16).ok());
         let mut next = || figures.next().flatten().filter(|figure| *figure != 0);
-        Some(Self { us_in: next()?, ticks_in: next()?, resolution: next()? })
+        Some(Self { ns_per_us: next()?, ns_per_tick: next()?, us_per_second: next()? })
     }
 
     /// The ticks in this many microseconds, at most what fits.
     pub fn ticks(&self, microseconds: u32) -> u32 {
-        let all = u128::from(microseconds) * u128::from(self.us_in) * u128::from(self.resolution);
-        let ticks = all / (u128::from(self.ticks_in) * 1_000_000);
+        let all =
+            u128::from(microseconds) * u128::from(self.ns_per_us) * u128::from(self.us_per_second);
+        let ticks = all / (u128::from(self.ns_per_tick) * 1_000_000);
         u32::try_from(ticks).unwrap_or(u32::MAX)
     }
 }

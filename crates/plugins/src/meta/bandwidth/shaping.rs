@@ -53,8 +53,7 @@ fn limit_sent(
     bucket: TokenBucket,
 ) -> Result<LinkState, Error> {
     let name = device_name(call.network.as_str(), call.attachment()?.container.as_str());
-    let (id, mark) = (LinkId::Name(name.as_str()), Mark::of(call).to_string());
-    if host.find(id).map_err(kernel_error)?.is_some() {
+    if host.link_exists(&name).map_err(kernel_error)? {
         let network = call.network.as_str();
         let problem = format!(
             "interface {name:?} is there already: only one interface of a container in network {network} can have an \
@@ -62,33 +61,36 @@ fn limit_sent(
         );
         return Err(Error::new(Code::CONFIG, problem));
     }
+    let outcome = make_device(call, host, &name, port.mtu).and_then(|device| {
+        let changes = [
+            Change::add_ingress(port.index),
+            Change::redirect_received(port.index, device.index),
+            Change::limit_rate(device.index, bucket),
+        ];
+        let about = |error| kernel_error(error).about(format!("interface {:?}", port.name));
+        host.apply(&changes).map_err(about).map(|()| device)
+    });
+    if outcome.is_err() {
+        let device = Change::delete_link(LinkId::Name(&name));
+        undo(host, &[Change::delete_ingress(port.index), device]);
+    }
+    outcome
+}
+
+/// Makes the device, with its mark.
+fn make_device(call: &Call, host: &mut Netlink, name: &str, mtu: u32) -> Result<LinkState, Error> {
+    let (id, mark) = (LinkId::Name(name), Mark::of(call).to_string());
     let link = NewLink {
-        mtu: Some(port.mtu),
+        mtu: Some(mtu),
         tx_queue_len: Some(0),
         up: true,
-        ..NewLink::new(&name, NewLinkKind::Ifb)
+        ..NewLink::new(name, NewLinkKind::Ifb)
     };
     let alias = LinkSettings { alias: Some(&mark), ..LinkSettings::default() };
-    let made = host
-        .apply_then_find(&[Change::create_link(&link), Change::set_link(id, &alias)], &[id])
-        .map(|found| found.into_iter().flatten().next())
-        .map_err(kernel_error)
-        .and_then(|found| {
-            found.ok_or_else(|| Error::new(Code::IO, format!("interface {name:?} has vanished")))
-        })
-        .and_then(|device| {
-            let changes = [
-                Change::add_ingress(port.index),
-                Change::redirect_received(port.index, device.index),
-                Change::limit_rate(device.index, bucket),
-            ];
-            let about = |error| kernel_error(error).about(format!("interface {:?}", port.name));
-            host.apply(&changes).map_err(about).map(|()| device)
-        });
-    if made.is_err() {
-        undo(host, &[Change::delete_ingress(port.index), Change::delete_link(id)]);
-    }
-    made
+    let changes = [Change::create_link(&link), Change::set_link(id, &alias)];
+    let found = host.apply_then_find(&changes, &[id]).map_err(kernel_error)?;
+    let vanished = || Error::new(Code::IO, format!("interface {name:?} has vanished"));
+    found.into_iter().flatten().next().ok_or_else(vanished)
 }
 
 fn undo(host: &mut Netlink, changes: &[Change<'_>]) {

@@ -248,7 +248,8 @@ mod tests {
         let wanted = dumps.dump(&request, is_default, Some).unwrap();
         let grown = peak_memory().saturating_sub(before);
         assert_eq!(wanted.len(), 1);
-        assert!(grown < 1024, "{grown} KiB");
+        // All of them are some 8 MiB; the pages of code that are touched count, too.
+        assert!(grown < 4096, "{grown} KiB");
         assert_eq!(
             dumps.dump(&request, |_| true, |_| Some(())).unwrap().len(),
             50_001,

@@ -35,7 +35,7 @@ pub struct TokenBucket {
     pub rate: u64,
     /// Most bytes that wait to be sent.
     pub limit: u32,
-    /// How long the bucket takes to fill, in the kernel's ticks ([`PacketClock`]).
+    /// How long the bucket takes to fill, in the kernel's ticks ([`super::PacketClock`]).
     pub buffer: u32,
 }
 

@@ -2,6 +2,7 @@
 //! nothing.
 
 mod api;
+mod finding;
 mod kernel;
 mod place;
 mod plugins;
@@ -11,10 +12,8 @@ mod storage;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use serde::Serialize;
 
 use super::CommandError;
-use super::console::{Exit, OutputStyle, Tone, View};
 use super::fault::{self, Fault};
 use super::install::{Install, InstallError};
 use super::installation::{EXTENSIONS, InstallMode, Installation};
@@ -27,6 +26,8 @@ use crate::pod::ANNOTATIONS_CAPABILITY;
 use crate::policy;
 use ::plugins::known::{self, Property};
 use cni::netconf::{self, Missing, NetworkConfig};
+pub(super) use finding::Diagnosis;
+use finding::{Finding, fail, ok, warn};
 
 /// What `braid doctor` is told.
 #[derive(Args, Debug)]
@@ -39,46 +40,6 @@ pub(super) struct Doctor {
     root: PathBuf,
     #[command(flatten)]
     node: NodeOptions,
-}
-
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Level {
-    Ok,
-    Warn,
-    Fail,
-}
-
-/// One thing that was looked at.
-#[derive(Debug, Serialize)]
-struct Finding {
-    check: &'static str,
-    level: Level,
-    /// What was found.
-    message: String,
-    /// What to do.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    advice: Option<String>,
-}
-
-fn ok(check: &'static str, message: impl Into<String>) -> Finding {
-    Finding { check, level: Level::Ok, message: message.into(), advice: None }
-}
-
-fn warn(check: &'static str, message: impl Into<String>, advice: impl Into<String>) -> Finding {
-    Finding { check, level: Level::Warn, message: message.into(), advice: Some(advice.into()) }
-}
-
-fn fail(check: &'static str, message: impl Into<String>, advice: impl Into<String>) -> Finding {
-    Finding { check, level: Level::Fail, message: message.into(), advice: Some(advice.into()) }
-}
-
-/// All that was found.
-#[derive(Debug, Serialize)]
-pub(super) struct Diagnosis {
-    #[serde(skip)]
-    strict: bool,
-    findings: Vec<Finding>,
 }
 
 impl Doctor {
@@ -374,33 +335,4 @@ fn addresses(config: &Config, networks: &[(NetworkConfig, Annotations)]) -> Vec<
         Some(warn("addresses", message, advice))
     });
     open.collect()
-}
-
-impl View for Diagnosis {
-    fn text(&self, style: &OutputStyle) -> String {
-        self.findings.iter().map(|finding| line(finding, style)).collect()
-    }
-
-    fn exit(&self) -> Exit {
-        let bad = |finding: &Finding| {
-            finding.level == Level::Fail || (self.strict && finding.level == Level::Warn)
-        };
-        if self.findings.iter().any(bad) { Exit::Failed } else { Exit::Done }
-    }
-}
-
-fn line(finding: &Finding, style: &OutputStyle) -> String {
-    /// Where messages begin.
-    const MARGIN: usize = 20;
-    let level = match finding.level {
-        Level::Ok => style.paint(Tone::Good, "ok  "),
-        Level::Warn => style.paint(Tone::Odd, "warn"),
-        Level::Fail => style.paint(Tone::Bad, "fail"),
-    };
-    let mut text =
-        format!("{level}  {:<14}{}\n", finding.check, style.wrap(MARGIN, &finding.message));
-    if let Some(advice) = &finding.advice {
-        text.push_str(&format!("{:MARGIN$}{}\n", "", style.wrap(MARGIN, advice)));
-    }
-    text
 }

@@ -2,19 +2,20 @@
 //! plugins. Read from its configuration files; nothing is started, and only [`cri`] asks it.
 
 mod cri;
+mod kind;
 
 use std::collections::HashSet;
 use std::ffi::OsString;
-use std::fmt;
 use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use toml::{Table, Value};
 
 use cni::netconf::{self, NetconfError};
 
 pub(super) use cri::Sandbox;
+pub(super) use kind::Kind;
 
 /// Where runtimes look unless their configuration says otherwise.
 const CONF_DIR: &str = "/etc/cni/net.d";
@@ -23,88 +24,6 @@ const BIN_DIR: &str = "/opt/cni/bin";
 const SNAP_DATA: &str = "/var/snap/microk8s/current";
 /// The tables in which containerd's versions keep their CNI keys, the newest first.
 const CRI_PLUGINS: [&str; 3] = ["io.containerd.cri.v1.runtime", "io.containerd.grpc.v1.cri", "cri"];
-
-/// A kind of node, by what runs its pods.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Kind {
-    /// containerd, as kubeadm and kind have it.
-    Containerd,
-    /// CRI-O.
-    Crio,
-    /// K3s and its containerd.
-    K3s,
-    /// RKE2 and its containerd.
-    Rke2,
-    /// MicroK8s and its containerd.
-    Microk8s,
-}
-
-impl Kind {
-    const ALL: [Self; 5] = [Self::K3s, Self::Rke2, Self::Microk8s, Self::Crio, Self::Containerd];
-
-    /// Files of which the first that is there is the runtime's configuration.
-    fn files(self) -> &'static [&'static str] {
-        match self {
-            Self::Containerd => &["/etc/containerd/config.toml", "/etc/cri/containerd.toml"],
-            Self::Crio => &["/etc/crio/crio.conf", "/etc/crio/crio.conf.d"],
-            Self::K3s => &["/var/lib/rancher/k3s/agent/etc/containerd/config.toml"],
-            Self::Rke2 => &["/var/lib/rancher/rke2/agent/etc/containerd/config.toml"],
-            Self::Microk8s => &[
-                "/var/snap/microk8s/current/args/containerd.toml",
-                "/var/snap/microk8s/current/args/containerd-template.toml",
-            ],
-        }
-    }
-
-    /// Where it answers, unless its configuration says otherwise.
-    fn socket(self) -> &'static str {
-        match self {
-            Self::Containerd => "/run/containerd/containerd.sock",
-            Self::Crio => "/run/crio/crio.sock",
-            Self::K3s | Self::Rke2 => "/run/k3s/containerd/containerd.sock",
-            Self::Microk8s => "/var/snap/microk8s/common/run/containerd.sock",
-        }
-    }
-
-    /// Where the runtime's own executable is; it has libcni in it.
-    fn executables(self) -> &'static [&'static str] {
-        match self {
-            Self::Containerd => &["/usr/bin/containerd", "/usr/local/bin/containerd"],
-            Self::Crio => &["/usr/bin/crio", "/usr/local/bin/crio"],
-            Self::K3s => &["/var/lib/rancher/k3s/data/current/bin/containerd"],
-            Self::Rke2 => &["/var/lib/rancher/rke2/bin/containerd"],
-            Self::Microk8s => &["/snap/microk8s/current/bin/containerd"],
-        }
-    }
-
-    /// The directories where the configuration does not name them.
-    fn defaults(self) -> (&'static str, &'static str) {
-        match self {
-            Self::K3s => (
-                "/var/lib/rancher/k3s/agent/etc/cni/net.d",
-                "/var/lib/rancher/k3s/data/current/bin",
-            ),
-            Self::Microk8s => (
-                "/var/snap/microk8s/current/args/cni-network",
-                "/var/snap/microk8s/current/opt/cni/bin",
-            ),
-            _ => (CONF_DIR, BIN_DIR),
-        }
-    }
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Containerd => "containerd",
-            Self::Crio => "CRI-O",
-            Self::K3s => "K3s",
-            Self::Rke2 => "RKE2",
-            Self::Microk8s => "MicroK8s",
-        })
-    }
-}
 
 /// A node's runtime. Paths are the node's own, as it sees them itself.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]

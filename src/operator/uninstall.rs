@@ -4,6 +4,7 @@
 //! record holds an extra network. CRI-O keeps each pod's configuration, so the binary stays there.
 
 mod held;
+mod left;
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
@@ -11,14 +12,13 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::CommandError;
 use super::account;
 use super::built_in::Places;
 use super::change::{self, Change, Shown};
-use super::console::{Console, Exit, OutputStyle, Tone, View};
+use super::console::Console;
 use super::install::{self, InstallError, entry};
 use super::installation::{InstallMode, Installation};
 use super::keep;
@@ -29,6 +29,7 @@ use crate::config;
 use crate::ledger::Ledger;
 use cni::keys;
 use held::Held;
+pub(super) use left::Left;
 
 /// How often the ledger is read while waiting.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -56,34 +57,6 @@ pub(super) struct Uninstall {
     /// The caller repeats it until it is done.
     #[arg(skip)]
     is_repeated: bool,
-}
-
-/// How far it came.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Left {
-    dry_run: bool,
-    /// Whether nothing of Braid is left in the runtime's way.
-    done: bool,
-    /// Whether new extra networks are refused on this node.
-    drains: bool,
-    changes: Vec<Shown>,
-    /// The pods that still have extra networks.
-    waiting_for: Vec<String>,
-    /// The containers for which a call is at work, which may attach one yet.
-    calls_at_work: Vec<String>,
-    /// What was left on purpose, and what to do with it.
-    notes: Vec<String>,
-    /// Whether the caller repeats it until it is done.
-    #[serde(skip)]
-    is_repeated: bool,
-}
-
-impl Left {
-    /// The pods that still have extra networks.
-    pub(super) fn waiting_for(&self) -> &[String] {
-        &self.waiting_for
-    }
 }
 
 /// How a wait has ended.
@@ -390,49 +363,4 @@ fn entries(directory: &Path) -> Vec<PathBuf> {
 
 fn file(root: &Path, path: &Path, document: &Value) -> Change {
     Change::document(install::on_node(root, path), document)
-}
-
-impl Left {
-    fn is_free(&self) -> bool {
-        self.waiting_for.is_empty() && self.calls_at_work.is_empty()
-    }
-
-    /// What holds it up, and what ends that.
-    fn waiting(&self, style: &OutputStyle) -> String {
-        let word = style.paint(Tone::Odd, "waiting");
-        let mut text = String::new();
-        if self.drains && !self.is_free() {
-            let word = if self.dry_run { "would be" } else { "are" };
-            text.push_str(&format!("new extra networks {word} refused on this node from now on\n"));
-        }
-        for pod in &self.waiting_for {
-            text.push_str(&format!("{word}: {pod} has extra networks\n"));
-        }
-        for container in &self.calls_at_work {
-            text.push_str(&format!("{word}: a call for container {container} is at work\n"));
-        }
-        text
-    }
-}
-
-impl View for Left {
-    fn text(&self, style: &OutputStyle) -> String {
-        let mut text: String =
-            self.changes.iter().map(|change| change.text(style, self.dry_run)).collect();
-        text.push_str(&self.waiting(style));
-        if !self.waiting_for.is_empty() {
-            text.push_str(if self.is_repeated {
-                "move these pods to other nodes (kubectl drain): braid leaves by itself when they are gone\n"
-            } else {
-                "move these pods to other nodes (kubectl drain), then run this again, or with --wait; braid \
-                 install takes it back\n"
-            });
-        }
-        text.extend(self.notes.iter().map(|note| format!("{note}\n")));
-        if text.is_empty() { "braid is not installed here\n".to_owned() } else { text }
-    }
-
-    fn exit(&self) -> Exit {
-        if self.is_free() { Exit::Done } else { Exit::NotYet }
-    }
 }

@@ -194,7 +194,7 @@ mod tests {
             "the runtime attaches {} to every pod, too: its max_conf_num is not 1",
             file.display()
         );
-        assert_eq!((two.message, two.level), (message, super::super::Level::Warn));
+        assert_eq!((two.message, two.level), (message, super::super::finding::Level::Warn));
         assert!(two.advice.unwrap().starts_with("set max_conf_num = 1"));
         let all = beside(&runtime(Some(0))).unwrap();
         assert!(

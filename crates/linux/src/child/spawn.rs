@@ -122,6 +122,28 @@ struct Execution<'a> {
     errno: Cell<i32>,
 }
 
+impl<'a> Execution<'a> {
+    /// The arguments begin with the program itself, as a program expects.
+    fn new(
+        program: &'a CString,
+        arguments: &'a [CString],
+        variables: &'a [CString],
+        streams: [RawFd; 3],
+    ) -> Self {
+        let pointers = |texts: &[CString]| -> Vec<*const libc::c_char> {
+            texts.iter().map(|text| text.as_ptr()).chain([ptr::null()]).collect()
+        };
+        Self {
+            program,
+            arguments: [program.as_ptr()].into_iter().chain(pointers(arguments)).collect(),
+            variables: pointers(variables),
+            streams,
+            parent: Pid::this().as_raw(),
+            errno: Cell::new(0),
+        }
+    }
+}
+
 #[allow(
     unsafe_code,
     reason = "no safe wrapper starts a child that dies with us without copying page tables"
@@ -132,17 +154,7 @@ fn start(
     variables: &[CString],
     streams: [RawFd; 3],
 ) -> io::Result<Pid> {
-    let pointers = |texts: &[CString]| -> Vec<*const libc::c_char> {
-        texts.iter().map(|text| text.as_ptr()).chain([ptr::null()]).collect()
-    };
-    let execution = Execution {
-        program,
-        arguments: [program.as_ptr()].into_iter().chain(pointers(arguments)).collect(),
-        variables: pointers(variables),
-        streams,
-        parent: Pid::this().as_raw(),
-        errno: Cell::new(0),
-    };
+    let execution = Execution::new(program, arguments, variables, streams);
     let child = || {
         execution.errno.set(execute(&execution));
         // SAFETY: ends the child alone, since CLONE_THREAD is not set: without exit handlers, which

@@ -452,7 +452,8 @@ fn check(configurations: &[Value], installed: &[&str], host: &[&str]) -> Result<
 
 #[test]
 fn a_missing_plugin_is_refused() {
-    let chain = json!({"plugins": [{"type": "bridge", "ipam": {"type": "host-local"}}, {"type": "tuning"}]});
+    let ipam = json!({"type": "host-local", "subnet": "10.0.0.0/24"});
+    let chain = json!({"plugins": [{"type": "bridge", "ipam": ipam}, {"type": "tuning"}]});
     let chain = [chain];
     assert_eq!(check(&chain, &["bridge", "host-local", "tuning"], &[]), Ok(()));
     let error = check(&chain, &["bridge", "host-local"], &[]).unwrap_err();

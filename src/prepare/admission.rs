@@ -8,7 +8,7 @@ use crate::kube::ClusterPod;
 use crate::observe::audit::{self, Decision, Outcome};
 use crate::plan::{Admission, SelectedNetwork};
 use crate::pod::Pod;
-use crate::policy::{self, Account, Case, Path, Refusal, View};
+use crate::policy::{self, Account, Case, Path, Refusal, Verdict, View};
 use crate::selection::Selection;
 use cni::error::Error;
 use cni::netconf::NetworkName;
@@ -112,22 +112,13 @@ impl SelectionReview<'_> {
         if let Some(refusal) = verdict.refusal {
             return Err(self.refuse(&refusal));
         }
-        let warning = |refusal: &Refusal| {
-            format!("policy.mode is \"audit\", or the pod would be refused: {refusal}")
-        };
-        admitted.warnings.extend(verdict.would_refuse.iter().map(warning));
-        let (own, scoped) = (&definition.network.name, &verdict.would_scope);
-        admitted
-            .warnings
-            .extend(scoped.as_ref().map(|scoped| would_scope(&self.network(), own, scoped)));
+        admitted.warnings.extend(self.warnings(&verdict, &definition));
         let source = definition.source.to_string();
         let granted_by = policy::in_words(&verdict.granted_by);
-        let scoped_name = verdict.scoped_name.as_ref().or(verdict.would_scope.as_ref());
-        let scoped_name = scoped_name.map(NetworkName::as_str);
-        self.record(
-            &verdict.would_refuse,
-            Some(Allowed { source: &source, granted_by: &granted_by, scoped_name }),
-        );
+        let scoped = verdict.scoped_name.as_ref().or(verdict.would_scope.as_ref());
+        let scoped_name = scoped.map(NetworkName::as_str);
+        let allowed = Allowed { source: &source, granted_by: &granted_by, scoped_name };
+        self.record(&verdict.would_refuse, Some(allowed));
         admitted.admissions.push(Admission { label: self.network(), source, granted_by });
         let under_policy = policy::name_under_policy(&definition, &self.selection.namespace);
         let (selection, resource) = (self.selection.clone(), definition.resource().cloned());
@@ -140,6 +131,17 @@ impl SelectionReview<'_> {
             SelectedNetwork { selection, network, resource, granted_networks, other_name };
         admitted.networks.push(selected);
         Ok(())
+    }
+
+    /// What an administrator should know of a policy that only audits.
+    fn warnings(&self, verdict: &Verdict, definition: &Definition) -> Vec<String> {
+        let warning = |refusal: &Refusal| {
+            format!("policy.mode is \"audit\", or the pod would be refused: {refusal}")
+        };
+        let own = &definition.network.name;
+        let scoped = verdict.would_scope.as_ref();
+        let scoped = scoped.map(|scoped| would_scope(&self.network(), own, scoped));
+        verdict.would_refuse.iter().map(warning).chain(scoped).collect()
     }
 
     fn network(&self) -> String {

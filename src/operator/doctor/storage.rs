@@ -45,7 +45,8 @@ pub(super) fn state(config: &Config) -> Vec<Finding> {
     findings
 }
 
-fn of_records(config: &Config, records: &Records) -> Vec<Finding> {
+/// What the kernel shows otherwise than the records of living pods.
+fn of_live_records(records: &Records) -> Vec<Finding> {
     let mut findings = Vec::new();
     let opened = records.live.iter().filter_map(|listed| records.open(listed).ok().flatten());
     let entries: Vec<Entry> =
@@ -72,6 +73,11 @@ fn of_records(config: &Config, records: &Records) -> Vec<Finding> {
             "run braid gc",
         ));
     }
+    findings
+}
+
+fn of_records(config: &Config, records: &Records) -> Vec<Finding> {
+    let mut findings = of_live_records(records);
     if !records.orphans.is_empty() {
         let message = format!("{} networks could not be torn down", records.orphans.len());
         findings.push(warn(

@@ -1,6 +1,6 @@
-//! The CNI specification 1.1.0, sections 1 to 5: each requirement, for plugins and for runtimes, and
-//! the test that holds Braid to it. To its delegates Braid is a runtime. What Braid does otherwise
-//! on purpose says so and why.
+//! The CNI specification 1.1.0, sections 1 to 5: each requirement, for plugins and for runtimes,
+//! and the test that holds Braid to it. To its delegates Braid is a runtime. What Braid does
+//! otherwise on purpose says so and why.
 //!
 //! | Section | Requirement | Tests |
 //! |---|---|---|

@@ -48,8 +48,8 @@ pub use operator::run as operate;
 pub use plugin::BuiltIn;
 pub use verb::{Answer, answer, withdraw};
 
-/// What the integration tests and the properties of the fuzz targets see of the inside, each name in
-/// the module that has it. It is no interface: it changes with the program.
+/// What the integration tests and the properties of the fuzz targets see of the inside, each name
+/// in the module that has it. It is no interface: it changes with the program.
 #[doc(hidden)]
 #[allow(missing_docs, reason = "each is explained where it is")]
 pub mod internals {

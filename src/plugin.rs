@@ -1,5 +1,5 @@
 //! The executable under the name of a built-in plugin: it is that plugin then, for every verb and
-//! version, whoever starts it.
+//! version, for a runtime and for a plugin that delegates to it.
 
 use std::ffi::OsStr;
 use std::fmt;

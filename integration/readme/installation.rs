@@ -212,8 +212,8 @@ fn on_crio_the_result_is_the_primarys() {
 }
 
 /// What the page has kubectl apply and delete is there, and is a list of objects. That the rights
-/// are enough, and no more than enough, is tested in `api_client::rights`, whose API server enforces these
-/// very files.
+/// are enough, and no more than enough, is tested in `api_client::rights`, whose API server
+/// enforces these very files.
 #[test]
 fn the_daemonset_of_the_page_is_there() {
     let repository = Path::new(REPOSITORY);

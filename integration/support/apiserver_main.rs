@@ -3,10 +3,10 @@
 //! `apiserver [--slow <directory>] <manifest.yaml>...` serves the objects of the manifests; without
 //! any it is a cluster that has no NetworkAttachmentDefinitions yet. With `--slow` it takes as long
 //! as a cluster's API server: a millisecond for each GET and two for each change, and RSA keys as
-//! kubeadm makes them, `ca.key` and `apiserver.key` in the directory. It prints the path of an administrator's
-//! kubeconfig, and after that, for each line on standard input, how many requests and connections
-//! there were since the line before, or what it holds where the line is `objects`. It ends with its
-//! input.
+//! kubeadm makes them, `ca.key` and `apiserver.key` in the directory. It prints the path of an
+//! administrator's kubeconfig, and after that, for each line on standard input, how many requests
+//! and connections there were since the line before, or what it holds where the line is `objects`.
+//! It ends with its input.
 
 #![allow(
     clippy::unwrap_used,

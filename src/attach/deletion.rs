@@ -14,9 +14,6 @@ use serde_json::Value;
 /// Groups below are the administrator's.
 const FIRST_GROUP: u32 = 1 << 16;
 
-/// Plugins whose DEL needs no interface in the sandbox.
-const BEHIND: [&str; 3] = ["firewall", "portmap", "tuning"];
-
 /// Deletes the links in the sandbox of those attachments whose plugins would do no more with them,
 /// if there are several. DEL of each must run all the same; what stays here it deletes.
 pub(crate) fn delete_links_together<'a>(
@@ -43,7 +40,8 @@ fn deletable<'a>(
     let chain = &attachment.network.plugins;
     let (first, others) = chain.split_first()?;
     let kind = plugins::link::deletable_kind(first.kind.as_str())?;
-    let leaves_alone = |plugin: &PluginConfig| BEHIND.contains(&plugin.kind.as_str());
+    let leaves_alone =
+        |plugin: &PluginConfig| plugins::meta::needs_no_link_on_del(plugin.kind.as_str());
     let is_built_in = |plugin: &PluginConfig| {
         matches!(installed.executor(&plugin.kind), Ok(Executor::InProcess(_)))
     };

@@ -1,5 +1,5 @@
-//! DEL (CNI 1.1.0, section 2): tear down what the record holds. Neither the API nor an annotation is
-//! asked. A pod without a record is torn down by the primary's DEL and by what Multus remembers.
+//! DEL (CNI 1.1.0, section 2): tear down what the record holds. Neither the API nor an annotation
+//! is asked. A pod without a record is torn down by the primary's DEL and by what Multus remembers.
 
 use serde_json::Value;
 

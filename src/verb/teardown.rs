@@ -91,8 +91,8 @@ impl<'t, 's> Teardown<'t, 's> {
         Ok(self.session.ledger.remove_orphan(file)?)
     }
 
-    /// Tears down an orphan with another definition than the recorded one: what that one proves to be
-    /// left says nothing about the recorded one, so only a DEL that succeeds counts.
+    /// Tears down an orphan with another definition than the recorded one: what that one proves to
+    /// be left says nothing about the recorded one, so only a DEL that succeeds counts.
     ///
     /// # Errors
     /// As [`Teardown::run`].

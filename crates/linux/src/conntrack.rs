@@ -256,7 +256,7 @@ mod tests {
     fn connect(ports: &[u16]) {
         let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         for port in ports {
-            // A port that nobody listens at is answered by ICMP; the connection is tracked.
+            // A port without a listener is answered by ICMP; the connection is tracked.
             let _ = socket.send_to(b"x", ("127.0.0.1", *port));
         }
     }

@@ -1,8 +1,8 @@
 //! What decoders of foreign bytes are held to: for each a function from bytes to nothing, which
 //! panics where a property does not hold.
 //!
-//! libFuzzer runs them (`fuzz/targets`, by `scripts/fuzz`), and `integration/corpus.rs` runs them over
-//! the corpus.
+//! libFuzzer runs them (`fuzz/targets`, by `scripts/fuzz`), and `integration/corpus.rs` runs them
+//! over the corpus.
 
 #![forbid(unsafe_code)]
 #![allow(

@@ -145,8 +145,8 @@ impl<'s, 'a> Addition<'s, 'a> {
         Ok(())
     }
 
-    /// Whether the interface of the primary is there before its ADD, or that is not known: it is not
-    /// what its plugins have left then. The plan has looked for those of extra networks.
+    /// Whether the interface of the primary is there before its ADD, or that is not known: it is
+    /// not what its plugins have left then. The plan has looked for those of extra networks.
     fn is_primary_there(&mut self, attachment: &Attachment) -> bool {
         attachment.role == Role::Primary
             && self.has_link(attachment.interface.as_str()).unwrap_or(true)

@@ -172,46 +172,78 @@ fn check_value(
     shape: Shape,
     value: &Value,
 ) -> Result<(), ConfigError> {
-    let members = |known: &'static [Key], value: &Value| match value {
+    match shape {
+        Shape::Object(known) => check_members_of(facts, key, known, value),
+        Shape::VlanTrunk(known) => {
+            check_list(facts, key, value, &|entry| check_members_of(facts, key, known, entry))
+        }
+        Shape::List(item) => {
+            check_list(facts, key, value, &|entry| check_value(facts, key, *item, entry))
+        }
+        Shape::Ranges(known) => {
+            check_list(facts, key, value, &|set| check_range_set(facts, key, known, set))
+        }
+        Shape::Sysctls => check_sysctls(facts, key, value),
+        _ => rule_against(shape, value).map_or(Ok(()), |rule| Err(wrong(facts, key, value, rule))),
+    }
+}
+
+fn check_members_of(
+    facts: &'static Facts,
+    key: &'static str,
+    known: &'static [Key],
+    value: &Value,
+) -> Result<(), ConfigError> {
+    match value {
         Value::Object(object) => check_members(facts, known, object),
         Value::Null => Ok(()),
         _ => Err(wrong(facts, key, value, "an object".to_owned())),
-    };
-    let list = |value: &Value, check: &dyn Fn(&Value) -> Result<(), ConfigError>| match value {
+    }
+}
+
+fn check_list(
+    facts: &'static Facts,
+    key: &'static str,
+    value: &Value,
+    check: &dyn Fn(&Value) -> Result<(), ConfigError>,
+) -> Result<(), ConfigError> {
+    match value {
         Value::Array(list) => list.iter().try_for_each(check),
         _ => Err(wrong(facts, key, value, "a list, in brackets".to_owned())),
+    }
+}
+
+/// A set of ranges, each of which has a subnet.
+fn check_range_set(
+    facts: &'static Facts,
+    key: &'static str,
+    known: &'static [Key],
+    set: &Value,
+) -> Result<(), ConfigError> {
+    if set.as_array().is_some_and(Vec::is_empty) {
+        return Err(ConfigError::NoSubnet(facts.kind));
+    }
+    check_list(facts, key, set, &|range| {
+        check_members_of(facts, key, known, range)?;
+        let range = range.as_object().ok_or(ConfigError::NoSubnet(facts.kind))?;
+        keys::get(range, "subnet").ok_or(ConfigError::NoSubnet(facts.kind))?;
+        check_range(facts, range)
+    })
+}
+
+fn check_sysctls(
+    facts: &'static Facts,
+    key: &'static str,
+    value: &Value,
+) -> Result<(), ConfigError> {
+    let Value::Object(sysctls) = value else {
+        return Err(wrong(facts, key, value, "an object of names and texts".to_owned()));
     };
-    match shape {
-        Shape::Object(known) => members(known, value),
-        Shape::VlanTrunk(known) => list(value, &|entry| members(known, entry)),
-        Shape::List(item) => list(value, &|entry| check_value(facts, key, *item, entry)),
-        Shape::Ranges(known) => list(value, &|set| {
-            if set.as_array().is_some_and(Vec::is_empty) {
-                return Err(ConfigError::NoSubnet(facts.kind));
-            }
-            list(set, &|range| {
-                members(known, range)?;
-                let range = range.as_object().ok_or(ConfigError::NoSubnet(facts.kind))?;
-                keys::get(range, "subnet").ok_or(ConfigError::NoSubnet(facts.kind))?;
-                check_range(facts, range)
-            })
-        }),
-        Shape::Sysctls => match value {
-            Value::Object(sysctls) => sysctls
-                .iter()
-                .filter(|(_, value)| !value.is_null())
-                .try_for_each(|(name, value)| match value {
-                    Value::String(_) => Ok(()),
-                    _ => Err(wrong(
-                        facts,
-                        name,
-                        value,
-                        "the value in quotes, such as \"1\"".to_owned(),
-                    )),
-                }),
-            _ => Err(wrong(facts, key, value, "an object of names and texts".to_owned())),
-        },
-        _ => rule_against(shape, value).map_or(Ok(()), |rule| Err(wrong(facts, key, value, rule))),
+    match sysctls.iter().find(|(_, value)| !value.is_null() && !value.is_string()) {
+        Some((name, value)) => {
+            Err(wrong(facts, name, value, "the value in quotes, such as \"1\"".to_owned()))
+        }
+        None => Ok(()),
     }
 }
 

@@ -102,8 +102,8 @@ pub(crate) fn undo(call: &Call) {
     }
 }
 
-/// DEL: removes the rules of the attachment, whoever has made them: without its namespace, and
-/// without an earlier result.
+/// DEL: removes the rules of the attachment, those of a reference plugin too, without its
+/// namespace, and without an earlier result.
 pub(crate) fn del(keys: Keys<'_>, call: &Call, context: &Context<'_>) -> Result<(), Error> {
     let is_asked = matches!(keys.switch("ipMasq"), Ok(true));
     let is_marked = Marks::of(MARKS, call).get(&Owner::of(call)?).is_some();

@@ -150,7 +150,7 @@ pub(crate) fn undo(call: &Call) {
     }
 }
 
-/// DEL: removes the rules of the attachment, whoever has made them.
+/// DEL: removes the rules of the attachment, those of a reference plugin too.
 pub(crate) fn del(keys: Keys<'_>, call: &Call, context: &Context<'_>) -> Result<(), Error> {
     let owner = Owner::of(call)?;
     let marks = Marks::of(MARKS, call);

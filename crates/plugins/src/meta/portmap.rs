@@ -192,7 +192,7 @@ pub(crate) fn has_rules(programs: &Programs<'_>, owner: &Owner) -> Result<bool, 
     Ok(iptables::has_rules(programs, owner)? || nftables::has_rules(programs, owner)?)
 }
 
-/// Removes the rules of the attachment, whoever has made them, and whatever the configuration says.
+/// Removes the rules of the attachment, those of a reference plugin too, under any configuration.
 fn remove(call: &Call, programs: &Programs<'_>) -> Result<(), Error> {
     let marks = Marks::of(MARKS, call);
     let owner = Owner::of(call)?;

@@ -1,5 +1,5 @@
-//! The system's message bus (D-Bus specification 0.43): calls of a service with texts, each with its
-//! reply. Bounded in time and bytes.
+//! The system's message bus (D-Bus specification 0.43): calls of a service with texts, each with
+//! its reply. Bounded in time and bytes.
 
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;

@@ -42,8 +42,9 @@ pub struct Attached<'a> {
     pub interface: &'a str,
 }
 
-/// Whether an attachment has rules, of either backend and either family, whoever has made them.
-/// `programs` are the directories of `PATH`. A program that is in none has made none.
+/// Whether an attachment has rules, of either backend and either family, made by a built-in or a
+/// reference plugin. `programs` are the directories of `PATH`. A program that is in none has made
+/// none.
 ///
 /// # Errors
 /// [`Error`] if a program fails or its listing cannot be read: then it is not known.

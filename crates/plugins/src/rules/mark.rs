@@ -5,10 +5,10 @@
 //! /run/cni/rules/<namespace>/<plugin>/<network>/<container ID>:<interface>
 //! ```
 //!
-//! Rules cannot say who has made them: their comments are those of the reference plugins, which have
-//! no word for it. GC needs to know, and DEL without an earlier result needs the addresses. Rules are
-//! gone at the node's next start, and so are the files. The namespace is that of the rules, by its
-//! cookie.
+//! Rules cannot say who has made them: their comments are those of the reference plugins, which
+//! have no word for it. GC needs to know, and DEL without an earlier result needs the addresses.
+//! Rules are gone at the node's next start, and so are the files. The namespace is that of the
+//! rules, by its cookie.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -35,6 +35,9 @@ const MAX_BYTES: u64 = 64 << 10;
 
 /// The most files that GC looks at.
 const MAX_FILES: usize = 100_000;
+
+/// How often a file is written if its directory goes in between.
+const TRIES: usize = 100;
 
 /// What is known of an attachment's rules.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
@@ -74,10 +77,30 @@ impl Marks {
     pub(crate) fn put(&self, owner: &Owner, mark: &Mark) -> Result<(), Error> {
         let mark = Mark { nested: self.nested, ..mark.clone() };
         let text = serde_json::to_vec(&mark).map_err(|error| Error::new(Code::IO, error))?;
+        // What cannot be read again would say nothing to DEL.
+        if text.len() as u64 > MAX_BYTES {
+            let count = mark.addresses.len();
+            let problem = format!("rules for {count} addresses of one attachment are too many");
+            return Err(Error::new(Code::CONFIG, problem));
+        }
         self.write(owner, &text).map_err(|error| self.fault("written", &error))
     }
 
+    /// Once more if another call has removed the directory, which was empty, in between.
     fn write(&self, owner: &Owner, text: &[u8]) -> io::Result<()> {
+        let mut outcome = self.write_once(owner, text);
+        for _ in 1..TRIES {
+            let Err(error) = &outcome else { break };
+            // The directory goes before the file is made in it, or while it is found to be there.
+            if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::AlreadyExists) {
+                break;
+            }
+            outcome = self.write_once(owner, text);
+        }
+        outcome
+    }
+
+    fn write_once(&self, owner: &Owner, text: &[u8]) -> io::Result<()> {
         DirBuilder::new().recursive(true).mode(0o700).create(&self.directory)?;
         let file_name = file_name(owner);
         let begun = self.directory.join(format!(".{file_name}"));
@@ -103,7 +126,11 @@ impl Marks {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(self.fault("removed", &error))
             }
-            _ => Ok(()),
+            _ => {
+                // The network's directory goes with its last attachment; it stays if it has others.
+                let _ = fs::remove_dir(&self.directory);
+                Ok(())
+            }
         }
     }
 
@@ -173,4 +200,64 @@ fn read(file: &File) -> Option<Mark> {
     let mut text = Vec::new();
     file.take(MAX_BYTES).read_to_end(&mut text).ok()?;
     serde_json::from_slice(&text).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn marks(directory: &Path) -> Marks {
+        Marks { directory: directory.join("net"), network: "net".to_owned(), nested: true }
+    }
+
+    fn owner(container: &str) -> Owner {
+        let text = str::to_owned;
+        Owner { network: text("net"), container: text(container), interface: text("eth0") }
+    }
+
+    #[test]
+    fn what_is_written_can_be_read_again() {
+        let place = tempfile::tempdir().unwrap();
+        let marks = marks(place.path());
+        let address: IpNetwork = "fd00:1111:2222:3333:4444:5555:6666:7777/128".parse().unwrap();
+        let with = |count| Mark { addresses: vec![address; count], ..Mark::default() };
+        marks.put(&owner("c1"), &with(1000)).unwrap();
+        assert_eq!(marks.get(&owner("c1")).unwrap().addresses.len(), 1000);
+        let error = marks.put(&owner("c2"), &with(2000)).unwrap_err();
+        assert_eq!(error.msg, "rules for 2000 addresses of one attachment are too many");
+        assert_eq!(marks.get(&owner("c2")), None);
+    }
+
+    #[test]
+    fn the_directory_goes_with_its_last_mark() {
+        let place = tempfile::tempdir().unwrap();
+        let marks = marks(place.path());
+        for container in ["c1", "c2"] {
+            marks.put(&owner(container), &Mark::default()).unwrap();
+        }
+        marks.remove(&owner("c1")).unwrap();
+        assert!(marks.get(&owner("c2")).is_some());
+        marks.remove(&owner("c2")).unwrap();
+        marks.remove(&owner("c2")).unwrap();
+        assert_eq!(fs::read_dir(place.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn marks_are_made_while_others_take_the_directory_away() {
+        let place = tempfile::tempdir().unwrap();
+        let marks = marks(place.path());
+        let attach_and_detach = |container: &str| {
+            for _ in 0..500 {
+                marks.put(&owner(container), &Mark::default()).unwrap();
+                assert!(marks.get(&owner(container)).is_some());
+                marks.remove(&owner(container)).unwrap();
+            }
+        };
+        std::thread::scope(|scope| {
+            for container in ["c1", "c2", "c3", "c4"] {
+                scope.spawn(move || attach_and_detach(container));
+            }
+        });
+        assert_eq!(fs::read_dir(place.path()).unwrap().count(), 0);
+    }
 }

@@ -1,5 +1,5 @@
-//! The plugins that keep rules of the packet filter on the host, beside those of the reference, each
-//! call in namespaces of its own.
+//! The plugins that keep rules of the packet filter on the host, beside those of the reference,
+//! each call in namespaces of its own.
 //!
 //! The reference plugins are those of the Debian package `containernetworking-plugins`; another
 //! version's directory goes into `REFERENCE_PLUGINS`. What only newer ones have is compared with

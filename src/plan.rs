@@ -35,7 +35,7 @@ use crate::selection::Selection;
 use cni::name::InterfaceName;
 use cni::netconf::{NetworkConfig, NetworkName};
 use cni::request::{CniArgs, Sandbox};
-use plugins::known;
+use plugins::facts;
 
 /// As many bytes as the attachments of a plan have in its record: four times what sixteen networks
 /// have whose definitions have 64 KiB each, as tenants' may under a policy.
@@ -168,7 +168,7 @@ pub(crate) fn make(inputs: Inputs<'_>) -> Result<Plan, PlanError> {
     let of_node = usize::from(matches!(inputs.primary, Some(PrimaryNetwork::OfNode(_))));
     plan.attachments.iter().skip(of_node).try_for_each(check_configuration)?;
     check_default_route(&plan)?;
-    match plan.attachments.iter().find(|attachment| known::has_meta_plugin(&attachment.network)) {
+    match plan.attachments.iter().find(|attachment| facts::has_meta_plugin(&attachment.network)) {
         Some(attachment) => Err(PlanError::Recursive(attachment.label.clone())),
         None => check_size(&plan.attachments).map(|()| plan),
     }

@@ -26,7 +26,7 @@ use cni::keys;
 use cni::name::InterfaceName;
 use cni::netconf::{NetworkConfig, NetworkName};
 use cni::request::ContainerId;
-use plugins::known::{self, HostState};
+use plugins::facts::{self, HostState};
 
 /// Where host-local keeps them unless `dataDir` says otherwise.
 const DATA_DIR: &str = "/var/lib/cni/networks";
@@ -86,10 +86,11 @@ pub(crate) fn directories(network: &NetworkConfig) -> Vec<PathBuf> {
 
 /// The `ipam` of each plugin that has its addresses from host-local.
 fn host_local_ipams(network: &NetworkConfig) -> impl Iterator<Item = &Map<String, Value>> {
-    let keeps =
-        |kind: &str| known::facts(kind).is_some_and(|it| it.host_state == HostState::Reservations);
+    let keeps = |kind: &str| {
+        plugins::facts(kind).is_some_and(|it| it.host_state == HostState::Reservations)
+    };
     let plugins = network.plugins.iter().filter(move |plugin| plugin.ipam().is_some_and(keeps));
-    plugins.filter_map(known::ipam_object)
+    plugins.filter_map(facts::ipam_object)
 }
 
 fn data_dir(ipam: &Map<String, Value>) -> PathBuf {

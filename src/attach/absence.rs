@@ -17,7 +17,7 @@ use cni::netconf::PluginConfig;
 use cni::request::{ContainerId, Environment};
 use linux::netlink::{Change, Inside, LinkId, Netlink};
 use linux::netns::Netns;
-use plugins::known::{self, Facts, HostState, Property};
+use plugins::facts::{self, Facts, HostState, Property};
 use plugins::rules::{self, Attached, Keeper};
 
 /// How long the programs of the packet filter may take to list an attachment's rules.
@@ -66,7 +66,7 @@ pub(crate) enum Trace {
 /// [`Trace`] of the first that may.
 pub(crate) fn check_plugins(attachment: &Attachment) -> Result<(), Trace> {
     attachment.network.plugins.iter().try_for_each(|plugin| {
-        kinds(plugin).try_for_each(|kind| match known::facts(kind) {
+        kinds(plugin).try_for_each(|kind| match plugins::facts(kind) {
             None => Err(Trace::Unknown(kind.to_owned())),
             Some(facts) if facts.has(Property::StateOutsideNode) => {
                 Err(Trace::Outside(kind.to_owned()))
@@ -92,7 +92,7 @@ fn check_readable(
         | HostState::IntermediateDevice
         | HostState::Rules(_) => true,
         HostState::MovedLink { others, .. } => {
-            attachment.device.is_none() && !known::names_any(plugin, others)
+            attachment.device.is_none() && !facts::names_any(plugin, others)
         }
         HostState::Unknown => false,
     };
@@ -109,7 +109,7 @@ pub(crate) fn prove_after_boot(
     container: &ContainerId,
 ) -> Result<(), Trace> {
     for kind in attachment.network.plugins.iter().flat_map(kinds) {
-        match known::facts(kind) {
+        match plugins::facts(kind) {
             None => return Err(Trace::Unknown(kind.to_owned())),
             Some(facts) if facts.has(Property::StateOutsideNode) => {
                 return Err(Trace::Outside(kind.to_owned()));
@@ -180,7 +180,7 @@ pub(crate) fn prove(
     let mut inside = Inside::new(netns);
     let netlink = inside.netlink().map_err(unreadable)?;
     let moved =
-        attachment.network.plugins.iter().filter_map(known::moved_link).map(|(_, device)| device);
+        attachment.network.plugins.iter().filter_map(facts::moved_link).map(|(_, device)| device);
     for name in std::iter::once(attachment.interface.as_str()).chain(moved) {
         if netlink.link_exists(name).map_err(unreadable)? {
             return Err(Trace::Link(name.to_owned()));
@@ -196,7 +196,7 @@ fn check_rules(attachment: &Attachment, container: &ContainerId) -> Result<(), T
         container: container.as_str(),
         interface: attachment.interface.as_str(),
     };
-    for keeper in attachment.network.plugins.iter().flat_map(known::keepers) {
+    for keeper in attachment.network.plugins.iter().flat_map(facts::keepers) {
         let programs = Environment::of_process().programs();
         let deadline = Deadline::after(READING_RULES);
         match rules::has_rules(keeper, attached, &programs, deadline) {
@@ -210,7 +210,7 @@ fn check_rules(attachment: &Attachment, container: &ContainerId) -> Result<(), T
 
 fn check_files(attachment: &Attachment, container: &ContainerId) -> Result<(), Trace> {
     for plugin in &attachment.network.plugins {
-        let state = known::facts(plugin.kind.as_str()).map(|facts| facts.host_state);
+        let state = plugins::facts(plugin.kind.as_str()).map(|facts| facts.host_state);
         let Some(HostState::File { key, directory }) = state else { continue };
         let directory = plugin.text(key).unwrap_or(directory);
         let path =
@@ -229,13 +229,13 @@ fn check_intermediate_device(
     container: &ContainerId,
 ) -> Result<(), Trace> {
     let has_one = |plugin: &PluginConfig| {
-        let state = known::facts(plugin.kind.as_str()).map(|facts| facts.host_state);
+        let state = plugins::facts(plugin.kind.as_str()).map(|facts| facts.host_state);
         state == Some(HostState::IntermediateDevice)
     };
     if !attachment.network.plugins.iter().any(has_one) {
         return Ok(());
     }
-    let name = known::intermediate_device(attachment.network.name.as_str(), container.as_str());
+    let name = facts::intermediate_device(attachment.network.name.as_str(), container.as_str());
     let mut host = Netlink::open().map_err(unreadable)?;
     if host.link_exists(&name).map_err(unreadable)? { Err(Trace::HostLink(name)) } else { Ok(()) }
 }
@@ -270,7 +270,7 @@ fn check_temporary_links(netlink: &mut Netlink) -> Result<(), Trace> {
 pub(crate) fn remove_link(attachment: &Attachment, netns: &Netns) -> Result<(), Trace> {
     check_plugins(attachment)?;
     let is_moved = |plugin: &PluginConfig| {
-        let state = known::facts(plugin.kind.as_str()).map(|facts| facts.host_state);
+        let state = plugins::facts(plugin.kind.as_str()).map(|facts| facts.host_state);
         matches!(state, Some(HostState::MovedLink { .. }))
     };
     if attachment.network.plugins.iter().any(is_moved) {

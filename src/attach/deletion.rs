@@ -9,6 +9,7 @@ use cni::keys;
 use cni::netconf::PluginConfig;
 use linux::netlink::{Change, InsideError, LinkId, LinkSettings, LinkState, Netlink};
 use linux::netns::Netns;
+use plugins::facts::{self, Property};
 use serde_json::Value;
 
 /// Groups below are the administrator's.
@@ -39,9 +40,9 @@ fn deletable<'a>(
 ) -> Option<(&'a str, &'static str)> {
     let chain = &attachment.network.plugins;
     let (first, others) = chain.split_first()?;
-    let kind = plugins::link::deletable_kind(first.kind.as_str())?;
+    let kind = plugins::facts(first.kind.as_str())?.deletes?;
     let leaves_alone =
-        |plugin: &PluginConfig| plugins::meta::needs_no_link_on_del(plugin.kind.as_str());
+        |plugin: &PluginConfig| facts::has(plugin.kind.as_str(), Property::NeedsNoLinkOnDel);
     let is_built_in = |plugin: &PluginConfig| {
         matches!(installed.executor(&plugin.kind), Ok(Executor::InProcess(_)))
     };

@@ -1,12 +1,12 @@
 //! What to do about the commonest failures of plugins, whose own sentences say what went wrong and
 //! no more. A sentence that is not known stays as it is.
 
-use plugins::known;
+use plugins::facts;
 
 /// What to do about a plugin's sentence, as the end of it; empty if it is not known.
 pub(super) fn behind(sentence: &str) -> String {
     let sentence = sentence.to_ascii_lowercase();
-    let known = known::failures().find(|(words, _)| sentence.contains(words));
+    let known = facts::failures().find(|(words, _)| sentence.contains(words));
     known.map(|(_, advice)| format!("; {advice}")).unwrap_or_default()
 }
 
@@ -26,7 +26,7 @@ mod tests {
     /// on DEL.
     #[test]
     fn every_line_can_be_used() {
-        for (words, advice) in known::failures() {
+        for (words, advice) in facts::failures() {
             assert_eq!(words, words.to_ascii_lowercase());
             let ends_well = !advice.ends_with('.') && !advice.contains("not found");
             assert!(ends_well && behind(words).ends_with(advice), "{words}");

@@ -24,7 +24,7 @@ use crate::definition::{Annotations, NodeDefinitions};
 use crate::delegate::{self, Installed};
 use crate::pod::ANNOTATIONS_CAPABILITY;
 use crate::policy;
-use ::plugins::known::{self, Property};
+use ::plugins::facts::{self, Property};
 use cni::netconf::{self, Missing, NetworkConfig};
 pub(super) use finding::Diagnosis;
 use finding::{Finding, fail, ok, warn};
@@ -294,7 +294,7 @@ fn crio(runtime: &Runtime, config: &Config) -> Vec<Finding> {
     let uses_whereabouts = NodeDefinitions::read(&config.conf_dirs)
         .networks(config.version)
         .iter()
-        .any(|network| known::ipam_has(network, Property::CheckAlwaysFails));
+        .any(|network| facts::ipam_has(network, Property::CheckAlwaysFails));
     if uses_whereabouts && config.check_networks == CheckNetworks::All {
         let message = "CRI-O runs CHECK after every ADD, and whereabouts' always fails";
         findings.push(fail("crio", message, "set \"checkNetworks\": \"kernel\""));

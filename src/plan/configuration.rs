@@ -3,7 +3,7 @@
 //! must not come that far.
 
 use super::{Attachment, PlanError};
-use plugins::known::{self, Property};
+use plugins::facts::{self, Property};
 
 /// Holds what the plugins of an attachment are to get against what is known of them.
 ///
@@ -12,11 +12,11 @@ use plugins::known::{self, Property};
 pub(super) fn check_configuration(attachment: &Attachment) -> Result<(), PlanError> {
     let has_device = attachment.device.is_some();
     for plugin in &attachment.network.plugins {
-        known::check_config(plugin)
-            .and_then(|()| known::check_device(plugin, has_device && plugin.declares("deviceID")))
+        facts::check_config(plugin)
+            .and_then(|()| facts::check_device(plugin, has_device && plugin.declares("deviceID")))
             .map_err(|source| PlanError::Config { label: attachment.label.clone(), source })?;
     }
-    let takes_one = known::ipam_has(&attachment.network, Property::OneAddressInArgs);
+    let takes_one = facts::ipam_has(&attachment.network, Property::OneAddressInArgs);
     if takes_one && attachment.asked_ips.len() > 1 && !attachment.network.declares("ips") {
         let label = attachment.label.clone();
         return Err(PlanError::NoCapability { label, key: "ips", capability: "ips" });

@@ -4,7 +4,7 @@ use super::MAX_BYTES;
 use crate::delegate::DelegateError;
 use cni::name::InterfaceName;
 use cni::netconf::{NetconfError, PluginType};
-use plugins::known::ConfigError;
+use plugins::facts::ConfigError;
 
 /// Why there is no plan.
 #[derive(Debug, thiserror::Error)]

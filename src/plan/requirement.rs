@@ -7,7 +7,7 @@ use std::path::Path;
 use super::{Plan, PlanError};
 use crate::delegate::DelegateError;
 use cni::netconf::{PluginConfig, PluginType};
-use plugins::known;
+use plugins::facts;
 
 impl Plan {
     /// Holds the plan against the node: every plugin installed, every `master` there, and every
@@ -43,7 +43,7 @@ impl Plan {
     /// path may be a file system that hangs.
     fn check_daemons(&self, has_file: impl Fn(&Path) -> bool) -> Result<(), PlanError> {
         for attachment in &self.attachments {
-            let mut daemons = attachment.network.plugins.iter().filter_map(known::daemon_socket);
+            let mut daemons = attachment.network.plugins.iter().filter_map(facts::daemon_socket);
             let missing = daemons
                 .find(|(daemon, socket)| *socket == Path::new(daemon.socket) && !has_file(socket));
             if let Some((daemon, _)) = missing {
@@ -62,11 +62,11 @@ impl Plan {
         let mut made: BTreeSet<&str> = BTreeSet::new();
         for attachment in &self.attachments {
             for plugin in &attachment.network.plugins {
-                let master = known::host_master(plugin).filter(|master| !made.contains(master));
+                let master = facts::host_master(plugin).filter(|master| !made.contains(master));
                 if let Some(master) = master {
                     check_master(&attachment.label, plugin, master, host_link(master))?;
                 }
-                made.extend(known::made_on_host(plugin));
+                made.extend(facts::made_on_host(plugin));
             }
         }
         Ok(())
@@ -76,7 +76,7 @@ impl Plan {
     fn check_devices(&self, host_link: impl Fn(&str) -> HostLink) -> Result<(), PlanError> {
         for attachment in &self.attachments {
             for plugin in &attachment.network.plugins {
-                match known::moved_link(plugin) {
+                match facts::moved_link(plugin) {
                     Some((key, device)) if host_link(device) == HostLink::Absent => {
                         let (label, plugin) = (attachment.label.clone(), plugin.kind.clone());
                         let device = cni::error::one_line(device, 64);
@@ -109,7 +109,7 @@ fn check_master(
     let shown = cni::error::one_line(master, 64);
     match link {
         HostLink::Absent => Err(PlanError::NoMaster { label, plugin: kind, master: shown }),
-        HostLink::Present(Some(most)) => match known::mtu_within_master(plugin) {
+        HostLink::Present(Some(most)) => match facts::mtu_within_master(plugin) {
             Some(mtu) if mtu > u64::from(most) => {
                 Err(PlanError::MtuAboveMaster { label, plugin: kind, mtu, master: shown, most })
             }

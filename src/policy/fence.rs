@@ -25,7 +25,7 @@ use cni::keys;
 use cni::name::InterfaceName;
 use cni::netconf::NetworkConfig;
 use cni::quoted::Quoted;
-use plugins::known::{self, Facts, Position, Shape, VlanDefault};
+use plugins::facts::{self, Facts, Position, Shape, VlanDefault};
 
 /// The largest configuration of a tenant's, in bytes.
 pub const MAX_BYTES: usize = 64 * 1024;
@@ -69,12 +69,12 @@ impl Plugin<'_> {
     }
 
     fn facts(&self) -> Option<&'static Facts> {
-        known::facts(self.kind)
+        plugins::facts(self.kind)
     }
 
     /// Whether the key means that, to this plugin or to another at its position.
     fn means(&self, key: &str, is_meant: fn(Shape) -> bool) -> bool {
-        known::any_has(self.position, key, is_meant)
+        facts::any_has(self.position, key, is_meant)
     }
 
     fn own_shape(&self, key: &str) -> Option<Shape> {
@@ -203,7 +203,7 @@ impl Fence<'_> {
             Value::Array(list) => {
                 list.iter().try_for_each(|value| self.check_value(plugin, key, value))
             }
-            _ if known::names_host_interface(key) => self.check_host_interface(plugin, key, value),
+            _ if facts::names_host_interface(key) => self.check_host_interface(plugin, key, value),
             _ if plugin.position == Position::Ipam && plugin.means(key, Shape::is_address) => {
                 self.check_address(plugin, key, value)
             }

@@ -10,7 +10,7 @@ use crate::definition::Annotations;
 
 use cni::keys;
 use cni::netconf::{NetworkConfig, PluginConfig};
-use plugins::known::{self, Property};
+use plugins::facts::{self, Property};
 
 /// How the node reaches the pods of a network, as far as its gateway is on the node.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -27,7 +27,7 @@ impl NodeGateway {
     /// known to be one.
     pub(crate) fn of(network: &NetworkConfig) -> Option<Self> {
         let routed: Vec<&PluginConfig> =
-            network.plugins.iter().filter(|plugin| known::is_routed(plugin)).collect();
+            network.plugins.iter().filter(|plugin| facts::is_routed(plugin)).collect();
         if routed.is_empty() {
             return None;
         }
@@ -54,7 +54,7 @@ pub(crate) fn open_addresses(network: &NetworkConfig, annotations: &Annotations)
         .plugins
         .iter()
         .filter_map(PluginConfig::ipam)
-        .find(|ipam| known::has(ipam, Property::GivesAnyAddress))?;
+        .find(|ipam| facts::has(ipam, Property::GivesAnyAddress))?;
     let may_ask =
         annotations.get(REQUESTS_ANNOTATION).is_none_or(|list| words(list).any(asks_address));
     let is_open = may_ask && !annotations.contains_key(IPS_ANNOTATION);
@@ -72,7 +72,7 @@ fn asks_address(word: &str) -> bool {
 
 /// The bridge, and the interface of its VLAN, which has the gateway's address in its place.
 fn interfaces(plugin: &PluginConfig) -> Vec<String> {
-    let Some(bridge) = known::gateway_bridge(plugin) else { return Vec::new() };
+    let Some(bridge) = facts::gateway_bridge(plugin) else { return Vec::new() };
     let vlan = keys::get(plugin.object(), "vlan").and_then(Value::as_u64).filter(|vlan| *vlan > 0);
     std::iter::once(bridge.to_owned()).chain(vlan.map(|vlan| format!("{bridge}.{vlan}"))).collect()
 }

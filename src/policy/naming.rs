@@ -10,7 +10,7 @@ use super::{Case, Policy};
 use crate::definition::{Definition, DefinitionKind};
 use crate::pod::name::Namespace;
 use cni::netconf::{NetworkConfig, NetworkName};
-use plugins::known::{self, Property};
+use plugins::facts::{self, Property};
 
 /// What becomes of the name of a tenant's network.
 #[derive(Debug, PartialEq)]
@@ -31,7 +31,7 @@ pub(super) fn naming(network: &NetworkConfig, owner: &Namespace) -> Naming {
     if is_own.is_some_and(|rest| !rest.is_empty()) {
         return Naming::Own;
     }
-    if known::chain_has(network, Property::NameOutsideNode) {
+    if facts::chain_has(network, Property::NameOutsideNode) {
         return Naming::Fixed;
     }
     format!("{owner}.{name}").parse().map_or(Naming::Fixed, Naming::Scoped)

@@ -1,6 +1,6 @@
 //! What a plugin in a tenant's definition may carry: an allow-list of keys for each type.
 //!
-//! The tables are the facts of each type ([`plugins::known`]): they open what shapes the attachment
+//! The tables are the facts of each type ([`plugins::facts`]): they open what shapes the attachment
 //! itself. The rest reaches for the node: files (`dataDir`, `resolvConf`, `log_file`), credentials,
 //! sockets, masquerading, promiscuous bridges, interfaces of other namespaces. A key that no facts
 //! know is not allowed, whatever it means.
@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::rules::{PolicyError, wrong};
 use cni::netconf::PluginType;
-use plugins::known::{self, Facts, Position, Property};
+use plugins::facts::{self, Facts, Position, Property};
 
 /// Keys of every plugin: the protocol's own.
 const PLUGIN_KEYS: [&str; 6] =
@@ -87,11 +87,11 @@ impl Plugins {
 /// Whether a plugin of this type starts others by what its configuration says, which no fence
 /// around its own keys could hold.
 pub(super) fn is_delegating(kind: &str) -> bool {
-    known::has(kind, Property::StartsPlugins)
+    facts::has(kind, Property::StartsPlugins)
 }
 
 fn built_in(kind: &str, position: Position) -> Option<Table<'static>> {
-    let facts = known::facts(kind).filter(|facts| facts.has(Property::OpenToTenants))?;
+    let facts = plugins::facts(kind).filter(|facts| facts.has(Property::OpenToTenants))?;
     (facts.position == position).then_some(Table::BuiltIn(facts))
 }
 

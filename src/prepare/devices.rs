@@ -5,7 +5,7 @@ use crate::device::{Allocation, DeviceError, KUBELET_LIMIT};
 use crate::plan::{NodeNetwork, SelectedNetwork};
 use crate::pod::Pod;
 use cni::error::Error;
-use plugins::known::{self, DeviceUse};
+use plugins::facts::{self, DeviceUse};
 
 /// A network that may have a device of the pod.
 struct Claim<'n> {
@@ -41,7 +41,7 @@ pub(super) fn assign<'n>(
 
 fn node_claim(network: &mut NodeNetwork) -> Option<Claim<'_>> {
     let NodeNetwork { label, network, resource, device_id, .. } = network;
-    let (resource, device_use) = (resource.as_deref()?, known::device_use(network));
+    let (resource, device_use) = (resource.as_deref()?, facts::device_use(network));
     Some(Claim { label: label.clone(), resource, device_use, device: device_id })
         .filter(Claim::is_due)
 }
@@ -49,7 +49,7 @@ fn node_claim(network: &mut NodeNetwork) -> Option<Claim<'_>> {
 fn selected_claim(selected: &mut SelectedNetwork) -> Option<Claim<'_>> {
     let SelectedNetwork { selection, network, resource, .. } = selected;
     let label = format!("{}/{}", selection.namespace, selection.name);
-    let (resource, device_use) = (resource.as_deref()?, known::device_use(network));
+    let (resource, device_use) = (resource.as_deref()?, facts::device_use(network));
     Some(Claim { label, resource, device_use, device: &mut selection.device_id })
         .filter(Claim::is_due)
 }
@@ -61,7 +61,7 @@ impl Claim<'_> {
     fn is_due(&self) -> bool {
         let may_have_device = match self.device_use {
             DeviceUse::Required => true,
-            DeviceUse::IfGiven => !known::is_scheduling_marker(self.resource),
+            DeviceUse::IfGiven => !facts::is_scheduling_marker(self.resource),
             DeviceUse::Never => false,
         };
         may_have_device || self.device.is_some()

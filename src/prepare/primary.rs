@@ -11,7 +11,7 @@ use crate::definition::{
 };
 use crate::pod::name::{DefinitionName, Namespace};
 use cni::netconf::{self, Missing, NetconfError, NetworkConfig, NetworkName};
-use plugins::known;
+use plugins::facts;
 
 /// What runtimes take for configurations, in one directory sorted by name.
 const EXTENSIONS: [&str; 3] = ["conf", "conflist", "json"];
@@ -106,7 +106,7 @@ pub(crate) fn resolve(
         PrimarySource::Path(path) => load(path, &missing)?.into(),
         PrimarySource::Named(name) => named(name, config, definitions)?.into(),
     };
-    if known::has_meta_plugin(&resolved.network) {
+    if facts::has_meta_plugin(&resolved.network) {
         Err(PrimaryError::Recursive(format!("network \"{}\"", resolved.network.name)))
     } else {
         Ok(resolved)
@@ -138,7 +138,7 @@ fn first_of(directory: &Path, missing: &Missing<'_>) -> Result<NetworkConfig, Pr
     let mut problems = String::new();
     for path in files.unwrap_or_default() {
         match load(&path, missing) {
-            Ok(network) if known::has_meta_plugin(&network) => {}
+            Ok(network) if facts::has_meta_plugin(&network) => {}
             Ok(network) => return Ok(network),
             Err(error) => problems.push_str(&format!("; {error}")),
         }
@@ -164,7 +164,7 @@ impl Choices {
         let (mut networks, mut warnings) = (Vec::new(), Vec::new());
         for path in netconf::list(&directory, &EXTENSIONS).unwrap_or_default() {
             match load(&path, &missing) {
-                Ok(network) if known::has_meta_plugin(&network) => {}
+                Ok(network) if facts::has_meta_plugin(&network) => {}
                 Ok(network) => networks.push((path, network)),
                 Err(error) => warnings.push(error.to_string()),
             }

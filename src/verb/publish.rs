@@ -15,7 +15,7 @@ use crate::verb::network_status::{self, StatusSource};
 use cni::error::{Code, Error};
 use cni::name::InterfaceName;
 use cni::result::AttachmentResult;
-use plugins::known::{self, Property};
+use plugins::facts::{self, Property};
 
 /// How far an ADD had come when it failed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -51,7 +51,7 @@ pub(super) fn status_is_due(session: &Session<'_>, asks_nothing: bool) -> bool {
 pub(super) fn unnamed_addresses(plan: &Plan, is_due: bool) -> Option<String> {
     let by_whereabouts = |attachment: &&Attachment| {
         attachment.role == Role::Extra
-            && known::ipam_has(&attachment.network, Property::ReclaimsAddressesWithoutStatus)
+            && facts::ipam_has(&attachment.network, Property::ReclaimsAddressesWithoutStatus)
     };
     let network = plan.attachments.iter().filter(|_| !is_due).find(by_whereabouts)?;
     Some(format!(

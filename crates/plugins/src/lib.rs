@@ -1,8 +1,9 @@
 //! The built-in plugins, and facts about plugin types.
 #![forbid(unsafe_code)]
 
+pub mod facts;
 pub mod ipam;
-pub mod known;
+mod known;
 pub mod link;
 mod mark;
 pub mod meta;
@@ -12,40 +13,55 @@ mod testing;
 
 use cni::plugin::Plugin;
 
-/// The built-in plugins, each under the `type` that a configuration names it by.
-const BUILT_IN: &[(&str, &dyn Plugin)] = &[
-    ("bandwidth", &meta::Bandwidth),
-    ("bridge", &link::Bridge),
-    ("dummy", &link::Dummy),
-    ("firewall", &meta::Firewall),
-    ("host-device", &link::HostDevice),
-    ("host-local", &ipam::host_local::HostLocal),
-    ("ipvlan", &link::IpVlan),
-    ("loopback", &link::Loopback),
-    ("macvlan", &link::MacVlan),
-    ("portmap", &meta::PortMap),
-    ("ptp", &link::Ptp),
-    ("sbr", &meta::Sbr),
-    ("static", &ipam::static_::Static),
-    ("tap", &link::Tap),
-    ("tuning", &meta::Tuning),
-    ("vlan", &link::Vlan),
-    ("vrf", &meta::Vrf),
+pub use facts::facts;
+
+use self::facts::{Facts, Position};
+
+/// A plugin that is built in: what it does, and what the rest of the program has to know of it.
+pub trait BuiltIn: Plugin {
+    /// What is known of it; [`Facts::kind`] is the `type` that a configuration names it by.
+    fn facts(&self) -> &'static Facts;
+}
+
+/// The built-in plugins, ordered by their types.
+const BUILT_IN: &[&dyn BuiltIn] = &[
+    &meta::Bandwidth,
+    &link::Bridge,
+    &link::Dummy,
+    &meta::Firewall,
+    &link::HostDevice,
+    &ipam::host_local::HostLocal,
+    &link::IpVlan,
+    &link::Loopback,
+    &link::MacVlan,
+    &meta::PortMap,
+    &link::Ptp,
+    &meta::Sbr,
+    &ipam::static_::Static,
+    &link::Tap,
+    &meta::Tuning,
+    &link::Vlan,
+    &meta::Vrf,
 ];
+
+/// The built-in plugins, ordered by their types.
+pub fn built_ins() -> impl Iterator<Item = &'static dyn BuiltIn> {
+    BUILT_IN.iter().copied()
+}
 
 /// The built-in plugin of this `type`.
 pub fn find(kind: &str) -> Option<&'static dyn Plugin> {
-    BUILT_IN.iter().find(|(name, _)| *name == kind).map(|(_, plugin)| *plugin)
+    built_ins().find(|plugin| plugin.facts().kind == kind).map(|plugin| plugin as _)
 }
 
-/// Whether a built-in plugin is one that another may name in `ipam`.
+/// Whether a plugin is one that another may name in `ipam`.
 pub fn is_ipam(kind: &str) -> bool {
-    matches!(kind, "host-local" | "static")
+    facts(kind).is_some_and(|facts| facts.position == Position::Ipam)
 }
 
 /// The `type` of every built-in plugin.
 pub fn names() -> impl Iterator<Item = &'static str> {
-    BUILT_IN.iter().map(|(name, _)| *name)
+    built_ins().map(|plugin| plugin.facts().kind)
 }
 
 #[cfg(test)]
@@ -56,6 +72,7 @@ mod tests {
     fn every_built_in_is_found_by_its_type() {
         assert!(names().all(|name| find(name).is_some()));
         assert!(find("bridge2").is_none() && find("").is_none());
+        assert!(names().is_sorted());
         assert_eq!(names().collect::<std::collections::BTreeSet<_>>().len(), BUILT_IN.len());
     }
 }

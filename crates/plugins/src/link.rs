@@ -36,18 +36,5 @@ pub use ptp::Ptp;
 pub use tap::Tap;
 pub use vlan::Vlan;
 
-/// The kernel's kind of the interfaces that a plugin makes in the container, if its DEL does no
-/// more with them than to delete them.
-pub fn deletable_kind(plugin: &str) -> Option<&'static str> {
-    match plugin {
-        "bridge" | "ptp" => Some("veth"),
-        "macvlan" => Some("macvlan"),
-        "ipvlan" => Some("ipvlan"),
-        "vlan" => Some("vlan"),
-        "dummy" => Some("dummy"),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests;

@@ -17,10 +17,5 @@ pub use sbr::Sbr;
 pub use tuning::Tuning;
 pub use vrf::Vrf;
 
-/// Whether DEL of a plugin behind another does all it has to if the interface is gone already.
-pub fn needs_no_link_on_del(plugin: &str) -> bool {
-    matches!(plugin, "firewall" | "portmap" | "tuning")
-}
-
 #[cfg(test)]
 mod tests;

@@ -11,7 +11,7 @@ use crate::attach;
 use crate::config::Config;
 use crate::definition::NodeDefinitions;
 use crate::delegate::{Call, DelegateError, Delegates, Installed, Origin};
-use ::plugins::known;
+use ::plugins::facts;
 use cni::deadline::Deadline;
 use cni::netconf::{NetworkConfig, PluginType};
 use cni::request::{Command, Environment};
@@ -173,7 +173,7 @@ fn missing_host_parts(network: &NetworkConfig) -> Vec<String> {
             problems.push(format!("this node has no interface \"{master}\", its \"master\""));
         }
         if let Some((_, socket)) =
-            known::daemon_socket(plugin).filter(|(_, socket)| !socket.exists())
+            facts::daemon_socket(plugin).filter(|(_, socket)| !socket.exists())
         {
             problems.push(format!(
                 "the daemon of the dhcp plugin is not running: {} is missing",

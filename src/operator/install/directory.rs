@@ -9,7 +9,7 @@ use nix::fcntl::{Flock, FlockArg};
 use super::InstallError;
 use crate::operator::installation::{EXTENSIONS, Installation};
 use cni::netconf::{self, Missing, NetworkConfig};
-use plugins::known::{self, Property};
+use plugins::facts::{self, Property};
 
 /// The name of Braid's own file: it sorts first.
 pub(in crate::operator) const FILE: &str = "00-braid.conflist";
@@ -73,7 +73,7 @@ pub(in crate::operator) fn primaries(directory: &Path) -> impl Iterator<Item = P
     let files = netconf::list(directory, &EXTENSIONS).unwrap_or_default();
     files.into_iter().filter_map(|file| {
         let network = netconf::load(&file, &Missing::default()).ok()?;
-        (!known::has_meta_plugin(&network)).then_some(Primary { file, network })
+        (!facts::has_meta_plugin(&network)).then_some(Primary { file, network })
     })
 }
 
@@ -93,7 +93,7 @@ pub(super) fn removes_others(directory: &Path) -> bool {
     let has_removed =
         netconf::list(directory, &["cilium_bak"]).is_ok_and(|files| !files.is_empty());
     let removes =
-        |primary: Primary| known::chain_has(&primary.network, Property::RemovesOtherConfs);
+        |primary: Primary| facts::chain_has(&primary.network, Property::RemovesOtherConfs);
     has_removed || primaries(directory).any(removes)
 }
 

@@ -8,7 +8,7 @@ use crate::operator::fault::EntryFault;
 use crate::operator::installation::InstallMode;
 use crate::policy::Tenancy;
 use cni::netconf::{Missing, NetconfError, NetworkConfig};
-use plugins::known::{self, Property};
+use plugins::facts::{self, Property};
 
 /// Whether an object of a JSON file is a network configuration, and not something else's: a
 /// manifest, or the settings of any program.
@@ -20,7 +20,7 @@ pub(super) fn is_one(document: &Node) -> bool {
     let kind = document.get("type").and_then(Node::text);
     let is_known = kind.is_some_and(|kind| {
         // Braid's own, and those that it takes the place of, are known without a `cniVersion`.
-        known::has(kind, Property::MetaPlugin) || document.get("ipam").is_some()
+        facts::has(kind, Property::MetaPlugin) || document.get("ipam").is_some()
     });
     let has_version = document.get("cniVersion").or_else(|| document.get("cniVersions")).is_some();
     has_version || is_known || plugins.iter().any(|plugin| plugin.get("type").is_some())
@@ -73,7 +73,7 @@ fn check_plugin(plugin: &Node, report: &mut Report) {
     match NetworkConfig::read(&network, &Missing::default()) {
         // What ADD says of a plugin's own keys.
         Ok(network) => {
-            let checked = network.plugins.iter().map(known::check_config);
+            let checked = network.plugins.iter().map(facts::check_config);
             checked.filter_map(Result::err).for_each(|error| report.error(kind, error.to_string()));
         }
         Err(error) => report.error(kind, error.to_string()),

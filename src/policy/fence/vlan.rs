@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use super::{Fence, FenceError, Plugin};
 use crate::policy::rules::Vlans;
 use cni::quoted::Quoted;
-use plugins::known::VlanDefault;
+use plugins::facts::VlanDefault;
 
 impl Fence<'_> {
     /// A VLAN, or 0 for none. To the vlan plugin 0 is one: its frames are those of the master's

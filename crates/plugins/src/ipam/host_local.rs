@@ -20,12 +20,58 @@ use self::config::Config;
 use self::range::{Range, RangeSet};
 use self::store::{Owner, Reservation, Store};
 use super::fields::invalid;
-use super::result::{Dns, Lease};
+use super::result::{Dns, Lease, ROUTES};
+use crate::BuiltIn;
+use crate::facts::{Facts, HostState, Key, Property, Shape};
 use crate::mark;
 
 /// The IPAM plugin `host-local`.
 #[derive(Clone, Copy, Debug)]
 pub struct HostLocal;
+
+const RANGE: &[Key] = &[
+    Key::open("subnet", Shape::Subnet),
+    Key::open("rangeStart", Shape::Address),
+    Key::open("rangeEnd", Shape::Address),
+    Key::open("gateway", Shape::Address),
+];
+
+/// What is known of it.
+const FACTS: Facts = Facts {
+    properties: &[Property::OpenToTenants, Property::OneAddressInArgs],
+    keys: &[
+        Key::open("ranges", Shape::Ranges(RANGE)),
+        Key::open("subnet", Shape::Subnet),
+        Key::open("rangeStart", Shape::Address),
+        Key::open("rangeEnd", Shape::Address),
+        Key::open("gateway", Shape::Address),
+        ROUTES,
+        Key::host("dataDir", Shape::Text),
+        Key::host("resolvConf", Shape::Text),
+    ],
+    host_state: HostState::Reservations,
+    failures: &[
+        (
+            "no ip addresses available in range set",
+            "widen the range in the definition; braid gc --dry-run names addresses that are held for nobody",
+        ),
+        (
+            "requested ip address",
+            "another pod has it, or the network does: ask for another, or leave \"ips\" out",
+        ),
+        (
+            "failed to allocate all requested ips",
+            "ask for one in the network's range, or leave \"ips\" out",
+        ),
+    ],
+    ..Facts::ipam("host-local")
+};
+
+impl BuiltIn for HostLocal {
+    fn facts(&self) -> &'static Facts {
+        &FACTS
+    }
+}
 
 impl Plugin for HostLocal {
     fn add(&self, call: &Call, context: &mut Context<'_>) -> Result<AttachmentResult, Error> {

@@ -11,6 +11,21 @@ use cni::result::{Address, MOST_ROUTES, Route};
 use cni::version::Version;
 
 use super::fields::{Fields, invalid};
+use crate::facts::{Key, Shape};
+
+/// The keys of a route.
+const ROUTE: &[Key] = &[
+    Key::open("dst", Shape::Destination),
+    Key::open("gw", Shape::Address),
+    Key::open("mtu", Shape::Integer(0, i32::MAX as i64)),
+    Key::open("advmss", Shape::Integer(0, i32::MAX as i64)),
+    Key::open("priority", Shape::Integer(0, i32::MAX as i64)),
+    Key::host("table", Shape::Integer(0, u32::MAX as i64)),
+    Key::host("scope", Shape::Integer(0, 255)),
+];
+
+/// The key that both IPAM plugins read their routes from.
+pub(crate) const ROUTES: Key = Key::open("routes", Shape::List(&Shape::Object(ROUTE)));
 
 /// An address that is handed out, with the gateway of its subnet.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

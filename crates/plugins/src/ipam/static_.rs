@@ -9,7 +9,9 @@ use cni::result::{AttachmentResult, MOST_IPS, Route};
 
 use super::arguments;
 use super::fields::{Fields, invalid, parse_cidr, parse_ip};
-use super::result::{Dns, Lease, check_families, read_routes};
+use super::result::{Dns, Lease, ROUTES, check_families, read_routes};
+use crate::BuiltIn;
+use crate::facts::{Facts, HostState, Key, Property, Shape};
 
 /// The IPAM plugin `static`.
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +24,31 @@ struct Config {
     addresses: Vec<Lease>,
     routes: Vec<Route>,
     dns: Dns,
+}
+
+/// What is known of it.
+const FACTS: Facts = Facts {
+    properties: &[Property::OpenToTenants, Property::GivesAnyAddress],
+    keys: &[Key::open("addresses", Shape::List(&Shape::Object(STATIC_ADDRESS))), ROUTES],
+    host_state: HostState::None,
+    failures: &[(
+        "in cidr notation",
+        "write the address with its prefix length, as in \"10.0.0.5/24\", in \"ips\" of the annotation or in the \
+         definition",
+    )],
+    ..Facts::ipam("static")
+};
+
+const STATIC_ADDRESS: &[Key] = &[
+    Key::open("address", Shape::Interface),
+    Key::open("gateway", Shape::Address),
+    Key::open("version", Shape::Text),
+];
+
+impl BuiltIn for Static {
+    fn facts(&self) -> &'static Facts {
+        &FACTS
+    }
 }
 
 impl Plugin for Static {

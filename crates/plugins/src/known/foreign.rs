@@ -1,7 +1,6 @@
 //! Plugins that are neither Braid's nor among the reference plugins.
 
-use super::shape::{Key, Shape};
-use super::{DeviceFact, Facts, Property};
+use crate::facts::{DeviceFact, Facts, Key, Property, Shape};
 
 /// A plugin whose state is in the API, a daemon, a switch or a device.
 const OUTSIDE: &[Property] = &[Property::StateOutsideNode];

@@ -1,6 +1,6 @@
 //! Plugins that start others.
 
-use super::{Facts, GatewayFact, Property};
+use crate::facts::{Facts, GatewayFact, Property};
 
 /// Plugins of Braid's own kind. `genie` is what a migration from CNI-Genie may have left,
 /// `cni-genie` the same program under the name that its releases have.

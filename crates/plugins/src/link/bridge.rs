@@ -1,6 +1,7 @@
 //! bridge: a veth pair whose end on the host is a port of a bridge, which is made if there is none.
 
 mod config;
+mod facts;
 mod gateway;
 mod rules;
 
@@ -23,6 +24,8 @@ use super::container::{self, Around, Manners};
 use super::site::{Site, kernel_error};
 use super::veth::{self, Pair, Port};
 use super::{lease, teardown};
+use crate::BuiltIn;
+use crate::facts::Facts;
 
 /// The plugin `bridge`.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +38,12 @@ const PORT_UP: Duration = Duration::from_millis(2550);
 
 /// The longest wait between two looks at it.
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+
+impl BuiltIn for Bridge {
+    fn facts(&self) -> &'static Facts {
+        &facts::FACTS
+    }
+}
 
 impl Plugin for Bridge {
     fn add(&self, call: &Call, context: &mut Context<'_>) -> Result<AttachmentResult, Error> {

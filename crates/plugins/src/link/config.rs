@@ -6,6 +6,15 @@ use cni::keys;
 use cni::plugin::Call;
 use serde_json::{Map, Value};
 
+use crate::facts::{Key, Shape};
+
+/// The interface that one is made on top of.
+pub(crate) const MASTER: Key = Key::open("master", Shape::HostInterface);
+/// The MTU of the interface that is made.
+pub(crate) const MTU: Key = Key::open("mtu", Shape::Mtu);
+/// Whether `master` is in the container.
+pub(crate) const LINK_IN_CONTAINER: Key = Key::host("linkInContainer", Shape::Boolean);
+
 /// Keys that every plugin is sent: the protocol's own, and those that a runtime adds.
 const COMMON: &[&str] = &[
     "cniVersion",

@@ -12,12 +12,28 @@ use super::container::Manners;
 use super::site::Site;
 use super::stacked::{self, NewInterface, Source};
 use super::{lease, status, teardown};
+use crate::BuiltIn;
+use crate::facts::{DeviceFact, Facts, HostState};
 
 /// The plugin `dummy`.
 #[derive(Clone, Copy, Debug)]
 pub struct Dummy;
 
 const KIND: &str = "dummy";
+
+/// What is known of it.
+const FACTS: Facts = Facts {
+    device: DeviceFact::None,
+    deletes: Some("dummy"),
+    host_state: HostState::None,
+    ..Facts::chain("dummy")
+};
+
+impl BuiltIn for Dummy {
+    fn facts(&self) -> &'static Facts {
+        &FACTS
+    }
+}
 
 impl Plugin for Dummy {
     fn add(&self, call: &Call, context: &mut Context<'_>) -> Result<AttachmentResult, Error> {

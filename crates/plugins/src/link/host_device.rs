@@ -18,12 +18,39 @@ use super::config::Keys;
 use super::container::{self, Around, Manners};
 use super::lease;
 use super::site::{Site, container_if_there, kernel_error};
+use crate::BuiltIn;
+use crate::facts::{DeviceFact, Facts, HostState, Key, Property, Shape};
 
 /// The plugin `host-device`.
 #[derive(Clone, Copy, Debug)]
 pub struct HostDevice;
 
 const KEYS: &[&str] = &["device", "hwaddr", "kernelpath", "pciBusID", "DPDKMode"];
+
+/// What is known of it.
+const FACTS: Facts = Facts {
+    properties: &[Property::FailsWithoutDevice],
+    keys: &[
+        Key::host("device", Shape::HostInterface),
+        Key::host("hwaddr", Shape::Text),
+        Key::host("kernelpath", Shape::Text),
+        Key::host("pciBusID", Shape::Text),
+        Key::host("DPDKMode", Shape::Boolean),
+    ],
+    key_of_host_interface: Some("device"),
+    device: DeviceFact::Needed(&["device", "hwaddr", "kernelpath", "pciBusID"]),
+    host_state: HostState::MovedLink {
+        name: "device",
+        others: &["hwaddr", "kernelpath", "pciBusID"],
+    },
+    ..Facts::chain("host-device")
+};
+
+impl BuiltIn for HostDevice {
+    fn facts(&self) -> &'static Facts {
+        &FACTS
+    }
+}
 
 impl Plugin for HostDevice {
     fn add(&self, call: &Call, context: &mut Context<'_>) -> Result<AttachmentResult, Error> {

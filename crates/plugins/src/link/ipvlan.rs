@@ -9,9 +9,12 @@ use linux::netlink::{IpVlan as Mode, LinkKind, LinkState, NewLinkKind};
 
 use super::check::Reported;
 use super::config::Keys;
+use super::config::{LINK_IN_CONTAINER, MASTER, MTU};
 use super::site::Site;
 use super::stacked::{self, NewInterface, Source};
 use super::{lease, teardown};
+use crate::BuiltIn;
+use crate::facts::{DeviceFact, Facts, GatewayFact, HostState, Key, Property, Shape};
 
 /// The plugin `ipvlan`. In a chain, without a `master` of its own, it is on top of the one
 /// interface that the plugin before has made.
@@ -23,6 +26,34 @@ const KEYS: &[&str] = &["master", "mode", "mtu", "linkInContainer"];
 
 /// The words for its modes. The first is the default.
 const MODES: [(&str, Mode); 3] = [("l2", Mode::L2), ("l3", Mode::L3), ("l3s", Mode::L3s)];
+
+/// What is known of it.
+const FACTS: Facts = Facts {
+    properties: &[Property::OpenToTenants],
+    keys: &[
+        MASTER,
+        Key::open("mode", Shape::Word { words: &["", "l2", "l3", "l3s"], exclusive: &[] }),
+        MTU,
+        LINK_IN_CONTAINER,
+    ],
+    key_of_host_interface: Some("master"),
+    master: Some("master"),
+    device: DeviceFact::None,
+    gateway: GatewayFact::RoutePerPodInModes(&["l3", "l3s"]),
+    deletes: Some("ipvlan"),
+    host_state: HostState::None,
+    failures: &[(
+        "failed to create ipvlan: device or resource busy",
+        "a bridge, a bond or a macvlan has its \"master\": name another in the definition",
+    )],
+    ..Facts::chain("ipvlan")
+};
+
+impl BuiltIn for IpVlan {
+    fn facts(&self) -> &'static Facts {
+        &FACTS
+    }
+}
 
 impl Plugin for IpVlan {
     fn add(&self, call: &Call, context: &mut Context<'_>) -> Result<AttachmentResult, Error> {

@@ -9,12 +9,24 @@ use linux::netns::Netns;
 use super::check::drift;
 use super::config::Keys;
 use super::site::{kernel_error, open_if_there};
+use crate::BuiltIn;
+use crate::facts::{DeviceFact, Facts, HostState};
 
 /// The plugin `loopback`.
 #[derive(Clone, Copy, Debug)]
 pub struct Loopback;
 
 const NAME: &str = "lo";
+
+/// What is known of it.
+const FACTS: Facts =
+    Facts { device: DeviceFact::None, host_state: HostState::None, ..Facts::chain("loopback") };
+
+impl BuiltIn for Loopback {
+    fn facts(&self) -> &'static Facts {
+        &FACTS
+    }
+}
 
 impl Plugin for Loopback {
     fn add(&self, call: &Call, _: &mut Context<'_>) -> Result<AttachmentResult, Error> {

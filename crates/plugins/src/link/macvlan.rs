@@ -8,9 +8,12 @@ use linux::netlink::{LinkKind, MacVlan as Mode, NewLinkKind};
 
 use super::check::Reported;
 use super::config::{Keys, requested_mac};
+use super::config::{LINK_IN_CONTAINER, MASTER, MTU};
 use super::site::Site;
 use super::stacked::{self, NewInterface, Source};
 use super::{lease, teardown};
+use crate::BuiltIn;
+use crate::facts::{DeviceFact, Facts, HostState, Key, Property, Shape};
 
 /// The plugin `macvlan`.
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +29,42 @@ const MODES: [(&str, Mode); 4] = [
     ("vepa", Mode::Vepa),
     ("passthru", Mode::Passthru),
 ];
+
+/// What is known of it.
+const FACTS: Facts = Facts {
+    properties: &[Property::OpenToTenants],
+    keys: &[
+        MASTER,
+        Key::open(
+            "mode",
+            Shape::Word {
+                words: &["", "bridge", "private", "vepa", "passthru"],
+                exclusive: &["passthru"],
+            },
+        ),
+        MTU,
+        LINK_IN_CONTAINER,
+        Key::host("mac", Shape::Text),
+        Key::host("bcqueuelen", Shape::Integer(0, u32::MAX as i64)),
+    ],
+    key_of_host_interface: Some("master"),
+    master: Some("master"),
+    mtu_within_master: true,
+    device: DeviceFact::None,
+    deletes: Some("macvlan"),
+    host_state: HostState::None,
+    failures: &[(
+        "failed to create macvlan: device or resource busy",
+        "a bridge, a bond or an ipvlan has its \"master\": name another in the definition",
+    )],
+    ..Facts::chain("macvlan")
+};
+
+impl BuiltIn for MacVlan {
+    fn facts(&self) -> &'static Facts {
+        &FACTS
+    }
+}
 
 impl Plugin for MacVlan {
     fn add(&self, call: &Call, context: &mut Context<'_>) -> Result<AttachmentResult, Error> {

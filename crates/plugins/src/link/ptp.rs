@@ -11,11 +11,15 @@ use linux::sysctl::Sysctl;
 
 use super::check::Reported;
 use super::config::Keys;
+use super::config::MTU;
 use super::container::{self, Around, Granted, Manners};
 use super::masquerade::{self, Masquerade};
 use super::site::{Site, kernel_error, sysctl_error};
 use super::veth::{self, Pair};
 use super::{lease, teardown};
+use crate::BuiltIn;
+use crate::facts::{DeviceFact, Facts, GatewayFact, HostState, Key, Property, Shape};
+use crate::rules::Keeper;
 
 /// The plugin `ptp`.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +27,23 @@ pub struct Ptp;
 
 const KIND: &str = "veth";
 const KEYS: &[&str] = &["mtu", "ipMasq", "ipMasqBackend"];
+
+/// What is known of it.
+const FACTS: Facts = Facts {
+    properties: &[Property::OpenToTenants],
+    keys: &[MTU, Key::host("ipMasq", Shape::Boolean), Key::host("ipMasqBackend", Shape::Text)],
+    device: DeviceFact::None,
+    gateway: GatewayFact::RoutePerPod,
+    deletes: Some("veth"),
+    host_state: HostState::Rules(&[(Some("ipMasq"), Keeper::Masquerade)]),
+    ..Facts::chain("ptp")
+};
+
+impl BuiltIn for Ptp {
+    fn facts(&self) -> &'static Facts {
+        &FACTS
+    }
+}
 
 impl Plugin for Ptp {
     fn add(&self, call: &Call, context: &mut Context<'_>) -> Result<AttachmentResult, Error> {

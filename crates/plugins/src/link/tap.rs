@@ -13,6 +13,8 @@ use super::config::{Keys, requested_mac};
 use super::container::{self, Around, Manners};
 use super::site::{Site, kernel_error};
 use super::{lease, status, teardown};
+use crate::BuiltIn;
+use crate::facts::{DeviceFact, Facts, HostState, Key, Shape};
 use crate::rules::program::Programs;
 
 /// The plugin `tap`.
@@ -75,6 +77,28 @@ impl<'c> TapConfig<'c> {
             owner: self.owner,
             group: self.group,
         }
+    }
+}
+
+/// What is known of it.
+const FACTS: Facts = Facts {
+    keys: &[
+        Key::host("mtu", Shape::Mtu),
+        Key::host("mac", Shape::Text),
+        Key::host("multiQueue", Shape::Boolean),
+        Key::host("owner", Shape::Integer(0, u32::MAX as i64)),
+        Key::host("group", Shape::Integer(0, u32::MAX as i64)),
+        Key::host("selinuxContext", Shape::Text),
+        Key::host("bridge", Shape::HostInterface),
+    ],
+    device: DeviceFact::None,
+    host_state: HostState::None,
+    ..Facts::chain("tap")
+};
+
+impl BuiltIn for Tap {
+    fn facts(&self) -> &'static Facts {
+        &FACTS
     }
 }
 

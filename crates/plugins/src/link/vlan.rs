@@ -8,10 +8,13 @@ use linux::netlink::{LinkKind, NewLinkKind};
 
 use super::check::{Reported, drift};
 use super::config::Keys;
+use super::config::{LINK_IN_CONTAINER, MASTER, MTU};
 use super::container::Manners;
 use super::site::Site;
 use super::stacked::{self, NewInterface, Source};
 use super::{lease, teardown};
+use crate::BuiltIn;
+use crate::facts::{DeviceFact, Facts, HostState, Key, Property, Shape, VlanDefault};
 
 /// The plugin `vlan`.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +22,26 @@ pub struct Vlan;
 
 const KIND: &str = "vlan";
 const KEYS: &[&str] = &["master", "vlanId", "mtu", "linkInContainer"];
+
+/// What is known of it.
+const FACTS: Facts = Facts {
+    properties: &[Property::OpenToTenants],
+    keys: &[MASTER, Key::open("vlanId", Shape::Vlan), MTU, LINK_IN_CONTAINER],
+    key_of_host_interface: Some("master"),
+    master: Some("master"),
+    mtu_within_master: true,
+    vlan_default: VlanDefault::Zero("vlanId"),
+    device: DeviceFact::None,
+    deletes: Some("vlan"),
+    host_state: HostState::None,
+    ..Facts::chain("vlan")
+};
+
+impl BuiltIn for Vlan {
+    fn facts(&self) -> &'static Facts {
+        &FACTS
+    }
+}
 
 impl Plugin for Vlan {
     fn add(&self, call: &Call, context: &mut Context<'_>) -> Result<AttachmentResult, Error> {

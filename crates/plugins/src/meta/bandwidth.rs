@@ -14,6 +14,8 @@ use linux::netlink::{Change, LinkId, LinkKind, LinkState, Netlink, Qdisc, TokenB
 
 use self::config::Limits;
 use super::chain;
+use crate::BuiltIn;
+use crate::facts::{DeviceFact, Facts, HostState, Key, Property, Shape};
 use crate::link::check::drift;
 use crate::link::site::{Site, kernel_error};
 use crate::link::status;
@@ -23,6 +25,30 @@ pub use shaping::device_name;
 /// The plugin `bandwidth`.
 #[derive(Clone, Copy, Debug)]
 pub struct Bandwidth;
+
+/// What is known of it.
+const FACTS: Facts = Facts {
+    properties: &[Property::OpenToTenants, Property::HostStateOfBoot],
+    keys: &[
+        Key::open("ingressRate", Shape::Integer(0, i64::MAX)),
+        Key::open("ingressBurst", Shape::Integer(0, MAX_BURST)),
+        Key::open("egressRate", Shape::Integer(0, i64::MAX)),
+        Key::open("egressBurst", Shape::Integer(0, MAX_BURST)),
+    ],
+    pairs: &[("ingressRate", "ingressBurst"), ("egressRate", "egressBurst")],
+    device: DeviceFact::None,
+    host_state: HostState::IntermediateDevice,
+    ..Facts::chain("bandwidth")
+};
+
+/// In bits: the plugin takes no burst of 4 GiB or more.
+const MAX_BURST: i64 = (u32::MAX as i64 - 1) * 8;
+
+impl BuiltIn for Bandwidth {
+    fn facts(&self) -> &'static Facts {
+        &FACTS
+    }
+}
 
 impl Plugin for Bandwidth {
     fn oldest_version(&self) -> Version {

@@ -20,6 +20,8 @@ use linux::family::Family;
 use self::config::{Choice, Config};
 use self::firewalld::FirewallD;
 use super::chain;
+use crate::BuiltIn;
+use crate::facts::{DeviceFact, Facts, Key, Property, Shape};
 use crate::link::check::drift;
 use crate::rules::iptables::IpTables;
 use crate::rules::mark::{Mark, Marks};
@@ -31,6 +33,28 @@ use crate::rules::program::{ProgramError, Programs};
 pub struct Firewall;
 
 const MARKS: &str = "firewall";
+
+/// What is known of it.
+const FACTS: Facts = Facts {
+    properties: &[Property::NeedsNoLinkOnDel, Property::HostStateOfBoot],
+    keys: &[
+        Key::host("backend", Shape::Text),
+        Key::host("iptablesAdminChainName", Shape::Text),
+        Key::host("firewalldZone", Shape::Text),
+        Key::host(
+            "ingressPolicy",
+            Shape::Word { words: &["", "open", "same-bridge", "isolated"], exclusive: &[] },
+        ),
+    ],
+    device: DeviceFact::None,
+    ..Facts::chain("firewall")
+};
+
+impl BuiltIn for Firewall {
+    fn facts(&self) -> &'static Facts {
+        &FACTS
+    }
+}
 
 impl Plugin for Firewall {
     fn oldest_version(&self) -> Version {

@@ -20,7 +20,10 @@ use linux::family::Family;
 
 use self::config::Config;
 use super::chain;
+use crate::BuiltIn;
+use crate::facts::{DeviceFact, Facts, HostState, Key, Property, Shape};
 use crate::link::check::drift;
+use crate::rules::Keeper;
 use crate::rules::backend::Backend;
 use crate::rules::mark::{Mark, Marks};
 use crate::rules::nftables::MAX_COMMENT;
@@ -57,6 +60,29 @@ struct Scope {
     addresses: Vec<IpAddr>,
     /// Whether another interface of the container shares the chain of iptables.
     is_shared: bool,
+}
+
+/// What is known of it.
+const FACTS: Facts = Facts {
+    properties: &[Property::NeedsNoLinkOnDel, Property::HostStateOfBoot],
+    keys: &[
+        Key::host("snat", Shape::Boolean),
+        Key::host("masqAll", Shape::Boolean),
+        Key::host("markMasqBit", Shape::Integer(0, 31)),
+        Key::host("backend", Shape::Word { words: &["", "iptables", "nftables"], exclusive: &[] }),
+        Key::host("externalSetMarkChain", Shape::Text),
+        Key::host("conditionsV4", Shape::List(&Shape::Text)),
+        Key::host("conditionsV6", Shape::List(&Shape::Text)),
+    ],
+    device: DeviceFact::None,
+    host_state: HostState::Rules(&[(None, Keeper::PortMap)]),
+    ..Facts::chain("portmap")
+};
+
+impl BuiltIn for PortMap {
+    fn facts(&self) -> &'static Facts {
+        &FACTS
+    }
 }
 
 impl Plugin for PortMap {

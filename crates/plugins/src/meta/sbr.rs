@@ -16,6 +16,8 @@ use linux::netlink::{Change, LinkId, Netlink, Rule};
 use self::config::SbrConfig;
 use self::tables::Tables;
 use super::chain::{self, lock};
+use crate::BuiltIn;
+use crate::facts::{DeviceFact, Facts, HostState, Key, Shape};
 use crate::link::check::drift;
 use crate::link::container::{Granted, parse};
 use crate::link::site::{Site, enter_if_there, kernel_error};
@@ -23,6 +25,24 @@ use crate::link::site::{Site, enter_if_there, kernel_error};
 /// The plugin `sbr`.
 #[derive(Clone, Copy, Debug)]
 pub struct Sbr;
+
+/// What is known of it.
+const FACTS: Facts = Facts {
+    keys: &[
+        Key::host("table", Shape::Integer(0, u32::MAX as i64)),
+        Key::host("gateways", Shape::List(&Shape::Address)),
+        Key::host("addSourceHints", Shape::Boolean),
+    ],
+    device: DeviceFact::None,
+    host_state: HostState::None,
+    ..Facts::chain("sbr")
+};
+
+impl BuiltIn for Sbr {
+    fn facts(&self) -> &'static Facts {
+        &FACTS
+    }
+}
 
 impl Plugin for Sbr {
     fn add(&self, call: &Call, context: &mut Context<'_>) -> Result<AttachmentResult, Error> {

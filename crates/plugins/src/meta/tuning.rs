@@ -13,12 +13,37 @@ use linux::sysctl::SysctlError;
 use self::config::{Setting, Settings, TuningConfig};
 use self::saved::SavedFile;
 use super::chain;
+use crate::BuiltIn;
+use crate::facts::{DeviceFact, Facts, HostState, Key, Property, Shape};
 use crate::link::check::{compare_mac, drift};
 use crate::link::site::{Site, container_if_there, kernel_error};
 
 /// The plugin `tuning`.
 #[derive(Clone, Copy, Debug)]
 pub struct Tuning;
+
+/// What is known of it.
+const FACTS: Facts = Facts {
+    properties: &[Property::NeedsNoLinkOnDel, Property::OpenToTenants, Property::ReadsKeysInArgs],
+    keys: &[
+        Key::open("sysctl", Shape::Sysctls),
+        Key::open("mac", Shape::Text),
+        Key::open("mtu", Shape::Mtu),
+        Key::host("promisc", Shape::Boolean),
+        Key::host("allmulti", Shape::Boolean),
+        Key::host("txQLen", Shape::Integer(0, i32::MAX as i64)),
+        Key::host("dataDir", Shape::Text),
+    ],
+    device: DeviceFact::None,
+    host_state: HostState::File { key: "dataDir", directory: "/run/cni/tuning" },
+    ..Facts::chain("tuning")
+};
+
+impl BuiltIn for Tuning {
+    fn facts(&self) -> &'static Facts {
+        &FACTS
+    }
+}
 
 impl Plugin for Tuning {
     fn add(&self, call: &Call, context: &mut Context<'_>) -> Result<AttachmentResult, Error> {

@@ -15,6 +15,8 @@ use linux::netlink::{
 };
 
 use super::chain::{self, lock, sort_for_adding};
+use crate::BuiltIn;
+use crate::facts::{DeviceFact, Facts, HostState, Key, Shape};
 use crate::link::check::drift;
 use crate::link::config::Keys;
 use crate::link::site::{Site, enter_if_there, kernel_error};
@@ -51,6 +53,23 @@ impl<'c> VrfConfig<'c> {
         let name = name.ok_or_else(|| Error::new(Code::CONFIG, missing))?;
         let table = keys.number("table", u32::MAX.into())?.filter(|table| *table != 0);
         Ok(Self { name, table: table.and_then(|table| u32::try_from(table).ok()) })
+    }
+}
+
+/// What is known of it.
+const FACTS: Facts = Facts {
+    keys: &[
+        Key::host("vrfname", Shape::Text),
+        Key::host("table", Shape::Integer(0, u32::MAX as i64)),
+    ],
+    device: DeviceFact::None,
+    host_state: HostState::None,
+    ..Facts::chain("vrf")
+};
+
+impl BuiltIn for Vrf {
+    fn facts(&self) -> &'static Facts {
+        &FACTS
     }
 }
 

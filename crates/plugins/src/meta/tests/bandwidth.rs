@@ -145,7 +145,7 @@ fn a_failed_add_leaves_no_limit_and_no_device() {
     // A second interface of the container in the network has no device left.
     let other = ours(both());
     other.call(Who::Ours, Command::Add).unwrap();
-    let name = crate::known::intermediate_device("blue", "container-1");
+    let name = crate::facts::intermediate_device("blue", "container-1");
     assert!(other.node.on_host("-br link").contains(&name));
     side.node.on_host(&format!("link add {name} type ifb"));
     let before = (shown(&side.node), side.node.on_host("-d -j link"));
@@ -196,7 +196,7 @@ fn gc_deletes_devices_of_its_own_caller_that_no_attachment_has() {
         config["cni.dev/valid-attachments"] = valid;
         config["name"] = json!(name);
         side.node.call(Who::Ours, Command::Gc, &config).unwrap();
-        let name = crate::known::intermediate_device("blue", "container-1");
+        let name = crate::facts::intermediate_device("blue", "container-1");
         side.node.on_host("-br link").contains(&name)
     };
     assert!(collect(json!([{"containerID": "container-1", "ifname": "eth0"}]), "blue"));

@@ -69,12 +69,12 @@ pub enum Shape {
 
 impl Key {
     /// A key that shapes the attachment itself.
-    pub(super) const fn open(name: &'static str, shape: Shape) -> Self {
+    pub(crate) const fn open(name: &'static str, shape: Shape) -> Self {
         Self { name, shape, reach: Reach::Attachment }
     }
 
     /// A key that reaches for the node.
-    pub(super) const fn host(name: &'static str, shape: Shape) -> Self {
+    pub(crate) const fn host(name: &'static str, shape: Shape) -> Self {
         Self { name, shape, reach: Reach::Host }
     }
 }

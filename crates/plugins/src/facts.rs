@@ -1,0 +1,440 @@
+//! What is known of plugin types, one [`Facts`] for each: what the plan, the policy, the teardown
+//! and the hints of errors have to know of a plugin that they start. A type without facts is one of
+//! which nothing is assumed.
+//!
+//! Those of a built-in plugin stand beside it ([`crate::BuiltIn::facts`]), those of others in
+//! `known/`.
+
+mod check;
+mod shape;
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use cni::keys;
+use cni::netconf::{NetworkConfig, PluginConfig};
+
+use crate::rules::Keeper;
+
+pub use self::check::{ConfigError, check_config, check_device};
+pub use self::shape::{Key, Reach, Shape};
+
+/// The capability by which a plugin gets the device of a pod.
+const DEVICE_ID_CAPABILITY: &str = "deviceID";
+
+/// The domains of resources that mark nodes for the scheduler (bridge-marker, and the marker of
+/// ovs-cni): the node's status has them, and no device plugin stands behind them.
+const SCHEDULING_MARKERS: [&str; 2] = ["bridge.network.kubevirt.io", "ovs-cni.network.kubevirt.io"];
+
+/// Where a plugin stands in a configuration.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Position {
+    /// In the chain.
+    Chain,
+    /// As the `ipam` of a plugin.
+    Ipam,
+}
+
+/// What a plugin of one type does beside what its keys say.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Property {
+    /// It attaches networks as Braid does, so that one must not delegate to the other.
+    MetaPlugin,
+    /// It starts plugins that its configuration names.
+    StartsPlugins,
+    /// What it does for an attachment stays outside the node: in the API, in a daemon, in a device.
+    StateOutsideNode,
+    /// What it keeps on the host is the kernel's alone, and gone after a start of the node.
+    HostStateOfBoot,
+    /// It finds the network outside the node, by the network's name.
+    NameOutsideNode,
+    /// A tenant may use it, with its keys of [`Reach::Attachment`].
+    OpenToTenants,
+    /// It reads what a pod hands it in `args.cni` as it reads its own keys.
+    ReadsKeysInArgs,
+    /// It fails without a device.
+    FailsWithoutDevice,
+    /// IPAM: it gives out addresses that its configuration does not hold (`IP=` in `CNI_ARGS`).
+    GivesAnyAddress,
+    /// IPAM: it takes one address in `IP=` of `CNI_ARGS`, and fails on a list.
+    OneAddressInArgs,
+    /// IPAM: it takes back addresses that no pod's network status names.
+    ReclaimsAddressesWithoutStatus,
+    /// Its CHECK fails whatever it finds.
+    CheckAlwaysFails,
+    /// Its DEL does all that it has to if the interface is gone already.
+    NeedsNoLinkOnDel,
+    /// Its agent renames the other files of the runtime's configuration directory.
+    RemovesOtherConfs,
+}
+
+/// Whether the plugins of a network work with a device of the pod.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum DeviceUse {
+    /// They do not read one.
+    Never,
+    /// They use one if they are given one, or it is not known.
+    IfGiven,
+    /// They fail without one, or would attach something else than the owner meant.
+    Required,
+}
+
+/// What a plugin type does with a device.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum DeviceFact {
+    /// It is not known.
+    Unknown,
+    /// It reads none, whatever it is given.
+    None,
+    /// It works on one, which the configuration can name under these keys.
+    Needed(&'static [&'static str]),
+}
+
+/// Whether a network's gateway is on the node.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum GatewayFact {
+    /// It is not, or is not known to be.
+    None,
+    /// The node has a route to each pod alone.
+    RoutePerPod,
+    /// The same, if `mode` is one of these.
+    RoutePerPodInModes(&'static [&'static str]),
+    /// A bridge of the host has the gateway's address if one of these switches is on. Its name, and
+    /// a VLAN's, is in the plugin's own configuration.
+    OnBridge {
+        /// The switches.
+        switches: &'static [&'static str],
+        /// The bridge if the configuration names none.
+        default: &'static str,
+    },
+    /// A bridge of the host has it, which the configuration of a delegate names.
+    OnDelegatesBridge {
+        /// The key of the delegate's configuration.
+        delegate: &'static str,
+        /// The bridge if that names none.
+        default: &'static str,
+    },
+}
+
+/// The VLAN of a port whose configuration names none.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum VlanDefault {
+    /// No VLAN.
+    None,
+    /// A missing key stands for 0, whose frames are those of the master's native VLAN.
+    Zero(&'static str),
+    /// A port with a trunk keeps VLAN 1 if no other is the native one.
+    NativeOfTrunk,
+}
+
+/// What a plugin keeps on the host for one attachment after a failed ADD, and how to read whether
+/// it is there.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum HostState {
+    /// Nothing beside interfaces of the sandbox, and their peers, which go with them.
+    None,
+    /// Rules of the packet filter: of each keeper, if its switch is on or it has none.
+    Rules(&'static [(Option<&'static str>, Keeper)]),
+    /// host-local's files, one for each address, with the container and the interface in them.
+    Reservations,
+    /// A file for the container and the interface, in the directory that the key names.
+    File {
+        /// The key.
+        key: &'static str,
+        /// The directory if it is missing.
+        directory: &'static str,
+    },
+    /// A link of the host is moved into the sandbox. One key names it; it is not read which one the
+    /// others mean.
+    MovedLink {
+        /// The key of the link's name.
+        name: &'static str,
+        /// The other keys that a link can be chosen by.
+        others: &'static [&'static str],
+    },
+    /// A link of the host, which [`intermediate_device`] names.
+    IntermediateDevice,
+    /// It is not known, or cannot be read.
+    Unknown,
+}
+
+/// A daemon without which a plugin fails.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Daemon {
+    /// The key that names its socket.
+    pub key: &'static str,
+    /// The socket if it is missing.
+    pub socket: &'static str,
+}
+
+/// What is known of one plugin type.
+#[derive(Debug)]
+pub struct Facts {
+    /// The type.
+    pub kind: &'static str,
+    /// Where it stands.
+    pub position: Position,
+    /// What it does beside what its keys say.
+    pub properties: &'static [Property],
+    /// The keys of its own that it reads.
+    pub keys: &'static [Key],
+    /// Keys of which both or neither must be set: the second is owed if the first is.
+    pub pairs: &'static [(&'static str, &'static str)],
+    /// The key without which it chooses an interface of the host by itself.
+    pub key_of_host_interface: Option<&'static str>,
+    /// The key that names the interface of the host that it builds on.
+    pub master: Option<&'static str>,
+    /// Whether its `mtu` must not exceed the master's.
+    pub mtu_within_master: bool,
+    /// The key of the interface that it makes on the host if it is missing, and the name by
+    /// default.
+    pub makes: Option<(&'static str, &'static str)>,
+    /// The VLAN of a port whose configuration names none.
+    pub vlan_default: VlanDefault,
+    /// What it does with a device.
+    pub device: DeviceFact,
+    /// Its daemon.
+    pub daemon: Option<Daemon>,
+    /// Whether the network's gateway is on the node.
+    pub gateway: GatewayFact,
+    /// The kernel's kind of the interface that it makes in the container, if its DEL does no more
+    /// with it than to delete it.
+    pub deletes: Option<&'static str>,
+    /// What it keeps on the host.
+    pub host_state: HostState,
+    /// Words of its failures, in lower case, and what to do about each.
+    pub failures: &'static [(&'static str, &'static str)],
+}
+
+impl Facts {
+    /// A plugin of the chain of which nothing is known but its type.
+    pub(crate) const fn chain(kind: &'static str) -> Self {
+        Self {
+            kind,
+            position: Position::Chain,
+            properties: &[],
+            keys: &[],
+            pairs: &[],
+            key_of_host_interface: None,
+            master: None,
+            mtu_within_master: false,
+            makes: None,
+            vlan_default: VlanDefault::None,
+            device: DeviceFact::Unknown,
+            daemon: None,
+            gateway: GatewayFact::None,
+            deletes: None,
+            host_state: HostState::Unknown,
+            failures: &[],
+        }
+    }
+
+    /// An IPAM plugin of which nothing is known but its type.
+    pub(crate) const fn ipam(kind: &'static str) -> Self {
+        Self { position: Position::Ipam, ..Self::chain(kind) }
+    }
+
+    /// Whether it has a property.
+    pub fn has(&self, property: Property) -> bool {
+        self.properties.contains(&property)
+    }
+
+    /// Its key, by the name that the plugin's documentation has, at any depth.
+    pub fn key(&self, name: &str) -> Option<&'static Key> {
+        shape::find(self.keys, name)
+    }
+
+    /// Whether a tenant's plugin may carry the key, spelt exactly so: it shapes the attachment
+    /// alone.
+    pub fn opens_to_tenants(&self, key: &str) -> bool {
+        self.key(key).is_some_and(|key| key.reach == Reach::Attachment)
+    }
+}
+
+/// All types of which something is known.
+pub fn all() -> impl Iterator<Item = &'static Facts> {
+    crate::built_ins().map(crate::BuiltIn::facts).chain(crate::known::all())
+}
+
+/// What is known of a plugin type.
+pub fn facts(kind: &str) -> Option<&'static Facts> {
+    all().find(|facts| facts.kind == kind)
+}
+
+/// Whether a type is known to have a property.
+pub fn has(kind: &str, property: Property) -> bool {
+    facts(kind).is_some_and(|facts| facts.has(property))
+}
+
+/// What a key of this name means to the plugins that have it: of a plugin without facts, the same
+/// is assumed.
+pub fn any_has(position: Position, key: &str, is_meant: impl Fn(Shape) -> bool) -> bool {
+    let mut keys =
+        all().filter(|facts| facts.position == position).filter_map(|facts| facts.key(key));
+    keys.any(|key| is_meant(key.shape))
+}
+
+/// Whether any plugin takes a key of this name for an interface of the host.
+pub fn names_host_interface(key: &str) -> bool {
+    any_has(Position::Chain, key, |shape| matches!(shape, Shape::HostInterface))
+}
+
+/// Whether any plugin of the chain is one of Braid's own kind, which must not be delegated to.
+pub fn has_meta_plugin(network: &NetworkConfig) -> bool {
+    network.plugins.iter().any(|plugin| has(plugin.kind.as_str(), Property::MetaPlugin))
+}
+
+/// Whether the chain holds a plugin of a property.
+pub fn chain_has(network: &NetworkConfig, property: Property) -> bool {
+    network.plugins.iter().any(|plugin| has(plugin.kind.as_str(), property))
+}
+
+/// Whether a plugin of the chain has its addresses from an IPAM plugin of a property.
+pub fn ipam_has(network: &NetworkConfig, property: Property) -> bool {
+    network.plugins.iter().filter_map(PluginConfig::ipam).any(|kind| has(kind, property))
+}
+
+/// Whether a network's chain works with a device: as its most demanding plugin does.
+pub fn device_use(network: &NetworkConfig) -> DeviceUse {
+    network.plugins.iter().map(plugin_device_use).max().unwrap_or(DeviceUse::IfGiven)
+}
+
+fn plugin_device_use(plugin: &PluginConfig) -> DeviceUse {
+    match facts(plugin.kind.as_str()).map_or(DeviceFact::Unknown, |facts| facts.device) {
+        _ if plugin.declares(DEVICE_ID_CAPABILITY) => DeviceUse::Required,
+        DeviceFact::Needed(keys) if !names_any(plugin, keys) => DeviceUse::Required,
+        DeviceFact::None => DeviceUse::Never,
+        DeviceFact::Needed(_) | DeviceFact::Unknown => DeviceUse::IfGiven,
+    }
+}
+
+/// Whether the plugin's configuration names something under one of the keys.
+pub fn names_any(plugin: &PluginConfig, keys: &[&str]) -> bool {
+    keys.iter().any(|key| plugin.text(key).is_some())
+}
+
+/// Whether a resource only tells the scheduler which nodes have a bridge: the kubelet never lists a
+/// device of it.
+pub fn is_scheduling_marker(resource: &str) -> bool {
+    let domain = resource.split_once('/').map(|(domain, _)| domain);
+    domain.is_some_and(|domain| SCHEDULING_MARKERS.contains(&domain))
+}
+
+/// The interface of the host that a plugin builds on. With `linkInContainer` it is in the sandbox,
+/// where an earlier network may make it.
+pub fn host_master(plugin: &PluginConfig) -> Option<&str> {
+    let in_container =
+        keys::get(plugin.object(), "linkInContainer").is_some_and(|value| *value == true);
+    let key = facts(plugin.kind.as_str())?.master?;
+    plugin.text(key).filter(|_| !in_container)
+}
+
+/// The MTU of a plugin that must not exceed its master's.
+pub fn mtu_within_master(plugin: &PluginConfig) -> Option<u64> {
+    facts(plugin.kind.as_str()).filter(|facts| facts.mtu_within_master)?;
+    keys::get(plugin.object(), "mtu")?.as_u64()
+}
+
+/// The interface of the host that a plugin moves into the sandbox, with the key that names it;
+/// `None` if another key may choose it.
+pub fn moved_link(plugin: &PluginConfig) -> Option<(&'static str, &str)> {
+    let HostState::MovedLink { name, others } = facts(plugin.kind.as_str())?.host_state else {
+        return None;
+    };
+    let device = plugin.text(name).filter(|_| !names_any(plugin, others))?;
+    Some((name, device))
+}
+
+/// The link of the host that limits what a container sends to a network (bandwidth).
+pub fn intermediate_device(network: &str, container: &str) -> String {
+    crate::meta::device_name(network, container)
+}
+
+/// The interface that a plugin makes on the host if it is missing.
+pub fn made_on_host(plugin: &PluginConfig) -> Option<&str> {
+    let (key, default) = facts(plugin.kind.as_str())?.makes?;
+    Some(plugin.text(key).unwrap_or(default))
+}
+
+/// The daemon of the IPAM plugin that a plugin has its addresses from, and the socket that it
+/// listens at.
+pub fn daemon_socket(plugin: &PluginConfig) -> Option<(&Daemon, &Path)> {
+    let daemon = facts(plugin.ipam()?)?.daemon.as_ref()?;
+    let ipam = keys::get(plugin.object(), "ipam")?;
+    Some((daemon, Path::new(keys::get_text(ipam, daemon.key).unwrap_or(daemon.socket))))
+}
+
+/// The configuration of the IPAM plugin that a plugin has its addresses from.
+pub fn ipam_object(plugin: &PluginConfig) -> Option<&Map<String, Value>> {
+    keys::get(plugin.object(), "ipam").and_then(Value::as_object)
+}
+
+/// Whether the network's gateway may be on the node because of this plugin.
+pub fn is_routed(plugin: &PluginConfig) -> bool {
+    match facts(plugin.kind.as_str()).map_or(GatewayFact::None, |facts| facts.gateway) {
+        GatewayFact::None => false,
+        GatewayFact::RoutePerPod | GatewayFact::OnDelegatesBridge { .. } => true,
+        GatewayFact::RoutePerPodInModes(modes) => {
+            plugin.text("mode").is_some_and(|mode| modes.contains(&mode))
+        }
+        GatewayFact::OnBridge { switches, .. } => {
+            switches.iter().any(|key| has_switch(plugin, key))
+        }
+    }
+}
+
+/// What keeps rules on the host for an attachment of this plugin.
+pub fn keepers(plugin: &PluginConfig) -> impl Iterator<Item = Keeper> {
+    let state = facts(plugin.kind.as_str()).map(|facts| facts.host_state);
+    let keepers: &[_] = match state {
+        Some(HostState::Rules(keepers)) => keepers,
+        _ => &[],
+    };
+    let is_on = |switch: &Option<&str>| switch.is_none_or(|key| has_switch(plugin, key));
+    keepers.iter().filter(move |(switch, _)| is_on(switch)).map(|(_, keeper)| *keeper)
+}
+
+/// Whether any spelling of the key is true: which of several a plugin reads depends on their order.
+pub fn has_switch(plugin: &PluginConfig, key: &str) -> bool {
+    plugin.object().iter().any(|(name, value)| keys::is_same(name, key) && *value == true)
+}
+
+/// The bridge of the host that has the gateway's address, if the network's gateway is on one.
+pub fn gateway_bridge(plugin: &PluginConfig) -> Option<&str> {
+    match facts(plugin.kind.as_str())?.gateway {
+        GatewayFact::OnBridge { default, .. } => Some(plugin.text("bridge").unwrap_or(default)),
+        GatewayFact::OnDelegatesBridge { delegate, default } => {
+            let delegate = keys::get(plugin.object(), delegate);
+            Some(
+                delegate.and_then(|delegate| keys::get_text(delegate, "bridge")).unwrap_or(default),
+            )
+        }
+        GatewayFact::None | GatewayFact::RoutePerPod | GatewayFact::RoutePerPodInModes(_) => None,
+    }
+}
+
+/// Failures of the library that most plugins are made with: words in lower case, and what to do.
+const COMMON_FAILURES: &[(&str, &str)] = &[
+    (
+        "ipam plugin returned missing ip config",
+        "give the \"ipam\" of the definition addresses, or ask for \"ips\" where it declares that capability",
+    ),
+    (
+        "incompatible cni versions",
+        "lower \"cniVersion\" in the definition, or have a newer plugin installed",
+    ),
+    ("prevresult", BEHIND),
+    ("must be called as chained plugin", BEHIND),
+];
+
+const BEHIND: &str =
+    "put it behind the plugin that makes the interface, in \"plugins\" of the definition";
+
+/// Every failure that is known, as words and what to do. The sentence of an IPAM plugin comes from
+/// the plugin that has started it, so that the type does not tell whose failures to look for.
+pub fn failures() -> impl Iterator<Item = (&'static str, &'static str)> {
+    all().flat_map(|facts| facts.failures).chain(COMMON_FAILURES).copied()
+}

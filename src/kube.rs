@@ -12,6 +12,8 @@
 
 mod access;
 mod access_review;
+mod address_api;
+mod address_store;
 pub mod answer;
 mod api_request;
 mod client;

@@ -9,6 +9,14 @@ pub(super) const DAEMON_SETS: &str = "daemonsets.apps";
 /// The subresource that creates the tokens of a service account.
 pub(super) const TOKENS: &str = "serviceaccounts/token";
 
+/// The resources of cluster-wide addresses, whose objects are in one namespace.
+pub(super) const ADDRESS_RESOURCES: [&str; 4] = [
+    "ippools.whereabouts.cni.cncf.io",
+    "overlappingrangeipreservations.whereabouts.cni.cncf.io",
+    "nodeslicepools.whereabouts.cni.cncf.io",
+    "ipamclaims.k8s.cni.cncf.io",
+];
+
 /// What a typed client is used for: the right that the call needs, and the object for messages.
 #[derive(Debug)]
 pub(super) struct ApiRequest {

@@ -116,6 +116,30 @@ pub enum ClusterError {
         /// Host and port.
         server: String,
     },
+    /// 404 for the whole kind, of objects that a definition of resources has to bring.
+    #[error("the cluster at {server} does not know {resource}: {}", install(resource))]
+    NoResource {
+        /// Host and port.
+        server: String,
+        /// Resource and group, as `kubectl` writes them.
+        resource: String,
+    },
+    /// 422: the object is not what the change expects, or is against its schema.
+    #[error("{what} cannot be changed so: {problem}")]
+    Invalid {
+        /// The object.
+        what: String,
+        /// The server's words.
+        problem: String,
+    },
+    /// The object would be larger than the server or etcd takes.
+    #[error("{what} is too large for the API server: {problem}")]
+    TooLarge {
+        /// The object.
+        what: String,
+        /// The server's words.
+        problem: String,
+    },
     /// The object of that name is another one now.
     #[error("{what} is not the one that was asked for: {problem}")]
     Conflict {
@@ -222,6 +246,15 @@ impl fmt::Display for Expiry {
             ),
         }
     }
+}
+
+/// What brings a kind.
+fn install(resource: &str) -> String {
+    let file = match resource {
+        "ipamclaims.k8s.cni.cncf.io" => "crd-ipam-claims.yaml",
+        _ => "crd-addresses.yaml",
+    };
+    format!("install it with: kubectl apply -f conf/kubernetes/optional/{file}")
 }
 
 fn because(expiry: Option<&Expiry>) -> String {

@@ -9,7 +9,7 @@ use hyper::body::Bytes;
 
 use super::access::Access;
 use super::answer::MAX_DEFINITION_BYTES;
-use super::api_request::{ApiRequest, DEFINITIONS};
+use super::api_request::{ADDRESS_RESOURCES, ApiRequest, DEFINITIONS};
 use super::error::ClusterError;
 use super::server_message::ServerMessage;
 use super::transport_error::TransportError;
@@ -93,6 +93,12 @@ impl Judge<'_> {
             StatusCode::UNPROCESSABLE_ENTITY if said.is_about("metadata.uid") => {
                 self.conflict(said).into()
             }
+            StatusCode::UNPROCESSABLE_ENTITY if self.is_about_addresses() => {
+                ClusterError::Invalid { what: self.what(), problem }.into()
+            }
+            _ if said.is_too_large(status) => {
+                ClusterError::TooLarge { what: self.what(), problem }.into()
+            }
             StatusCode::TOO_MANY_REQUESTS => {
                 transient(ClusterError::Throttled { server, problem, retry_after }, retry_after)
             }
@@ -112,6 +118,10 @@ impl Judge<'_> {
         }
     }
 
+    fn is_about_addresses(&self) -> bool {
+        ADDRESS_RESOURCES.contains(&self.request.resource)
+    }
+
     fn conflict(&self, said: &ServerMessage) -> ClusterError {
         ClusterError::Conflict { what: self.what(), problem: said.message.clone() }
     }
@@ -121,6 +131,9 @@ impl Judge<'_> {
         // object.
         if self.request.resource == DEFINITIONS && !said.names_an_object {
             ClusterError::NoDefinitions { server: self.server() }
+        } else if self.is_about_addresses() && said.is_no_path() {
+            let resource = self.request.resource.to_owned();
+            ClusterError::NoResource { server: self.server(), resource }
         } else if !said.names_an_object {
             // A proxy, or a server that does not know the kind: this is no statement about the
             // object.

@@ -27,6 +27,8 @@ pub(super) enum RetryPolicy {
     Default,
     /// Once, within 3 seconds.
     Once,
+    /// Once, within this time: the caller decides what a lost response means.
+    OnceWithin(Duration),
 }
 
 impl RetryPolicy {
@@ -35,6 +37,7 @@ impl RetryPolicy {
         match self {
             Self::UntilDeadline | Self::Default => timeout,
             Self::Once => timeout.min(ONCE_LIMIT),
+            Self::OnceWithin(limit) => limit,
         }
     }
 
@@ -43,7 +46,7 @@ impl RetryPolicy {
         let allowed = match self {
             Self::UntilDeadline => ATTEMPTS_WITHOUT_END,
             Self::Default => ATTEMPTS,
-            Self::Once => 1,
+            Self::Once | Self::OnceWithin(_) => 1,
         };
         Backoff { made: 0, allowed }
     }

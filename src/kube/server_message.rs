@@ -72,6 +72,20 @@ impl ServerMessage {
         self.message.contains("not yet ready to handle request")
     }
 
+    /// Whether the server, or etcd behind it, takes no object of this size.
+    pub(super) fn is_too_large(&self, status: StatusCode) -> bool {
+        let says = |words: &[&str]| words.iter().any(|words| self.message.contains(words));
+        status == StatusCode::PAYLOAD_TOO_LARGE
+            || (status.is_server_error()
+                && says(&["request is too large", "message larger than max"]))
+    }
+
+    /// Whether a 404 is about the path: the server knows no such kind.
+    pub(super) fn is_no_path(&self) -> bool {
+        self.message.contains("page not found")
+            || self.message.contains("could not find the requested resource")
+    }
+
     /// Whether the error is about `field` of the object.
     pub(super) fn is_about(&self, field: &str) -> bool {
         self.fields.iter().any(|name| name == field) || self.message.contains(field)

@@ -1,6 +1,7 @@
 //! IPAM plugins: they choose addresses and change no interface.
 
 mod arguments;
+pub mod cluster;
 mod fields;
 pub mod host_local;
 mod result;

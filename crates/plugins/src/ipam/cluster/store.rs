@@ -1,0 +1,188 @@
+//! Where the objects are kept, as the engine sees it: requests that are made at the same time, and
+//! why one has no answer.
+
+use std::time::Duration;
+
+use cni::deadline::Deadline;
+use serde_json::Value;
+
+use super::patch::Patch;
+
+/// The kinds of objects.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Kind {
+    /// [`super::object::Pool`].
+    Pool,
+    /// [`super::object::Reservation`].
+    Reservation,
+    /// [`super::object::NodeSlices`].
+    NodeSlices,
+    /// [`super::object::Claim`].
+    Claim,
+}
+
+impl Kind {
+    /// The group.
+    pub fn group(self) -> &'static str {
+        match self {
+            Self::Pool | Self::Reservation | Self::NodeSlices => "whereabouts.cni.cncf.io",
+            Self::Claim => "k8s.cni.cncf.io",
+        }
+    }
+
+    /// The resource in a path.
+    pub fn plural(self) -> &'static str {
+        match self {
+            Self::Pool => "ippools",
+            Self::Reservation => "overlappingrangeipreservations",
+            Self::NodeSlices => "nodeslicepools",
+            Self::Claim => "ipamclaims",
+        }
+    }
+
+    /// The resource as RBAC and `kubectl` name it.
+    pub fn resource(self) -> &'static str {
+        match self {
+            Self::Pool => "ippools.whereabouts.cni.cncf.io",
+            Self::Reservation => "overlappingrangeipreservations.whereabouts.cni.cncf.io",
+            Self::NodeSlices => "nodeslicepools.whereabouts.cni.cncf.io",
+            Self::Claim => "ipamclaims.k8s.cni.cncf.io",
+        }
+    }
+
+    /// The object in a message.
+    pub fn noun(self) -> &'static str {
+        match self {
+            Self::Pool => "address pool",
+            Self::Reservation => "address reservation",
+            Self::NodeSlices => "node slice pool",
+            Self::Claim => "IPAMClaim",
+        }
+    }
+}
+
+/// A request about one object, or about those of a kind in a namespace.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Request {
+    /// The kind.
+    pub kind: Kind,
+    /// The namespace.
+    pub namespace: String,
+    /// What is to be done.
+    pub action: Action,
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// The object of this name.
+    Get(String),
+    /// At most `limit` objects; `next` is of the page before, empty for the first.
+    List {
+        /// The most objects of a page.
+        limit: u32,
+        /// [`super::object::Page::next`].
+        next: String,
+    },
+    /// A new object with a name of ours.
+    Create(Value),
+    /// The object of this name, changed.
+    Patch(String, Patch),
+    /// The object of this name, gone. A UID or version that is given must be the object's.
+    Delete {
+        /// The name.
+        name: String,
+        /// The UID that it must have.
+        uid: Option<String>,
+        /// The version that it must have.
+        resource_version: Option<String>,
+    },
+}
+
+impl Action {
+    /// The object's name; empty for a list.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Get(name) | Self::Patch(name, _) | Self::Delete { name, .. } => name,
+            Self::List { .. } => "",
+            Self::Create(object) => {
+                object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default()
+            }
+        }
+    }
+
+    /// The verb of the right.
+    pub fn verb(&self) -> &'static str {
+        match self {
+            Self::Get(_) => "get",
+            Self::List { .. } => "list",
+            Self::Create(_) => "create",
+            Self::Patch(..) => "patch",
+            Self::Delete { .. } => "delete",
+        }
+    }
+}
+
+/// Why a request has no answer. Each holds a sentence that names the object or the server.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum StoreError {
+    /// 404: there is no such object.
+    #[error("{0}")]
+    Missing(String),
+    /// 404 for the whole kind.
+    #[error("{0}")]
+    NoKind(String),
+    /// 409: there is an object of this name, it is another one, or others have changed it.
+    #[error("{0}")]
+    Conflict(String),
+    /// 422: the object is not what the patch expects, or is against its schema.
+    #[error("{0}")]
+    Invalid(String),
+    /// The object would be larger than the server takes.
+    #[error("{0}")]
+    TooLarge(String),
+    /// 429: the server is overloaded.
+    #[error("{message}")]
+    Throttled {
+        /// The sentence.
+        message: String,
+        /// The server's Retry-After.
+        retry_after: Option<Duration>,
+    },
+    /// No answer, one of 500 and above, or a broken connection: the request may have been carried
+    /// out.
+    #[error("{0}")]
+    Unavailable(String),
+    /// SIGTERM or SIGINT arrived: the request may have been carried out.
+    #[error("{0}")]
+    Stopped(String),
+    /// A right is missing, the credential is not accepted, or the configuration is wrong.
+    #[error("{0}")]
+    Refused(String),
+    /// An answer that cannot be used.
+    #[error("{0}")]
+    Answer(String),
+}
+
+impl StoreError {
+    /// Whether the store as a whole cannot answer now.
+    pub fn is_outage(&self) -> bool {
+        matches!(self, Self::Throttled { .. } | Self::Unavailable(_))
+    }
+
+    /// Whether a write with this outcome may have been carried out all the same.
+    pub fn may_have_been_done(&self) -> bool {
+        matches!(self, Self::Unavailable(_) | Self::Stopped(_) | Self::Answer(_))
+    }
+}
+
+/// The store.
+pub trait AddressStore {
+    /// Carries the requests out, all at the same time and each once, until `deadline` at the
+    /// latest. One answer for each, in their order: the body of the response.
+    fn send(
+        &mut self,
+        requests: &[Request],
+        deadline: Deadline,
+    ) -> Vec<Result<Vec<u8>, StoreError>>;
+}

@@ -17,6 +17,7 @@
 //! and answering otherwise than an API server would.
 
 mod cluster;
+mod conditional_writes;
 mod definitions;
 mod devices;
 mod events;

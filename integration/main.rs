@@ -15,6 +15,7 @@
 mod support;
 
 mod api_client;
+mod api_double;
 mod api_requests;
 mod architecture;
 mod built_in;

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use http::Request;
 use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::core::Status;
 use kube::{Client, Config};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -27,6 +28,8 @@ use crate::apiserver::{ApiServer, path_of};
 const GIVEN: &str = "BRAID_TEST_KUBECONFIG";
 /// On everything that a test makes outside its namespace, and on the namespace: who made it.
 const LABEL: &str = "braid-test";
+/// Definitions of resources, of which a test has the first.
+const RESOURCES: [&str; 3] = ["crd.yaml", "crd-addresses.yaml", "crd-ipam-claims.yaml"];
 /// How long a server may take to do what it has accepted.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -115,7 +118,9 @@ impl Server {
             "apiVersion": "v1", "kind": "Config",
             "clusters": [{"name": "cluster", "cluster": entry}],
             "users": [{"name": "braid", "user": user}],
-            "contexts": [{"name": "braid", "context": {"cluster": "cluster", "user": "braid"}}],
+            "contexts": [{"name": "braid", "context": {
+                "cluster": "cluster", "user": "braid", "namespace": self.namespace,
+            }}],
             "current-context": "braid",
         });
         let number = self.made.replace(self.made.get() + 1);
@@ -147,6 +152,7 @@ impl Server {
             ("rbac.yaml", format!("{}/none", self.collection("NetworkAttachmentDefinition"))),
             ("rbac-names.yaml", self.collection("NetworkAttachmentDefinition")),
             ("rbac-pods.yaml", format!("{}/none", self.collection("Pod"))),
+            ("rbac-addresses.yaml", format!("{}/none", self.collection("IPPool"))),
         ];
         for (manifest, path) in probes {
             if manifests.contains(&manifest) {
@@ -169,6 +175,11 @@ impl Server {
                 "ClusterRoleBinding" => {
                     self.rename(&mut document["metadata"]["name"]);
                     self.rename(&mut document["roleRef"]["name"]);
+                    document["subjects"][0]["namespace"] = json!(self.namespace);
+                }
+                "Role" => document["metadata"]["namespace"] = json!(self.namespace),
+                "RoleBinding" => {
+                    document["metadata"]["namespace"] = json!(self.namespace);
                     document["subjects"][0]["namespace"] = json!(self.namespace);
                 }
                 "CustomResourceDefinition" => {}
@@ -222,7 +233,7 @@ impl Server {
     }
 
     /// What objects of a kind stand under: this test's namespace, or the whole cluster.
-    fn collection(&self, kind: &str) -> String {
+    pub(super) fn collection(&self, kind: &str) -> String {
         let (group, resource) = match kind {
             "Namespace" => return "/api/v1/namespaces".to_owned(),
             "CustomResourceDefinition" => {
@@ -238,6 +249,14 @@ impl Server {
             "Event" => ("/apis/events.k8s.io/v1", "events"),
             "Pod" => ("/api/v1", "pods"),
             "ServiceAccount" => ("/api/v1", "serviceaccounts"),
+            "Role" => ("/apis/rbac.authorization.k8s.io/v1", "roles"),
+            "RoleBinding" => ("/apis/rbac.authorization.k8s.io/v1", "rolebindings"),
+            "IPPool" => ("/apis/whereabouts.cni.cncf.io/v1alpha1", "ippools"),
+            "OverlappingRangeIPReservation" => {
+                ("/apis/whereabouts.cni.cncf.io/v1alpha1", "overlappingrangeipreservations")
+            }
+            "NodeSlicePool" => ("/apis/whereabouts.cni.cncf.io/v1alpha1", "nodeslicepools"),
+            "IPAMClaim" => ("/apis/k8s.cni.cncf.io/v1alpha1", "ipamclaims"),
             other => panic!("no test has a {other}"),
         };
         format!("{group}/namespaces/{}/{resource}", self.namespace)
@@ -247,16 +266,27 @@ impl Server {
     fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value, u16> {
         let kind =
             if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
-        let body = body.map(Value::to_string).unwrap_or_default().into_bytes();
+        let body = body.map(Value::to_string).unwrap_or_default();
+        self.request(method, path, kind, body).map_err(|status| status.code)
+    }
+
+    /// The answer to a request with a body of this type, or the refusal.
+    pub(super) fn request(
+        &self,
+        method: &str,
+        path: &str,
+        content_type: &str,
+        body: String,
+    ) -> Result<Value, Box<Status>> {
         let request = Request::builder()
             .method(method)
             .uri(path)
-            .header("content-type", kind)
-            .body(body)
+            .header("content-type", content_type)
+            .body(body.into_bytes())
             .unwrap();
         match self.runtime.block_on(self.client.request::<Value>(request)) {
             Ok(value) => Ok(value),
-            Err(kube::Error::Api(status)) => Err(status.code),
+            Err(kube::Error::Api(status)) => Err(status),
             Err(error) => panic!("{method} {path}: {error}"),
         }
     }
@@ -294,16 +324,23 @@ impl Server {
         namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] = json!("privileged");
         self.apply(&namespace);
         self.apply(&self.documents("serviceaccount.yaml")[0]);
-        let definition = self.documents("crd.yaml").remove(0);
-        let name = definition["metadata"]["name"].as_str().unwrap();
-        self.until("an old resource definition is gone", || {
-            self.get("CustomResourceDefinition", name).is_none_or(|found| !is_going(&found))
-        });
-        if self.get("CustomResourceDefinition", name).is_none() {
-            self.apply(&definition);
+        self.install(RESOURCES[0]);
+    }
+
+    /// Applies definitions of resources if the server does not have them, and waits until it serves
+    /// them.
+    pub(super) fn install(&self, manifest: &str) {
+        for definition in self.documents(manifest) {
+            let name = definition["metadata"]["name"].as_str().unwrap();
+            self.until("an old resource definition is gone", || {
+                self.get("CustomResourceDefinition", name).is_none_or(|found| !is_going(&found))
+            });
+            if self.get("CustomResourceDefinition", name).is_none() {
+                self.apply(&definition);
+            }
+            let objects = self.collection(definition["spec"]["names"]["kind"].as_str().unwrap());
+            self.until("a resource is served", || self.ask("GET", &objects, None).is_ok());
         }
-        let definitions = self.collection("NetworkAttachmentDefinition");
-        self.until("definitions are served", || self.ask("GET", &definitions, None).is_ok());
     }
 
     fn move_out(&self) {
@@ -320,16 +357,19 @@ impl Server {
         self.remove_definitions();
     }
 
-    /// Removes the resource definition where it is of these tests, and none of them is under way.
+    /// Removes the resource definitions that are of these tests, if none of them is under way.
     fn remove_definitions(&self) {
         let is_used =
             self.all("Namespace").iter().any(|found| maker_of(found).is_some() && !is_going(found));
-        let name = "network-attachment-definitions.k8s.cni.cncf.io";
-        let is_ours = self
-            .get("CustomResourceDefinition", name)
-            .is_some_and(|found| maker_of(&found).is_some());
-        if is_ours && !is_used {
-            self.delete("CustomResourceDefinition", name);
+        if is_used {
+            return;
+        }
+        for definition in RESOURCES.iter().flat_map(|manifest| self.documents(manifest)) {
+            let name = definition["metadata"]["name"].as_str().unwrap();
+            let found = self.get("CustomResourceDefinition", name);
+            if found.is_some_and(|found| maker_of(&found).is_some()) {
+                self.delete("CustomResourceDefinition", name);
+            }
         }
     }
 

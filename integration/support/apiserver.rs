@@ -48,7 +48,14 @@ pub(crate) enum Fault {
     Cut,
     /// Answers with so many bytes of JSON.
     Flood(usize),
+    /// Resets the connection.
+    Reset,
+    /// Does what it is asked to do, and then this in place of the answer.
+    Afterwards(Box<Fault>),
 }
+
+/// Says which fault a request of this `METHOD path` meets.
+pub(crate) type Weather = Box<dyn FnMut(&str) -> Option<Fault> + Send>;
 
 impl Fault {
     /// A refusal in an API server's words.
@@ -130,11 +137,12 @@ struct Shared {
     users: Mutex<Users>,
     requests: Mutex<Vec<Recorded>>,
     faults: Mutex<VecDeque<(String, Fault)>>,
+    weather: Mutex<Option<Weather>>,
     connections: AtomicUsize,
     /// Whether connections are taken, and never spoken on.
     is_mute: AtomicBool,
     prefix: String,
-    latency: Latency,
+    latency: Mutex<Latency>,
 }
 
 /// A running server. It stops when it goes.
@@ -163,6 +171,7 @@ impl ApiServer {
     pub(crate) fn bare_with(setup: Setup) -> Self {
         let server = Self::with(Setup { manifests: Vec::new(), ..setup });
         server.objects().has_no_definitions = true;
+        server.objects().has_no_pools = true;
         server
     }
 
@@ -183,10 +192,11 @@ impl ApiServer {
             users: Mutex::default(),
             requests: Mutex::default(),
             faults: Mutex::default(),
+            weather: Mutex::default(),
             connections: AtomicUsize::new(0),
             is_mute: AtomicBool::new(false),
             prefix: setup.prefix.to_owned(),
-            latency: setup.latency,
+            latency: Mutex::new(setup.latency),
         };
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -291,9 +301,20 @@ impl ApiServer {
         }
     }
 
+    /// Each request that meets no fault of the queue meets the one that `weather` says.
+    pub(crate) fn weather(&self, weather: impl FnMut(&str) -> Option<Fault> + Send + 'static) {
+        *self.shared.weather.lock().unwrap() = Some(Box::new(weather));
+    }
+
     /// Nothing more goes wrong.
     pub(crate) fn forget_faults(&self) {
         self.shared.faults.lock().unwrap().clear();
+        *self.shared.weather.lock().unwrap() = None;
+    }
+
+    /// How long each request takes from now on.
+    pub(crate) fn take_time(&self, latency: Latency) {
+        *self.shared.latency.lock().unwrap() = latency;
     }
 
     /// Takes connections and says nothing on them, not even in TLS.

@@ -14,6 +14,8 @@ use hyper::body::{Bytes, Frame, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::Linger;
 use rustls::ServerConfig;
 use rustls::pki_types::CertificateDer;
 use serde_json::{Value, json};
@@ -106,10 +108,22 @@ async fn answer(
         shared.users.lock().unwrap().of(certificate, header(&parts.headers, "authorization"));
     let place = record(shared, &parts, &body, user.as_ref());
     let fault = take_fault(shared, &format!("{} {}", parts.method, parts.uri.path()));
+    let (done, fault) = match fault {
+        Some(Fault::Afterwards(fault)) => {
+            (Some(obey(shared, &parts, &body, user.as_ref())), Some(*fault))
+        }
+        fault => (None, fault),
+    };
     match &fault {
         Some(Fault::Late(wait)) => tokio::time::sleep(*wait).await,
         Some(Fault::Hang) => std::future::pending().await,
         Some(Fault::Close) => {
+            line.hang_up.notify_one();
+            std::future::pending().await
+        }
+        Some(Fault::Reset) => {
+            let at_once = nix::libc::linger { l_onoff: 1, l_linger: 0 };
+            setsockopt(&line.tcp, Linger, &at_once).unwrap();
             line.hang_up.notify_one();
             std::future::pending().await
         }
@@ -122,10 +136,10 @@ async fn answer(
     let (status, headers, text) = match &fault {
         Some(Fault::Answer(status, headers, text)) => (*status, headers.clone(), text.clone()),
         Some(Fault::Flood(size)) => (200, Vec::new(), format!("[{}]", " ".repeat(*size))),
-        _ => obey(shared, &parts, &body, user.as_ref()),
+        _ => done.unwrap_or_else(|| obey(shared, &parts, &body, user.as_ref())),
     };
     shared.requests.lock().unwrap()[place].status = status;
-    let Latency { read, write } = shared.latency;
+    let Latency { read, write } = *shared.latency.lock().unwrap();
     linger(if parts.method == Method::GET { read } else { write }, came).await;
     let mut response =
         Response::builder().status(status).header("content-type", "application/json");
@@ -173,8 +187,11 @@ fn record(
 
 fn take_fault(shared: &Shared, line: &str) -> Option<Fault> {
     let mut faults = shared.faults.lock().unwrap();
-    let place = faults.iter().position(|(part, _)| line.contains(part.as_str()))?;
-    faults.remove(place).map(|(_, fault)| fault)
+    if let Some(place) = faults.iter().position(|(part, _)| line.contains(part.as_str())) {
+        return faults.remove(place).map(|(_, fault)| fault);
+    }
+    drop(faults);
+    shared.weather.lock().unwrap().as_mut().and_then(|weather| weather(line))
 }
 
 /// What a server without a fault answers.
@@ -193,6 +210,7 @@ fn obey(
         target: target.clone(),
         query: parts.uri.query().unwrap_or_default(),
         content_type: header(&parts.headers, "content-type").unwrap_or_default(),
+        agent: header(&parts.headers, "user-agent").unwrap_or_default(),
         body,
     };
     let wants_metadata =

@@ -1,12 +1,16 @@
-//! The objects of the double and what an API server does with them: paths, metadata, merge patches
-//! with preconditions, validation, and `Status` for every refusal.
+//! The objects of the double and what an API server does with them: paths, metadata, patches with
+//! preconditions, validation, and `Status` for every refusal.
 
 mod answer;
+mod custom;
+mod list;
+mod managed_fields;
+mod patch;
 mod target;
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::identity::User;
 use super::rbac::{Rbac, Right};
@@ -24,7 +28,18 @@ pub(crate) struct Call<'a> {
     pub(crate) target: Option<Target>,
     pub(crate) query: &'a str,
     pub(crate) content_type: &'a str,
+    /// The client's program.
+    pub(crate) agent: &'a str,
     pub(crate) body: &'a [u8],
+}
+
+impl Call<'_> {
+    /// Who changes fields with this call.
+    fn manager(&self) -> String {
+        let named = self.query.split('&').find_map(|pair| pair.strip_prefix("fieldManager="));
+        let program = self.agent.split('/').next().filter(|program| !program.is_empty());
+        named.or(program).unwrap_or("unknown").to_owned()
+    }
 }
 
 /// The cluster's state.
@@ -34,6 +49,8 @@ pub(crate) struct Objects {
     revision: u64,
     /// Whether NetworkAttachmentDefinitions are not installed.
     pub(crate) has_no_definitions: bool,
+    /// Whether whereabouts' resources are not installed, nor IPAMClaims.
+    pub(crate) has_no_pools: bool,
     /// Whether a patch with another UID is a conflict (409) or, as in an API server of today,
     /// invalid (422).
     pub(crate) other_uid_is_conflict: bool,
@@ -59,8 +76,12 @@ impl Objects {
     /// Keeps an object, and does what follows from it.
     fn keep(&mut self, key: Key, object: Value) {
         match key.0.as_str() {
-            "clusterroles" | "clusterrolebindings" => self.rbac.add(object.clone()),
-            "customresourcedefinitions" | DEFINITIONS => self.has_no_definitions = false,
+            "clusterroles" | "clusterrolebindings" | "roles" | "rolebindings" => {
+                self.rbac.add(object.clone())
+            }
+            DEFINITIONS => self.has_no_definitions = false,
+            "customresourcedefinitions" if is_of_addresses(&key.2) => self.has_no_pools = false,
+            "customresourcedefinitions" => self.has_no_definitions = false,
             _ => {}
         }
         self.kept.insert(key, object);
@@ -106,7 +127,9 @@ impl Objects {
     /// What an API server answers.
     pub(crate) fn answer(&mut self, user: &User, call: &Call<'_>) -> Result<Answer, &'static str> {
         let Some(target) = &call.target else { return Err("404 page not found\n") };
-        if self.has_no_definitions && target.group == "k8s.cni.cncf.io" {
+        if self.has_no_definitions && target.resource == DEFINITIONS
+            || self.has_no_pools && custom::is_custom(&target.resource)
+        {
             return Err("404 page not found\n");
         }
         if (call.method, target.resource.as_str()) == ("POST", REVIEWS) {
@@ -120,14 +143,15 @@ impl Objects {
         }
         Ok(match (call.method, &target.subresource) {
             ("GET", None) if target.name.is_some() => self.read(target),
-            ("GET", None) => self.list(target, call.query),
-            ("POST", None) => self.create(target, call.body),
+            ("GET", None) => list::list(&self.kept, self.revision, target, call.query),
+            ("POST", None) => self.create(target, call),
             // The token itself is made where the tokens are.
             ("POST", Some(subresource)) if subresource == "token" => {
                 self.request_token(target, call.body)
             }
             ("PATCH", _) => self.patch(target, call),
-            ("DELETE", None) if target.name.is_some() => self.delete(target),
+            ("PUT", None) if target.name.is_some() => self.update(target, call),
+            ("DELETE", None) if target.name.is_some() => self.delete(target, call.body),
             _ => status(
                 405,
                 "MethodNotAllowed",
@@ -164,26 +188,8 @@ impl Objects {
         }
     }
 
-    fn list(&self, target: &Target, query: &str) -> Answer {
-        let limit = query.split('&').find_map(|pair| pair.strip_prefix("limit=")?.parse().ok());
-        let is_here = |(resource, namespace, _): &Key| {
-            *resource == target.resource && *namespace == target.namespace
-        };
-        let items: Vec<_> = self
-            .kept
-            .iter()
-            .filter(|(key, _)| is_here(key))
-            .map(|(_, object)| object.clone())
-            .take(limit.unwrap_or(usize::MAX))
-            .collect();
-        (
-            200,
-            json!({"kind": "List", "apiVersion": "v1", "metadata": {"resourceVersion": "1"}, "items": items}),
-        )
-    }
-
-    fn create(&mut self, target: &Target, body: &[u8]) -> Answer {
-        let Ok(mut object) = serde_json::from_slice::<Value>(body) else {
+    fn create(&mut self, target: &Target, call: &Call<'_>) -> Answer {
+        let Ok(mut object) = serde_json::from_slice::<Value>(call.body) else {
             return bad_request("not JSON");
         };
         let Some(name) = object["metadata"]["name"].as_str().map(str::to_owned) else {
@@ -214,25 +220,46 @@ impl Objects {
         if !target.namespace.is_empty() {
             object["metadata"]["namespace"] = json!(target.namespace);
         }
+        if custom::is_custom(&target.resource) {
+            object = match custom::admit(&named, &call.manager(), None, object) {
+                Ok(object) => object.expect("a new object differs from none"),
+                Err(refusal) => return refusal,
+            };
+        }
         self.stamp(&mut object);
         self.keep(key, object.clone());
         (201, object)
     }
 
     /// What is in a namespace goes with it, and definitions with the resource that they are.
-    fn delete(&mut self, target: &Target) -> Answer {
+    fn delete(&mut self, target: &Target, options: &[u8]) -> Answer {
         let key = target.key().unwrap();
-        let Some(object) = self.kept.remove(&key) else { return not_found(target) };
+        let Some(object) = self.kept.get(&key) else { return not_found(target) };
+        let options: Value = serde_json::from_slice(options).unwrap_or_default();
+        if let Some(refusal) = unmet_precondition(target, &options["preconditions"], object) {
+            return refusal;
+        }
+        let object = self.kept.remove(&key).unwrap();
         match target.resource.as_str() {
             "namespaces" => self.kept.retain(|(_, namespace, _), _| *namespace != key.2),
-            "clusterroles" | "clusterrolebindings" => self.rbac.remove(&object),
-            "customresourcedefinitions" => {
-                self.has_no_definitions = true;
-                self.kept.retain(|(resource, ..), _| resource != DEFINITIONS);
+            "clusterroles" | "clusterrolebindings" | "roles" | "rolebindings" => {
+                self.rbac.remove(&object);
             }
+            "customresourcedefinitions" => self.remove_resource(&key.2),
             _ => {}
         }
         (200, object)
+    }
+
+    /// What follows from the end of a resource definition.
+    fn remove_resource(&mut self, definition: &str) {
+        let plural = definition.split('.').next().unwrap_or_default();
+        if is_of_addresses(definition) {
+            self.has_no_pools = true;
+        } else {
+            self.has_no_definitions = true;
+        }
+        self.kept.retain(|(resource, ..), _| resource != plural);
     }
 
     /// A TokenRequest with the lifetime that it gets, and still without its token.
@@ -260,43 +287,57 @@ impl Objects {
     }
 
     fn patch(&mut self, target: &Target, call: &Call<'_>) -> Answer {
-        if call.content_type != "application/merge-patch+json" {
-            let message = "the body of the request was in an unknown format - accepted media types include: \
-                           application/merge-patch+json";
-            return status(415, "UnsupportedMediaType", message, None);
+        let key = target.key().unwrap();
+        let Some(old) = self.kept.get(&key).cloned() else {
+            // The body is looked at first.
+            let unknown = json!({});
+            let applied = patch::apply(call.content_type, &unknown, call.body);
+            return applied
+                .err()
+                .filter(|refusal| refusal.0 == 415)
+                .unwrap_or_else(|| not_found(target));
+        };
+        match patch::apply(call.content_type, &old, call.body) {
+            Ok(new) => self.change(target, call, &old, new),
+            Err(refusal) => refusal,
         }
-        let Ok(patch) = serde_json::from_slice::<Value>(call.body) else {
+    }
+
+    /// Puts a whole object in place of another.
+    fn update(&mut self, target: &Target, call: &Call<'_>) -> Answer {
+        let Ok(mut new) = serde_json::from_slice::<Value>(call.body) else {
             return bad_request("not JSON");
         };
         let key = target.key().unwrap();
         let Some(old) = self.kept.get(&key).cloned() else { return not_found(target) };
-        let differs = |field: &str| {
-            patch["metadata"].get(field).is_some_and(|value| *value != old["metadata"][field])
-        };
-        if differs("uid") {
-            return self.other_uid(target, &patch, &old);
+        custom::forget_managed_fields(&mut new);
+        for field in ["uid", "resourceVersion", "creationTimestamp", "namespace"] {
+            if new["metadata"][field].is_null() {
+                new["metadata"][field] = old["metadata"][field].clone();
+            }
         }
-        if differs("resourceVersion") {
-            let message = format!(
-                "Operation cannot be fulfilled on {} \"{}\": the object has been modified; please apply your \
-                 changes to the latest version and try again",
-                target.qualified(),
-                key.2
-            );
-            return status(
-                409,
-                "Conflict",
-                &message,
-                Some(json!({"name": key.2, "kind": target.resource})),
-            );
+        self.change(target, call, &old, new)
+    }
+
+    /// Keeps `new` in place of `old`, under the conditions that `new` itself has.
+    fn change(&mut self, target: &Target, call: &Call<'_>, old: &Value, mut new: Value) -> Answer {
+        if new["metadata"]["uid"] != old["metadata"]["uid"] {
+            return self.other_uid(target, &new, old);
         }
-        let mut new = old.clone();
-        merge(&mut new, &patch);
-        if target.subresource.as_deref() == Some("status") {
+        if new["metadata"]["resourceVersion"] != old["metadata"]["resourceVersion"] {
+            return custom::modified(target);
+        }
+        if custom::is_custom(&target.resource) {
+            new = match custom::admit(target, &call.manager(), Some(old), new) {
+                Ok(Some(new)) => new,
+                Ok(None) => return (200, old.clone()),
+                Err(refusal) => return refusal,
+            };
+        } else if target.subresource.as_deref() == Some("status") {
             new["spec"] = old["spec"].clone();
         }
         self.stamp(&mut new);
-        self.keep(key, new.clone());
+        self.keep(target.key().unwrap(), new.clone());
         (200, new)
     }
 
@@ -319,23 +360,30 @@ impl Objects {
     }
 }
 
-/// RFC 7396.
-fn merge(value: &mut Value, patch: &Value) {
-    let Value::Object(patch) = patch else {
-        *value = patch.clone();
-        return;
-    };
-    if !value.is_object() {
-        *value = Value::Object(Map::new());
-    }
-    let object = value.as_object_mut().unwrap();
-    for (key, change) in patch {
-        if change.is_null() {
-            object.remove(key);
-        } else {
-            merge(object.entry(key).or_insert(Value::Null), change);
-        }
-    }
+/// Whether a resource definition of this name is one of cluster-wide addresses.
+fn is_of_addresses(definition: &str) -> bool {
+    definition.split('.').next().is_some_and(custom::is_custom)
+}
+
+/// The refusal to delete an object that is not the one that was meant.
+fn unmet_precondition(target: &Target, wanted: &Value, object: &Value) -> Option<Answer> {
+    let fields = [
+        ("uid", "UID", "The object might have been deleted and then recreated"),
+        ("resourceVersion", "ResourceVersion", "The object might have been modified"),
+    ];
+    let (field, word, guess) = fields.into_iter().find(|(field, ..)| {
+        wanted.get(field).is_some_and(|value| *value != object["metadata"][field])
+    })?;
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let name = target.name.as_deref().unwrap_or_default();
+    let message = format!(
+        "Operation cannot be fulfilled on {} \"{name}\": the {word} in the precondition ({}) does not match the \
+         {word} in record ({}). {guess}",
+        target.qualified(),
+        text(&wanted[field]),
+        text(&object["metadata"][field]),
+    );
+    Some(status(409, "Conflict", &message, Some(json!({"name": name, "kind": target.resource}))))
 }
 
 /// The first field of an `events.k8s.io/v1` event that an API server would refuse.

@@ -3,6 +3,8 @@
 use super::{DEFINITIONS, REVIEWS};
 use crate::apiserver::rbac::Right;
 
+const WHEREABOUTS: &str = "whereabouts.cni.cncf.io";
+
 /// What a path names.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) struct Target {
@@ -14,12 +16,20 @@ pub(crate) struct Target {
 }
 
 /// Group, version, resource and kind of what the double keeps in namespaces.
-pub(super) const NAMESPACED: [(&str, &str, &str, &str); 5] = [
+pub(super) const NAMESPACED: [(&str, &str, &str, &str); 13] = [
     ("k8s.cni.cncf.io", "v1", DEFINITIONS, "NetworkAttachmentDefinition"),
     ("", "v1", "pods", "Pod"),
     ("", "v1", "serviceaccounts", "ServiceAccount"),
     ("events.k8s.io", "v1", "events", "Event"),
     ("apps", "v1", "daemonsets", "DaemonSet"),
+    ("batch", "v1", "cronjobs", "CronJob"),
+    ("coordination.k8s.io", "v1", "leases", "Lease"),
+    ("rbac.authorization.k8s.io", "v1", "roles", "Role"),
+    ("rbac.authorization.k8s.io", "v1", "rolebindings", "RoleBinding"),
+    ("k8s.cni.cncf.io", "v1alpha1", "ipamclaims", "IPAMClaim"),
+    (WHEREABOUTS, "v1alpha1", "ippools", "IPPool"),
+    (WHEREABOUTS, "v1alpha1", "overlappingrangeipreservations", "OverlappingRangeIPReservation"),
+    (WHEREABOUTS, "v1alpha1", "nodeslicepools", "NodeSlicePool"),
 ];
 
 /// The same of what is in none.
@@ -44,6 +54,10 @@ impl Target {
         let (known, namespace, resource, rest) = match rest {
             ["namespaces", namespace, resource, rest @ ..] => {
                 (NAMESPACED.as_slice(), *namespace, *resource, rest)
+            }
+            // All namespaces.
+            [resource] if NAMESPACED.iter().any(|(g, .., r, _)| *g == group && r == resource) => {
+                (NAMESPACED.as_slice(), "", *resource, &[][..])
             }
             [resource, rest @ ..] => (CLUSTER_WIDE.as_slice(), "", *resource, rest),
             [] => return None,
@@ -71,6 +85,18 @@ impl Target {
         } else {
             format!("{}.{}", self.resource, self.group)
         }
+    }
+
+    /// `apiVersion` and `kind` of a list.
+    pub(super) fn list_kind(&self) -> (String, String) {
+        let mut known = NAMESPACED.iter().chain(&CLUSTER_WIDE);
+        let is_own = |(group, _, resource, _): &&(&str, &str, &str, &str)| {
+            *group == self.group && *resource == self.resource
+        };
+        let (group, version, _, kind) = known.find(is_own).unwrap();
+        let version =
+            if group.is_empty() { (*version).to_owned() } else { format!("{group}/{version}") };
+        (version, format!("{kind}List"))
     }
 
     pub(super) fn key(&self) -> Option<Key> {

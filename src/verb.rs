@@ -36,6 +36,7 @@ use cni::keys;
 pub use cni::plugin::Answer;
 use cni::request::{ContainerId, Request, Sandbox, Verb};
 use cni::version::Version;
+use linux::netlink::SocketSharing;
 use linux::netns::{Netns, NetnsError};
 use linux::signal::Signals;
 
@@ -58,6 +59,7 @@ pub fn answer(request: &Request, input: &[u8], signals: &mut Signals) -> Answer 
         log::warn!("{warning}");
     }
     let version = config.version;
+    let _sharing = SocketSharing::start();
     let mut session = Session::new(&config, request, signals);
     let observed = record_event::is_wanted(&config, request);
     if observed {

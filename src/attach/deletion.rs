@@ -56,7 +56,7 @@ fn is_on_another(plugin: &PluginConfig) -> bool {
 }
 
 fn delete(wanted: &[(&str, &str)], netns: &Netns) -> Result<usize, InsideError> {
-    let mut netlink = netns.run(Netlink::open)??;
+    let mut netlink = Netlink::open_in(netns)?;
     let names: Vec<LinkId<'_>> = wanted.iter().map(|(name, _)| LinkId::Name(name)).collect();
     let found = netlink.apply_then_find(&[], &names)?;
     let is_ours = |(link, (name, kind)): (Option<LinkState>, &(&str, &str))| {
@@ -71,7 +71,8 @@ fn delete(wanted: &[(&str, &str)], netns: &Netns) -> Result<usize, InsideError> 
     let group = u32::try_from(random).unwrap_or_default() | FIRST_GROUP;
     let settings = LinkSettings { group: Some(group), ..LinkSettings::default() };
     let joined = links.iter().map(|link| Change::set_link(LinkId::Index(link.index), &settings));
-    let changes: Vec<_> = joined.chain([Change::delete_group(group)]).collect();
-    netlink.apply(&changes)?;
+    netlink.apply(&joined.collect::<Vec<_>>())?;
+    let indices: Vec<u32> = links.iter().map(|link| link.index).collect();
+    netlink.delete_links(&Change::delete_group(group), &indices)?;
     Ok(links.len())
 }

@@ -6,6 +6,7 @@
 mod address;
 mod change;
 mod connection;
+mod deletion;
 mod dump;
 mod error;
 mod inside;
@@ -17,19 +18,20 @@ mod qdisc;
 mod route;
 mod routes;
 mod rule;
+mod sockets;
 mod state;
 
 use std::collections::HashMap;
 use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ipnetwork::IpNetwork;
 use netlink_packet_route::RouteNetlinkMessage as Message;
 use nix::errno::Errno;
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 
-use crate::netns::NetnsCookie;
-use connection::Connection;
-use dump::Dumps;
+use crate::netns::{Netns, NetnsCookie, NetnsError, NetnsThread};
+use sockets::{SharedSockets, Sockets};
 
 pub use address::{LinkAddress, ListedAddress};
 pub use change::{Change, LinkSettings, PortSettings, PortVlan};
@@ -43,6 +45,7 @@ pub use qdisc::{Qdisc, TokenBucket};
 pub use route::{DefaultRoute, Origin, Route, RouteKey};
 pub use routes::AddedRoute;
 pub use rule::Rule;
+pub use sockets::SocketSharing;
 pub use state::{LinkId, LinkKind, LinkState, OperState};
 
 /// A route netlink socket, bound to the namespace in which it was opened.
@@ -52,8 +55,9 @@ pub use state::{LinkId, LinkKind, LinkState, OperState};
 /// namespace may leave the thread that entered it and still works there.
 #[derive(Debug)]
 pub struct Netlink {
-    connection: Connection,
-    dumps: Dumps,
+    sockets: SharedSockets,
+    /// The thread in its namespace; `None` if the thread that opened it was there already.
+    thread: Option<Arc<NetnsThread>>,
 }
 
 impl Netlink {
@@ -62,14 +66,51 @@ impl Netlink {
     /// # Errors
     /// [`NetlinkError`] if the process has no descriptor left, or a thread drives tasks.
     pub fn open() -> Result<Self, NetlinkError> {
+        sockets::shared(None, Self::open_unshared)
+    }
+
+    fn open_unshared() -> Result<Self, NetlinkError> {
         let failed = |errno| fault(Operation::Open, Object::Socket, errno);
-        let connection = Connection::open().map_err(failed)?;
-        Ok(Self { connection, dumps: Dumps::open().map_err(failed)? })
+        let sockets = Arc::new(Mutex::new(Sockets::open().map_err(failed)?));
+        Ok(Self { sockets, thread: None })
+    }
+
+    /// Opens a socket in another namespace.
+    ///
+    /// # Errors
+    /// [`InsideError`] if it cannot be entered, or as [`Netlink::open`].
+    pub fn open_in(netns: &Netns) -> Result<Self, InsideError> {
+        let open = || {
+            let thread = NetnsThread::start(netns)?;
+            let Self { sockets, .. } = thread.run(Self::open_unshared)??;
+            Ok(Self { sockets, thread: Some(Arc::new(thread)) })
+        };
+        sockets::shared(Some(netns.id()), open)
+    }
+
+    /// Runs `work` in the namespace that [`Netlink::open_in`] was given; on the calling thread if
+    /// it was opened otherwise.
+    ///
+    /// # Errors
+    /// [`NetnsError::Panicked`].
+    pub fn run_inside<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, NetnsError> {
+        match &self.thread {
+            Some(thread) => thread.run(work),
+            None => Ok(work()),
+        }
+    }
+
+    /// The sockets, for one exchange.
+    fn sockets(&self) -> MutexGuard<'_, Sockets> {
+        self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The cookie of the namespace in which it was opened; none if the kernel has no cookies.
     pub fn netns_cookie(&self) -> Option<NetnsCookie> {
-        self.connection.cookie()
+        self.sockets().connection.cookie()
     }
 
     /// All links with their addresses, ordered by index: one dump of links, one of addresses.
@@ -116,7 +157,7 @@ impl Netlink {
         let asked: Vec<_> = links.iter().map(LinkId::request).collect();
         let questions = asked.iter().flatten().map(|message| (message.clone(), 0));
         let requests: Vec<_> = changes.iter().map(Change::request).chain(questions).collect();
-        let sent = self.connection.send_together(requests);
+        let sent = self.sockets().connection.send_together(requests);
         let mut answers =
             sent.map_err(|errno| fault(Operation::Reach, Object::Socket, errno))?.into_iter();
         for (change, answer) in changes.iter().zip(&mut answers) {
@@ -159,7 +200,7 @@ impl Netlink {
     pub fn supports_kind(&mut self, kind: &'static str) -> Result<bool, NetlinkError> {
         let request = (Message::NewLink(new_link::impossible(kind)), NLM_F_CREATE | NLM_F_EXCL);
         let object = || Object::NewLink { name: String::new(), kind };
-        let sent = self.connection.send_together(vec![request]);
+        let sent = self.sockets().connection.send_together(vec![request]);
         let answer = sent.map_err(|errno| fault(Operation::Create, object(), errno))?.pop();
         match answer.map(|answer| answer.map_err(|error| error.raw_os_error().map(Errno::from_raw)))
         {
@@ -177,8 +218,10 @@ impl Netlink {
     /// [`NetlinkError`] if the kernel refuses; that there is no such link is none.
     pub fn link_addresses(&mut self, index: u32) -> Result<Vec<LinkAddress>, NetlinkError> {
         let read = |reply| address::read(&reply, index);
-        let listed =
-            unless(Errno::ENODEV, self.dumps.dump(&address::of_link(index), |_| true, read));
+        let listed = unless(
+            Errno::ENODEV,
+            self.sockets().dumps.dump(&address::of_link(index), |_| true, read),
+        );
         listed.map_err(|errno| fault(Operation::List, Object::Addresses, errno))
     }
 
@@ -188,8 +231,10 @@ impl Netlink {
     /// As [`Netlink::link_addresses`].
     pub fn listed_addresses(&mut self, index: u32) -> Result<Vec<ListedAddress>, NetlinkError> {
         let read = |reply| address::read_listed(reply, index);
-        let listed =
-            unless(Errno::ENODEV, self.dumps.dump(&address::of_link(index), |_| true, read));
+        let listed = unless(
+            Errno::ENODEV,
+            self.sockets().dumps.dump(&address::of_link(index), |_| true, read),
+        );
         listed.map_err(|errno| fault(Operation::List, Object::Addresses, errno))
     }
 
@@ -209,7 +254,8 @@ impl Netlink {
         object: Object,
         read: impl Fn(Message) -> I,
     ) -> Result<Vec<T>, NetlinkError> {
-        self.dumps
+        self.sockets()
+            .dumps
             .dump(request, |_| true, read)
             .map_err(|errno| fault(Operation::List, object, errno))
     }
@@ -222,7 +268,7 @@ impl Netlink {
 
     fn link_by_name(&mut self, name: &str) -> Result<Option<Link>, NetlinkError> {
         let Some(request) = link::by_name(name) else { return Ok(None) };
-        match self.connection.get(request) {
+        match self.sockets().connection.get(request) {
             Ok(replies) => Ok(replies.into_iter().find_map(link::read)),
             Err(errno) if link::is_absence(&errno, name) => Ok(None),
             Err(errno) => Err(fault(Operation::Find, Object::Link(name.to_owned()), errno)),

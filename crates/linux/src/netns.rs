@@ -4,13 +4,13 @@
 
 mod cookie;
 mod living;
+mod thread;
 
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::thread;
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag, open};
@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 pub use cookie::NetnsCookie;
 pub use living::Living;
+pub use thread::NetnsThread;
 
 /// The namespace of this process' main thread: the host's, unless someone started us elsewhere.
 const OWN: &str = "/proc/self/ns/net";
@@ -143,8 +144,8 @@ impl Netns {
                 .map_err(|errno| refused(&self.path, errno))?;
             Ok(work())
         };
-        thread::scope(|scope| {
-            let thread = thread::Builder::new()
+        std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new()
                 .name("netns".to_owned())
                 .spawn_scoped(scope, inside)
                 .map_err(|source| NetnsError::Thread { path: self.path.clone(), source })?;
@@ -244,7 +245,7 @@ pub(crate) mod testing {
                 .expect("these tests make network namespaces: run them as root");
             Netns::open(Path::new("/proc/thread-self/ns/net")).unwrap()
         };
-        thread::spawn(make).join().unwrap()
+        std::thread::spawn(make).join().unwrap()
     }
 
     /// Runs each line as arguments of `ip` inside the namespace, and returns what the last one

@@ -6,6 +6,7 @@
 //! more than its place in the buffer.
 
 use std::io;
+use std::os::fd::{AsRawFd, RawFd};
 use std::time::{Duration, Instant};
 
 use netlink_packet_route::RouteNetlinkMessage as Message;
@@ -92,14 +93,29 @@ impl Dumps {
     }
 
     fn send(&mut self, request: &Message) -> io::Result<()> {
+        let bytes = self.packet(request, NLM_F_DUMP);
+        self.socket.send_to(&bytes, &SocketAddr::new(KERNEL, 0), 0).map(drop)
+    }
+
+    /// A request that is no dump, as it is sent; its answer is passed over by what is asked later.
+    pub(super) fn request(&mut self, request: &Message) -> Vec<u8> {
+        self.packet(request, 0)
+    }
+
+    fn packet(&mut self, request: &Message, flags: u16) -> Vec<u8> {
         self.sequence = self.sequence.wrapping_add(1);
         let mut packet = NetlinkMessage::from(request.clone());
-        packet.header.flags = NLM_F_REQUEST | NLM_F_DUMP;
+        packet.header.flags = NLM_F_REQUEST | flags;
         packet.header.sequence_number = self.sequence;
         packet.finalize();
         let mut bytes = vec![0; packet.buffer_len()];
         packet.serialize(&mut bytes);
-        self.socket.send_to(&bytes, &SocketAddr::new(KERNEL, 0), 0).map(drop)
+        bytes
+    }
+
+    /// The socket.
+    pub(super) fn descriptor(&self) -> RawFd {
+        self.socket.as_raw_fd()
     }
 
     fn receive_all<T, I: IntoIterator<Item = T>>(

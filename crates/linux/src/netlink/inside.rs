@@ -41,7 +41,7 @@ impl<'n> Inside<'n> {
     pub fn netlink(&mut self) -> Result<&mut Netlink, InsideError> {
         let netlink = match self.netlink.take() {
             Some(netlink) => netlink,
-            None => self.netns.run(Netlink::open)??,
+            None => Netlink::open_in(self.netns)?,
         };
         Ok(self.netlink.insert(netlink))
     }

@@ -59,7 +59,7 @@ impl Netlink {
         let index = i32::try_from(link).unwrap_or_default();
         let request = Message::GetQueueDiscipline(TcMessage::with_index(index));
         // The kernel lists those of all links.
-        let listed = self.dumps.dump(&request, |_| true, |reply| read(reply, index));
+        let listed = self.sockets().dumps.dump(&request, |_| true, |reply| read(reply, index));
         let listed = unless(Errno::ENODEV, listed);
         listed.map_err(|errno| fault(Operation::List, Object::Qdiscs(link), errno))
     }

@@ -59,7 +59,7 @@ impl Netlink {
     ) -> Result<Vec<Route>, NetlinkError> {
         let is_wanted = |bytes: &[u8]| route::has_prefix(bytes, &prefixes);
         let read = |reply| route::read(reply, family).filter(|route| keep(&route.key));
-        let routes = self.dumps.dump(&route::all(family), is_wanted, read);
+        let routes = self.sockets().dumps.dump(&route::all(family), is_wanted, read);
         routes.map_err(|errno| fault(Operation::List, Object::Routes(family), errno))
     }
 
@@ -70,7 +70,7 @@ impl Netlink {
     /// [`NetlinkError`] if the kernel refuses.
     pub fn link_towards(&mut self, ip: IpAddr) -> Result<Option<u32>, NetlinkError> {
         let family = Family::of(ip);
-        match self.connection.get(route::towards(ip)) {
+        match self.sockets().connection.get(route::towards(ip)) {
             Ok(replies) => Ok(replies.into_iter().find_map(route::read_link)),
             Err(error) if error.raw_os_error() == Some(Errno::ENETUNREACH as i32) => Ok(None),
             Err(error) => Err(fault(Operation::Find, Object::Routes(family), error)),
@@ -95,7 +95,7 @@ impl Netlink {
 
     fn delete_listed(&mut self, listed: &RouteMessage) -> Result<(), NetlinkError> {
         let request = Message::DelRoute(route::request(listed));
-        let outcome = unless(Errno::ESRCH, self.connection.act(request, 0));
+        let outcome = unless(Errno::ESRCH, self.sockets().connection.act(request, 0));
         outcome.map_err(|errno| self.route_fault(Operation::Delete, listed, errno))
     }
 
@@ -109,8 +109,10 @@ impl Netlink {
     pub fn restore_route(&mut self, route: &DefaultRoute) -> Result<(), NetlinkError> {
         let request = Message::NewRoute(route::request(route.message()));
         // Appending, since exclusive creation refuses what differs by its next hop alone.
-        let outcome =
-            unless(Errno::EEXIST, self.connection.act(request, NLM_F_CREATE | NLM_F_APPEND));
+        let outcome = unless(
+            Errno::EEXIST,
+            self.sockets().connection.act(request, NLM_F_CREATE | NLM_F_APPEND),
+        );
         outcome.map_err(|errno| self.route_fault(Operation::Restore, route.message(), errno))
     }
 
@@ -178,8 +180,10 @@ impl Netlink {
         &mut self,
         AddedRoute(message): &AddedRoute,
     ) -> Result<(), NetlinkError> {
-        let outcome =
-            unless(Errno::ESRCH, self.connection.act(Message::DelRoute(message.clone()), 0));
+        let outcome = unless(
+            Errno::ESRCH,
+            self.sockets().connection.act(Message::DelRoute(message.clone()), 0),
+        );
         outcome.map_err(|errno| self.route_fault(Operation::Delete, message, errno))
     }
 
@@ -207,13 +211,15 @@ impl Netlink {
     ) -> Result<Vec<T>, NetlinkError> {
         let is_default = |bytes: &[u8]| route::has_prefix(bytes, &(0..=0));
         // A namespace in which there has been no route yet has no such table.
-        let listed =
-            unless(Errno::ENOENT, self.dumps.dump(&route::main_table(family), is_default, read));
+        let listed = unless(
+            Errno::ENOENT,
+            self.sockets().dumps.dump(&route::main_table(family), is_default, read),
+        );
         listed.map_err(|errno| fault(Operation::List, Object::Routes(family), errno))
     }
 
     fn create(&mut self, message: &RouteMessage) -> io::Result<()> {
-        self.connection.act(Message::NewRoute(message.clone()), NLM_F_CREATE | NLM_F_EXCL)
+        self.sockets().connection.act(Message::NewRoute(message.clone()), NLM_F_CREATE | NLM_F_EXCL)
     }
 
     /// An error about a route, with the name of its link where the kernel still knows it.
@@ -230,7 +236,7 @@ impl Netlink {
     }
 
     fn route_link(&mut self, index: u32) -> RouteLink {
-        let replies = self.connection.get(link::by_index(index)).unwrap_or_default();
+        let replies = self.sockets().connection.get(link::by_index(index)).unwrap_or_default();
         match replies.into_iter().find_map(link::read) {
             Some(Link { name, up: true, .. }) => RouteLink::Up(name),
             Some(Link { name, .. }) => RouteLink::Down(name),

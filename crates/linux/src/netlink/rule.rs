@@ -38,7 +38,8 @@ impl Netlink {
     pub fn rules(&mut self, family: Family) -> Result<Vec<Rule>, NetlinkError> {
         let mut request = RuleMessage::default();
         request.header.family = address_family(family);
-        let listed = self.dumps.dump(&Message::GetRule(request), |_| true, |it| read(it, family));
+        let listed =
+            self.sockets().dumps.dump(&Message::GetRule(request), |_| true, |it| read(it, family));
         listed.map_err(|errno| fault(Operation::List, Object::Rules(family), errno))
     }
 }

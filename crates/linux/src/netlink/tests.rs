@@ -28,8 +28,18 @@ fn pod() -> (Netns, Netlink) {
             "link set net1 up",
         ],
     );
+    wait_for_carriers(&netns);
     let netlink = netns.run(Netlink::open).unwrap().unwrap();
     (netns, netlink)
+}
+
+/// The kernel notices carriers up to a second later, and marks routes until then.
+fn wait_for_carriers(netns: &Netns) {
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while routes(netns).contains("linkdown") {
+        assert!(std::time::Instant::now() < until, "{}", routes(netns));
+        thread::sleep(std::time::Duration::from_millis(10));
+    }
 }
 
 /// What `ip` lists, in its words.

@@ -15,7 +15,7 @@ use linux::netlink::{Change, LinkId, LinkSettings, LinkState, NewRoute, OperStat
 use linux::sysctl::{Sysctl, SysctlError};
 use serde_json::Value;
 
-use super::site::{Site, kernel_error};
+use super::site::{Site, kernel_error, sysctl_error};
 
 /// How long duplicate detection may take.
 const DETECTION: Duration = Duration::from_secs(5);
@@ -76,7 +76,9 @@ pub(crate) fn configure(
     let routes = routes(link.index, result, &granted)?;
     let has_ipv6 = granted.iter().any(|granted| granted.address.is_ipv6());
     let interface = site.interface;
-    site.inside(|| prepare(interface, manners, has_ipv6))?;
+    let name = interface.to_owned();
+    let prepared = site.container.run_inside(move || prepare(&name, manners, has_ipv6));
+    prepared.map_err(kernel_error)?.map_err(sysctl_error)?;
     let up = LinkSettings { up: Some(true), ..LinkSettings::default() };
     let mut changes: Vec<Change<'_>> =
         granted.iter().map(|granted| Change::add_address(link.index, granted.address)).collect();

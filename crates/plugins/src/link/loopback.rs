@@ -69,7 +69,7 @@ impl Plugin for Loopback {
 }
 
 fn open(netns: &Netns) -> Result<Netlink, Error> {
-    netns.run(Netlink::open).map_err(kernel_error)?.map_err(kernel_error)
+    Netlink::open_in(netns).map_err(kernel_error)
 }
 
 /// Sets `lo` up or down, and returns its index.

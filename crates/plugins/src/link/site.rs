@@ -33,7 +33,7 @@ impl<'c> Site<'c> {
                 format!("CNI_NETNS {} is the host's own network namespace", netns.path().display());
             return Err(Error::new(Code::ENVIRONMENT, problem));
         }
-        let container = netns.run(Netlink::open).map_err(kernel_error)?.map_err(kernel_error)?;
+        let container = Netlink::open_in(&netns).map_err(kernel_error)?;
         let host = Netlink::open().map_err(kernel_error)?;
         Ok(Self { netns, host, container, interface: interface.as_str() })
     }
@@ -127,7 +127,7 @@ pub(crate) fn enter_if_there(call: &Call) -> Result<Option<(Netns, Netlink)>, Er
     if netns.is_own().map_err(kernel_error)? {
         return Ok(None);
     }
-    let netlink = netns.run(Netlink::open).map_err(kernel_error)?.map_err(kernel_error)?;
+    let netlink = Netlink::open_in(&netns).map_err(kernel_error)?;
     Ok(Some((netns, netlink)))
 }
 

@@ -33,7 +33,8 @@ fn delete_interface(call: &Call, kind: &str) -> Result<(), Error> {
     let name = call.attachment()?.interface.as_str();
     match netlink.find(LinkId::Name(name)).map_err(kernel_error)? {
         Some(link) if link.kind.name() == kind => {
-            netlink.apply(&[Change::delete_link(LinkId::Index(link.index))]).map_err(kernel_error)
+            let deletion = Change::delete_link(LinkId::Index(link.index));
+            netlink.delete_links(&deletion, &[link.index]).map_err(kernel_error)
         }
         Some(link) => {
             log::warn!(

@@ -42,10 +42,6 @@ impl Pair {
         mac: Option<&[u8]>,
         port: &Port,
     ) -> Result<Self, Error> {
-        if site.container.find(LinkId::Name(site.interface)).map_err(kernel_error)?.is_some() {
-            let problem = format!("the container has an interface {:?} already", site.interface);
-            return Err(Error::new(Code::IO, problem));
-        }
         let host = make_named(site, mtu, mac, port)?;
         let outcome = site.made();
         // The bridge's own address would follow router advertisements of its containers.
@@ -69,11 +65,20 @@ fn make_named(
 ) -> Result<LinkState, Error> {
     for _ in 1..NAMES {
         match make_once(site, mtu, mac, port) {
-            Err(error) if is_taken(&error) => {}
+            Err(error) if is_taken(&error) => reject_present(site)?,
             outcome => return outcome.map_err(kernel_error)?.ok_or_else(vanished),
         }
     }
     make_once(site, mtu, mac, port).map_err(kernel_error)?.ok_or_else(vanished)
+}
+
+/// The kernel says of neither end's name that it is that which is taken.
+fn reject_present(site: &mut Site<'_>) -> Result<(), Error> {
+    if site.container.find(LinkId::Name(site.interface)).map_err(kernel_error)?.is_none() {
+        return Ok(());
+    }
+    let problem = format!("the container has an interface {:?} already", site.interface);
+    Err(Error::new(Code::IO, problem))
 }
 
 fn make_once(

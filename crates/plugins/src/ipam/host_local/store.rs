@@ -286,6 +286,9 @@ impl Store {
 
     fn remember(&self, set: usize, address: IpAddr) -> Result<(), Error> {
         let path = self.last_reserved_path(set);
+        // ext4 flushes a file that replaces another: that takes longer than all else here. Without
+        // the file the next search begins at the start of the range.
+        remove(&path)?;
         let written = self
             .begin(address.to_string().as_bytes())
             .and_then(|begun| std::fs::rename(begun, &path));

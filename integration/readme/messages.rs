@@ -54,6 +54,8 @@ impl Scene {
         let limited = json!([{"type": "blue"}, {"type": "bandwidth", "ingressRate": 1000}]);
         node.define("team-a", "limited", json!({"plugins": limited}));
         node.define("team-a", "loop", json!({"type": "braid"}));
+        std::os::unix::fs::symlink(crate::node::BRAID, node.path("bin/braid-old")).unwrap();
+        node.define("team-a", "copied", json!({"type": "braid-old"}));
         for network in ["slow", "moody", "chatty", "stuck"] {
             node.define("team-a", network, json!({"type": network}));
         }
@@ -219,6 +221,7 @@ fn messages_about_a_pod_and_a_network() {
         scene.asked("device"),
         scene.asked("limited"),
         scene.asked("loop"),
+        scene.asked("copied"),
         scene.asked("huge,huge,huge,huge,huge"),
         slow,
         scene.asked("chatty"),

@@ -4,7 +4,7 @@
 
 mod bandwidth;
 mod chain;
-mod firewall;
+pub(crate) mod firewall;
 pub(crate) mod portmap;
 mod sbr;
 mod tuning;

@@ -23,7 +23,7 @@ use super::check::{Reported, compare_mac, drift};
 use super::container::{self, Around, Manners};
 use super::site::{Site, kernel_error};
 use super::veth::{self, Pair, Port};
-use super::{lease, teardown};
+use super::{lease, status, teardown};
 use crate::BuiltIn;
 use crate::facts::Facts;
 
@@ -81,7 +81,9 @@ impl Plugin for Bridge {
     }
 
     fn status(&self, call: &Call, context: &mut Context<'_>) -> Result<(), Error> {
-        rules::status(&BridgeConfig::read(call)?, call, context)?;
+        let config = BridgeConfig::read(call)?;
+        ["bridge", KIND].into_iter().try_for_each(status::check_kind)?;
+        rules::status(&config, call, context)?;
         lease::forward(Command::Status, call, context)
     }
 
@@ -161,30 +163,34 @@ impl Attachment<'_, '_> {
             Some(ipam) => lease::with_lease(ipam, call, context, |context, granted| {
                 let (result, vlan) = self.configure(context, granted)?;
                 rules::masquerade(self.config, call, context, &result)?;
-                self.wait_for_port()?;
+                let host = self.wait_for_port()?;
                 context.proceed()?;
-                self.report(result, vlan)
+                Ok(self.report(result, host, vlan))
             }),
             None => {
-                self.leave_alone()?;
-                self.report(AttachmentResult::default(), None)
+                let host = self.leave_alone()?;
+                Ok(self.report(AttachmentResult::default(), host, None))
             }
         }
     }
 
     /// The result, with DNS of the configuration before IPAM's.
     fn report(
-        &mut self,
+        &self,
         result: AttachmentResult,
+        host: Vec<LinkState>,
         vlan: Option<LinkState>,
-    ) -> Result<AttachmentResult, Error> {
-        Ok(AttachmentResult {
-            interfaces: self.interfaces(vlan)?,
+    ) -> AttachmentResult {
+        let mut interfaces: Vec<Interface> = host.iter().map(veth::on_host).collect();
+        interfaces.push(veth::in_container(&self.pair.container, self.site));
+        interfaces.extend(vlan.iter().map(veth::on_host));
+        AttachmentResult {
+            interfaces,
             ips: result.ips,
             routes: result.routes,
             dns: self.config.dns.clone().or(result.dns),
             ..AttachmentResult::default()
-        })
+        }
     }
 
     /// A new port has the bridge's default VLAN alone.
@@ -258,33 +264,40 @@ impl Attachment<'_, '_> {
         }
     }
 
-    /// Without IPAM the container's interface is set up alone.
-    fn leave_alone(&mut self) -> Result<(), Error> {
+    /// Without IPAM the container's interface is set up alone. Returns the bridge and the port.
+    fn leave_alone(&mut self) -> Result<Vec<LinkState>, Error> {
         if self.config.stays_down {
-            return Ok(());
+            return self.read_host();
         }
         container::set_up(self.site, &self.pair.container)?;
         self.wait_for_port()
     }
 
-    fn wait_for_port(&mut self) -> Result<(), Error> {
+    /// Waits until packets pass the port. Returns the bridge and the port as they are then.
+    fn wait_for_port(&mut self) -> Result<Vec<LinkState>, Error> {
         let deadline = cni::deadline::Deadline::after(PORT_UP);
         let mut pause = Duration::from_micros(250);
         loop {
-            let port =
-                self.site.host.find(LinkId::Index(self.pair.host.index)).map_err(kernel_error)?;
-            match port.map(|port| port.oper_state) {
-                Some(OperState::Up) => return Ok(()),
-                None => {
-                    return Err(Error::new(
-                        Code::IO,
-                        "the port of the bridge has vanished while it was set up",
-                    ));
-                }
+            let host = self.read_host()?;
+            match host.last().map(|port| port.oper_state) {
+                Some(OperState::Up) => return Ok(host),
                 Some(state) if deadline.remaining().is_zero() => return Err(self.port_fault(state)),
-                Some(_) => sleep(pause),
+                _ => sleep(pause),
             }
             pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// The bridge and the port, read again: the bridge's hardware address follows its ports.
+    fn read_host(&mut self) -> Result<Vec<LinkState>, Error> {
+        let asked = [LinkId::Index(self.bridge.index), LinkId::Index(self.pair.host.index)];
+        let found = self.site.host.apply_then_find(&[], &asked).map_err(kernel_error)?;
+        match found.as_slice() {
+            [None, _] => Err(gone(&self.bridge.name)),
+            [_, None] => {
+                Err(Error::new(Code::IO, "the port of the bridge has vanished while it was set up"))
+            }
+            _ => Ok(found.into_iter().flatten().collect()),
         }
     }
 
@@ -298,19 +311,6 @@ impl Attachment<'_, '_> {
             self.pair.host.name, self.bridge.name
         );
         Error::new(Code::IO, problem)
-    }
-
-    /// Hardware addresses are read again: the bridge's follows its ports.
-    fn interfaces(&mut self, extra: Option<LinkState>) -> Result<Vec<Interface>, Error> {
-        let asked = [LinkId::Index(self.bridge.index), LinkId::Index(self.pair.host.index)];
-        let found = self.site.host.apply_then_find(&[], &asked).map_err(kernel_error)?;
-        let mut interfaces: Vec<Interface> = found.iter().flatten().map(veth::on_host).collect();
-        if interfaces.len() != asked.len() {
-            return Err(gone(&self.bridge.name));
-        }
-        interfaces.push(veth::in_container(&self.pair.container, self.site));
-        interfaces.extend(extra.iter().map(veth::on_host));
-        Ok(interfaces)
     }
 }
 

@@ -16,7 +16,7 @@ use super::container::{self, Around, Granted, Manners};
 use super::masquerade::{self, Masquerade};
 use super::site::{Site, kernel_error, sysctl_error};
 use super::veth::{self, Pair};
-use super::{lease, teardown};
+use super::{lease, status, teardown};
 use crate::BuiltIn;
 use crate::facts::{DeviceFact, Facts, GatewayFact, HostState, Key, Property, Shape};
 use crate::rules::Keeper;
@@ -93,7 +93,9 @@ impl Plugin for Ptp {
     }
 
     fn status(&self, call: &Call, context: &mut Context<'_>) -> Result<(), Error> {
-        if let Some(masquerade) = Masquerade::read(Keys::of(call, KEYS))? {
+        let masquerade = Masquerade::read(Keys::of(call, KEYS))?;
+        status::check_kind(KIND)?;
+        if let Some(masquerade) = masquerade {
             masquerade.status(call, context)?;
         }
         lease::forward(Command::Status, call, context)

@@ -21,8 +21,9 @@ use self::config::{Choice, Config};
 use self::firewalld::FirewallD;
 use super::chain;
 use crate::BuiltIn;
-use crate::facts::{DeviceFact, Facts, Key, Property, Shape};
+use crate::facts::{DeviceFact, Facts, HostState, Key, Property, Shape};
 use crate::link::check::drift;
+use crate::rules::Keeper;
 use crate::rules::iptables::IpTables;
 use crate::rules::mark::{Mark, Marks};
 use crate::rules::owner::{Owner, reported_addresses};
@@ -47,6 +48,7 @@ const FACTS: Facts = Facts {
         ),
     ],
     device: DeviceFact::None,
+    host_state: HostState::Rules(&[(None, Keeper::Firewall)]),
     ..Facts::chain("firewall")
 };
 
@@ -206,6 +208,19 @@ fn release(
         None => iptables::remove(programs, &gone).map_err(about)?,
     }
     marks.remove(owner)
+}
+
+/// Whether an attachment may have rules or a source of firewalld. A mark says so; without one it
+/// has none if each address that is let through is that of another attachment with a mark. The
+/// reference plugin makes no marks, and a firewalld that runs does not say whose its sources are.
+pub(crate) fn may_have_rules(programs: &Programs<'_>, owner: &Owner) -> Result<bool, ProgramError> {
+    let known = Marks::of_all_networks(MARKS).iter().flat_map(Marks::all).collect::<Vec<_>>();
+    if known.iter().any(|(marked, ..)| marked == owner) || firewalld::may_run() {
+        return Ok(true);
+    }
+    let known: Vec<IpAddr> =
+        known.iter().flat_map(|(_, mark, _)| &mark.addresses).map(IpNetwork::ip).collect();
+    Ok(iptables::addressed(programs)?.iter().any(|ip| !known.contains(ip)))
 }
 
 fn about(error: ProgramError) -> Error {

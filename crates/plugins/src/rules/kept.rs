@@ -9,8 +9,7 @@ use cni::error::Error;
 use super::owner::Owner;
 use super::program::{ProgramError, Programs};
 
-/// What keeps rules of an attachment under names that can be looked up, in the namespace of the
-/// host.
+/// What keeps rules of an attachment that can be looked up, in the namespace of the host.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Keeper {
     /// `ipMasq` of bridge and ptp.
@@ -19,6 +18,8 @@ pub enum Keeper {
     SpoofCheck,
     /// The plugin portmap.
     PortMap,
+    /// The plugin firewall, whose rules name an address and no container.
+    Firewall,
 }
 
 impl fmt::Display for Keeper {
@@ -27,6 +28,7 @@ impl fmt::Display for Keeper {
             Self::Masquerade => "ipMasq",
             Self::SpoofCheck => "macspoofchk",
             Self::PortMap => "portmap",
+            Self::Firewall => "firewall, for an address that is no other attachment's",
         })
     }
 }
@@ -64,6 +66,7 @@ pub fn has_rules(
         Keeper::Masquerade => crate::link::masquerade::has_rules,
         Keeper::SpoofCheck => crate::link::spoof_check::has_rules,
         Keeper::PortMap => crate::meta::portmap::has_rules,
+        Keeper::Firewall => crate::meta::firewall::may_have_rules,
     };
     Ok(read(&programs, &owner)?)
 }

@@ -73,6 +73,18 @@ impl Marks {
         Self { directory: place.join(&network), network, nested: call.nested }
     }
 
+    /// Those of every network on the host, for a plugin's rules that name no network.
+    pub(crate) fn of_all_networks(plugin: &str) -> Vec<Self> {
+        let cookie = NetnsCookie::of_thread().map_or(0, NetnsCookie::number);
+        let place = Path::new(DIRECTORY).join(cookie.to_string()).join(plugin);
+        let Ok(entries) = fs::read_dir(place) else { return Vec::new() };
+        let of_network = |entry: fs::DirEntry| {
+            let network = entry.file_name().into_string().ok()?;
+            Some(Self { directory: entry.path(), network, nested: false })
+        };
+        entries.flatten().take(MAX_FILES).filter_map(of_network).collect()
+    }
+
     /// Says that the attachment is about to have rules.
     pub(crate) fn put(&self, owner: &Owner, mark: &Mark) -> Result<(), Error> {
         let mark = Mark { nested: self.nested, ..mark.clone() };

@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 use super::node::Who::{self, Ours, Reference};
 use super::node::{Node, merged};
 
-const KEEPERS: [Keeper; 3] = [Keeper::Masquerade, Keeper::SpoofCheck, Keeper::PortMap];
+const KEEPERS: [Keeper; 4] =
+    [Keeper::Masquerade, Keeper::SpoofCheck, Keeper::PortMap, Keeper::Firewall];
 
 /// Which keepers have rules of the attachment.
 fn kept(node: &Node, network: &str, container: &str, interface: &str) -> Vec<Keeper> {
@@ -66,6 +67,28 @@ fn rules_are_found_whoever_has_made_them_and_by_whatever() {
 
 fn add(node: &Node, who: Who, config: &Value) {
     node.must(who, Add, config);
+}
+
+/// Its rules name addresses alone: those of attachments with a mark are theirs.
+#[test]
+fn rules_of_firewall_are_those_of_a_mark_or_of_none_that_is_known() {
+    let node = Node::new();
+    let at = |address: &str| {
+        let ips = json!([{"address": address}]);
+        let result = json!({"cniVersion": "1.0.0", "ips": ips});
+        json!({"cniVersion": "1.0.0", "name": "blue", "type": "firewall", "prevResult": result})
+    };
+    let ours = at("10.1.0.5/24");
+    node.must(Ours, Add, &ours);
+    assert_eq!(kept(&node, "blue", "container-1", "eth0"), [Keeper::Firewall]);
+    assert_eq!(kept(&node, "blue", "container-2", "eth0"), [], "the address is another's");
+    let unmarked = at("10.1.0.6/24");
+    node.must(Reference, Add, &unmarked);
+    assert_eq!(kept(&node, "blue", "container-2", "eth0"), [Keeper::Firewall], "it may be its");
+    node.must(Reference, Del, &unmarked);
+    assert_eq!(kept(&node, "blue", "container-2", "eth0"), []);
+    node.must(Ours, Del, &ours);
+    assert_eq!(kept(&node, "blue", "container-1", "eth0"), []);
 }
 
 #[test]

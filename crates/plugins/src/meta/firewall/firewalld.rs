@@ -1,11 +1,13 @@
 //! Sources of a zone of firewalld, over the system's message bus. They are gone at its restart.
 
+use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use cni::deadline::Deadline;
 use cni::error::{Code, Error};
 use cni::plugin::Call;
+use cni::request::Environment;
 
 use crate::rules::bus::{Address, Bus, BusError, Reply};
 use crate::rules::owner::host;
@@ -28,6 +30,18 @@ pub(super) struct FirewallD(Bus);
 pub(super) fn is_running(call: &Call, deadline: Deadline) -> bool {
     let bus = Bus::open(&call.system_bus, deadline.within(LIMIT));
     bus.and_then(|mut bus| bus.has_owner(SERVICE)).unwrap_or(false)
+}
+
+/// Whether firewalld runs, or the bus of this process does not tell.
+pub(super) fn may_run() -> bool {
+    let socket = Environment::of_process().system_bus();
+    match Bus::open(&socket, Deadline::after(LIMIT)) {
+        Ok(mut bus) => bus.has_owner(SERVICE).unwrap_or(true),
+        Err(BusError::Unreachable(error)) => {
+            !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused)
+        }
+        Err(_) => true,
+    }
 }
 
 impl FirewallD {

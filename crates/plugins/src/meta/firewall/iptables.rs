@@ -165,3 +165,18 @@ fn plan_removal(tables: IpTables<'_>, ips: &[IpAddr]) -> Result<Vec<String>, Pro
     let meant: Vec<String> = ips.iter().flat_map(|ip| rules(*ip)).map(|it| it.append()).collect();
     Ok(own.rules.iter().filter(|rule| meant.contains(rule)).map(|rule| delete(rule)).collect())
 }
+
+/// The addresses that the chain has rules of, by any program.
+pub(super) fn addressed(programs: &Programs<'_>) -> Result<Vec<IpAddr>, ProgramError> {
+    let mut found = Vec::new();
+    for family in Family::ALL {
+        let own = IpTables::new(programs, family).chain_if_usable(TABLE, OWN)?;
+        found.extend(own.rules.iter().filter_map(|rule| address_of(rule)));
+    }
+    Ok(found)
+}
+
+fn address_of(rule: &str) -> Option<IpAddr> {
+    let mut words = rule.split_whitespace().skip_while(|word| !matches!(*word, "-s" | "-d"));
+    Some(words.nth(1)?.parse::<IpNetwork>().ok()?.ip())
+}

@@ -42,6 +42,16 @@ fn answers_of_the_api() {
 }
 
 #[test]
+fn build_ids() {
+    replay("build_id");
+}
+
+#[test]
+fn bus_messages() {
+    replay("bus");
+}
+
+#[test]
 fn choices_of_genie() {
     replay("genie");
 }
@@ -74,6 +84,11 @@ fn manifests() {
 #[test]
 fn multus_caches() {
     replay("multus_cache");
+}
+
+#[test]
+fn nft_listings() {
+    replay("nft");
 }
 
 #[test]

@@ -9,6 +9,8 @@ use std::path::Path;
 
 use crate::file::open_regular;
 
+pub use elf::build_id;
+
 /// The kernel's link to the executable that runs, which works when its file is gone, too.
 const OWN: &str = "/proc/self/exe";
 

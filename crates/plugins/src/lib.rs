@@ -17,6 +17,12 @@ pub use facts::facts;
 
 use self::facts::{Facts, Position};
 
+/// Decoders of foreign bytes, for the fuzz targets. It is no interface.
+#[doc(hidden)]
+pub mod internals {
+    pub use crate::rules::{read_bus_message, read_nft_listing};
+}
+
 /// A plugin that is built in: what it does, and what the rest of the program has to know of it.
 pub trait BuiltIn: Plugin {
     /// What is known of it; [`Facts::kind`] is the `type` that a configuration names it by.

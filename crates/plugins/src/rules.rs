@@ -15,4 +15,6 @@ pub(crate) mod nftables;
 pub(crate) mod owner;
 pub(crate) mod program;
 
+pub use bus::read_bus_message;
 pub use kept::{Attached, Keeper, has_rules};
+pub use nftables::read_nft_listing;

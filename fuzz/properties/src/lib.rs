@@ -15,6 +15,8 @@
 
 mod annotation;
 mod api_answer;
+mod build_id;
+mod bus;
 mod configuration;
 mod definition;
 mod delegate;
@@ -22,6 +24,7 @@ mod device_info;
 mod genie;
 mod manifest;
 mod multus_cache;
+mod nft;
 mod pod_resources;
 mod prev_result;
 mod record;
@@ -36,6 +39,8 @@ use cni::version::Version;
 
 pub use annotation::annotation;
 pub use api_answer::api_answer;
+pub use build_id::build_id;
+pub use bus::bus;
 pub use configuration::configuration;
 pub use definition::definition;
 pub use delegate::delegate;
@@ -43,6 +48,7 @@ pub use device_info::device_info;
 pub use genie::genie;
 pub use manifest::manifest;
 pub use multus_cache::multus_cache;
+pub use nft::nft;
 pub use pod_resources::pod_resources;
 pub use prev_result::prev_result;
 pub use record::record;
@@ -53,9 +59,11 @@ pub use result::result;
 pub type Target = fn(&[u8]);
 
 /// Every target by its name: that of its executable, and of its directory in `corpus`.
-pub const TARGETS: [(&str, Target); 14] = [
+pub const TARGETS: [(&str, Target); 17] = [
     ("annotation", annotation),
     ("api_answer", api_answer),
+    ("build_id", build_id),
+    ("bus", bus),
     ("configuration", configuration),
     ("definition", definition),
     ("delegate", delegate),
@@ -63,6 +71,7 @@ pub const TARGETS: [(&str, Target); 14] = [
     ("genie", genie),
     ("manifest", manifest),
     ("multus_cache", multus_cache),
+    ("nft", nft),
     ("pod_resources", pod_resources),
     ("prev_result", prev_result),
     ("record", record),

@@ -29,8 +29,9 @@ struct Layout {
     is_big_endian: bool,
 }
 
-/// The build ID; none for a file that has none or is no executable.
-pub(super) fn build_id(file: &File) -> Option<Vec<u8>> {
+/// The build ID of an executable as the linker has written it; none for a file that has none or is
+/// no executable.
+pub fn build_id(file: &File) -> Option<Vec<u8>> {
     let header = read(file, 0, FILE_HEADER)?;
     let layout = Layout::of(&header)?;
     let at = |narrow, wide| if layout.is_64_bit { wide } else { narrow };

@@ -143,7 +143,7 @@ impl Bus {
             .ok_or(BusError::Unreadable("the call is too long for it"))?;
         self.send(&message)?;
         for _ in 0..MAX_OTHERS {
-            let Received { kind, reply_to, error, reply } = self.receive()?;
+            let Received { kind, reply_to, error, reply } = receive(|length| self.read(length))?;
             if reply_to != Some(self.serial) {
                 continue;
             }
@@ -197,27 +197,47 @@ impl Bus {
         }
         Ok(line)
     }
+}
 
-    fn receive(&mut self) -> Result<Received, BusError> {
-        let start = self.read(16)?;
-        let bad = BusError::Unreadable("a message has no header");
-        let is_little = match start.first() {
-            Some(b'l') => true,
-            Some(b'B') => false,
-            _ => return Err(bad),
-        };
-        let length = |at| number(&start, at, is_little).and_then(|it| usize::try_from(it).ok());
-        let (Some(body), Some(fields)) = (length(4), length(12)) else { return Err(bad) };
-        if body > MAX_MESSAGE || fields > MAX_MESSAGE {
-            return Err(BusError::Unreadable("a message has more than 1 MiB"));
-        }
-        let header = self.read(fields.next_multiple_of(8))?;
-        let body = self.read(body)?;
-        let fields = header.get(..fields).unwrap_or_default();
-        let kind = start.get(1).copied().unwrap_or_default();
-        let (reply_to, error) = read_fields(fields, is_little);
-        Ok(Received { kind, reply_to, error, reply: Reply { body, is_little } })
+/// The next message of what `read` gives, which has as many bytes as it is asked for.
+fn receive(mut read: impl FnMut(usize) -> Result<Vec<u8>, BusError>) -> Result<Received, BusError> {
+    let start = read(16)?;
+    let bad = BusError::Unreadable("a message has no header");
+    let is_little = match start.first() {
+        Some(b'l') => true,
+        Some(b'B') => false,
+        _ => return Err(bad),
+    };
+    let length = |at| number(&start, at, is_little).and_then(|it| usize::try_from(it).ok());
+    let (Some(body), Some(fields)) = (length(4), length(12)) else { return Err(bad) };
+    if body > MAX_MESSAGE || fields > MAX_MESSAGE {
+        return Err(BusError::Unreadable("a message has more than 1 MiB"));
     }
+    let header = read(fields.next_multiple_of(8))?;
+    let body = read(body)?;
+    let fields = header.get(..fields).unwrap_or_default();
+    let kind = start.get(1).copied().unwrap_or_default();
+    let (reply_to, error) = read_fields(fields, is_little);
+    Ok(Received { kind, reply_to, error, reply: Reply { body, is_little } })
+}
+
+/// The first message of these bytes: the serial of the call that it answers, the name of its error,
+/// and the first text of its body.
+///
+/// # Errors
+/// Why it is none.
+pub fn read_bus_message(bytes: &[u8]) -> Result<(Option<u32>, String, Option<String>), String> {
+    let mut rest = bytes;
+    let read = |length| {
+        let (taken, left) = rest
+            .split_at_checked(length)
+            .ok_or_else(|| BusError::from(io::Error::from(io::ErrorKind::UnexpectedEof)))?;
+        rest = left;
+        Ok(taken.to_vec())
+    };
+    let Received { reply_to, error, reply, .. } =
+        receive(read).map_err(|error| error.to_string())?;
+    Ok((reply_to, error, text(&reply.body, 0, reply.is_little)))
 }
 
 struct Received {

@@ -161,6 +161,15 @@ fn read_rules(printed: &[u8]) -> Result<Vec<NftRule>, ProgramError> {
     rules.map(|rule| read(rule).ok_or_else(no_rule)).collect()
 }
 
+/// The rules of a listing, each as its chain, handle, comment and statements.
+///
+/// # Errors
+/// Why it is none.
+pub fn read_nft_listing(printed: &[u8]) -> Result<Vec<(String, u64, String, Value)>, String> {
+    let rules = read_rules(printed).map_err(|error| error.to_string())?;
+    Ok(rules.into_iter().map(|it| (it.chain, it.handle, it.comment, it.statements)).collect())
+}
+
 /// A text in quotes as nft reads it. It knows no escapes: what would end the text is left out.
 pub(crate) fn quote(text: &str) -> String {
     let is_fit = |character: &char| *character != '"' && !character.is_control();

@@ -12,6 +12,13 @@ use serde_json::Value;
 use crate::node::{BRAID, Node};
 
 impl Node {
+    /// A node whose plugins are all built in: braid's file is found before Debian's plugins.
+    pub(crate) fn of_built_ins() -> Self {
+        let node = Self::new();
+        plugins::names().for_each(|kind| node.built_ins([kind]));
+        node
+    }
+
     /// Makes braid answer to plugin types, as a link to its file.
     pub(crate) fn built_ins<const N: usize>(&self, kinds: [&str; N]) {
         for kind in kinds {

@@ -208,3 +208,42 @@ pub(crate) fn ask(namespace: &Namespace, address: &str, port: &str) -> String {
     let output = namespace.command("timeout").args(["4", "bash", "-c", &program]).output().unwrap();
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
+
+/// Answers every association to an SCTP port with a text, until its standard input ends.
+const SERVE_BY_SCTP: &str = r#"
+import select, socket, sys
+door = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_SCTP)
+door.bind(("", int(sys.argv[1])))
+door.listen()
+print("ready", flush=True)
+while True:
+    ready = select.select([door, sys.stdin], [], [])[0]
+    if sys.stdin in ready:
+        break
+    guest = door.accept()[0]
+    guest.sendall(sys.argv[2].encode())
+    guest.close()
+"#;
+
+/// Prints what the SCTP server at an address says within 10 s.
+const ASK_BY_SCTP: &str = r#"
+import socket, sys
+guest = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_SCTP)
+guest.settimeout(10)
+try:
+    guest.connect((sys.argv[1], int(sys.argv[2])))
+    print(guest.recv(100).decode(), end="")
+except OSError:
+    pass
+"#;
+
+/// A server that says `text` to each guest of this SCTP port.
+pub(crate) fn serve_by_sctp(namespace: &Namespace, port: &str, text: &str) -> Script {
+    Script::start(namespace, SERVE_BY_SCTP, &[port, text])
+}
+
+/// What the SCTP server at an IPv4 address says; empty if none does.
+pub(crate) fn ask_by_sctp(namespace: &Namespace, address: &str, port: &str) -> String {
+    let output = python(namespace, ASK_BY_SCTP, &[address, port]).output().unwrap();
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}

@@ -1,6 +1,14 @@
 //! An extra network of its own for each kind of plugin.
 
-use super::*;
+use serde_json::{Value, json};
+
+use super::named::{
+    HOST_PORT, MARKER, addresses, check_and_delete, host_port, host_port_rules, lan, list,
+    list_with_portmap, pings, primary, without_portmap_base,
+};
+use crate::node::{Namespace, Node, text};
+use crate::pod::Pod;
+use crate::wire::{Ear, ask, serve};
 
 /// A machine on a wire that ends in the node's bridge `uplink`, with these addresses.
 fn neighbour(node: &Node, addresses: &str) -> Namespace {
@@ -18,16 +26,14 @@ fn neighbour(node: &Node, addresses: &str) -> Namespace {
     neighbour
 }
 
-#[test]
-fn macvlan_over_a_wire() {
-    let node = Node::new();
-    let _neighbour = neighbour(&node, "10.11.0.200/24 fd00:11::200/64");
+pub(super) fn macvlan_over_a_wire(node: &Node) {
+    let _neighbour = neighbour(node, "10.11.0.200/24 fd00:11::200/64");
     let ipam = node.host_local("10.11.0.0/24 fd00:11::/64");
     node.define("blue", "lan", json!({"type": "macvlan", "master": "uplink", "ipam": ipam}));
     let before = node.dump();
     let pods = [node.pod("blue", "web"), node.pod("blue", "db")];
     for pod in &pods {
-        pod.add(primary(&node)).networks("lan").run().assert_success();
+        pod.add(primary(node)).networks("lan").run().assert_success();
     }
     let [web, db] = &pods;
     assert_eq!(web.link("net1")["linkinfo"]["info_kind"], "macvlan");
@@ -38,18 +44,16 @@ fn macvlan_over_a_wire() {
         assert!(pings(web, address), "{address}");
         assert_eq!(ear.heard_at(), ["net1"], "{address}");
     }
-    check_and_delete(&node, &[web, db], &before);
+    check_and_delete(node, &[web, db], &before);
 }
 
-#[test]
-fn ptp_through_the_node() {
-    let node = Node::new();
+pub(super) fn ptp_through_the_node(node: &Node) {
     let ipam = node.host_local("10.13.0.0/24 fd00:13::/64");
     node.define("blue", "link", json!({"type": "ptp", "ipam": ipam}));
     let before = node.dump();
     let pods = [node.pod("blue", "web"), node.pod("blue", "db")];
     for pod in &pods {
-        pod.add(primary(&node)).networks("link@link0").run().assert_success();
+        pod.add(primary(node)).networks("link@link0").run().assert_success();
     }
     let [web, db] = &pods;
     for address in addresses(db, "link0") {
@@ -57,12 +61,10 @@ fn ptp_through_the_node() {
         assert!(pings(web, &address), "{address}");
         assert_eq!(ear.heard_at(), ["link0"], "{address}");
     }
-    check_and_delete(&node, &[web, db], &before);
+    check_and_delete(node, &[web, db], &before);
 }
 
-#[test]
-fn static_addresses_by_the_ips_capability() {
-    let node = Node::new();
+pub(super) fn static_addresses_by_the_ips_capability(node: &Node) {
     let network = json!({
         "type": "bridge", "bridge": "br-lan", "capabilities": {"ips": true}, "ipam": {"type": "static"}
     });
@@ -71,7 +73,7 @@ fn static_addresses_by_the_ips_capability() {
     let pods = [node.pod("blue", "web"), node.pod("blue", "db")];
     for (pod, last) in pods.iter().zip(["10", "11"]) {
         let ips = [format!("10.14.0.{last}/24"), format!("fd00:14::{last}/64")];
-        pod.add(primary(&node))
+        pod.add(primary(node))
             .networks_json(json!([{"name": "lan", "ips": ips}]))
             .run()
             .assert_success();
@@ -79,19 +81,17 @@ fn static_addresses_by_the_ips_capability() {
     }
     let [web, db] = &pods;
     assert!(addresses(db, "net1").iter().all(|address| pings(web, address)));
-    check_and_delete(&node, &[web, db], &before);
+    check_and_delete(node, &[web, db], &before);
 }
 
-#[test]
-fn chosen_addresses_from_host_local() {
-    let node = Node::new();
-    let mut network = lan(&node, "br-lan", "10.10.0.0/24 fd00:10::/64");
+pub(super) fn chosen_addresses_from_host_local(node: &Node) {
+    let mut network = lan(node, "br-lan", "10.10.0.0/24 fd00:10::/64");
     network["capabilities"] = json!({"ips": true});
     node.define("blue", "lan", network);
     let before = node.dump();
     let pod = node.pod("blue", "web");
     let ips = json!(["10.10.0.50/24", "fd00:10::50/64"]);
-    pod.add(primary(&node))
+    pod.add(primary(node))
         .networks_json(json!([{"name": "lan", "ips": ips}]))
         .run()
         .assert_success();
@@ -100,44 +100,40 @@ fn chosen_addresses_from_host_local() {
     // The same address once more is refused by the plugin, and its word arrives.
     let second = node.pod("blue", "db");
     let failed =
-        second.add(primary(&node)).networks_json(json!([{"name": "lan", "ips": ips}])).run();
+        second.add(primary(node)).networks_json(json!([{"name": "lan", "ips": ips}])).run();
     assert!(text(&failed.json()["msg"]).contains("10.10.0.50"), "{}", failed.stdout);
     assert!(!failed.status.success());
     assert_eq!(second.links(), Vec::<String>::new());
-    check_and_delete(&node, &[&pod], &before);
+    check_and_delete(node, &[&pod], &before);
 }
 
-#[test]
-fn a_mac_by_tuning() {
-    let node = Node::new();
+pub(super) fn a_mac_by_tuning(node: &Node) {
     let tuning = json!({"type": "tuning", "capabilities": {"mac": true}, "dataDir": node.path_text("tuning")});
-    let plugins = json!([lan(&node, "br-lan", "10.10.0.0/24"), tuning]);
+    let plugins = json!([lan(node, "br-lan", "10.10.0.0/24"), tuning]);
     node.define("blue", "lan", list("lan", plugins));
     let before = node.dump();
     let pod = node.pod("blue", "web");
     let asked = json!([{"name": "lan", "mac": "02:23:45:67:89:01"}]);
-    let result = pod.add(primary(&node)).networks_json(asked).run().assert_success();
+    let result = pod.add(primary(node)).networks_json(asked).run().assert_success();
     assert_eq!(pod.link("net1")["address"], "02:23:45:67:89:01");
     let interfaces = result["interfaces"].as_array().unwrap();
     let net1 = interfaces.iter().find(|interface| interface["name"] == "net1").unwrap();
     assert_eq!(net1["mac"], "02:23:45:67:89:01");
-    check_and_delete(&node, &[&pod], &before);
+    check_and_delete(node, &[&pod], &before);
 }
 
-#[test]
-fn a_port_of_the_node_by_portmap() {
-    let node = Node::new();
-    let mut bridge = lan(&node, "br-lan", "10.10.0.0/24");
+pub(super) fn a_port_of_the_node_by_portmap(node: &Node) {
+    let mut bridge = lan(node, "br-lan", "10.10.0.0/24");
     bridge["isGateway"] = json!(true);
     let portmap = json!({"type": "portmap", "capabilities": {"portMappings": true}});
     node.define("blue", "lan", list_with_portmap("lan", json!([bridge, portmap])));
     let before = node.dump();
     let pod = node.pod("blue", "web");
-    pod.add(primary(&node))
+    pod.add(primary(node))
         .networks_json(json!([{"name": "lan", "portMappings": host_port()}]))
         .run()
         .assert_success();
-    let rules = host_port_rules(&node).join("\n");
+    let rules = host_port_rules(node).join("\n");
     assert!(rules.contains("--to-destination 10.10.0.2:80"), "{rules}");
     assert!(!rules.contains("10.1.0."), "the primary has no port: {rules}");
     let server = serve(pod.netns(), "80", "served");
@@ -147,7 +143,7 @@ fn a_port_of_the_node_by_portmap() {
     drop(server);
     pod.check().run().assert_success();
     pod.del().run().assert_success();
-    assert_eq!(host_port_rules(&node), Vec::<String>::new());
+    assert_eq!(host_port_rules(node), Vec::<String>::new());
     assert_eq!(without_portmap_base(node.leftovers(&before)), Vec::<String>::new());
 }
 
@@ -162,33 +158,29 @@ fn limits(node: &Node) -> usize {
         .count()
 }
 
-#[test]
-fn a_rate_by_bandwidth() {
-    let node = Node::new();
+pub(super) fn a_rate_by_bandwidth(node: &Node) {
     let bandwidth = json!({"type": "bandwidth", "capabilities": {"bandwidth": true}});
     node.define(
         "blue",
         "lan",
-        list("lan", json!([lan(&node, "br-lan", "10.10.0.0/24"), bandwidth])),
+        list("lan", json!([lan(node, "br-lan", "10.10.0.0/24"), bandwidth])),
     );
     let before = node.dump();
     let pod = node.pod("blue", "web");
     let rate = json!({"ingressRate": 8_000_000, "ingressBurst": 800_000, "egressRate": 8_000_000, "egressBurst": 800_000});
-    pod.add(primary(&node))
+    pod.add(primary(node))
         .networks_json(json!([{"name": "lan", "bandwidth": rate}]))
         .run()
         .assert_success();
-    assert_eq!(limits(&node), 2, "one queue for each direction");
-    check_and_delete(&node, &[&pod], &before);
-    assert_eq!(limits(&node), 0);
+    assert_eq!(limits(node), 2, "one queue for each direction");
+    check_and_delete(node, &[&pod], &before);
+    assert_eq!(limits(node), 0);
 }
 
-#[test]
-fn the_kubelets_host_ports_are_the_primarys_alone() {
-    let node = Node::new();
+pub(super) fn the_kubelets_host_ports_are_the_primarys_alone(node: &Node) {
     let portmap = json!({"type": "portmap", "capabilities": {"portMappings": true}});
     let bandwidth = json!({"type": "bandwidth", "capabilities": {"bandwidth": true}});
-    let extra = json!([lan(&node, "br-lan", "10.10.0.0/24"), portmap, bandwidth]);
+    let extra = json!([lan(node, "br-lan", "10.10.0.0/24"), portmap, bandwidth]);
     node.define("blue", "lan", list_with_portmap("lan", extra));
     let primary =
         list_with_portmap("cluster", json!([node.bridge("cni0", "10.1.0.0/24"), portmap]));
@@ -200,34 +192,32 @@ fn the_kubelets_host_ports_are_the_primarys_alone() {
         .networks("lan")
         .run()
         .assert_success();
-    let rules = host_port_rules(&node).join("\n");
+    let rules = host_port_rules(node).join("\n");
     assert!(rules.contains("--to-destination 10.1.0.2:80"), "{rules}");
     assert!(!rules.contains("10.10.0."), "the extra network got the primary's port: {rules}");
-    assert_eq!(limits(&node), 0, "the extra network got the primary's bandwidth");
+    assert_eq!(limits(node), 0, "the extra network got the primary's bandwidth");
     let _server = serve(pod.netns(), "80", "served");
     assert_eq!(ask(node.host(), "10.1.0.1", &HOST_PORT.to_string()), "served");
     pod.check().run().assert_success();
     pod.del().run().assert_success();
-    assert_eq!(host_port_rules(&node), Vec::<String>::new());
+    assert_eq!(host_port_rules(node), Vec::<String>::new());
     assert_eq!(without_portmap_base(node.leftovers(&before)), Vec::<String>::new());
 }
 
 /// Somewhere else, behind the gateway of a network.
 const ELSEWHERE: [&str; 2] = ["198.51.100.1", "2001:db8::1"];
 
-#[test]
-fn a_default_route_through_an_extra_network() {
-    let node = Node::new();
+pub(super) fn a_default_route_through_an_extra_network(node: &Node) {
     for address in ELSEWHERE {
         node.host().ip(&format!("addr add {address} dev lo"));
     }
-    let mut uplink = lan(&node, "br-uplink", "10.19.0.0/24 fd00:19::/64");
+    let mut uplink = lan(node, "br-uplink", "10.19.0.0/24 fd00:19::/64");
     uplink["isGateway"] = json!(true);
     node.define("blue", "uplink", uplink);
     let before = node.dump();
     let pod = node.pod("blue", "web");
     let asked = json!([{"name": "uplink", "interface": "uplink0", "default-route": ["10.19.0.1", "fd00:19::1"]}]);
-    let result = pod.add(primary(&node)).networks_json(asked).run().assert_success();
+    let result = pod.add(primary(node)).networks_json(asked).run().assert_success();
     assert_eq!(pod.default_routes(4), ["via 10.19.0.1 dev uplink0"]);
     assert_eq!(pod.default_routes(6), ["via fd00:19::1 dev uplink0"]);
     for address in ELSEWHERE {
@@ -243,20 +233,18 @@ fn a_default_route_through_an_extra_network() {
         .map(|route| &route["gw"])
         .collect();
     assert_eq!(gateways, ["10.19.0.1", "fd00:19::1"]);
-    check_and_delete(&node, &[&pod], &before);
+    check_and_delete(node, &[&pod], &before);
 }
 
-#[test]
-fn a_default_route_of_one_family_leaves_the_other() {
-    let node = Node::new();
-    let mut uplink = lan(&node, "br-uplink", "10.19.0.0/24 fd00:19::/64");
+pub(super) fn a_default_route_of_one_family_leaves_the_other(node: &Node) {
+    let mut uplink = lan(node, "br-uplink", "10.19.0.0/24 fd00:19::/64");
     uplink["isGateway"] = json!(true);
     node.define("blue", "uplink", uplink);
     let before = node.dump();
     let pod = node.pod("blue", "web");
     let asked = json!([{"name": "uplink", "default-route": ["fd00:19::1"]}]);
-    pod.add(primary(&node)).networks_json(asked).run().assert_success();
+    pod.add(primary(node)).networks_json(asked).run().assert_success();
     assert_eq!(pod.default_routes(4), ["via 10.1.0.1 dev eth0"]);
     assert_eq!(pod.default_routes(6), ["via fd00:19::1 dev net1"]);
-    check_and_delete(&node, &[&pod], &before);
+    check_and_delete(node, &[&pod], &before);
 }

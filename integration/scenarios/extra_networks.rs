@@ -7,7 +7,6 @@ use super::named::{
     list_with_portmap, pings, primary, without_portmap_base,
 };
 use crate::node::{Namespace, Node, text};
-use crate::pod::Pod;
 use crate::wire::{Ear, ask, serve};
 
 /// A machine on a wire that ends in the node's bridge `uplink`, with these addresses.

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use crate::chain::Chain;
-use crate::node::{Namespace, Node, text};
+use crate::node::{Node, text};
 use crate::pod::Pod;
 use crate::wire::{Ear, Member, ask, cannot_reach, reaches, serve, shout, tell};
 

@@ -42,6 +42,7 @@ mod leftovers;
 mod load;
 mod multus_faults;
 mod never_attached;
+mod node_interfaces;
 mod npwg;
 mod operator;
 mod orphans;

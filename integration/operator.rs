@@ -8,7 +8,7 @@
 
 mod built_in_plugins;
 mod doctor;
-mod explain;
+pub(crate) mod explain;
 mod install;
 mod migrate;
 mod pages;

@@ -20,6 +20,7 @@
 //! | A full or hostile disk, so that nobody remembers the primary that was chosen | `is no directory` | `primary::a_chosen_primary_is_never_without_a_record` |
 //! | `dataDir`, `resolvConf`, log files, kubeconfigs and sockets in a definition, absolute and relative | `may not carry \"dataDir\"` | `definition::files_of_the_host_stay_out_of_reach` |
 //! | `bridge` and `master` left out, of the host, of another tenant; modes that take an interface whole | `may not reach the host's interface` | `definition::interfaces_of_the_host_stay_out_of_reach` |
+//! | The name that the node has for another interface (`nodeInterfaces`) | `may not reach the host's interface` | `definition::another_name_for_an_interface_does_not_open_it` |
 //! | Nested types, delegating plugins, IPAM types that are none, types with path parts | `delegates to others` | `definition::no_plugin_hides_inside_another` |
 //! | Any plugin of the node, first in its chain or as IPAM, with a key that nobody has looked at | `may not use plugin` | `definition::each_of_debians_plugins_is_fenced_in_or_out` |
 //! | Addresses, gateways and routes of the cluster or another tenant, IPv4-mapped or octal ones | `is in no subnet of namespace team-a` | `definition::addresses_of_others_stay_out_of_reach` |

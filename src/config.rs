@@ -6,6 +6,7 @@
 
 mod keys;
 mod log;
+mod node_interfaces;
 mod read;
 mod value;
 
@@ -17,6 +18,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 pub use self::keys::{KNOWN_KEYS, MULTUS_DAEMON_KEYS};
+pub(crate) use self::node_interfaces::NodeInterfaces;
 pub(crate) use self::value::parse_duration;
 
 use crate::delegate::BuiltInPlugins;
@@ -140,6 +142,15 @@ pub struct ValidAttachment {
     pub interface: String,
 }
 
+/// What tells that the primary network is ready (`readinessindicatorfile`).
+#[derive(Clone, Debug)]
+pub struct Readiness {
+    /// ADD waits for this file; STATUS reports its absence.
+    pub file: Option<PathBuf>,
+    /// How long ADD waits for it.
+    pub timeout: Duration,
+}
+
 /// Braid's configuration with every default resolved.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -167,10 +178,8 @@ pub struct Config {
     pub system_namespaces: Vec<String>,
     /// Whether the annotation `cni` of CNI-Genie chooses a pod's primary.
     pub genie_annotation: bool,
-    /// ADD waits for this file; STATUS reports its absence.
-    pub readiness_file: Option<PathBuf>,
-    /// How long ADD waits for it.
-    pub readiness_timeout: Duration,
+    /// What tells that the primary network is ready.
+    pub readiness: Readiness,
     /// A chain of files that every pod gets as a network of its own.
     pub auxiliary_chain: Option<NetworkName>,
     /// Whether a record stays until its teardown succeeded.
@@ -205,6 +214,8 @@ pub struct Config {
     pub kubelet_socket: PathBuf,
     /// Where device-info files are.
     pub device_info_dir: PathBuf,
+    /// What definitions call interfaces of this node.
+    pub node_interfaces: NodeInterfaces,
     /// Whether Braid is leaving this node: no new extra network is attached.
     pub drain: bool,
     /// How to log.

@@ -19,7 +19,7 @@ use std::path::PathBuf;
 
 pub(crate) use copies::COPIES_DIRECTORY;
 pub(crate) use copies::Copies;
-pub(crate) use finder::{Api, Finder, OnOutage};
+pub(crate) use finder::{Api, Finder, NamedInterface, OnOutage};
 pub use node::NodeDefinitions;
 
 use crate::device::RESOURCE_ANNOTATION;

@@ -29,8 +29,9 @@ use self::capability::{
 use self::configuration::check_configuration;
 use self::interface_name::interface_names;
 use crate::config::Config;
+use crate::definition::NamedInterface;
 use crate::device::{DEVICE_INFO_CAPABILITY, DeviceInfoStore};
-use crate::pod::without_annotations;
+use crate::pod::for_primary;
 use crate::selection::Selection;
 use cni::name::InterfaceName;
 use cni::netconf::{NetworkConfig, NetworkName};
@@ -48,6 +49,8 @@ pub(crate) struct Plan {
     pub attachments: Vec<Attachment>,
     /// Why the pod may have the networks that it has selected.
     pub admissions: Vec<Admission>,
+    /// The interfaces of the node that networks are given for the names in their definitions.
+    pub named_interfaces: Vec<NamedInterface>,
     /// Whether the pod has another primary than the node's, which only the record knows at
     /// teardown.
     pub has_own_primary: bool,
@@ -220,7 +223,8 @@ fn primary_attachment(
         }
     };
     // Only the primary gets what the kubelet asked for (NPWG 1.3, section 7.5).
-    let mut runtime_config = without_annotations(&inputs.config.from_runtime.runtime_config);
+    let of_runtime = &inputs.config.from_runtime.runtime_config;
+    let mut runtime_config = for_primary(of_runtime, &attachment.network);
     runtime_config.extend(std::mem::take(&mut attachment.runtime_config));
     attachment.runtime_config = runtime_config;
     Ok(attachment)

@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 
 use crate::pod::name::{InvalidNamespace, Namespace};
 use cni::keys;
+use cni::netconf::NetworkConfig;
 use cni::request::CniArgs;
 
 /// The capability through which a runtime hands over a pod's annotations.
@@ -135,7 +136,19 @@ fn text(annotations: &Map<String, Value>, key: &str) -> Result<Option<String>, P
     }
 }
 
-/// The runtime's capability arguments without the annotations: what the primary may get of them.
+/// The runtime's capability arguments that a primary gets: the annotations are among them only if
+/// one of its plugins declares them, as aws-cni does.
+pub(crate) fn for_primary(
+    runtime_config: &Map<String, Value>,
+    network: &NetworkConfig,
+) -> Map<String, Value> {
+    if network.declares(ANNOTATIONS_CAPABILITY) {
+        return runtime_config.clone();
+    }
+    without_annotations(runtime_config)
+}
+
+/// Capability arguments without the annotations.
 pub(crate) fn without_annotations(runtime_config: &Map<String, Value>) -> Map<String, Value> {
     let mut rest = runtime_config.clone();
     keys::take(&mut rest, ANNOTATIONS_CAPABILITY);

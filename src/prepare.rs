@@ -5,6 +5,7 @@ mod admission;
 mod devices;
 mod genie;
 mod host;
+mod node_interfaces;
 mod pod_request;
 pub(crate) mod primary;
 mod redefinition;
@@ -25,6 +26,7 @@ use cni::error::{Code, Error};
 use cni::netconf::Missing;
 use cni::request::Sandbox;
 use linux::netlink::{Inside, LinkId, Netlink};
+pub(crate) use node_interfaces::rename as use_node_interfaces;
 pub(crate) use pod_request::PodRequest;
 use primary::Resolved;
 pub(crate) use redefinition::network_now;
@@ -70,8 +72,9 @@ pub(crate) fn finder<'a>(
     on_outage: OnOutage,
 ) -> Finder<'a> {
     let copies = Copies::new(&config.state_dir, config.definition_cache_max_age, SystemTime::now);
-    let (version, warnings) = (config.version, Vec::new());
-    Finder { node, api, copies, on_outage, version, warnings, answers: BTreeMap::new() }
+    let version = config.version;
+    let (warnings, named_interfaces, answers) = (Vec::new(), Vec::new(), BTreeMap::new());
+    Finder { node, api, copies, on_outage, version, warnings, named_interfaces, answers }
 }
 
 /// Makes the plan and holds it against the node and the sandbox, where there is one already.
@@ -95,18 +98,18 @@ pub(crate) fn plan(
     let wanted = definitions_of_cluster(config, pod, &pod_request, definitions);
     let primary = early_primary(config, &pod_request, definitions);
     let has_networks = pod_request.has_extras() || has_node_networks(config, pod);
-    let links = inside.filter(|_| has_networks).map(link_names).transpose()?.unwrap_or_default();
+    let links = inside.filter(|_| has_networks).map_or_else(|| Ok(BTreeSet::new()), link_names)?;
     definitions.fetch(&wanted.all());
     let admitted = admission::admit(config, pod, &pod_request, definitions)?;
-    let chosen = genie::choose(config, pod, &pod_request.choices)?;
+    let chosen = genie::choose(config, pod, &pod_request.choices, definitions)?;
     let (selected, choices) = (admitted.networks, chosen.networks);
     let PodNetworks { primary, node_networks, selected, without_device } =
         PodNetworks::resolve(config, pod, selected, choices, has_default, primary, definitions)?;
     let mut plan =
         plan::make(plan::Inputs { config, sandbox, primary, node_networks, selected, links })?;
     plan.has_own_primary = pod_request.has_primary();
-    plan.admissions = admitted.admissions;
-    plan.admissions.extend(chosen.admissions);
+    plan.named_interfaces = std::mem::take(&mut definitions.named_interfaces);
+    plan.admissions = [admitted.admissions, chosen.admissions].concat();
     let found = std::mem::take(&mut definitions.warnings);
     let on_node = std::mem::take(&mut definitions.node.warnings);
     let asked = pod_request.warnings;
@@ -263,7 +266,8 @@ fn node_networks(
     let missing = Missing { name: Some(config.network.as_str()), version: config.version };
     let mut networks: Vec<Resolved> = Vec::new();
     for value in &config.inline_networks {
-        networks.push(primary::inline(value, &missing, "an entry of \"delegates\"")?.into());
+        let network = primary::inline(value, &missing, "an entry of \"delegates\"")?;
+        networks.push(node_interfaces::resolve_of_node(config, network, definitions).into());
     }
     if !is_system_pod(config, pod) {
         for source in &config.default_networks {
@@ -271,7 +275,9 @@ fn node_networks(
         }
     }
     if let Some(chain) = &config.auxiliary_chain {
-        networks.extend(primary::auxiliary_chain(chain, config)?.map(Resolved::from));
+        let network = primary::auxiliary_chain(chain, config)?;
+        let resolve = |network| node_interfaces::resolve_of_node(config, network, definitions);
+        networks.extend(network.map(resolve).map(Resolved::from));
     }
     let network = |Resolved { network, resource }| NodeNetwork::new(network, resource);
     Ok(networks.into_iter().map(network).collect())

@@ -8,7 +8,7 @@ use crate::node::{BRAID, Node};
 use crate::operator::{Said, Tool};
 
 /// A node with a primary and the networks `team-a/blue`, `default/shared` and `team-b/red`.
-pub(super) fn node(more: Value) -> Node {
+pub(crate) fn node(more: Value) -> Node {
     let node = Node::new();
     let mut entry = json!({
         "type": "braid", "confDir": node.path("braid.d"), "cniDir": node.path("state"),
@@ -28,7 +28,7 @@ pub(super) fn node(more: Value) -> Node {
     node
 }
 
-pub(super) fn braid<'n>(node: &'n Node, arguments: &[&str]) -> Tool<'n> {
+pub(crate) fn braid<'n>(node: &'n Node, arguments: &[&str]) -> Tool<'n> {
     let conf_dir = node.path_text("net.d");
     let bin_dir = node.path_text("bin");
     let (command, rest) = arguments.split_first().unwrap();

@@ -73,6 +73,23 @@ fn files_of_the_host_stay_out_of_reach() {
     ]);
 }
 
+/// What the policy allows is the interface, and not what the node calls it.
+#[test]
+fn another_name_for_an_interface_does_not_open_it() {
+    let cluster = Cluster::new();
+    let names = json!({"nodeInterfaces": {"br-a0": "br-b0", "uplink": "br-a0"}});
+    cluster.publish_text("team-a", "x", &bridge(json!({})).to_string());
+    let pod = cluster.node.pod("team-a", "web");
+    let config = merged(cluster.config(policy()), names);
+    let refused = pod.add(config.clone()).networks("x").run();
+    let words = ["may not reach the host's interface", "\"br-b0\""];
+    refused.assert_error(7, words);
+    let named = plugin(json!({"type": "bridge", "bridge": "uplink", "ipam": {}}));
+    cluster.publish_text("team-a", "x", &named.to_string());
+    pod.add(config).networks("x").run().assert_success();
+    pod.del().run().assert_success();
+}
+
 #[test]
 fn interfaces_of_the_host_stay_out_of_reach() {
     assert_all_refused(&[

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use cni::error::one_line;
 
 /// Keys that mean something to Braid or to the protocol.
-pub const KNOWN_KEYS: [&str; 51] = [
+pub const KNOWN_KEYS: [&str; 52] = [
     "cniVersion",
     "cniVersions",
     "name",
@@ -57,6 +57,7 @@ pub const KNOWN_KEYS: [&str; 51] = [
     "eventLog",
     "metricsFile",
     "genieAnnotation",
+    "nodeInterfaces",
 ];
 
 /// Keys of Multus's that have no meaning without its daemon; accepted, so that a configuration

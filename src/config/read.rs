@@ -9,7 +9,8 @@ use super::keys::unknown_keys;
 use super::value::{decode, duration, path, positive, text, texts, wrong};
 use super::{
     CapabilityPolicy, CheckNetworks, Config, ConfigError, DEFAULT_CONF_DIR, FromRuntime,
-    MULTUS_CONF_DIR, PrimarySource, ResultScope, StatusPolicy, UnreadKey, ValidAttachment,
+    MULTUS_CONF_DIR, NodeInterfaces, PrimarySource, Readiness, ResultScope, StatusPolicy,
+    UnreadKey, ValidAttachment,
 };
 use super::{Level, LogConfig, Rotation};
 use crate::delegate::BuiltInPlugins;
@@ -75,8 +76,7 @@ impl Config {
             tenancy: Tenancy::open_to_default(multus_namespace),
             system_namespaces: vec!["kube-system".to_owned()],
             genie_annotation: false,
-            readiness_file: None,
-            readiness_timeout: Duration::from_secs(45),
+            readiness: Readiness { file: None, timeout: Duration::from_secs(45) },
             auxiliary_chain: None,
             retry_delete: true,
             delete_give_up: Duration::from_mins(15),
@@ -94,6 +94,7 @@ impl Config {
             definition_cache_max_age: Duration::from_hours(24),
             kubelet_socket: KUBELET_SOCKET.into(),
             device_info_dir: DEVICE_INFO_DIR.into(),
+            node_interfaces: NodeInterfaces::default(),
             drain: false,
             log: LogConfig { to_stderr: true, ..LogConfig::default() },
             from_runtime: FromRuntime::default(),
@@ -160,7 +161,8 @@ impl Config {
         self.bin_dir = keys.read("binDir", path);
         keys.set(&mut self.kubelet_socket, "kubeletSocket", path);
         keys.set(&mut self.device_info_dir, "deviceInfoDir", path);
-        self.readiness_file = keys.read("readinessindicatorfile", path);
+        self.readiness.file = keys.read("readinessindicatorfile", path);
+        keys.set(&mut self.node_interfaces, "nodeInterfaces", NodeInterfaces::read);
     }
 
     fn read_tenancy(&mut self, keys: &mut Keys<'_>) {
@@ -179,7 +181,7 @@ impl Config {
     }
 
     fn read_limits(&mut self, keys: &mut Keys<'_>) {
-        keys.set(&mut self.readiness_timeout, "readinessTimeout", duration);
+        keys.set(&mut self.readiness.timeout, "readinessTimeout", duration);
         keys.set(&mut self.delegate_timeout, "delegateTimeout", positive);
         keys.set(&mut self.delete_give_up, "deleteGiveUp", duration);
         keys.set(&mut self.max_networks, "maxNetworks", decode);

@@ -45,8 +45,22 @@ pub(crate) struct Finder<'a> {
     pub version: Version,
     /// What an administrator should know.
     pub warnings: Vec<String>,
+    /// The interfaces of the node that networks have been given for the names in their
+    /// definitions.
+    pub named_interfaces: Vec<NamedInterface>,
     /// What the API has said in this call: nothing is asked twice.
     pub answers: Answers,
+}
+
+/// An interface of the node that a network is given for a name in its definition.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct NamedInterface {
+    /// The label of the network's attachment.
+    pub label: String,
+    /// The name in the definition.
+    pub name: String,
+    /// The interface.
+    pub interface: String,
 }
 
 /// What the API said of each definition.

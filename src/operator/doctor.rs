@@ -4,6 +4,7 @@
 mod api;
 mod finding;
 mod kernel;
+mod node_interfaces;
 mod place;
 mod plugins;
 mod reading;
@@ -160,9 +161,9 @@ impl Examined {
         findings.push(capabilities(&config, network.as_ref(), place.stance));
         findings.extend(crio(runtime, &config));
         findings.extend(definitions(&config));
+        findings.extend(node_interfaces::check(&config, self.is_mounted()));
         findings.push(kernel::check());
-        findings.extend(storage::state(&config));
-        findings.extend(storage::files(&config));
+        findings.extend(storage::state(&config).into_iter().chain(storage::files(&config)));
         findings.extend(place::multus(runtime, &config.state_dir));
         findings.extend(api::check(&config));
         findings
@@ -251,7 +252,7 @@ fn chained_network(place: &Installation) -> Option<NetworkConfig> {
 }
 
 fn ready(config: &Config, network: &NetworkConfig) -> Finding {
-    match config.readiness_file.as_ref().filter(|file| !file.exists()) {
+    match config.readiness.file.as_ref().filter(|file| !file.exists()) {
         Some(file) => {
             let message = format!("{} is not ready: {} is missing", network.name, file.display());
             fail("primary", message, "see why the primary does not come up")

@@ -5,6 +5,7 @@ mod attempt;
 mod foresight;
 mod manifest;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -107,6 +108,9 @@ struct Planned {
     /// The name that the plugins get, if it is not the definition's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     scoped_name: Option<String>,
+    /// The interfaces of this node for the names that the definition has for them.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    node_interfaces: BTreeMap<String, String>,
     #[serde(skip_serializing_if = "Map::is_empty")]
     capabilities: Map<String, Value>,
     /// The gateways of the default route that it takes; empty for the network's own.
@@ -236,11 +240,18 @@ fn attachments(plan: &Plan, installed: &Installed) -> Vec<Planned> {
             plugins: network.plugins.iter().map(|plugin| plugin.kind.to_string()).collect(),
             built_in: built_in(network, installed),
             scoped_name: attachment.is_scoped().then(|| attachment.network.name.to_string()),
+            node_interfaces: node_interfaces(plan, attachment),
             capabilities: crate::pod::without_annotations(&attachment.runtime_config),
             default_route: attachment.default_route.clone(),
         }
     };
     plan.attachments.iter().map(planned).collect()
+}
+
+/// The interfaces of this node for the names that the attachment's definition has for them.
+fn node_interfaces(plan: &Plan, attachment: &Attachment) -> BTreeMap<String, String> {
+    let named = plan.named_interfaces.iter().filter(|named| named.label == attachment.label);
+    named.map(|named| (named.name.clone(), named.interface.clone())).collect()
 }
 
 /// The plugins of a network that are called in the process, each once.
@@ -312,6 +323,11 @@ fn details(planned: &Planned) -> String {
         .iter()
         .map(|(name, value)| format!("{interface} asks for {name}: {value}\n"))
         .collect();
+    for (name, node_interface) in &planned.node_interfaces {
+        text.push_str(&format!(
+            "{interface}: {name} is this node's {node_interface} (nodeInterfaces)\n"
+        ));
+    }
     if !planned.built_in.is_empty() {
         text.push_str(&format!("{interface}: {} inside braid\n", planned.built_in.join(", ")));
     }

@@ -206,7 +206,7 @@ pub(super) fn below_root(mut config: Config, root: &Path) -> Config {
     [&mut config.primary_conf_dir, &mut config.state_dir].into_iter().for_each(seen);
     [&mut config.kubelet_socket, &mut config.device_info_dir].into_iter().for_each(seen);
     config.conf_dirs.iter_mut().for_each(seen);
-    let files = [&mut config.bin_dir, &mut config.readiness_file, &mut config.kubeconfig];
+    let files = [&mut config.bin_dir, &mut config.readiness.file, &mut config.kubeconfig];
     files.into_iter().flatten().for_each(seen);
     let written = [&mut config.log.file, &mut config.log.audit, &mut config.log.events];
     written.into_iter().flatten().chain(&mut config.log.metrics).for_each(seen);

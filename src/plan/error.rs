@@ -60,7 +60,7 @@ pub enum PlanError {
     /// The host interface that a network builds on is not there.
     #[error(
         "network \"{label}\": plugin \"{plugin}\" builds on interface \"{master}\", which this node does not have; \
-         correct \"master\" in the definition"
+         correct \"master\" in the definition, or give it an interface of this node in \"nodeInterfaces\""
     )]
     NoMaster {
         /// The network.

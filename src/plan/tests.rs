@@ -479,7 +479,8 @@ fn a_missing_master_is_refused() {
             check(&network, &all, &["eth0"]).unwrap_err(),
             format!(
                 "network \"blue\": plugin \"{kind}\" builds on interface \"ens9\", which this node does not \
-                 have; correct \"master\" in the definition"
+                 have; correct \"master\" in the definition, or give it an interface of this node in \
+                 \"nodeInterfaces\""
             )
         );
     }

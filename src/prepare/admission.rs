@@ -1,7 +1,7 @@
 //! From what a pod asks for to what it gets: every selection is looked up as the pod may see it,
 //! judged, and written to the audit log, whatever path it came by.
 
-use super::{PodRequest, annotation_key, check_identity, host};
+use super::{PodRequest, annotation_key, check_identity, host, node_interfaces};
 use crate::config::Config;
 use crate::definition::{Api, Definition, DefinitionError, Finder, Lack, Wanted};
 use crate::kube::ClusterPod;
@@ -47,7 +47,8 @@ pub(super) fn admit(
         let Selection { namespace, name, .. } = selection;
         Wanted { namespace, name, viewer: view }
     });
-    let found = definitions.find_all(&wanted.collect::<Vec<_>>());
+    let wanted: Vec<_> = wanted.collect();
+    let found = node_interfaces::find_all(config, &wanted, definitions);
     let mut account = None;
     for ((selection, view), found) in asked.into_iter().zip(found) {
         let review = SelectionReview { pod, view, selection };

@@ -1,8 +1,9 @@
 //! The networks that CNI-Genie's annotation `cni` chooses among the node's own: the first one in
 //! place of the primary, the others beside it. Each is judged as another primary is.
 
-use super::annotation_key;
+use super::{annotation_key, node_interfaces};
 use crate::config::Config;
+use crate::definition::Finder;
 use crate::observe::audit::{self, Decision, Outcome};
 use crate::plan::{Admission, NodeNetwork, Series};
 use crate::pod::Pod;
@@ -26,7 +27,12 @@ pub(super) struct Chosen {
 ///
 /// # Errors
 /// [`Error`] for the first that it does not get.
-pub(super) fn choose(config: &Config, pod: &Pod, words: &[NetworkName]) -> Result<Chosen, Error> {
+pub(super) fn choose(
+    config: &Config,
+    pod: &Pod,
+    words: &[NetworkName],
+    definitions: &mut Finder<'_>,
+) -> Result<Chosen, Error> {
     let mut chosen = Chosen::default();
     if words.is_empty() {
         return Ok(chosen);
@@ -51,8 +57,8 @@ pub(super) fn choose(config: &Config, pod: &Pod, words: &[NetworkName]) -> Resul
         let about =
             |error| Error::from(error).about(format!("annotation {}", annotation_key(Path::Genie)));
         let (file, network) = found.map_err(about)?;
-        let network =
-            NodeNetwork { series: Series::Eth, ..NodeNetwork::new(network.clone(), None) };
+        let network = node_interfaces::resolve_of_node(config, network.clone(), definitions);
+        let network = NodeNetwork { series: Series::Eth, ..NodeNetwork::new(network, None) };
         let source = file.display().to_string();
         let granted_by = policy::in_words(&verdict.granted_by);
         chosen.admissions.push(Admission { label: network.label.clone(), source, granted_by });

@@ -10,6 +10,7 @@ use crate::definition::{
     Administrator, Api, Definition, DefinitionError, Finder, NodeDefinitions, Wanted,
 };
 use crate::pod::name::{DefinitionName, Namespace};
+use crate::prepare::node_interfaces;
 use cni::netconf::{self, Missing, NetconfError, NetworkConfig, NetworkName};
 use plugins::facts;
 
@@ -97,7 +98,7 @@ pub(crate) fn resolve(
     definitions: &mut Finder<'_>,
 ) -> Result<Resolved, PrimaryError> {
     let missing = Missing { name: Some(config.network.as_str()), version: config.version };
-    let resolved: Resolved = match source {
+    let mut resolved: Resolved = match source {
         PrimarySource::Inline(value) => {
             inline(value, &missing, "the first of \"delegates\"")?.into()
         }
@@ -106,6 +107,7 @@ pub(crate) fn resolve(
         PrimarySource::Path(path) => load(path, &missing)?.into(),
         PrimarySource::Named(name) => named(name, config, definitions)?.into(),
     };
+    resolved.network = node_interfaces::resolve_of_node(config, resolved.network, definitions);
     if facts::has_meta_plugin(&resolved.network) {
         Err(PrimaryError::Recursive(format!("network \"{}\"", resolved.network.name)))
     } else {

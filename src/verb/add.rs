@@ -139,8 +139,8 @@ fn chained_result(config: &Config) -> Option<&Value> {
 
 /// Waits for the primary's readiness file.
 fn wait_until_ready(session: &mut Session<'_>, deadline: Deadline) -> Result<(), Error> {
-    let Some(file) = &session.config.readiness_file else { return Ok(()) };
-    let limit = deadline.within(session.config.readiness_timeout);
+    let Some(file) = &session.config.readiness.file else { return Ok(()) };
+    let limit = deadline.within(session.config.readiness.timeout);
     while !file.exists() {
         if limit.remaining().is_zero() || session.delegates.signals().stop_requested() {
             let problem = format!(

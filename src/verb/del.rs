@@ -9,7 +9,7 @@ use crate::attach::Place;
 use crate::ledger::LedgerError;
 use crate::multus::cache::{self, MultusCache, Remembered};
 use crate::plan::{Attachment, Role};
-use crate::pod::{Pod, without_annotations};
+use crate::pod::{Pod, for_primary};
 use crate::prepare::primary;
 use cni::deadline::Deadline;
 use cni::error::Error;
@@ -166,12 +166,10 @@ pub(super) fn current_primary(
         Err(error) => return Err(error.into()),
     };
     let (interface, args) = (sandbox.interface.clone(), sandbox.args.clone());
+    let runtime_config = for_primary(&config.from_runtime.runtime_config, &network);
     let attachment =
         Attachment::new(network.name.to_string(), Role::Primary, interface, network, args);
-    Ok(Some(Attachment {
-        runtime_config: without_annotations(&config.from_runtime.runtime_config),
-        ..attachment
-    }))
+    Ok(Some(Attachment { runtime_config, ..attachment }))
 }
 
 /// The result that an attachment's plugins get as `prevResult` where only the request has one, in

@@ -12,7 +12,7 @@ pub(super) fn status(session: &mut Session<'_>) -> Result<(), Error> {
     session.refuse_nested().map_err(not_available)?;
     let config = session.config;
     let Some(source) = &config.primary else { return Ok(()) };
-    if let Some(file) = config.readiness_file.as_ref().filter(|file| !file.exists()) {
+    if let Some(file) = config.readiness.file.as_ref().filter(|file| !file.exists()) {
         let problem = format!(
             "the primary network is not ready: {} is missing (readinessindicatorfile)",
             file.display()

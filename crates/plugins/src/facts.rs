@@ -6,6 +6,7 @@
 //! `known/`.
 
 mod check;
+mod host_interface;
 mod shape;
 #[cfg(test)]
 mod tests;
@@ -20,6 +21,7 @@ use cni::netconf::{NetworkConfig, PluginConfig};
 use crate::rules::Keeper;
 
 pub use self::check::{ConfigError, check_config, check_device};
+pub use self::host_interface::{HostLinks, rename_host_interfaces};
 pub use self::shape::{Key, Reach, Shape};
 
 /// The capability by which a plugin gets the device of a pod.
@@ -187,6 +189,8 @@ pub struct Facts {
     pub key_of_host_interface: Option<&'static str>,
     /// The key that names the interface of the host that it builds on.
     pub master: Option<&'static str>,
+    /// The links of the host that it joins, if it lists them.
+    pub host_links: Option<HostLinks>,
     /// Whether its `mtu` must not exceed the master's.
     pub mtu_within_master: bool,
     /// The key of the interface that it makes on the host if it is missing, and the name by
@@ -220,6 +224,7 @@ impl Facts {
             pairs: &[],
             key_of_host_interface: None,
             master: None,
+            host_links: None,
             mtu_within_master: false,
             makes: None,
             vlan_default: VlanDefault::None,

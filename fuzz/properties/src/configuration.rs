@@ -24,7 +24,7 @@ pub fn configuration(bytes: &[u8]) {
     };
     super::assert_file_name(config.network.as_str());
     check_paths(&config);
-    for limit in [config.delegate_timeout, config.api_timeout, config.readiness_timeout] {
+    for limit in [config.delegate_timeout, config.api_timeout, config.readiness.timeout] {
         let _ = Deadline::after(limit).share(3);
     }
     assert!(!config.delegate_timeout.is_zero() && !config.api_timeout.is_zero());
@@ -58,7 +58,7 @@ fn check_paths(config: &Config) {
     let optional = [
         &config.bin_dir,
         &config.kubeconfig,
-        &config.readiness_file,
+        &config.readiness.file,
         &config.log.file,
         &config.log.audit,
     ];

@@ -11,6 +11,7 @@ use crate::attach;
 use crate::config::Config;
 use crate::definition::NodeDefinitions;
 use crate::delegate::{Call, DelegateError, Delegates, Installed, Origin};
+use crate::prepare;
 use ::plugins::facts;
 use cni::deadline::Deadline;
 use cni::netconf::{NetworkConfig, PluginType};
@@ -44,7 +45,9 @@ pub(super) fn check(
 /// Whether the primary's plugins are there, without starting them.
 pub(super) fn installed(primary: Option<&NetworkConfig>, installed: &Installed) -> Option<Finding> {
     let missing = |kind: PluginType| installed.executor(&kind).err().map(|error| error.to_string());
-    let problems: Vec<String> = primary?.plugin_types().filter_map(missing).collect();
+    // Braid itself is in the chain that it stands in.
+    let others = primary?.plugin_types().filter(|kind| kind.as_str() != "braid");
+    let problems: Vec<String> = others.filter_map(missing).collect();
     Some(if problems.is_empty() {
         ok("plugins", "every plugin of the primary is installed")
     } else {
@@ -66,7 +69,8 @@ impl Plugins<'_> {
             findings.extend(self.origins(primary));
             findings.extend(config.is_delegating().then(|| self.status(primary)).flatten());
         }
-        for network in NodeDefinitions::read(&config.conf_dirs).networks(config.version) {
+        for mut network in NodeDefinitions::read(&config.conf_dirs).networks(config.version) {
+            prepare::use_node_interfaces(config, &mut network);
             let problems = self.problems(&network).into_iter().chain(missing_host_parts(&network));
             findings.extend(problems.map(|problem| {
                 let message = format!("network \"{}\": {problem}", network.name);

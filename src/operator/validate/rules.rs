@@ -119,6 +119,8 @@ impl Rules {
         let config = subject.config.filter(|config| !config.trim().is_empty());
         // What a file of the node says that has the name is the administrator's word.
         let text = config.unwrap_or(r#"{"type": "unknown"}"#);
+        let mut network = NetworkConfig::parse(text, &missing).ok()?;
+        crate::prepare::use_node_interfaces(&self.config, &mut network);
         Some(Definition {
             source: Source::Api,
             kind: if config.is_some() {
@@ -128,7 +130,7 @@ impl Rules {
             },
             annotations: subject.annotations.clone(),
             bytes: text.len(),
-            network: NetworkConfig::parse(text, &missing).ok()?,
+            network,
         })
     }
 

@@ -75,6 +75,12 @@ impl PluginConfig {
         keys::set(&mut self.object, key, value);
     }
 
+    /// Hands each key and value to `change`, but the `type`, which is to stay what it was read as.
+    pub fn change_values(&mut self, mut change: impl FnMut(&str, &mut Value)) {
+        let others = self.object.iter_mut().filter(|(key, _)| !keys::is_same(key, "type"));
+        others.for_each(|(key, value)| change(key, value));
+    }
+
     /// The plugin's request (CNI 1.1.0, section 3, "Deriving request configuration").
     pub fn request(&self, network: &NetworkConfig, inputs: &Inputs<'_>) -> Value {
         let mut object = self.object.clone();

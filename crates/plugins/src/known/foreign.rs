@@ -1,6 +1,6 @@
 //! Plugins that are neither Braid's nor among the reference plugins.
 
-use crate::facts::{DeviceFact, Facts, Key, Property, Shape};
+use crate::facts::{DeviceFact, Facts, HostLinks, Key, Property, Shape};
 
 /// A plugin whose state is in the API, a daemon, a switch or a device.
 const OUTSIDE: &[Property] = &[Property::StateOutsideNode];
@@ -39,7 +39,11 @@ pub(super) const FACTS: &[Facts] = &[
         master: Some("master"),
         ..without_device("macvtap")
     },
-    Facts { master: Some("master"), ..without_device("bond") },
+    Facts {
+        master: Some("master"),
+        host_links: Some(HostLinks { key: "links", name: "name", inside: "linksInContainer" }),
+        ..without_device("bond")
+    },
     without_device("cnv-bridge"),
     without_device("cnv-tuning"),
     Facts {

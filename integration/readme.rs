@@ -10,12 +10,12 @@ mod conf;
 mod examples;
 mod installation;
 mod links;
-mod machine;
+pub(crate) mod machine;
 mod messages;
 mod multus;
 pub(crate) mod page;
 mod reference;
-mod reliability;
+pub(crate) mod reliability;
 mod scripts;
 mod shown;
 
@@ -45,7 +45,8 @@ const KINDS: [(&str, &str); 16] = [
 ];
 
 /// The blocks that run on a machine, each in the test that is named.
-const NODE_BLOCKS: [&str; 11] = [
+const NODE_BLOCKS: [&str; 12] = [
+    "package",
     "install",
     "delegating",
     "chained",

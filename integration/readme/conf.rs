@@ -76,8 +76,8 @@ fn every_configuration_has_a_test() {
     entries.sort();
     assert_eq!(
         entries,
-        ["definitions", "kubernetes", "pods"],
-        "kubernetes has its tests in cluster.rs"
+        ["cases", "definitions", "kubernetes", "pods", "recipes"],
+        "kubernetes has its tests in cluster.rs, recipes and cases in modules of their names"
     );
 }
 

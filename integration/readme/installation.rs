@@ -251,3 +251,18 @@ fn version_by_hand() {
     );
     assert!(machine.sh("/opt/cni/bin/braid </dev/null").contains("CNI_COMMAND"));
 }
+
+/// Without a compiler: the package has this version in its name, and the command that it brings
+/// changes nothing if it is asked what it would do.
+#[test]
+fn the_package_brings_a_command_that_changes_nothing_by_itself() {
+    let machine = Machine::new();
+    primary(&machine);
+    let package = format!("install ./braid_{}-1_amd64.deb", env!("CARGO_PKG_VERSION"));
+    machine.stand_in("apt", &package, "true");
+    machine.shim("braid", &format!("exec {} \"$@\"", crate::node::BRAID));
+    let before = machine.sh("ls -R /etc/cni /opt/cni");
+    let said = machine.sh(&block("node", "package").text);
+    assert!(said.contains("00-braid.conflist"), "{said}");
+    assert_eq!(machine.sh("ls -R /etc/cni /opt/cni"), before);
+}

@@ -26,6 +26,52 @@ fn integration_tests() -> Vec<String> {
     tests
 }
 
+const SUPPORT: &str = include_str!("../../docs/support.md");
+
+/// Every row of what is supported names the tests that say so.
+#[test]
+fn every_row_of_support_names_tests_that_exist() {
+    let rows = SUPPORT.lines().filter(|line| line.starts_with('|') && !line.starts_with("|---"));
+    let rows: Vec<&str> = rows.filter(|line| !line.ends_with("| Tests |")).collect();
+    assert!(rows.len() > 15, "{rows:?}");
+    for row in rows {
+        let tests = row.trim_matches('|').rsplit(" | ").next().unwrap();
+        let mut named = codes(tests).peekable();
+        assert!(named.peek().is_some(), "no test holds: {row}");
+        for test in named {
+            assert!(has_test(test), "there is no test {test}");
+        }
+    }
+}
+
+/// The figures of the comparison are those of the page that says how they were measured.
+#[test]
+fn the_comparison_has_the_measured_figures() {
+    let measured = include_str!("../../docs/performance.md");
+    let comparison = include_str!("../../docs/comparison.md");
+    let costs = comparison.split("## What it costs").nth(1).unwrap();
+    let costs = costs.split("## ").next().unwrap();
+    let rows = costs.lines().filter(|line| line.starts_with("| ADD") || line.starts_with("| DEL"));
+    let prose = costs.lines().filter(|line| line.starts_with("whereabouts"));
+    let others = costs.lines().filter(|line| line.contains("requests") || line.contains("memory"));
+    let mut figures = 0;
+    for line in rows.chain(prose).chain(others) {
+        let is_figure = |c: char| c.is_ascii_digit() || c == '.';
+        for figure in line.split(|c| !is_figure(c)).map(|word| word.trim_matches('.')) {
+            if figure.parse::<f64>().is_ok() {
+                assert!(measured.contains(figure), "{figure} of {line} was not measured");
+                figures += 1;
+            }
+        }
+    }
+    assert!(figures > 30, "{figures}");
+}
+
+/// Whether there is a test of this name, of this target or of the crates.
+pub(crate) fn has_test(name: &str) -> bool {
+    integration_tests().iter().any(|known| known == name) || has_unit_test(name)
+}
+
 #[test]
 fn every_promise_names_tests_that_exist() {
     let known = integration_tests();

@@ -51,6 +51,11 @@ struct Answer {
     wait_for: Option<PathBuf>,
     /// Fails some calls: see [`Unlucky`].
     unlucky: Option<Unlucky>,
+    /// Fails unless each of these is there: a JSON pointer into standard input that is not null,
+    /// or a variable, `CNI_ARGS` included, that is not empty.
+    insist: Vec<String>,
+    /// Answers the previous result as it is.
+    pass_on: bool,
     /// Runs this plugin with the same request, and answers what it answers.
     run: Option<PathBuf>,
     /// Makes the default's interface although the call fails afterwards.
@@ -180,6 +185,14 @@ impl Call {
         if let Some(command) = &answer.shell {
             Command::new("/bin/bash").args(["-c", command]).status().expect("bash");
         }
+        if let Some(missing) = answer.insist.iter().find(|needed| !self.has(needed)) {
+            println!("{}", json!({"code": 7, "msg": format!("{} without {missing}", self.plugin)}));
+            return 1;
+        }
+        if answer.pass_on {
+            println!("{}", self.config["prevResult"]);
+            return 0;
+        }
         std::thread::sleep(Duration::from_millis(answer.sleep_ms));
         if let Some(file) = &answer.wait_for {
             wait_for(file);
@@ -201,6 +214,15 @@ impl Call {
             (None, None, None) => self.behave(&answer),
         }
         answer.exit.unwrap_or(i32::from(answer.error.is_some()))
+    }
+
+    fn has(&self, needed: &str) -> bool {
+        if needed.starts_with('/') {
+            return self.config.pointer(needed).is_some_and(|value| !value.is_null());
+        }
+        let mut args = self.variable("CNI_ARGS").split(';').filter_map(|pair| pair.split_once('='));
+        !self.variable(needed).is_empty()
+            || args.any(|(name, value)| name == needed && !value.is_empty())
     }
 
     /// Another plugin's answer, unless fate is against it.

@@ -7,6 +7,8 @@
 //! pod    the container's: /braid, and the volumes of the manifest mounted from host
 //! ```
 
+mod cluster;
+mod fleet;
 mod installation;
 mod manifests;
 

@@ -8,6 +8,7 @@
 mod cluster;
 mod conf;
 mod examples;
+mod fleet;
 mod installation;
 mod links;
 pub(crate) mod machine;
@@ -25,9 +26,10 @@ use crate::readme::machine::{Machine, Sandbox};
 use crate::readme::page::{BLOCKS, PAGES, block, blocks};
 
 /// Each kind of block, and the language that it is written in.
-const KINDS: [(&str, &str); 16] = [
+const KINDS: [(&str, &str); 17] = [
     ("cluster", "sh"),
     ("daemonset", "sh"),
+    ("fleet", "sh"),
     ("flow", "text"),
     ("scripts", "sh"),
     ("node", "sh"),

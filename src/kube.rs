@@ -27,6 +27,7 @@ mod exec;
 mod failure;
 mod file;
 mod kubeconfig;
+mod nodes;
 mod pods;
 mod refusals;
 mod retry;

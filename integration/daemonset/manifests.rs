@@ -13,7 +13,10 @@ fn every_manifest_belongs_to_something() {
     let mut there: Vec<_> =
         fs::read_dir(kubernetes()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     there.sort();
-    assert_eq!(there, ["base", "braid.kubeconfig", "crd.yaml", "optional", "overlays"]);
+    assert_eq!(
+        there,
+        ["base", "braid.kubeconfig", "crd.yaml", "migration", "optional", "overlays"]
+    );
     let mut overlays: Vec<_> = fs::read_dir(kubernetes().join("overlays"))
         .unwrap()
         .map(|entry| entry.unwrap().file_name())

@@ -412,7 +412,7 @@ impl ApiServer {
 
     pub(crate) fn service_account_of(&self, user: &User) -> PathBuf {
         let directory = self.directory.path().join("serviceaccount");
-        std::fs::create_dir(&directory).unwrap();
+        std::fs::create_dir_all(&directory).unwrap();
         std::fs::write(directory.join("token"), self.token(user, 3600)).unwrap();
         std::fs::write(directory.join("ca.crt"), self.authority()).unwrap();
         std::fs::write(directory.join("namespace"), "braid").unwrap();

@@ -52,9 +52,18 @@ impl<'n> Chroot<'n> {
 
     /// Copies one of Debian's plugins into a directory, and the libraries that it is linked with.
     pub(crate) fn copy_plugin(&self, name: &str, directory: &str) {
-        let plugin = Path::new(PLUGIN_DIR).join(name);
-        self.copy(&plugin, &format!("{directory}/{name}"));
-        let linked = succeed("ldd", &[plugin.to_str().unwrap()]);
+        self.copy_linked(&Path::new(PLUGIN_DIR).join(name), &format!("{directory}/{name}"));
+    }
+
+    /// Copies a program and the libraries that it is linked with.
+    pub(crate) fn copy_linked(&self, program: &Path, to: &str) {
+        self.copy(program, to);
+        self.copy_libraries(program);
+    }
+
+    /// Copies the libraries that a program is linked with.
+    pub(crate) fn copy_libraries(&self, program: &Path) {
+        let linked = succeed("ldd", &[program.to_str().unwrap()]);
         for library in linked.split_whitespace().filter(|word| word.starts_with('/')) {
             self.copy(Path::new(library), library);
         }

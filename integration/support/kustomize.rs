@@ -27,16 +27,22 @@ const MERGED: [(&str, &str); 5] = [
 
 /// The objects that `kubectl apply -k <directory>` applies.
 pub(crate) fn render(directory: &Path) -> Vec<Value> {
+    let objects = render_onto(directory, Vec::new(), ("v1beta1", "Kustomization"));
+    objects.iter().for_each(check);
+    objects
+}
+
+/// What a kustomization makes of objects that are there already, which a component has.
+fn render_onto(directory: &Path, mut objects: Vec<Value>, form: (&str, &str)) -> Vec<Value> {
     let file = directory.join("kustomization.yaml");
     let document = &documents(&file)[0];
-    let known = ["apiVersion", "kind", "resources", "patches", "images"];
+    let known = ["apiVersion", "kind", "resources", "components", "patches", "images"];
     for key in document.as_object().unwrap().keys() {
         assert!(known.contains(&key.as_str()), "{}: {key} is not known", file.display());
     }
-    assert_eq!(document["apiVersion"], "kustomize.config.k8s.io/v1beta1");
-    assert_eq!(document["kind"], "Kustomization");
+    assert_eq!(document["apiVersion"], format!("kustomize.config.k8s.io/{}", form.0));
+    assert_eq!(document["kind"], form.1);
     let mut named = BTreeSet::from([file]);
-    let mut objects = Vec::new();
     for resource in list(&document["resources"]) {
         let path = directory.join(text(resource));
         if path.is_dir() {
@@ -48,9 +54,18 @@ pub(crate) fn render(directory: &Path) -> Vec<Value> {
             named.insert(inside(directory, &path));
         }
     }
+    for component in list(&document["components"]) {
+        let path = directory.join(text(component));
+        objects = render_onto(&path, objects, ("v1alpha1", "Component"));
+    }
     for change in list(&document["patches"]) {
         let path = directory.join(text(&change["path"]));
-        documents(&path).iter().for_each(|change| patch(&mut objects, change, &path));
+        for document in documents(&path) {
+            match document.as_array() {
+                Some(operations) => patch_json(&mut objects, operations, &change["target"]),
+                None => patch(&mut objects, &document, &path),
+            }
+        }
         named.insert(inside(directory, &path));
     }
     for image in list(&document["images"]) {
@@ -60,7 +75,6 @@ pub(crate) fn render(directory: &Path) -> Vec<Value> {
     let there: BTreeSet<PathBuf> =
         fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert_eq!(there, named, "files that {} does not name", directory.display());
-    objects.iter().for_each(check);
     objects
 }
 
@@ -106,6 +120,21 @@ fn patch(objects: &mut [Value], change: &Value, path: &Path) {
         objects.iter_mut().filter(|object| identity(object) == identity(change)).collect();
     assert_eq!(targets.len(), 1, "targets of {}", path.display());
     merge("", targets[0], change);
+}
+
+/// A JSON patch (RFC 6902) of the one object that the target names; it appends to lists alone.
+fn patch_json(objects: &mut [Value], operations: &[Value], target: &Value) {
+    let mut targets: Vec<_> = objects
+        .iter_mut()
+        .filter(|each| each["kind"] == target["kind"] && each["metadata"]["name"] == target["name"])
+        .collect();
+    assert_eq!(targets.len(), 1, "targets of {target}");
+    for operation in operations {
+        assert_eq!(operation["op"], "add", "{operation}");
+        let list = text(&operation["path"]).strip_suffix("/-").expect("the end of a list");
+        let list = targets[0].pointer_mut(list).and_then(Value::as_array_mut);
+        list.unwrap_or_else(|| panic!("no list: {operation}")).push(operation["value"].clone());
+    }
 }
 
 fn merge(key: &str, target: &mut Value, change: &Value) {

@@ -3,8 +3,10 @@
 mod directory;
 pub(super) mod entry;
 mod error;
+mod migration;
 mod mode;
 mod outcome;
+mod paths;
 mod reading;
 
 use std::path::{Path, PathBuf};
@@ -27,8 +29,12 @@ pub(super) use directory::{BACKUP, FILE, MULTUS, Primary, backup, lock, named_pl
 use directory::{existing, first_place, primary, removes_others};
 use entry::Settle;
 pub(super) use error::InstallError;
+pub(super) use migration::Migration;
+use migration::Turn;
 use mode::Mode;
 pub(super) use outcome::Installed;
+use paths::not_appending;
+pub(super) use paths::{binary, definitions, on_node, program, renewal};
 use reading::Reading;
 
 /// What is said if every file is as it would be written.
@@ -68,6 +74,8 @@ pub(super) struct Install {
         default_missing_value = "missing"
     )]
     plugins: Option<Plugins>,
+    #[command(flatten)]
+    turn: Turn,
     /// Show what would change, and change nothing
     #[arg(long)]
     dry_run: bool,
@@ -80,10 +88,23 @@ pub(super) struct Install {
 
 impl Install {
     pub(super) fn run(&self) -> Result<Installed, CommandError> {
-        self.carry_out(if self.dry_run { RunMode::DryRun } else { RunMode::Install })
+        let occasion = if self.dry_run { RunMode::DryRun } else { RunMode::Install };
+        self.carry_out(self.migration()?, occasion)
     }
 
-    pub(super) fn carry_out(&self, occasion: RunMode) -> Result<Installed, CommandError> {
+    /// Installs Braid, or does what is due in the migration of a cluster.
+    pub(super) fn carry_out(
+        &self,
+        migration: Option<Migration>,
+        occasion: RunMode,
+    ) -> Result<Installed, CommandError> {
+        match migration {
+            None => self.install(occasion),
+            Some(migration) => self.migrate(migration, occasion),
+        }
+    }
+
+    fn install(&self, occasion: RunMode) -> Result<Installed, CommandError> {
         let runtime = node::runtime(&self.directories, &self.root)?;
         let directory = below(&self.root, &runtime.conf_dir);
         let _lock = if self.dry_run { None } else { Some(lock(&directory)?) };
@@ -162,6 +183,7 @@ impl Install {
             account: Account::default(),
             settings: None,
             plugins: None,
+            turn: Turn::default(),
             dry_run: true,
             root: root.to_owned(),
             directories: directories.clone(),
@@ -244,7 +266,8 @@ impl Install {
 
     /// The files of the installer's own surroundings that it reads.
     pub(super) fn sources(&self) -> Vec<PathBuf> {
-        self.account.sources().into_iter().chain(self.settings.clone()).collect()
+        let daemon = self.turn.daemon_config.clone();
+        self.account.sources().into_iter().chain(self.settings.clone()).chain(daemon).collect()
     }
 
     fn stance(
@@ -363,37 +386,4 @@ impl Install {
     fn on_node(&self, file: &Path) -> PathBuf {
         on_node(&self.root, file)
     }
-}
-
-/// Makes a runtime read the file of a chain that Braid has, or had, of its own.
-pub(super) fn renewal(root: &Path, place: &Installation) -> Option<Change> {
-    let chain = on_node(root, place.chain()?);
-    Some(Change::Renewed { file: on_node(root, &place.network_file), chain })
-}
-
-/// Why no runtime appends files to the chain of a primary's file.
-fn not_appending(file: &Path) -> InstallError {
-    let text = netconf::read_file(file).unwrap_or_default();
-    let document: Value = serde_json::from_str(&text).unwrap_or_default();
-    let is_list = document.get("plugins").is_some_and(Value::is_array);
-    let file = file.to_owned();
-    if is_list { InstallError::OnlyInlined(file) } else { InstallError::NotAList(file) }
-}
-
-/// A file below `root`, as the node sees it.
-pub(super) fn on_node(root: &Path, file: &Path) -> PathBuf {
-    file.strip_prefix(root).map_or_else(|_| file.to_owned(), |rest| Path::new("/").join(rest))
-}
-
-/// Where the binary is.
-pub(super) fn binary(runtime: &Runtime) -> PathBuf {
-    runtime.bin_dirs.first().map_or_else(|| "/opt/cni/bin".into(), Clone::clone).join("braid")
-}
-
-pub(super) fn definitions(runtime: &Runtime) -> PathBuf {
-    runtime.conf_dir.join("braid.d")
-}
-
-pub(super) fn program() -> Result<Vec<u8>, InstallError> {
-    std::fs::read("/proc/self/exe").map_err(InstallError::Program)
 }

@@ -5,6 +5,7 @@
 //! the API knows which, and without its word nothing is taken off.
 
 mod orphans;
+mod turn;
 
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
@@ -14,6 +15,7 @@ use clap::Args;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use self::orphans::Orphans;
+use self::turn::Turn;
 use super::CommandError;
 use super::console::{Console, Exit};
 use super::install::{self, Install, RunMode};
@@ -54,6 +56,11 @@ impl Keep {
         let mut signals = block()?;
         self.watch(console, &mut signals)?;
         let Some(daemon_set) = &self.daemon_set else { return Ok(Exit::Done) };
+        if self.install.migrates() {
+            console
+                .progress("a migration does not take braid off a node: what it runs now stays")?;
+            return Ok(Exit::Done);
+        }
         if self.is_for_good(daemon_set, console)? { self.leave(console) } else { Ok(Exit::Done) }
     }
 
@@ -63,14 +70,16 @@ impl Keep {
         let mut failure = String::new();
         let mut again = Instant::now();
         let mut orphans = Orphans::new();
+        let mut turn = Turn::default();
         loop {
             // Taken before the work: what others change meanwhile is another state.
-            let now = Some(self.marks());
+            turn.ask(&self.install);
+            let now = Some((self.marks(), turn.migration, turn.problem.clone()));
             let is_due = !failure.is_empty() || self.install.token_is_due();
             if seen != now || (is_due && Instant::now() >= again) {
                 seen = now;
                 again = Instant::now() + AFTER_FAILURE;
-                let problem = self.repeat(console)?.unwrap_or_default();
+                let problem = self.repeat(&turn, console)?.unwrap_or_default();
                 if !problem.is_empty() && problem != failure {
                     console.progress(&format!("braid: {problem}"))?;
                 }
@@ -85,11 +94,18 @@ impl Keep {
 
     /// Installs again, and says what it has changed. A failure is a sentence: others of this kind
     /// follow.
-    fn repeat(&self, console: &mut Console<'_>) -> Result<Option<String>, CommandError> {
-        match self.install.carry_out(RunMode::Reconcile) {
-            Ok(installed) if installed.is_unchanged() => Ok(installed.problem()),
+    fn repeat(
+        &self,
+        turn: &Turn,
+        console: &mut Console<'_>,
+    ) -> Result<Option<String>, CommandError> {
+        let Some(migration) = turn.migration else { return Ok(turn.problem.clone()) };
+        match self.install.carry_out(migration, RunMode::Reconcile) {
+            Ok(installed) if installed.is_unchanged() => {
+                Ok(turn.problem.clone().or(installed.problem()))
+            }
             Ok(installed) => {
-                let problem = installed.problem();
+                let problem = turn.problem.clone().or(installed.problem());
                 console.show(&installed.without_problems())?;
                 Ok(problem)
             }

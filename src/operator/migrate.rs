@@ -6,28 +6,32 @@
 //! the way back, Braid's records are handed over in Multus's form.
 
 mod back;
+mod error;
+mod found;
 mod nested;
 mod notes;
+mod outcome;
 mod rehearsal;
 mod translation;
 
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::CommandError;
-use super::change::{self, Change, Shown};
-use super::console::{Exit, OutputStyle, Tone, View};
-use super::credential::{self, CredentialError};
-use super::install::{self, InstallError, MULTUS, entry};
+use super::change::{self, Change};
+use super::credential;
+use super::install::{self, InstallError, entry};
 use super::installation::{EXTENSIONS, InstallMode, Installation};
 use super::node::{self, Directories};
 use super::runtime::{Runtime, below};
-use crate::delegate::DelegateError;
+use super::settings::Settings;
 use cni::keys;
 use cni::netconf::{self, NetconfError};
+pub(super) use error::MigrateError;
+use found::{Found, runs_braid};
+pub(super) use outcome::Migrated;
 
 /// What Multus's files are kept under. No runtime reads files of this ending.
 const RETIRED: &str = "before-migration";
@@ -63,6 +67,10 @@ pub(super) struct Migrate {
     /// runtime's files]
     #[arg(long, value_name = "FILE", conflicts_with = "back")]
     daemon_config: Option<PathBuf>,
+    /// A JSON file with keys for Braid's configuration, over the translated ones; null takes one
+    /// out
+    #[arg(long, value_name = "FILE", conflicts_with = "back")]
+    settings: Option<PathBuf>,
     /// Show what would change, and change nothing
     #[arg(long)]
     dry_run: bool,
@@ -73,117 +81,37 @@ pub(super) struct Migrate {
     directories: Directories,
 }
 
-/// Why a node does not change hands.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum MigrateError {
-    /// Multus is not there.
-    #[error("no configuration in {} has multus in it, and none was retired there: there is nothing to migrate", .0.display())]
-    NoMultus(PathBuf),
-    /// Multus is not the first plugin.
-    #[error("{} has multus behind other plugins, which no translation fits: put it first, or write braid's configuration by hand", .0.display())]
-    Behind(PathBuf),
-    /// What would be written starts no pod.
-    #[error(
-        "{} cannot be translated as it is, since braid would start no pod with it: {problem}; nothing was changed",
-        file.display()
-    )]
-    Untranslated {
-        /// Multus's file.
-        file: PathBuf,
-        /// Why no pod would start.
-        problem: String,
-    },
-    /// Cilium has taken the file out of the runtime's sight.
-    #[error(
-        "cilium has renamed {} (its cni.exclusive), and would do so with braid's file: set cni.exclusive to false in \
-         cilium's configuration, rename that file back, and run this again",
-        .0.display()
-    )]
-    Renamed(PathBuf),
-    /// Another file would be read before ours.
-    #[error("{} sorts before {}, so that the runtime would not read braid's: rename it", .0.display(), install::FILE)]
-    NotFirst(PathBuf),
-    /// The daemon's configuration cannot be used.
-    #[error("the configuration of multus's daemon cannot be used: {0}")]
-    Daemon(#[source] NetconfError),
-    /// The daemon's configuration is not on this node.
-    #[error(
-        "multus is the thick plugin, whose settings are in a ConfigMap and not on this node: get them with \
-         kubectl get configmap multus-daemon-config --namespace kube-system \
-         -o jsonpath='{{.data.daemon-config\\.json}}' >{DAEMON_FILE}, \
-         then run braid migrate multus --daemon-config {DAEMON_FILE} (if there is none, with {{}} in that file)"
-    )]
-    NoDaemonConfig,
-    /// Braid could not work with the kubeconfig.
-    #[error(
-        "{0}: give braid its own with --kubeconfig before pods depend on it, or no new pod gets its networks"
-    )]
-    Credential(#[from] CredentialError),
-    /// The daemon's configuration is no object.
-    #[error("the configuration of multus's daemon, {}, must be a JSON object", .0.display())]
-    DaemonForm(PathBuf),
-    /// Multus's plugin is not there any more.
-    #[error("{0}: install multus again before the node goes back to it, or no pod would start")]
-    Plugin(#[source] DelegateError),
-}
-
-impl MigrateError {
-    /// Whether it may be otherwise later.
-    pub(super) fn may_pass(&self) -> bool {
-        matches!(self, Self::Credential(error) if error.may_pass())
-    }
-}
-
-/// What was changed, or would be.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Migrated {
-    dry_run: bool,
-    changes: Vec<Shown>,
-    /// The pods whose records Multus has got.
-    handed_over: Vec<String>,
-    /// The pods that Multus could not tear down.
-    waiting_for: Vec<String>,
-    /// What else there is to do.
-    notes: Vec<String>,
-}
-
-/// Who stands where in the runtime's directory.
-struct Found {
-    ours: Option<Installation>,
-    theirs: Vec<Installation>,
-    /// Files of Multus's that were taken out of the runtime's sight, with their names of before.
-    retired: Vec<(PathBuf, PathBuf)>,
-    /// Files of Multus's or ours that Cilium has renamed.
-    renamed: Vec<PathBuf>,
-}
-
-impl Found {
-    fn in_directory(directory: &Path) -> Self {
-        let retired = netconf::list(directory, &[RETIRED]).unwrap_or_default();
-        let mut renamed = netconf::list(directory, &[RENAMED_BY_CILIUM]).unwrap_or_default();
-        renamed.retain(|file| {
-            !Installation::in_file(file, &["braid", "multus", "multus-shim"]).is_empty()
-        });
+impl Migrate {
+    /// The one of a DaemonSet, for the node below `root`.
+    pub(super) fn of_fleet(
+        back: bool,
+        dry_run: bool,
+        root: &Path,
+        directories: &Directories,
+        kubeconfig: Option<PathBuf>,
+    ) -> Self {
         Self {
-            renamed,
-            ours: Installation::all(directory, &["braid"]).into_iter().next(),
-            theirs: Installation::all(directory, &MULTUS),
-            retired: retired
-                .into_iter()
-                .map(|file| (file.clone(), file.with_extension("")))
-                .collect(),
+            peer: Peer::Multus,
+            back,
+            kubeconfig,
+            daemon_config: None,
+            settings: None,
+            dry_run,
+            root: root.to_owned(),
+            directories: directories.clone(),
         }
     }
 
-    /// Multus's place, before the migration or now.
-    fn multus(&self) -> Option<Installation> {
-        let before = self.retired.iter().flat_map(|(file, _)| Installation::in_file(file, &MULTUS));
-        self.theirs.iter().cloned().chain(before).next()
+    /// With keys for Braid's configuration.
+    pub(super) fn with_settings(self, settings: Option<PathBuf>) -> Self {
+        Self { settings, ..self }
     }
-}
 
-impl Migrate {
+    /// With what the thick plugin's daemon is told.
+    pub(super) fn with_daemon_config(self, daemon_config: Option<PathBuf>) -> Self {
+        Self { daemon_config, ..self }
+    }
+
     pub(super) fn run(&self) -> Result<Migrated, CommandError> {
         let runtime = node::runtime(&self.directories, &self.root)?;
         let directory = below(&self.root, &runtime.conf_dir);
@@ -197,13 +125,7 @@ impl Migrate {
         let Some(multus) = found.multus() else {
             return Err(MigrateError::NoMultus(directory).into());
         };
-        let mut migrated = Migrated {
-            dry_run: self.dry_run,
-            changes: Vec::new(),
-            handed_over: Vec::new(),
-            waiting_for: Vec::new(),
-            notes: Vec::new(),
-        };
+        let mut migrated = Migrated { dry_run: self.dry_run, ..Migrated::default() };
         match self.peer {
             Peer::Multus if self.back => self.back(&runtime, &found, &multus, &mut migrated)?,
             Peer::Multus => self.forth(&runtime, &directory, &found, &mut migrated)?,
@@ -224,7 +146,7 @@ impl Migrate {
         let mut changes = vec![program, Change::Directory(install::definitions(runtime))];
         match (&found.ours, found.theirs.first()) {
             (Some(ours), _) => {
-                let kept = self.keep(runtime, ours);
+                let kept = self.keep(runtime, ours)?;
                 if self.kubeconfig.is_some() {
                     self.review(&kept)?;
                 }
@@ -241,7 +163,7 @@ impl Migrate {
             // Gone back to Multus, which has lost its file since.
             (None, None) => return Err(MigrateError::NoMultus(directory.to_owned()).into()),
         }
-        changes.extend(found.theirs.iter().map(|theirs| self.retire(&theirs.file)));
+        changes.extend(found.theirs.iter().map(|theirs| self.retire(theirs)));
         migrated.changes =
             change::make_due(&changes, &self.root, self.dry_run).map_err(InstallError::from)?;
         if !migrated.changes.is_empty() {
@@ -262,12 +184,19 @@ impl Migrate {
     }
 
     /// Braid's file as it is, with a kubeconfig that is named now.
-    fn keep(&self, runtime: &Runtime, ours: &Installation) -> Change {
+    fn keep(&self, runtime: &Runtime, ours: &Installation) -> Result<Change, MigrateError> {
         let mut document = ours.document.clone();
         if let (Some(kubeconfig), Some(entry)) = (&self.kubeconfig, entry::of(&mut document)) {
             entry::settle(entry, runtime, Some(kubeconfig));
         }
-        Change::document(self.on_node(&ours.file), &document)
+        self.apply_settings(&mut document)?;
+        Ok(Change::document(self.on_node(&ours.file), &document))
+    }
+
+    fn apply_settings(&self, document: &mut Value) -> Result<(), MigrateError> {
+        let Some(settings) = &self.settings else { return Ok(()) };
+        let Some(entry) = entry::of(document) else { return Ok(()) };
+        Ok(Settings::read(settings)?.apply(entry)?)
     }
 
     fn translate(
@@ -287,7 +216,9 @@ impl Migrate {
         let translated =
             translation::translate(&multus.document, &self.daemon(directory, multus)?, &site);
         notes.extend(translated.notes);
-        Ok(translated.document)
+        let mut document = translated.document;
+        self.apply_settings(&mut document)?;
+        Ok(document)
     }
 
     /// Nothing is written with which no pod would start.
@@ -331,10 +262,15 @@ impl Migrate {
         }
     }
 
-    fn retire(&self, file: &Path) -> Change {
-        let mut to = file.as_os_str().to_owned();
+    /// A file of Multus's that runs Braid never takes the place of the one that is kept.
+    fn retire(&self, multus: &Installation) -> Change {
+        let mut to = multus.file.as_os_str().to_owned();
         to.push(format!(".{RETIRED}"));
-        Change::Moved { from: self.on_node(file), to: self.on_node(Path::new(&to)) }
+        let from = self.on_node(&multus.file);
+        if runs_braid(multus, install::FILE.as_ref()) && Path::new(&to).exists() {
+            return Change::Gone(from);
+        }
+        Change::Moved { from, to: self.on_node(Path::new(&to)) }
     }
 
     fn on_node(&self, file: &Path) -> PathBuf {
@@ -358,32 +294,5 @@ fn place(
     match stay.next().filter(|first| *first < ours) {
         Some(first) => Err(MigrateError::NotFirst(first)),
         None => Ok(ours),
-    }
-}
-
-impl View for Migrated {
-    fn text(&self, style: &OutputStyle) -> String {
-        let mut text: String =
-            self.changes.iter().map(|change| change.text(style, self.dry_run)).collect();
-        for pod in &self.handed_over {
-            text.push_str(&format!("{} {pod}\n", style.paint(Tone::Strong, "hand over")));
-        }
-        for pod in &self.waiting_for {
-            text.push_str(&format!("{}: {pod}\n", style.paint(Tone::Odd, "waiting")));
-        }
-        if !self.waiting_for.is_empty() {
-            text.push_str(
-                "multus could not tear these pods down: move them to other nodes (kubectl drain), then run this again\n",
-            );
-        }
-        let note = |note: &String| {
-            format!("{}: {}\n", style.paint(Tone::Odd, "note"), style.wrap(6, note))
-        };
-        text.extend(self.notes.iter().map(note));
-        if text.is_empty() { install::NOTHING_TO_CHANGE.to_owned() } else { text }
-    }
-
-    fn exit(&self) -> Exit {
-        if self.waiting_for.is_empty() { Exit::Done } else { Exit::NotYet }
     }
 }

@@ -20,8 +20,9 @@ pub(crate) struct Right {
 /// Where a manifest of `conf/kubernetes` is.
 pub(crate) fn path_of(manifest: &str) -> PathBuf {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/kubernetes");
-    let mut places =
-        ["", "base", "optional"].iter().map(|place| directory.join(place).join(manifest));
+    let mut places = ["", "base", "optional", "migration/component"]
+        .iter()
+        .map(|place| directory.join(place).join(manifest));
     places.find(|path| path.exists()).unwrap_or_else(|| panic!("no manifest {manifest}"))
 }
 

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::FILE;
+use super::migration::TurnError;
 use crate::operator::account::AccountError;
 use crate::operator::change::ChangeError;
 use crate::operator::credential::CredentialError;
@@ -65,6 +66,9 @@ pub(in crate::operator) enum InstallError {
     /// Braid could not work with the kubeconfig that is named.
     #[error(transparent)]
     Credential(#[from] CredentialError),
+    /// It is unknown whether it is the node's turn.
+    #[error(transparent)]
+    Turn(#[from] TurnError),
     /// A file cannot be changed.
     #[error(transparent)]
     Change(#[from] ChangeError),
@@ -85,6 +89,7 @@ impl InstallError {
             Self::Busy(_) => true,
             Self::Credential(error) => error.may_pass(),
             Self::Account(AccountError::Cluster(error)) => error.is_outage(),
+            Self::Turn(error) => error.may_pass(),
             _ => false,
         }
     }

@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Found, Migrate, MigrateError, Migrated, THICK};
+use super::{Found, Migrate, MigrateError, Migrated, THICK, runs_braid};
 use crate::delegate;
 use crate::ledger::{Ledger, LedgerError, Listed};
 use crate::multus::cache;
 use crate::operator::CommandError;
 use crate::operator::change::{self, Change};
-use crate::operator::install::{self, InstallError};
+use crate::operator::install::{self, InstallError, MULTUS};
 use crate::operator::installation::Installation;
 use crate::operator::node;
 use crate::operator::records::Records;
@@ -46,6 +46,7 @@ impl Migrate {
         }
         let mut changes: Vec<Change> =
             found.retired.iter().map(|pair| self.restore(pair)).collect();
+        self.primary_stays(found, multus)?;
         changes.extend(found.ours.iter().map(|ours| Change::Gone(self.on_node(&ours.file))));
         migrated.changes =
             change::make_due(&changes, &self.root, self.dry_run).map_err(InstallError::from)?;
@@ -99,10 +100,26 @@ impl Migrate {
         }
     }
 
-    /// A file that Multus has written anew meanwhile is newer than ours of it.
+    /// Multus does not come back with nothing but Braid, which goes, for its primary network.
+    fn primary_stays(&self, found: &Found, multus: &Installation) -> Result<(), MigrateError> {
+        let Some(ours) = found.ours.as_ref().and_then(|ours| ours.file.file_name()) else {
+            return Ok(());
+        };
+        let kept = found.retired.iter().flat_map(|(file, _)| Installation::in_file(file, &MULTUS));
+        let mut usable = kept.chain(found.theirs.iter().cloned());
+        if usable.any(|place| !runs_braid(&place, ours)) {
+            return Ok(());
+        }
+        Err(MigrateError::RunsBraid(self.on_node(&multus.file)))
+    }
+
+    /// A file that Multus has written anew meanwhile is newer than ours of it, unless it runs
+    /// Braid.
     fn restore(&self, (retired, before): &(PathBuf, PathBuf)) -> Change {
         let from = self.on_node(retired);
-        if before.exists() {
+        let places = Installation::in_file(before, &MULTUS);
+        let runs_braid = places.iter().any(|place| runs_braid(place, install::FILE.as_ref()));
+        if before.exists() && !runs_braid {
             Change::Gone(from)
         } else {
             Change::Moved { from, to: self.on_node(before) }

@@ -33,9 +33,10 @@ pub(super) const NAMESPACED: [(&str, &str, &str, &str); 13] = [
 ];
 
 /// The same of what is in none.
-pub(super) const CLUSTER_WIDE: [(&str, &str, &str, &str); 5] = [
+pub(super) const CLUSTER_WIDE: [(&str, &str, &str, &str); 6] = [
     ("authorization.k8s.io", "v1", REVIEWS, "SelfSubjectAccessReview"),
     ("", "v1", "namespaces", "Namespace"),
+    ("", "v1", "nodes", "Node"),
     ("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition"),
     ("rbac.authorization.k8s.io", "v1", "clusterroles", "ClusterRole"),
     ("rbac.authorization.k8s.io", "v1", "clusterrolebindings", "ClusterRoleBinding"),

@@ -8,6 +8,7 @@
 //! ```
 
 mod cluster;
+mod deletion;
 mod fleet;
 mod installation;
 mod manifests;

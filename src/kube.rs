@@ -47,6 +47,7 @@ use tokio::runtime::{Builder, Runtime};
 pub(crate) use access::in_cluster_server;
 pub(crate) use access_review::NeededRight;
 pub(crate) use credential::{end_of as token_end, is_due as token_is_due};
+pub(crate) use daemon_set::DaemonSetWatch;
 pub use definitions::ClusterDefinition;
 pub use error::{ClusterError, Expiry};
 pub use pods::{ClusterPod, PodReference};

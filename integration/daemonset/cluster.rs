@@ -100,6 +100,16 @@ impl<'n> Cluster<'n> {
         self.program == Path::new(BRAID)
     }
 
+    /// The token that the pod's service account has in the container.
+    pub(super) fn account_token(&self) -> String {
+        fs::read_to_string(self.account.join("token")).unwrap()
+    }
+
+    /// Gives the pod's service account a new token, as a pod that starts has one.
+    pub(super) fn new_account_token(&self) {
+        assert_eq!(self.server.service_account_of(&User::installer()), self.account);
+    }
+
     /// The directory of the ConfigMap with what the thick Multus's daemon is told.
     pub(super) fn daemon_config(&self) -> PathBuf {
         self.node.path(&format!("{}daemon-config", self.name))
@@ -280,10 +290,14 @@ impl Keeper {
     }
 
     /// The status, and what it said.
-    pub(super) fn end(mut self) -> (Option<i32>, String) {
+    pub(super) fn end(self) -> (Option<i32>, String) {
+        self.end_within(PATIENCE)
+    }
+
+    pub(super) fn end_within(mut self, limit: Duration) -> (Option<i32>, String) {
         let started = Instant::now();
         while self.child.try_wait().unwrap().is_none() {
-            assert!(started.elapsed() < PATIENCE, "it does not end: {}", self.log());
+            assert!(started.elapsed() < limit, "it does not end: {}", self.log());
             std::thread::sleep(Duration::from_millis(20));
         }
         (self.child.wait().unwrap().code(), self.log())

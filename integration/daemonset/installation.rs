@@ -206,15 +206,16 @@ fn without_knowing_it_stays() {
         let node = Node::new();
         let cluster = Cluster::new(&node, "containerd");
         cluster.installed();
+        // No watch can be opened either.
+        (0..100).for_each(|_| cluster.server.next("daemonsets", fault.clone()));
         let keeper = cluster.keep();
         keeper.wait_until_it_waits();
         cluster.server.objects().remove("daemonsets", "braid", "braid");
-        cluster.server.next("daemonsets", fault.clone());
         keeper.stop();
         let (status, log) = keeper.end();
         assert!(
             status == Some(0)
-                && log.contains("cannot tell whether DaemonSet braid/braid is deleted"),
+                && log.contains("whether DaemonSet braid/braid is deleted: that cannot be told"),
             "{log}"
         );
         assert!(cluster.entry()["drain"].is_null(), "{fault:?}");

@@ -6,6 +6,8 @@ use crate::pod::name::NamespacedName;
 pub(super) const DEFINITIONS: &str = "network-attachment-definitions.k8s.cni.cncf.io";
 /// The resource that Braid's own pods on the nodes belong to.
 pub(super) const DAEMON_SETS: &str = "daemonsets.apps";
+/// The resource of namespaces.
+pub(super) const NAMESPACES: &str = "namespaces";
 /// The resource of the cluster's nodes.
 pub(super) const NODES: &str = "nodes";
 /// The subresource that creates the tokens of a service account.

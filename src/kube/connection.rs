@@ -79,6 +79,35 @@ impl Connection {
         }
     }
 
+    /// Sends `request`, whose target is a path, and returns the response with its body still to
+    /// come. No other request may be sent meanwhile.
+    pub(super) async fn begin(
+        &self,
+        request: Request<Body>,
+        access: &Access,
+    ) -> Result<Response<Incoming>, TransportError> {
+        let server = access.server.to_string();
+        let response = match &self.sender {
+            Sender::Http1(sender) => {
+                let mut sender = sender.lock().await;
+                let response = async {
+                    sender.ready().await?;
+                    sender.send_request(with_host(request, &server)).await
+                };
+                response.await
+            }
+            Sender::Http2(sender) => {
+                let mut sender = sender.clone();
+                let response = async {
+                    sender.ready().await?;
+                    sender.send_request(with_authority(request, &server)).await
+                };
+                response.await
+            }
+        };
+        response.map_err(|error: hyper::Error| explain(&error, &self.alert, access))
+    }
+
     /// Sends `request`, whose target is a path, and reads the whole response.
     pub(super) async fn send(
         &self,

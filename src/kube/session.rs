@@ -54,6 +54,16 @@ impl Session {
         Self { access, timeout, slot: Mutex::default() }
     }
 
+    /// What a connection needs.
+    pub(super) fn access(&self) -> &Access {
+        &self.access
+    }
+
+    /// The limit of a call.
+    pub(super) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     /// Host and port of the server.
     pub(super) fn server(&self) -> String {
         self.access.server.to_string()
@@ -174,7 +184,7 @@ impl Session {
 
     /// `outgoing` below the server's prefix, with the credential as it is now: a token's file is
     /// read again for each attempt.
-    async fn prepare(
+    pub(super) async fn prepare(
         &self,
         request: &ApiRequest,
         outgoing: &Request<Bytes>,

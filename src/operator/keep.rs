@@ -2,7 +2,8 @@
 //!
 //! Pods never depend on it: it changes files, and the runtime starts the plugin as ever while it is
 //! away. SIGTERM comes for a restart, for an update, for a node that shuts down, and for good. Only
-//! the API knows which, and without its word nothing is taken off.
+//! the API knows which, and without its word nothing is taken off. Where everything is deleted at
+//! once, the right to ask may be gone by then: a watch that was begun before tells.
 
 mod orphans;
 mod turn;
@@ -23,7 +24,7 @@ use super::installation::{EXTENSIONS, Installation};
 use super::node;
 use super::runtime::below;
 use super::uninstall::Uninstall;
-use crate::kube::{Cluster, ClusterConfig};
+use crate::kube::{Cluster, ClusterConfig, DaemonSetWatch};
 use crate::pod::name::NamespacedName;
 use cni::netconf;
 use cni::request::Environment;
@@ -34,6 +35,10 @@ use linux::signal::Signals;
 const PAUSE: Duration = Duration::from_secs(2);
 /// How long after a failure it is tried again, where nothing has changed meanwhile.
 const AFTER_FAILURE: Duration = Duration::from_secs(10);
+
+/// How long the watch of the DaemonSet is waited for, if the API refuses to answer: what is deleted
+/// at once is gone within seconds.
+const HEARSAY: Duration = Duration::from_secs(30);
 
 /// What `braid keep` is told.
 #[derive(Args, Debug)]
@@ -54,6 +59,7 @@ impl Keep {
             return Ok(console.show(&self.install.run()?)?);
         }
         let mut signals = block()?;
+        let watch = self.daemon_set.as_ref().map(DaemonSetWatch::start).unwrap_or_default();
         self.watch(console, &mut signals)?;
         let Some(daemon_set) = &self.daemon_set else { return Ok(Exit::Done) };
         if self.install.migrates() {
@@ -61,7 +67,7 @@ impl Keep {
                 .progress("a migration does not take braid off a node: what it runs now stays")?;
             return Ok(Exit::Done);
         }
-        if self.is_for_good(daemon_set, console)? { self.leave(console) } else { Ok(Exit::Done) }
+        if is_for_good(daemon_set, &watch, console)? { self.leave(console) } else { Ok(Exit::Done) }
     }
 
     /// Until a signal comes.
@@ -129,31 +135,6 @@ impl Keep {
         files.into_iter().map(mark).collect()
     }
 
-    /// Whether this pod will have no successor on this node.
-    fn is_for_good(
-        &self,
-        daemon_set: &NamespacedName,
-        console: &mut Console<'_>,
-    ) -> Result<bool, CommandError> {
-        let cluster = Cluster::configured(&ClusterConfig::default(), &Environment::of_process());
-        let said = match cluster.map(|mut cluster| cluster.is_leaving(daemon_set)) {
-            Some(Ok(true)) => {
-                console
-                    .progress(&format!("DaemonSet {daemon_set} is deleted: leaving this node"))?;
-                return Ok(true);
-            }
-            Some(Ok(false)) => format!("DaemonSet {daemon_set} is still there: braid stays"),
-            Some(Err(error)) => {
-                format!(
-                    "cannot tell whether DaemonSet {daemon_set} is deleted: {error}: braid stays"
-                )
-            }
-            None => format!("no API to ask whether DaemonSet {daemon_set} is deleted: braid stays"),
-        };
-        console.progress(&said)?;
-        Ok(false)
-    }
-
     /// As `braid uninstall --wait`, but without holding the node's lock meanwhile: an administrator
     /// who wants Braid back installs it, which ends the drain, and this with it.
     fn leave(&self, console: &mut Console<'_>) -> Result<Exit, CommandError> {
@@ -184,6 +165,34 @@ impl Keep {
         let places = Installation::all(&below(root, &runtime.conf_dir), &["braid"]);
         !places.is_empty() && !places.iter().all(Installation::is_draining)
     }
+}
+
+/// Whether this pod will have no successor on this node.
+fn is_for_good(
+    daemon_set: &NamespacedName,
+    watch: &DaemonSetWatch,
+    console: &mut Console<'_>,
+) -> Result<bool, CommandError> {
+    let asked = Instant::now();
+    let said = loop {
+        let cluster = Cluster::configured(&ClusterConfig::default(), &Environment::of_process());
+        match cluster.map(|mut cluster| cluster.is_leaving(daemon_set)) {
+            Some(Ok(true)) => break Ok(()),
+            Some(Ok(false)) => break Err("it is still there".to_owned()),
+            _ if watch.is_leaving() => break Ok(()),
+            // The rights may have gone first: the watch hears of the rest.
+            Some(Err(_)) if watch.is_open() && asked.elapsed() < HEARSAY => {}
+            Some(Err(error)) => break Err(format!("that cannot be told: {error}")),
+            None => break Err("there is no API to ask".to_owned()),
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    };
+    let line = match &said {
+        Ok(()) => format!("DaemonSet {daemon_set} is deleted: leaving this node"),
+        Err(reason) => format!("whether DaemonSet {daemon_set} is deleted: {reason}: braid stays"),
+    };
+    console.progress(&line)?;
+    Ok(said.is_ok())
 }
 
 pub(super) fn block() -> Result<Signals, CommandError> {

@@ -97,7 +97,7 @@ type Body = UnsyncBoxBody<Bytes, std::io::Error>;
 
 async fn answer(
     request: Request<Incoming>,
-    shared: &Shared,
+    shared: &Arc<Shared>,
     line: &Line,
     certificate: Option<&CertificateDer<'static>>,
 ) -> Response<Body> {
@@ -133,6 +133,9 @@ async fn answer(
         }
         _ => {}
     }
+    if let (None, Some(user), Some(target)) = (&fault, &user, watched(shared, &parts)) {
+        return watch(shared, user, target, &parts, place);
+    }
     let (status, headers, text) = match &fault {
         Some(Fault::Answer(status, headers, text)) => (*status, headers.clone(), text.clone()),
         Some(Fault::Flood(size)) => (200, Vec::new(), format!("[{}]", " ".repeat(*size))),
@@ -147,6 +150,45 @@ async fn answer(
         response = response.header(name, value);
     }
     response.body(if matches!(fault, Some(Fault::Cut)) { cut(&text) } else { whole(text) }).unwrap()
+}
+
+fn watched(shared: &Shared, parts: &http::request::Parts) -> Option<Target> {
+    let path = parts.uri.path().strip_prefix(shared.prefix.as_str())?;
+    Target::parse(path)?.watched(parts.uri.query()?)
+}
+
+/// How often a watched object is looked at.
+const TICK: Duration = Duration::from_millis(10);
+
+/// A watch: rights are checked now and never again, as an API server does it.
+fn watch(
+    shared: &Arc<Shared>,
+    user: &User,
+    target: Target,
+    parts: &http::request::Parts,
+    place: usize,
+) -> Response<Body> {
+    let refusal = shared.objects.lock().unwrap().begin_watch(user, &target);
+    let status = refusal.as_ref().map_or(200, |(status, _)| *status);
+    shared.requests.lock().unwrap()[place].status = status;
+    let response = Response::builder().status(status).header("content-type", "application/json");
+    if let Some((_, text)) = refusal {
+        return response.body(whole(text.to_string())).unwrap();
+    }
+    let mut pairs = parts.uri.query().unwrap_or_default().split('&');
+    let version = pairs.find_map(|pair| pair.strip_prefix("resourceVersion=")).unwrap().to_owned();
+    let events =
+        stream::unfold((shared.clone(), target, version), |(shared, target, version)| async move {
+            loop {
+                let event = shared.objects.lock().unwrap().event(&target, &version);
+                if let Some((event, version)) = event {
+                    let line = Bytes::from(format!("{event}\n"));
+                    return Some((Ok(Frame::data(line)), (shared, target, version)));
+                }
+                tokio::time::sleep(TICK).await;
+            }
+        });
+    response.body(StreamBody::new(events).boxed_unsync()).unwrap()
 }
 
 /// Waits until the request has taken as long as it takes. tokio's timer counts in whole

@@ -136,9 +136,7 @@ impl Objects {
             return Ok(self.review(user, call.body));
         }
         let right = target.right(call.method);
-        let is_allowed = self.rbac.allows(user, &right, &target.namespace, target.name.as_deref());
-        self.rights.push((right.clone(), is_allowed));
-        if !is_allowed {
+        if !self.may(user, target, &right) {
             return Ok(forbidden(user, target, &right));
         }
         Ok(match (call.method, &target.subresource) {
@@ -159,6 +157,33 @@ impl Objects {
                 None,
             ),
         })
+    }
+
+    fn may(&mut self, user: &User, target: &Target, right: &Right) -> bool {
+        let is_allowed = self.rbac.allows(user, right, target.scope(), target.name.as_deref());
+        self.rights.push((right.clone(), is_allowed));
+        is_allowed
+    }
+
+    /// Begins the watch of one object: `None` if the user may, else the refusal.
+    pub(crate) fn begin_watch(&mut self, user: &User, target: &Target) -> Option<Answer> {
+        let right = Right { verb: "watch".to_owned(), ..target.right("GET") };
+        (!self.may(user, target, &right)).then(|| forbidden(user, target, &right))
+    }
+
+    /// What has become of an object since it had that version: an event, and the new version.
+    pub(crate) fn event(&self, target: &Target, version: &str) -> Option<(Value, String)> {
+        let object = self.kept.get(&target.key().unwrap());
+        let now =
+            object.map_or("", |object| object["metadata"]["resourceVersion"].as_str().unwrap());
+        let kind = match (version, now) {
+            (before, now) if before == now => return None,
+            ("", _) => "ADDED",
+            (_, "") => "DELETED",
+            _ => "MODIFIED",
+        };
+        let object = object.cloned().unwrap_or(json!({"metadata": {"name": target.name}}));
+        Some((json!({"type": kind, "object": metadata_only(object)}), now.to_owned()))
     }
 
     /// What a user may do, which every user may ask.

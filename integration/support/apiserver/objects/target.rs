@@ -100,6 +100,22 @@ impl Target {
         (version, format!("{kind}List"))
     }
 
+    /// The one object of a watch, which its field selector names.
+    pub(crate) fn watched(&self, query: &str) -> Option<Self> {
+        let mut pairs = query.split('&');
+        pairs.clone().find(|pair| *pair == "watch=true")?;
+        let name = pairs.find_map(|pair| pair.strip_prefix("fieldSelector=metadata.name%3D"))?;
+        Some(Self { name: Some(name.to_owned()), ..self.clone() })
+    }
+
+    /// The namespace that a role counts in: that of the object, and a namespace's own.
+    pub(super) fn scope(&self) -> &str {
+        match (&self.name, self.resource.as_str()) {
+            (Some(name), "namespaces") => name,
+            _ => &self.namespace,
+        }
+    }
+
     pub(super) fn key(&self) -> Option<Key> {
         Some((self.resource.clone(), self.namespace.clone(), self.name.clone()?))
     }

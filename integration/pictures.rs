@@ -46,7 +46,7 @@ fn names() -> Vec<String> {
 /// Every `#rrggbb` of a picture.
 fn colours(text: &str) -> BTreeSet<&str> {
     let found = text.match_indices('#').filter_map(|(at, _)| text.get(at..at + 7));
-    found.filter(|word| word[1..].bytes().all(|byte| byte.is_ascii_hexdigit())).collect()
+    found.filter(|word| word.bytes().skip(1).all(|byte| byte.is_ascii_hexdigit())).collect()
 }
 
 #[test]

@@ -76,7 +76,7 @@ impl Scene {
         );
     }
 
-    fn attach<'p>(&self, pod: &'p Pod<'_>, networks: &str) -> Value {
+    fn attach(&self, pod: &Pod<'_>, networks: &str) -> Value {
         pod.add(self.config()).networks(networks).run().assert_success()
     }
 

@@ -172,3 +172,9 @@ on_both_kinds_of_plugins!(
     two_networks_with_the_same_addresses_live_in_a_vrf_each: "needs a kernel with vrf: run it by scripts/vm",
     sctp_passes_between_pods_and_through_a_port_of_the_node: "needs a kernel with SCTP: run it by scripts/vm",
 );
+
+#[test]
+#[ignore = "needs a kernel with dummy: run it by scripts/vm"]
+fn what_kubevirts_bridge_binding_has_renamed_is_detached_whole() {
+    crate::running_pods::kubevirt::what_the_bridge_binding_has_renamed_is_detached_whole();
+}

@@ -58,6 +58,7 @@ mod refusals;
 mod release;
 mod requested_values;
 mod routers;
+mod running_pods;
 mod runtime_quirks;
 mod scenarios;
 mod soak;

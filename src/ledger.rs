@@ -34,6 +34,7 @@ mod lock;
 mod look;
 mod reading;
 mod record;
+mod rewrite;
 mod scan;
 
 use std::collections::HashSet;
@@ -45,8 +46,8 @@ pub(crate) use error::LedgerError;
 pub(crate) use header::{AttachmentHeader, RecordHeader};
 pub(crate) use journal::Journal;
 pub(crate) use lock::Lock;
+pub(crate) use record::{Declined, Key, LAYOUT, Mode, Moment, RecordedNetns};
 pub use record::{Event, Record, RecordPlan, State, event_line, plan_line};
-pub(crate) use record::{Key, LAYOUT, Mode, Moment, RecordedNetns};
 pub(crate) use scan::{Depth, Listed, Sweep};
 
 use cni::deadline::Deadline;
@@ -95,6 +96,15 @@ impl Ledger {
         self.root.join("locks")
     }
 
+    fn failure(
+        &self,
+        action: &'static str,
+        key: &Key,
+    ) -> impl FnOnce(io::Error) -> FileError + use<> {
+        let path = self.path_of(key);
+        move |source| FileError { action, path, source }
+    }
+
     fn path_of(&self, key: &Key) -> PathBuf {
         self.records().join(key.file_name())
     }
@@ -130,10 +140,15 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::File`] or [`LedgerError::Directory`]; no record is left then.
     pub fn create(&self, plan: RecordPlan) -> Result<Journal, LedgerError> {
+        let line = record::plan_line(&plan).map_err(self.failure("encode", &plan.key))?;
+        self.write(&plan.key, line, &[])
+    }
+
+    /// Writes a record in place of the one of its key: its plan, and the lines behind it.
+    fn write(&self, key: &Key, line: Vec<u8>, events: &[u8]) -> Result<Journal, LedgerError> {
         let records = self.records();
         directory::prepare(&self.root, &records)?;
-        let path = self.path_of(&plan.key);
-        let line = record::plan_line(&plan).map_err(FileError::of("encode", &path))?;
+        let path = self.path_of(key);
         // The plan sees to it; what Multus remembers makes a record without one.
         if line.len() > plan::MAX_BYTES + header::MAX_HEADER_BYTES {
             let problem = format!("it has {} bytes, and may have {}", line.len(), plan::MAX_BYTES);
@@ -146,12 +161,12 @@ impl Ledger {
         }
         // What DEL could not read would be set aside then, and its networks leak: too deep a
         // nesting, say.
-        if let Err(problem) = Record::parse(&line, &plan.key.file_name()) {
+        if let Err(problem) = Record::parse(&line, &key.file_name()) {
             let source = io::Error::other(format!("it could not be read again: {problem}"));
             return Err(FileError { action: "record the plan in", path, source }.into());
         }
-        let file =
-            directory::write_file(&records, &plan.key.file_name(), &plan.key.file_name(), &line)?;
+        let (name, bytes) = (key.file_name(), [line.as_slice(), events].concat());
+        let file = directory::write_file(&records, &name, &name, &bytes)?;
         Journal::begin(path, file, &records)
     }
 

@@ -9,6 +9,7 @@
 //! shown is decided once, by [`console`]. Nothing here runs where `CNI_COMMAND` is set.
 
 mod account;
+mod attach;
 mod built_in;
 mod change;
 mod cli;
@@ -17,6 +18,7 @@ mod credential;
 mod doctor;
 mod explain;
 mod fault;
+mod follow;
 mod gc;
 mod install;
 mod installation;
@@ -30,6 +32,7 @@ mod node;
 mod records;
 mod repair;
 mod runtime;
+mod sandbox;
 mod settings;
 mod source;
 mod uninstall;
@@ -89,6 +92,9 @@ enum CommandError {
     /// The records are root's.
     #[error("only root can read the records of a node: run braid {0} as root")]
     NotRoot(&'static str),
+    /// The node's file system cannot be entered.
+    #[error("cannot enter {}: {}", .0.display(), .1)]
+    Root(std::path::PathBuf, #[source] std::io::Error),
     /// Signals cannot be received.
     #[error("cannot receive signals: {0}")]
     Signals(#[source] std::io::Error),
@@ -157,6 +163,9 @@ fn carry_out(cli: Cli, console: &mut Console<'_>) -> Result<Exit, CommandError> 
         Some(Command::Show(show)) => attend(console, as_root("show")?, || show.run()),
         Some(Command::Gc(gc)) => undisturbed(console, as_root("gc")?, || gc.run()),
         Some(Command::Repair(repair)) => undisturbed(console, as_root("repair")?, || repair.run()),
+        Some(Command::Attach(attach)) => undisturbed(console, as_root("attach")?, || attach.run()),
+        Some(Command::Detach(detach)) => undisturbed(console, as_root("detach")?, || detach.run()),
+        Some(Command::Follow(follow)) => undisturbed(console, as_root("follow")?, || follow.run()),
         Some(Command::Version) => Ok(console.show(&version::Versions::of_program())?),
         Some(Command::Completions { shell }) => Ok(console.text(&manual::completions(shell)?)?),
         Some(Command::Man { directory: Some(directory) }) => {

@@ -8,6 +8,7 @@ mod capability;
 mod configuration;
 mod error;
 mod interface_name;
+mod origin;
 mod requirement;
 
 use std::collections::BTreeSet;
@@ -21,6 +22,7 @@ pub use self::attachment::Role;
 pub(crate) use self::attachment::{Attachment, Device};
 pub(crate) use self::error::PlanError;
 pub(crate) use self::interface_name::Series;
+pub(crate) use self::origin::{Origin, Source};
 pub(crate) use self::requirement::HostLink;
 
 use self::capability::{
@@ -177,8 +179,12 @@ pub(crate) fn make(inputs: Inputs<'_>) -> Result<Plan, PlanError> {
     }
 }
 
-/// What is recorded of a pod is read back at its end, and lies on the disk of all until then.
-fn check_size(attachments: &[Attachment]) -> Result<(), PlanError> {
+/// Whether the attachments of a pod are small enough together: what is recorded of them is read
+/// back at its end, and lies on the disk of all until then.
+///
+/// # Errors
+/// [`PlanError::TooLarge`].
+pub(crate) fn check_size(attachments: &[Attachment]) -> Result<(), PlanError> {
     let sizes: Vec<usize> = attachments.iter().map(size).collect();
     let largest = sizes.iter().zip(attachments).max_by_key(|(size, _)| **size);
     match largest {
@@ -243,7 +249,8 @@ fn node_attachment(
     let device_info_file = device_info_file(&network, device.as_ref(), &interface, inputs);
     let attachment = Attachment::new(label, role, interface, network, inputs.sandbox.args.clone());
     let runtime_config = device_arguments(device.as_ref(), device_info_file.as_deref());
-    Attachment { runtime_config, device, device_info_file, ..attachment }
+    let origin = Some(Origin::Node);
+    Attachment { runtime_config, device, device_info_file, origin, ..attachment }
 }
 
 fn selected_attachment(
@@ -262,6 +269,7 @@ fn selected_attachment(
     let attachment = Attachment::new(label(&selection), Role::Extra, interface, network, args);
     Ok(Attachment {
         runtime_config: runtime_config(&selection, device.as_ref(), device_info_file.as_deref()),
+        origin: Some(Origin::Annotation { element: selection.canonical() }),
         asked_ips: selection.ips.iter().map(|address| address.ip()).collect(),
         granted_networks,
         asked_mac: selection.mac.map(|mac| mac.to_string()),

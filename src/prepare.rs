@@ -1,6 +1,7 @@
 //! From a request to a plan: all the reading, in the order of the one-way flow (configuration, pod,
 //! selections, definitions, policy), and the plan that is made of it. Changes nothing.
 
+mod addition;
 mod admission;
 mod devices;
 mod genie;
@@ -22,6 +23,7 @@ use crate::plan::{self, HostLink, NodeNetwork, Plan, PrimaryNetwork, SelectedNet
 use crate::pod::name::{DefinitionName, Namespace};
 use crate::pod::{DEFAULT_NETWORK_ANNOTATION, GENIE_ANNOTATION, NETWORKS_ANNOTATION, Pod};
 use crate::policy::Path;
+pub(crate) use addition::{AddedNetworks, plan_addition};
 use cni::error::{Code, Error};
 use cni::netconf::Missing;
 use cni::request::Sandbox;
@@ -156,7 +158,7 @@ impl PodNetworks {
         let mut node_networks = node_networks(config, pod, definitions)?;
         node_networks.extend(choices);
         let of_node = primary.iter_mut().chain(&mut node_networks);
-        let without_device = devices::assign(&mut selected, of_node, config, pod)?;
+        let without_device = devices::assign(&mut selected, of_node, &[], config, pod)?;
         let replacement = has_default.then(|| selected.pop()).flatten();
         let of_pod = replacement.map(|replacement| PrimaryNetwork::OfPod(Box::new(replacement)));
         let primary = of_pod.or(primary.map(PrimaryNetwork::OfNode));

@@ -5,6 +5,7 @@
 //! it the plan's. Both annotations, `k8s.v1.cni.cncf.io/networks` and
 //! `v1.multus-cni.io/default-network`, have this grammar.
 
+mod canonical;
 mod dict;
 mod error;
 pub mod genie;

@@ -11,6 +11,7 @@ pub mod network_status;
 mod publish;
 mod record_event;
 pub(crate) mod repair;
+pub(crate) mod running;
 mod status;
 mod teardown;
 

@@ -336,6 +336,11 @@ fn metric(route: &DefaultRoute) -> u32 {
 }
 
 impl Moved {
+    /// The default routes that made way.
+    pub(crate) fn removed(&self) -> &[DefaultRoute] {
+        &self.removed
+    }
+
     /// Puts the default routes back, and takes the cluster's away. Best effort: the sandbox is on
     /// its way out.
     pub(crate) fn undo(&self, netlink: &mut Netlink) {

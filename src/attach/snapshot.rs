@@ -1,6 +1,8 @@
 //! What the kernel shows in a sandbox: interfaces and default routes, when ADD ended and when CHECK
 //! comes. Comparing is pure; looking is the caller's, through [`linux::netlink`].
 
+mod growth;
+
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
@@ -27,6 +29,9 @@ pub struct Snapshot {
     /// Routes of extra networks that took the default route together, and were removed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub removed_routes: Vec<RemovedRoute>,
+    /// The default routes that had to make way for those of an attachment that asked for them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub replaced_routes: Vec<SeenRoute>,
 }
 
 /// A route that a network's plugins had made, and that was removed.
@@ -85,6 +90,10 @@ pub enum Drift {
     #[error("network \"{network}\" on {interface} is torn down")]
     #[expect(missing_docs, reason = "the sentence says it")]
     TornDown { network: String, interface: String },
+    /// An attach or a detach on the running pod has been broken off.
+    #[error("network \"{network}\" on {interface}: its attach or detach has not ended")]
+    #[expect(missing_docs, reason = "the sentence says it")]
+    Pending { network: String, interface: String },
 }
 
 impl Snapshot {
@@ -94,8 +103,12 @@ impl Snapshot {
     }
 
     /// How `now` differs from this snapshot in what belongs to `interfaces`. An interface without a
-    /// netdev then (DPDK) is not expected now.
+    /// netdev then (DPDK) is not expected now, and one that the pod has put something in place of
+    /// is the pod's.
     pub fn drift(&self, now: &Self, interfaces: &[&InterfaceName]) -> Vec<Drift> {
+        let is_taken = |name: &InterfaceName| self.stood_in_for(now, name.as_str()).is_some();
+        let interfaces: Vec<_> =
+            interfaces.iter().copied().filter(|name| !is_taken(name)).collect();
         let expected = interfaces.iter().filter_map(|name| self.link(name.as_str()));
         let mut drift: Vec<Drift> =
             expected.flat_map(|link| link_drift(link, now.link(&link.name))).collect();
@@ -208,6 +221,7 @@ mod tests {
             mac: Some("02:00:00:00:00:01".to_owned()),
             mtu: Some(1500),
             up: true,
+            parent: None,
             addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
         }
     }

@@ -18,6 +18,7 @@ pub(super) fn attachment(version: &str) -> Attachment {
         default_route: None,
         device: None,
         device_info_file: None,
+        origin: None,
         other_name: None,
     }
 }

@@ -21,6 +21,18 @@ const MAX_NAME_BYTES: usize = 253 - 17;
 /// A warning about `pod`. Its name is derived from its content, so that a sandbox that keeps
 /// failing in the same way makes one event, for as long as the server keeps it.
 pub(super) fn warning(pod: &PodReference, reason: &str, message: &str, node: &str) -> Event {
+    event("Warning", pod, reason, message, node)
+}
+
+/// What has changed of `pod`. Its name has the time in it: a change may come again.
+pub(super) fn note(pod: &PodReference, reason: &str, message: &str, node: &str) -> Event {
+    let mut event = event("Normal", pod, reason, message, node);
+    let time = Timestamp::now().as_microsecond();
+    event.metadata.name = Some(name(pod, reason, &format!("{message} {time}")));
+    event
+}
+
+fn event(kind: &str, pod: &PodReference, reason: &str, message: &str, node: &str) -> Event {
     let note = &shortened(message, MAX_NOTE_BYTES);
     Event {
         metadata: ObjectMeta {
@@ -28,7 +40,7 @@ pub(super) fn warning(pod: &PodReference, reason: &str, message: &str, node: &st
             namespace: Some(pod.namespace.to_string()),
             ..ObjectMeta::default()
         },
-        type_: Some("Warning".to_owned()),
+        type_: Some(kind.to_owned()),
         action: Some("AttachNetworks".to_owned()),
         reason: Some(cut(reason, MAX_WORD_BYTES).to_owned()),
         note: Some(note.to_owned()),

@@ -108,13 +108,35 @@ impl Cluster {
         reason: &str,
         message: &str,
     ) -> Result<(), ClusterError> {
+        self.publish(pod, |node| event::warning(pod, reason, message, node))
+    }
+
+    /// Publishes that a running pod's networks have changed, as [`Cluster::publish_event`] does.
+    /// Each time makes an event of its own.
+    ///
+    /// # Errors
+    /// [`ClusterError`], for the log alone: the change is made.
+    pub fn publish_note(
+        &mut self,
+        pod: &PodReference,
+        reason: &str,
+        message: &str,
+    ) -> Result<(), ClusterError> {
+        self.publish(pod, |node| event::note(pod, reason, message, node))
+    }
+
+    fn publish(
+        &mut self,
+        pod: &PodReference,
+        event: impl FnOnce(&str) -> Event,
+    ) -> Result<(), ClusterError> {
         if self.is_silent {
             return Ok(());
         }
         let mut request = pod_request("create", "events.events.k8s.io", &pod.namespace, &pod.name)?;
         request.what = format!("an event about {}", request.what);
         let node = nix::unistd::gethostname().unwrap_or_default();
-        let event = event::warning(pod, reason, message, &node.to_string_lossy());
+        let event = event(&node.to_string_lossy());
         let parameters =
             PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
         let published = self.call(request, RetryPolicy::Once, async |client| {

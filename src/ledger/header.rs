@@ -13,9 +13,10 @@ use std::io;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::record::{Key, LAYOUT, Mode, RecordPlan, RecordedNetns};
+use super::record::{Declined, Key, LAYOUT, Mode, RecordPlan, RecordedNetns};
 use crate::plan::{Attachment, Role};
 use crate::reservation;
 use cni::name::InterfaceName;
@@ -103,13 +104,22 @@ pub(super) fn plan_json(plan: &RecordPlan) -> io::Result<Vec<u8>> {
     struct Rest<'a> {
         args: &'a CniArgs,
         attachments: &'a [Attachment],
+        #[serde(skip_serializing_if = "Option::is_none")]
+        primary: Option<&'a Value>,
+        #[serde(skip_serializing_if = "<[_]>::is_empty")]
+        declined: &'a [Declined],
     }
     let mut json = serde_json::to_vec(&RecordHeader::from(plan))?;
     json.pop();
     let sum = crc32fast::hash(&json);
     json.extend_from_slice(SUM);
     json.extend_from_slice(format!("{sum:08x}\",").as_bytes());
-    let rest = serde_json::to_vec(&Rest { args: &plan.args, attachments: &plan.attachments })?;
+    let rest = serde_json::to_vec(&Rest {
+        args: &plan.args,
+        attachments: &plan.attachments,
+        primary: plan.primary.as_ref(),
+        declined: &plan.declined,
+    })?;
     json.extend_from_slice(rest.strip_prefix(b"{").unwrap_or(&rest));
     Ok(json)
 }

@@ -1,6 +1,6 @@
 //! A record: the plan of one ADD, and what has happened since.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use serde::{Deserialize, Serialize};
@@ -91,6 +91,24 @@ pub struct RecordPlan {
     pub created: u64,
     /// The attachments, in the order of ADD.
     pub attachments: Vec<Attachment>,
+    /// The result of the primary that Braid stands behind, in the newest layout.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub primary: Option<Value>,
+    /// What the annotation asks for, and an administrator has detached.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub declined: Vec<Declined>,
+}
+
+/// A network that the pod's annotation asks for, and that an administrator has detached.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Declined {
+    /// `namespace/name` of the definition.
+    pub label: String,
+    /// The interface that it had.
+    pub interface: InterfaceName,
+    /// The element of the annotation, if it was recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub element: Option<String>,
 }
 
 /// A point in time by the node's monotonic clock, which counts while the node runs.
@@ -119,6 +137,9 @@ pub enum Event {
     Failing(u64),
     /// DEL has failed for the first time since the node's start: what is counted from.
     Resisting(Moment),
+    /// On the running pod an attachment is being attached or detached: until that ends, the pod is
+    /// not expected to have it.
+    Pending(usize),
 }
 
 /// How far one attachment came.
@@ -141,6 +162,9 @@ pub struct Record {
     pub states: Vec<State>,
     /// The words in which a plugin has refused an attachment's ADD for good, by position.
     pub refusals: BTreeMap<usize, String>,
+    /// The attachments that the running pod is not expected to have: those whose attach or detach
+    /// has not ended.
+    pub pending: BTreeSet<usize>,
     /// What the kernel showed when ADD ended; `None` if ADD did not end.
     pub complete: Option<Snapshot>,
     /// When DEL failed first.
@@ -150,6 +174,19 @@ pub struct Record {
 }
 
 impl Record {
+    /// The record of a pod that runs, of which nothing has happened yet.
+    pub(crate) fn new(plan: RecordPlan, snapshot: Snapshot) -> Self {
+        Self {
+            states: vec![State::Planned; plan.attachments.len()],
+            plan,
+            refusals: BTreeMap::new(),
+            pending: BTreeSet::new(),
+            complete: Some(snapshot),
+            failing_since: None,
+            resisting_since: None,
+        }
+    }
+
     /// Reads a record from a file's bytes; `name` is what the file of its key is called.
     ///
     /// # Errors
@@ -161,14 +198,7 @@ impl Record {
             return Err(format!("its layout is {}, and this braid knows {LAYOUT}", plan.layout));
         }
         check_key(&plan.key, name)?;
-        let mut record = Self {
-            states: vec![State::Planned; plan.attachments.len()],
-            plan,
-            refusals: BTreeMap::new(),
-            complete: None,
-            failing_since: None,
-            resisting_since: None,
-        };
+        let mut record = Self { complete: None, ..Self::new(plan, Snapshot::default()) };
         // A line that is not whole is an append that was cut short: by a full disk, say. The next
         // one has begun a line of its own.
         let lines = bytes.split_inclusive(|byte| *byte == b'\n').skip(1);
@@ -187,9 +217,15 @@ impl Record {
                 self.refusals.insert(at, words);
             }
             Event::Gone(at) => self.set(at, State::Gone),
-            Event::Complete(snapshot) => self.complete = Some(*snapshot),
+            Event::Complete(snapshot) => {
+                self.complete = Some(*snapshot);
+                self.pending.clear();
+            }
             Event::Failing(since) => self.failing_since = self.failing_since.or(Some(since)),
             Event::Resisting(moment) => self.resisting_since = Some(moment),
+            Event::Pending(at) => {
+                self.pending.insert(at);
+            }
         }
     }
 
@@ -212,12 +248,13 @@ impl Record {
         })
     }
 
-    /// The attachments of a complete ADD that are torn down already, with their positions: a pod
-    /// that lives lacks them.
+    /// The attachments of a complete ADD that are torn down and were not detached, with their
+    /// positions: a pod that lives lacks them.
     pub fn torn_down(&self) -> impl Iterator<Item = (usize, &Attachment)> {
         let pairs = self.plan.attachments.iter().zip(&self.states).enumerate();
-        let gone =
-            pairs.filter(|(_, (_, state))| self.complete.is_some() && **state == State::Gone);
+        let gone = pairs.filter(|(at, (_, state))| {
+            self.complete.is_some() && **state == State::Gone && !self.pending.contains(at)
+        });
         gone.map(|(at, (attachment, _))| (at, attachment))
     }
 
@@ -227,7 +264,12 @@ impl Record {
     /// [`io::Error`] inside, if it cannot be written as JSON.
     pub fn orphan_lines(&self, at: usize) -> Option<io::Result<Vec<u8>>> {
         let attachment = self.plan.attachments.get(at)?.clone();
-        let plan = RecordPlan { attachments: vec![attachment], ..self.plan.clone() };
+        let plan = RecordPlan {
+            attachments: vec![attachment],
+            primary: None,
+            declined: Vec::new(),
+            ..self.plan.clone()
+        };
         let lines = || {
             let mut lines = plan_line(&plan)?;
             if let Some(State::Attached(result)) = self.states.get(at) {

@@ -85,6 +85,7 @@ fn attachment(name: &str, interface: &str) -> Attachment {
         default_route: Some(vec!["fd00::1".parse().unwrap()]),
         device: None,
         device_info_file: None,
+        origin: None,
         other_name: None,
     }
 }
@@ -105,6 +106,8 @@ fn plan_of(key: Key) -> RecordPlan {
         args: "K8S_POD_NAME=web".into(),
         created: 1,
         attachments: vec![attachment("blue", "net1"), attachment("red", "net2")],
+        primary: None,
+        declined: Vec::new(),
     }
 }
 

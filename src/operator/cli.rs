@@ -6,9 +6,11 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
+use super::attach::{Attach, Detach};
 use super::console::Format;
 use super::doctor::Doctor;
 use super::explain::Explain;
+use super::follow::Follow;
 use super::gc::Gc;
 use super::install::Install;
 use super::keep::Keep;
@@ -156,6 +158,27 @@ pub(super) enum Command {
         after_help = "Examples:\n  braid repair --dry-run team-a/web\n  braid repair 3f1c9a"
     )]
     Repair(Repair),
+    /// Attach networks to a pod that runs
+    #[command(
+        long_about = "Attaches networks to a running pod on this node, without a restart. NETWORK is what the pod's \
+                      annotation would have, in the short form or as one JSON list. Plan, policy, devices, default \
+                      routes and status are those of a pod that starts with it: the pod gets all of them or none. \
+                      What is attached so is not touched by braid keep --watch-pods.",
+        after_help = "Examples:\n  braid attach team-a/web blue\n  braid attach team-a/web ops/storage@data0 red\n  braid attach --container 3f1c9a '[{\"name\": \"blue\", \"ips\": [\"10.2.2.42/24\"]}]'"
+    )]
+    Attach(Attach),
+    /// Detach a network from a pod that runs
+    #[command(
+        long_about = "Detaches the network on an interface from a running pod on this node: one of braid attach, of the \
+                      pod's annotation or of the node's configuration, and not the primary. Where it had the default \
+                      route, the primary has it again. What an annotation asks for does not come back while it asks \
+                      for the same.",
+        after_help = "Examples:\n  braid detach team-a/web net1\n  braid detach --container 3f1c9a data0"
+    )]
+    Detach(Detach),
+    /// Have a running pod have what the annotation on standard input asks for
+    #[command(hide = true)]
+    Follow(Follow),
     /// Print a shell's completions
     #[command(
         after_help = "Example:\n  braid completions bash >/usr/share/bash-completion/completions/braid"

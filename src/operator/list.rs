@@ -47,6 +47,9 @@ pub(super) enum NoRecord {
         /// The pods that have a record, and are meant perhaps.
         pods: Vec<String>,
     },
+    /// Its sandbox is gone.
+    #[error("the sandbox of \"{0}\" is gone: braid gc tears down what is left")]
+    Gone(String),
     /// Several begin so.
     #[error("\"{0}\" is the beginning of several: {1}")]
     Several(String, String),
@@ -270,12 +273,12 @@ fn page(entry: &Entry, style: &OutputStyle, kind: &str) -> String {
     text.push('\n');
     let rows = entry.attachments.iter().map(attachment_row).collect();
     text + &style.table(
-        ["INTERFACE", "NETWORK", "ROLE", "STATE", "PLUGINS", "CNI", "ADDRESSES", "MAC"],
+        ["INTERFACE", "NETWORK", "ROLE", "FROM", "STATE", "PLUGINS", "CNI", "ADDRESSES", "MAC"],
         rows,
     )
 }
 
-fn attachment_row(attachment: &Attached) -> [String; 8] {
+fn attachment_row(attachment: &Attached) -> [String; 9] {
     let role = match attachment.role {
         crate::plan::Role::Primary => "primary",
         crate::plan::Role::Extra => "extra",
@@ -284,6 +287,7 @@ fn attachment_row(attachment: &Attached) -> [String; 8] {
         attachment.interface.clone(),
         attachment.name.clone(),
         role.to_owned(),
+        attachment.source.to_owned(),
         attachment.state.to_owned(),
         attachment.plugins(),
         attachment.version().to_owned(),

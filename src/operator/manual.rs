@@ -72,8 +72,13 @@ fn commands() -> Vec<Command> {
     found
 }
 
+/// Not the commands that braid starts itself.
+fn is_shown(command: &&Command) -> bool {
+    command.get_name() != "help" && !command.is_hide_set()
+}
+
 fn collect(parent: &Command, name: &str, found: &mut Vec<Command>) {
-    for command in parent.get_subcommands().filter(|command| command.get_name() != "help") {
+    for command in parent.get_subcommands().filter(is_shown) {
         let name = format!("{name}-{}", command.get_name());
         // A page's name lives as long as the program, as clap wants it.
         let named: &'static str = Box::leak(name.clone().into_boxed_str());

@@ -100,6 +100,8 @@ pub(super) struct Stale<'r> {
     listed: &'r Listed,
     part: Part,
     pub(super) reason: String,
+    /// Whether the pod is not expected to have it: a new one would have no more.
+    is_of_running_pod: bool,
 }
 
 /// What of a record is torn down.
@@ -113,12 +115,17 @@ impl<'r> Stale<'r> {
     /// A record whose sandbox is gone.
     pub(super) fn of_gone(listed: &'r Listed) -> Self {
         let reason = "its network namespace is gone".to_owned();
-        Self { listed, part: Part::Whole, reason }
+        Self { listed, part: Part::Whole, reason, is_of_running_pod: false }
     }
 
     /// One network of a record.
     pub(super) fn of_network(listed: &'r Listed, at: usize, reason: String) -> Self {
-        Self { listed, part: Part::Networks(vec![at]), reason }
+        Self { listed, part: Part::Networks(vec![at]), reason, is_of_running_pod: false }
+    }
+
+    /// The same of an attach or a detach that has been broken off.
+    pub(super) fn of_running_pod(self) -> Self {
+        Self { is_of_running_pod: true, ..self }
     }
 
     /// Every record, each of a sandbox that is gone.
@@ -130,7 +137,7 @@ impl<'r> Stale<'r> {
     pub(super) fn orphans(records: &'r Records) -> impl Iterator<Item = Self> {
         records.orphans.iter().map(|listed| {
             let reason = "DEL could not tear it down, and the pod has gone".to_owned();
-            Self { listed, part: Part::Orphan, reason }
+            Self { listed, part: Part::Orphan, reason, is_of_running_pod: false }
         })
     }
 
@@ -171,7 +178,7 @@ impl<'r> Stale<'r> {
             reason: self.reason.clone(),
             outcome,
             // A teardown gives the node back what the networks hold, and the pod nothing.
-            needs_new_pod: matches!(self.part, Part::Networks(_)),
+            needs_new_pod: matches!(self.part, Part::Networks(_)) && !self.is_of_running_pod,
             may_be_left: None,
             error: None,
         }

@@ -99,6 +99,8 @@ pub(super) struct Attached {
     pub(super) role: Role,
     /// Its interface in the pod.
     pub(super) interface: String,
+    /// Where it comes from.
+    pub(super) source: &'static str,
     /// How far ADD, or DEL, came with it.
     pub(super) state: &'static str,
     /// What the kernel says of it.
@@ -173,11 +175,18 @@ impl Entry {
 fn kernel(status: &Result<RecordStatus, Error>) -> Kernel {
     match status {
         Ok(RecordStatus::AsAttached) => Kernel::Agrees,
+        Ok(RecordStatus::Drifted(drift)) if drift.iter().all(|(_, it)| is_pending(it)) => {
+            Kernel::Unfinished
+        }
         Ok(RecordStatus::Drifted(_)) => Kernel::Drifted,
         Ok(RecordStatus::Unfinished) => Kernel::Unfinished,
         Ok(RecordStatus::Gone) => Kernel::Gone,
         Ok(RecordStatus::Elsewhere) | Err(_) => Kernel::Unknown,
     }
+}
+
+fn is_pending(drift: &Drift) -> bool {
+    matches!(drift, Drift::Pending { .. })
 }
 
 /// What the kernel says of the attachment at one position: drift is that of single attachments, all
@@ -188,6 +197,7 @@ fn kernel_of_attachment(status: &Result<RecordStatus, Error>, at: usize) -> Kern
     match own.peek() {
         None => Kernel::Agrees,
         Some((_, Drift::TornDown { .. })) => Kernel::TornDown,
+        Some((_, Drift::Pending { .. })) => Kernel::Unfinished,
         Some(_) => Kernel::Drifted,
     }
 }
@@ -228,6 +238,7 @@ impl Attached {
             name: attachment.label.clone(),
             role: attachment.role,
             interface: attachment.interface.to_string(),
+            source: attachment.source().word(),
             state: match state {
                 State::Planned => "planned",
                 State::Attached(_) => "attached",

@@ -61,7 +61,9 @@ fn sort<'r>(
         let attachment = record.plan.attachments.get(at);
         let is_extra = attachment.is_some_and(|it| it.role == Role::Extra);
         let networks = Stale::of_network(listed, at, drift.to_string());
-        if is_extra && matches!(drift, Drift::InterfaceGone(_)) {
+        if is_extra && matches!(drift, Drift::Pending { .. }) {
+            stale.push(networks.of_running_pod());
+        } else if is_extra && matches!(drift, Drift::InterfaceGone(_)) {
             stale.push(networks);
         } else if !beyond.iter().any(|step| step.reason == networks.reason) {
             beyond.push(networks.step(record, Outcome::NeedsNewPod));

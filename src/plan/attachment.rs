@@ -7,6 +7,7 @@ use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::origin::{Origin, Source};
 use cni::keys;
 use cni::name::InterfaceName;
 use cni::netconf::{NetworkConfig, NetworkName};
@@ -54,6 +55,9 @@ pub struct Attachment {
     /// section 4.2).
     #[serde(default)]
     pub device_info_file: Option<PathBuf>,
+    /// Where it comes from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
     /// The other name that the network's plugins may have known it by, when a policy came or went:
     /// the definition's own if the policy has scoped it, the scoped one if not. Of use to ADD
     /// alone.
@@ -71,6 +75,21 @@ pub struct Device {
 }
 
 impl Attachment {
+    /// Where it comes from. What records of Braid before 0.2 do not say, the label does: only what
+    /// a pod selects has a namespace in it.
+    pub(crate) fn source(&self) -> Source<'_> {
+        match &self.origin {
+            Some(Origin::Node) => Source::Node,
+            Some(Origin::Annotation { element }) => Source::Annotation(Some(element)),
+            Some(Origin::Attach) => Source::Attach,
+            Some(Origin::Other) => Source::Other,
+            None if self.role == Role::Extra && self.label.contains('/') => {
+                Source::Annotation(None)
+            }
+            None => Source::Node,
+        }
+    }
+
     /// Whether the network's plugins know it by another name than its definition's: that one is
     /// longer.
     pub fn is_scoped(&self) -> bool {
@@ -118,6 +137,7 @@ impl Attachment {
             default_route: None,
             device: None,
             device_info_file: None,
+            origin: None,
             other_name: None,
         }
     }

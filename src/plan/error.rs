@@ -48,6 +48,19 @@ pub enum PlanError {
         "the default-network annotation and network \"{0}\" both have \"default-route\": only one attachment may"
     )]
     TwoDefaultRoutes(String),
+    /// A network of the running pod has the default route.
+    #[error(
+        "network \"{label}\" cannot have the default route: network \"{other}\" on {interface} has it; leave \
+         \"default-route\" out, or detach {interface} first"
+    )]
+    DefaultRouteTaken {
+        /// The network that asks for it.
+        label: String,
+        /// The one that has it.
+        other: String,
+        /// Its interface.
+        interface: InterfaceName,
+    },
     /// A plugin is not there.
     #[error("network \"{label}\": {source}")]
     NotInstalled {

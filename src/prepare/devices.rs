@@ -2,7 +2,7 @@
 
 use crate::config::Config;
 use crate::device::{Allocation, DeviceError, KUBELET_LIMIT};
-use crate::plan::{NodeNetwork, SelectedNetwork};
+use crate::plan::{Device, NodeNetwork, SelectedNetwork};
 use crate::pod::Pod;
 use cni::error::Error;
 use plugins::facts::{self, DeviceUse};
@@ -21,13 +21,14 @@ struct Claim<'n> {
 
 /// Gives each network whose definition names a resource one of the pod's devices: those that a
 /// selection names first, so that they are not given to another. The kubelet is asked once, and
-/// only if there is such a network. Returns what an administrator should know.
+/// only if there is such a network. Those in `taken` are in use. Returns what an administrator should know.
 ///
 /// # Errors
 /// [`Error`] with the network's name if a device is owed and is not to be had.
 pub(super) fn assign<'n>(
     selected: &'n mut [SelectedNetwork],
     of_node: impl Iterator<Item = &'n mut NodeNetwork>,
+    taken: &[&Device],
     config: &Config,
     pod: &Pod,
 ) -> Result<Vec<String>, Error> {
@@ -36,7 +37,13 @@ pub(super) fn assign<'n>(
     let Some(first) = claims.first() else { return Ok(Vec::new()) };
     let allocation =
         Allocation::of_pod(&config.kubelet_socket, &pod.namespace, &pod.name, KUBELET_LIMIT);
-    distribute(&mut allocation.map_err(|error| about(&first.label, error))?, claims)
+    let mut allocation = allocation.map_err(|error| about(&first.label, error))?;
+    for device in taken {
+        // The kubelet may have forgotten it since: then no network can get it.
+        let _ =
+            allocation.take_specific(device.resource.as_deref().unwrap_or_default(), &device.id);
+    }
+    distribute(&mut allocation, claims)
 }
 
 fn node_claim(network: &mut NodeNetwork) -> Option<Claim<'_>> {

@@ -132,7 +132,7 @@ fn choices(
 const CHAINED: &str =
     "braid stands behind the primary network here and cannot replace it; remove the annotation";
 
-fn selections(
+pub(super) fn selections(
     annotation: Option<&str>,
     path: Path,
     config: &Config,

@@ -1,6 +1,6 @@
 //! ADD (CNI 1.1.0, section 2): plan, then attach in order; on any failure undo in reverse.
 
-mod addition;
+pub(super) mod addition;
 mod advertisements;
 mod default_route;
 mod merged_result;

@@ -56,6 +56,8 @@ fn plan(session: &Session<'_>, sandbox: &Sandbox, remembered: &[Remembered]) -> 
         args: sandbox.args.clone(),
         created: now(),
         attachments: remembered.iter().map(|remembered| remembered.attachment.clone()).collect(),
+        primary: None,
+        declined: Vec::new(),
     }
 }
 

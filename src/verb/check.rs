@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::{Session, add, del, key_of, open_netns, repair};
 use crate::attach::default_route;
+use crate::attach::snapshot::Snapshot;
 use crate::attach::{Attacher, Place};
 use crate::config::CheckNetworks;
 use crate::kernel::kernel_error;
@@ -19,7 +20,6 @@ use cni::family::Family;
 use cni::request::Sandbox;
 use cni::result::AttachmentResult;
 use linux::netlink::{Inside, Link, Netlink};
-use linux::netns::Netns;
 
 pub(super) fn check(session: &mut Session<'_>, sandbox: &Sandbox) -> Result<(), Error> {
     let pod = Pod::from_args(&sandbox.args)?;
@@ -39,8 +39,10 @@ fn check_pod(session: &mut Session<'_>, sandbox: &Sandbox) -> Result<(), Error> 
         );
         return Err(Error::new(Code::DRIFT, problem));
     }
-    check_delegates(session, sandbox, &record, deadline)?;
-    check_kernel(session, &record, &netns)
+    let now = add::read_snapshot(Inside::new(&netns).netlink().map_err(kernel_error)?)
+        .map_err(kernel_error)?;
+    check_delegates(session, sandbox, &record, &now, deadline)?;
+    check_kernel(session, &record, &now)
 }
 
 /// A pod that asked for nothing has no record behind a chained Braid, nor may one that ran while
@@ -64,6 +66,7 @@ fn check_delegates(
     session: &mut Session<'_>,
     sandbox: &Sandbox,
     record: &Record,
+    now: &Snapshot,
     deadline: Deadline,
 ) -> Result<(), Error> {
     let scope = session.config.check_networks;
@@ -71,7 +74,8 @@ fn check_delegates(
         Netlink::open().and_then(|mut netlink| netlink.links()).unwrap_or_default()
     });
     for (at, attachment, result) in record.remaining() {
-        if attachment.role == Role::Extra && scope != CheckNetworks::All {
+        let is_extra = attachment.role == Role::Extra;
+        if is_extra && (scope != CheckNetworks::All || is_left_alone(record, at, attachment, now)) {
             continue;
         }
         let Some(result) = result else {
@@ -86,6 +90,15 @@ fn check_delegates(
         attacher(session, sandbox).check(attachment, &result, deadline)?;
     }
     Ok(())
+}
+
+/// Whether the pod is not expected to have an extra network as its ADD has left it: it is being
+/// attached or detached, or the pod has put something in place of its interface, which plugins
+/// would find by its name.
+fn is_left_alone(record: &Record, at: usize, attachment: &Attachment, now: &Snapshot) -> bool {
+    let then = record.complete.as_ref();
+    record.pending.contains(&at)
+        || then.is_some_and(|then| then.stood_in_for(now, attachment.interface.as_str()).is_some())
 }
 
 /// The result that an attachment's CHECK is held against: its own, without the default routes that
@@ -154,26 +167,25 @@ fn show_current_host_macs(result: &mut Value, host: &[Link]) {
     }
 }
 
-fn check_kernel(session: &Session<'_>, record: &Record, netns: &Netns) -> Result<(), Error> {
+fn check_kernel(session: &Session<'_>, record: &Record, now: &Snapshot) -> Result<(), Error> {
     let Some(then) = &record.complete else {
         return Err(Error::new(
             Code::DRIFT,
             "its ADD never ended: delete the pod to have it attached anew",
         ));
     };
-    let now = add::read_snapshot(Inside::new(netns).netlink().map_err(kernel_error)?)
-        .map_err(kernel_error)?;
     let primary_only = session.config.check_networks == CheckNetworks::Primary;
     let extras = record
         .remaining()
-        .filter(|(_, attachment, _)| attachment.role == Role::Extra && !primary_only);
+        .filter(|(_, attachment, _)| attachment.role == Role::Extra && !primary_only)
+        .filter(|(at, ..)| !record.pending.contains(at));
     // Behind a chained Braid others of the primary's chain change its interface: tuning sets the
     // MAC, say.
     let primary = (record.plan.mode == Mode::Delegating).then_some(&record.plan.key.interface);
     let interfaces: Vec<_> =
         primary.into_iter().chain(extras.map(|(_, attachment, _)| &attachment.interface)).collect();
     let torn_down = record.torn_down().filter(|(_, it)| !(primary_only && it.role == Role::Extra));
-    let mut drift = then.drift(&now, &interfaces);
+    let mut drift = then.drift(now, &interfaces);
     drift.extend(torn_down.map(|(_, attachment)| repair::lacking(attachment)));
     if drift.is_empty() {
         return Ok(());
@@ -199,6 +211,7 @@ mod tests {
             mac: Some("02:00:00:00:00:02".to_owned()),
             mtu: None,
             up: true,
+            parent: None,
             addresses: Vec::new(),
         });
         let mut result = json!({"interfaces": [

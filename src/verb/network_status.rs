@@ -216,6 +216,7 @@ mod tests {
             mac: Some("02:00:00:00:00:02".to_owned()),
             mtu: Some(1500),
             up: true,
+            parent: None,
             addresses: Vec::new(),
         };
         let snapshot = Snapshot { links: vec![link], ..Snapshot::default() };

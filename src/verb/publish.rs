@@ -36,6 +36,16 @@ fn reason(stage: Stage, error: &Error) -> &'static str {
     }
 }
 
+/// The reason of an event about a change of a running pod.
+pub(super) fn reason_on_running(error: &Error) -> &'static str {
+    match error.code {
+        Code::TRY_AGAIN => "NetworkDelayed",
+        Code::CONFIG => "NetworkRefused",
+        Code::TEARDOWN => "FailedNetworkDetachment",
+        _ => "FailedNetworkAttachment",
+    }
+}
+
 /// Whether the pod's status is to be published once it is attached.
 pub(super) fn status_is_due(session: &Session<'_>, asks_nothing: bool) -> bool {
     let wanted = match session.config.status_policy {

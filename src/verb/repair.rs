@@ -9,7 +9,7 @@ use std::time::Duration;
 use self::redefined::Redefined;
 use super::leftovers::StaleSandboxDetector;
 use super::teardown::{self, Teardown};
-use super::{Session, add, boot_id};
+use super::{Session, add, boot_id, running};
 use crate::attach::absence;
 use crate::attach::snapshot::{Drift, Snapshot};
 use crate::config::Config;
@@ -62,10 +62,14 @@ impl RecordStatus {
 }
 
 fn drift(record: &Record, then: &Snapshot, now: &Snapshot) -> Vec<(usize, Drift)> {
-    let of_attachment = |(at, interface): (usize, _)| {
-        then.drift(now, &[interface]).into_iter().map(move |drift| (at, drift)).collect::<Vec<_>>()
+    let of_attachment = |(at, attachment): (usize, &Attachment)| {
+        let drift = match record.pending.contains(&at) {
+            true => vec![pending(attachment)],
+            false => then.drift(now, &[&attachment.interface]),
+        };
+        drift.into_iter().map(move |drift| (at, drift)).collect::<Vec<_>>()
     };
-    let interfaces = record.remaining().map(|(at, attachment, _)| (at, &attachment.interface));
+    let interfaces = record.remaining().map(|(at, attachment, _)| (at, attachment));
     let torn_down = record.torn_down().map(|(at, attachment)| (at, lacking(attachment)));
     interfaces.flat_map(of_attachment).chain(torn_down).collect()
 }
@@ -73,6 +77,14 @@ fn drift(record: &Record, then: &Snapshot, now: &Snapshot) -> Vec<(usize, Drift)
 /// What the living pod of a record lacks, since this attachment of it is torn down.
 pub(super) fn lacking(attachment: &Attachment) -> Drift {
     Drift::TornDown {
+        network: attachment.label.clone(),
+        interface: attachment.interface.to_string(),
+    }
+}
+
+/// What an attach or a detach that has not ended may have left.
+fn pending(attachment: &Attachment) -> Drift {
+    Drift::Pending {
         network: attachment.label.clone(),
         interface: attachment.interface.to_string(),
     }
@@ -141,6 +153,9 @@ impl<'a> Mender<'a> {
         positions: &[usize],
     ) -> Result<(), Error> {
         self.held(record, |session, record, deadline| {
+            if positions.iter().all(|at| record.pending.contains(at)) {
+                return running::finish(session, record, deadline);
+            }
             Teardown::of(session, record, "", deadline).run_some(positions)
         })
     }

@@ -12,6 +12,7 @@ fn verified(attachment: &Attachment, result: Value, link_mac: Option<&str>) -> R
         mac: Some(mac.to_owned()),
         mtu: None,
         up: true,
+        parent: None,
         addresses: Vec::new(),
     });
     verify(attachment, &result, link.as_ref()).map_err(|error| error.to_string())

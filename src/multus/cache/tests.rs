@@ -153,6 +153,8 @@ fn a_record_that_goes_back_is_read_as_it_was() {
         args: sandbox().args,
         created: 1,
         attachments: expected.clone(),
+        primary: None,
+        declined: Vec::new(),
     };
     let ledger = Ledger::new(&dir.path().join("braid"));
     let result =

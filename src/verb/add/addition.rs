@@ -4,13 +4,14 @@ use serde_json::Value;
 
 use super::advertisements::Advertisements;
 use super::chained_result;
+use crate::attach::default_route::RouteChange;
 use crate::attach::routes::{Moved, OriginalDefaultRoutes};
 use crate::attach::snapshot::Snapshot;
 use crate::attach::{AttachError, Attacher, Place, reject_foreign_interfaces, verify};
 use crate::config::Config;
 use crate::kernel::kernel_error;
 use crate::kube::PodReference;
-use crate::ledger::{Event, Journal, Mode, RecordPlan, RecordedNetns};
+use crate::ledger::{Event, Journal, Mode, Record, RecordPlan, RecordedNetns};
 use crate::plan::{Attachment, Plan, Role};
 use crate::pod::Pod;
 use crate::verb::{Session, boot_id, key_of, now, publish};
@@ -19,15 +20,44 @@ use cni::error::{Code, Error};
 use cni::name::InterfaceName;
 use cni::request::Sandbox;
 use cni::result::AttachmentResult;
+use cni::version::Version;
 use linux::netlink::Inside;
 
-/// An ADD under way.
-pub(super) struct Addition<'s, 'a> {
+/// A running pod that gets networks, as it was before.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::verb) struct Former<'s> {
+    /// Its record without what is added.
+    pub(in crate::verb) record: &'s Record,
+    /// Whether that record was there before.
+    pub(in crate::verb) is_recorded: bool,
+}
+
+/// What a running pod has, and the record that it has grown by.
+#[derive(Debug)]
+pub(in crate::verb) struct Growth<'s> {
+    /// The attachments that are there, then those that are added.
+    pub(in crate::verb) plan: &'s Plan,
+    /// The results of those that are there, in their networks' versions.
+    pub(in crate::verb) results: Vec<Value>,
+    /// The result of the primary that Braid stands behind.
+    pub(in crate::verb) chained: Option<AttachmentResult>,
+    /// The pod before.
+    pub(in crate::verb) former: Former<'s>,
+    /// The record with what is added, in place.
+    pub(in crate::verb) journal: Journal,
+}
+
+/// An ADD under way, or the addition of networks to a pod that runs.
+pub(in crate::verb) struct Addition<'s, 'a> {
     pub(super) session: &'s mut Session<'a>,
     pub(super) sandbox: &'s Sandbox,
     pub(super) inside: Inside<'s>,
     pub(super) pod: &'s Pod,
     pub(super) plan: &'s Plan,
+    /// How many attachments of the plan are there already, on a pod that runs.
+    pub(super) first: usize,
+    /// The running pod as it is without the addition; none for an ADD.
+    pub(super) former: Option<Former<'s>>,
     /// The primary's result where Braid stands behind it.
     pub(super) chained: Option<AttachmentResult>,
     /// The record; none if the pod runs unrecorded.
@@ -60,17 +90,7 @@ impl<'s, 'a> Addition<'s, 'a> {
         status_of: Option<PodReference>,
     ) -> Result<Self, Error> {
         let chained = read_chained_result(session.config)?;
-        let record = RecordPlan {
-            layout: crate::ledger::LAYOUT,
-            key: key_of(sandbox),
-            network: session.config.network.clone(),
-            mode: if session.config.is_delegating() { Mode::Delegating } else { Mode::Chained },
-            netns: recorded_netns(&mut inside, sandbox),
-            pod: pod.to_string(),
-            args: sandbox.args.clone(),
-            created: now(),
-            attachments: plan.attachments.clone(),
-        };
+        let record = record_of(session, sandbox, &mut inside, pod, plan, chained.as_ref());
         let journal = start_journal(session, record, plan.needs_record())?;
         Ok(Self {
             session,
@@ -78,6 +98,8 @@ impl<'s, 'a> Addition<'s, 'a> {
             inside,
             pod,
             plan,
+            first: 0,
+            former: None,
             chained,
             journal,
             results: Vec::new(),
@@ -91,7 +113,38 @@ impl<'s, 'a> Addition<'s, 'a> {
         })
     }
 
-    pub(super) fn carry_out(mut self, deadline: Deadline) -> Result<Value, Error> {
+    /// The addition of networks to a running pod.
+    pub(in crate::verb) fn to_running(
+        session: &'s mut Session<'a>,
+        sandbox: &'s Sandbox,
+        inside: Inside<'s>,
+        pod: &'s Pod,
+        growth: Growth<'s>,
+        status_of: Option<PodReference>,
+    ) -> Self {
+        let Growth { plan, results, chained, former, journal } = growth;
+        Self {
+            session,
+            sandbox,
+            inside,
+            pod,
+            plan,
+            first: results.len(),
+            former: Some(former),
+            chained,
+            journal: Some(journal),
+            tried: results.len(),
+            results,
+            refusal: None,
+            moved: None,
+            original_routes: None,
+            seen: Vec::new(),
+            advertisements: Advertisements::default(),
+            status_of,
+        }
+    }
+
+    pub(in crate::verb) fn carry_out(mut self, deadline: Deadline) -> Result<Value, Error> {
         match self.attempt(deadline) {
             Ok(result) => Ok(result),
             Err(error) => Err(self.undo(error)),
@@ -103,7 +156,7 @@ impl<'s, 'a> Addition<'s, 'a> {
         self.open_to_routers();
         attached?;
         let results = self.read_results()?;
-        for (attachment, result) in self.plan.attachments.iter().zip(&results) {
+        for (attachment, result) in self.plan.attachments.iter().zip(&results).skip(self.first) {
             reject_foreign_interfaces(attachment, result, |interface| {
                 self.owner(attachment, interface)
             })?;
@@ -111,12 +164,12 @@ impl<'s, 'a> Addition<'s, 'a> {
         let changes = self.route_changes(&results);
         let snapshot = self.settle(&changes)?;
         self.check_interfaces_still_present(&snapshot)?;
-        for (attachment, result) in self.plan.attachments.iter().zip(&results) {
+        for (attachment, result) in self.plan.attachments.iter().zip(&results).skip(self.first) {
             verify(attachment, result, snapshot.link(attachment.interface.as_str()))?;
         }
         self.publish_status(&results, &snapshot)?;
         let merged = self.merge(results, &changes, &snapshot);
-        self.note(&Event::Complete(Box::new(snapshot)))?;
+        self.note(&Event::Complete(Box::new(self.expected(snapshot, &changes))))?;
         self.finish(deadline)?;
         Ok(merged)
     }
@@ -126,7 +179,10 @@ impl<'s, 'a> Addition<'s, 'a> {
             let network = self.session.config.network.as_str();
             self.see(network, &self.sandbox.interface)?;
         }
-        for (at, attachment) in self.plan.attachments.iter().enumerate() {
+        for attachment in self.plan.attachments.iter().take(self.first) {
+            self.see(&attachment.label, &attachment.interface)?;
+        }
+        for (at, attachment) in self.plan.attachments.iter().enumerate().skip(self.first) {
             self.read_original_routes(attachment)?;
             self.close_to_routers(attachment);
             let was_there = self.is_primary_there(attachment);
@@ -143,6 +199,26 @@ impl<'s, 'a> Addition<'s, 'a> {
             self.see(&attachment.label, &attachment.interface)?;
         }
         Ok(())
+    }
+
+    /// The attachments that this call makes.
+    pub(super) fn added(&self) -> &'s [Attachment] {
+        self.plan.attachments.get(self.first..).unwrap_or_default()
+    }
+
+    /// What the sandbox is expected to show from now on.
+    fn expected(
+        &self,
+        now: Snapshot,
+        changes: &Option<(&Attachment, Vec<RouteChange>)>,
+    ) -> Snapshot {
+        let Some(then) = self.former.and_then(|former| former.record.complete.as_ref()) else {
+            return now;
+        };
+        let added: Vec<_> = self.added().iter().map(|attachment| &attachment.interface).collect();
+        let changes = changes.iter().flat_map(|(_, changes)| changes);
+        let moved: Vec<_> = changes.map(|change| change.family).collect();
+        then.grown(&now, &added, &moved)
     }
 
     /// Whether the interface of the primary is there before its ADD, or that is not known: it is
@@ -270,6 +346,30 @@ fn read_chained_result(config: &Config) -> Result<Option<AttachmentResult>, Erro
     let read =
         chained_result(config).map(|result| AttachmentResult::read_lenient(result, config.version));
     read.transpose().map_err(|error| Error::from(error).about("prevResult"))
+}
+
+/// What is recorded of an ADD before its first side effect.
+fn record_of(
+    session: &Session<'_>,
+    sandbox: &Sandbox,
+    inside: &mut Inside<'_>,
+    pod: &Pod,
+    plan: &Plan,
+    chained: Option<&AttachmentResult>,
+) -> RecordPlan {
+    RecordPlan {
+        layout: crate::ledger::LAYOUT,
+        key: key_of(sandbox),
+        network: session.config.network.clone(),
+        mode: if session.config.is_delegating() { Mode::Delegating } else { Mode::Chained },
+        netns: recorded_netns(inside, sandbox),
+        pod: pod.to_string(),
+        args: sandbox.args.clone(),
+        created: now(),
+        attachments: plan.attachments.clone(),
+        primary: chained.map(|result| result.write(Version::NEWEST)),
+        declined: Vec::new(),
+    }
 }
 
 /// What identifies the sandbox's namespace. The socket that is asked for the cookie is needed later

@@ -7,7 +7,7 @@ use ipnetwork::IpNetwork;
 use super::{Addition, read_snapshot};
 use crate::attach::default_route::{self, RouteChange};
 use crate::attach::routes::{Move, OriginalDefaultRoutes};
-use crate::attach::snapshot::{RemovedRoute, Snapshot};
+use crate::attach::snapshot::{RemovedRoute, SeenRoute, Snapshot};
 use crate::kernel::kernel_error;
 use crate::kernel::kernel_family;
 use crate::plan::{Attachment, Role};
@@ -15,7 +15,7 @@ use crate::pod::Pod;
 use cni::error::Error;
 use cni::family::Family;
 use cni::result::{AttachmentResult, MOST_ROUTES};
-use linux::netlink::{Netlink, NetlinkError, Route, RouteKey};
+use linux::netlink::{DefaultRoute, Link, Netlink, NetlinkError, Route, RouteKey};
 
 impl<'s> Addition<'s, '_> {
     /// Looks where the default routes lead before an extra network can take them.
@@ -33,7 +33,7 @@ impl<'s> Addition<'s, '_> {
         &self,
         results: &[AttachmentResult],
     ) -> Option<(&'s Attachment, Vec<RouteChange>)> {
-        let pairs = self.plan.attachments.iter().zip(results);
+        let pairs = self.plan.attachments.iter().zip(results).skip(self.first);
         pairs
             .filter_map(|(attachment, result)| {
                 Some((attachment, attachment.default_route.as_ref()?, result))
@@ -72,6 +72,8 @@ impl<'s> Addition<'s, '_> {
             snapshot.removed_routes.extend(removed.into_iter().take(MOST_ROUTES));
         }
         snapshot.closed_to_routers = self.closed_to_routers();
+        snapshot.replaced_routes =
+            self.moved.iter().flat_map(|moved| seen(moved.removed(), &snapshot.links)).collect();
         Ok(snapshot)
     }
 
@@ -91,7 +93,8 @@ impl<'s> Addition<'s, '_> {
             extra.role == Role::Extra
                 && mover.is_none_or(|mover| mover.interface != extra.interface)
         };
-        let others = || self.plan.attachments.iter().filter(is_other);
+        let added = self.added();
+        let others = || added.iter().filter(is_other);
         let index_of = |extra: &Attachment| Some(snapshot.link(extra.interface.as_str())?.index);
         let links: Vec<u32> = others().filter_map(index_of).collect();
         if links.is_empty() || !(had_route || mover.is_some()) {
@@ -124,8 +127,8 @@ impl<'s> Addition<'s, '_> {
         snapshot: Snapshot,
     ) -> Result<Snapshot, Error> {
         let Some(original_routes) = &self.original_routes else { return Ok(snapshot) };
-        let extras =
-            || self.plan.attachments.iter().filter(|attachment| attachment.role == Role::Extra);
+        let added = self.added();
+        let extras = || added.iter().filter(|attachment| attachment.role == Role::Extra);
         let is_extra = |name: &str| extras().any(|extra| extra.interface.as_str() == name);
         let candidates = default_route::taken(
             &snapshot,
@@ -152,6 +155,18 @@ impl<'s> Addition<'s, '_> {
         // A route that was there before may be back even where none was taken.
         read_snapshot(netlink).map_err(kernel_error)
     }
+}
+
+/// Default routes with the names of their links; those that lead nowhere have none.
+fn seen(routes: &[DefaultRoute], links: &[Link]) -> Vec<SeenRoute> {
+    let name = |index: u32| links.iter().find(|link| link.index == index);
+    let seen = routes.iter().filter_map(|route| {
+        let interface = name(route.link_index?)?.name.clone();
+        let is_its = |family: &Family| kernel_family(*family) == route.family();
+        let family = Family::ALL.into_iter().find(is_its)?;
+        Some(SeenRoute { family, interface: Some(interface), gateway: route.gateway })
+    });
+    seen.collect()
 }
 
 /// Removes the routes through `links` that together take the family's default route, and returns

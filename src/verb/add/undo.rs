@@ -1,6 +1,7 @@
 //! Undoes an ADD that failed.
 
 use super::Addition;
+use super::addition::Former;
 use crate::attach::{AttachError, Place};
 use crate::ledger::Event;
 use crate::verb::{key_of, limit, teardown};
@@ -17,9 +18,11 @@ impl Addition<'_, '_> {
             let _ = self.inside.netlink().map(|netlink| moved.undo(netlink));
         }
         let mut failures: Vec<AttachError> = Vec::new();
-        for (at, attachment) in self.plan.attachments.iter().enumerate().take(self.tried).rev() {
+        for (at, attachment) in
+            self.plan.attachments.iter().enumerate().take(self.tried).skip(self.first).rev()
+        {
             let result = self.results.get(at).cloned();
-            let share = deadline.share(at + 1);
+            let share = deadline.share(at + 1 - self.first);
             let refusal = self.refusal.take().filter(|_| result.is_none());
             let place = Place { container: &self.sandbox.container, netns: &self.sandbox.netns };
             let is_refused = refusal.is_some();
@@ -49,11 +52,32 @@ impl Addition<'_, '_> {
         if self.journal.is_none() {
             return;
         }
+        if let Some(former) = self.former.filter(|_| undone) {
+            return self.restore_record(former, deadline);
+        }
         for at in self.tried..self.plan.attachments.len() {
             let _ = self.note(&Event::Gone(at));
         }
         let _ = self.journal.as_mut().map(|journal| journal.wait_for_disk(deadline));
         if undone && let Err(error) = self.session.ledger.remove(&key_of(self.sandbox)) {
+            log::warn!("{error}");
+        }
+    }
+
+    /// Shrinks the record of a running pod to what it was. If that cannot be written, what is
+    /// noted as gone stays in it until the next change.
+    fn restore_record(&mut self, former: Former<'_>, deadline: Deadline) {
+        for at in self.first..self.plan.attachments.len() {
+            let _ = self.note(&Event::Gone(at));
+        }
+        let ledger = &self.session.ledger;
+        let restored = match former.is_recorded {
+            true => ledger
+                .replace(former.record)
+                .and_then(|mut journal| journal.wait_for_disk(deadline)),
+            false => ledger.remove(&former.record.plan.key),
+        };
+        if let Err(error) = restored {
             log::warn!("{error}");
         }
     }

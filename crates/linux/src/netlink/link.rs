@@ -34,6 +34,9 @@ pub struct Link {
     pub mtu: Option<u32>,
     /// Whether it is set up (`IFF_UP`); it may have no carrier all the same.
     pub up: bool,
+    /// Index of the link below; of a veth, that of its other end, in the namespace where that is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<u32>,
     /// Its permanent addresses, sorted, without the link-local ones of IPv6 (`fe80::/10`). An
     /// address with a peer counts as the local one.
     #[serde(with = "as_text")]
@@ -105,6 +108,7 @@ pub(super) fn read(reply: Message) -> Option<Link> {
         mac: None,
         mtu: None,
         up,
+        parent: None,
         addresses: vec![],
     };
     for attribute in message.attributes {
@@ -112,6 +116,7 @@ pub(super) fn read(reply: Message) -> Option<Link> {
             LinkAttribute::IfName(name) => link.name = name,
             LinkAttribute::Address(bytes) if !bytes.is_empty() => link.mac = Some(mac(&bytes)),
             LinkAttribute::Mtu(mtu) => link.mtu = Some(mtu),
+            LinkAttribute::Link(index) => link.parent = Some(index).filter(|index| *index != 0),
             _ => {}
         }
     }
@@ -222,9 +227,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_link_survives_the_ledger(index: u32, name: String, mtu: Option<u32>, up: bool, ips: Vec<IpAddr>) {
+        fn a_link_survives_the_ledger(index: u32, name: String, mtu: Option<u32>, up: bool, parent: Option<u32>, ips: Vec<IpAddr>) {
             let addresses = ips.into_iter().map(IpNetwork::from).collect();
-            let link = Link { index, name, mac: None, mtu, up, addresses };
+            let link = Link { index, name, mac: None, mtu, up, parent, addresses };
             let text = serde_json::to_string(&link).unwrap();
             prop_assert_eq!(serde_json::from_str::<Link>(&text).unwrap(), link);
         }

@@ -89,6 +89,7 @@ fn links_show_addresses_of_both_families() {
         mac: Some("02:00:00:00:00:0a".to_owned()),
         mtu: Some(1400),
         up: true,
+        parent: Some(links[3].index),
         addresses: vec!["10.1.0.2/24".parse().unwrap(), "fd00:1::2/64".parse().unwrap()],
     };
     assert_eq!(links[4], expected);

@@ -1,0 +1,206 @@
+//! Has a running pod have what its annotation asks for, now that it has changed.
+
+use super::difference::{Difference, Had, difference};
+use super::held::{Held, check_detachable};
+use super::{Changed, Target, Trigger, attach, detach};
+use crate::plan::{Attachment, Role, Source};
+use crate::pod::NETWORKS_ANNOTATION;
+use crate::selection::{self, Selection};
+use crate::verb::publish;
+use crate::verb::{Session, limit};
+use cni::deadline::Deadline;
+use cni::error::Error;
+
+/// What came of it.
+#[derive(Debug, Default)]
+pub(crate) struct Followed {
+    /// What has changed.
+    pub(crate) changed: Changed,
+    /// What could not be done.
+    pub(crate) failed: Vec<Error>,
+}
+
+/// Compares the annotation with the record and changes what differs. Attachments that do not come
+/// from the annotation stay as they are.
+pub(super) fn annotation(
+    session: &mut Session<'_>,
+    target: &Target,
+    networks: &str,
+    publish: bool,
+) -> Result<Followed, Error> {
+    let deadline = Deadline::after(limit::ADD);
+    let mut held = Held::open(session, target, deadline)?;
+    let mut followed = Followed::default();
+    let wanted = match read(session, &held, networks) {
+        Ok(wanted) => wanted,
+        Err(error) => {
+            let error = error.about(format!("pod {}", held.pod));
+            warn(session, &held, "NetworkRefused", &error);
+            followed.failed.push(error);
+            return Ok(followed);
+        }
+    };
+    if let Err(error) = detach::finish_pending(session, &mut held, deadline) {
+        followed.fail(session, &held, error);
+    }
+    let steps = compare(session, &mut held, wanted, deadline)?;
+    if followed.carry_out(session, &mut held, steps, publish, deadline)
+        && let Err(error) = detach::publish_status(session, &held)
+    {
+        followed.failed.push(error.about(format!("pod {}", held.pod)));
+    }
+    Ok(followed)
+}
+
+impl Followed {
+    /// Detaches and attaches. Returns whether the status is to be published afterwards: an attach
+    /// publishes what is there with it.
+    fn carry_out(
+        &mut self,
+        session: &mut Session<'_>,
+        held: &mut Held,
+        steps: Steps,
+        publish: bool,
+        deadline: Deadline,
+    ) -> bool {
+        let mut must_publish = publish;
+        for element in steps.reordered {
+            let sentence = format!(
+                "{element} has no \"interface\", and the order has changed: it is attached anew, on another interface"
+            );
+            log::warn!("pod {}: {sentence}", held.pod);
+            self.changed.warnings.push(sentence);
+        }
+        for interface in steps.gone {
+            must_publish = true;
+            let outcome = detach_interface(session, held, &interface, deadline);
+            self.note(session, held, "NetworkDetached", outcome);
+        }
+        for selection in steps.new {
+            let outcome = attach::attach(session, held, vec![selection], None, deadline);
+            must_publish = must_publish && outcome.is_err();
+            self.note(session, held, "NetworkAttached", outcome);
+        }
+        must_publish
+    }
+
+    /// Takes a change or a failure in, and tells the cluster of it.
+    fn note(
+        &mut self,
+        session: &mut Session<'_>,
+        held: &Held,
+        reason: &'static str,
+        outcome: Result<Changed, Error>,
+    ) {
+        match outcome {
+            Ok(changed) => {
+                for label in changed.attached.iter().chain(&changed.detached) {
+                    let verb = if reason == "NetworkAttached" { "attached" } else { "detached" };
+                    let sentence = format!("network {label} is {verb}, as the annotation asks");
+                    tell(session, held, reason, &sentence);
+                }
+                self.changed.attached.extend(changed.attached);
+                self.changed.detached.extend(changed.detached);
+                self.changed.warnings.extend(changed.warnings);
+            }
+            Err(error) => self.fail(session, held, error),
+        }
+    }
+
+    fn fail(&mut self, session: &mut Session<'_>, held: &Held, error: Error) {
+        let error = error.about(format!("pod {}", held.pod));
+        warn(session, held, publish::reason_on_running(&error), &error);
+        self.failed.push(error);
+    }
+}
+
+/// An event about a change.
+fn tell(session: &mut Session<'_>, held: &Held, reason: &str, sentence: &str) {
+    let pod = publish::reference(&held.pod, false);
+    let Some(cluster) = session.cluster.as_mut() else { return };
+    if let Err(problem) = cluster.publish_note(&pod, reason, sentence) {
+        log::debug!("no event was published: {problem}");
+    }
+}
+
+/// An event about a failure.
+fn warn(session: &mut Session<'_>, held: &Held, reason: &str, error: &Error) {
+    let pod = publish::reference(&held.pod, false);
+    let Some(cluster) = session.cluster.as_mut() else { return };
+    if let Err(problem) = cluster.publish_event(&pod, reason, &error.to_string()) {
+        log::debug!("no event was published: {problem}");
+    }
+}
+
+fn read(session: &Session<'_>, held: &Held, networks: &str) -> Result<Vec<Selection>, Error> {
+    let limits = session.config.limits();
+    let selections = selection::parse(networks, &held.pod.namespace, limits);
+    selections
+        .map_err(|error| Error::from(error).about(format!("annotation {NETWORKS_ANNOTATION}")))
+}
+
+/// What is to change. Networks that are to go are named by their interfaces: each change moves the
+/// positions in the record.
+struct Steps {
+    gone: Vec<String>,
+    new: Vec<Selection>,
+    reordered: Vec<String>,
+}
+
+/// What is to change for the pod to have what is `wanted`. What an administrator has taken away is
+/// forgotten once the annotation does not ask for it any more.
+fn compare(
+    session: &Session<'_>,
+    held: &mut Held,
+    wanted: Vec<Selection>,
+    deadline: Deadline,
+) -> Result<Steps, Error> {
+    let living: Vec<Had<'_>> = held.living().filter_map(|(_, it, _)| had(it)).collect();
+    let declined = held.record.plan.declined.iter().map(|declined| Had {
+        label: &declined.label,
+        interface: declined.interface.as_str(),
+        element: declined.element.as_deref(),
+    });
+    let count = living.len();
+    let all: Vec<Had<'_>> = living.into_iter().chain(declined).collect();
+    let Difference { gone, new, reordered } = difference(&all, wanted);
+    let interface = |at: &usize| Some(all.get(*at)?.interface.to_owned());
+    let steps = Steps {
+        gone: gone.iter().filter(|at| **at < count).filter_map(interface).collect(),
+        new,
+        reordered,
+    };
+    let forgotten: Vec<usize> = gone.iter().filter_map(|at| at.checked_sub(count)).collect();
+    if !forgotten.is_empty() {
+        let mut at = 0..;
+        let is_kept = |_: &_| at.next().is_none_or(|at: usize| !forgotten.contains(&at));
+        held.record.plan.declined.retain(is_kept);
+        let snapshot = held.record.complete.clone().unwrap_or_default();
+        held.shrink(session, snapshot, deadline)?;
+    }
+    Ok(steps)
+}
+
+/// An attachment of the annotation's.
+fn had(attachment: &Attachment) -> Option<Had<'_>> {
+    let Source::Annotation(element) = attachment.source() else { return None };
+    let interface = attachment.interface.as_str();
+    Some(Had { label: &attachment.label, interface, element })
+        .filter(|_| attachment.role == Role::Extra)
+}
+
+fn detach_interface(
+    session: &mut Session<'_>,
+    held: &mut Held,
+    interface: &str,
+    deadline: Deadline,
+) -> Result<Changed, Error> {
+    let mut living = held.living();
+    let Some((at, attachment, _)) = living.find(|(_, it, _)| it.interface.as_str() == interface)
+    else {
+        return Ok(Changed::default());
+    };
+    check_detachable(attachment)?;
+    drop(living);
+    detach::detach(session, held, at, Trigger::Annotation, deadline)
+}

@@ -17,12 +17,21 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use crate::kustomize;
+
 const OVERLAYS: [&str; 3] = ["containerd", "crio", "k3s"];
 
-fn kubernetes() -> PathBuf {
+pub(crate) fn kubernetes() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/kubernetes")
 }
 
 fn items(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().into_iter().flatten()
+}
+
+/// The DaemonSet of the containerd overlay with a component.
+pub(crate) fn monitored_daemonset(component: &Path) -> Value {
+    let mut objects = kustomize::render(&kubernetes().join("overlays/containerd"));
+    objects = kustomize::add_component(component, objects);
+    kustomize::object(&objects, "DaemonSet", "braid").clone()
 }

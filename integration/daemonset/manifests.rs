@@ -15,7 +15,7 @@ fn every_manifest_belongs_to_something() {
     there.sort();
     assert_eq!(
         there,
-        ["base", "braid.kubeconfig", "crd.yaml", "migration", "optional", "overlays"]
+        ["base", "braid.kubeconfig", "crd.yaml", "metrics", "migration", "optional", "overlays"]
     );
     let mut overlays: Vec<_> = fs::read_dir(kubernetes().join("overlays"))
         .unwrap()

@@ -76,7 +76,7 @@ fn every_configuration_has_a_test() {
     entries.sort();
     assert_eq!(
         entries,
-        ["cases", "definitions", "kubernetes", "pods", "recipes"],
+        ["cases", "definitions", "kubernetes", "monitoring", "pods", "recipes"],
         "kubernetes has its tests in cluster.rs, recipes and cases in modules of their names"
     );
 }

@@ -1,4 +1,4 @@
-//! The commands of docs/fleet.md: each names what there is. What they do on nodes is tested in
+//! The commands of docs/fleet.md and docs/upgrading.md: each names what there is. What they do on nodes is tested in
 //! `daemonset::fleet`.
 
 use std::path::Path;
@@ -11,8 +11,17 @@ use crate::kustomize;
 use crate::node::text;
 
 const LABEL: &str = "braid-cni.example/network";
-const BLOCKS: [&str; 7] =
-    ["daemon-config", "plan", "report", "canary", "roll-out", "roll-back", "end"];
+const BLOCKS: [&str; 9] = [
+    "daemon-config",
+    "plan",
+    "report",
+    "canary",
+    "roll-out",
+    "roll-back",
+    "end",
+    "upgrade",
+    "undo",
+];
 
 fn rendered(directory: &str) -> Vec<Value> {
     kustomize::render(&Path::new(REPOSITORY).join(directory))
@@ -86,6 +95,15 @@ fn check(command: &str) {
             );
             assert_eq!(text(&first["terminationMessagePolicy"]), "FallbackToLogsOnError");
         }
+        ["kubectl", "-n", "braid", "set", "image", "daemonset/braid", images @ ..] => {
+            let names: Vec<Value> =
+                containers(&migration).iter().map(|it| it["name"].clone()).collect();
+            let set = images.iter().map(|it| it.split_once('=').unwrap());
+            let (set, image): (Vec<&str>, Vec<&str>) = set.unzip();
+            assert_eq!(set, names);
+            assert!(image.iter().all(|image| *image == crate::image::NAME), "{command}");
+        }
+        ["kubectl", "-n", "braid", "rollout", "undo", "daemonset/braid"] => {}
         // Multus's own names, of its manifests.
         ["kubectl", "-n", "kube-system", "delete", "daemonset", "kube-multus-ds"]
         | ["kubectl", "-n", "kube-system", "get", "configmap", "multus-daemon-config", ..]
@@ -95,7 +113,7 @@ fn check(command: &str) {
 }
 
 #[test]
-fn every_command_of_the_page_names_what_there_is() {
+fn every_command_of_the_pages_names_what_there_is() {
     let about: Vec<&str> = blocks("fleet").into_iter().map(|block| block.about).collect();
     assert_eq!(about, BLOCKS);
     for name in BLOCKS {

@@ -32,6 +32,13 @@ pub(crate) fn render(directory: &Path) -> Vec<Value> {
     objects
 }
 
+/// The objects with what a component of an overlay changes.
+pub(crate) fn add_component(directory: &Path, objects: Vec<Value>) -> Vec<Value> {
+    let objects = render_onto(directory, objects, ("v1alpha1", "Component"));
+    objects.iter().for_each(check);
+    objects
+}
+
 /// What a kustomization makes of objects that are there already, which a component has.
 fn render_onto(directory: &Path, mut objects: Vec<Value>, form: (&str, &str)) -> Vec<Value> {
     let file = directory.join("kustomization.yaml");

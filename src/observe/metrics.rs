@@ -84,6 +84,14 @@ pub(crate) fn count(
     Ok(replace(parent, name, &counts.to_string()).map_err(FileError::of("write", path))?)
 }
 
+/// The counts in `path` as text.
+///
+/// # Errors
+/// [`MetricsError`] if the file is not Braid's, or cannot be read.
+pub(crate) fn exposed(path: &Path) -> Result<String, MetricsError> {
+    Ok(read(path)?.to_string())
+}
+
 /// Has the gauges looked at with what is known from earlier, and keeps what is known then. That can
 /// be read anew at any time, so a file that cannot be read or written costs nothing but that.
 fn look(file: &mut File, gauges: impl FnOnce(&mut Tally) -> Option<Census>) -> Option<Census> {

@@ -5,9 +5,12 @@
 //! the API knows which, and without its word nothing is taken off. Where everything is deleted at
 //! once, the right to ask may be gone by then: a watch that was begun before tells.
 
+mod exposition;
+mod metrics;
 mod orphans;
 mod turn;
 
+use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -15,6 +18,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use self::exposition::Exposition;
 use self::orphans::Orphans;
 use self::turn::Turn;
 use super::CommandError;
@@ -46,6 +50,9 @@ pub(super) struct Keep {
     /// The DaemonSet of this pod: where it is deleted, Braid leaves the node
     #[arg(long, value_name = "NAMESPACE/NAME")]
     daemon_set: Option<NamespacedName>,
+    /// Serve /metrics for Prometheus on this address: loopback or the pod's own
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = metrics::address)]
+    metrics: Option<SocketAddr>,
     #[command(flatten)]
     install: Install,
 }
@@ -59,6 +66,10 @@ impl Keep {
             return Ok(console.show(&self.install.run()?)?);
         }
         let mut signals = block()?;
+        if let Some(address) = self.metrics {
+            let install = &self.install;
+            metrics::serve(address, Exposition::new(&install.root, &install.directories));
+        }
         let watch = self.daemon_set.as_ref().map(DaemonSetWatch::start).unwrap_or_default();
         self.watch(console, &mut signals)?;
         let Some(daemon_set) = &self.daemon_set else { return Ok(Exit::Done) };

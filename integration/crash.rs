@@ -7,7 +7,7 @@
 //! sandbox. After each of these steps the node and the sandbox must look as before.
 //!
 //! The executable is the one that `scripts/build` makes for nodes. `scripts/test` visits every
-//! point of five scenarios; `scripts/crash` those of all of them, and goes on in both ways.
+//! point of six scenarios; `scripts/crash` those of all of them, and goes on in both ways.
 
 mod injection;
 mod stage;
@@ -21,7 +21,7 @@ use serde_json::json;
 
 use crate::node::{Node, PLUGIN_DIR};
 use injection::Point;
-use stage::{Mode, Recovery, Scenario, Stage, Verb};
+use stage::{Api, Mode, Recovery, Scenario, Stage, Verb};
 
 /// Visits every point of a scenario, and says how many there were.
 fn visit(scenario: Scenario, ways: &[Recovery]) {
@@ -42,7 +42,15 @@ fn visit(scenario: Scenario, ways: &[Recovery]) {
 }
 
 const fn scenario(verb: Verb, mode: Mode, extras: usize) -> Scenario {
-    Scenario { verb, mode, extras, moves_default_route: false, publishes: false, built_in: false }
+    Scenario {
+        verb,
+        mode,
+        extras,
+        moves_default_route: false,
+        publishes: false,
+        built_in: false,
+        addresses: None,
+    }
 }
 
 // What `scripts/test` visits.
@@ -76,7 +84,27 @@ fn add_with_built_in_plugins() {
     visit(built_in, &[Recovery::Del]);
 }
 
+const fn with_addresses(verb: Verb, api: Api) -> Scenario {
+    let scenario = scenario(verb, Mode::Delegating, 1);
+    Scenario { built_in: true, addresses: Some(api), ..scenario }
+}
+
+#[test]
+fn add_with_cluster_wide_addresses() {
+    visit(with_addresses(Verb::Add, Api::There), &[Recovery::Del]);
+}
+
 // What `scripts/crash` visits.
+
+#[test]
+#[ignore = "takes long: scripts/crash"]
+fn all_of_add_and_del_with_cluster_wide_addresses() {
+    for api in [Api::There, Api::ComesBack, Api::Slow] {
+        for verb in [Verb::Add, Verb::Del] {
+            visit(with_addresses(verb, api), &[Recovery::Del, Recovery::Gc]);
+        }
+    }
+}
 
 /// Plugins in the process are killed in the middle of their own work.
 #[test]

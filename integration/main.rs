@@ -22,6 +22,7 @@ mod built_in;
 mod cases;
 mod chained_mode;
 mod check;
+mod cluster_addresses;
 mod cni_spec;
 mod compatibility;
 mod containerd;

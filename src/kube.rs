@@ -34,6 +34,7 @@ mod retry;
 mod server_message;
 mod service_account;
 mod session;
+mod shared;
 mod tls_alert;
 mod transport_error;
 
@@ -46,6 +47,7 @@ use tokio::runtime::{Builder, Runtime};
 
 pub(crate) use access::in_cluster_server;
 pub(crate) use access_review::NeededRight;
+pub(crate) use address_store::ApiStores;
 pub(crate) use credential::{end_of as token_end, is_due as token_is_due};
 pub(crate) use daemon_set::DaemonSetWatch;
 pub use definitions::ClusterDefinition;
@@ -58,6 +60,7 @@ use api_request::ApiRequest;
 use client::CallError;
 use retry::RetryPolicy;
 use session::Session;
+use shared::{Background, Shared, shared};
 
 use cni::request::Environment;
 use linux::signal::unless_stopped;
@@ -67,6 +70,8 @@ use linux::signal::unless_stopped;
 pub struct ClusterConfig {
     /// The kubeconfig (`kubeconfig`); the in-cluster files are used if there is none.
     pub kubeconfig: Option<PathBuf>,
+    /// The server's URL in place of that of the kubeconfig.
+    pub server: Option<String>,
     /// The limit for one call with all its repetitions (`apiTimeout`); a connection gets half of
     /// it.
     pub timeout: Duration,
@@ -83,6 +88,7 @@ impl Default for ClusterConfig {
     fn default() -> Self {
         Self {
             kubeconfig: None,
+            server: None,
             timeout: Duration::from_secs(10),
             service_account: "/var/run/secrets/kubernetes.io/serviceaccount".into(),
             pass_environment: Vec::new(),
@@ -110,17 +116,8 @@ pub struct Cluster {
 
 /// What the first call starts.
 struct Open {
-    runtime: Option<Runtime>,
+    runtime: Arc<Background>,
     session: Arc<Session>,
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        // Without waiting: a name lookup that hangs must not hold up a pod.
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
-    }
 }
 
 impl std::fmt::Debug for Cluster {
@@ -133,7 +130,7 @@ impl Cluster {
     /// The API that `config` or Kubernetes itself names; `None` if neither does. Reads no file.
     pub fn configured(config: &ClusterConfig, environment: &Environment) -> Option<Self> {
         let source = match &config.kubeconfig {
-            Some(path) => Source::Kubeconfig(path.clone()),
+            Some(path) => Source::Kubeconfig { path: path.clone(), server: config.server.clone() },
             None => Source::in_cluster(environment, &config.service_account)?,
         };
         let variables = exec::variables(environment, &config.pass_environment);
@@ -152,6 +149,16 @@ impl Cluster {
     /// Whether a call has been made so far.
     pub fn was_asked(&self) -> bool {
         self.was_asked
+    }
+
+    /// Reads the configuration's files, and returns the server, as `host:port`, and the namespace
+    /// of the kubeconfig's current context. Nothing is connected.
+    ///
+    /// # Errors
+    /// [`ClusterError`] for files that cannot be used.
+    pub(crate) fn place(&mut self) -> Result<(String, Option<String>), ClusterError> {
+        let (_, session) = self.open()?;
+        Ok((session.server(), session.access().namespace.clone()))
     }
 
     /// Reads the configuration's files and begins to connect, for a caller that has something else
@@ -240,7 +247,7 @@ impl Cluster {
             let opened = self.start();
             self.open = Some(opened.inspect_err(|error| self.failed = Some(error.clone()))?);
         }
-        match self.open.as_ref().map(|open| (open.runtime.as_ref(), &open.session)) {
+        match self.open.as_ref().map(|open| (open.runtime.runtime(), &open.session)) {
             Some((Some(runtime), session)) => Ok((runtime, session)),
             _ => Err(self.cannot_start("the runtime is gone")),
         }
@@ -256,7 +263,8 @@ impl Cluster {
         let access = runtime
             .block_on(unless_stopped(opening))
             .unwrap_or_else(|| Err(ClusterError::Stopped { what: "a credential".to_owned() }))?;
-        Ok(Open { runtime: Some(runtime), session: Arc::new(Session::new(access, self.timeout)) })
+        let Shared { runtime, access, link } = shared(Background::new(runtime), access);
+        Ok(Open { runtime, session: Arc::new(Session::new(access, link, self.timeout)) })
     }
 
     fn cannot_start(&self, problem: &str) -> ClusterError {

@@ -14,6 +14,7 @@ use linux::signal::Signals;
 
 use crate::config::LogConfig;
 use crate::delegate::{BuiltInPlugins, Inherited, Installed, StopSignal};
+use crate::kube::ApiStores;
 use crate::observe::logging;
 
 /// How long ADD may take, and each call of an IPAM plugin in it: as long as one of Braid's.
@@ -53,6 +54,7 @@ impl BuiltIn {
     /// Answers one call; `input` is standard input.
     pub fn answer(&self, request: &Request, input: &[u8], signals: &Signals) -> Answer {
         logging::start(&LogConfig { to_stderr: true, ..LogConfig::default() });
+        ApiStores::provide();
         let installed = Installed::new(request.path.clone(), BuiltInPlugins::Linked);
         let inherited = Inherited::of(&request.environment);
         let limit = if matches!(request.verb, Verb::Add(_)) { ADD } else { OTHER };

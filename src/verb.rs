@@ -10,6 +10,7 @@ pub(crate) mod limit;
 pub mod network_status;
 mod publish;
 mod record_event;
+pub(crate) mod releases;
 pub(crate) mod repair;
 pub(crate) mod running;
 mod status;
@@ -27,7 +28,7 @@ use crate::definition::{Api, Finder, NodeDefinitions, OnOutage};
 use crate::delegate::{self, Delegates, Installed};
 use crate::device::DeviceInfoStore;
 use crate::kernel::kernel_error;
-use crate::kube::{Cluster, ClusterConfig, Refusals};
+use crate::kube::{ApiStores, Cluster, ClusterConfig, Refusals};
 use crate::ledger::{Key, Ledger, LedgerError, Lock, Moment};
 use crate::observe::logging;
 use crate::prepare;
@@ -124,6 +125,7 @@ struct Session<'a> {
 
 impl<'a> Session<'a> {
     fn new(config: &'a Config, request: &'a Request, signals: &'a mut Signals) -> Self {
+        ApiStores::provide();
         let path = config.plugin_path(&request.path);
         let pass = &config.pass_environment;
         let delegates = Delegates::new(

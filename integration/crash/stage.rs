@@ -7,12 +7,13 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use linux::netns::Netns;
 use serde_json::{Value, json};
 
 use super::injection::{Point, Scope, calls_made, executable, killer, observer};
-use crate::apiserver::ApiServer;
+use crate::apiserver::{ApiServer, Fault, Latency, Setup};
 use crate::call::{Call, Outcome};
 use crate::kubelet::{Kubelet, pod as allocated};
 use crate::node::{Node, PLUGIN_DIR};
@@ -45,6 +46,17 @@ pub(super) enum Recovery {
     Gc,
 }
 
+/// The API of cluster-wide addresses.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Api {
+    /// It answers at once.
+    There,
+    /// It is away once Braid was killed, and comes back after the runtime has gone on.
+    ComesBack,
+    /// Each answer takes a while.
+    Slow,
+}
+
 /// What happens on the node.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Scenario {
@@ -59,6 +71,8 @@ pub(super) struct Scenario {
     pub(super) publishes: bool,
     /// The plugins are Braid's own, and called in its process.
     pub(super) built_in: bool,
+    /// The first network has addresses of the cluster, and the API is like this.
+    pub(super) addresses: Option<Api>,
 }
 
 impl fmt::Display for Scenario {
@@ -69,6 +83,9 @@ impl fmt::Display for Scenario {
             (self.moves_default_route, "default route moved"),
             (self.publishes, "status on"),
             (self.built_in, "in the process"),
+            (self.addresses == Some(Api::There), "cluster-wide addresses"),
+            (self.addresses == Some(Api::ComesBack), "cluster-wide addresses, the API comes back"),
+            (self.addresses == Some(Api::Slow), "cluster-wide addresses, the API is slow"),
         ];
         more.iter().filter(|(is_on, _)| *is_on).try_for_each(|(_, text)| write!(f, ", {text}"))
     }
@@ -77,7 +94,7 @@ impl fmt::Display for Scenario {
 /// A node of a scenario.
 pub(super) struct Stage {
     // They go before the node's directory does.
-    _servers: Option<(ApiServer, Kubelet)>,
+    servers: Option<(ApiServer, Option<Kubelet>)>,
     scenario: Scenario,
     node: Node,
     config: Value,
@@ -90,7 +107,7 @@ impl Stage {
         let node = Node::new();
         node.recorder("blue");
         if scenario.built_in {
-            for kind in ["bridge", "host-local", "ptp"] {
+            for kind in ["bridge", "host-local", "ptp", "whereabouts"] {
                 symlink(executable(), node.path("bin").join(kind)).unwrap();
             }
         }
@@ -100,7 +117,7 @@ impl Stage {
             }
             Mode::Chained => json!({}),
         };
-        let mut stage = Self { _servers: None, scenario, node, config, before: BTreeSet::new() };
+        let mut stage = Self { servers: None, scenario, node, config, before: BTreeSet::new() };
         stage.config["keepClusterRoutes"] = json!(["10.96.0.0/12", "fd96::/108"]);
         stage.define();
         // What plugins keep for every pod is made by the first one: bridges, the chains of portmap.
@@ -115,25 +132,31 @@ impl Stage {
     /// The definitions: files of the node, or objects of the API, which has the pod then too.
     fn define(&mut self) {
         let mut networks = self.networks();
-        if !self.scenario.publishes {
+        if !self.scenario.publishes && self.scenario.addresses.is_none() {
             for (name, config) in networks {
                 self.node.define("team-a", name, config);
             }
             return;
         }
         let host = Netns::open(self.node.host().path().as_ref()).unwrap();
-        let server = host.run(ApiServer::start).unwrap();
+        let manifests = vec!["rbac.yaml", "optional/rbac-addresses.yaml"];
+        let latency = match self.scenario.addresses {
+            Some(Api::Slow) => Duration::from_millis(20),
+            _ => Duration::ZERO,
+        };
+        let latency = Latency { read: latency, write: latency };
+        let setup = Setup { manifests, latency, ..Setup::default() };
+        let server = host.run(move || ApiServer::with(setup)).unwrap();
         server.add_pod("team-a", "web", "uid-web", json!({}));
-        networks[0].1["capabilities"] = json!({"deviceID": true, "CNIDeviceInfoFile": true});
-        for (name, config) in networks {
-            let resource = if name == "lan" { VF } else { "" };
-            let annotations = json!({"k8s.v1.cni.cncf.io/resourceName": resource});
-            server.objects().put(json!({
-                "kind": "NetworkAttachmentDefinition",
-                "metadata": {"namespace": "team-a", "name": name, "annotations": annotations},
-                "spec": {"config": config.to_string()},
-            }));
+        if self.scenario.addresses.is_some() {
+            self.give_addresses(&server, &mut networks[0].1);
+            self.publish(&server, &networks, "");
+            self.config["kubeconfig"] = json!(server.usual_kubeconfig());
+            self.servers = Some((server, None));
+            return;
         }
+        networks[0].1["capabilities"] = json!({"deviceID": true, "CNIDeviceInfoFile": true});
+        self.publish(&server, &networks, VF);
         let info = json!({"type": "pci", "version": "1.1.0", "pci": {"pci-address": DEVICE}});
         self.node.write(
             &format!("devinfo/dp/nic.example.com-vf-{DEVICE}-device.json"),
@@ -150,7 +173,42 @@ impl Stage {
         for (key, value) in of_cluster {
             self.config[key] = value;
         }
-        self._servers = Some((server, kubelet));
+        self.servers = Some((server, Some(kubelet)));
+    }
+
+    /// The definitions as objects of the API; the first one's pods need the resource.
+    fn publish(&self, server: &ApiServer, networks: &[(&str, Value)], of_first: &str) {
+        for (name, config) in networks {
+            let resource = if *name == "lan" { of_first } else { "" };
+            let annotations = json!({"k8s.v1.cni.cncf.io/resourceName": resource});
+            server.objects().put(json!({
+                "kind": "NetworkAttachmentDefinition",
+                "metadata": {"namespace": "team-a", "name": name, "annotations": annotations},
+                "spec": {"config": config.to_string()},
+            }));
+        }
+    }
+
+    fn give_addresses(&self, server: &ApiServer, network: &mut Value) {
+        network["ipam"] = json!({
+            "type": "whereabouts", "range": "10.9.0.0/24", "ipRanges": [{"range": "fd09::/64"}],
+            "kubernetes": {"kubeconfig": server.usual_kubeconfig()},
+            "dataDir": self.node.path("state/addresses"),
+        });
+    }
+
+    /// The cluster's addresses that are taken.
+    fn addresses(&self) -> Vec<String> {
+        let Some((server, _)) = &self.servers else { return Vec::new() };
+        let objects = server.objects();
+        let entries = |pool: &Value| {
+            let entries = pool["spec"]["allocations"].as_object().unwrap();
+            entries.iter().map(|(at, entry)| format!("{at}: {entry}")).collect::<Vec<_>>()
+        };
+        let entries = objects.all("ippools").iter().flat_map(entries).collect::<Vec<_>>();
+        let reserved = objects.all("overlappingrangeipreservations");
+        let reserved = reserved.iter().map(|it| it["metadata"]["name"].to_string());
+        entries.into_iter().chain(reserved).collect()
     }
 
     fn networks(&self) -> Vec<(&'static str, Value)> {
@@ -280,7 +338,18 @@ impl Stage {
         pod.container = name.replace('_', "-").to_lowercase();
     }
 
+    /// While the API is away, the runtime goes on; when it is back, any later call does the rest.
     fn recover(&self, pod: &Pod<'_>, recovery: Recovery) {
+        let returning =
+            self.servers.as_ref().filter(|_| self.scenario.addresses == Some(Api::ComesBack));
+        let Some((server, _)) = returning else { return self.go_on(pod, recovery) };
+        server.weather(|_| Some(Fault::Close));
+        self.go_on(pod, recovery);
+        server.weather(|_| None);
+        self.gc().run().assert_success();
+    }
+
+    fn go_on(&self, pod: &Pod<'_>, recovery: Recovery) {
         for _ in 0..2 {
             match recovery {
                 Recovery::Del => self.detach(pod),
@@ -313,8 +382,8 @@ impl Stage {
     fn assert_nothing_left(&self, pod: &Pod<'_>, what: &str) {
         let sandbox =
             pod.netns().dump("sandbox").into_iter().filter(|line| !self.before.contains(line));
-        let left: Vec<String> =
-            self.node.leftovers(&self.before).into_iter().chain(sandbox).collect();
+        let left = self.node.leftovers(&self.before).into_iter().chain(sandbox);
+        let left: Vec<String> = left.chain(self.addresses()).collect();
         assert_eq!(left, Vec::<String>::new(), "after {what}");
     }
 }

@@ -19,6 +19,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 
 use super::credential::{Credential, Proof};
 use super::error::ClusterError;
+use super::shared::Identity;
 use super::{exec, file, kubeconfig};
 use cni::error::one_line;
 use cni::request::Environment;
@@ -29,8 +30,15 @@ const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 /// Where the server's address and the credential are configured.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Source {
-    Kubeconfig(PathBuf),
-    InCluster { server: String, directory: PathBuf },
+    Kubeconfig {
+        path: PathBuf,
+        /// The server's URL in place of that of the file.
+        server: Option<String>,
+    },
+    InCluster {
+        server: String,
+        directory: PathBuf,
+    },
 }
 
 impl Source {
@@ -44,7 +52,7 @@ impl Source {
 
     pub(super) fn path(&self) -> &Path {
         match self {
-            Self::Kubeconfig(path) => path,
+            Self::Kubeconfig { path, .. } => path,
             Self::InCluster { directory, .. } => directory,
         }
     }
@@ -105,6 +113,10 @@ pub(super) struct Access {
     pub(super) credential: Credential,
     /// What the server's certificate is verified against, for a message.
     pub(super) trust: String,
+    /// The namespace of the kubeconfig's current context, if it has one.
+    pub(super) namespace: Option<String>,
+    /// What tells this server and credential from others.
+    pub(super) identity: Identity,
 }
 
 impl Access {
@@ -116,7 +128,9 @@ impl Access {
         limit: Duration,
     ) -> Result<Self, ClusterError> {
         let draft = match source {
-            Source::Kubeconfig(path) => Draft::from_kubeconfig(path, variables, limit).await,
+            Source::Kubeconfig { path, server } => {
+                Draft::from_kubeconfig(path, server.as_deref(), variables, limit).await
+            }
             Source::InCluster { server, directory } => Draft::in_cluster(server, directory),
         };
         let access = match draft {
@@ -136,6 +150,7 @@ struct Draft {
     authority: Authority,
     identity: AuthInfo,
     proof: Proof,
+    namespace: Option<String>,
 }
 
 /// Certificates in DER; `None` for the system's own.
@@ -157,16 +172,19 @@ impl Draft {
             authority: Authority::File(directory.join("ca.crt")),
             identity: AuthInfo::default(),
             proof: Proof::token_file(directory.join("token"), None),
+            namespace: None,
         })
     }
 
     async fn from_kubeconfig(
         path: &Path,
+        server: Option<&str>,
         variables: &exec::Variables,
         limit: Duration,
     ) -> Result<Self, String> {
-        let (cluster, mut identity) =
+        let (mut cluster, mut identity, namespace) =
             kubeconfig::current_context(kubeconfig::read(path, limit).await?)?;
+        cluster.server = server.map(str::to_owned).or(cluster.server);
         let proof = proof(&cluster, &mut identity, variables, limit).await?;
         kubeconfig::inline_certificate(&mut identity, limit).await?;
         Ok(Self {
@@ -176,6 +194,7 @@ impl Draft {
             authority: authority(&cluster)?,
             identity,
             proof,
+            namespace,
         })
     }
 
@@ -185,6 +204,7 @@ impl Draft {
         let name = ServerName::try_from(name.to_owned())
             .map_err(|_| format!("\"{}\" is not a server's name", one_line(name, 200)))?;
         let (roots, trust) = self.authority.read(source, limit).await?;
+        let identity = self.identity(roots.as_deref());
         let tls = tls(
             &server,
             if self.insecure { Some(Vec::new()) } else { roots },
@@ -192,7 +212,22 @@ impl Draft {
             self.identity,
         )?;
         let credential = Credential { proof: self.proof, source: source.to_owned() };
-        Ok(Access { server, name, tls: Arc::new(tls), credential, trust })
+        let namespace = self.namespace;
+        Ok(Access { server, name, tls: Arc::new(tls), credential, trust, namespace, identity })
+    }
+
+    /// All that decides where a request goes, and as which user.
+    fn identity(&self, roots: Option<&[Vec<u8>]>) -> Identity {
+        let mut identity = Identity::new();
+        identity.push(Some(self.server.as_bytes()));
+        identity.push(self.server_name.as_ref().map(String::as_bytes));
+        identity.push(Some(&[u8::from(self.insecure)]));
+        identity.push(roots.map(<[Vec<u8>]>::concat).as_deref());
+        identity.push(self.identity.client_certificate_data.as_ref().map(String::as_bytes));
+        let key = self.identity.client_key_data.as_ref();
+        identity.push(key.map(|key| secrecy::ExposeSecret::expose_secret(key).as_bytes()));
+        self.proof.identify(&mut identity);
+        identity
     }
 }
 

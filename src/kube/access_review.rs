@@ -19,6 +19,8 @@ pub enum NeededRight {
     GetDefinitions,
     /// To patch `pods/status`.
     PublishStatus,
+    /// To patch whereabouts' pools.
+    AllocateAddresses,
 }
 
 impl std::fmt::Display for NeededRight {
@@ -27,6 +29,7 @@ impl std::fmt::Display for NeededRight {
         f.write_str(match self {
             Self::GetDefinitions => "get network-attachment-definitions.k8s.cni.cncf.io",
             Self::PublishStatus => "patch pods/status",
+            Self::AllocateAddresses => "patch ippools.whereabouts.cni.cncf.io",
         })
     }
 }
@@ -39,6 +42,12 @@ impl NeededRight {
                 verb: text("get"),
                 group: text("k8s.cni.cncf.io"),
                 resource: text("network-attachment-definitions"),
+                ..ResourceAttributes::default()
+            },
+            Self::AllocateAddresses => ResourceAttributes {
+                verb: text("patch"),
+                group: text("whereabouts.cni.cncf.io"),
+                resource: text("ippools"),
                 ..ResourceAttributes::default()
             },
             Self::PublishStatus => ResourceAttributes {
@@ -61,7 +70,20 @@ impl Cluster {
         right: NeededRight,
         namespace: Option<&Namespace>,
     ) -> Result<bool, ClusterError> {
-        let namespace = namespace.map_or("", Namespace::as_str).to_owned();
+        self.review(right, namespace.map_or("", Namespace::as_str), RetryPolicy::Default)
+    }
+
+    /// The same, asked as the policy says.
+    ///
+    /// # Errors
+    /// [`ClusterError`] if it is unknown.
+    pub(super) fn review(
+        &mut self,
+        right: NeededRight,
+        namespace: &str,
+        policy: RetryPolicy,
+    ) -> Result<bool, ClusterError> {
+        let namespace = namespace.to_owned();
         let attributes = ResourceAttributes { namespace: Some(namespace), ..right.attributes() };
         let spec = SelfSubjectAccessReviewSpec {
             resource_attributes: Some(attributes),
@@ -76,7 +98,7 @@ impl Cluster {
             what: "a review of its own rights".to_owned(),
             metadata_only: false,
         };
-        self.call(request, RetryPolicy::Default, async |client| {
+        self.call(request, policy, async |client| {
             let reviews: Api<SelfSubjectAccessReview> = Api::all(client);
             let reviewed = reviews.create(&PostParams::default(), &review).await?;
             let status = reviewed.status.ok_or_else(|| "it has no status".to_owned())?;

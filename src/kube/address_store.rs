@@ -1,9 +1,44 @@
 //! The store of cluster-wide addresses: the Kubernetes API.
 
 use cni::deadline::Deadline;
-use plugins::ipam::cluster::store::{AddressStore, Request, StoreError};
+use cni::request::Environment;
+use plugins::ipam::cluster::store::{
+    AddressStore, ApiAccess, OpenStore, Opened, Request, StoreError,
+};
 
-use super::{Cluster, ClusterError};
+use super::retry::RetryPolicy;
+use super::{Cluster, ClusterConfig, ClusterError, NeededRight};
+
+/// Where whereabouts keeps its objects if the kubeconfig names no namespace.
+const NAMESPACE: &str = "kube-system";
+
+/// Opens the API by the kubeconfig of an IPAM configuration.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ApiStores;
+
+impl ApiStores {
+    /// Lets the built-in IPAM plugin reach the API.
+    pub(crate) fn provide() {
+        plugins::ipam::cluster::provide(&Self);
+    }
+}
+
+impl OpenStore for ApiStores {
+    fn open(&self, access: &ApiAccess) -> Result<Opened, StoreError> {
+        let missing =
+            || StoreError::Refused("no \"kubernetes.kubeconfig\" is configured".to_owned());
+        let config = ClusterConfig {
+            kubeconfig: Some(access.kubeconfig.clone().ok_or_else(missing)?),
+            server: access.server.clone(),
+            ..ClusterConfig::default()
+        };
+        let environment = Environment::of_process();
+        let mut cluster = Cluster::configured(&config, &environment).ok_or_else(missing)?;
+        let (server, namespace) = cluster.place()?;
+        let namespace = namespace.unwrap_or_else(|| NAMESPACE.to_owned());
+        Ok(Opened { store: Box::new(cluster), server, namespace })
+    }
+}
 
 impl AddressStore for Cluster {
     fn send(
@@ -13,6 +48,11 @@ impl AddressStore for Cluster {
     ) -> Vec<Result<Vec<u8>, StoreError>> {
         let answers = self.address_objects(requests, deadline.remaining());
         answers.into_iter().map(|answer| answer.map_err(StoreError::from)).collect()
+    }
+
+    fn may_allocate(&mut self, namespace: &str, deadline: Deadline) -> Result<bool, StoreError> {
+        let policy = RetryPolicy::OnceWithin(deadline.remaining());
+        Ok(self.review(NeededRight::AllocateAddresses, namespace, policy)?)
     }
 }
 

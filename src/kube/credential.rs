@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 
 use super::error::{ClusterError, Expiry};
 use super::file;
+use super::shared::Identity;
 
 /// The largest token that is read; a server refuses headers far below it.
 const MAX_TOKEN_BYTES: u64 = 64 << 10;
@@ -42,6 +43,28 @@ pub(super) enum Proof {
 }
 
 impl Proof {
+    /// Adds what tells this proof from others.
+    pub(super) fn identify(&self, identity: &mut Identity) {
+        let text = |secret: &SecretString| secret.expose_secret().as_bytes().to_vec();
+        let (kind, parts): (&str, [Option<Vec<u8>>; 2]) = match self {
+            Self::Nothing => ("nothing", [None, None]),
+            Self::Token(token) => ("token", [Some(text(token)), None]),
+            Self::TokenFile { path, instead, .. } => {
+                let path = path.as_os_str().as_encoded_bytes().to_vec();
+                ("file", [Some(path), instead.as_ref().map(text)])
+            }
+            Self::Exec { token, .. } => ("exec", [Some(text(token)), None]),
+            Self::Password { user, password } => {
+                ("password", [Some(user.clone().into_bytes()), Some(text(password))])
+            }
+            Self::Certificate(_) => ("certificate", [None, None]),
+        };
+        identity.push(Some(kind.as_bytes()));
+        for part in &parts {
+            identity.push(part.as_deref());
+        }
+    }
+
     /// A token in a file.
     pub(super) fn token_file(path: PathBuf, instead: Option<SecretString>) -> Self {
         Self::TokenFile { path, instead, last: Mutex::default() }

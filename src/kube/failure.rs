@@ -96,7 +96,7 @@ impl Judge<'_> {
             StatusCode::UNPROCESSABLE_ENTITY if self.is_about_addresses() => {
                 ClusterError::Invalid { what: self.what(), problem }.into()
             }
-            _ if said.is_too_large(status) => {
+            _ if self.is_about_addresses() && said.is_too_large(status) => {
                 ClusterError::TooLarge { what: self.what(), problem }.into()
             }
             StatusCode::TOO_MANY_REQUESTS => {

@@ -79,8 +79,10 @@ fn place(error: &serde_saphyr::Error) -> String {
     error.location().map_or_else(String::new, |at| format!(": see line {}", at.line()))
 }
 
-/// The cluster and the user of the current context.
-pub(super) fn current_context(config: Kubeconfig) -> Result<(Cluster, AuthInfo), String> {
+/// The cluster, the user and the namespace of the current context.
+pub(super) fn current_context(
+    config: Kubeconfig,
+) -> Result<(Cluster, AuthInfo, Option<String>), String> {
     let wanted = config
         .current_context
         .filter(|name| !name.is_empty())
@@ -105,5 +107,7 @@ pub(super) fn current_context(config: Kubeconfig) -> Result<(Cluster, AuthInfo),
     if identity.is_none() && !user.is_empty() {
         return Err(format!("has no user \"{}\"", one_line(&user, 100)));
     }
-    Ok((cluster, identity.and_then(|identity| identity.auth_info).unwrap_or_default()))
+    let namespace = context.namespace.filter(|namespace| !namespace.is_empty());
+    let identity = identity.and_then(|identity| identity.auth_info).unwrap_or_default();
+    Ok((cluster, identity, namespace))
 }

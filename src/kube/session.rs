@@ -31,15 +31,18 @@ const METADATA_ONLY: HeaderValue =
 
 /// The API server, and the connection to it while there is one.
 pub(super) struct Session {
-    access: Access,
+    access: Arc<Access>,
     /// The limit of a call.
     timeout: Duration,
-    slot: Mutex<Slot>,
+    link: Arc<Link>,
 }
+
+/// The connection, which sessions of an equal server and credential share.
+pub(super) type Link = Mutex<Slot>;
 
 /// The place for the connection.
 #[derive(Default)]
-struct Slot {
+pub(super) struct Slot {
     connection: Option<Connection>,
     /// One that was begun before a request needed it, or why it failed: the outcome of the first
     /// attempt that asks for a connection.
@@ -50,8 +53,13 @@ struct Slot {
 
 impl Session {
     /// A session without a connection, whose calls may take `timeout`.
-    pub(super) fn new(access: Access, timeout: Duration) -> Self {
-        Self { access, timeout, slot: Mutex::default() }
+    pub(super) fn new(access: Arc<Access>, link: Arc<Link>, timeout: Duration) -> Self {
+        Self { access, timeout, link }
+    }
+
+    /// What the connection needs.
+    pub(super) fn access(&self) -> &Access {
+        &self.access
     }
 
     /// What a connection needs.
@@ -143,7 +151,7 @@ impl Session {
         let (begun, is_begun) = oneshot::channel();
         let session = self.clone();
         tokio::spawn(async move {
-            let mut slot = session.slot.lock().await;
+            let mut slot = session.link.lock().await;
             if slot.connection.is_none() {
                 let limit = session.connect_limit();
                 slot.ahead = Some(Connection::open(&session.access, limit, Some(begun)).await);
@@ -155,7 +163,7 @@ impl Session {
     /// The connection, its number, and whether it was made for this attempt. A request that starts
     /// while it is being made waits and shares it.
     async fn connected(&self) -> Result<(Connection, u64, bool), TransportError> {
-        let mut slot = self.slot.lock().await;
+        let mut slot = self.link.lock().await;
         if let Some(connection) = &slot.connection {
             return Ok((connection.clone(), slot.opened, false));
         }
@@ -170,13 +178,13 @@ impl Session {
 
     /// Without waiting: the slot is held while a connection is made, and is empty then.
     fn forget_any(&self) {
-        if let Ok(mut slot) = self.slot.try_lock() {
+        if let Ok(mut slot) = self.link.try_lock() {
             slot.connection = None;
         }
     }
 
     async fn forget(&self, number: u64) {
-        let mut slot = self.slot.lock().await;
+        let mut slot = self.link.lock().await;
         if slot.opened == number {
             slot.connection = None;
         }

@@ -22,11 +22,11 @@ use super::node::{self, NodeOptions};
 use super::runtime::{Kind, Runtime, below};
 use crate::config::{CheckNetworks, Config, ResultScope};
 use crate::definition::{Annotations, NodeDefinitions};
-use crate::delegate::{self, Installed};
+use crate::delegate::{self, Installed, Origin};
 use crate::pod::ANNOTATIONS_CAPABILITY;
 use crate::policy;
 use ::plugins::facts::{self, Property};
-use cni::netconf::{self, Missing, NetworkConfig};
+use cni::netconf::{self, Missing, NetworkConfig, PluginConfig};
 pub(super) use finding::Diagnosis;
 use finding::{Finding, fail, ok, warn};
 
@@ -159,7 +159,7 @@ impl Examined {
             false => plugins::check(&config, network.as_ref(), &path),
         });
         findings.push(capabilities(&config, network.as_ref(), place.stance));
-        findings.extend(crio(runtime, &config));
+        findings.extend(crio(runtime, &config, &config.plugin_path(&runtime.bin_dirs)));
         findings.extend(definitions(&config));
         findings.extend(node_interfaces::check(&config, self.is_mounted()));
         findings.push(kernel::check());
@@ -283,7 +283,7 @@ fn capabilities(config: &Config, network: Option<&NetworkConfig>, stance: Instal
     )
 }
 
-fn crio(runtime: &Runtime, config: &Config) -> Vec<Finding> {
+fn crio(runtime: &Runtime, config: &Config, path: &[PathBuf]) -> Vec<Finding> {
     if runtime.kind != Some(Kind::Crio) {
         return Vec::new();
     }
@@ -292,10 +292,19 @@ fn crio(runtime: &Runtime, config: &Config) -> Vec<Finding> {
         let message = "CRI-O reports every address of a result as the pod's";
         findings.push(fail("crio", message, "set \"resultScope\": \"primary\""));
     }
+    // Braid's own plugin of that name compares the entry.
+    let installed = Installed::new(path.to_vec(), config.built_in_plugins);
+    let always_fails = |kind: &str| {
+        let origin = kind.parse().map(|kind| installed.origin(&kind));
+        let is_own = matches!(origin, Ok(Ok(origin)) if !matches!(origin, Origin::Foreign(_)));
+        facts::has(kind, Property::CheckAlwaysFails) && !is_own
+    };
     let uses_whereabouts = NodeDefinitions::read(&config.conf_dirs)
         .networks(config.version)
         .iter()
-        .any(|network| facts::ipam_has(network, Property::CheckAlwaysFails));
+        .flat_map(|network| network.plugins.iter())
+        .filter_map(PluginConfig::ipam)
+        .any(always_fails);
     if uses_whereabouts && config.check_networks == CheckNetworks::All {
         let message = "CRI-O runs CHECK after every ADD, and whereabouts' always fails";
         findings.push(fail("crio", message, "set \"checkNetworks\": \"kernel\""));

@@ -8,6 +8,7 @@
 mod exposition;
 mod metrics;
 mod orphans;
+mod releases;
 mod turn;
 
 use std::net::SocketAddr;
@@ -20,6 +21,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use self::exposition::Exposition;
 use self::orphans::Orphans;
+use self::releases::Releases;
 use self::turn::Turn;
 use super::CommandError;
 use super::console::{Console, Exit};
@@ -86,7 +88,7 @@ impl Keep {
         let mut seen = None;
         let mut failure = String::new();
         let mut again = Instant::now();
-        let mut orphans = Orphans::new();
+        let (mut orphans, mut releases) = (Orphans::new(), Releases::new());
         let mut turn = Turn::default();
         loop {
             // Taken before the work: what others change meanwhile is another state.
@@ -103,6 +105,7 @@ impl Keep {
                 failure = problem;
             }
             orphans.retry(&self.install.directories, &self.install.root, console)?;
+            releases.retry(&self.install.directories, &self.install.root, console)?;
             if stops_within(PAUSE, signals)? {
                 return Ok(());
             }

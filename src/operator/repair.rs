@@ -1,6 +1,8 @@
 //! `braid repair`: what is stale of one sandbox is torn down as DEL would do it, and what differs
 //! otherwise is said.
 
+use std::time::Duration;
+
 use clap::Args;
 
 use super::CommandError;
@@ -11,7 +13,12 @@ use super::records::Records;
 use crate::attach::snapshot::Drift;
 use crate::ledger::{Listed, Record};
 use crate::plan::Role;
+use crate::verb::releases;
 use crate::verb::repair::RecordStatus;
+use cni::deadline::Deadline;
+
+/// How long addresses that are to be given back may take.
+const RELEASES: Duration = Duration::from_secs(10);
 
 /// What `braid repair` is told.
 #[derive(Args, Debug)]
@@ -41,6 +48,9 @@ impl Repair {
             }
         }
         stale.extend(Stale::orphans(&records));
+        if !self.dry_run {
+            releases::carry_on(&node.config.state_dir, Deadline::after(RELEASES));
+        }
         let treatment = Treatment { dry_run: self.dry_run, forget: false, redefine: true };
         let mut mended = mend(&node, &records, stale, beyond, treatment)?;
         mended.is_of_one_pod = true;

@@ -303,14 +303,9 @@ impl Uninstall {
             return Ok(());
         }
         for directory in self.state_dirs(places) {
-            let records = Records::read(&Ledger::new(&directory))?;
-            if records.orphans.is_empty() && records.unreadable.is_empty() {
-                changes.push(Change::AllGone(install::on_node(&self.root, &directory)));
-            } else {
-                notes.push(format!(
-                    "{} stays: it holds networks that could not be torn down, or records that cannot be read",
-                    directory.display()
-                ));
+            match kept_state(&directory)? {
+                Some(why) => notes.push(format!("{} stays: {why}", directory.display())),
+                None => changes.push(Change::AllGone(install::on_node(&self.root, &directory))),
             }
         }
         changes.push(Change::Gone(binary));
@@ -363,4 +358,24 @@ fn entries(directory: &Path) -> Vec<PathBuf> {
 
 fn file(root: &Path, path: &Path, document: &Value) -> Change {
     Change::document(install::on_node(root, path), document)
+}
+
+/// Why a state directory stays, if it does.
+fn kept_state(directory: &Path) -> Result<Option<String>, CommandError> {
+    let records = Records::read(&Ledger::new(directory))?;
+    let (held, due) = plugins::ipam::cluster::count(&directory.join("addresses"));
+    Ok(if held > 0 || due > 0 {
+        let attachments = held + due;
+        Some(format!(
+            "{attachments} attachments of this node have cluster-wide addresses, or had some that are to be given back; \
+             when the pods are gone and the API answers, braid gc gives them back"
+        ))
+    } else if !records.orphans.is_empty() || !records.unreadable.is_empty() {
+        Some(
+            "it holds networks that could not be torn down, or records that cannot be read"
+                .to_owned(),
+        )
+    } else {
+        None
+    })
 }

@@ -10,7 +10,7 @@ mod orphans;
 use std::collections::HashSet;
 
 use self::networks::GoneNetworks;
-use super::{Session, leftovers, teardown};
+use super::{Session, leftovers, releases, teardown};
 use crate::config::ValidAttachment;
 use crate::ledger::{Depth, LedgerError, Listed, RecordHeader, Sweep};
 use cni::deadline::Deadline;
@@ -31,6 +31,7 @@ pub(super) fn gc(session: &mut Session<'_>) -> Result<(), Error> {
     leftovers::tear_down_elsewhere(session, &records, deadline);
     failures.extend(orphans::retry(session, deadline));
     failures.extend(networks::collect(session, records, gone, &valid, deadline));
+    releases::carry_on(&session.config.state_dir, deadline.share(4));
     session.ledger.sweep();
     session.definitions().copies.sweep();
     if failures.is_empty() {

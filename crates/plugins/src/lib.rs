@@ -48,6 +48,7 @@ const BUILT_IN: &[&dyn BuiltIn] = &[
     &meta::Tuning,
     &link::Vlan,
     &meta::Vrf,
+    &ipam::cluster::Whereabouts,
 ];
 
 /// The built-in plugins, ordered by their types.

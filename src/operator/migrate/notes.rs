@@ -42,10 +42,25 @@ impl Migrate {
                 self.on_node(file).display()
             ));
         }
+        notes.extend(self.whereabouts(runtime));
         notes.push(FIND_BEFOREHAND.to_owned());
         notes.push(
             "stop multus's DaemonSet when all this is done: it writes its file again".to_owned(),
         );
+    }
+
+    /// What becomes of whereabouts, if it gives addresses on the node.
+    fn whereabouts(&self, runtime: &Runtime) -> Option<String> {
+        let place = runtime.conf_dir.join("whereabouts.d");
+        place.is_dir().then(|| {
+            format!(
+                "whereabouts gives addresses here ({}): definitions stay as they are, and braid gives addresses from \
+                 the same pools once its executable stands for that plugin (braid install --plugins); leave \
+                 whereabouts' DaemonSet, which renews the kubeconfig, until another one is named, and then let \
+                 braid addresses reconcile take the place of its reconciler",
+                self.on_node(&place).display()
+            )
+        })
     }
 
     /// Where Multus remembers its pods, below our root.

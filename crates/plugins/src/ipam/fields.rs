@@ -112,6 +112,13 @@ impl<'a> Fields<'a> {
             .ok_or_else(|| wrong_type(&self.path_of(key), "a whole number", value))
     }
 
+    /// The truth value at `key`.
+    pub(crate) fn boolean(&self, key: &str) -> Result<Option<bool>, Error> {
+        let Some(value) = keys::get(self.object, key) else { return Ok(None) };
+        let wrong = || wrong_type(&self.path_of(key), "true or false", value);
+        value.as_bool().map(Some).ok_or_else(wrong)
+    }
+
     /// Logs each key that is none of `known`: it is passed over.
     pub(crate) fn warn_of_unknown(&self, known: &[&str]) {
         let unknown =

@@ -1,6 +1,7 @@
 //! Where the objects are kept, as the engine sees it: requests that are made at the same time, and
 //! why one has no answer.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use cni::deadline::Deadline;
@@ -185,4 +186,38 @@ pub trait AddressStore {
         requests: &[Request],
         deadline: Deadline,
     ) -> Vec<Result<Vec<u8>, StoreError>>;
+
+    /// Whether we may change pools in a namespace.
+    ///
+    /// # Errors
+    /// [`StoreError`] if it is not known.
+    fn may_allocate(&mut self, namespace: &str, deadline: Deadline) -> Result<bool, StoreError>;
+}
+
+/// How the API is reached (`kubernetes` of the configuration).
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct ApiAccess {
+    /// The kubeconfig, which is required.
+    pub kubeconfig: Option<PathBuf>,
+    /// The server's URL in place of that of the kubeconfig (`k8s_api_root`).
+    pub server: Option<String>,
+}
+
+/// A store that is open.
+pub struct Opened {
+    /// The store.
+    pub store: Box<dyn AddressStore>,
+    /// The server, as `host:port`.
+    pub server: String,
+    /// The namespace of the kubeconfig's current context; `kube-system` if it has none.
+    pub namespace: String,
+}
+
+/// Opens stores. Those of an equal server and credential share a connection.
+pub trait OpenStore: Sync {
+    /// Reads the kubeconfig. Nothing is connected yet.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] for a kubeconfig that cannot be used.
+    fn open(&self, access: &ApiAccess) -> Result<Opened, StoreError>;
 }

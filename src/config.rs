@@ -28,7 +28,7 @@ use cni::keys::KeyError;
 use cni::netconf::{NetconfError, NetworkName};
 use cni::version::Version;
 
-pub(crate) use self::log::{Level, LogConfig, Rotation};
+pub(crate) use self::log::{Level, LogConfig, LogFormat, Rotation};
 
 /// Where definitions are unless `confDir` says otherwise.
 pub const DEFAULT_CONF_DIR: &str = "/etc/cni/net.d/braid.d";

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use cni::error::one_line;
 
 /// Keys that mean something to Braid or to the protocol.
-pub const KNOWN_KEYS: [&str; 52] = [
+pub const KNOWN_KEYS: [&str; 53] = [
     "cniVersion",
     "cniVersions",
     "name",
@@ -33,6 +33,7 @@ pub const KNOWN_KEYS: [&str; 52] = [
     "auxiliaryCNIChainName",
     "retryDeleteOnError",
     "logFile",
+    "logFormat",
     "logLevel",
     "logToStderr",
     "logOptions",

@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use log::LevelFilter;
+use serde::Deserialize;
 
 use cni::error::one_line;
 
@@ -56,11 +57,24 @@ impl From<Level> for LevelFilter {
     }
 }
 
+/// How a line of the log is written.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs: one JSON object a line.
+    Json,
+}
+
 /// Where logs go and how much of them.
 #[derive(Clone, Debug, Default)]
 pub struct LogConfig {
     /// How much (`logLevel`).
     pub level: Level,
+    /// How lines are written (`logFormat`).
+    pub format: LogFormat,
     /// The log file (`logFile`).
     pub file: Option<PathBuf>,
     /// The file for decisions about tenants (`auditLog`); rotated as the log file is.

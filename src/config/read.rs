@@ -215,6 +215,7 @@ impl Config {
             Some(Ok(level)) => self.log.level = level,
             None => {}
         }
+        keys.set(&mut self.log.format, "logFormat", decode);
         self.log.file = keys.read("logFile", path);
         self.log.audit = keys.read("auditLog", path);
         keys.set(&mut self.log.rotation, "logOptions", rotation);

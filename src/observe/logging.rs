@@ -14,9 +14,13 @@ use file_rotate::suffix::{AppendTimestamp, FileLimit};
 use file_rotate::{ContentLimit, FileRotate};
 use log::{LevelFilter, Log, Metadata, Record};
 use nix::fcntl::{Flock, FlockArg, OFlag};
+use serde_json::json;
 
-use crate::config::{LogConfig, Rotation};
+use crate::config::{LogConfig, LogFormat, Rotation};
 use cni::error::one_line;
+
+/// How long a message is, in characters.
+const MAX_MESSAGE_CHARS: usize = 16_384;
 
 /// The target of records that go to the audit log alone, as they are and whatever the level.
 pub(crate) const AUDIT_TARGET: &str = "braid::audit";
@@ -32,7 +36,7 @@ pub(crate) fn start(config: &LogConfig) {
     };
     let file = opened("log", &config.file);
     let audit = opened("audit log", &config.audit);
-    let logger = Logger { to_stderr: config.to_stderr, file, audit };
+    let logger = Logger { to_stderr: config.to_stderr, format: config.format, file, audit };
     if log::set_boxed_logger(Box::new(logger)).is_ok() {
         log::set_max_level(LevelFilter::from(config.level));
     }
@@ -54,6 +58,7 @@ fn is_of_braid(target: &str) -> bool {
 
 struct Logger {
     to_stderr: bool,
+    format: LogFormat,
     file: Option<File>,
     audit: Option<File>,
 }
@@ -74,7 +79,7 @@ impl Log for Logger {
         if !is_of_braid(record.target()) {
             return;
         }
-        let line = format_line(record);
+        let line = self.format_line(record);
         if self.to_stderr {
             let _ = std::io::stderr().write_all(line.as_bytes());
         }
@@ -87,19 +92,29 @@ impl Log for Logger {
     fn flush(&self) {}
 }
 
-fn format_line(record: &Record<'_>) -> String {
-    let time = chrono::Utc::now().format("%Y-%m-%dT%H:%M:%S%.3fZ");
-    let level = match record.level() {
+impl Logger {
+    fn format_line(&self, record: &Record<'_>) -> String {
+        let time = chrono::Utc::now().format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string();
+        let (level, pid) = (word(record.level()), std::process::id());
+        let message = one_line(&record.args().to_string(), MAX_MESSAGE_CHARS);
+        match self.format {
+            LogFormat::Text => format!("{time} [{level}] braid[{pid}]: {message}\n"),
+            LogFormat::Json => {
+                let line = json!({"time": time, "level": level, "pid": pid, "message": message});
+                format!("{line}\n")
+            }
+        }
+    }
+}
+
+/// A level as Multus names it.
+const fn word(level: log::Level) -> &'static str {
+    match level {
         log::Level::Error => "error",
         log::Level::Warn => "warning",
         log::Level::Info => "verbose",
         log::Level::Debug | log::Level::Trace => "debug",
-    };
-    format!(
-        "{time} [{level}] braid[{}]: {}\n",
-        std::process::id(),
-        one_line(&record.args().to_string(), 16_384)
-    )
+    }
 }
 
 /// Opens a log to append to it, and sets it aside before where it is full. Others are not followed
@@ -171,6 +186,25 @@ mod tests {
             assert_eq!(open(&path, &rotation).unwrap().metadata().unwrap().len(), 0);
         }
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 3);
+    }
+
+    #[test]
+    fn a_line_is_text_or_an_object() {
+        let line = |format| {
+            let logger = Logger { to_stderr: false, format, file: None, audit: None };
+            let message = format_args!("a \"word\"\nand more");
+            let record = Record::builder().level(log::Level::Warn).args(message).build();
+            logger.format_line(&record)
+        };
+        let text = line(LogFormat::Text);
+        assert!(text.contains(" [warning] braid[") && text.matches('\n').count() == 1, "{text}");
+        let object: serde_json::Value = serde_json::from_str(&line(LogFormat::Json)).unwrap();
+        assert_eq!(
+            (&object["level"], &object["pid"]),
+            (&json!("warning"), &json!(std::process::id()))
+        );
+        assert!(object["message"].as_str().unwrap().starts_with("a \"word\""), "{object}");
+        assert_eq!(object["time"].as_str().unwrap().len(), "2026-01-01T00:00:00.000Z".len());
     }
 
     #[test]

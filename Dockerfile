@@ -1,5 +1,5 @@
-# The image that conf/kubernetes runs on every node: the static executable, and nothing else. `scripts/image`
-# builds it, also where there is no builder.
+# The image that conf/kubernetes runs: the static executables braid and braid-cluster, and nothing else.
+# `scripts/image` builds it, also if there is no builder.
 
 ARG RUST=1.91
 
@@ -20,6 +20,7 @@ LABEL org.opencontainers.image.title="braid" \
     org.opencontainers.image.version="${VERSION}" \
     org.opencontainers.image.revision="${REVISION}"
 COPY --from=build /braid/target/dist/braid /braid
+COPY --from=build /braid/target/dist/braid-cluster /braid-cluster
 COPY --from=build /braid/LICENSE /LICENSE
 WORKDIR /
 ENTRYPOINT ["/braid"]

@@ -139,7 +139,7 @@ fn the_layout_is_sound_and_what_it_holds_runs() {
     let mut files: Vec<_> =
         fs::read_dir(root.path("/")).unwrap().flatten().map(|it| it.file_name()).collect();
     files.sort();
-    assert_eq!(files, ["LICENSE", "braid"]);
+    assert_eq!(files, ["LICENSE", "braid", "braid-cluster"]);
 }
 
 #[test]
@@ -218,7 +218,12 @@ fn the_dockerfile_makes_the_same_image() {
         "the README's Rust"
     );
     let copied: Vec<String> = of("COPY --from=build ");
-    assert_eq!(copied, ["/braid/target/dist/braid /braid", "/braid/LICENSE /LICENSE"]);
+    let expected = [
+        "/braid/target/dist/braid /braid",
+        "/braid/target/dist/braid-cluster /braid-cluster",
+        "/braid/LICENSE /LICENSE",
+    ];
+    assert_eq!(copied, expected);
     let run = of("RUN ");
     assert!(run[0].ends_with("&& scripts/build"), "what is copied is what scripts/build leaves");
     // What scripts/build would install first is there: the builder's stage has neither a server for

@@ -14,6 +14,7 @@ mod migrate;
 mod pages;
 mod permissions;
 pub(crate) mod records;
+mod schema;
 mod uninstall;
 mod validate;
 

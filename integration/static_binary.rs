@@ -27,6 +27,24 @@ fn the_executable_needs_no_other_file() {
     assert_eq!(versions["version"], env!("CARGO_PKG_VERSION"));
 }
 
+/// What a node carries: `scripts/build` says how large it is.
+const MAX_BYTES: u64 = 11_000_000;
+
+#[test]
+fn the_executable_of_nodes_stays_small_without_the_commands_of_a_cluster() {
+    let file = executable();
+    let bytes = std::fs::metadata(&file).unwrap().len();
+    assert!(bytes <= MAX_BYTES, "{} has {bytes} bytes", file.display());
+    // A sentence that only the webhook says.
+    let sentence = b"the API server trusts the authority in Secret";
+    let says = |file: &Path| {
+        let contents = std::fs::read(file).unwrap();
+        memchr::memmem::find(&contents, sentence).is_some()
+    };
+    assert!(!says(&file), "{} has the code of the webhook", file.display());
+    assert!(says(&file.with_file_name("braid-cluster")));
+}
+
 #[test]
 fn the_api_is_found_by_a_name_in_the_hosts_file() {
     let node = Node::new();

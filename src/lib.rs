@@ -44,7 +44,7 @@ mod verb;
 mod yaml;
 
 pub use operator::console::{Console, OutputStyle};
-pub use operator::run as operate;
+pub use operator::{run as operate, run_cluster as operate_cluster};
 pub use plugin::BuiltIn;
 pub use verb::{Answer, answer, withdraw};
 

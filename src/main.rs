@@ -1,9 +1,9 @@
 //! The executable: a plugin where a runtime starts it, a tool where a person does. The only
-//! place that writes to stdout and that exits.
+//! place, with `bin/braid-cluster.rs`, that writes to stdout and that exits.
 
 #![forbid(unsafe_code)]
 
-use std::io::{self, IsTerminal, Read, Write};
+use std::io::{self, Read, Write};
 use std::process::ExitCode;
 
 use braid::{Answer, BuiltIn, Console, OutputStyle};
@@ -140,15 +140,7 @@ fn write_line(value: &Value) -> io::Result<()> {
 }
 
 fn operate() -> ExitCode {
-    let terminal = io::stdout().is_terminal();
-    let colourless = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    let width = terminal.then(terminal_size::terminal_size).flatten();
-    let style = OutputStyle {
-        colour: terminal && !colourless,
-        width: width.map(|(width, _)| width.0),
-        attended: io::stderr().is_terminal(),
-    };
     let (mut out, mut error) = (io::stdout().lock(), io::stderr().lock());
-    let exit = braid::operate(std::env::args_os(), &mut Console::new(&mut out, &mut error, style));
-    ExitCode::from(exit.status())
+    let mut console = Console::new(&mut out, &mut error, OutputStyle::of_process());
+    ExitCode::from(braid::operate(std::env::args_os(), &mut console).status())
 }

@@ -9,10 +9,13 @@
 //! shown is decided once, by [`console`]. Nothing here runs where `CNI_COMMAND` is set.
 
 mod account;
+mod admission;
 mod attach;
 mod built_in;
 mod change;
 mod cli;
+mod companion;
+mod complete;
 pub(crate) mod console;
 mod credential;
 mod doctor;
@@ -33,6 +36,7 @@ mod records;
 mod repair;
 mod runtime;
 mod sandbox;
+mod schema;
 mod settings;
 mod source;
 mod uninstall;
@@ -95,6 +99,24 @@ enum CommandError {
     /// The node's file system cannot be entered.
     #[error("cannot enter {}: {}", .0.display(), .1)]
     Root(std::path::PathBuf, #[source] std::io::Error),
+    /// The command is one of a node.
+    #[error("{0} is a command of a node: run braid {0}")]
+    OfNode(&'static str),
+    /// The executable with the command cannot be started.
+    #[error(transparent)]
+    Companion(#[from] companion::CompanionError),
+    /// The webhook cannot be served.
+    #[error(transparent)]
+    Admission(#[from] admission::AdmissionError),
+    /// The keys that every node has cannot be used.
+    #[error(transparent)]
+    Settings(#[from] settings::SettingsError),
+    /// A directory cannot be read.
+    #[error(transparent)]
+    Files(#[from] validate::FilesError),
+    /// There is no such schema.
+    #[error(transparent)]
+    Schema(#[from] schema::SchemaError),
     /// Signals cannot be received.
     #[error("cannot receive signals: {0}")]
     Signals(#[source] std::io::Error),
@@ -126,14 +148,55 @@ fn as_root(command: &'static str) -> Result<&'static str, CommandError> {
     if is_root() { Ok(command) } else { Err(CommandError::NotRoot(command)) }
 }
 
-/// Carries out `arguments`, the program's own name first, and writes to `console`.
+/// The commands of `braid`: carries out `arguments`, the program's own name first, and writes to
+/// `console`. A command of `braid-cluster` is handed on to it.
 pub fn run(arguments: impl IntoIterator<Item = OsString>, console: &mut Console<'_>) -> Exit {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    carry_out(&arguments, console, |command, console| match on_node(command, console)? {
+        Outcome::Ended(exit) => Ok(exit),
+        Outcome::NotHere(name) => Err(companion::execute(name, &arguments).into()),
+    })
+}
+
+/// The commands of `braid-cluster`, as [`run`] for those of `braid`. Only this function leads to
+/// the code that they need, so that the linker leaves it out of `braid`.
+pub fn run_cluster(
+    arguments: impl IntoIterator<Item = OsString>,
+    console: &mut Console<'_>,
+) -> Exit {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    carry_out(&arguments, console, |command, console| match in_cluster(command, console)? {
+        Outcome::Ended(exit) => Ok(exit),
+        Outcome::NotHere(name) => Err(CommandError::OfNode(name)),
+    })
+}
+
+/// What an executable makes of a command.
+enum Outcome {
+    /// It has ended so.
+    Ended(Exit),
+    /// It is in the other executable, under this name.
+    NotHere(&'static str),
+}
+
+fn carry_out(
+    arguments: &[OsString],
+    console: &mut Console<'_>,
+    execute: impl FnOnce(Command, &mut Console<'_>) -> Result<Exit, CommandError>,
+) -> Exit {
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => return console.usage(&error),
     };
     console.set_format(cli.options.format());
-    match carry_out(cli, console) {
+    if let Some(error) = cli.format_error() {
+        return console.usage(&error);
+    }
+    let ended = match cli.command {
+        None => console.help(Cli::command()).map_err(CommandError::from),
+        Some(command) => execute(command, console),
+    };
+    match ended {
         Ok(exit) => exit,
         // The reader has closed its end: `braid list | head`.
         Err(CommandError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => {
@@ -143,36 +206,50 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, console: &mut Console<
     }
 }
 
-fn carry_out(cli: Cli, console: &mut Console<'_>) -> Result<Exit, CommandError> {
-    match cli.command {
-        None => Ok(console.help(Cli::command())?),
-        Some(Command::Install(install)) => attend(console, "install", || install.run()),
-        Some(Command::Keep(keep)) => keep.run(console),
-        Some(Command::Uninstall(uninstall)) => {
+/// The commands of a node. One that another executable has moves there by its line alone.
+fn on_node(command: Command, console: &mut Console<'_>) -> Result<Outcome, CommandError> {
+    let exit = match command {
+        Command::Install(install) => attend(console, "install", || install.run()),
+        Command::Keep(keep) => keep.run(console),
+        Command::Uninstall(uninstall) => {
             let left = uninstall.run(console)?;
             Ok(console.show(&left)?)
         }
-        Some(Command::Migrate(migrate)) => undisturbed(console, "migrate", || migrate.run()),
-        Some(Command::Doctor(doctor)) => attend(console, "doctor", || doctor.run()),
-        Some(Command::Explain(explain)) => attend(console, "explain", || explain.run()),
-        Some(Command::Validate(validate)) => attend(console, "validate", || validate.run()),
-        Some(Command::List(list)) => {
+        Command::Migrate(migrate) => undisturbed(console, "migrate", || migrate.run()),
+        Command::Doctor(doctor) => attend(console, "doctor", || doctor.run()),
+        Command::Explain(explain) => attend(console, "explain", || explain.run()),
+        Command::Validate(validate) => attend(console, "validate", || validate.run()),
+        Command::List(list) => {
             let is_whole = console.is_json();
             attend(console, as_root("list")?, || list.run(is_whole))
         }
-        Some(Command::Show(show)) => attend(console, as_root("show")?, || show.run()),
-        Some(Command::Gc(gc)) => undisturbed(console, as_root("gc")?, || gc.run()),
-        Some(Command::Repair(repair)) => undisturbed(console, as_root("repair")?, || repair.run()),
-        Some(Command::Attach(attach)) => undisturbed(console, as_root("attach")?, || attach.run()),
-        Some(Command::Detach(detach)) => undisturbed(console, as_root("detach")?, || detach.run()),
-        Some(Command::Follow(follow)) => undisturbed(console, as_root("follow")?, || follow.run()),
-        Some(Command::Version) => Ok(console.show(&version::Versions::of_program())?),
-        Some(Command::Completions { shell }) => Ok(console.text(&manual::completions(shell)?)?),
-        Some(Command::Man { directory: Some(directory) }) => {
+        Command::Show(show) => attend(console, as_root("show")?, || show.run()),
+        Command::Gc(gc) => undisturbed(console, as_root("gc")?, || gc.run()),
+        Command::Repair(repair) => undisturbed(console, as_root("repair")?, || repair.run()),
+        Command::Attach(attach) => undisturbed(console, as_root("attach")?, || attach.run()),
+        Command::Detach(detach) => undisturbed(console, as_root("detach")?, || detach.run()),
+        Command::Follow(follow) => undisturbed(console, as_root("follow")?, || follow.run()),
+        Command::Version => Ok(console.show(&version::Versions::of_program())?),
+        Command::Completions { shell } => Ok(console.text(&manual::completions(shell)?)?),
+        Command::Complete(complete) => Ok(console.show(&complete.run()?)?),
+        Command::Man { directory: Some(directory) } => {
             Ok(console.show(&manual::write_pages(&directory)?)?)
         }
-        Some(Command::Man { directory: None }) => Ok(console.text(&markdown())?),
-    }
+        Command::Man { directory: None } => Ok(console.text(&markdown())?),
+        other => return Ok(Outcome::NotHere(other.name())),
+    };
+    exit.map(Outcome::Ended)
+}
+
+/// The commands that only a cluster needs.
+fn in_cluster(command: Command, console: &mut Console<'_>) -> Result<Outcome, CommandError> {
+    let exit = match command {
+        Command::Admission(admission) => admission.run(console),
+        Command::Schema(schema) => schema.run(console),
+        Command::Version => Ok(console.show(&version::Versions::of_program())?),
+        other => return Ok(Outcome::NotHere(other.name())),
+    };
+    exit.map(Outcome::Ended)
 }
 
 /// Shows the outcome of work that a person may have to wait for.

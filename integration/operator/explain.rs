@@ -80,7 +80,7 @@ fn a_plan_names_the_rules_that_allow_it() {
         ("net2", "the pod's own namespace; policy.sharedNodeNetworks"),
         ("net3", "default is in globalNamespaces"),
         ("net4", "namespaceIsolation is off"),
-        ("eth0", "the administrator's word"),
+        ("eth0", "node configuration"),
     ] {
         let line = said.stdout.lines().find(|line| line.starts_with(interface)).expect(interface);
         assert!(line.contains(words), "{words}: {line}");

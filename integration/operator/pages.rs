@@ -61,6 +61,9 @@ fn every_command_has_a_man_page() {
         let page = page.replace("NODE/", &node.path_text(""));
         let text = std::fs::read_to_string(&page).unwrap();
         assert!(text.contains(".SH SYNOPSIS") && text.contains(".SH OPTIONS"), "{page}: {text}");
+        assert!(text.contains(".SH \"EXIT STATUS\"\n.TP\n0\n"), "{page}: {text}");
+        let has_examples = !["braid-version.1"].iter().any(|name| page.ends_with(name));
+        assert_eq!(text.contains(".SH EXAMPLES"), has_examples, "{page}: {text}");
     }
 }
 

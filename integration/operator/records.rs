@@ -256,3 +256,36 @@ fn a_record_that_cannot_be_read_is_named_and_left_where_it_is() {
     assert_snapshot!(braid(&node, &["list"]).snapshot());
     assert_eq!(std::fs::read_to_string(node.path(&record)).unwrap(), "damage");
 }
+
+/// What the completions of a shell ask for, and what they make of it.
+#[test]
+fn a_shell_offers_the_pods_and_namespaces_that_have_records() {
+    let node = node();
+    let _web = attached(&node, "web", "blue");
+    let _db = attached(&node, "db", "blue");
+    assert_eq!(
+        braid(&node, &["complete", "pods"]).assert_status(0).stdout,
+        "team-a/db\nteam-a/web\n"
+    );
+    assert_eq!(braid(&node, &["complete", "namespaces"]).assert_status(0).stdout, "team-a\n");
+
+    node.write("completions.bash", &Tool::new(&node, &["completions", "bash"]).run().raw);
+    let offered = |words: &str| {
+        let script = format!(
+            "braid() {{ {} \"$@\" --conf-dir {}; }}\n. {}\nCOMP_WORDS=({words})\nCOMP_CWORD=$((${{#COMP_WORDS[@]}}-1))\n\
+             _braid_with_names braid \"${{COMP_WORDS[COMP_CWORD]}}\" \"${{COMP_WORDS[COMP_CWORD-1]}}\"\n\
+             printf '%s ' \"${{COMPREPLY[@]}}\"",
+            crate::node::BRAID,
+            node.path_text("net.d"),
+            node.path_text("completions.bash"),
+        );
+        let output = node.host().command("bash").args(["-c", &script]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(offered("braid list -n ''"), "team-a ");
+    assert_eq!(offered("braid show team-a/w"), "team-a/web ");
+    assert_eq!(offered("braid repair ''"), "team-a/db team-a/web ");
+    assert_eq!(offered("braid gc --forget team-a/d"), "team-a/db ");
+    assert_eq!(offered("braid doct"), "doctor ");
+    assert!(offered("braid show --out").contains("--output"));
+}

@@ -7,6 +7,7 @@ mod connection;
 mod identity;
 mod objects;
 mod rbac;
+mod watch;
 
 use std::collections::VecDeque;
 use std::net::{SocketAddr, TcpListener};

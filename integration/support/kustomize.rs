@@ -6,8 +6,14 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use k8s_openapi::api::apps::v1::DaemonSet;
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, ResourceQuota, ServiceAccount};
+use k8s_openapi::api::admissionregistration::v1::{
+    ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding, ValidatingWebhookConfiguration,
+};
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Namespace, ResourceQuota, Secret, Service, ServiceAccount,
+};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use serde::Serialize;
@@ -196,6 +202,21 @@ pub(crate) fn check(object: &Value) {
         ("rbac.authorization.k8s.io/v1", "Role") => typed::<Role>(object),
         ("rbac.authorization.k8s.io/v1", "RoleBinding") => typed::<RoleBinding>(object),
         ("apps/v1", "DaemonSet") => typed::<DaemonSet>(object),
+        ("apps/v1", "Deployment") => typed::<Deployment>(object),
+        ("v1", "Secret") => typed::<Secret>(object),
+        ("v1", "Service") => typed::<Service>(object),
+        ("policy/v1", "PodDisruptionBudget") => typed::<PodDisruptionBudget>(object),
+        ("admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration") => {
+            typed::<ValidatingWebhookConfiguration>(object);
+        }
+        ("admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicy") => {
+            typed::<ValidatingAdmissionPolicy>(object);
+        }
+        ("admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicyBinding") => {
+            typed::<ValidatingAdmissionPolicyBinding>(object);
+        }
+        // Its types are in no crate here: docs/admission.md says which of its fields are used.
+        ("cert-manager.io/v1", "Issuer" | "Certificate") => {}
         ("apiextensions.k8s.io/v1", "CustomResourceDefinition") => {
             typed::<CustomResourceDefinition>(object);
         }

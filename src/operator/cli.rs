@@ -3,10 +3,12 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
+use super::admission::Admission;
 use super::attach::{Attach, Detach};
+use super::complete::Complete;
 use super::console::Format;
 use super::doctor::Doctor;
 use super::explain::Explain;
@@ -17,6 +19,7 @@ use super::keep::Keep;
 use super::list::{List, Show};
 use super::migrate::Migrate;
 use super::repair::Repair;
+use super::schema::Schema;
 use super::uninstall::Uninstall;
 use super::validate::Validate;
 
@@ -44,6 +47,18 @@ pub(super) struct Options {
     /// As --output json
     #[arg(long, global = true, conflicts_with = "output")]
     json: bool,
+}
+
+impl Cli {
+    /// What is wrong with a format that only one command has.
+    pub(super) fn format_error(&self) -> Option<clap::Error> {
+        let is_special = matches!(self.options.format(), Format::Github | Format::Sarif);
+        let has_it = matches!(self.command, Some(Command::Validate(_)));
+        (is_special && !has_it).then(|| {
+            let message = "--output github and sarif are for braid validate";
+            Self::command().error(clap::error::ErrorKind::ArgumentConflict, message)
+        })
+    }
 }
 
 impl Options {
@@ -95,10 +110,12 @@ pub(super) enum Command {
     #[command(
         long_about = "Holds files against the rules that the plugin has for them: configurations and conflists, \
                       NetworkAttachmentDefinitions, and the annotations by which pods, and what makes pods, choose \
-                      networks. All problems at once, as FILE:LINE:COLUMN. Needs no node and no cluster. With \
-                      --config, definitions are held against a node's policy, as those of the cluster are, and \
-                      pods against its limits. Ends with 1 where something is wrong.",
-        after_help = "Examples:\n  braid validate conf/*.conflist conf/pods/*.yaml\n  kubectl get pod web -o yaml | braid validate -\n  kubectl get net-attach-def -A -o yaml | braid validate --config /etc/cni/net.d/00-braid.conflist -"
+                      networks. All problems at once, as FILE:LINE:COLUMN, or with --output json, github (annotations of a \
+                      workflow) or sarif (2.1.0). Of a directory, the files that end with .conf, .conflist, .json, \
+                      .yaml and .yml. Needs no node and no cluster. With --config, definitions are held against a \
+                      node's policy, as those of the cluster are, and pods against its limits. Ends with 1 if \
+                      something is wrong, or if there was nothing to check.",
+        after_help = "Examples:\n  braid validate conf/*.conflist conf/pods\n  braid validate --output sarif conf/pods\n  kubectl get pod web -o yaml | braid validate -\n  kubectl get net-attach-def -A -o yaml | braid validate --config /etc/cni/net.d/00-braid.conflist -"
     )]
     Validate(Validate),
     /// Check whether this node is fit for pods with several networks
@@ -179,6 +196,25 @@ pub(super) enum Command {
     /// Have a running pod have what the annotation on standard input asks for
     #[command(hide = true)]
     Follow(Follow),
+    /// Check pods and definitions before a cluster stores them
+    #[command(
+        long_about = "Serves the webhook that an API server asks before it stores a pod, what makes pods, or a \
+                      NetworkAttachmentDefinition: what braid validate would call an error is refused, with the path \
+                      of the field, and what ADD would only warn of is a warning that kubectl shows. A network that \
+                      does not exist yet is a warning. Certificates come from files that are read again when they \
+                      change, as cert-manager writes them, or with --self-signed from a Secret that this command \
+                      fills. On SIGTERM it is no longer ready, and ends when the reviews that it has begun are done.",
+        after_help = "Examples:\n  braid admission --certificates /etc/braid/tls --settings /etc/braid/settings.json\n  braid admission --self-signed braid/braid-admission"
+    )]
+    Admission(Admission),
+    /// Print a JSON Schema of a configuration
+    #[command(
+        long_about = "Prints the JSON Schema (draft 2020-12) of a network configuration with Braid's entry and every \
+                      built-in plugin, of Braid's entry alone, of the settings of a DaemonSet, or of a definition's \
+                      config with one built-in plugin.",
+        after_help = "Examples:\n  braid schema\n  braid schema bridge\n  braid schema --directory schemas"
+    )]
+    Schema(Schema),
     /// Print a shell's completions
     #[command(
         after_help = "Example:\n  braid completions bash >/usr/share/bash-completion/completions/braid"
@@ -187,6 +223,9 @@ pub(super) enum Command {
         /// The shell
         shell: Shell,
     },
+    /// Print the names that a shell offers
+    #[command(hide = true)]
+    Complete(Complete),
     /// Write the man pages, or print this tool's reference
     #[command(
         long_about = "Writes a man page for each command into DIR. Without DIR, prints the reference of all \
@@ -200,4 +239,32 @@ pub(super) enum Command {
     },
     /// Print the version, and those of the protocol
     Version,
+}
+
+impl Command {
+    /// The name on the command line.
+    pub(super) const fn name(&self) -> &'static str {
+        match self {
+            Self::Install(_) => "install",
+            Self::Keep(_) => "keep",
+            Self::Uninstall(_) => "uninstall",
+            Self::Migrate(_) => "migrate",
+            Self::Validate(_) => "validate",
+            Self::Doctor(_) => "doctor",
+            Self::Explain(_) => "explain",
+            Self::List(_) => "list",
+            Self::Show(_) => "show",
+            Self::Gc(_) => "gc",
+            Self::Repair(_) => "repair",
+            Self::Attach(_) => "attach",
+            Self::Detach(_) => "detach",
+            Self::Follow(_) => "follow",
+            Self::Admission(_) => "admission",
+            Self::Schema(_) => "schema",
+            Self::Completions { .. } => "completions",
+            Self::Complete(_) => "complete",
+            Self::Man { .. } => "man",
+            Self::Version => "version",
+        }
+    }
 }

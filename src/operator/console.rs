@@ -1,7 +1,7 @@
 //! What a person, or a program, sees of a command: text or JSON, with colour where it helps.
 
 use std::fmt::Display;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
@@ -52,6 +52,12 @@ pub(crate) enum Format {
     Table,
     /// For programs: one JSON document.
     Json,
+    /// validate: annotations of a workflow of GitHub.
+    #[value(hide = true)]
+    Github,
+    /// validate: a SARIF 2.1.0 log.
+    #[value(hide = true)]
+    Sarif,
 }
 
 /// What came of a command, to be shown.
@@ -62,6 +68,11 @@ pub(crate) trait View: Serialize {
     /// What the command ends with.
     fn exit(&self) -> Exit {
         Exit::Done
+    }
+
+    /// In a format that few commands have; `None` for one that this one has not.
+    fn in_format(&self, _: Format) -> Option<String> {
+        None
     }
 }
 
@@ -86,6 +97,18 @@ pub(crate) enum Tone {
 }
 
 impl OutputStyle {
+    /// What the standard output and the standard error of this process can show.
+    pub fn of_process() -> Self {
+        let terminal = io::stdout().is_terminal();
+        let colourless = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let width = terminal.then(terminal_size::terminal_size).flatten();
+        Self {
+            colour: terminal && !colourless,
+            width: width.map(|(width, _)| width.0),
+            attended: io::stderr().is_terminal(),
+        }
+    }
+
     /// `text` in the colour of its meaning.
     pub(crate) fn paint(&self, tone: Tone, text: impl Display) -> String {
         let style = match tone {
@@ -119,12 +142,18 @@ impl OutputStyle {
         wrapped
     }
 
+    /// Whether a table fits without a word that is broken.
+    pub(crate) fn fits<const N: usize>(&self, head: [&str; N], rows: &[[String; N]]) -> bool {
+        let words = longest_words(head, rows);
+        let least: usize = words.iter().map(|width| usize::from(width + GAP)).sum();
+        self.width.is_none_or(|width| least <= usize::from(width + GAP))
+    }
+
     /// A table without lines, its head in capitals, as kubectl's are. One that does not fit has a
     /// line for each cell.
     pub(crate) fn table<const N: usize>(&self, head: [&str; N], rows: Vec<[String; N]>) -> String {
         let longest_words = longest_words(head, &rows);
-        let least: usize = longest_words.iter().map(|width| usize::from(width + GAP)).sum();
-        if self.width.is_some_and(|width| least > usize::from(width + GAP)) {
+        if !self.fits(head, &rows) {
             return stacked(head, &rows);
         }
         let mut table = Table::new();
@@ -205,6 +234,10 @@ impl<'a> Console<'a> {
         let text = match self.format {
             Format::Table => view.text(&self.style),
             Format::Json => serde_json::to_string_pretty(view)? + "\n",
+            special => match view.in_format(special) {
+                Some(text) => text,
+                None => return Err(io::Error::other("this command has no such --output")),
+            },
         };
         self.text(&text)?;
         Ok(view.exit())

@@ -228,7 +228,7 @@ fn attachments(plan: &Plan, installed: &Installed) -> Vec<Planned> {
             plan.admissions.iter().find(|admission| admission.label == attachment.label);
         let (source, allowed) = match admission {
             Some(admission) => (admission.source.as_str(), admission.granted_by.as_str()),
-            None => ("the node's configuration", "the administrator's word"),
+            None => ("node configuration", "node configuration"),
         };
         let network = &attachment.network;
         Planned {

@@ -9,6 +9,11 @@ use super::node::{Node, NodeOptions};
 use super::records::{self, Attached, Entry, Kernel, Records, Unreadable};
 use crate::ledger::{LedgerError, Listed};
 
+/// The columns of the list.
+const HEAD: [&str; 6] = ["POD", "INTERFACE", "NETWORK", "ADDRESSES", "AGE", "KERNEL"];
+/// A line of it.
+type Row = [String; 6];
+
 /// The most pods that a message names.
 const SUGGESTIONS: usize = 3;
 /// How many letters of a pod's name may be wrong.
@@ -93,13 +98,10 @@ impl View for Listing {
         let rows = self.records.iter().flat_map(|entry| rows(entry, |it| it.kernel.word()));
         let orphans = self.orphans.iter().flat_map(rows_of_orphan);
         let rows: Vec<_> = rows.chain(orphans).collect();
-        let mut text = if rows.is_empty() {
-            "nothing is attached\n".to_owned()
-        } else {
-            style.table(
-                ["POD", "CONTAINER", "INTERFACE", "NETWORK", "ADDRESSES", "AGE", "KERNEL"],
-                rows,
-            )
+        let mut text = match rows.as_slice() {
+            [] => "nothing is attached\n".to_owned(),
+            _ if style.fits(HEAD, &rows) => style.table(HEAD, rows),
+            rows => grouped(rows, style),
         };
         text.push_str(&drift(&self.records, style));
         for Unreadable { file, problem } in &self.unreadable {
@@ -127,14 +129,13 @@ fn all_agree(entries: &[Entry]) -> bool {
 }
 
 /// What is left of a record, and what its living pod lacks.
-fn rows(entry: &Entry, kernel: impl Fn(&Attached) -> &'static str) -> Vec<[String; 7]> {
+fn rows(entry: &Entry, kernel: impl Fn(&Attached) -> &'static str) -> Vec<Row> {
     let is_shown = |it: &&Attached| it.state != "gone" || it.kernel == Kernel::TornDown;
     let shown = entry.attachments.iter().filter(is_shown);
     shown
         .map(|attachment| {
             [
                 entry.pod.clone(),
-                entry.short_container(),
                 attachment.interface.clone(),
                 attachment.name.clone(),
                 attachment.address_list(),
@@ -145,8 +146,22 @@ fn rows(entry: &Entry, kernel: impl Fn(&Attached) -> &'static str) -> Vec<[Strin
         .collect()
 }
 
-fn rows_of_orphan(entry: &Entry) -> Vec<[String; 7]> {
+fn rows_of_orphan(entry: &Entry) -> Vec<Row> {
     rows(entry, |_| "orphan")
+}
+
+/// The attachments of each pod below its name, where a line has no room for both.
+fn grouped(rows: &[Row], style: &OutputStyle) -> String {
+    let mut text = String::new();
+    for of_pod in rows.chunk_by(|one, other| one.first() == other.first()) {
+        let pod = of_pod.first().and_then(|row| row.first());
+        text.push_str(&format!("{}\n", style.paint(Tone::Strong, pod.map_or("", String::as_str))));
+        for [_, interface, network, addresses, age, kernel] in of_pod {
+            let line = format!("{interface:<9} {network}, {age} old, {kernel}: {addresses}");
+            text.push_str(&format!("  {}\n", style.wrap(12, &line)));
+        }
+    }
+    text
 }
 
 /// What differs, below the table.
@@ -294,4 +309,50 @@ fn attachment_row(attachment: &Attached) -> [String; 9] {
         attachment.address_list(),
         attachment.mac.clone().unwrap_or_else(|| "-".to_owned()),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(pod: &str, network: &str, addresses: &str) -> Row {
+        [pod, "net1", network, addresses, "12d", "agrees"].map(str::to_owned)
+    }
+
+    fn shown(rows: Vec<Row>) -> String {
+        let style = OutputStyle { colour: false, width: Some(80), attended: false };
+        if style.fits(HEAD, &rows) { style.table(HEAD, rows) } else { grouped(&rows, &style) }
+    }
+
+    #[test]
+    fn a_line_of_the_list_has_at_most_80_columns() {
+        let few = shown(vec![row(
+            "team-a/web-7d4b9c6f5-x2x9z",
+            "team-a/blue",
+            "10.30.0.2/24, fd00:30::2/64",
+        )]);
+        let many = shown(vec![
+            row(
+                "payments-production/checkout-7d4b9c6f5-x2x9z",
+                "payments-production/storage",
+                "10.30.0.2/24",
+            ),
+            row(
+                "payments-production/checkout-7d4b9c6f5-x2x9z",
+                "blue",
+                "10.31.0.2/24, fd00:31:0:4:5:6:7:8/64",
+            ),
+        ]);
+        for text in [&few, &many] {
+            assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        }
+        assert!(few.starts_with("POD "), "{few}");
+        assert_eq!(many.matches("payments-production/checkout").count(), 1, "{many}");
+        assert!(
+            many.contains(
+                "\n  net1      payments-production/storage, 12d old, agrees: 10.30.0.2/24\n"
+            ),
+            "{many}"
+        );
+    }
 }

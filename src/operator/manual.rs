@@ -1,5 +1,8 @@
 //! What is generated from the commands' definition: completions, man pages, and `docs/cli.md`.
 
+mod completion;
+mod page;
+
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -31,7 +34,7 @@ pub(crate) enum ManualError {
 pub(super) fn completions(shell: Shell) -> Result<String, ManualError> {
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut command(), "braid", &mut text);
-    Ok(String::from_utf8(text)?)
+    Ok(completion::with_names(shell, String::from_utf8(text)?))
 }
 
 /// The man pages that were written.
@@ -56,8 +59,7 @@ pub(super) fn write_pages(directory: &Path) -> Result<Pages, ManualError> {
     let mut pages = Vec::new();
     for command in commands() {
         let path = directory.join(format!("{}.1", command.get_name()));
-        let mut page = Vec::new();
-        clap_mangen::Man::new(command).render(&mut page).map_err(failed(&path))?;
+        let page = page::render(command).map_err(failed(&path))?;
         std::fs::write(&path, page).map_err(failed(&path))?;
         pages.push(path);
     }

@@ -74,9 +74,10 @@ impl Settings {
         }
     }
 
-    /// Sets them; `null` takes a key out, and capabilities add to those that are there. With keys
-    /// that braid would refuse, no pod of the node would start: so they are refused here.
-    pub(super) fn apply(&self, entry: &mut Map<String, Value>) -> Result<(), SettingsError> {
+    /// Sets them, and returns the configuration that comes of it; `null` takes a key out, and
+    /// capabilities add to those that are there. With keys that braid would refuse, no pod of the
+    /// node would start: so they are refused here.
+    pub(super) fn apply(&self, entry: &mut Map<String, Value>) -> Result<Config, SettingsError> {
         for (key, value) in &self.keys {
             match (value, keys::get(entry, key)) {
                 (Value::Null, _) => drop(keys::take(entry, key)),
@@ -93,11 +94,11 @@ impl Settings {
         self.check(entry.clone())
     }
 
-    fn check(&self, mut entry: Map<String, Value>) -> Result<(), SettingsError> {
+    fn check(&self, mut entry: Map<String, Value>) -> Result<Config, SettingsError> {
         keys::set(&mut entry, "name", json!("braid"));
         keys::set(&mut entry, "cniVersion", json!("1.0.0"));
         let text = Value::Object(entry).to_string();
-        Config::parse(text.as_bytes()).map(drop).map_err(|source| SettingsError::Config {
+        Config::parse(text.as_bytes()).map_err(|source| SettingsError::Config {
             path: self.path.clone(),
             source: Box::new(source),
         })

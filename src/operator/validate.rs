@@ -1,17 +1,26 @@
 //! `braid validate`: configurations, definitions and pods' annotations, held against the rules that
 //! the plugin has for them. All problems at once, each with its place.
 
+mod catalogue;
 mod definition;
+mod files;
+mod format;
 mod manifest;
 mod network;
+mod networks;
 mod placement;
 mod pod;
 mod pools;
 mod rules;
 mod sharing;
+mod verdict;
 
+pub(super) use catalogue::{Catalogue, Held};
+pub(super) use files::FilesError;
 pub(super) use placement::problems as misplaced_annotations;
 pub(super) use pod::templates;
+pub(super) use rules::Rules;
+pub(super) use verdict::Verdict;
 
 use std::path::{Path, PathBuf};
 
@@ -19,7 +28,6 @@ use clap::Args;
 use serde::Serialize;
 
 use super::CommandError;
-use super::console::{Exit, OutputStyle, Tone, View};
 use super::fault::Fault;
 use super::installation::Installation;
 use super::manifests::read_text;
@@ -28,12 +36,12 @@ use super::runtime::Runtime;
 use super::source::{Node, Spot, Text, Tree, documents, inside};
 use crate::definition::field::WrongField;
 use crate::pod::name::Namespace;
-use rules::Rules;
 
 /// What `braid validate` is told.
 #[derive(Args, Debug)]
 pub(super) struct Validate {
-    /// Configurations, conflists, definitions, pods' manifests; - reads standard input
+    /// Configurations, conflists, definitions, pods' manifests, and directories with such files; -
+    /// reads standard input
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// The file that a node's configuration is in, whose policy and limits hold too
@@ -56,20 +64,9 @@ struct Problem {
 
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "lowercase")]
-enum Severity {
+pub(super) enum Severity {
     Error,
     Warning,
-}
-
-/// All that is wrong.
-#[derive(Debug, Serialize)]
-pub(super) struct Verdict {
-    #[serde(skip)]
-    strict: bool,
-    files: usize,
-    /// How many of the files hold something that is checked.
-    checked: usize,
-    problems: Vec<Problem>,
 }
 
 impl Validate {
@@ -80,18 +77,19 @@ impl Validate {
     /// Checks the files; those that `runtime` reads also for their place among its others.
     fn check(&self, runtime: Option<&Runtime>) -> Result<Verdict, CommandError> {
         let rules = Rules::read(self.config.as_deref())?;
-        let mut verdict =
-            Verdict { strict: self.strict, files: self.files.len(), checked: 0, problems: vec![] };
+        let files = files::below(&self.files)?;
+        let mut verdict = Verdict::new(self.strict, files.len());
         let mut pools = Vec::new();
-        for file in &self.files {
+        for file in &files {
             let report = check_file(file, &rules);
-            verdict.checked += usize::from(report.has_subject);
+            // One that cannot be read was meant to be checked.
+            verdict.checked += usize::from(report.has_subject || !report.problems.is_empty());
             verdict
                 .problems
                 .extend(report.problems.into_iter().map(|problem| Problem::in_file(file, problem)));
             pools.extend(report.pools.into_iter().map(|pool| (file.clone(), pool)));
         }
-        for file in runtime.iter().flat_map(|_| self.files.iter().chain(&self.config)) {
+        for file in runtime.iter().flat_map(|_| files.iter().chain(&self.config)) {
             let faults = runtime.map(|runtime| faults_on_node(file, runtime)).unwrap_or_default();
             let first = Spot { line: 1, column: 1 };
             let problem = |it: String| Problem::in_file(file, (first, Severity::Error, it));
@@ -113,42 +111,6 @@ fn faults_on_node(file: &Path, runtime: &Runtime) -> Vec<String> {
     let places = Installation::in_file(&file, &["braid"]);
     let faults = places.iter().flat_map(|place| Fault::all(place, runtime, Path::new("/")));
     faults.filter(Fault::is_of_node).map(|fault| fault.to_string()).collect()
-}
-
-impl View for Verdict {
-    fn text(&self, style: &OutputStyle) -> String {
-        if self.problems.is_empty() {
-            return self.praise(style);
-        }
-        let line = |problem: &Problem| {
-            let word = match problem.severity {
-                Severity::Error => style.paint(Tone::Bad, "error"),
-                Severity::Warning => style.paint(Tone::Odd, "warning"),
-            };
-            let Problem { file, line, column, message, .. } = problem;
-            format!("{}:{line}:{column}: {word}: {message}\n", file.display())
-        };
-        self.problems.iter().map(line).collect()
-    }
-
-    fn exit(&self) -> Exit {
-        let bad = |problem: &Problem| self.strict || problem.severity == Severity::Error;
-        if self.problems.iter().any(bad) { Exit::Failed } else { Exit::Done }
-    }
-}
-
-impl Verdict {
-    /// What there is to say of files without problems.
-    fn praise(&self, style: &OutputStyle) -> String {
-        let silent = self.files.saturating_sub(self.checked);
-        if self.checked == 0 {
-            return "nothing to check: no network configuration, no definition and no pod\n"
-                .to_owned();
-        }
-        let rest =
-            if silent == 0 { String::new() } else { format!(", {silent} with nothing to check") };
-        format!("{}: {} checked{rest}\n", style.paint(Tone::Good, "valid"), self.checked)
-    }
 }
 
 impl Problem {
@@ -282,6 +244,15 @@ fn check_json(text: &str, report: &mut Report) -> bool {
     let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(message, _)| message);
     report.error(spot, format!("not valid JSON: {message}"));
     false
+}
+
+/// The problems of one object, each with its place, in the order of the object.
+pub(super) fn check_object(object: &Node, rules: &Rules) -> Vec<(Spot, Severity, String)> {
+    let mut report = Report::default();
+    check_document(object, &Text::new(""), rules, &mut report);
+    report.problems.sort();
+    report.problems.dedup();
+    report.problems
 }
 
 fn check_document(document: &Node, text: &Text<'_>, rules: &Rules, report: &mut Report) {

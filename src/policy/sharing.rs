@@ -40,7 +40,7 @@ pub struct View<'a> {
 
 impl Viewer for View<'_> {
     fn sees(&self, namespace: &Namespace, annotations: &Annotations) -> bool {
-        self.grant(namespace, annotations).is_some()
+        self.sees_definition(namespace, annotations)
     }
 
     fn sees_node_network(
@@ -65,6 +65,16 @@ impl View<'_> {
         let shared =
             || is_shared_with(self.namespace, annotations).then(|| Grant::Shared(owner.clone()));
         self.grant_of_all(owner).or_else(shared).or_else(|| self.without_isolation())
+    }
+
+    /// Whether the pod may know of a definition of `owner` with these annotations.
+    pub(crate) fn sees_definition(&self, owner: &Namespace, annotations: &Annotations) -> bool {
+        self.grant(owner, annotations).is_some()
+    }
+
+    /// Whether the pod may know of every definition of `owner`, and so that there is none.
+    pub(crate) fn sees_owner(&self, owner: &Namespace) -> bool {
+        self.reaches_all_of(owner)
     }
 
     /// Whether the pod may use what is in `owner` without its owner's word.

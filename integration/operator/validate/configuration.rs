@@ -134,17 +134,20 @@ fn files_with_nothing_to_check_are_told_apart() {
         let paths: Vec<String> = names.iter().map(|name| node.path_text(name)).collect();
         let arguments: Vec<&str> =
             std::iter::once("validate").chain(paths.iter().map(String::as_str)).collect();
-        Tool::new(&node, &arguments).run().assert_status(0).stdout
+        let said = Tool::new(&node, &arguments).run();
+        (said.status, said.stdout)
     };
-    assert_eq!(validate(&["web.yaml"]), "valid: 1 checked\n");
-    assert_eq!(validate(&["role.yaml", "web.yaml"]), "valid: 1 checked, 1 with nothing to check\n");
-    let nothing = "nothing to check: no network configuration, no definition and no pod\n";
-    assert_eq!(validate(&["role.yaml"]), nothing);
+    assert_eq!(validate(&["web.yaml"]), (0, "valid: 1 checked\n".to_owned()));
+    let some = "valid: 1 checked, 1 with nothing to check\n".to_owned();
+    assert_eq!(validate(&["role.yaml", "web.yaml"]), (0, some));
+    let nothing =
+        "nothing to check: no network configuration, no definition and no pod\n".to_owned();
+    assert_eq!(validate(&["role.yaml"]), (1, nothing));
 }
 
 #[test]
 fn files_of_others_are_nothing_to_check() {
-    let nothing = "status 0\n--- stdout\nnothing to check: no network configuration, no definition and no pod\n";
+    let nothing = "status 1\n--- stdout\nnothing to check: no network configuration, no definition and no pod\n";
     let files = [
         ("values.yaml", "image: {tag: 1}\nplugins: [a, b]\n"),
         ("package.json", r#"{"name": "x", "version": "1.0.0", "type": "module"}"#),
@@ -164,4 +167,38 @@ fn files_of_others_are_nothing_to_check() {
     }
     let said = validate("templates/x.yaml", "a: {{ .Values.x }}\nb: [\n");
     assert!(said.contains("; of a chart check what helm template prints"), "{said}");
+}
+
+/// The problems of a directory, as other programs read them.
+#[test]
+fn problems_are_told_in_the_words_of_other_programs() {
+    let node = Node::new();
+    node.write(
+        "deploy/a/web.yaml",
+        "kind: Pod\nmetadata:\n  annotations:\n    k8s.v1.cni.cncf.io/networks: a@@b\n",
+    );
+    node.write("deploy/role.yaml", "kind: ClusterRole\n");
+    node.write("deploy/notes.md", "no file of ours");
+    let directory = node.path_text("deploy");
+    let run = |format: &str| {
+        Tool::new(&node, &["validate", &directory, "--output", format]).run().assert_status(1)
+    };
+    let file = node.path_text("deploy/a/web.yaml");
+    let text = run("table").stdout;
+    assert!(text.ends_with("\n1 error: 1 checked, 1 with nothing to check\n"), "{text}");
+    let github = run("github").raw;
+    assert!(
+        github.starts_with(&format!("::error file={file},line=4,col=34::element 1 is ")),
+        "{github}"
+    );
+    assert_eq!(github.lines().count(), 1);
+    let sarif = run("sarif").json();
+    assert_eq!((&sarif["version"], sarif["runs"].as_array().unwrap().len()), (&json!("2.1.0"), 1));
+    let result = &sarif["runs"][0]["results"][0];
+    assert_eq!(result["level"], "error");
+    let place = &result["locations"][0]["physicalLocation"];
+    assert_eq!(place["artifactLocation"]["uri"], format!("file://{file}"));
+    assert_eq!(place["region"], json!({"startLine": 4, "startColumn": 34}));
+    let refused = Tool::new(&node, &["list", "--output", "sarif"]).run().assert_status(2);
+    assert!(refused.stderr.contains("are for braid validate"), "{}", refused.stderr);
 }

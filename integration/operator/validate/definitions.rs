@@ -97,7 +97,7 @@ fn definitions_that_would_lose_their_common_pool_are_listed() {
     let warned = |of: &str| {
         said.lines().filter(|line| line.contains(&format!("is the name of {of} too"))).count()
     };
-    assert_eq!(said.lines().count(), 3, "{said}");
+    assert_eq!(said.lines().count(), 4, "{said}");
     assert_eq!(warned("infra/lan, team-b/lan"), 2, "team-a's two, which keep one pool: {said}");
     assert_eq!(warned("infra/lan, team-a/lan, team-a/same"), 1, "{said}");
     assert!(said.contains("b.json:") && said.contains("here \"team-b.lan\""), "{said}");

@@ -156,7 +156,7 @@ fn a_field_that_is_no_text_is_said_to_be_quoted() {
     for (text, expected) in cases {
         let said = validate("x.yaml", &text);
         assert!(said.contains(&expected), "{text}\n{said}");
-        assert_eq!(said.matches("error:").count(), 1, "{said}");
+        assert_eq!(said.matches(": error:").count(), 1, "{said}");
     }
     assert!(validate("x.yaml", &definition("{name: 'y', namespace: '1'}")).contains("valid"));
 }
@@ -209,7 +209,7 @@ fn a_large_cluster_is_read_to_its_end() {
     let node = Node::new();
     let said = Tool::new(&node, &["validate", "-"]).input(&text).run().assert_status(1);
     let start = format!("-:{line}:");
-    assert_eq!(said.stdout.lines().count(), 1, "{}", said.stdout);
+    assert_eq!(said.stdout.lines().count(), 2, "{}", said.stdout);
     assert!(
         said.stdout.starts_with(&start) && said.stdout.contains("Pod team-a/web-1999: "),
         "{}",

@@ -24,7 +24,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::identity::User;
 use super::objects::{Call, Target, metadata_only, status};
-use super::{Fault, Latency, Recorded, Shared};
+use super::{Fault, Latency, Recorded, Shared, watch};
 
 /// What an API server takes in one frame and on one stream (`pkg/server/secure_serving.go` of
 /// k8s.io/apiserver).
@@ -93,7 +93,7 @@ struct Line {
     hang_up: Notify,
 }
 
-type Body = UnsyncBoxBody<Bytes, std::io::Error>;
+pub(super) type Body = UnsyncBoxBody<Bytes, std::io::Error>;
 
 async fn answer(
     request: Request<Incoming>,
@@ -135,6 +135,12 @@ async fn answer(
     }
     if let (None, Some(user), Some(target)) = (&fault, &user, watched(shared, &parts)) {
         return watch(shared, user, target, &parts, place);
+    }
+    if fault.is_none()
+        && let Some(body) = watch::start(shared, &parts, user.as_ref())
+    {
+        shared.requests.lock().unwrap()[place].status = 200;
+        return Response::builder().header("content-type", "application/json").body(body).unwrap();
     }
     let (status, headers, text) = match &fault {
         Some(Fault::Answer(status, headers, text)) => (*status, headers.clone(), text.clone()),

@@ -16,8 +16,9 @@ use super::identity::User;
 use super::rbac::{Rbac, Right};
 use answer::{Answer, bad_request, forbidden, invalid, not_found};
 pub(crate) use answer::{metadata_only, status};
+pub(crate) use target::Key;
 pub(crate) use target::Target;
-use target::{CLUSTER_WIDE, Key, NAMESPACED};
+use target::{CLUSTER_WIDE, NAMESPACED};
 
 const DEFINITIONS: &str = "network-attachment-definitions";
 const REVIEWS: &str = "selfsubjectaccessreviews";
@@ -184,6 +185,19 @@ impl Objects {
         };
         let object = object.cloned().unwrap_or(json!({"metadata": {"name": target.name}}));
         Some((json!({"type": kind, "object": metadata_only(object)}), now.to_owned()))
+    }
+
+    /// Whether a user may watch what a path lists; else what an API server answers.
+    pub(crate) fn may_watch(&mut self, user: &User, target: &Target) -> Result<(), Answer> {
+        let right = Right { verb: "watch".to_owned(), ..target.right("GET") };
+        let is_allowed = self.may(user, target, &right);
+        if is_allowed { Ok(()) } else { Err(forbidden(user, target, &right)) }
+    }
+
+    /// The objects that a path lists, as they are now.
+    pub(crate) fn listed(&self, target: &Target) -> BTreeMap<Key, Value> {
+        let kept = self.kept.iter().filter(|(key, _)| target.holds(key));
+        kept.map(|(key, object)| (key.clone(), object.clone())).collect()
     }
 
     /// What a user may do, which every user may ask.

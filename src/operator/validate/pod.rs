@@ -17,20 +17,29 @@ const ASKING: [&str; 3] = [NETWORKS_ANNOTATION, DEFAULT_NETWORK_ANNOTATION, GENI
 /// A pod, or an object with templates of pods in it. The annotations of such an object itself are
 /// no pod's.
 pub(super) fn check(document: &Node, text: &Text<'_>, rules: &Rules, report: &mut Report) {
-    let own = document.get("metadata");
-    let Some(namespace) = namespace(own, report) else { return };
+    let Some(namespace) = namespace(document.get("metadata"), report) else { return };
     let templates = templates(document);
     let is_pod = document.get("kind").and_then(Node::text) == Some("Pod");
-    let of_pods = templates.iter().filter_map(|(_, template)| template.get("metadata"));
-    let own = own.filter(|_| is_pod || templates.is_empty());
-    for metadata in own.into_iter().chain(of_pods) {
-        if let Some(annotations) = metadata.get("annotations") {
-            Annotations { annotations, namespace: &namespace, rules, text }.check(report);
+    let of_pods = templates.iter().map(|(_, template)| *template);
+    let own = Some(document).filter(|_| is_pod || templates.is_empty());
+    for pod in own.into_iter().chain(of_pods) {
+        let metadata = pod.get("metadata");
+        if let Some(annotations) = metadata.and_then(|metadata| metadata.get("annotations")) {
+            let (namespace, account) = (&namespace, service_account(pod));
+            Annotations { annotations, namespace, account, rules, text }.check(report);
         }
     }
     if is_pod || !templates.is_empty() {
         placement::check(document, &templates, report);
     }
+}
+
+/// The account that a pod has, or one without its own.
+fn service_account(pod: &Node) -> &str {
+    let spec = pod.get_exact("spec").map(|(_, spec)| spec);
+    let account = spec.and_then(|spec| spec.get_exact("serviceAccountName"));
+    let named = account.and_then(|(_, account)| account.text());
+    named.filter(|name| !name.is_empty()).unwrap_or("default")
 }
 
 /// The templates of the pods that an object makes, each with the path to it: one of a Deployment, a
@@ -80,6 +89,8 @@ fn find_templates<'n>(
 struct Annotations<'a> {
     annotations: &'a Node,
     namespace: &'a Namespace,
+    /// The pod's service account.
+    account: &'a str,
     rules: &'a Rules,
     /// The text that they stand in.
     text: &'a Text<'a>,
@@ -103,7 +114,7 @@ impl Annotations<'_> {
         }
         if !report.has_errors_since(before) {
             let spot = |key: &str| Some(self.annotations.get_exact(key)?.1.spot);
-            self.rules.check_together(self.namespace, &texts, spot, report);
+            self.rules.check_together((self.namespace, self.account), &texts, spot, report);
         }
     }
 

@@ -2,21 +2,26 @@
 //! annotations that it heeds. Without one, what holds on every node.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use super::catalogue::Catalogue;
+use super::networks::{self, Asking};
 use super::pools::Pool;
 use super::{Node, Report, Spot};
 use crate::config::Config;
 use crate::definition::{Annotations, Definition, DefinitionKind, Source};
+use crate::operator::CommandError;
 use crate::operator::node::{self, NodeError};
+use crate::operator::settings::Settings;
 use crate::pod::ANNOTATIONS_CAPABILITY;
 use crate::pod::name::{DefinitionName, Namespace};
-use crate::pod::{GENIE_ANNOTATION, Pod};
-use crate::policy;
+use crate::pod::{DEFAULT_NETWORK_ANNOTATION, GENIE_ANNOTATION, NETWORKS_ANNOTATION, Pod};
+use crate::policy::{self, Tenancy};
 use crate::prepare::PodRequest;
 use crate::selection::Limits;
-use cni::netconf::{Missing, NetworkConfig};
+use cni::netconf::{Missing, NetconfError, NetworkConfig};
 
 /// A node that takes all that some node takes.
 const ANY_NODE: &[u8] =
@@ -24,10 +29,12 @@ const ANY_NODE: &[u8] =
 
 /// The rules that files are held against.
 #[derive(Debug)]
-pub(super) struct Rules {
+pub(in crate::operator) struct Rules {
     config: Config,
     /// Whether it is a node's own, and not the stand-in for all of them.
     is_known: bool,
+    /// The cluster's definitions, if they are at hand.
+    catalogue: Option<Arc<Catalogue>>,
 }
 
 /// A definition whose own form is valid.
@@ -51,9 +58,33 @@ impl Rules {
                 file: "the rules of every node".into(),
                 source: Box::new(source),
             })?;
-            return Ok(Self { config, is_known: false });
+            return Ok(Self { config, is_known: false, catalogue: None });
         };
-        Ok(Self { config: node::config_in(file)?, is_known: true })
+        Ok(Self { config: node::config_in(file)?, is_known: true, catalogue: None })
+    }
+
+    /// Those of every node with the keys of a file beside, which all nodes have; and with the
+    /// definitions of the cluster.
+    ///
+    /// # Errors
+    /// [`NodeError::Config`], [`SettingsError`].
+    pub(in crate::operator) fn of_cluster(
+        settings: Option<&Path>,
+        catalogue: Arc<Catalogue>,
+    ) -> Result<Self, CommandError> {
+        let Some(settings) = settings else {
+            return Ok(Self { catalogue: Some(catalogue), ..Self::read(None)? });
+        };
+        let mut entry = Map::new();
+        entry.insert("clusterNetwork".to_owned(), "auto".into());
+        entry.insert("genieAnnotation".to_owned(), true.into());
+        let config = Settings::read(settings)?.apply(&mut entry)?;
+        Ok(Self { config, is_known: true, catalogue: Some(catalogue) })
+    }
+
+    /// What they say of tenants.
+    pub(super) fn tenancy(&self) -> &Tenancy {
+        &self.config.tenancy
     }
 
     /// How much an annotation may ask for.
@@ -69,7 +100,7 @@ impl Rules {
     /// Holds a definition against the policy, as one that the cluster's API has: on the node itself
     /// it would be the administrator's word.
     pub(super) fn judge(&self, subject: &Subject<'_>, spot: Spot, report: &mut Report) {
-        let Some(definition) = self.definition(subject) else { return };
+        let Ok(definition) = self.definition(subject) else { return };
         let verdict = policy::judge_definition(
             &self.config.tenancy,
             &subject.namespace,
@@ -114,14 +145,18 @@ impl Rules {
         }
     }
 
-    fn definition(&self, subject: &Subject<'_>) -> Option<Definition> {
+    /// The definition as one of the cluster's API.
+    ///
+    /// # Errors
+    /// [`NetconfError`] for a configuration that is not valid.
+    pub(super) fn definition(&self, subject: &Subject<'_>) -> Result<Definition, NetconfError> {
         let missing = Missing { name: Some(subject.name.as_str()), version: self.config.version };
         let config = subject.config.filter(|config| !config.trim().is_empty());
         // What a file of the node says that has the name is the administrator's word.
         let text = config.unwrap_or(r#"{"type": "unknown"}"#);
-        let mut network = NetworkConfig::parse(text, &missing).ok()?;
+        let mut network = NetworkConfig::parse(text, &missing)?;
         crate::prepare::use_node_interfaces(&self.config, &mut network);
-        Some(Definition {
+        Ok(Definition {
             source: Source::Api,
             kind: if config.is_some() {
                 DefinitionKind::Object
@@ -135,10 +170,11 @@ impl Rules {
     }
 
     /// What ADD would say of all annotations of a pod together, at the place of the one that it
-    /// names. Whether the node heeds CNI-Genie's is known only where the node is.
+    /// names; then of its networks, if the cluster's definitions are at hand. Whether the node
+    /// heeds CNI-Genie's is known only where the node is.
     pub(super) fn check_together(
         &self,
-        namespace: &Namespace,
+        (namespace, account): (&Namespace, &str),
         annotations: &Map<String, Value>,
         spot_of: impl Fn(&str) -> Option<Spot>,
         report: &mut Report,
@@ -149,7 +185,17 @@ impl Rules {
             .runtime_config
             .insert(ANNOTATIONS_CAPABILITY.to_owned(), Value::Object(annotations.clone()));
         let pod = Pod { namespace: namespace.clone(), name: String::new(), uid: None };
-        let Err(error) = PodRequest::read(&config, &pod, None) else { return };
+        let error = match PodRequest::read(&config, &pod, None) {
+            Err(error) => error,
+            Ok(request) => {
+                let spot_of = |path| spot_of(annotation_of(path));
+                let asking = Asking { namespace, account, request: &request, spot_of: &spot_of };
+                if let Some(catalogue) = &self.catalogue {
+                    networks::check(&asking, self, catalogue, report);
+                }
+                return;
+            }
+        };
         let message = error.to_string();
         let named =
             annotations.keys().find(|key| message.starts_with(&format!("annotation {key}: ")));
@@ -159,5 +205,14 @@ impl Rules {
         } else {
             report.error(spot, message);
         }
+    }
+}
+
+/// The annotation by which a pod names its networks so.
+fn annotation_of(path: policy::Path) -> &'static str {
+    match path {
+        policy::Path::Networks => NETWORKS_ANNOTATION,
+        policy::Path::DefaultNetwork => DEFAULT_NETWORK_ANNOTATION,
+        policy::Path::Genie => GENIE_ANNOTATION,
     }
 }

@@ -16,7 +16,7 @@ pub(crate) struct Target {
 }
 
 /// Group, version, resource and kind of what the double keeps in namespaces.
-pub(super) const NAMESPACED: [(&str, &str, &str, &str); 13] = [
+pub(super) const NAMESPACED: [(&str, &str, &str, &str); 14] = [
     ("k8s.cni.cncf.io", "v1", DEFINITIONS, "NetworkAttachmentDefinition"),
     ("", "v1", "pods", "Pod"),
     ("", "v1", "serviceaccounts", "ServiceAccount"),
@@ -30,6 +30,7 @@ pub(super) const NAMESPACED: [(&str, &str, &str, &str); 13] = [
     (WHEREABOUTS, "v1alpha1", "ippools", "IPPool"),
     (WHEREABOUTS, "v1alpha1", "overlappingrangeipreservations", "OverlappingRangeIPReservation"),
     (WHEREABOUTS, "v1alpha1", "nodeslicepools", "NodeSlicePool"),
+    ("", "v1", "secrets", "Secret"),
 ];
 
 /// The same of what is in none.
@@ -40,6 +41,12 @@ pub(super) const CLUSTER_WIDE: [(&str, &str, &str, &str); 6] = [
     ("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition"),
     ("rbac.authorization.k8s.io", "v1", "clusterroles", "ClusterRole"),
     ("rbac.authorization.k8s.io", "v1", "clusterrolebindings", "ClusterRoleBinding"),
+    (
+        "admissionregistration.k8s.io",
+        "v1",
+        "validatingwebhookconfigurations",
+        "ValidatingWebhookConfiguration",
+    ),
 ];
 
 impl Target {
@@ -56,14 +63,16 @@ impl Target {
             ["namespaces", namespace, resource, rest @ ..] => {
                 (NAMESPACED.as_slice(), *namespace, *resource, rest)
             }
-            // All namespaces.
-            [resource] if NAMESPACED.iter().any(|(g, .., r, _)| *g == group && r == resource) => {
-                (NAMESPACED.as_slice(), "", *resource, &[][..])
+            // What is kept in namespaces, of all of them.
+            [resource] if is_known(&NAMESPACED, group, version, resource) => {
+                (NAMESPACED.as_slice(), "", *resource, [].as_slice())
             }
             [resource, rest @ ..] => (CLUSTER_WIDE.as_slice(), "", *resource, rest),
             [] => return None,
         };
-        known.iter().find(|(g, v, r, _)| *g == group && *v == version && *r == resource)?;
+        if !is_known(known, group, version, resource) {
+            return None;
+        }
         let (name, subresource) = match rest {
             [] => (None, None),
             [name] => (Some(*name), None),
@@ -77,6 +86,11 @@ impl Target {
             name: name.map(str::to_owned),
             subresource: subresource.map(str::to_owned),
         })
+    }
+
+    /// Whether an object is one of those that a list of this path has.
+    pub(super) fn holds(&self, (resource, namespace, _): &Key) -> bool {
+        *resource == self.resource && (self.namespace.is_empty() || *namespace == self.namespace)
     }
 
     /// `network-attachment-definitions.k8s.cni.cncf.io`, as messages name it.
@@ -138,4 +152,13 @@ impl Target {
     }
 }
 
-pub(super) type Key = (String, String, String);
+fn is_known(
+    known: &[(&str, &str, &str, &str)],
+    group: &str,
+    version: &str,
+    resource: &str,
+) -> bool {
+    known.iter().any(|(g, v, r, _)| *g == group && *v == version && *r == resource)
+}
+
+pub(crate) type Key = (String, String, String);

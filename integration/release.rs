@@ -119,7 +119,10 @@ fn the_archive_holds_what_a_node_needs_and_runs() {
     let file = made.join(format!("{archive}.tar.gz"));
     succeed("tar", &["-xzf", file.to_str().unwrap(), "-C", root.path("/").to_str().unwrap()]);
     let inside = root.path(&archive);
-    assert_eq!(fs::read(inside.join("braid")).unwrap(), fs::read(executable()).unwrap());
+    for program in ["braid", "braid-cluster"] {
+        let built = executable().with_file_name(program);
+        assert_eq!(fs::read(inside.join(program)).unwrap(), fs::read(built).unwrap(), "{program}");
+    }
     let output = root
         .command(&format!("/{archive}/braid"))
         .args(["version", "-o", "json"])
@@ -136,6 +139,30 @@ fn the_archive_holds_what_a_node_needs_and_runs() {
     for directory in ["conf", "conf/kubernetes", "conf/definitions", "conf/pods", "docs"] {
         assert_eq!(names(&inside.join(directory)), names(&Path::new(REPOSITORY).join(directory)));
     }
+}
+
+/// kubectl and the renderer of the tests agree on what an overlay is.
+#[test]
+fn each_overlay_is_one_manifest() {
+    let node = Node::new();
+    let made = make(&node, "target", "manifests");
+    let overlays = Path::new(REPOSITORY).join("conf/kubernetes/overlays");
+    let mut expected = BTreeSet::from(["SHA256SUMS".to_owned()]);
+    for overlay in names(&overlays) {
+        let file = format!("install-{overlay}.yaml");
+        let sorted = |mut objects: Vec<serde_json::Value>| {
+            objects.sort_by_key(|object| format!("{} {}", object["kind"], object["metadata"]));
+            objects
+        };
+        let rendered = sorted(crate::kustomize::render(&overlays.join(&overlay)));
+        let written = sorted(crate::kustomize::documents(&made.join(&file)));
+        assert_eq!(written.len(), rendered.len(), "{file}");
+        for (written, rendered) in written.iter().zip(&rendered) {
+            assert_eq!(written, rendered, "{file}");
+        }
+        expected.insert(file);
+    }
+    assert_eq!(names(&made), expected);
 }
 
 #[test]
@@ -168,7 +195,7 @@ fn the_debian_package_finds_what_it_holds() {
         );
         let pattern = match source.strip_prefix("target/") {
             // cargo-deb looks for it where cargo has built it.
-            Some("release/braid") => continue,
+            Some("release/braid" | "release/braid-cluster") => continue,
             Some(made) => node.path("target").join(made),
             None => Path::new(REPOSITORY).join(source),
         };

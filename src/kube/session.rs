@@ -62,11 +62,6 @@ impl Session {
         &self.access
     }
 
-    /// What a connection needs.
-    pub(super) fn access(&self) -> &Access {
-        &self.access
-    }
-
     /// The limit of a call.
     pub(super) fn timeout(&self) -> Duration {
         self.timeout

@@ -196,7 +196,8 @@ impl Migrate {
     fn apply_settings(&self, document: &mut Value) -> Result<(), MigrateError> {
         let Some(settings) = &self.settings else { return Ok(()) };
         let Some(entry) = entry::of(document) else { return Ok(()) };
-        Ok(Settings::read(settings)?.apply(entry)?)
+        Settings::read(settings)?.apply(entry)?;
+        Ok(())
     }
 
     fn translate(

@@ -121,7 +121,7 @@ impl DaemonSetWatch {
             let variables = exec::variables(&environment, &[]);
             let access = Access::open(&source, &variables, config.timeout).await;
             let access = access.map_err(|error| error.to_string())?;
-            let session = Session::new(access, config.timeout);
+            let session = Session::new(Arc::new(access), Arc::default(), config.timeout);
             let body = open(&session, daemon_set, &seen).await?;
             self.set(|known| known.is_open = true);
             self.read(body).await

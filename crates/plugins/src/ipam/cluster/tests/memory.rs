@@ -187,7 +187,7 @@ impl World {
                 self.objects.remove(&key);
                 object
             }
-            Action::List { .. } => unreachable!("the engine lists nothing"),
+            Action::List { .. } => panic!("the engine lists nothing"),
         };
         Ok(object.to_string().into_bytes())
     }

@@ -1,6 +1,8 @@
 //! The double of the API server itself: the faults that only it can have, and the rights of the
 //! manifests for addresses.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -50,6 +52,12 @@ fn add_entry(offset: u32) -> Value {
 fn a_write_whose_answer_is_lost_was_done() {
     let server = ApiServer::start();
     server.objects().put(pool("a"));
+    let writes = Arc::new(AtomicUsize::new(0));
+    let seen = writes.clone();
+    server.objects().watch(move |_, old, new| {
+        assert_ne!(old, new);
+        seen.fetch_add(1, Ordering::SeqCst);
+    });
     for (offset, fault) in [Fault::Reset, Fault::Close, Fault::busy(500, 1)].into_iter().enumerate()
     {
         server.next("PATCH", Fault::Afterwards(Box::new(fault)));
@@ -61,7 +69,7 @@ fn a_write_whose_answer_is_lost_was_done() {
                 .as_object()
                 .unwrap()
                 .len();
-        assert_eq!(allocations, offset + 1);
+        assert_eq!((allocations, writes.load(Ordering::SeqCst)), (offset + 1, offset + 1));
     }
 }
 

@@ -6,6 +6,7 @@
 //! as `MAC`. To write snapshots anew: `INSTA_UPDATE=always cargo nextest run --test integration
 //! operator`.
 
+mod addresses;
 mod built_in_plugins;
 mod doctor;
 pub(crate) mod explain;

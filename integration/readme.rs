@@ -5,6 +5,7 @@
 //! A block's comment, `<!-- test: <kind> <about> -->`, names the test that it belongs to; a block
 //! without one, or of a kind that [`every_block_has_a_test`] does not know, fails.
 
+mod addresses;
 mod cluster;
 mod conf;
 mod examples;
@@ -26,7 +27,10 @@ use crate::readme::machine::{Machine, Sandbox};
 use crate::readme::page::{BLOCKS, PAGES, block, blocks};
 
 /// Each kind of block, and the language that it is written in.
-const KINDS: [(&str, &str); 19] = [
+const KINDS: [(&str, &str); 22] = [
+    ("addresses", "sh"),
+    ("address-definition", "yaml"),
+    ("address-screen", "text"),
     ("cluster", "sh"),
     ("daemonset", "sh"),
     ("fleet", "sh"),

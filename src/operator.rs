@@ -11,6 +11,7 @@
 mod account;
 mod admission;
 mod attach;
+mod addresses;
 mod built_in;
 mod change;
 mod cli;
@@ -78,6 +79,9 @@ enum CommandError {
     /// The node cannot change hands.
     #[error(transparent)]
     Migrate(#[from] migrate::MigrateError),
+    /// Nothing can be said about cluster-wide addresses.
+    #[error(transparent)]
+    Addresses(#[from] addresses::AddressesError),
     /// There is no pod to explain.
     #[error(transparent)]
     Explain(#[from] explain::ExplainError),
@@ -228,6 +232,7 @@ fn on_node(command: Command, console: &mut Console<'_>) -> Result<Outcome, Comma
         Command::Repair(repair) => undisturbed(console, as_root("repair")?, || repair.run()),
         Command::Attach(attach) => undisturbed(console, as_root("attach")?, || attach.run()),
         Command::Detach(detach) => undisturbed(console, as_root("detach")?, || detach.run()),
+        Command::Addresses(addresses) => addresses.run(console),
         Command::Follow(follow) => undisturbed(console, as_root("follow")?, || follow.run()),
         Command::Version => Ok(console.show(&version::Versions::of_program())?),
         Command::Completions { shell } => Ok(console.text(&manual::completions(shell)?)?),

@@ -10,6 +10,7 @@ use k8s_openapi::api::admissionregistration::v1::{
     ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding, ValidatingWebhookConfiguration,
 };
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
+use k8s_openapi::api::batch::v1::CronJob;
 use k8s_openapi::api::core::v1::{
     ConfigMap, Namespace, ResourceQuota, Secret, Service, ServiceAccount,
 };
@@ -203,6 +204,7 @@ pub(crate) fn check(object: &Value) {
         ("rbac.authorization.k8s.io/v1", "RoleBinding") => typed::<RoleBinding>(object),
         ("apps/v1", "DaemonSet") => typed::<DaemonSet>(object),
         ("apps/v1", "Deployment") => typed::<Deployment>(object),
+        ("batch/v1", "CronJob") => typed::<CronJob>(object),
         ("v1", "Secret") => typed::<Secret>(object),
         ("v1", "Service") => typed::<Service>(object),
         ("policy/v1", "PodDisruptionBudget") => typed::<PodDisruptionBudget>(object),

@@ -11,7 +11,8 @@ use kube::Resource;
 use kube::core::{NamespaceResourceScope, ObjectList, ObjectMeta, PartialObjectMeta};
 use serde::{Deserialize, Deserializer};
 
-use super::{ClusterDefinition, ClusterPod};
+use super::pods::STATUS_ANNOTATION;
+use super::{ClusterDefinition, ClusterPod, PodState, pod_list};
 use cni::error::one_line;
 
 /// The largest definition that is read: etcd keeps none that is much larger.
@@ -40,6 +41,14 @@ pub struct Pod {
     metadata: ObjectMeta,
     #[serde(default)]
     spec: Option<PodSpec>,
+    #[serde(default)]
+    status: Option<PodStatus>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+struct PodStatus {
+    #[serde(default)]
+    phase: String,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -148,7 +157,7 @@ pub(super) fn check_identity(
 /// # Errors
 /// What is wrong with the response.
 pub fn pod(namespace: &str, name: &str, object: Pod) -> Result<ClusterPod, String> {
-    let Pod { metadata, spec } = object;
+    let Pod { metadata, spec, .. } = object;
     check_identity(namespace, name, &metadata)?;
     let spec = spec.unwrap_or_default();
     Ok(ClusterPod {
@@ -157,6 +166,24 @@ pub fn pod(namespace: &str, name: &str, object: Pod) -> Result<ClusterPod, Strin
         service_account: spec.service_account_name,
         node_name: spec.node_name,
         deletion: metadata.deletion_timestamp.is_some(),
+    })
+}
+
+/// How far the pod `namespace/name` has come.
+///
+/// # Errors
+/// What is wrong with the response.
+pub(super) fn pod_state(namespace: &str, name: &str, object: &Pod) -> Result<PodState, String> {
+    check_identity(namespace, name, &object.metadata)?;
+    let phase = object.status.as_ref().map_or("", |status| status.phase.as_str());
+    let named = || {
+        let status = object.metadata.annotations.as_ref()?.get(STATUS_ANNOTATION)?;
+        pod_list::addresses(status)
+    };
+    Ok(match phase {
+        "Succeeded" | "Failed" => PodState::Ended,
+        "Running" => PodState::Running(named()),
+        _ => PodState::Starting,
     })
 }
 

@@ -15,7 +15,7 @@ use crate::pod::name::Namespace;
 use cni::error::one_line;
 
 /// The annotation that carries the status (NPWG 1.3, section 5).
-const STATUS_ANNOTATION: &str = "k8s.v1.cni.cncf.io/network-status";
+pub(super) const STATUS_ANNOTATION: &str = "k8s.v1.cni.cncf.io/network-status";
 /// Set by the kubelet on the API's copy of a static pod: the UID by which the kubelet knows that
 /// pod.
 const MIRROR_ANNOTATION: &str = "kubernetes.io/config.mirror";
@@ -162,7 +162,7 @@ fn accepted<K>(result: kube::Result<K>) -> Result<(), CallError> {
 
 /// A call about a pod. A name that no object can have is one that does not exist, and never becomes
 /// a path.
-fn pod_request(
+pub(super) fn pod_request(
     verb: &'static str,
     resource: &'static str,
     namespace: &Namespace,

@@ -9,6 +9,7 @@ use clap_complete::Shell;
 use super::admission::Admission;
 use super::attach::{Attach, Detach};
 use super::complete::Complete;
+use super::addresses::Addresses;
 use super::console::Format;
 use super::doctor::Doctor;
 use super::explain::Explain;
@@ -215,6 +216,8 @@ pub(super) enum Command {
         after_help = "Examples:\n  braid schema\n  braid schema bridge\n  braid schema --directory schemas"
     )]
     Schema(Schema),
+    /// The cluster-wide addresses of extra networks: who holds them, and what is stale
+    Addresses(Addresses),
     /// Print a shell's completions
     #[command(
         after_help = "Example:\n  braid completions bash >/usr/share/bash-completion/completions/braid"
@@ -259,6 +262,7 @@ impl Command {
             Self::Attach(_) => "attach",
             Self::Detach(_) => "detach",
             Self::Follow(_) => "follow",
+            Self::Addresses(_) => "addresses",
             Self::Admission(_) => "admission",
             Self::Schema(_) => "schema",
             Self::Completions { .. } => "completions",

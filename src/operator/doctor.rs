@@ -1,6 +1,7 @@
 //! `braid doctor`: whether a node is fit for pods with several networks. It looks, and changes
 //! nothing.
 
+mod addresses;
 mod api;
 mod finding;
 mod kernel;
@@ -166,6 +167,7 @@ impl Examined {
         findings.extend(storage::state(&config).into_iter().chain(storage::files(&config)));
         findings.extend(place::multus(runtime, &config.state_dir));
         findings.extend(api::check(&config));
+        findings.extend(addresses::check(&config, &self.root));
         findings
     }
 
@@ -323,12 +325,12 @@ fn definitions(config: &Config) -> Vec<Finding> {
     if findings.is_empty() {
         findings.push(ok("definitions", format!("{} on this node", networks.len())));
     }
-    findings.extend(addresses(config, &networks));
+    findings.extend(open_addresses(config, &networks));
     findings
 }
 
 /// Networks on which a pod can take an address of the node or of a service.
-fn addresses(config: &Config, networks: &[(NetworkConfig, Annotations)]) -> Vec<Finding> {
+fn open_addresses(config: &Config, networks: &[(NetworkConfig, Annotations)]) -> Vec<Finding> {
     let Ok(policy) = &config.tenancy.policy else { return Vec::new() };
     if let Some(policy) = policy.as_ref().filter(|policy| policy.is_enforced()) {
         let is_named =

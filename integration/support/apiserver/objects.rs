@@ -43,6 +43,10 @@ impl Call<'_> {
     }
 }
 
+/// Is told of each object that is created or changed: its resource, the object before, or null, and
+/// after.
+type Watcher = Box<dyn FnMut(&str, &Value, &Value) + Send>;
+
 /// The cluster's state.
 #[derive(Default)]
 pub(crate) struct Objects {
@@ -60,6 +64,7 @@ pub(crate) struct Objects {
     pub(crate) rbac: Rbac,
     /// Every right that was used, granted or not.
     pub(crate) rights: Vec<(Right, bool)>,
+    watcher: Option<Watcher>,
 }
 
 impl Objects {
@@ -74,8 +79,16 @@ impl Objects {
         self.keep(((*resource).to_owned(), namespace, name), object);
     }
 
+    /// Tells `watcher` of each object that is created or changed from now on.
+    pub(crate) fn watch(&mut self, watcher: impl FnMut(&str, &Value, &Value) + Send + 'static) {
+        self.watcher = Some(Box::new(watcher));
+    }
+
     /// Keeps an object, and does what follows from it.
     fn keep(&mut self, key: Key, object: Value) {
+        if let Some(watcher) = &mut self.watcher {
+            watcher(&key.0, self.kept.get(&key).unwrap_or(&Value::Null), &object);
+        }
         match key.0.as_str() {
             "clusterroles" | "clusterrolebindings" | "roles" | "rolebindings" => {
                 self.rbac.add(object.clone())

@@ -121,8 +121,11 @@ impl Rbac {
     pub(crate) fn apply(&mut self, manifest: &str) {
         let text = std::fs::read_to_string(path_of(manifest)).unwrap();
         let documents: Vec<Value> = serde_saphyr::from_multiple(&text).unwrap();
+        let grants = ["ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"];
         for document in documents {
-            self.add(document);
+            if grants.iter().any(|kind| document["kind"] == *kind) {
+                self.add(document);
+            }
         }
     }
 

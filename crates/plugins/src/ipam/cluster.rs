@@ -13,6 +13,7 @@ mod engine;
 mod entry;
 mod flat_file;
 mod give_back;
+mod held;
 mod journal;
 pub mod name;
 pub mod object;
@@ -43,6 +44,7 @@ use crate::facts::{Facts, Key, Property, Shape};
 
 pub use self::entry::{claim_annotation, expiry_annotation};
 pub use self::give_back::{CarriedOn, carry_on};
+pub use self::held::{HeldPool, held_pools};
 pub use self::range::Range;
 
 /// Where the node's journal is unless a definition says otherwise.

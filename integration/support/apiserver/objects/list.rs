@@ -21,7 +21,7 @@ pub(super) fn list(
         |name: &str| query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
     let limit = parameter("limit").and_then(|limit| limit.parse().ok()).filter(|limit| *limit > 0);
     let limit = limit.unwrap_or(usize::MAX);
-    let start = match parameter("continue").map(|token| token.replace("%3D", "=")) {
+    let start = match parameter("continue").map(plain) {
         None => Bound::Included((target.resource.clone(), target.namespace.clone(), String::new())),
         Some(token) => match read_token(&token) {
             Some((namespace, name)) => Bound::Excluded((target.resource.clone(), namespace, name)),
@@ -32,7 +32,10 @@ pub(super) fn list(
         *resource == target.resource
             && (target.namespace.is_empty() || *namespace == target.namespace)
     };
-    let mut found = kept.range((start, Bound::Unbounded)).take_while(|(key, _)| is_here(key));
+    let selector = parameter("fieldSelector").map(plain).unwrap_or_default();
+    let here =
+        kept.range((start, Bound::Unbounded)).take_while(|(key, _)| key.0 == target.resource);
+    let mut found = here.filter(|(key, object)| is_here(key) && is_selected(object, &selector));
     let page: Vec<_> = found.by_ref().take(limit).collect();
     let rest = found.count();
     let mut metadata = json!({"resourceVersion": revision.to_string()});
@@ -44,6 +47,22 @@ pub(super) fn list(
     let items: Vec<_> = page.into_iter().map(|(_, object)| object).collect();
     let (version, kind) = target.list_kind();
     (200, json!({"kind": kind, "apiVersion": version, "metadata": metadata, "items": items}))
+}
+
+/// Without the `%XX` of what has a meaning in a query.
+fn plain(text: &str) -> String {
+    let signs = [("%3D", "="), ("%21", "!"), ("%2C", ","), ("%2F", "/")];
+    signs.iter().fold(text.to_owned(), |text, (written, sign)| text.replace(written, sign))
+}
+
+/// Whether an object has the fields that a selector names: `status.phase=Running,...`.
+fn is_selected(object: &Value, selector: &str) -> bool {
+    selector.split(',').filter(|term| !term.is_empty()).all(|term| {
+        let (path, value) = term.split_once('=').unwrap();
+        let (path, is_equal) = path.strip_suffix('!').map_or((path, true), |path| (path, false));
+        let found = object.pointer(&format!("/{}", path.replace('.', "/")));
+        (found.and_then(Value::as_str).unwrap_or_default() == value) == is_equal
+    })
 }
 
 /// Namespace and name of the last object of the page before.

@@ -16,6 +16,7 @@
 //! What only a double can do is in `api_requests.rs`, and so not in that run: counting requests,
 //! and answering otherwise than an API server would.
 
+mod addresses;
 mod cluster;
 mod conditional_writes;
 mod definitions;

@@ -14,6 +14,7 @@
 
 mod support;
 
+mod addresses;
 mod admission;
 mod api_client;
 mod api_double;

@@ -16,6 +16,7 @@ mod weather;
 
 use std::time::Duration;
 
+use crate::addresses::many_nodes::{End, storm};
 use crate::node::Node;
 use walk::Walk;
 
@@ -23,6 +24,9 @@ use walk::Walk;
 const SEED: u64 = 20_260_725;
 /// How long the short walk takes, its last tidying apart.
 const SECONDS: u64 = 25;
+/// How many ADDs and DELs nodes make that share a range, and for how long at most.
+const OPERATIONS: usize = 2000;
+const MINUTE: Duration = Duration::from_mins(1);
 
 fn number(variable: &str, otherwise: u64) -> u64 {
     let said = std::env::var(variable).ok();
@@ -42,6 +46,20 @@ fn a_random_walk_with_built_in_plugins_loses_nothing_and_leaks_nothing() {
     let node = Node::new();
     node.built_ins(["bridge", "host-local", "portmap", "ptp"]);
     walk(&node);
+}
+
+/// Nodes that share a range of addresses: 2,000 ADDs and DELs of theirs or what they do in a minute,
+/// or for as long as is said.
+#[test]
+fn a_random_walk_of_many_nodes_gives_no_address_twice_and_loses_none() {
+    let seed = number("BRAID_SOAK_SEED", SEED);
+    let seconds = number("BRAID_SOAK_SECONDS", 0);
+    eprintln!("soak: seed {seed}");
+    let end = match seconds {
+        0 => End { operations: OPERATIONS, time: MINUTE },
+        seconds => End { operations: usize::MAX, time: Duration::from_secs(seconds) },
+    };
+    storm(seed, end);
 }
 
 fn walk(node: &Node) {

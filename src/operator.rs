@@ -9,9 +9,9 @@
 //! shown is decided once, by [`console`]. Nothing here runs where `CNI_COMMAND` is set.
 
 mod account;
+mod addresses;
 mod admission;
 mod attach;
-mod addresses;
 mod built_in;
 mod change;
 mod cli;

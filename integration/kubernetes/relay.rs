@@ -41,6 +41,16 @@ impl Relay {
         Self { address, line }
     }
 
+    /// Listens again where it did, inside `netns`, after it was cut.
+    pub(crate) fn resume(&self, netns: &Netns, target: SocketAddr) {
+        let listener = netns.run(|| TcpListener::bind(self.address).unwrap()).unwrap();
+        let listener = Arc::new(listener);
+        *self.line.listener.lock().unwrap() = Some(listener.clone());
+        self.line.is_cut.store(false, Ordering::SeqCst);
+        let accepting = self.line.clone();
+        std::thread::spawn(move || accept(&listener, target, &accepting));
+    }
+
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }

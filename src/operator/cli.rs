@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
+use super::addresses::Addresses;
 use super::admission::Admission;
 use super::attach::{Attach, Detach};
 use super::complete::Complete;
-use super::addresses::Addresses;
 use super::console::Format;
 use super::doctor::Doctor;
 use super::explain::Explain;

@@ -311,6 +311,19 @@ impl Place {
     }
 }
 
+/// OpenShift has CRI-O wait for Multus's network, so that Braid's file would not count.
+#[test]
+fn a_network_that_crio_waits_for_is_named() {
+    let place = Place::new("openshift");
+    let waits = "[crio.network]\ncni_default_network = \"multus-cni-network\"\n";
+    place.node.write("root/etc/crio/crio.conf.d/01-multus", waits);
+    place.run(&["install".to_owned()]).assert_status(0);
+    let said = place.run(&["doctor".to_owned()]).assert_status(1);
+    let words = "CRI-O takes no network but \"multus-cni-network\" (cni_default_network)";
+    let all = said.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(all.contains(words) && all.contains("set cni_default_network to \"braid\""), "{all}");
+}
+
 /// What aws-cni answers: beside the pod's interface one that is none, which tells its DEL the VLAN
 /// and the device by way of `mac` and `sandbox`.
 fn aws_result(pod: &Pod<'_>) -> Value {

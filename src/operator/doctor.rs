@@ -285,6 +285,15 @@ fn capabilities(config: &Config, network: Option<&NetworkConfig>, stance: Instal
     )
 }
 
+/// CRI-O takes no network but the one that its configuration names, if it names one.
+fn other_default_network(runtime: &Runtime, config: &Config) -> Option<Finding> {
+    let network = config.network.as_str();
+    let name = runtime.default_network.as_deref().filter(|name| *name != network)?;
+    let message = format!("CRI-O takes no network but \"{name}\" (cni_default_network)");
+    let advice = format!("set cni_default_network to \"{network}\", or take it out");
+    Some(fail("crio", message, advice))
+}
+
 fn crio(runtime: &Runtime, config: &Config, path: &[PathBuf]) -> Vec<Finding> {
     if runtime.kind != Some(Kind::Crio) {
         return Vec::new();
@@ -294,6 +303,7 @@ fn crio(runtime: &Runtime, config: &Config, path: &[PathBuf]) -> Vec<Finding> {
         let message = "CRI-O reports every address of a result as the pod's";
         findings.push(fail("crio", message, "set \"resultScope\": \"primary\""));
     }
+    findings.extend(other_default_network(runtime, config));
     // Braid's own plugin of that name compares the entry.
     let installed = Installed::new(path.to_vec(), config.built_in_plugins);
     let always_fails = |kind: &str| {

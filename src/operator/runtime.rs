@@ -42,6 +42,10 @@ pub(super) struct Runtime {
     /// `max_conf_num`. One where nothing is said.
     #[serde(rename = "maxConfNum", skip_serializing_if = "Option::is_none")]
     pub(super) max_conf_num: Option<usize>,
+    /// The only network that it takes, by its name: CRI-O's `cni_default_network`. Without one it
+    /// takes that of the first file.
+    #[serde(rename = "defaultNetwork", skip_serializing_if = "Option::is_none")]
+    pub(super) default_network: Option<String>,
     /// The socket on which it answers the kubelet.
     #[serde(skip)]
     pub(super) socket: Option<PathBuf>,
@@ -88,6 +92,7 @@ impl Runtime {
             conf_dir: said.conf_dir.unwrap_or_else(|| conf_dir.into()),
             bin_dirs,
             max_conf_num: said.max_conf_num,
+            default_network: said.default_network,
             socket: Some(said.socket.unwrap_or_else(|| kind.socket().into())),
         })
     }
@@ -119,6 +124,7 @@ impl Runtime {
             conf_dir: conf_dir.into(),
             bin_dirs: vec![bin_dir.into()],
             max_conf_num: None,
+            default_network: None,
             socket: kind.map(|kind| kind.socket().into()),
         }
     }
@@ -176,6 +182,7 @@ struct Said {
     conf_dir: Option<PathBuf>,
     bin_dirs: Vec<PathBuf>,
     max_conf_num: Option<usize>,
+    default_network: Option<String>,
     socket: Option<PathBuf>,
 }
 
@@ -184,6 +191,7 @@ impl Said {
     fn and(mut self, later: Self) -> Self {
         self.conf_dir = later.conf_dir.or(self.conf_dir);
         self.max_conf_num = later.max_conf_num.or(self.max_conf_num);
+        self.default_network = later.default_network.or(self.default_network);
         self.socket = later.socket.or(self.socket);
         if !later.bin_dirs.is_empty() {
             self.bin_dirs = later.bin_dirs;
@@ -247,7 +255,8 @@ fn said_by_containerd(table: &Table) -> Said {
     let number =
         |value: &Value| value.as_integer().map(|number| usize::try_from(number).unwrap_or(0));
     let max_conf_num = cni.get("max_conf_num").and_then(number);
-    Said { conf_dir: path(cni.get("conf_dir")), bin_dirs, max_conf_num, socket }
+    let conf_dir = path(cni.get("conf_dir"));
+    Said { conf_dir, bin_dirs, max_conf_num, socket, ..Said::default() }
 }
 
 fn crio(root: &Path) -> Result<Said, RuntimeError> {
@@ -264,10 +273,17 @@ fn crio(root: &Path) -> Result<Said, RuntimeError> {
             conf_dir: path(network.and_then(|network| network.get("network_dir"))),
             bin_dirs: paths(network.and_then(|network| network.get("plugin_dirs"))),
             max_conf_num: None,
+            default_network: network.and_then(default_network),
             socket: path(api.and_then(|api| api.get("listen"))),
         };
         Ok(said.and(later))
     })
+}
+
+/// The network that CRI-O waits for; an empty text is its default, none.
+fn default_network(network: &Table) -> Option<String> {
+    let name = network.get("cni_default_network")?.as_str()?;
+    (!name.is_empty()).then(|| name.to_owned())
 }
 
 fn read(root: &Path, file: &Path) -> Result<Table, RuntimeError> {

@@ -35,6 +35,7 @@ fn a_crate_knows_only_those_below_it() {
         |name: &str| dependencies(packages.iter().find(|package| package["name"] == name).unwrap());
     assert_eq!(of("braid-cni"), BTreeSet::new());
     assert_eq!(of("braid-linux"), BTreeSet::new());
+    assert_eq!(of("kubectl-braid"), BTreeSet::new(), "it knows kubectl alone");
     assert!(of("braid-plugins").is_subset(&BTreeSet::from(["braid-cni", "braid-linux"])));
 }
 

@@ -27,13 +27,15 @@ use crate::readme::machine::{Machine, Sandbox};
 use crate::readme::page::{BLOCKS, PAGES, block, blocks};
 
 /// Each kind of block, and the language that it is written in.
-const KINDS: [(&str, &str); 22] = [
+const KINDS: [(&str, &str); 23] = [
     ("addresses", "sh"),
     ("address-definition", "yaml"),
     ("address-screen", "text"),
     ("cluster", "sh"),
     ("daemonset", "sh"),
     ("fleet", "sh"),
+    // Run in crates/kubectl/tests/plugin.rs.
+    ("kubectl", "sh"),
     ("admission", "sh"),
     ("schema", "sh"),
     ("flow", "text"),

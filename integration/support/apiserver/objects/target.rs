@@ -34,7 +34,7 @@ pub(super) const NAMESPACED: [(&str, &str, &str, &str); 14] = [
 ];
 
 /// The same of what is in none.
-pub(super) const CLUSTER_WIDE: [(&str, &str, &str, &str); 6] = [
+pub(super) const CLUSTER_WIDE: [(&str, &str, &str, &str); 7] = [
     ("authorization.k8s.io", "v1", REVIEWS, "SelfSubjectAccessReview"),
     ("", "v1", "namespaces", "Namespace"),
     ("", "v1", "nodes", "Node"),

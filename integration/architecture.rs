@@ -178,8 +178,7 @@ fn long_functions(text: &str, limit: usize) -> Vec<(String, usize)> {
 #[test]
 fn no_file_and_no_function_is_too_long() {
     let mut long = Vec::new();
-    let mut program = [sources("src"), sources("crates")].concat();
-    program.retain(|(name, _)| !name.contains("/known"));
+    let program = [sources("src"), sources("crates")].concat();
     assert!(program.len() > 200, "the files are not read: {}", program.len());
     for (name, text) in &program {
         let code = without_tests(name, text);

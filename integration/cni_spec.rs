@@ -8,7 +8,7 @@
 //! | 1 format | a name starts with a letter or digit, and is no path | `cni::netconf::tests::names_and_types_never_become_paths` |
 //! | 1 format | no CHECK of a network with `disableCheck` | `check::check_is_switched_off_where_a_network_says_so` |
 //! | 1 format | no GC of a network with `disableGC` | `teardown::gc::gc_is_switched_off_where_a_network_says_so` |
-//! | 1 format | plugins of other sources are appended to the chain, unless `loadOnlyInlinedPlugins` is set | `cni::netconf::tests::files_of_the_sub_directory_are_appended` `primary_network::files_of_a_sub_directory_belong_to_the_chain` |
+//! | 1 format | plugins of other sources are appended to the chain, unless `loadOnlyInlinedPlugins` is set | `conf_file::tests::files_of_the_sub_directory_are_appended` `primary_network::files_of_a_sub_directory_belong_to_the_chain` |
 //! | 1 plugins | a plugin's configuration belongs to one network | `primary_network::files_of_a_sub_directory_belong_to_the_chain` |
 //! | 1 plugins | every configuration is validated before the first plugin runs, and each plugin of a valid one is run | `refusals::a_refused_plan_runs_no_plugin_and_leaves_nothing` `primary_network::the_primary_by_its_file_or_directory` |
 //! | 1 plugins | keys that the protocol does not have reach the plugin as they are | `protocol::delegate_request::requests_are_derived_as_libcni_does` `cni::netconf::tests::numbers_survive_digit_for_digit` |
@@ -32,7 +32,7 @@
 //! | 2 DEL | each plugin gets the result of ADD as `prevResult` | `protocol::delegate_request::requests_are_derived_as_libcni_does` |
 //! | 2 DEL | without `prevResult` it succeeds | `runtime_quirks::del_with_a_prev_result_that_is_missing_or_of_another_version` |
 //! | 2 DEL | it goes as far as it can, whatever is missing | `teardown::del::del_goes_past_failures_says_what_remains_and_finishes_the_rest_later` `teardown::del::del_of_a_namespace_that_is_gone` |
-//! | 2 DEL | addresses are released though the namespace is gone | `plugins::link::tests::undo::del_needs_neither_namespace_nor_master_nor_result` |
+//! | 2 DEL | addresses are released though the namespace is gone | `teardown::del::del_of_a_namespace_that_is_gone` `plugins::link::tests::undo::a_failed_add_leaves_no_lease_and_del_gives_it_back` |
 //! | 2 DEL | it can be repeated | `teardown::del::del_as_containerd_calls_it_twice` `teardown::without_record::del_without_add` |
 //! | 2 DEL | the namespace is not required | `cni::request::tests::del_does_without_a_namespace` `runtime_quirks::del_with_an_empty_netns` |
 //! | 2 CHECK | `prevResult` tells what is expected. Otherwise: the record of ADD does, which has every network's own result | `check::check_runs_each_delegates_own_with_its_own_result` |
@@ -69,7 +69,7 @@
 //! | 3 parameters | capability arguments reach the plugins that declare them | `requested_values::capability_arguments_of_a_pods_network_are_there_on_add_and_del` |
 //! | 3 adding | a missing executable is an error | `delegate::tests::a_plugin_that_is_missing_is_named_with_the_directories` `refusals::a_refused_plan_runs_no_plugin_and_leaves_nothing` |
 //! | 3 adding | the first plugin gets no `prevResult`, another one that of the plugin before | `protocol::delegate_request::requests_are_derived_as_libcni_does` |
-//! | 3 adding | the first error ends it | `delegate::tests::what_fails_in_the_middle_is_named` |
+//! | 3 adding | the first error ends it | `teardown::interrupted_add::an_add_that_fails_in_the_middle_is_undone_in_reverse_the_failing_one_included` |
 //! | 3 adding | the result is stored, for CHECK and DEL | `teardown::del::del_follows_the_record_whatever_the_configuration_says_now` |
 //! | 3 deleting | plugins run in reverse, each with the final result of ADD | `protocol::delegate_request::requests_are_derived_as_libcni_does` |
 //! | 3 deleting | the first error ends it. Otherwise: the rest of the chain is deleted too, and all errors are returned | `teardown::del::a_plugin_of_a_chain_that_fails_does_not_keep_the_others_from_deleting` |
@@ -82,7 +82,7 @@
 //! | 3 deriving | `capabilities` is not there | `cni::netconf::tests::a_request_is_the_configuration_with_what_the_runtime_adds` |
 //! | 3 deriving | other keys are not changed | `protocol::delegate_request::requests_are_derived_as_libcni_does` `cni::netconf::tests::numbers_survive_digit_for_digit` |
 //! | 4 protocol | a delegate gets the variables of the caller. Otherwise: of the runtime's environment only what plugins need | `protocol::delegate_request::the_environment_of_a_delegate_is_exact` `tenancy::host::nothing_of_the_environment_reaches_a_tenants_plugin` |
-//! | 4 protocol | an IPAM plugin gets the whole configuration and returns what the plugin applies | `plugins::link::tests::bridge::a_gateway_that_ipam_leaves_out_is_the_first_address` |
+//! | 4 protocol | an IPAM plugin gets the whole configuration and returns what the plugin applies | `built_in::in_process::an_ipam_plugin_is_told_the_same_by_a_built_in_as_by_the_reference_plugin` `plugins::link::tests::bridge::a_gateway_that_ipam_leaves_out_is_the_first_address` |
 //! | 4 execution | the executable is looked for in `CNI_PATH`. Then in `binDir` | `protocol::delegate_request::plugins_are_found_in_cni_path_then_in_bin_dir` |
 //! | 4 execution | a delegate's standard error is the caller's. Otherwise: it is quoted in the error, since runtimes show nothing else | `protocol::result::output_that_is_no_result_is_an_error_that_quotes_it_or_stderr` |
 //! | 4 execution | CHECK, DEL and GC are delegated too, and errors returned | `protocol::delegate_request::requests_are_derived_as_libcni_does` `teardown::gc::gc_of_each_network_has_the_list_that_it_may_trust` `delegates::an_error_with_status_0_is_a_failure_of_every_verb` |

@@ -291,7 +291,7 @@ fn containerd_is_killed_in_the_middle_of_an_add() {
         machine.signal_daemon(Signal::SIGKILL);
         assert!(adding.join().unwrap().is_err());
     });
-    // Braid lives on, ends its ADD, and finds that nobody wants the result.
+    // Braid lives on, ends its ADD, and finds that the result is not taken.
     fs::write(node.path("go-on"), "").unwrap();
     wait_for("the end of the ADD", || node.state("locks").is_empty().then_some(()));
     wait_for("its undoing", || node.state("records").is_empty().then_some(()));

@@ -239,7 +239,7 @@ fn a_gateway_outside_the_network_is_refused_behind_sbr_too() {
 }
 
 /// One that a plugin has removed to have its own comes back, behind the runtime's primary too. A
-/// way out where there was none is welcome.
+/// way out if there was none is welcome.
 #[test]
 fn a_default_route_that_a_plugin_has_replaced_is_given_back() {
     let node = Node::new();

@@ -255,7 +255,7 @@ fn a_plugin_later_in_a_chain_that_disappears_leaves_the_rest_of_the_chain_to_be_
     assert_eq!(node.state("records"), NOTHING);
 }
 
-/// The pod would take one network's address for another's, and so would whoever reads its status.
+/// The pod would take one network's address for another's, and so would a reader of its status.
 #[test]
 fn two_networks_that_give_each_other_s_interface_are_refused_and_undone() {
     let node = node();

@@ -137,7 +137,7 @@ fn gc_with_a_full_disk() {
     assert_eq!((node.state("records").len(), pod.links()), (0, vec![]));
 }
 
-/// Records that anybody may have written are not run as root. DEL fails until the directory is
+/// Records that any user may have written are not run as root. DEL fails until the directory is
 /// root's again, says so, and reads as no success; a pod without a record is none of its business.
 #[test]
 fn del_does_not_trust_records_that_became_somebody_elses() {

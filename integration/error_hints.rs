@@ -206,7 +206,7 @@ fn a_primary_of_the_pods_own_namespace_is_to_be_named_with_it() {
     assert!(!message.contains("looked for in"), "{message}");
 }
 
-/// Such a pod runs, and without what it asks for: the log says so, also where nothing is to be
+/// Such a pod runs, and without what it asks for: the log says so, also if nothing is to be
 /// done.
 #[test]
 fn keys_that_are_misspelt_are_in_the_log() {
@@ -227,7 +227,7 @@ fn keys_that_are_misspelt_are_in_the_log() {
     assert!(!outcome.stderr.contains("asks for nothing"), "{}", outcome.stderr);
 }
 
-/// A cluster that moves from Multus has annotations with keys that nobody reads.
+/// A cluster that moves from Multus has annotations with keys that are not read.
 #[test]
 fn a_lenient_node_passes_over_unknown_keys_and_says_so() {
     let node = Node::new();

@@ -1,4 +1,4 @@
-//! The container image, as `scripts/image` makes it where there is no builder: an OCI layout
+//! The container image, as `scripts/image` makes it if there is no builder: an OCI layout
 //! (image-spec 1.1), unpacked and run here, and by containerd in `containerd`. The Dockerfile says
 //! the same.
 

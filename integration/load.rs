@@ -191,7 +191,7 @@ fn delete(pod: &Pod<'_>, refusals: &Refusals) {
 }
 
 /// CHECK of some pods by every plugin, of the others by the primary's and the kernel. That of the
-/// plugin portmap looks for rules of IPv6 where no IPv6 is.
+/// plugin portmap looks for rules of IPv6 even without IPv6.
 fn check(pod: &Pod<'_>, refusals: &Refusals) {
     let scope = if pod.name.ends_with(['1', '6']) { "all" } else { "kernel" };
     insist(|| pod.check().with(json!({"checkNetworks": scope})), &refusals.checks);
@@ -232,7 +232,7 @@ fn assert_distinct(pods: &[Pod<'_>]) {
     }
 }
 
-/// Every rule of the firewall, whoever has made it, without counters.
+/// Every rule of the firewall, also those of others, without counters.
 fn ruleset(node: &Node) -> String {
     let output =
         node.host().command("nft").args(["--stateless", "list", "ruleset"]).output().unwrap();

@@ -19,10 +19,12 @@ mod schema;
 mod uninstall;
 mod validate;
 
+use std::path::PathBuf;
 use std::process::{Command, Output};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use crate::apiserver::{ApiServer, User};
 use crate::node::{BRAID, Node, container_suffix};
 
 /// One start of braid by a person, on a node.
@@ -30,6 +32,24 @@ pub(crate) struct Tool<'n> {
     node: &'n Node,
     command: Command,
     input: Option<String>,
+}
+
+/// A kubeconfig with the rights of Multus's account: it may read definitions, and get and update
+/// pods/status, which is no right to patch it.
+pub(crate) fn kubeconfig_of_multus(server: &ApiServer) -> PathBuf {
+    server.objects().rbac.add(json!({
+        "kind": "ClusterRole", "metadata": {"name": "multus"},
+        "rules": [
+            {"apiGroups": ["k8s.cni.cncf.io"], "resources": ["network-attachment-definitions"], "verbs": ["get"]},
+            {"apiGroups": [""], "resources": ["pods", "pods/status"], "verbs": ["get", "update"]},
+        ],
+    }));
+    server.objects().rbac.add(json!({
+        "kind": "ClusterRoleBinding", "metadata": {"name": "multus"}, "roleRef": {"kind": "ClusterRole", "name": "multus"},
+        "subjects": [{"kind": "ServiceAccount", "name": "multus", "namespace": "kube-system"}],
+    }));
+    let multus = User::service_account("kube-system", "multus");
+    server.kubeconfig(json!({"token": server.token(&multus, 3600)}))
 }
 
 /// What came of it.

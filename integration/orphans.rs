@@ -70,7 +70,7 @@ fn an_orphan_that_resists_again_makes_no_command_fail_for_ever() {
     assert!(said.stdout.starts_with("still an orphan: team-a/web "), "{}", said.stdout);
     let advice = "GC tries it again; to drop it: braid gc --forget ";
     assert!(said.stdout.contains(advice), "{}", said.stdout);
-    // Whoever names the pod is told that it is not done.
+    // The command that names the pod says that it is not done.
     braid(&node, &["repair", "team-a/web"]).assert_status(3);
     assert_eq!(node.state("orphans").len(), 1);
     node.script("blue", json!({}));

@@ -146,7 +146,7 @@ fn record_name(path: &Path) -> Option<&str> {
     }
 }
 
-/// Networks that somebody has to tear down yet, by the time of their ADD and their name.
+/// Networks that are still to be torn down, by the time of their ADD and their name.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 struct Due(BTreeSet<(u64, String)>);
 

@@ -59,7 +59,7 @@ fn del_with_an_empty_netns() {
     pod.add(delegating()).networks("lan").run().assert_success();
     pod.del().env("CNI_NETNS", "").run().assert_success();
     assert_nothing_left(&node, &pod, "the recorded namespace is used");
-    // With neither namespace nor record: again, and of a pod that nobody has heard of.
+    // With neither namespace nor record: again, and of a pod that is not known.
     pod.del().env("CNI_NETNS", "").run().assert_success();
     let unknown = node.pod("team-a", "unknown");
     node.call("DEL", delegating()).of_pod(&unknown).env("CNI_NETNS", "").run().assert_success();
@@ -175,7 +175,7 @@ fn check_right_after_add() {
         pod.add(config).networks("lan").run().assert_success();
         pod.check().run().assert_success();
         pod.del().run().assert_success();
-        // Debian's plugins are older than 1.1.0, and in a chain there is nobody who speaks for
+        // Debian's plugins are older than 1.1.0, and in a chain no plugin speaks for
         // them.
         if version == "1.1.0" {
             continue;

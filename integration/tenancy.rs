@@ -17,12 +17,12 @@
 //! | CNI-Genie's annotation with paths, empty words, a second primary, behind a primary | `must be the name` | `primary::genies_annotation_is_refused_where_it_makes_no_sense` |
 //! | CNI-Genie's annotation where the node does not heed it | none: it is not read | `primary::genies_annotation_chooses_the_primary_and_more` |
 //! | CNI-Genie's annotation where the node heeds it, with real plugins | none: it is served | `primary::genies_networks_carry_packets` |
-//! | A full or hostile disk, so that nobody remembers the primary that was chosen | `is no directory` | `primary::a_chosen_primary_is_never_without_a_record` |
+//! | A full or hostile disk, so that the primary that was chosen is forgotten | `is no directory` | `primary::a_chosen_primary_is_never_without_a_record` |
 //! | `dataDir`, `resolvConf`, log files, kubeconfigs and sockets in a definition, absolute and relative | `may not carry \"dataDir\"` | `definition::files_of_the_host_stay_out_of_reach` |
 //! | `bridge` and `master` left out, of the host, of another tenant; modes that take an interface whole | `may not reach the host's interface` | `definition::interfaces_of_the_host_stay_out_of_reach` |
 //! | The name that the node has for another interface (`nodeInterfaces`) | `may not reach the host's interface` | `definition::another_name_for_an_interface_does_not_open_it` |
 //! | Nested types, delegating plugins, IPAM types that are none, types with path parts | `delegates to others` | `definition::no_plugin_hides_inside_another` |
-//! | Any plugin of the node, first in its chain or as IPAM, with a key that nobody has looked at | `may not use plugin` | `definition::each_of_debians_plugins_is_fenced_in_or_out` |
+//! | Any plugin of the node, first in its chain or as IPAM, with a key that no facts know | `may not use plugin` | `definition::each_of_debians_plugins_is_fenced_in_or_out` |
 //! | Addresses, gateways and routes of the cluster or another tenant, IPv4-mapped or octal ones | `is in no subnet of namespace team-a` | `definition::addresses_of_others_stay_out_of_reach` |
 //! | The VLAN of another tenant, or a range that holds it | `is no VLAN of namespace team-a` | `definition::vlans_of_others_stay_out_of_reach` |
 //! | A network name that another's addresses are kept under | none: its plugins get another | `definition::a_name_is_not_taken_from_another_namespace` |
@@ -31,7 +31,7 @@
 //! | A scoped name while the policy is only audited | none: a warning says so | `naming::audit_mode_leaves_the_name_and_says_what_it_would_be` |
 //! | Addresses that pods have under the name from before the policy | none: they are held | `naming::addresses_from_before_are_not_given_out_again` |
 //! | A file in place of the directory that would hold them | `cannot be kept for the pods that have them` | `naming::a_pool_that_cannot_be_held_gives_out_nothing` |
-//! | A scoped name that nobody is told of | none: `explain` says it | `naming::explain_says_the_scoped_name` |
+//! | A scoped name that no message tells of | none: `explain` says it | `naming::explain_says_the_scoped_name` |
 //! | Keys that Go's decoder reads and Braid's does not: other case, `ſ`, given twice | `may not carry \"BRIDGE\"` | `definition::no_spelling_of_a_key_passes_the_fence` |
 //! | A second value of a key, for the plugin alone | none: it is dropped | `definition::a_plugin_gets_what_was_judged` |
 //! | Sysctls of the node, of the pod, of another interface | `net.ipv4.conf.IFNAME` | `definition::a_sysctl_is_of_the_attachments_own_interface` |

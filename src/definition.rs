@@ -22,10 +22,11 @@ pub(crate) use copies::Copies;
 pub(crate) use finder::{Api, Finder, NamedInterface, OnOutage};
 pub use node::NodeDefinitions;
 
+use crate::conf_file::ConfFileError;
 use crate::device::RESOURCE_ANNOTATION;
 use crate::kube::ClusterError;
 use crate::pod::name::{DefinitionName, Namespace};
-use cni::netconf::{NetconfError, NetworkConfig};
+use cni::netconf::NetworkConfig;
 
 /// A definition, resolved to the network that it stands for.
 #[derive(Clone, Debug, PartialEq)]
@@ -160,7 +161,7 @@ pub enum DefinitionError {
         origin: Source,
         /// What is wrong.
         #[source]
-        source: NetconfError,
+        source: ConfFileError,
     },
     /// The API does not say.
     #[error("network \"{network}\" cannot be looked up: {source}{more}")]

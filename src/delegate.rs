@@ -22,10 +22,11 @@ use cni::deadline::Deadline;
 use cni::name::InterfaceName;
 use cni::netconf::PluginType;
 use cni::plugin::{Context, Plugin};
-use cni::request::{CniArgs, Command, ContainerId, DEPTH_VARIABLE, Environment};
+use cni::request::{CniArgs, Command, ContainerId, Environment};
 use cni::version::Version;
 use linux::child;
 use linux::signal::Signals;
+use plugins::caller::BRAID_VARIABLE;
 
 use self::environment::Variables;
 use self::output::{Said, judge};
@@ -72,7 +73,7 @@ pub(crate) struct Call<'a> {
 /// is at work.
 pub(crate) fn reap_orphaned_plugins(container: &ContainerId) {
     child::reap_orphaned_processes(&[
-        format!("{DEPTH_VARIABLE}=1"),
+        format!("{BRAID_VARIABLE}=1"),
         format!("CNI_CONTAINERID={container}"),
     ]);
 }
@@ -239,7 +240,7 @@ impl<'a> Delegates<'a> {
         if call.command == Command::Version {
             return Ok(Some(cni::plugin::versions(built_in, Version::NEWEST)));
         }
-        let read = in_process::read(call, built_in, self.installed.path())?;
+        let read = in_process::read(call, built_in, self.installed.path(), &self.environment)?;
         let mut door = PassedOn {
             installed: &self.installed,
             environment: &self.environment,

@@ -18,7 +18,7 @@ use tonic::client::{Grpc, GrpcService};
 ///
 /// # Errors
 /// The system's error, or the HTTP/2 handshake's.
-pub(crate) async fn connect(socket: &Path, max_bytes: usize) -> io::Result<Grpc<Connection>> {
+pub async fn connect(socket: &Path, max_bytes: usize) -> io::Result<Grpc<Connection>> {
     let stream = UnixStream::connect(socket).await?;
     let (requests, driver) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
         .await
@@ -31,7 +31,7 @@ pub(crate) async fn connect(socket: &Path, max_bytes: usize) -> io::Result<Grpc<
 }
 
 /// The sending half of an HTTP/2 connection, as tonic asks for it.
-pub(crate) struct Connection(SendRequest<Body>);
+pub struct Connection(SendRequest<Body>);
 
 impl GrpcService<Body> for Connection {
     type ResponseBody = Incoming;

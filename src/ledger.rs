@@ -32,6 +32,7 @@ mod journal;
 mod kept;
 mod lock;
 mod look;
+mod outline;
 mod reading;
 mod record;
 mod rewrite;
@@ -46,6 +47,7 @@ pub(crate) use error::LedgerError;
 pub(crate) use header::{AttachmentHeader, RecordHeader};
 pub(crate) use journal::Journal;
 pub(crate) use lock::Lock;
+pub(crate) use outline::Configuration;
 pub(crate) use record::{Declined, Key, LAYOUT, Mode, Moment, RecordedNetns};
 pub use record::{Event, Record, RecordPlan, State, event_line, plan_line};
 pub(crate) use scan::{Depth, Listed, Sweep};
@@ -130,7 +132,7 @@ impl Ledger {
     }
 
     /// Whether a call for `key` is at work, or has left anything: a record, or the lock, which one
-    /// that was killed leaves with all else. Costs two system calls where there is nothing.
+    /// that was killed leaves with all else. Costs two system calls if there is nothing.
     pub fn has_traces(&self, key: &Key) -> bool {
         self.has(key) || lock::path_of(&self.locks(), &key.container).symlink_metadata().is_ok()
     }
@@ -184,7 +186,7 @@ impl Ledger {
     /// [`LedgerError::Unreadable`] once it has been set aside, [`LedgerError::Stuck`] if it could
     /// not be; [`LedgerError::File`] if trying again may help.
     pub fn read(&self, key: &Key) -> Result<Option<Record>, LedgerError> {
-        // Where there is none, the state directory need not be fit for one either.
+        // If there is none, the state directory need not be fit for one either.
         if !self.has(key) {
             return Ok(None);
         }
@@ -209,7 +211,7 @@ impl Ledger {
         Err(self.set_aside(path, problem))
     }
 
-    /// Moves a file that cannot be read out of the way; nothing is deleted unread. Where it cannot
+    /// Moves a file that cannot be read out of the way; nothing is deleted unread. If it cannot
     /// be moved either, on a disk that is broken or read-only, it stays, and is told of as well.
     fn set_aside(&self, path: &Path, problem: String) -> LedgerError {
         let aside = self.aside();

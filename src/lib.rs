@@ -20,12 +20,12 @@
 )]
 
 mod attach;
+mod conf_file;
 mod config;
 mod definition;
 mod delegate;
 mod device;
 mod grpc;
-mod kernel;
 mod kube;
 mod ledger;
 mod multus;
@@ -74,6 +74,9 @@ pub mod internals {
             Allocation, DeviceError, DeviceInfoError, DeviceInfoStore, KubeletError,
             check_resource, parse_device_info,
         };
+    }
+    pub mod grpc {
+        pub use crate::grpc::connect;
     }
     pub mod kube {
         pub use crate::kube::{

@@ -3,18 +3,14 @@
 
 #![forbid(unsafe_code)]
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use braid::{Answer, BuiltIn, Console, OutputStyle};
 use cni::error::{Code, Error};
+use cni::plugin::read_input;
 use cni::request::{Environment, Request, RequestError};
-use cni::version::Version;
 use linux::signal::Signals;
-use serde_json::Value;
-
-/// The largest configuration that is read from standard input.
-const MAX_INPUT_BYTES: u64 = 16 << 20;
 
 /// musl's allocator asks the kernel for nearly every page by itself: a tenth of a call's time.
 #[cfg(target_env = "musl")]
@@ -35,7 +31,9 @@ fn main() -> ExitCode {
     }
 }
 
-/// What the executable is: Braid, or a plugin that is built in.
+/// What the executable is: Braid, or a plugin that is built in. Braid is no [`cni::plugin::Plugin`]:
+/// its DEL and GC work with configurations that have become invalid, which no plugin is called
+/// with.
 trait Program {
     fn answer(&self, request: &Request, input: &[u8], signals: &mut Signals) -> Answer;
 
@@ -76,12 +74,9 @@ fn run(program: &impl Program, request: Result<Request, RequestError>) -> ExitCo
 
 fn serve(program: &impl Program, request: &Request) -> ExitCode {
     // Until the input is there nothing has been done, and a signal may end the process as usual.
-    let input = match read_input() {
+    let input = match read_input(request) {
         Ok(input) => input,
-        Err(error) => {
-            let problem = format!("cannot read the configuration on standard input: {error}");
-            return fail(Error::new(Code::IO, problem));
-        }
+        Err(error) => return fail(error),
     };
     let mut signals = match Signals::block() {
         Ok(signals) => signals,
@@ -106,37 +101,16 @@ fn introduce(built_in: &BuiltIn) -> ExitCode {
     if written.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn read_input() -> io::Result<Vec<u8>> {
-    let mut input = Vec::new();
-    io::stdin().lock().take(MAX_INPUT_BYTES + 1).read_to_end(&mut input)?;
-    if input.len() as u64 > MAX_INPUT_BYTES {
-        Err(io::Error::other("it is larger than 16 MiB"))
-    } else {
-        Ok(input)
-    }
-}
-
 /// Says an error that came before the request's version was known.
 fn fail(error: Error) -> ExitCode {
-    let answer = Answer { version: Version::NEWEST, outcome: Err(error) };
-    print(&answer).unwrap_or(ExitCode::FAILURE)
+    print(&Answer::unread(error)).unwrap_or(ExitCode::FAILURE)
 }
 
 fn print(answer: &Answer) -> io::Result<ExitCode> {
-    let (value, code) = match &answer.outcome {
-        Ok(value) => (value.clone(), ExitCode::SUCCESS),
-        Err(error) => {
-            log::error!("{error}");
-            (Some(error.to_value(answer.version)), ExitCode::FAILURE)
-        }
-    };
-    value.map_or(Ok(()), |value| write_line(&value)).map(|()| code)
-}
-
-fn write_line(value: &Value) -> io::Result<()> {
-    let mut stdout = io::stdout().lock();
-    writeln!(stdout, "{value}")?;
-    stdout.flush()
+    if let Err(error) = &answer.outcome {
+        log::error!("{error}");
+    }
+    answer.print(&mut io::stdout().lock())
 }
 
 fn operate() -> ExitCode {

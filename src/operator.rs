@@ -223,10 +223,7 @@ fn on_node(command: Command, console: &mut Console<'_>) -> Result<Outcome, Comma
         Command::Doctor(doctor) => attend(console, "doctor", || doctor.run()),
         Command::Explain(explain) => attend(console, "explain", || explain.run()),
         Command::Validate(validate) => attend(console, "validate", || validate.run()),
-        Command::List(list) => {
-            let is_whole = console.is_json();
-            attend(console, as_root("list")?, || list.run(is_whole))
-        }
+        Command::List(list) => attend(console, as_root("list")?, || list.run()),
         Command::Show(show) => attend(console, as_root("show")?, || show.run()),
         Command::Gc(gc) => undisturbed(console, as_root("gc")?, || gc.run()),
         Command::Repair(repair) => undisturbed(console, as_root("repair")?, || repair.run()),

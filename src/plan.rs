@@ -47,7 +47,7 @@ pub(crate) const MAX_BYTES: usize = 4 << 20;
 /// What an ADD is going to do.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Plan {
-    /// In the order of ADD; the primary first where there is one.
+    /// In the order of ADD; the primary first if there is one.
     pub attachments: Vec<Attachment>,
     /// Why the pod may have the networks that it has selected.
     pub admissions: Vec<Admission>,
@@ -132,7 +132,7 @@ pub(crate) struct Inputs<'a> {
     pub config: &'a Config,
     /// The runtime's request.
     pub sandbox: &'a Sandbox,
-    /// The primary, where Braid delegates to it.
+    /// The primary, if Braid delegates to it.
     pub primary: Option<PrimaryNetwork>,
     /// Networks for every pod, in order.
     pub node_networks: Vec<NodeNetwork>,

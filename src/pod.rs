@@ -42,7 +42,7 @@ pub enum PodError {
 /// Who a pod is.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Pod {
-    /// The namespace; `default` where the runtime names none, as a cluster would have it.
+    /// The namespace; `default` if the runtime names none, as a cluster would have it.
     pub namespace: Namespace,
     /// The name; empty if the runtime does not say.
     pub name: String,

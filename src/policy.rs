@@ -59,7 +59,7 @@ pub enum Path {
 pub struct Case<'a> {
     /// The pod, as far as it matters: its namespace, and how it names its networks.
     pub view: View<'a>,
-    /// The pod's service account; looked at only where the definition names some.
+    /// The pod's service account; looked at only if the definition names some.
     pub account: &'a Account,
     /// What the pod asks for.
     pub selection: &'a Selection,

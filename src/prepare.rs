@@ -17,7 +17,6 @@ use std::time::SystemTime;
 use crate::config::{Config, PrimarySource};
 use crate::definition::{Api, Copies, Finder, NodeDefinitions, OnOutage};
 use crate::delegate::Installed;
-use crate::kernel::kernel_error;
 use crate::kube::ClusterPod;
 use crate::plan::{self, HostLink, NodeNetwork, Plan, PrimaryNetwork, SelectedNetwork};
 use crate::pod::name::{DefinitionName, Namespace};
@@ -29,6 +28,7 @@ use cni::netconf::Missing;
 use cni::request::Sandbox;
 use linux::netlink::{Inside, LinkId, Netlink};
 pub(crate) use node_interfaces::rename as use_node_interfaces;
+use plugins::kernel::kernel_error;
 pub(crate) use pod_request::PodRequest;
 use primary::Resolved;
 pub(crate) use redefinition::network_now;
@@ -79,7 +79,7 @@ pub(crate) fn finder<'a>(
     Finder { node, api, copies, on_outage, version, warnings, named_interfaces, answers }
 }
 
-/// Makes the plan and holds it against the node and the sandbox, where there is one already.
+/// Makes the plan and holds it against the node and the sandbox, if there is one already.
 ///
 /// # Errors
 /// [`Error`] for the first thing that makes the plan impossible.

@@ -2,6 +2,7 @@
 
 use crate::attach::AttachError;
 use crate::attach::routes::RouteError;
+use crate::conf_file::ConfFileError;
 use crate::config::ConfigError;
 use crate::definition::DefinitionError;
 use crate::delegate::DelegateError;
@@ -74,7 +75,7 @@ fn config_code(error: &ConfigError) -> Code {
 impl From<DefinitionError> for Error {
     fn from(error: DefinitionError) -> Self {
         let code = match &error {
-            DefinitionError::Invalid { source, .. } => netconf_code(source),
+            DefinitionError::Invalid { source, .. } => conf_file_code(source),
             error if error.is_transient() => Code::TRY_AGAIN,
             DefinitionError::Unknown { .. }
             | DefinitionError::NotShared { .. }
@@ -95,7 +96,7 @@ impl From<ClusterError> for Error {
 impl From<PrimaryError> for Error {
     fn from(error: PrimaryError) -> Self {
         let code = match &error {
-            PrimaryError::Invalid { source, .. } => netconf_code(source),
+            PrimaryError::Invalid { source, .. } => conf_file_code(source),
             transient if transient.is_transient() => Code::TRY_AGAIN,
             _ => Code::CONFIG,
         };
@@ -121,6 +122,13 @@ impl From<LedgerError> for Error {
             LedgerError::NoTime(_) => Code::TRY_AGAIN,
         };
         Self::new(code, error)
+    }
+}
+
+fn conf_file_code(error: &ConfFileError) -> Code {
+    match error {
+        ConfFileError::Netconf(error) => netconf_code(error),
+        ConfFileError::File { .. } | ConfFileError::NotAFile { .. } => Code::CONFIG,
     }
 }
 

@@ -27,20 +27,21 @@ use crate::config::{Config, ConfigError};
 use crate::definition::{Api, Finder, NodeDefinitions, OnOutage};
 use crate::delegate::{self, Delegates, Installed};
 use crate::device::DeviceInfoStore;
-use crate::kernel::kernel_error;
 use crate::kube::{ApiStores, Cluster, ClusterConfig, Refusals};
 use crate::ledger::{Key, Ledger, LedgerError, Lock, Moment};
 use crate::observe::logging;
 use crate::prepare;
 use cni::deadline::Deadline;
 use cni::error::{Code, Error};
-use cni::keys;
 pub use cni::plugin::Answer;
+use cni::plugin::version_of;
 use cni::request::{ContainerId, Request, Sandbox, Verb};
 use cni::version::Version;
 use linux::netlink::SocketSharing;
 use linux::netns::{Netns, NetnsError};
 use linux::signal::Signals;
+use plugins::caller::is_braid;
+use plugins::kernel::kernel_error;
 
 /// Answers one call of the runtime; `input` is standard input.
 pub fn answer(request: &Request, input: &[u8], signals: &mut Signals) -> Answer {
@@ -93,15 +94,6 @@ pub fn withdraw(request: &Request, input: &[u8], signals: &mut Signals) {
     }
 }
 
-/// The version of a configuration that is wrong otherwise, so that the error comes in its layout.
-fn version_of(input: &[u8]) -> Version {
-    let value: Value = serde_json::from_slice(input).unwrap_or_default();
-    value
-        .as_object()
-        .and_then(|object| keys::get(object, "cniVersion")?.as_str()?.parse().ok())
-        .unwrap_or(Version::NEWEST)
-}
-
 /// VERSION (CNI 1.1.0, section 5): the version asked in, and every version known.
 fn versions(input: &[u8]) -> Value {
     json!({
@@ -119,7 +111,7 @@ struct Session<'a> {
     delegates: Delegates<'a>,
     ledger: Ledger,
     device_infos: DeviceInfoStore,
-    /// The API where one is configured; nothing of it is started before the first question.
+    /// The API if one is configured; nothing of it is started before the first question.
     cluster: Option<Cluster>,
 }
 
@@ -189,7 +181,7 @@ impl<'a> Session<'a> {
             }
             // A nested ADD was refused, so there is nothing to tear down, and an error would be
             // retried for ever.
-            Verb::Del(_) | Verb::Gc if self.request.nested => Ok(None),
+            Verb::Del(_) | Verb::Gc if is_braid(&self.request.environment) => Ok(None),
             Verb::Del(sandbox) => del::del(self, sandbox).map(|()| None).map_err(Error::for_del),
             Verb::Gc => gc::gc(self).map(|()| None),
             Verb::Status => status::status(self).map(|()| None),
@@ -199,7 +191,7 @@ impl<'a> Session<'a> {
 
     /// Braid in a network that Braid delegates to would start itself without end.
     fn refuse_nested(&self) -> Result<(), Error> {
-        if !self.request.nested {
+        if !is_braid(&self.request.environment) {
             return Ok(());
         }
         let problem = "braid was started by a braid: a network that it delegates to has braid in its chain; take it out there";
@@ -224,7 +216,7 @@ fn open_netns(sandbox: &Sandbox) -> Result<Netns, Error> {
     Ok(netns)
 }
 
-/// The namespace at `path` where there is one that is not the host's.
+/// The namespace at `path` if there is one that is not the host's.
 fn netns_at(path: &str) -> Result<Option<Netns>, NetnsError> {
     if path.is_empty() {
         return Ok(None);

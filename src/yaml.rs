@@ -1,9 +1,30 @@
-//! What is wrong with a YAML text, in words for people. The library's own name options of its
-//! interface.
+//! YAML texts as JSON values, and what is wrong with one in words for people: the library's own words
+//! name options of its interface.
+//!
+//! Only values are read with the library, and types from values: each type would be as large again
+//! in the executable.
 
-use serde_saphyr::{Error, Location, MessageFormatter, UserMessageFormatter};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use serde_saphyr::{Error, Location, MessageFormatter, Options, UserMessageFormatter};
 
 use cni::quoted::Quoted;
+
+/// The documents of a text.
+///
+/// # Errors
+/// What is wrong with it as YAML.
+pub(crate) fn documents(text: &str, options: Options) -> Result<Vec<Value>, Error> {
+    serde_saphyr::from_multiple_with_options(text, options)
+}
+
+/// The documents of a text as values of one type, each of which has a default for an empty one;
+/// nothing for what is none. No reason comes with it: it could quote a secret.
+pub(crate) fn read_all<T: DeserializeOwned>(text: &str) -> Option<Vec<T>> {
+    let documents = documents(text, Options::default()).ok()?;
+    let filled = documents.into_iter().filter(|document| !document.is_null());
+    filled.map(|document| serde_json::from_value(document).ok()).collect()
+}
 
 /// What is wrong, without the place.
 pub(crate) fn problem(error: &Error) -> String {

@@ -93,7 +93,7 @@ fn a_race_for_the_object_is_run_again() {
     assert_eq!(server.requests().len(), 2);
 }
 
-/// Somebody else is quicker each time: no outage, for the server answers well, and worth another
+/// Another client is quicker each time: no outage, for the server answers well, and worth another
 /// ADD.
 #[test]
 fn a_race_that_is_never_won_is_no_outage() {

@@ -84,7 +84,7 @@ fn builtin_plugins_says_when_a_built_in_runs_in_the_process() {
     let pod = node.pod("team-a", "db");
     let (_, started) = started_by(&node, &pod, config("prefer"));
     assert_eq!((started, node.calls_in_order()), (vec![], vec![]));
-    // A plugin of someone else's under the name.
+    // Another plugin under the name.
     let pod = node.pod("team-a", "mq");
     pod.add(config("linked")).run().assert_error(999, ["missing IP config"]);
     assert_eq!(node.calls_in_order().first().map(String::as_str), Some("ADD static eth0"));

@@ -3,26 +3,20 @@
 //! question.
 
 use std::collections::BTreeMap;
-use std::future::Future;
 use std::path::Path;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use hyper::body::Incoming;
-use hyper::client::conn::http2::{self, SendRequest};
+use braid::internals::grpc;
 use hyper::http::uri::PathAndQuery;
-use hyper::{Request, Response, Uri};
-use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message;
-use tokio::net::UnixStream;
-use tonic::body::Body;
-use tonic::client::{Grpc, GrpcService};
 use tonic::{Code, Status};
 use tonic_prost::ProstCodec;
 
 /// The kubelet's own patience is two minutes; a shared machine gets no more.
 const PATIENCE: Duration = Duration::from_secs(120);
+
+/// As gRPC reads unless told otherwise.
+const MAX_ANSWER_BYTES: usize = 4 << 20;
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Metadata {
@@ -235,33 +229,11 @@ where
     A: Message + Default + 'static,
 {
     let unavailable = |problem: String| Status::new(Code::Unavailable, problem);
-    let stream =
-        UnixStream::connect(socket).await.map_err(|error| unavailable(error.to_string()))?;
-    let (requests, driver) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
-        .await
-        .map_err(|error| unavailable(error.to_string()))?;
-    tokio::spawn(async move { drop(driver.await) });
-    let mut grpc = Grpc::with_origin(Connection(requests), Uri::from_static("http://localhost"));
+    let connected = grpc::connect(socket, MAX_ANSWER_BYTES).await;
+    let mut grpc = connected.map_err(|error| unavailable(error.to_string()))?;
     grpc.ready().await.map_err(|error| unavailable(error.to_string()))?;
     let codec = ProstCodec::<Q, A>::default();
     let answer =
         grpc.unary(tonic::Request::new(question), PathAndQuery::from_static(method), codec).await?;
     Ok(answer.into_inner())
-}
-
-/// The sending half of an HTTP/2 connection, as tonic asks for it.
-struct Connection(SendRequest<Body>);
-
-impl GrpcService<Body> for Connection {
-    type ResponseBody = Incoming;
-    type Error = hyper::Error;
-    type Future = Pin<Box<dyn Future<Output = hyper::Result<Response<Incoming>>> + Send>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<hyper::Result<()>> {
-        self.0.poll_ready(context)
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        Box::pin(self.0.send_request(request))
-    }
 }

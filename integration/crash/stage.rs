@@ -284,7 +284,7 @@ impl Stage {
 
     /// The call that is to be killed, up to its start.
     fn prepared<'c>(&'c self, pod: &'c Pod<'_>) -> Call<'c> {
-        // As on a node where Braid was installed a moment ago.
+        // As on a node if Braid was installed a moment ago.
         let _ = fs::remove_dir_all(self.node.path("state"));
         if self.scenario.verb == Verb::Add {
             let primary = self.primary("ADD", pod);

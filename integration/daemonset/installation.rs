@@ -93,7 +93,7 @@ fn what_changes_reaches_the_node() {
     keeper.wait_until("the other", || cluster.entry()["logLevel"] == "debug");
     assert!(cluster.entry()["maxNetworks"].is_null());
 
-    // Somebody takes Braid off: it comes back. Somebody drains it: that goes on.
+    // Braid is taken off by hand: it comes back. It is drained: that goes on.
     fs::remove_file(cluster.host.path(&cluster.conf("00-braid.conflist"))).unwrap();
     let ours = cluster.host.path(&cluster.conf("00-braid.conflist"));
     keeper.wait_until("the file", || ours.exists());

@@ -191,7 +191,7 @@ fn a_directory_that_others_can_write_is_not_written() {
     assert!(!files.file.exists());
 }
 
-/// The NPWG's library makes directories that nobody but root can enter.
+/// The NPWG's library makes directories that root alone can enter.
 #[test]
 fn a_directory_of_the_npwgs_library_is_as_good() {
     let files = Files::new();

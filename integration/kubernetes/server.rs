@@ -106,7 +106,7 @@ impl Server {
         found.next().unwrap_or_else(|| panic!("{url} has no address"))
     }
 
-    /// A kubeconfig with this `user`, for somebody who reaches the server at `address`.
+    /// A kubeconfig with this `user`, for a client that reaches the server at `address`.
     pub(crate) fn kubeconfig(&self, address: SocketAddr, user: Value) -> PathBuf {
         let mut entry = self.entry.clone();
         let url: http::Uri = entry["server"].as_str().unwrap().parse().unwrap();
@@ -291,7 +291,7 @@ impl Server {
         }
     }
 
-    /// The status of a GET by somebody with this token; 200 where it is answered.
+    /// The status of a GET with this token; 200 where it is answered.
     fn status_for(&self, token: &str, path: &str) -> u16 {
         let kubeconfig = self.kubeconfig(self.address(), json!({"token": token}));
         self.runtime.block_on(async {

@@ -129,7 +129,7 @@ fn nothing_is_done_in_a_sandbox_whose_process_del_names_and_that_has_the_inode_o
     assert_torn_down(&node, &stale);
 }
 
-/// Records of an earlier Braid, or of a kernel before 5.14: whoever has the inode may be the pod.
+/// Records of an earlier Braid, or of a kernel before 5.14: the holder of the inode may be the pod.
 #[test]
 fn without_a_cookie_whoever_has_the_inode_may_be_the_pod() {
     let node = node();
@@ -163,7 +163,7 @@ fn an_add_for_the_same_container_in_a_new_sandbox_with_the_old_inode_is_no_secon
     assert!(dels.iter().all(|call| call.variable("CNI_NETNS").is_empty()));
 }
 
-/// Where the ID of the boot could not be read at ADD, a sandbox that lives is not taken for one of
+/// If the ID of the boot could not be read at ADD, a sandbox that lives is not taken for one of
 /// another boot.
 #[test]
 fn a_record_without_the_id_of_its_boot_is_of_no_other_boot() {

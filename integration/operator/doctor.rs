@@ -44,7 +44,7 @@ fn doctor_of(node: &Node, runtime: &str) -> Said {
     Tool::new(node, &words.iter().map(String::as_str).collect::<Vec<_>>()).run()
 }
 
-/// The line, and what to do below it; the line alone where nothing is to be done.
+/// The line, and what to do below it; the line alone if nothing is to be done.
 #[track_caller]
 fn assert_finds(said: &Said, level: &str, check: &str, message: &str, advice: &str) {
     let lines: Vec<&str> = said.stdout.lines().collect();

@@ -3,9 +3,9 @@
 use insta::assert_snapshot;
 use serde_json::{Value, json};
 
-use crate::apiserver::{ApiServer, Fault, User};
+use crate::apiserver::{ApiServer, Fault};
 use crate::node::{BRAID, Node};
-use crate::operator::{Said, Tool};
+use crate::operator::{Said, Tool, kubeconfig_of_multus};
 
 /// A node with a primary and the networks `team-a/blue`, `default/shared` and `team-b/red`.
 pub(crate) fn node(more: Value) -> Node {
@@ -135,7 +135,7 @@ fn a_plan_knows_the_pods_service_account() {
     assert!(said.contains("is not shared with service account team-a/default"), "{said}");
 }
 
-/// A plan that nobody would carry out is none.
+/// A plan that is never carried out is none.
 #[test]
 fn a_plan_on_a_node_that_cannot_work_is_refused() {
     let misspelt = node(json!({"clusterNetwork": null, "clusterNetwrk": "auto"}));
@@ -219,19 +219,7 @@ fn a_plan_says_what_the_status_step_will_get() {
     let networks = json!({"k8s.v1.cni.cncf.io/networks": "lan"});
     server.add_pod("team-a", "web", "u-1", networks);
     server.add_pod("team-a", "plain", "u-2", json!({}));
-    server.objects().rbac.add(json!({
-        "kind": "ClusterRole", "metadata": {"name": "multus"},
-        "rules": [
-            {"apiGroups": ["k8s.cni.cncf.io"], "resources": ["network-attachment-definitions"], "verbs": ["get"]},
-            {"apiGroups": [""], "resources": ["pods", "pods/status"], "verbs": ["get", "update"]},
-        ],
-    }));
-    server.objects().rbac.add(json!({
-        "kind": "ClusterRoleBinding", "metadata": {"name": "multus"}, "roleRef": {"kind": "ClusterRole", "name": "multus"},
-        "subjects": [{"kind": "ServiceAccount", "name": "multus", "namespace": "kube-system"}],
-    }));
-    let multus = User::service_account("kube-system", "multus");
-    let kubeconfig = server.kubeconfig(json!({"token": server.token(&multus, 3600)}));
+    let kubeconfig = kubeconfig_of_multus(&server);
     let narrow = node(json!({"kubeconfig": kubeconfig}));
     let said = explain_pod(&narrow, "team-a/web");
     let expected = format!(

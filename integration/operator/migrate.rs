@@ -8,9 +8,9 @@ use std::fs;
 use insta::assert_snapshot;
 use serde_json::{Value, json};
 
-use crate::apiserver::{ApiServer, User};
+use crate::apiserver::ApiServer;
 use crate::node::Node;
-use crate::operator::{Said, Tool};
+use crate::operator::{Said, Tool, kubeconfig_of_multus};
 
 const PRIMARY: &str = "{\"cniVersion\": \"1.0.0\", \"name\": \"primary\",\n \"plugins\": [{\"type\": \"ptp\", \"capabilities\": {\"ips\": true}}]}\n";
 
@@ -201,7 +201,7 @@ fn a_thick_plugin_without_its_daemons_settings_stops() {
     assert_eq!(said.stderr, expected);
     assert_eq!(names(&node), ["00-multus.conf", "10-primary.conflist"]);
     run(&node, &["--dry-run"]).assert_status(1);
-    // Where the file is beside the runtime's, it is taken.
+    // If the file is beside the runtime's, it is taken.
     node.write("root/etc/cni/net.d/multus.d/daemon-config.json", r#"{"logLevel": "debug"}"#);
     run(&node, &[]).assert_status(0);
     assert_eq!(conflist(&node)["plugins"][0]["logLevel"], "debug");
@@ -230,19 +230,7 @@ fn a_node_does_not_move_without_a_credential() {
 #[test]
 fn the_rights_of_multuss_account_are_not_enough() {
     let server = ApiServer::start();
-    server.objects().rbac.add(json!({
-        "kind": "ClusterRole", "metadata": {"name": "multus"},
-        "rules": [
-            {"apiGroups": ["k8s.cni.cncf.io"], "resources": ["network-attachment-definitions"], "verbs": ["get"]},
-            {"apiGroups": [""], "resources": ["pods", "pods/status"], "verbs": ["get", "update"]},
-        ],
-    }));
-    server.objects().rbac.add(json!({
-        "kind": "ClusterRoleBinding", "metadata": {"name": "multus"}, "roleRef": {"kind": "ClusterRole", "name": "multus"},
-        "subjects": [{"kind": "ServiceAccount", "name": "multus", "namespace": "kube-system"}],
-    }));
-    let account = User::service_account("kube-system", "multus");
-    let of_multus = server.kubeconfig(json!({"token": server.token(&account, 3600)}));
+    let of_multus = kubeconfig_of_multus(&server);
     let mut document: Value = serde_json::from_str(&thin()).unwrap();
     document["kubeconfig"] = json!(of_multus);
     let node = root(&document.to_string());

@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::node::BRAID;
 use crate::operator::explain::node;
 
-/// What somebody hears who is not root: that, and not the first obstacle on the way.
+/// A user who is not root is told that, and not the first obstacle on the way.
 #[test]
 fn another_user_is_told_to_be_root() {
     use std::os::unix::process::CommandExt;

@@ -163,7 +163,7 @@ fn it_leaves_once_no_pod_has_an_extra_network() {
     let plain = node.pod("team-a", "plain");
     plain.add(drains).run().assert_success();
 
-    // Somebody waits, and is told for what: the pod, then the call that takes it down.
+    // The command waits, and says for what: the pod, then the call that takes it down.
     let waiting = std::thread::scope(|scope| {
         let waiting = scope.spawn(|| uninstall(&["--wait"]));
         std::thread::sleep(std::time::Duration::from_millis(1500));

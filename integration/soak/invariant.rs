@@ -90,7 +90,7 @@ fn assert_state_has_owners(node: &Node, known: &BTreeMap<&str, &Sandbox<'_>>) {
     let records = node.state("records").into_iter().filter(|name| !name.starts_with('.'));
     for record in records {
         let container = record.split('@').next().unwrap_or_default();
-        let owner = known.get(container).unwrap_or_else(|| panic!("nobody knows {record}"));
+        let owner = known.get(container).unwrap_or_else(|| panic!("no pod is known of {record}"));
         assert!(
             !matches!(owner.life, Life::New | Life::Gone),
             "{record} belongs to {}",

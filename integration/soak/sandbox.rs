@@ -100,7 +100,7 @@ impl<'n> Sandbox<'n> {
         self.networks.iter().map(select).collect()
     }
 
-    /// CHECK, without that of the plugin portmap: it looks for rules of IPv6 where no IPv6 is.
+    /// CHECK, without that of the plugin portmap: it looks for rules of IPv6 even without IPv6.
     pub(super) fn check(&self, weather: Weather) -> Call<'_> {
         let scope = if self.networks.contains(&"ported") { "kernel" } else { "all" };
         self.pod.check().with(weather.configuration()).with(json!({"checkNetworks": scope}))

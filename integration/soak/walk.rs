@@ -331,7 +331,7 @@ impl<'n> Walk<'n> {
                 ending.iter().all(|outcome| !killed(&outcome)),
                 weather,
             ),
-            // Which of the two came first is anybody's guess.
+            // Which of the two came first is not known.
             Step::AddAndDel => {
                 sandbox.may_be_unrecorded |= weather == Weather::Full;
                 sandbox.life = Life::Doubtful;

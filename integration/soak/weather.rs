@@ -9,7 +9,7 @@ use crate::node::Node;
 /// One fault, or none.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Weather {
-    /// Everything works: what nobody interrupts must succeed.
+    /// Everything works: what is not interrupted must succeed.
     Calm,
     /// Network `moody` refuses each call.
     Refusing,

@@ -72,7 +72,7 @@ impl Fault {
     }
 }
 
-/// A request as it came, and the status that it got; 0 where there was none.
+/// A request as it came, and the status that it got; 0 if there was none.
 #[derive(Clone, Debug)]
 pub(crate) struct Recorded {
     pub(crate) method: String,

@@ -17,7 +17,7 @@ pub(crate) struct Chain {
 
 impl Chain {
     /// The chain of these plugins, in 1.0.0 and under the name `node`. An entry `{"type": "braid"}`
-    /// gets the node's directories and the annotations capability where it does not set them
+    /// gets the node's directories and the annotations capability if it does not set them
     /// itself.
     pub(crate) fn new(node: &Node, plugins: Value) -> Self {
         let mut conflist = json!({"cniVersion": "1.0.0", "name": "node", "plugins": plugins});

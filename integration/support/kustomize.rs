@@ -232,5 +232,5 @@ fn typed<T: DeserializeOwned + Serialize>(object: &Value) {
     let read: T =
         serde_json::from_value(object.clone()).unwrap_or_else(|error| panic!("{name}: {error}"));
     let known = serde_json::to_value(read).unwrap();
-    assert_eq!(known, *object, "{name} has fields that nobody knows");
+    assert_eq!(known, *object, "{name} has fields that are not known");
 }

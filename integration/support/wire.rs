@@ -32,7 +32,7 @@ for name in heard:
     print(name, heard[name])
 "#;
 
-/// Sends five raw Ethernet frames of a protocol nobody else speaks to a multicast address.
+/// Sends five raw Ethernet frames of a protocol of its own to a multicast address.
 const SHOUT: &str = r#"
 import socket, sys
 interface, kind, marker = sys.argv[1], int(sys.argv[2], 16), bytes.fromhex(sys.argv[3])

@@ -1,4 +1,4 @@
-//! The two modes of a policy, a policy that nobody understands, and what is written down.
+//! The two modes of a policy, a policy that cannot be read, and what is written down.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

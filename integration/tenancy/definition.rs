@@ -364,7 +364,7 @@ fn a_definition_of_hostile_size_or_depth_is_refused() {
 }
 
 /// Every plugin that is installed, first in a chain and as IPAM: few are for tenants, and those not
-/// with a key that nobody has looked at.
+/// with a key that no facts know.
 #[test]
 fn each_of_debians_plugins_is_fenced_in_or_out() {
     let cluster = Cluster::new();

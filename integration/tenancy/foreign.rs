@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{Cluster, UID, policy};
 use crate::node::text;
 
-/// What is there and what is not are told apart by nobody outside: definitions of the API and the
+/// Outside, what is there and what is not cannot be told apart: definitions of the API and the
 /// node, valid and broken ones.
 #[test]
 fn another_tenants_network_looks_as_if_it_were_not_there() {

@@ -8,7 +8,6 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::kernel::kernel_error;
 use crate::plan::Attachment;
 use crate::reservation;
 use cni::deadline::Deadline;
@@ -18,6 +17,7 @@ use cni::request::{ContainerId, Environment};
 use linux::netlink::{Change, Inside, LinkId, Netlink};
 use linux::netns::Netns;
 use plugins::facts::{self, Facts, HostState, Property};
+use plugins::kernel::kernel_error;
 use plugins::rules::{self, Attached, Keeper};
 
 /// How long the programs of the packet filter may take to list an attachment's rules.

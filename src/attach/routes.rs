@@ -6,9 +6,9 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 
 use crate::attach::default_route::RouteChange;
-use crate::kernel::kernel_family;
 use cni::family::Family;
 use linux::netlink::{AddedRoute, DefaultRoute, Link, Netlink, NetlinkError};
+use plugins::kernel::kernel_family;
 
 /// Why a default route did not move.
 #[derive(Debug, thiserror::Error)]

@@ -15,9 +15,9 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
+use crate::conf_file;
 use crate::kube::ClusterDefinition;
 use crate::pod::name::{DefinitionName, Namespace};
-use cni::netconf;
 use cni::request::ContainerId;
 use linux::directory;
 
@@ -136,8 +136,11 @@ impl Copies {
         let bytes = serde_json::to_vec(&Copy::of(definition, self.seconds()))
             .map_err(|error| error.to_string())?;
         let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        if length > netconf::MAX_FILE_BYTES {
-            return Err(format!("it has {length} bytes, and {} are read", netconf::MAX_FILE_BYTES));
+        if length > conf_file::MAX_FILE_BYTES {
+            return Err(format!(
+                "it has {length} bytes, and {} are read",
+                conf_file::MAX_FILE_BYTES
+            ));
         }
         directory::prepare(&self.root, &self.directory()).map_err(|error| error.to_string())?;
         let path = self.path(&definition.namespace, &definition.name);
@@ -213,8 +216,7 @@ impl Copies {
 
     fn read(&self, namespace: &Namespace, name: &DefinitionName) -> Option<Copy> {
         let trusted = directory::is_trusted(&self.root, &self.directory()).unwrap_or(false);
-        let text =
-            trusted.then(|| netconf::read_file(&self.path(namespace, name)).ok()).flatten()?;
+        let text = trusted.then(|| conf_file::read(&self.path(namespace, name)).ok()).flatten()?;
         let copy: Copy = serde_json::from_str(&text).ok()?;
         // A file under another's name would hand one tenant's network to the other.
         (copy.namespace == *namespace && copy.name == *name).then_some(copy)

@@ -106,7 +106,7 @@ impl Finder<'_> {
         }
     }
 
-    /// The definition of each of `wanted`, in their order, fetched where that is still to be done.
+    /// The definition of each of `wanted`, in their order, fetched if that is still to be done.
     /// What a viewer is not to know of is [`DefinitionError::NotShared`], whether it is there or
     /// not.
     pub(crate) fn find_all(
@@ -241,7 +241,7 @@ impl Finder<'_> {
             Err(error) => Err(DefinitionError::Invalid {
                 network: format!("{}/{}", object.namespace, object.name),
                 origin: source,
-                source: error,
+                source: error.into(),
             }),
         }
     }

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::{Annotations, Definition, DefinitionError, DefinitionKind, Lack, Source, field};
+use crate::conf_file::{self, ConfFileError};
 use crate::pod::name::{DefinitionName, Namespace};
 use cni::error::one_line;
-use cni::netconf::{self, Missing, NetconfError, NetworkConfig};
+use cni::netconf::{Missing, NetworkConfig};
 use cni::version::Version;
 
 /// The most files of one directory that are read.
@@ -50,7 +51,7 @@ impl NodeDefinitions {
         let mut found = Self { directories: directories.to_vec(), ..Self::default() };
         let (mut lists, mut singles) = (Vec::new(), Vec::new());
         for directory in directories.iter().filter(|directory| directory.is_dir()) {
-            let files = netconf::list(directory, &["yaml", "yml", "json", "conf", "conflist"]);
+            let files = conf_file::list(directory, &["yaml", "yml", "json", "conf", "conflist"]);
             for path in
                 files.unwrap_or_else(|error| found.warned(&error)).into_iter().take(MAX_FILES)
             {
@@ -68,7 +69,7 @@ impl NodeDefinitions {
         found
     }
 
-    /// Every network that can be used, manifests first; `version` fills in where one has none.
+    /// Every network that can be used, manifests first; `version` fills in if one has none.
     pub fn networks(&self, version: Version) -> Vec<NetworkConfig> {
         self.annotated_networks(version).into_iter().map(|(network, _)| network).collect()
     }
@@ -82,7 +83,7 @@ impl NodeDefinitions {
             Some((network, manifest.annotations.clone()))
         });
         let files = self.files.iter().filter_map(|(name, path)| {
-            let network = netconf::load(path, &Missing { name: None, version }).ok()?;
+            let network = conf_file::load(path, &Missing { name: None, version }).ok()?;
             let stands_for =
                 |manifest: &&Manifest| manifest.config.is_none() && manifest.name.as_str() == name;
             let manifest = self.manifests.iter().find(stands_for);
@@ -94,7 +95,7 @@ impl NodeDefinitions {
         manifests.chain(files).collect()
     }
 
-    fn warned(&mut self, error: &NetconfError) -> Vec<PathBuf> {
+    fn warned(&mut self, error: &ConfFileError) -> Vec<PathBuf> {
         self.warnings.push(error.to_string());
         Vec::new()
     }
@@ -121,7 +122,7 @@ impl NodeDefinitions {
     }
 
     /// The network that `namespace/name` stands for (NPWG 1.3, section 3.4.1). `version` fills in
-    /// where a configuration has none.
+    /// if a configuration has none.
     ///
     /// # Errors
     /// [`DefinitionError`].
@@ -156,7 +157,7 @@ impl NodeDefinitions {
         self.find_file(name, version)
     }
 
-    /// The manifest `namespace/name`, where there is one that has a configuration.
+    /// The manifest `namespace/name`, if there is one that has a configuration.
     ///
     /// # Errors
     /// [`DefinitionError::Invalid`] inside, if its configuration is not valid.
@@ -168,7 +169,8 @@ impl NodeDefinitions {
     ) -> Option<Result<Definition, DefinitionError>> {
         let manifest = self.manifest(namespace, name)?;
         let config = manifest.config.as_ref()?;
-        let network = NetworkConfig::parse(config, &Missing { name: Some(name), version });
+        let network = NetworkConfig::parse(config, &Missing { name: Some(name), version })
+            .map_err(ConfFileError::from);
         let definition = definition(network, &format!("{namespace}/{name}"), &manifest.path);
         Some(definition.map(|definition| Definition {
             kind: DefinitionKind::Manifest,
@@ -178,7 +180,7 @@ impl NodeDefinitions {
         }))
     }
 
-    /// The annotations of the manifest `namespace/name`, where there is one.
+    /// The annotations of the manifest `namespace/name`, if there is one.
     pub fn annotations(&self, namespace: &Namespace, name: &str) -> Option<&Annotations> {
         Some(&self.manifest(namespace, name)?.annotations)
     }
@@ -193,7 +195,7 @@ impl NodeDefinitions {
         version: Version,
     ) -> Option<Result<Definition, DefinitionError>> {
         let (_, path) = self.files.iter().find(|(network, _)| network == name)?;
-        Some(definition(netconf::load(path, &Missing { name: None, version }), name, path))
+        Some(definition(conf_file::load(path, &Missing { name: None, version }), name, path))
     }
 
     /// The names that manifests of the node define in `namespace`.
@@ -245,7 +247,7 @@ impl NodeDefinitions {
 }
 
 fn definition(
-    network: Result<NetworkConfig, NetconfError>,
+    network: Result<NetworkConfig, ConfFileError>,
     name: &str,
     path: &Path,
 ) -> Result<Definition, DefinitionError> {
@@ -272,7 +274,7 @@ enum Contents {
 }
 
 fn read_file(path: &Path) -> Result<Contents, String> {
-    let text = netconf::read_file(path).map_err(|error| error.to_string())?;
+    let text = conf_file::read(path).map_err(|error| error.to_string())?;
     let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
     if matches!(extension, "yaml" | "yml") {
         return read_yaml(&text, path).map(Contents::Manifests);
@@ -298,7 +300,7 @@ fn read_yaml(text: &str, path: &Path) -> Result<Vec<Manifest>, String> {
         },
         alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: MAX_ALIASED_NODES },
     };
-    let documents: Vec<Value> = serde_saphyr::from_multiple_with_options(text, options)
+    let documents = crate::yaml::documents(text, options)
         .map_err(|error| one_line(&crate::yaml::problem_at_place(&error), 500))?;
     read_manifests(documents, path)
 }

@@ -3,7 +3,8 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use cni::request::{Command, DEPTH_VARIABLE, Environment, Sandbox};
+use cni::request::{Command, Environment, Sandbox};
+use plugins::caller::BRAID_VARIABLE;
 
 use super::Target;
 
@@ -14,7 +15,7 @@ pub(super) type Variables = Vec<(OsString, OsString)>;
 /// how deep it is in Braid.
 pub(super) fn of_delegates(path: &[PathBuf], ours: &Environment, pass: &[String]) -> Variables {
     let reserved =
-        |name: &str| name.starts_with("CNI_") || name == DEPTH_VARIABLE || name == "PATH";
+        |name: &str| name.starts_with("CNI_") || name == BRAID_VARIABLE || name == "PATH";
     let passed = pass
         .iter()
         .filter(|name| !reserved(name))
@@ -25,7 +26,7 @@ pub(super) fn of_delegates(path: &[PathBuf], ours: &Environment, pass: &[String]
     let search =
         ours.get("PATH").map_or_else(|| "/usr/sbin:/usr/bin:/sbin:/bin".into(), ToOwned::to_owned);
     environment.push(("PATH".into(), search));
-    environment.push((DEPTH_VARIABLE.into(), "1".into()));
+    environment.push((BRAID_VARIABLE.into(), "1".into()));
     // A directory with a colon in its name cannot be listed; it stays out rather than split in two.
     let listable = path.iter().filter(|dir| std::env::join_paths([dir]).is_ok());
     environment.push(("CNI_PATH".into(), std::env::join_paths(listable).unwrap_or_default()));

@@ -3,15 +3,17 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 
 use cni::error::Error;
 use cni::netconf::PluginType;
 use cni::plugin::{self, Context, Plugin, Stop, carry_out};
-use cni::request::{Command, Environment, Request, Sandbox, Verb};
+use cni::request::{Command, Request, Sandbox, Verb};
 use cni::version::Version;
 use linux::signal::Signals;
 use serde_json::Value;
 
+use super::environment::Variables;
 use super::error::{DelegateError, Quote};
 use super::output::reported_error;
 use super::{Call, Target};
@@ -26,17 +28,17 @@ impl Stop for StopSignal<'_> {
     }
 }
 
-/// The request that the plugin reads, as a Braid sends it.
+/// The request that the plugin reads, in the environment that a process of it would get.
 pub(super) fn read(
     call: &Call<'_>,
     plugin: &dyn Plugin,
-    path: &[std::path::PathBuf],
+    path: &[PathBuf],
+    environment: &Variables,
 ) -> Result<plugin::Call, DelegateError> {
     let request = Request {
         verb: verb(call),
         path: path.to_vec(),
-        nested: true,
-        environment: Environment::default(),
+        environment: environment.iter().cloned().collect(),
     };
     let read = plugin::Call::from_value(&request, call.request.clone(), plugin.oldest_version());
     read.map_err(|error| failed(call.plugin, &error))
@@ -129,7 +131,7 @@ mod tests {
             Target { container: &container, netns: "/run/x", interface: &interface, args: &args };
         let request = json!({"cniVersion": "1.0.0", "name": "n", "type": "faulty"});
         let call = Call { command, plugin: &kind, network: "n", target: Some(target), request };
-        let read = read(&call, &Faulty, &[]).unwrap();
+        let read = read(&call, &Faulty, &[], &Variables::new()).unwrap();
         let mut context = Context {
             delegate: &mut NoDelegates,
             deadline: Deadline::after(Duration::from_secs(9)),

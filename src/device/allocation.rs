@@ -76,7 +76,7 @@ pub enum DeviceError {
 }
 
 impl DeviceError {
-    /// The error as the protocol has it: 11 where trying again may help.
+    /// The error as the protocol has it: 11 if trying again may help.
     pub fn to_protocol(&self) -> Error {
         let code = match self {
             Self::Kubelet { source, .. } if source.is_transient() => Code::TRY_AGAIN,

@@ -157,7 +157,7 @@ impl DeviceInfoStore {
         self.check_ours(file)?;
         let name = file.file_name().unwrap_or_default().to_string_lossy();
         let beginning = directory::temporary_path(&self.of_attachments(), &name);
-        // Where it cannot be removed, the file itself cannot either.
+        // If it cannot be removed, the file itself cannot either.
         let _ = std::fs::remove_file(beginning);
         match std::fs::remove_file(file) {
             Err(error) if is_missing(&error) => Ok(()),
@@ -183,7 +183,7 @@ impl DeviceInfoStore {
         }
     }
 
-    /// Makes the directory where it is missing (section 4.2.1), and makes sure that no other user
+    /// Makes the directory if it is missing (section 4.2.1), and makes sure that no other user
     /// can put links in it.
     fn make_directory(&self) -> Result<(), DeviceInfoError> {
         let directory = self.of_attachments();

@@ -11,7 +11,6 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use chrono::DateTime;
 use http::Uri;
-use kube::client::ConfigExt;
 use kube::config::{AuthInfo, Cluster, ExecAuthCluster};
 use rustls::ClientConfig;
 use rustls::pki_types::pem::PemObject;
@@ -20,12 +19,10 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use super::credential::{Credential, Proof};
 use super::error::ClusterError;
 use super::shared::Identity;
+use super::tls::{self, Trust};
 use super::{exec, file, kubeconfig};
 use cni::error::one_line;
 use cni::request::Environment;
-
-/// What a kubeconfig offers on one connection first: several requests at once.
-const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
 /// Where the server's address and the credential are configured.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -153,9 +150,6 @@ struct Draft {
     namespace: Option<String>,
 }
 
-/// Certificates in DER; `None` for the system's own.
-type Roots = Option<Vec<Vec<u8>>>;
-
 /// The certificate authority of the server.
 enum Authority {
     System,
@@ -203,26 +197,33 @@ impl Draft {
         let name = self.server_name.as_deref().unwrap_or(&server.host);
         let name = ServerName::try_from(name.to_owned())
             .map_err(|_| format!("\"{}\" is not a server's name", one_line(name, 200)))?;
-        let (roots, trust) = self.authority.read(source, limit).await?;
-        let identity = self.identity(roots.as_deref());
-        let tls = tls(
-            &server,
-            if self.insecure { Some(Vec::new()) } else { roots },
-            self.insecure,
-            self.identity,
-        )?;
+        let (authorities, trust) = self.authority.read(source, limit).await?;
+        let identity = self.identity(&authorities);
+        let authorities = if self.insecure { Trust::Anything } else { authorities };
+        if self.insecure {
+            log::warn!(
+                "the certificate of the API server at {server} is not checked (insecure-skip-tls-verify)"
+            );
+        }
+        let tls = Arc::new(tls::client_config(authorities, &self.identity)?);
         let credential = Credential { proof: self.proof, source: source.to_owned() };
         let namespace = self.namespace;
-        Ok(Access { server, name, tls: Arc::new(tls), credential, trust, namespace, identity })
+        Ok(Access { server, name, tls, credential, trust, namespace, identity })
     }
 
     /// All that decides where a request goes, and as which user.
-    fn identity(&self, roots: Option<&[Vec<u8>]>) -> Identity {
+    fn identity(&self, authorities: &Trust) -> Identity {
+        let roots = match authorities {
+            Trust::Authorities(roots) => {
+                Some(roots.iter().flat_map(|root| root.to_vec()).collect::<Vec<u8>>())
+            }
+            Trust::System | Trust::Anything => None,
+        };
         let mut identity = Identity::new();
         identity.push(Some(self.server.as_bytes()));
         identity.push(self.server_name.as_ref().map(String::as_bytes));
         identity.push(Some(&[u8::from(self.insecure)]));
-        identity.push(roots.map(<[Vec<u8>]>::concat).as_deref());
+        identity.push(roots.as_deref());
         identity.push(self.identity.client_certificate_data.as_ref().map(String::as_bytes));
         let key = self.identity.client_key_data.as_ref();
         identity.push(key.map(|key| secrecy::ExposeSecret::expose_secret(key).as_bytes()));
@@ -318,55 +319,31 @@ fn authority(cluster: &Cluster) -> Result<Authority, String> {
 
 impl Authority {
     /// The certificates, and how to name them.
-    async fn read(&self, source: &Path, limit: Duration) -> Result<(Roots, String), String> {
+    async fn read(&self, source: &Path, limit: Duration) -> Result<(Trust, String), String> {
         match self {
-            Self::System => Ok((None, "the certificate authorities of this node".to_owned())),
+            Self::System => {
+                Ok((Trust::System, "the certificate authorities of this node".to_owned()))
+            }
             Self::Data(pem) => {
                 let name = format!("certificate-authority-data in {}", source.display());
-                Ok((Some(certificates(pem, "certificate-authority-data")?), name))
+                Ok((Trust::Authorities(certificates(pem, "certificate-authority-data")?), name))
             }
             Self::File(path) => {
                 let name = format!("the certificate authority {}", path.display());
                 let read = file::read(path, file::MAX_BYTES, limit).await;
                 let pem = read.map_err(|error| format!("cannot read {name}: {error}"))?;
-                Ok((Some(certificates(&pem, &name)?), name))
+                Ok((Trust::Authorities(certificates(&pem, &name)?), name))
             }
         }
     }
 }
 
-fn certificates(pem: &[u8], name: &str) -> Result<Vec<Vec<u8>>, String> {
-    let found: Result<Vec<_>, _> =
-        CertificateDer::pem_slice_iter(pem).map(|der| der.map(|der| der.to_vec())).collect();
+fn certificates(pem: &[u8], name: &str) -> Result<Vec<CertificateDer<'static>>, String> {
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     match found {
         Ok(found) if !found.is_empty() => Ok(found),
         _ => Err(format!("{name} holds no certificate in PEM")),
     }
-}
-
-fn tls(
-    server: &Server,
-    roots: Roots,
-    insecure: bool,
-    identity: AuthInfo,
-) -> Result<ClientConfig, String> {
-    // ring builds for every supported architecture. An error means that a provider is installed
-    // already.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let uri = Uri::try_from(format!("https://{server}")).map_err(|error| error.to_string())?;
-    let mut config = kube::Config::new(uri);
-    config.root_cert = roots;
-    config.accept_invalid_certs = insecure;
-    config.auth_info = identity;
-    let mut tls =
-        config.rustls_client_config().map_err(|error| one_line(&error.to_string(), 500))?;
-    tls.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
-    if insecure {
-        log::warn!(
-            "the certificate of the API server at {server} is not checked (insecure-skip-tls-verify)"
-        );
-    }
-    Ok(tls)
 }
 
 #[cfg(test)]

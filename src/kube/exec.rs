@@ -20,6 +20,7 @@ use tokio::net::unix::pipe;
 use tokio::time::{sleep, timeout};
 
 use crate::delegate::die_with_us;
+use crate::yaml;
 use cni::error::one_line;
 use cni::request::Environment;
 
@@ -186,9 +187,10 @@ fn issued(output: &Output) -> Result<Issued, String> {
     // dropped.
     let text =
         std::str::from_utf8(&output.stdout).map_err(|_| "its output is not text".to_owned())?;
-    let credential: ExecCredential = serde_saphyr::from_str(text).map_err(|_| {
-        "its output is not an ExecCredential of client.authentication.k8s.io".to_owned()
-    })?;
+    let credentials: Option<Vec<ExecCredential>> = yaml::read_all(text);
+    let credential = credentials
+        .and_then(|mut credentials| credentials.pop().filter(|_| credentials.is_empty()))
+        .ok_or("its output is not an ExecCredential of client.authentication.k8s.io")?;
     let issued = credential.status.unwrap_or_default();
     match (&issued.token, &issued.client_certificate_data, &issued.client_key_data) {
         (Some(token), _, _) if !token.is_empty() => Ok(issued),

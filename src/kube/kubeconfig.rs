@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use kube::config::{AuthInfo, Cluster, Kubeconfig, NamedContext};
 
 use super::file;
+use crate::yaml;
 use cni::error::one_line;
 
 /// The kubeconfig, whose files are named from its own directory.
@@ -15,17 +16,28 @@ pub(super) async fn read(path: &Path, limit: Duration) -> Result<Kubeconfig, Str
     let read = file::read(path, file::MAX_BYTES, limit).await;
     let bytes = read.map_err(|error| format!("cannot read it: {error}"))?;
     let text = String::from_utf8(bytes).map_err(|_| "is not text in UTF-8".to_owned())?;
-    let mut config = Kubeconfig::from_yaml(&text).map_err(|error| match error {
-        // The parser quotes the line, and a line of a kubeconfig can be a token.
-        kube::config::KubeconfigError::Parse(error) => {
-            format!("is not a kubeconfig{}", place(&error))
-        }
-        other => one_line(&other.to_string(), 300),
-    })?;
+    let mut config = parse(&text)?;
     if let Some(directory) = path.parent() {
         make_absolute(&mut config, directory);
     }
     Ok(config)
+}
+
+/// A kubeconfig from its text. Several documents are one, as client-go merges files.
+///
+/// # Errors
+/// A part of a sentence. What is wrong is not quoted: a line of a kubeconfig can be a token.
+pub(crate) fn parse(text: &str) -> Result<Kubeconfig, String> {
+    let place = |error: &serde_saphyr::Error| {
+        yaml::place(error).map_or_else(String::new, |(line, _)| format!(": see line {line}"))
+    };
+    let documents = yaml::documents(text, serde_saphyr::Options::default())
+        .map_err(|error| format!("is not a kubeconfig{}", place(&error)))?;
+    let filled = documents.into_iter().filter(|document| !document.is_null());
+    filled.map(serde_json::from_value).try_fold(Kubeconfig::default(), |merged, next| {
+        let next = next.map_err(|_| "is not a kubeconfig: a key has a value of another type")?;
+        merged.merge(next).map_err(|error| one_line(&error.to_string(), 300))
+    })
 }
 
 /// As client-go does: a program without a slash is looked up in `PATH`.
@@ -73,10 +85,6 @@ pub(super) async fn inline_certificate(
         identity.client_key_data = data("client key", key, limit).await?.map(Into::into);
     }
     Ok(())
-}
-
-fn place(error: &serde_saphyr::Error) -> String {
-    error.location().map_or_else(String::new, |at| format!(": see line {}", at.line()))
 }
 
 /// The cluster, the user and the namespace of the current context.

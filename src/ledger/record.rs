@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::header;
+use super::outline::outline;
 use super::reading::{check_key, first_line};
 use crate::attach::snapshot::Snapshot;
 use crate::plan::Attachment;
@@ -62,7 +63,7 @@ impl RecordedNetns {
         (!self.boot.is_empty() && !boot.is_empty()).then(|| self.boot == boot)
     }
 
-    /// Whether a living namespace, of the same boot, is this one. Costs a visit where only the
+    /// Whether a living namespace, of the same boot, is this one. Costs a visit if only the
     /// cookie can tell.
     pub fn is(&self, netns: &Netns) -> bool {
         let has_cookie = |then| netns.cookie().is_none_or(|now| now == then);
@@ -83,7 +84,7 @@ pub struct RecordPlan {
     pub mode: Mode,
     /// The sandbox.
     pub netns: RecordedNetns,
-    /// `namespace/name` of the pod, where it is known.
+    /// `namespace/name` of the pod, if it is known.
     pub pod: String,
     /// `CNI_ARGS` of the ADD.
     pub args: CniArgs,
@@ -192,8 +193,21 @@ impl Record {
     /// # Errors
     /// What is wrong with its first line. Later lines that are not whole are passed over.
     pub fn parse(bytes: &[u8], name: &str) -> Result<Self, String> {
-        let plan: RecordPlan =
-            serde_json::from_slice(first_line(bytes)?).map_err(|error| error.to_string())?;
+        Self::with_plan(first_line(bytes)?, bytes, name)
+    }
+
+    /// The same without what is only for the plugins.
+    ///
+    /// # Errors
+    /// As [`Record::parse`].
+    pub(super) fn outline(bytes: &[u8], name: &str) -> Result<Self, String> {
+        let json = str::from_utf8(first_line(bytes)?).map_err(|error| error.to_string())?;
+        let short = outline(json).map_err(|error| error.to_string())?;
+        Self::with_plan(short.get().as_bytes(), bytes, name)
+    }
+
+    fn with_plan(plan: &[u8], bytes: &[u8], name: &str) -> Result<Self, String> {
+        let plan: RecordPlan = serde_json::from_slice(plan).map_err(|error| error.to_string())?;
         if plan.layout != LAYOUT {
             return Err(format!("its layout is {}, and this braid knows {LAYOUT}", plan.layout));
         }

@@ -7,6 +7,7 @@ use std::vec;
 
 use super::header::{self, RecordHeader};
 use super::kept::record_name;
+use super::outline::{self, Configuration};
 use super::reading::{self, Summary, Unread, Version};
 use super::record::Record;
 use super::{Ledger, LedgerError, directory, look, name_of};
@@ -200,16 +201,33 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::Damaged`], and [`LedgerError::File`] if trying again may help.
     pub fn open(&self, listed: &Listed) -> Result<Option<Record>, LedgerError> {
-        let damaged = |problem| LedgerError::Damaged { path: listed.path.clone(), problem };
-        let bytes = match reading::read_whole(&listed.path) {
-            Ok(bytes) => bytes,
-            Err(Unread::Missing) => return Ok(None),
-            Err(Unread::Refused(error)) => {
-                return Err(FileError::of("read", &listed.path)(error).into());
-            }
-            Err(Unread::Damaged(problem)) => return Err(damaged(problem)),
-        };
-        Record::parse(&bytes, &listed.header().key.file_name()).map(Some).map_err(damaged)
+        let record = |bytes: &[u8]| Record::parse(bytes, &listed.header().key.file_name());
+        read_bytes(listed, record)
+    }
+
+    /// The same without the configurations of plugins but their types, and without capability
+    /// arguments: a record is as large as tenants have made it.
+    ///
+    /// # Errors
+    /// As [`Ledger::open`].
+    pub fn open_outline(&self, listed: &Listed) -> Result<Option<Record>, LedgerError> {
+        let outline = |bytes: &[u8]| Record::outline(bytes, &listed.header().key.file_name());
+        read_bytes(listed, outline)
+    }
+
+    /// What it holds for the plugins of each attachment, as it was written; nothing if it has gone
+    /// since.
+    ///
+    /// # Errors
+    /// As [`Ledger::open`].
+    pub(crate) fn configurations(
+        &self,
+        listed: &Listed,
+    ) -> Result<Option<Vec<Configuration>>, LedgerError> {
+        read_bytes(listed, |bytes| {
+            let json = reading::first_line(bytes)?;
+            outline::configurations(json).map_err(|error| error.to_string())
+        })
     }
 
     /// Has the next sweep of this kind begin behind the record of this name. Where that cannot be
@@ -235,17 +253,22 @@ impl Ledger {
         listed: &Listed,
         positions: &[usize],
     ) -> Result<Vec<Attachment>, LedgerError> {
-        let damaged = |problem| LedgerError::Damaged { path: listed.path.clone(), problem };
-        let bytes = match reading::read_whole(&listed.path) {
-            Ok(bytes) => bytes,
-            Err(Unread::Missing) => return Ok(Vec::new()),
-            Err(Unread::Refused(error)) => {
-                return Err(FileError::of("read", &listed.path)(error).into());
-            }
-            Err(Unread::Damaged(problem)) => return Err(damaged(problem)),
-        };
-        let json = reading::first_line(&bytes).map_err(damaged)?;
-        header::attachments(json, positions).map_err(damaged)
+        let chosen = |bytes: &[u8]| header::attachments(reading::first_line(bytes)?, positions);
+        Ok(read_bytes(listed, chosen)?.unwrap_or_default())
+    }
+}
+
+/// What `read` finds in the bytes of a listed record or orphan; nothing if it has gone since.
+fn read_bytes<T>(
+    listed: &Listed,
+    read: impl FnOnce(&[u8]) -> Result<T, String>,
+) -> Result<Option<T>, LedgerError> {
+    let damaged = |problem| LedgerError::Damaged { path: listed.path.clone(), problem };
+    match reading::read_whole(&listed.path) {
+        Ok(bytes) => read(&bytes).map(Some).map_err(damaged),
+        Err(Unread::Missing) => Ok(None),
+        Err(Unread::Refused(error)) => Err(FileError::of("read", &listed.path)(error).into()),
+        Err(Unread::Damaged(problem)) => Err(damaged(problem)),
     }
 }
 

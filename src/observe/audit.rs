@@ -38,15 +38,15 @@ pub(crate) struct Decision<'a> {
     pub allowed_by: Option<String>,
     /// `namespace/name` of the pod.
     pub pod: String,
-    /// The pod's UID, where the runtime says it.
+    /// The pod's UID, if the runtime says it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub uid: Option<&'a str>,
     /// The annotation that asks.
     pub annotation: &'a str,
-    /// The network as the pod named it, where it got so far.
+    /// The network as the pod named it, if it got so far.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub network: Option<String>,
-    /// Where its definition comes from, where the pod may know of it.
+    /// Where its definition comes from, if the pod may know of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub definition: Option<String>,
     /// The name that the network's plugins get instead of the definition's own, or would get in
@@ -111,7 +111,7 @@ struct Line<'a> {
     decision: &'a Decision<'a>,
 }
 
-/// Appends a decision to the audit log, where there is one.
+/// Appends a decision to the audit log, if there is one.
 pub(crate) fn record(decision: &Decision<'_>) {
     let time = chrono::Utc::now().format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string();
     if let Ok(line) = serde_json::to_string(&Line { time, decision: &decision.shortened() }) {

@@ -32,7 +32,7 @@ pub(crate) struct Event<'a> {
     pub verb: &'static str,
     /// The network that the runtime called for.
     pub network: &'a str,
-    /// `namespace/name` of the pod, where the runtime says it.
+    /// `namespace/name` of the pod, if the runtime says it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pod: Option<String>,
     /// The container.

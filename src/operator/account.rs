@@ -74,7 +74,7 @@ impl Account {
         names.map(|name| definitions.join(name)).collect()
     }
 
-    /// What they are made from, where a change of it has to be noticed.
+    /// What they are made from, if a change of it has to be noticed.
     pub(super) fn sources(&self) -> Vec<PathBuf> {
         self.service_account.iter().map(|_| authority()).collect()
     }

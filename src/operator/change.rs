@@ -1,5 +1,6 @@
 //! Changes to a node's files: planned, shown as a diff, then made, each file whole or not at all.
 
+mod diff;
 mod renewal;
 
 use std::fs::Permissions;
@@ -9,7 +10,6 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde_json::Value;
-use similar::TextDiff;
 use tempfile::NamedTempFile;
 
 use super::console::{OutputStyle, Tone};
@@ -256,7 +256,7 @@ fn is_same_file(one: &Path, other: &Path) -> bool {
 
 fn diff(before: &[u8], after: &[u8]) -> String {
     match (str::from_utf8(before), str::from_utf8(after)) {
-        (Ok(before), Ok(after)) => TextDiff::from_lines(before, after).unified_diff().to_string(),
+        (Ok(before), Ok(after)) => diff::unified(before, after),
         _ => format!("{} bytes become {}\n", before.len(), after.len()),
     }
 }

@@ -82,7 +82,7 @@ pub(super) enum Command {
     /// Keep Braid on a node as it should be, until its DaemonSet is deleted
     #[command(
         long_about = "What the container of a DaemonSet runs after braid install: installs again where the files that it \
-                      was installed from have changed, where somebody else has changed what it installed, and where \
+                      was installed from have changed, where another program has changed what it installed, and where \
                       half of the token's life is over. A drain goes on. On the node itself (without --root), it also tries \
                       networks that DEL had to give up, every ten minutes, with their definitions as they are now. Told to stop, it asks the API whether the \
                       DaemonSet is still there: if it is deleted, Braid leaves the node as with braid uninstall --wait, \
@@ -236,7 +236,7 @@ pub(super) enum Command {
         after_help = "Example:\n  braid man /usr/local/share/man/man1"
     )]
     Man {
-        /// Where the pages go; made where it is missing
+        /// Where the pages go; made if it is missing
         #[arg(value_name = "DIR")]
         directory: Option<PathBuf>,
     },

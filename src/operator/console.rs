@@ -1,7 +1,7 @@
-//! What a person, or a program, sees of a command: text or JSON, with colour where it helps.
+//! What a person, or a program, sees of a command: text or JSON, with colour if it helps.
 
 use std::fmt::Display;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, BufWriter, IsTerminal, Write};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ use linux::signal;
 const SILENCE: Duration = Duration::from_secs(2);
 const AGAIN: Duration = Duration::from_secs(10);
 
-/// The width of help and tables where there is no terminal to ask.
+/// The width of help and tables if there is no terminal to ask.
 const WIDTH: u16 = 100;
 
 /// How a command ends; `docs/cli.md` documents the numbers.
@@ -224,26 +224,28 @@ impl<'a> Console<'a> {
         self.format = format;
     }
 
-    /// Whether output is for programs.
-    pub(crate) fn is_json(&self) -> bool {
-        self.format == Format::Json
-    }
-
     /// Shows what came of a command.
     pub(crate) fn show(&mut self, view: &impl View) -> io::Result<Exit> {
-        let text = match self.format {
-            Format::Table => view.text(&self.style),
-            Format::Json => serde_json::to_string_pretty(view)? + "\n",
+        match self.format {
+            Format::Table => self.text(&view.text(&self.style)).map(drop)?,
+            Format::Json => self.json(view)?,
             special => match view.in_format(special) {
-                Some(text) => text,
+                Some(text) => self.text(&text).map(drop)?,
                 None => return Err(io::Error::other("this command has no such --output")),
             },
-        };
-        self.text(&text)?;
+        }
         Ok(view.exit())
     }
 
-    /// Does the work of `command`, and says in between that it goes on, where that takes longer
+    /// Written as it is made: a node's whole ledger does not fit into memory.
+    fn json(&mut self, view: &impl Serialize) -> io::Result<()> {
+        let mut out = BufWriter::new(&mut *self.out);
+        serde_json::to_writer_pretty(&mut out, view)?;
+        out.write_all(b"\n")?;
+        out.flush()
+    }
+
+    /// Does the work of `command`, and says in between that it goes on, if that takes longer
     /// than people wait in silence; progress is shown on a terminal alone.
     pub(crate) fn attend<T: Send>(
         &mut self,

@@ -3,13 +3,11 @@
 
 use std::path::{Path, PathBuf};
 
-use kube::config::Kubeconfig;
-
 use super::runtime::below;
+use crate::conf_file::{self, ConfFileError};
 use crate::config::{Config, StatusPolicy};
 use crate::kube::{Cluster, ClusterConfig, ClusterError, NeededRight, PodReference};
 use crate::pod::name::Namespace;
-use cni::netconf::{self, NetconfError};
 use cni::request::Environment;
 
 /// A name that no object has: what is asked about it is answered by the rights alone.
@@ -25,7 +23,7 @@ pub(super) enum CredentialError {
     Relative(PathBuf),
     /// The kubeconfig, or the token that it names, cannot be read.
     #[error("the kubeconfig cannot be used: {0}; {PAGE}")]
-    File(#[from] NetconfError),
+    File(#[from] ConfFileError),
     /// It is another file.
     #[error("{} is not a kubeconfig; {PAGE}", .0.display())]
     Form(PathBuf),
@@ -109,9 +107,10 @@ fn check_files(path: &Path, root: &Path) -> Result<(), CredentialError> {
     if path.is_relative() {
         return Err(CredentialError::Relative(path.to_owned()));
     }
-    let text = netconf::read_file(&below(root, path))?;
+    let text = conf_file::read(&below(root, path))?;
     // What the parser says may quote a token.
-    let read = Kubeconfig::from_yaml(&text).map_err(|_| CredentialError::Form(path.to_owned()))?;
+    let read =
+        crate::kube::parse_kubeconfig(&text).map_err(|_| CredentialError::Form(path.to_owned()))?;
     if read.clusters.is_empty() {
         return Err(CredentialError::Form(path.to_owned()));
     }
@@ -119,7 +118,7 @@ fn check_files(path: &Path, root: &Path) -> Result<(), CredentialError> {
     let users = read.auth_infos.into_iter().filter_map(|user| user.auth_info);
     let tokens = users.filter_map(|user| user.token_file).filter(|file| !file.is_empty());
     for token in tokens {
-        netconf::read_file(&below(root, &directory.join(token)))?;
+        conf_file::read(&below(root, &directory.join(token)))?;
     }
     Ok(())
 }

@@ -18,16 +18,17 @@ use clap::Args;
 use super::CommandError;
 use super::fault::{self, Fault};
 use super::install::{Install, InstallError};
-use super::installation::{EXTENSIONS, InstallMode, Installation};
+use super::installation::{InstallMode, Installation};
 use super::node::{self, NodeOptions};
 use super::runtime::{Kind, Runtime, below};
+use crate::conf_file;
 use crate::config::{CheckNetworks, Config, ResultScope};
 use crate::definition::{Annotations, NodeDefinitions};
 use crate::delegate::{self, Installed, Origin};
 use crate::pod::ANNOTATIONS_CAPABILITY;
 use crate::policy;
 use ::plugins::facts::{self, Property};
-use cni::netconf::{self, Missing, NetworkConfig, PluginConfig};
+use cni::netconf::{Missing, NetworkConfig, PluginConfig};
 pub(super) use finding::Diagnosis;
 use finding::{Finding, fail, ok, warn};
 
@@ -246,11 +247,11 @@ fn chained_network(place: &Installation) -> Option<NetworkConfig> {
     let file = match place.stance {
         InstallMode::ChainedFile => {
             let directory = place.file.parent()?.parent()?;
-            netconf::list(directory, &EXTENSIONS).ok()?.into_iter().next()?
+            conf_file::list(directory, &conf_file::EXTENSIONS).ok()?.into_iter().next()?
         }
         InstallMode::Chained | InstallMode::Delegating => place.file.clone(),
     };
-    netconf::load(&file, &Missing::default()).ok()
+    conf_file::load(&file, &Missing::default()).ok()
 }
 
 fn ready(config: &Config, network: &NetworkConfig) -> Finding {

@@ -1,5 +1,5 @@
 //! `braid explain`: the plan of a pod as ADD would carry it out, without carrying it out. The steps
-//! are ADD's own; the API is asked where one is configured, and told nothing.
+//! are ADD's own; the API is asked if one is configured, and told nothing.
 
 mod attempt;
 mod foresight;
@@ -18,6 +18,7 @@ use super::credential;
 use super::fault::Fault;
 use super::manifests::read_text;
 use super::node::{Node, NodeOptions};
+use crate::conf_file::ConfFileError;
 use crate::delegate::Installed;
 use crate::kube::{Cluster, ClusterError, ClusterPod};
 use crate::plan::{Attachment, Plan, Role};
@@ -25,7 +26,6 @@ use crate::pod::Pod;
 use crate::pod::name::Namespace;
 use attempt::Attempt;
 use cni::error::Error;
-use cni::netconf::NetconfError;
 use cni::netconf::NetworkConfig;
 use cni::request::{Environment, Sandbox};
 
@@ -47,7 +47,7 @@ pub(super) struct Explain {
 pub(super) enum ExplainError {
     /// The manifest cannot be read.
     #[error(transparent)]
-    File(#[from] NetconfError),
+    File(#[from] ConfFileError),
     /// The manifest is no pod's.
     #[error("the manifest is not valid: {0}")]
     Manifest(String),

@@ -4,13 +4,14 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use super::installation::{EXTENSIONS, InstallMode, Installation};
+use super::installation::{InstallMode, Installation};
 use super::runtime::{Runtime, below};
+use crate::conf_file;
 use crate::config::{Config, ConfigError, PrimarySource};
 use crate::definition::{Api, NodeDefinitions, OnOutage};
 use crate::prepare;
 use crate::prepare::primary::{self, PrimaryError};
-use cni::netconf::{self, Missing, NetworkConfig};
+use cni::netconf::{Missing, NetworkConfig};
 
 /// What is wrong with an entry of Braid's by itself, wherever it stands.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -169,14 +170,14 @@ pub(super) fn primary(config: &Config) -> Option<Result<NetworkConfig, PrimaryEr
 /// The file that the runtime reads instead of Braid's, whose own need not be there yet.
 fn not_first(place: &Installation, directory: &Path) -> Option<Fault> {
     let file = place.file.clone();
-    let first = netconf::list(directory, &EXTENSIONS).ok()?.into_iter().next()?;
+    let first = conf_file::list(directory, &conf_file::EXTENSIONS).ok()?.into_iter().next()?;
     let is_other = match place.stance {
         // It is appended to the chain of one network: that of the first file.
         InstallMode::ChainedFile => {
             let network = file.parent()?;
             let named = |name: &str| network.file_name() == Some(OsStr::new(name));
             network.parent() == Some(directory)
-                && netconf::load(&first, &Missing::default())
+                && conf_file::load(&first, &Missing::default())
                     .is_ok_and(|it| !named(it.name.as_str()))
         }
         InstallMode::Delegating | InstallMode::Chained => {
@@ -193,7 +194,7 @@ fn not_appended(place: &Installation) -> Option<Fault> {
     if place.stance != InstallMode::ChainedFile || network == file {
         return None;
     }
-    let config = netconf::load(&network, &Missing::default()).ok()?;
+    let config = conf_file::load(&network, &Missing::default()).ok()?;
     (!config.appends_files()).then_some(Fault::NotAppended { network, file })
 }
 

@@ -24,7 +24,7 @@ use super::installation::{InstallMode, Installation};
 use super::node::{self, Directories};
 use super::runtime::{Runtime, below};
 use super::settings::Settings;
-use cni::netconf::{self, NetconfError};
+use crate::conf_file;
 pub(super) use directory::{BACKUP, FILE, MULTUS, Primary, backup, lock, named_plugins, primaries};
 use directory::{existing, first_place, primary, removes_others};
 use entry::Settle;
@@ -349,8 +349,8 @@ impl Install {
     }
 
     fn chained(&self, settle: &Settle<'_>, primary: Primary) -> Result<Vec<Change>, InstallError> {
-        let text = netconf::read_file(&primary.file)?;
-        let mut document: Value = serde_json::from_str(&text).map_err(NetconfError::Json)?;
+        let text = conf_file::read(&primary.file)?;
+        let mut document = conf_file::parse(&text)?;
         let Some(Value::Array(plugins)) = document.get_mut("plugins") else {
             return Err(InstallError::NotAList(primary.file));
         };

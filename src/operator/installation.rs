@@ -5,13 +5,11 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use crate::conf_file::{self, ConfFileError};
 use crate::config::{Config, ConfigError};
 use cni::keys;
-use cni::netconf::{self, NetconfError};
+use cni::netconf;
 use cni::version::Version;
-
-/// What runtimes take for configurations, in one directory sorted by name.
-pub(super) const EXTENSIONS: [&str; 3] = ["conf", "conflist", "json"];
 
 /// How Braid stands on a node.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
@@ -45,14 +43,14 @@ impl Installation {
     /// Every file of `conf_dir` in which a plugin of type `kind` stands, in the order in which a
     /// runtime looks.
     pub(super) fn all(conf_dir: &Path, kind: &[&str]) -> Vec<Self> {
-        let files = netconf::list(conf_dir, &EXTENSIONS).unwrap_or_default();
+        let files = conf_file::list(conf_dir, &conf_file::EXTENSIONS).unwrap_or_default();
         files.iter().flat_map(|file| Self::in_file(file, kind)).collect()
     }
 
     /// Configurations that cannot be read, each with the reason: Braid may stand in them. The
     /// directory itself is one of them if it is there and cannot be listed.
-    pub(super) fn unreadable(conf_dir: &Path) -> Vec<(PathBuf, NetconfError)> {
-        let files = match netconf::list(conf_dir, &EXTENSIONS) {
+    pub(super) fn unreadable(conf_dir: &Path) -> Vec<(PathBuf, ConfFileError)> {
+        let files = match conf_file::list(conf_dir, &conf_file::EXTENSIONS) {
             Ok(files) => files,
             Err(_) if !conf_dir.exists() => Vec::new(),
             Err(error) => return vec![(conf_dir.to_owned(), error)],
@@ -70,7 +68,7 @@ impl Installation {
         // The name becomes a path; one that is no name is not the runtime's either.
         if let (Some(directory), Ok(name)) = (file.parent(), name.parse::<netconf::NetworkName>()) {
             let files =
-                netconf::list(&directory.join(name.as_str()), &["conf"]).unwrap_or_default();
+                conf_file::list(&directory.join(name.as_str()), &["conf"]).unwrap_or_default();
             found.extend(files.into_iter().filter_map(|chained| {
                 let entry = read(&chained)?;
                 let place = Self::of_entry(file, &document, &entry, false, kind)?;
@@ -174,13 +172,13 @@ fn read(file: &Path) -> Option<Value> {
 /// The JSON of a file.
 ///
 /// # Errors
-/// [`NetconfError`], which names the file.
-pub(super) fn document(file: &Path) -> Result<Value, NetconfError> {
+/// [`ConfFileError`], which names the file.
+pub(super) fn document(file: &Path) -> Result<Value, ConfFileError> {
     let in_file = |error: serde_json::Error| {
         let source = std::io::Error::other(format!("not valid JSON: {error}"));
-        NetconfError::File { path: file.to_owned(), source }
+        ConfFileError::File { path: file.to_owned(), source }
     };
-    serde_json::from_str(&netconf::read_file(file)?).map_err(in_file)
+    serde_json::from_str(&conf_file::read(file)?).map_err(in_file)
 }
 
 #[cfg(test)]

@@ -26,20 +26,20 @@ use self::turn::Turn;
 use super::CommandError;
 use super::console::{Console, Exit};
 use super::install::{self, Install, RunMode};
-use super::installation::{EXTENSIONS, Installation};
+use super::installation::Installation;
 use super::node;
 use super::runtime::below;
 use super::uninstall::Uninstall;
+use crate::conf_file;
 use crate::kube::{Cluster, ClusterConfig, DaemonSetWatch};
 use crate::pod::name::NamespacedName;
-use cni::netconf;
 use cni::request::Environment;
 use linux::signal::Signals;
 
 /// How often the files are looked at. The kubelet itself takes up to a minute to renew a mounted
 /// one.
 const PAUSE: Duration = Duration::from_secs(2);
-/// How long after a failure it is tried again, where nothing has changed meanwhile.
+/// How long after a failure it is tried again, if nothing has changed meanwhile.
 const AFTER_FAILURE: Duration = Duration::from_secs(10);
 
 /// How long the watch of the DaemonSet is waited for, if the API refuses to answer: what is deleted
@@ -140,7 +140,7 @@ impl Keep {
         if let Ok(runtime) = node::runtime(&self.install.directories, root) {
             let directory = below(root, &runtime.conf_dir);
             files.push(below(root, &install::binary(&runtime)));
-            files.extend(netconf::list(&directory, &EXTENSIONS).unwrap_or_default());
+            files.extend(conf_file::list(&directory, &conf_file::EXTENSIONS).unwrap_or_default());
             files.extend(
                 Installation::all(&directory, &["braid"]).into_iter().map(|place| place.file),
             );

@@ -1,7 +1,8 @@
 //! `braid list` and `braid show`: what is attached, and whether the kernel agrees.
 
 use clap::Args;
-use serde::Serialize;
+use serde::ser::SerializeStruct;
+use serde::{Serialize, Serializer};
 
 use super::CommandError;
 use super::console::{Exit, OutputStyle, Tone, View};
@@ -60,18 +61,49 @@ pub(super) enum NoRecord {
     Several(String, String),
 }
 
-/// The whole ledger.
-#[derive(Debug, Serialize)]
+/// The whole ledger, as a table shows it. As JSON, each record is read again and written with all
+/// that is recorded of it: no two are in memory at a time.
+#[derive(Debug)]
 pub(super) struct Listing {
-    records: Vec<Entry>,
-    orphans: Vec<Entry>,
+    all: Records,
+    records: Vec<Item>,
+    orphans: Vec<Item>,
     unreadable: Vec<Unreadable>,
 }
 
+/// An entry, and the record that it is of.
+#[derive(Debug)]
+struct Item {
+    entry: Entry,
+    listed: Listed,
+}
+
+impl Serialize for Listing {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut listing = serializer.serialize_struct("Listing", 3)?;
+        listing.serialize_field("records", &Whole { rows: &self.records, all: &self.all })?;
+        listing.serialize_field("orphans", &Whole { rows: &self.orphans, all: &self.all })?;
+        listing.serialize_field("unreadable", &self.unreadable)?;
+        listing.end()
+    }
+}
+
+/// Entries with all that is recorded of them.
+struct Whole<'a> {
+    rows: &'a [Item],
+    all: &'a Records,
+}
+
+impl Serialize for Whole<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let whole = |row: &Item| row.entry.clone().completed(self.all, &row.listed);
+        serializer.collect_seq(self.rows.iter().map(whole))
+    }
+}
+
 impl List {
-    /// The ledger's records, with all that is recorded of each (`is_whole`), or with what a table
-    /// shows. Only one is in memory whole at a time then.
-    pub(super) fn run(&self, is_whole: bool) -> Result<Listing, CommandError> {
+    /// The ledger's records.
+    pub(super) fn run(&self) -> Result<Listing, CommandError> {
         let node = Node::find_for_teardown(&self.node)?;
         let mut all = Records::read(&node.ledger())?;
         let mut unreadable = std::mem::take(&mut all.unreadable);
@@ -79,31 +111,34 @@ impl List {
             let namespace = listed.header().pod.split('/').next();
             self.namespace.is_none() || namespace == self.namespace.as_deref()
         });
-        let shown = |entry: Entry| if is_whole { entry } else { entry.without_configurations() };
-        let mut entry = |listed: &Listed| match wanted.open(listed) {
-            Ok(record) => record.map(|record| shown(Entry::of(&record))),
+        let mut row = |listed: &Listed| match wanted.open_outline(listed) {
+            Ok(record) => record.map(|record| Item {
+                entry: Entry::of(&record).without_results(),
+                listed: listed.clone(),
+            }),
             Err(error) => {
                 unreadable.push(Unreadable::of(error));
                 None
             }
         };
-        let records = wanted.live.iter().filter_map(&mut entry).collect();
-        let orphans = wanted.orphans.iter().filter_map(&mut entry).collect();
-        Ok(Listing { records, orphans, unreadable })
+        let records = wanted.live.iter().filter_map(&mut row).collect();
+        let orphans = wanted.orphans.iter().filter_map(&mut row).collect();
+        Ok(Listing { all: wanted, records, orphans, unreadable })
     }
 }
 
 impl View for Listing {
     fn text(&self, style: &OutputStyle) -> String {
-        let rows = self.records.iter().flat_map(|entry| rows(entry, |it| it.kernel.word()));
-        let orphans = self.orphans.iter().flat_map(rows_of_orphan);
+        let entries = || self.records.iter().map(|row| &row.entry);
+        let rows = entries().flat_map(|entry| rows(entry, |it| it.kernel.word()));
+        let orphans = self.orphans.iter().flat_map(|row| rows_of_orphan(&row.entry));
         let rows: Vec<_> = rows.chain(orphans).collect();
         let mut text = match rows.as_slice() {
             [] => "nothing is attached\n".to_owned(),
             _ if style.fits(HEAD, &rows) => style.table(HEAD, rows),
             rows => grouped(rows, style),
         };
-        text.push_str(&drift(&self.records, style));
+        text.push_str(&drift(entries(), style));
         for Unreadable { file, problem } in &self.unreadable {
             text.push_str(&format!(
                 "{}: {}: {problem}\n",
@@ -116,7 +151,7 @@ impl View for Listing {
 
     /// An orphan is no difference: it is known, shown, and tried again by GC.
     fn exit(&self) -> Exit {
-        if all_agree(&self.records) && self.unreadable.is_empty() {
+        if all_agree(self.records.iter().map(|row| &row.entry)) && self.unreadable.is_empty() {
             Exit::Done
         } else {
             Exit::Failed
@@ -124,8 +159,8 @@ impl View for Listing {
     }
 }
 
-fn all_agree(entries: &[Entry]) -> bool {
-    entries.iter().all(|entry| matches!(entry.kernel, Kernel::Agrees | Kernel::Unfinished))
+fn all_agree<'e>(mut entries: impl Iterator<Item = &'e Entry>) -> bool {
+    entries.all(|entry| matches!(entry.kernel, Kernel::Agrees | Kernel::Unfinished))
 }
 
 /// What is left of a record, and what its living pod lacks.
@@ -165,8 +200,8 @@ fn grouped(rows: &[Row], style: &OutputStyle) -> String {
 }
 
 /// What differs, below the table.
-fn drift(entries: &[Entry], style: &OutputStyle) -> String {
-    let odd = entries.iter().filter(|entry| entry.kernel != Kernel::Agrees);
+fn drift<'e>(entries: impl Iterator<Item = &'e Entry>, style: &OutputStyle) -> String {
+    let odd = entries.filter(|entry| entry.kernel != Kernel::Agrees);
     odd.map(|entry| {
         let (pod, container, drift) = (&entry.pod, entry.short_container(), entry.drift.join("; "));
         let line = style.wrap(2, &format!("{}: {pod} ({container}): {drift}", entry.kernel.word()));
@@ -187,10 +222,12 @@ impl Show {
     pub(super) fn run(&self) -> Result<Shown, CommandError> {
         let node = Node::find_for_teardown(&self.node)?;
         let found = Selected::of(&self.container, &Records::read(&node.ledger())?)?;
-        let entries = |all: &[Listed]| -> Result<Vec<Entry>, CommandError> {
-            let records = all.iter().map(|listed| found.open(listed));
-            let records = records.filter_map(Result::transpose);
-            Ok(records.map(|record| Ok(Entry::of(&record?))).collect::<Result<_, LedgerError>>()?)
+        let entry = |listed: &Listed| -> Result<Option<Entry>, LedgerError> {
+            let record = found.open_outline(listed)?;
+            Ok(record.map(|record| Entry::of(&record).completed(&found, listed)))
+        };
+        let entries = |all: &[Listed]| -> Result<Vec<Entry>, LedgerError> {
+            all.iter().map(entry).filter_map(Result::transpose).collect()
         };
         Ok(Shown { records: entries(&found.live)?, orphans: entries(&found.orphans)? })
     }
@@ -262,7 +299,7 @@ impl View for Shown {
     }
 
     fn exit(&self) -> Exit {
-        if all_agree(&self.records) { Exit::Done } else { Exit::Failed }
+        if all_agree(self.records.iter()) { Exit::Done } else { Exit::Failed }
     }
 }
 
@@ -304,8 +341,8 @@ fn attachment_row(attachment: &Attached) -> [String; 9] {
         role.to_owned(),
         attachment.source.to_owned(),
         attachment.state.to_owned(),
-        attachment.plugins(),
-        attachment.version().to_owned(),
+        attachment.plugins.join(", "),
+        attachment.version.to_string(),
         attachment.address_list(),
         attachment.mac.clone().unwrap_or_else(|| "-".to_owned()),
     ]

@@ -4,7 +4,7 @@
 use std::io::Read;
 use std::path::Path;
 
-use cni::netconf::{self, NetconfError};
+use crate::conf_file::{self, ConfFileError};
 
 /// The most that is read of one file: some ten thousand pods as `kubectl` prints them.
 const MAX_BYTES: u64 = 256 << 20;
@@ -13,27 +13,25 @@ const TOO_LARGE: &str = "is larger than 256 MiB: give it in parts, one namespace
 /// A file's text, or standard input's if its name is `-`.
 ///
 /// # Errors
-/// [`NetconfError`] if it cannot be read, is too large, or not UTF-8.
-pub(super) fn read_text(file: &Path) -> Result<String, NetconfError> {
+/// [`ConfFileError`] if it cannot be read, is too large, or not UTF-8.
+pub(super) fn read_text(file: &Path) -> Result<String, ConfFileError> {
     if file == Path::new("-") {
         return read_input(std::io::stdin().lock(), MAX_BYTES);
     }
     // A runtime's file is read by the runtime, and by ADD, within their bound.
     match file.extension() {
-        Some(extension) if extension == "conf" || extension == "conflist" => {
-            netconf::read_file(file)
-        }
-        _ => netconf::read_file_within(file, MAX_BYTES, TOO_LARGE),
+        Some(extension) if extension == "conf" || extension == "conflist" => conf_file::read(file),
+        _ => conf_file::read_within(file, MAX_BYTES, TOO_LARGE),
     }
 }
 
-fn read_input(input: impl Read, max_bytes: u64) -> Result<String, NetconfError> {
+fn read_input(input: impl Read, max_bytes: u64) -> Result<String, ConfFileError> {
     let path = || "standard input".into();
     let mut text = String::new();
-    let failed = |source| NetconfError::File { path: path(), source };
+    let failed = |source| ConfFileError::File { path: path(), source };
     input.take(max_bytes + 1).read_to_string(&mut text).map_err(failed)?;
     if text.len() as u64 > max_bytes {
-        return Err(NetconfError::NotAFile { path: path(), problem: TOO_LARGE });
+        return Err(ConfFileError::NotAFile { path: path(), problem: TOO_LARGE });
     }
     Ok(text)
 }

@@ -49,7 +49,7 @@ impl View for Pages {
     }
 }
 
-/// Writes one page for each command into a directory, which is made where it is missing.
+/// Writes one page for each command into a directory, which is made if it is missing.
 pub(super) fn write_pages(directory: &Path) -> Result<Pages, ManualError> {
     let failed = |path: &Path| {
         let path = path.to_owned();

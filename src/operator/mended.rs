@@ -91,7 +91,7 @@ pub(super) struct Treatment {
     pub(super) dry_run: bool,
     /// What cannot be torn down is dropped.
     pub(super) forget: bool,
-    /// Definitions are tried as they are now where the recorded ones keep failing.
+    /// Definitions are tried as they are now if the recorded ones keep failing.
     pub(super) redefine: bool,
 }
 
@@ -219,7 +219,13 @@ pub(super) fn mend(
         mender = mender.trying_definitions();
     }
     for stale in stale {
-        let Some(record) = records.open(stale.listed)? else { continue };
+        // What is only shown needs no configuration.
+        let opened = if treatment.dry_run && !treatment.forget {
+            records.open_outline(stale.listed)?
+        } else {
+            records.open(stale.listed)?
+        };
+        let Some(record) = opened else { continue };
         steps.push(if treatment.dry_run {
             let may_be_left = treatment.forget.then(|| Mender::may_be_left(&record));
             Step { may_be_left, ..stale.step(&record, Outcome::Stale) }

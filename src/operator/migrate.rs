@@ -23,12 +23,12 @@ use super::CommandError;
 use super::change::{self, Change};
 use super::credential;
 use super::install::{self, InstallError, entry};
-use super::installation::{EXTENSIONS, InstallMode, Installation};
+use super::installation::{InstallMode, Installation};
 use super::node::{self, Directories};
 use super::runtime::{Runtime, below};
 use super::settings::Settings;
+use crate::conf_file::{self, ConfFileError};
 use cni::keys;
-use cni::netconf::{self, NetconfError};
 pub(super) use error::MigrateError;
 use found::{Found, runs_braid};
 pub(super) use outcome::Migrated;
@@ -252,10 +252,10 @@ impl Migrate {
             let is_thick = keys::get_text(&multus.request, "type") == Some(THICK);
             return if is_thick { Err(MigrateError::NoDaemonConfig) } else { Ok(Map::new()) };
         }
-        let text = netconf::read_file(&path).map_err(MigrateError::Daemon)?;
+        let text = conf_file::read(&path).map_err(MigrateError::Daemon)?;
         let in_file = |source| {
             let source = std::io::Error::other(source);
-            MigrateError::Daemon(NetconfError::File { path: path.clone(), source })
+            MigrateError::Daemon(ConfFileError::File { path: path.clone(), source })
         };
         match serde_json::from_str(&text).map_err(in_file)? {
             Value::Object(object) => Ok(object),
@@ -289,7 +289,7 @@ fn place(
         return Err(MigrateError::Behind(multus.file.clone()));
     }
     let ours = directory.join(install::FILE);
-    let files = netconf::list(directory, &EXTENSIONS).unwrap_or_default();
+    let files = conf_file::list(directory, &conf_file::EXTENSIONS).unwrap_or_default();
     let mut stay =
         files.into_iter().filter(|file| theirs.iter().all(|theirs| theirs.file != *file));
     match stay.next().filter(|first| *first < ours) {

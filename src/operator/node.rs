@@ -10,6 +10,7 @@ use super::fault;
 use super::installation::{self, Installation};
 use super::records::Records;
 use super::runtime::{Kind, Runtime, RuntimeError};
+use crate::conf_file::ConfFileError;
 use crate::config::{Config, ConfigError};
 use crate::definition::NodeDefinitions;
 use crate::ledger::Ledger;
@@ -17,7 +18,7 @@ use crate::plan::Role;
 use crate::reservation::{self, Reservations, Store};
 use crate::verb::leftovers;
 use cni::deadline::Deadline;
-use cni::netconf::{NetconfError, NetworkConfig};
+use cni::netconf::NetworkConfig;
 use cni::request::Environment;
 
 /// How long addresses are looked at.
@@ -33,7 +34,7 @@ pub(super) struct Directories {
     /// A directory of plugins; may be given several times [default: as for --conf-dir]
     #[arg(long, value_name = "DIR")]
     pub(super) bin_dir: Vec<PathBuf>,
-    /// The runtime, where it cannot be told from its files
+    /// The runtime, if it cannot be told from its files
     #[arg(long, value_enum, value_name = "NAME")]
     pub(super) runtime: Option<Kind>,
 }
@@ -67,7 +68,7 @@ pub(super) enum NodeError {
     },
     /// The file that was named cannot be read.
     #[error("braid's configuration cannot be read: {0}")]
-    Unreadable(#[from] NetconfError),
+    Unreadable(#[from] ConfFileError),
     /// The file that was named has no entry of Braid's.
     #[error("{} has no entry of type \"braid\" in it: name the file that has braid's configuration", .0.display())]
     NotInFile(PathBuf),

@@ -5,17 +5,18 @@ mod survey;
 
 use serde::Serialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 pub(super) use survey::{Records, Unreadable};
 
 use super::console::{OutputStyle, Tone};
 use crate::attach::snapshot::Drift;
-use crate::ledger::{Mode, Record, State};
+use crate::ledger::{Listed, Mode, Record, State};
 use crate::plan::{Attachment, Role};
 use crate::verb::repair::RecordStatus;
 use cni::error::Error;
-use cni::netconf::NetworkConfig;
 use cni::result::AttachmentResult;
+use cni::version::Version;
 
 /// How much of a container's ID a table shows, as crictl does.
 const SHORT_ID: usize = 13;
@@ -61,7 +62,7 @@ impl Kernel {
 }
 
 /// One record, as shown.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Entry {
     /// `namespace/name` of the pod.
@@ -90,7 +91,7 @@ pub(super) struct Entry {
 }
 
 /// One attachment of a record.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Attached {
     /// `namespace/name` of its definition, or the network's name.
@@ -110,12 +111,18 @@ pub(super) struct Attached {
     /// Its hardware address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) mac: Option<String>,
-    /// The configuration that its plugins got.
+    /// The types of its plugins.
+    #[serde(skip)]
+    pub(super) plugins: Vec<String>,
+    /// The version of its configuration.
+    #[serde(skip)]
+    pub(super) version: Version,
+    /// The configuration that its plugins got, as the record has it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) config: Option<NetworkConfig>,
-    /// The capability arguments that they were offered.
-    #[serde(skip_serializing_if = "serde_json::Map::is_empty")]
-    pub(super) runtime_config: serde_json::Map<String, Value>,
+    pub(super) config: Option<Box<RawValue>>,
+    /// The capability arguments that they were offered; none if there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) runtime_config: Option<Box<RawValue>>,
     /// The device that they have for the pod.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) device: Option<String>,
@@ -153,10 +160,24 @@ impl Entry {
     }
 
     /// The entry without what a table does not show, which is as long as tenants have made it.
-    pub(super) fn without_configurations(mut self) -> Self {
-        for attached in &mut self.attachments {
-            (attached.config, attached.result) = (None, None);
-            attached.runtime_config.clear();
+    pub(super) fn without_results(mut self) -> Self {
+        self.attachments.iter_mut().for_each(|attached| attached.result = None);
+        self
+    }
+
+    /// The entry with all that is recorded of it now. A record that has gone, or cannot be read any
+    /// more, adds nothing.
+    pub(super) fn completed(mut self, records: &Records, listed: &Listed) -> Self {
+        if let Ok(Some(record)) = records.open_outline(listed) {
+            for (attached, state) in self.attachments.iter_mut().zip(&record.states) {
+                attached.result = result(state);
+            }
+        }
+        let configurations = records.configurations(listed).ok().flatten().unwrap_or_default();
+        for (attached, configuration) in self.attachments.iter_mut().zip(configurations) {
+            let runtime_config = configuration.runtime_config;
+            attached.config = Some(configuration.network);
+            attached.runtime_config = Some(runtime_config).filter(|object| object.get() != "{}");
         }
         self
     }
@@ -217,12 +238,16 @@ fn sentences(status: &Result<RecordStatus, Error>) -> Vec<String> {
     }
 }
 
+fn result(state: &State) -> Option<Value> {
+    match state {
+        State::Attached(result) => Some(result.clone()),
+        State::Planned | State::Gone => None,
+    }
+}
+
 impl Attached {
     fn of(attachment: &Attachment, state: &State, kernel: Kernel) -> Self {
-        let result = match state {
-            State::Attached(result) => Some(result.clone()),
-            State::Planned | State::Gone => None,
-        };
+        let result = result(state);
         let read = result.as_ref().and_then(|result| {
             AttachmentResult::read_lenient(result, attachment.network.version).ok()
         });
@@ -247,22 +272,13 @@ impl Attached {
             kernel,
             addresses: addresses.map(|address| address.address.clone()).collect(),
             mac,
-            config: Some(attachment.network.clone()),
-            runtime_config: attachment.runtime_config.clone(),
+            plugins: attachment.network.plugins.iter().map(|it| it.kind.to_string()).collect(),
+            version: attachment.network.version,
+            config: None,
+            runtime_config: None,
             device: attachment.device.as_ref().map(|device| device.id.clone()),
             result,
         }
-    }
-
-    /// The plugins of the chain.
-    pub(super) fn plugins(&self) -> String {
-        let plugins = self.config.iter().flat_map(|config| &config.plugins);
-        plugins.map(|plugin| plugin.kind.as_str()).collect::<Vec<_>>().join(", ")
-    }
-
-    /// The version of its configuration.
-    pub(super) fn version(&self) -> &str {
-        self.config.as_ref().map_or("", |config| config.version.as_str())
     }
 
     /// The addresses in a cell.

@@ -38,7 +38,7 @@ impl Repair {
         let records = Selected::of(&self.container, &Records::read(&node.ledger())?)?;
         let (mut stale, mut beyond) = (Vec::new(), Vec::new());
         for listed in &records.live {
-            let Some(record) = records.open(listed)? else { continue };
+            let Some(record) = records.open_outline(listed)? else { continue };
             match RecordStatus::of(&record)? {
                 RecordStatus::Gone => stale.push(Stale::of_gone(listed)),
                 RecordStatus::Drifted(drift) => {

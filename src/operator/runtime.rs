@@ -12,7 +12,7 @@ use std::path::{Component, Path, PathBuf};
 use serde::Serialize;
 use toml::{Table, Value};
 
-use cni::netconf::{self, NetconfError};
+use crate::conf_file::{self, ConfFileError};
 
 pub(super) use cri::Sandbox;
 pub(super) use kind::Kind;
@@ -39,7 +39,7 @@ pub(super) struct Runtime {
     #[serde(rename = "binDirs")]
     pub(super) bin_dirs: Vec<PathBuf>,
     /// How many of the configurations it attaches to each pod, 0 for all: containerd's
-    /// `max_conf_num`. One where nothing is said.
+    /// `max_conf_num`. One if nothing is said.
     #[serde(rename = "maxConfNum", skip_serializing_if = "Option::is_none")]
     pub(super) max_conf_num: Option<usize>,
     /// The only network that it takes, by its name: CRI-O's `cni_default_network`. Without one it
@@ -58,7 +58,7 @@ pub(super) enum RuntimeError {
     #[error(
         "the runtime's configuration cannot be read: {0}; name its directories with --conf-dir and --bin-dir"
     )]
-    File(#[from] NetconfError),
+    File(#[from] ConfFileError),
     /// A file of it is no TOML.
     #[error("the runtime's configuration {} is not valid TOML: {problem}; name its directories with --conf-dir and --bin-dir", path.display())]
     Toml {
@@ -70,7 +70,7 @@ pub(super) enum RuntimeError {
 }
 
 impl Runtime {
-    /// The runtime of the node whose files are below `root`; `kind` where it is known already.
+    /// The runtime of the node whose files are below `root`; `kind` if it is known already.
     ///
     /// # Errors
     /// [`RuntimeError`] if there is a configuration and it cannot be read.
@@ -187,7 +187,7 @@ struct Said {
 }
 
 impl Said {
-    /// A later file counts where it says something.
+    /// A later file counts if it says something.
     fn and(mut self, later: Self) -> Self {
         self.conf_dir = later.conf_dir.or(self.conf_dir);
         self.max_conf_num = later.max_conf_num.or(self.max_conf_num);
@@ -287,7 +287,7 @@ fn default_network(network: &Table) -> Option<String> {
 }
 
 fn read(root: &Path, file: &Path) -> Result<Table, RuntimeError> {
-    let text = netconf::read_file(&below(root, file))?;
+    let text = conf_file::read(&below(root, file))?;
     text.parse().map_err(|error: toml::de::Error| RuntimeError::Toml {
         path: file.to_owned(),
         problem: cni::error::one_line(&error.to_string(), 300),

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
+use crate::conf_file::{self, ConfFileError};
 use crate::config::{Config, ConfigError};
 use cni::keys;
-use cni::netconf::{self, NetconfError};
 
 /// What the network's configuration says around the entry, and what is not for an administrator to
 /// say.
@@ -18,7 +18,7 @@ const NOT_SET: [&str; 8] =
 pub(super) enum SettingsError {
     /// It cannot be read.
     #[error(transparent)]
-    File(#[from] NetconfError),
+    File(#[from] ConfFileError),
     /// It is not JSON, or no object.
     #[error("{}: {problem}", path.display())]
     Form {
@@ -56,7 +56,7 @@ pub(super) struct Settings {
 impl Settings {
     /// Reads a file: one JSON object.
     pub(super) fn read(path: &Path) -> Result<Self, SettingsError> {
-        let text = netconf::read_file(path)?;
+        let text = conf_file::read(path)?;
         let form = |problem: String| SettingsError::Form { path: path.to_owned(), problem };
         let keys = match serde_json::from_str(&text) {
             Ok(Value::Object(keys)) => keys,

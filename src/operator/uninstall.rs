@@ -25,6 +25,7 @@ use super::keep;
 use super::node::{self, Directories};
 use super::records::Records;
 use super::runtime::{Kind, Runtime, below};
+use crate::conf_file;
 use crate::config;
 use crate::ledger::Ledger;
 use cni::keys;
@@ -164,7 +165,7 @@ impl Uninstall {
     fn accepting(&self, places: &[Installation]) -> Result<Vec<Change>, InstallError> {
         let mut changes = Vec::new();
         for place in places.iter().filter(|place| !place.is_draining()) {
-            let contents = cni::netconf::read_file(&place.file)?.into_bytes();
+            let contents = conf_file::read(&place.file)?.into_bytes();
             let mode = place.file.metadata().map_or(0o644, |it| it.permissions().mode() & 0o7777);
             let path = install::on_node(&self.root, &place.file);
             changes.push(Change::File { path, contents, mode });

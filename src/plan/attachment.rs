@@ -68,7 +68,7 @@ pub struct Attachment {
 /// A device that an attachment has for itself.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Device {
-    /// The resource that it is of, where the definition names one.
+    /// The resource that it is of, if the definition names one.
     pub resource: Option<String>,
     /// Its ID, such as a PCI address.
     pub id: String,

@@ -124,7 +124,7 @@ pub enum Refusal {
         /// What the kernel says.
         problem: String,
     },
-    /// A claim of addresses, where none are granted.
+    /// A claim of addresses, if none are granted.
     #[error(
         "network \"{network}\" takes no \"ipam-claim-reference\" from pods: no addresses are granted that the \
          claim's could lie in: {}",

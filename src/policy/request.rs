@@ -170,7 +170,7 @@ pub(super) fn check_owner(case: &Case<'_>) -> Result<(), Refusal> {
     check_values(case, Request::Mac, MACS_ANNOTATION, is_allowed_mac)
 }
 
-/// What the node's policy says of them, where the owner says nothing.
+/// What the node's policy says of them, if the owner says nothing.
 ///
 /// # Errors
 /// [`Refusal::Request`].
@@ -192,7 +192,7 @@ fn check_requests(
     }
 }
 
-/// Holds every value of a request against a list of the owner's, where there is one.
+/// Holds every value of a request against a list of the owner's, if there is one.
 fn check_values(
     case: &Case<'_>,
     request: Request,

@@ -106,7 +106,7 @@ impl Policy {
     /// otherwise.
     ///
     /// # Errors
-    /// [`PolicyError`] where anything in it is not understood.
+    /// [`PolicyError`] if anything in it is not understood.
     pub fn read(value: &Value, trusted: Namespaces) -> Result<Self, PolicyError> {
         let object = value.as_object().ok_or(PolicyError::NotAnObject)?;
         read::check_keys(object, &KEYS)?;

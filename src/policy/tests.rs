@@ -270,7 +270,7 @@ fn a_network_of_the_node_is_for_whom_the_policy_names() {
     }
     let handed_on = scene(shared(json!(["team-b"])), empty, "team-b")
         .annotated(json!({NAMESPACES_ANNOTATION: "*"}));
-    assert!(handed_on.refusal().contains("sharedNodeNetworks"), "nobody hands it on");
+    assert!(handed_on.refusal().contains("sharedNodeNetworks"), "it is not handed on");
     assert_eq!(Scene::new(json!({})).kind(file).refusal(), "", "without a policy, as in Multus");
 }
 
@@ -291,7 +291,7 @@ fn audit_says_what_would_be_refused() {
     let verdict = scene.verdict();
     assert_eq!((verdict.refusal, verdict.would_refuse.len()), (None, 1));
     let foreign = Scene::new(json!({"policy": {"mode": "audit"}})).of("team-b");
-    assert!(foreign.refusal().contains("is not shared"), "audit turns isolation off for nobody");
+    assert!(foreign.refusal().contains("is not shared"), "audit does not turn isolation off");
 }
 
 #[test]

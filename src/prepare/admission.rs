@@ -154,7 +154,7 @@ impl SelectionReview<'_> {
         refusal.clone().into()
     }
 
-    /// A definition that is not to be had. Where the pod may not know whether there is one, the
+    /// A definition that is not to be had. If the pod may not know whether there is one, the
     /// words are the same in both cases.
     fn refuse_lookup(&self, error: DefinitionError) -> Error {
         let network = self.network();
@@ -245,7 +245,7 @@ pub(super) fn refuse_annotation(path: Path, pod: &Pod, error: &Error) {
 }
 
 /// The pod's service account as the API knows it: of this very pod, not of a namesake, and not of a
-/// static pod, whose mirror anybody could have written.
+/// static pod, whose mirror any user could have written.
 fn service_account(pod: &Pod, object: Option<&ClusterPod>, api: &mut Api<'_>) -> Account {
     let fetched;
     let object = match (object, api) {

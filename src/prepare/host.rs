@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 
 use ipnetwork::IpNetwork;
 
-use crate::kernel::kernel_family;
 use crate::policy::{self, Case, HostRoute, HostRouteKind};
 use cni::family::Family;
 use linux::netlink::{Link, Netlink, NetlinkError, Origin, Route};
+use plugins::kernel::kernel_family;
 
 /// The routes of the host that overlap what its node would route to the pod. The kernel is asked
 /// only if there is a policy, and the pod asks for an address of a network whose gateway is on the

@@ -27,7 +27,7 @@ pub(crate) struct PodRequest {
 }
 
 impl PodRequest {
-    /// Reads what the pod asks for: from the runtime, else from the API where there is one.
+    /// Reads what the pod asks for: from the runtime, else from the API if there is one.
     ///
     /// # Errors
     /// [`Error`] if an annotation is not valid, or not to be had from the runtime.

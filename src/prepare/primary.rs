@@ -5,17 +5,15 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use crate::conf_file::{self, ConfFileError};
 use crate::config::{Config, PrimarySource};
 use crate::definition::{
     Administrator, Api, Definition, DefinitionError, Finder, NodeDefinitions, Wanted,
 };
 use crate::pod::name::{DefinitionName, Namespace};
 use crate::prepare::node_interfaces;
-use cni::netconf::{self, Missing, NetconfError, NetworkConfig, NetworkName};
+use cni::netconf::{Missing, NetworkConfig, NetworkName};
 use plugins::facts;
-
-/// What runtimes take for configurations, in one directory sorted by name.
-const EXTENSIONS: [&str; 3] = ["conf", "conflist", "json"];
 
 /// Why a network of the node's configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -27,7 +25,7 @@ pub enum PrimaryError {
         origin: String,
         /// What is wrong.
         #[source]
-        source: NetconfError,
+        source: ConfFileError,
     },
     /// A directory has no configuration that could be the primary.
     #[error("no primary network in {} yet: no configuration there without braid or multus in it{problems}", directory.display())]
@@ -124,19 +122,19 @@ pub(crate) fn inline(
     missing: &Missing<'_>,
     origin: &str,
 ) -> Result<NetworkConfig, PrimaryError> {
-    NetworkConfig::read(value, missing)
-        .and_then(NetworkConfig::complete)
-        .map_err(|source| PrimaryError::Invalid { origin: origin.to_owned(), source })
+    NetworkConfig::read(value, missing).and_then(NetworkConfig::complete).map_err(|source| {
+        PrimaryError::Invalid { origin: origin.to_owned(), source: source.into() }
+    })
 }
 
 fn load(path: &Path, missing: &Missing<'_>) -> Result<NetworkConfig, PrimaryError> {
-    netconf::load(path, missing)
+    conf_file::load(path, missing)
         .map_err(|source| PrimaryError::Invalid { origin: path.display().to_string(), source })
 }
 
 /// The first configuration of a directory that loads and holds no plugin of Braid's kind.
 fn first_of(directory: &Path, missing: &Missing<'_>) -> Result<NetworkConfig, PrimaryError> {
-    let files = netconf::list(directory, &EXTENSIONS);
+    let files = conf_file::list(directory, &conf_file::EXTENSIONS);
     let mut problems = String::new();
     for path in files.unwrap_or_default() {
         match load(&path, missing) {
@@ -164,7 +162,7 @@ impl Choices {
         let directory = config.primary_conf_dir.clone();
         let missing = Missing { name: Some(config.network.as_str()), version: config.version };
         let (mut networks, mut warnings) = (Vec::new(), Vec::new());
-        for path in netconf::list(&directory, &EXTENSIONS).unwrap_or_default() {
+        for path in conf_file::list(&directory, &conf_file::EXTENSIONS).unwrap_or_default() {
             match load(&path, &missing) {
                 Ok(network) if facts::has_meta_plugin(&network) => {}
                 Ok(network) => networks.push((path, network)),
@@ -275,7 +273,7 @@ pub(crate) fn auxiliary_chain(
     let directory = base.join(chain.as_str());
     let invalid =
         |source| PrimaryError::Invalid { origin: directory.display().to_string(), source };
-    let plugins = netconf::load_plugins(&directory).map_err(invalid)?;
+    let plugins = conf_file::load_plugins(&directory).map_err(invalid)?;
     if plugins.is_empty() {
         return Ok(None);
     }

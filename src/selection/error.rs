@@ -105,7 +105,7 @@ impl fmt::Display for Element {
 pub struct Refusal {
     /// Path of the key, as in `portMappings[0].hostPort`; `None` if the element itself is wrong.
     pub key: Option<Quoted>,
-    /// The value, where there is one to show.
+    /// The value, if there is one to show.
     pub value: Option<Quoted>,
     /// The rule that is broken.
     pub rule: Rule,

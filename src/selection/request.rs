@@ -29,7 +29,7 @@ impl RequestedAddress {
         self.ip
     }
 
-    /// The prefix length in bits, where one was given.
+    /// The prefix length in bits, if one was given.
     pub fn prefix(&self) -> Option<u8> {
         self.prefix
     }
@@ -197,7 +197,7 @@ fn colon_form(bytes: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
 /// The transport protocol of a port mapping. Read in any case, written in lower case.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 pub enum Protocol {
-    /// TCP, where nothing is said.
+    /// TCP, if nothing is said.
     #[default]
     Tcp,
     /// UDP.

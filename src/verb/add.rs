@@ -17,7 +17,6 @@ use super::{Session, boot_id, key_of, leftovers, open_netns};
 use crate::attach::snapshot::{SeenRoute, Snapshot};
 use crate::config::Config;
 use crate::definition::{Api, NodeDefinitions, OnOutage};
-use crate::kernel::kernel_family;
 use crate::ledger::{LedgerError, Lock};
 use crate::plan::Plan;
 use crate::pod::Pod;
@@ -28,6 +27,7 @@ use cni::family::Family;
 use cni::request::Sandbox;
 use linux::netlink::{Inside, Netlink, NetlinkError, Origin, RouteKey};
 use linux::netns::Netns;
+use plugins::kernel::kernel_family;
 
 pub(super) fn add(session: &mut Session<'_>, sandbox: &Sandbox) -> Result<Value, Error> {
     let pod = Pod::from_args(&sandbox.args)?;
@@ -175,7 +175,7 @@ fn log_plan(plan: &Plan, pod: &Pod) {
     }
 }
 
-/// Holds the container's lock. A pod that asks for nothing does without where there is no state
+/// Holds the container's lock. A pod that asks for nothing does without if there is no state
 /// directory.
 fn hold_container(
     session: &mut Session<'_>,

@@ -10,7 +10,6 @@ use crate::attach::default_route;
 use crate::attach::snapshot::Snapshot;
 use crate::attach::{Attacher, Place};
 use crate::config::CheckNetworks;
-use crate::kernel::kernel_error;
 use crate::ledger::{Mode, Record};
 use crate::plan::{Attachment, Role};
 use crate::pod::Pod;
@@ -20,6 +19,7 @@ use cni::family::Family;
 use cni::request::Sandbox;
 use cni::result::AttachmentResult;
 use linux::netlink::{Inside, Link, Netlink};
+use plugins::kernel::kernel_error;
 
 pub(super) fn check(session: &mut Session<'_>, sandbox: &Sandbox) -> Result<(), Error> {
     let pod = Pod::from_args(&sandbox.args)?;

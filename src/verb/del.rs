@@ -146,7 +146,7 @@ fn recall(session: &Session<'_>, sandbox: &Sandbox, cache: &MultusCache) -> Vec<
     })
 }
 
-/// The primary of a delegating Braid as it is configured now. Where there is none yet, nothing can
+/// The primary of a delegating Braid as it is configured now. If there is none yet, nothing can
 /// have been attached through it.
 pub(super) fn current_primary(
     session: &Session<'_>,
@@ -172,7 +172,7 @@ pub(super) fn current_primary(
     Ok(Some(Attachment { runtime_config, ..attachment }))
 }
 
-/// The result that an attachment's plugins get as `prevResult` where only the request has one, in
+/// The result that an attachment's plugins get as `prevResult` if only the request has one, in
 /// their version: plugins refuse every other. One that cannot be read is none.
 pub(super) fn requested_result(session: &Session<'_>, attachment: &Attachment) -> Option<Value> {
     let result = AttachmentResult::read_lenient(

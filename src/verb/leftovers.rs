@@ -39,7 +39,7 @@ pub(crate) struct StaleSandboxDetector {
 impl StaleSandboxDetector {
     /// Whether nothing of a record's sandbox can be in use any more.
     pub(crate) fn is_gone(&mut self, recorded: &RecordedNetns) -> bool {
-        // Where the ID of either boot could not be read, nothing is certain.
+        // If the ID of either boot could not be read, nothing is certain.
         match recorded.is_of_boot(&boot_id()) {
             None => return false,
             Some(false) => return true,

@@ -56,7 +56,7 @@ pub(super) fn status_is_due(session: &Session<'_>, asks_nothing: bool) -> bool {
     wanted && session.cluster.is_some()
 }
 
-/// A warning for networks whose addresses whereabouts gives, where no status is going to name them:
+/// A warning for networks whose addresses whereabouts gives, if no status is going to name them:
 /// it takes addresses back that it finds in no pod's status.
 pub(super) fn unnamed_addresses(plan: &Plan, is_due: bool) -> Option<String> {
     let by_whereabouts = |attachment: &&Attachment| {

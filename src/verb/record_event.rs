@@ -10,10 +10,11 @@ use crate::observe::event_log::{Event, Outcome};
 use crate::observe::metrics::{self, Observation};
 use cni::error::Error;
 use cni::request::{Request, Verb};
+use plugins::caller::is_braid;
 
-/// Whether anybody watches. A Braid that was started by a Braid is not the runtime's call.
+/// Whether the node is observed. A Braid that was started by a Braid is not the runtime's call.
 pub(super) fn is_wanted(config: &Config, request: &Request) -> bool {
-    (config.log.events.is_some() || config.log.metrics.is_some()) && !request.nested
+    (config.log.events.is_some() || config.log.metrics.is_some()) && !is_braid(&request.environment)
 }
 
 pub(super) fn observe(session: &Session<'_>, error: Option<&Error>, took: Duration) {
@@ -32,7 +33,7 @@ pub(super) fn observe(session: &Session<'_>, error: Option<&Error>, took: Durati
     }
 }
 
-/// What the ledger holds now; nothing new where the verb changes none of it.
+/// What the ledger holds now; nothing new if the verb changes none of it.
 fn census(session: &Session<'_>, tally: &mut Tally) -> Option<Census> {
     match session.request.verb {
         Verb::Add(_) | Verb::Del(_) | Verb::Gc => session.ledger.census(tally).ok(),

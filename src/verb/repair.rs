@@ -13,7 +13,6 @@ use super::{Session, add, boot_id, running};
 use crate::attach::absence;
 use crate::attach::snapshot::{Drift, Snapshot};
 use crate::config::Config;
-use crate::kernel::kernel_error;
 use crate::ledger::{Key, Record};
 use crate::plan::Attachment;
 use cni::deadline::Deadline;
@@ -22,6 +21,7 @@ use cni::request::{Environment, Request, Verb};
 use linux::netlink::Inside;
 use linux::netns::Netns;
 use linux::signal::Signals;
+use plugins::kernel::kernel_error;
 
 /// How long a person waits for a call that holds the container.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -92,7 +92,7 @@ fn pending(attachment: &Attachment) -> Drift {
 
 /// The request that stands for a person's: no sandbox, plugins from `plugin_path`.
 pub(crate) fn request(plugin_path: Vec<PathBuf>, environment: Environment) -> Request {
-    Request { verb: Verb::Gc, path: plugin_path, nested: false, environment }
+    Request { verb: Verb::Gc, path: plugin_path, environment }
 }
 
 /// Tears down by hand.
@@ -109,7 +109,7 @@ impl<'a> Mender<'a> {
         Self { session: Session::new(config, request, signals), tries_definitions: false }
     }
 
-    /// The same, trying the definitions as they are now where the recorded ones keep failing.
+    /// The same, trying the definitions as they are now if the recorded ones keep failing.
     #[must_use]
     pub(crate) fn trying_definitions(self) -> Self {
         Self { tries_definitions: true, ..self }

@@ -1,11 +1,10 @@
 //! Network configurations: a conf or a conflist, normalised to one shape, and the request that each
 //! plugin of it gets (CNI 1.1.0, sections 1 and 3).
 //!
-//! Reading files is the business of `file` alone; all else is pure. What a plugin's
-//! configuration means to the plugin is not known here: it passes through as it was written.
+//! What a plugin's configuration means to the plugin is not known here: it passes through as it was
+//! written.
 
 mod error;
-mod file;
 mod plugin;
 
 use std::fmt;
@@ -15,7 +14,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 pub use self::error::NetconfError;
-pub use self::file::{MAX_FILE_BYTES, list, load, load_plugins, read_file, read_file_within};
 pub use self::plugin::{Inputs, PluginConfig};
 
 use super::error::one_line;

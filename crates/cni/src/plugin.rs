@@ -20,7 +20,9 @@ use crate::result::AttachmentResult;
 use crate::version::Version;
 
 pub use self::call::{Attachment, Call, ValidAttachment};
-pub use self::serve::{Answer, MAX_INPUT_BYTES, answer, carry_out, serve, versions};
+pub use self::serve::{
+    Answer, MAX_INPUT_BYTES, answer, carry_out, read_input, serve, version_of, versions,
+};
 
 /// A plugin (CNI 1.1.0, section 2): one method for each operation.
 ///

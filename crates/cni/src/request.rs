@@ -17,9 +17,6 @@ use crate::name::{InterfaceName, InvalidInterfaceName};
 
 pub use environment::Environment;
 
-/// Set in the environment of delegates, so that Braid notices when it would start itself.
-pub const DEPTH_VARIABLE: &str = "BRAID_DEPTH";
-
 /// The operation (CNI 1.1.0, section 2, "CNI operations").
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Command {
@@ -225,8 +222,6 @@ pub struct Request {
     pub verb: Verb,
     /// `CNI_PATH`: where plugins are, in order.
     pub path: Vec<PathBuf>,
-    /// Whether Braid was started by a Braid.
-    pub nested: bool,
     /// The environment that the call came with.
     pub environment: Environment,
 }
@@ -284,12 +279,7 @@ impl Request {
             .ok_or_else(|| RequestError::Command(one_line(command, 64)))?;
         let verb = read_verb(command, &environment, parse_interface)?;
         let path = environment.get("CNI_PATH").map(std::env::split_paths).into_iter().flatten();
-        Ok(Self {
-            verb,
-            path: path.filter(|dir| dir.is_absolute()).collect(),
-            nested: environment.get(DEPTH_VARIABLE).is_some(),
-            environment,
-        })
+        Ok(Self { verb, path: path.filter(|dir| dir.is_absolute()).collect(), environment })
     }
 }
 

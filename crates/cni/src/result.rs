@@ -300,7 +300,7 @@ impl AttachmentResult {
         }
     }
 
-    /// The index of the interface that addresses without one are on, which is made where there is
+    /// The index of the interface that addresses without one are on, which is made if there is
     /// none.
     fn sandbox_index(&mut self, interface: &str, sandbox: &str) -> usize {
         self.home(interface).unwrap_or_else(|| {

@@ -29,7 +29,7 @@ pub enum DirectoryError {
     },
 }
 
-/// Makes `directory` in `root` where it is missing, and sees that both can be trusted.
+/// Makes `directory` in `root` if it is missing, and sees that both can be trusted.
 pub fn prepare(root: &Path, directory: &Path) -> Result<(), DirectoryError> {
     if is_trusted(root, directory)? {
         return Ok(());
@@ -45,7 +45,7 @@ pub fn prepare(root: &Path, directory: &Path) -> Result<(), DirectoryError> {
     Ok(())
 }
 
-/// Makes a directory where it is missing. It is on the disk then: what is synced in a directory
+/// Makes a directory if it is missing. It is on the disk then: what is synced in a directory
 /// would be lost with it.
 fn make(path: &Path, mode: u32) -> Result<(), FileError> {
     match DirBuilder::new().mode(mode).create(path) {

@@ -23,7 +23,7 @@ pub use cookie::NetnsCookie;
 pub use living::Living;
 pub use thread::NetnsThread;
 
-/// The namespace of this process' main thread: the host's, unless someone started us elsewhere.
+/// The namespace of this process' main thread: the host's, unless it was started elsewhere.
 const OWN: &str = "/proc/self/ns/net";
 
 /// Most characters of a path that an error quotes.

@@ -6,6 +6,8 @@
 //! `known/`.
 
 mod check;
+mod device;
+mod gateway;
 mod host_interface;
 mod shape;
 #[cfg(test)]
@@ -21,15 +23,10 @@ use cni::netconf::{NetworkConfig, PluginConfig};
 use crate::rules::Keeper;
 
 pub use self::check::{ConfigError, check_config, check_device};
+pub use self::device::{DeviceFact, DeviceUse, device_use, is_scheduling_marker};
+pub use self::gateway::{GatewayFact, gateway_bridge, is_routed};
 pub use self::host_interface::{HostLinks, rename_host_interfaces};
 pub use self::shape::{Key, Reach, Shape};
-
-/// The capability by which a plugin gets the device of a pod.
-const DEVICE_ID_CAPABILITY: &str = "deviceID";
-
-/// The domains of resources that mark nodes for the scheduler (bridge-marker, and the marker of
-/// ovs-cni): the node's status has them, and no device plugin stands behind them.
-const SCHEDULING_MARKERS: [&str; 2] = ["bridge.network.kubevirt.io", "ovs-cni.network.kubevirt.io"];
 
 /// Where a plugin stands in a configuration.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -71,54 +68,6 @@ pub enum Property {
     NeedsNoLinkOnDel,
     /// Its agent renames the other files of the runtime's configuration directory.
     RemovesOtherConfs,
-}
-
-/// Whether the plugins of a network work with a device of the pod.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub enum DeviceUse {
-    /// They do not read one.
-    Never,
-    /// They use one if they are given one, or it is not known.
-    IfGiven,
-    /// They fail without one, or would attach something else than the owner meant.
-    Required,
-}
-
-/// What a plugin type does with a device.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum DeviceFact {
-    /// It is not known.
-    Unknown,
-    /// It reads none, whatever it is given.
-    None,
-    /// It works on one, which the configuration can name under these keys.
-    Needed(&'static [&'static str]),
-}
-
-/// Whether a network's gateway is on the node.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum GatewayFact {
-    /// It is not, or is not known to be.
-    None,
-    /// The node has a route to each pod alone.
-    RoutePerPod,
-    /// The same, if `mode` is one of these.
-    RoutePerPodInModes(&'static [&'static str]),
-    /// A bridge of the host has the gateway's address if one of these switches is on. Its name, and
-    /// a VLAN's, is in the plugin's own configuration.
-    OnBridge {
-        /// The switches.
-        switches: &'static [&'static str],
-        /// The bridge if the configuration names none.
-        default: &'static str,
-    },
-    /// A bridge of the host has it, which the configuration of a delegate names.
-    OnDelegatesBridge {
-        /// The key of the delegate's configuration.
-        delegate: &'static str,
-        /// The bridge if that names none.
-        default: &'static str,
-    },
 }
 
 /// The VLAN of a port whose configuration names none.
@@ -302,30 +251,9 @@ pub fn ipam_has(network: &NetworkConfig, property: Property) -> bool {
     network.plugins.iter().filter_map(PluginConfig::ipam).any(|kind| has(kind, property))
 }
 
-/// Whether a network's chain works with a device: as its most demanding plugin does.
-pub fn device_use(network: &NetworkConfig) -> DeviceUse {
-    network.plugins.iter().map(plugin_device_use).max().unwrap_or(DeviceUse::IfGiven)
-}
-
-fn plugin_device_use(plugin: &PluginConfig) -> DeviceUse {
-    match facts(plugin.kind.as_str()).map_or(DeviceFact::Unknown, |facts| facts.device) {
-        _ if plugin.declares(DEVICE_ID_CAPABILITY) => DeviceUse::Required,
-        DeviceFact::Needed(keys) if !names_any(plugin, keys) => DeviceUse::Required,
-        DeviceFact::None => DeviceUse::Never,
-        DeviceFact::Needed(_) | DeviceFact::Unknown => DeviceUse::IfGiven,
-    }
-}
-
 /// Whether the plugin's configuration names something under one of the keys.
 pub fn names_any(plugin: &PluginConfig, keys: &[&str]) -> bool {
     keys.iter().any(|key| plugin.text(key).is_some())
-}
-
-/// Whether a resource only tells the scheduler which nodes have a bridge: the kubelet never lists a
-/// device of it.
-pub fn is_scheduling_marker(resource: &str) -> bool {
-    let domain = resource.split_once('/').map(|(domain, _)| domain);
-    domain.is_some_and(|domain| SCHEDULING_MARKERS.contains(&domain))
 }
 
 /// The interface of the host that a plugin builds on. With `linkInContainer` it is in the sandbox,
@@ -377,20 +305,6 @@ pub fn ipam_object(plugin: &PluginConfig) -> Option<&Map<String, Value>> {
     keys::get(plugin.object(), "ipam").and_then(Value::as_object)
 }
 
-/// Whether the network's gateway may be on the node because of this plugin.
-pub fn is_routed(plugin: &PluginConfig) -> bool {
-    match facts(plugin.kind.as_str()).map_or(GatewayFact::None, |facts| facts.gateway) {
-        GatewayFact::None => false,
-        GatewayFact::RoutePerPod | GatewayFact::OnDelegatesBridge { .. } => true,
-        GatewayFact::RoutePerPodInModes(modes) => {
-            plugin.text("mode").is_some_and(|mode| modes.contains(&mode))
-        }
-        GatewayFact::OnBridge { switches, .. } => {
-            switches.iter().any(|key| has_switch(plugin, key))
-        }
-    }
-}
-
 /// What keeps rules on the host for an attachment of this plugin.
 pub fn keepers(plugin: &PluginConfig) -> impl Iterator<Item = Keeper> {
     let state = facts(plugin.kind.as_str()).map(|facts| facts.host_state);
@@ -405,20 +319,6 @@ pub fn keepers(plugin: &PluginConfig) -> impl Iterator<Item = Keeper> {
 /// Whether any spelling of the key is true: which of several a plugin reads depends on their order.
 pub fn has_switch(plugin: &PluginConfig, key: &str) -> bool {
     plugin.object().iter().any(|(name, value)| keys::is_same(name, key) && *value == true)
-}
-
-/// The bridge of the host that has the gateway's address, if the network's gateway is on one.
-pub fn gateway_bridge(plugin: &PluginConfig) -> Option<&str> {
-    match facts(plugin.kind.as_str())?.gateway {
-        GatewayFact::OnBridge { default, .. } => Some(plugin.text("bridge").unwrap_or(default)),
-        GatewayFact::OnDelegatesBridge { delegate, default } => {
-            let delegate = keys::get(plugin.object(), delegate);
-            Some(
-                delegate.and_then(|delegate| keys::get_text(delegate, "bridge")).unwrap_or(default),
-            )
-        }
-        GatewayFact::None | GatewayFact::RoutePerPod | GatewayFact::RoutePerPodInModes(_) => None,
-    }
 }
 
 /// Failures of the library that most plugins are made with: words in lower case, and what to do.

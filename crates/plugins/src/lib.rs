@@ -1,8 +1,10 @@
 //! The built-in plugins, and facts about plugin types.
 #![forbid(unsafe_code)]
 
+pub mod caller;
 pub mod facts;
 pub mod ipam;
+pub mod kernel;
 mod known;
 pub mod link;
 mod mark;

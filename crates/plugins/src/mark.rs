@@ -7,6 +7,8 @@ use std::time::{Duration, SystemTime};
 use cni::plugin::Call;
 use rustix::fs::{XattrFlags, fgetxattr, fsetxattr};
 
+use crate::caller::is_braid;
+
 /// The attribute: `trusted` is for file systems without user attributes (tmpfs before Linux 6.6).
 const NAMES: [&str; 2] = ["user.braid", "trusted.braid"];
 
@@ -17,14 +19,17 @@ const MAX_BYTES: usize = 1024;
 /// earlier.
 const AGE_OF_BRAIDS_LIST: Duration = Duration::from_secs(60);
 
+/// The word for a call that is not Braid's.
+pub(crate) const RUNTIME: &str = "runtime";
+
 /// Who calls: Braid, or a runtime or plugin on its own.
-pub(crate) const fn caller(nested: bool) -> &'static str {
-    if nested { "braid" } else { "runtime" }
+pub(crate) fn caller(call: &Call) -> &'static str {
+    if is_braid(&call.environment) { "braid" } else { RUNTIME }
 }
 
 /// Who calls, and for which network.
 pub(crate) fn of(call: &Call) -> String {
-    format!("{} {}", caller(call.nested), call.network.as_str())
+    format!("{} {}", caller(call), call.network.as_str())
 }
 
 /// The mark of a file, if it has one.
@@ -47,6 +52,6 @@ pub(crate) fn write(file: &File, mark: &str) {
 /// When the list of valid attachments of a GC that starts now was made, at the latest: what is
 /// newer stays.
 pub(crate) fn listed_at(call: &Call, now: SystemTime) -> SystemTime {
-    let age = if call.nested { AGE_OF_BRAIDS_LIST } else { Duration::ZERO };
+    let age = if is_braid(&call.environment) { AGE_OF_BRAIDS_LIST } else { Duration::ZERO };
     now.checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH)
 }

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::{arguments, node};
 use crate::apiserver::{ApiServer, User};
 use crate::node::BRAID;
+use crate::operator::kubeconfig_of_multus;
 
 /// In the test's own network namespace, where the API server is.
 fn with_api(server: &ApiServer, kubeconfig: &std::path::Path, more: &[&str]) -> String {
@@ -38,19 +39,7 @@ fn the_api_with_its_rights_and_its_token() {
     );
 
     // Multus's account may read definitions, and not patch pods/status.
-    server.objects().rbac.add(json!({
-        "kind": "ClusterRole", "metadata": {"name": "multus"},
-        "rules": [
-            {"apiGroups": ["k8s.cni.cncf.io"], "resources": ["network-attachment-definitions"], "verbs": ["get"]},
-            {"apiGroups": [""], "resources": ["pods", "pods/status"], "verbs": ["get", "update"]},
-        ],
-    }));
-    server.objects().rbac.add(json!({
-        "kind": "ClusterRoleBinding", "metadata": {"name": "multus"}, "roleRef": {"kind": "ClusterRole", "name": "multus"},
-        "subjects": [{"kind": "ServiceAccount", "name": "multus", "namespace": "kube-system"}],
-    }));
-    let multus = User::service_account("kube-system", "multus");
-    let kubeconfig = server.kubeconfig(json!({"token": server.token(&multus, 3600)}));
+    let kubeconfig = kubeconfig_of_multus(&server);
     let said = with_api(&server, &kubeconfig, &[]);
     assert!(
         said.starts_with("status 1\n") && said.contains("lets braid read definitions"),
@@ -87,7 +76,7 @@ fn an_api_that_hangs_is_waited_for_and_said() {
         String::from_utf8(output.expect("script is missing: install bsdutils").stdout).unwrap();
     assert!(screen.starts_with("braid doctor: still at work after 2 s\r\n"), "{screen}");
     assert!(screen.contains("fail  api ") && !screen.contains('\u{1b}'), "{screen}");
-    // Where nobody waits at a terminal, nobody is told.
+    // Without a terminal nothing is said.
     let output = Command::new(BRAID)
         .args(arguments(&node, "containerd", &["--json"]))
         .env_clear()

@@ -29,7 +29,7 @@ spec:
     assert_snapshot!(validate("x.yaml", text));
 }
 
-/// What an owner writes that shares with nobody, and a policy that nobody understands.
+/// What an owner writes that shares with no namespace, and a policy that cannot be read.
 #[test]
 fn rules_that_do_not_say_what_they_seem_to() {
     let text = r#"kind: NetworkAttachmentDefinition

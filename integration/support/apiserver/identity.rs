@@ -41,7 +41,7 @@ impl User {
         Self::named(&format!("system:serviceaccount:{namespace}:{name}"))
     }
 
-    /// Whoever set the cluster up, and may do everything.
+    /// The one who has set the cluster up, and may do everything.
     pub(crate) fn administrator() -> Self {
         Self { groups: vec!["system:masters".to_owned()], ..Self::named("kubernetes-admin") }
     }

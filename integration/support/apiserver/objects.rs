@@ -68,7 +68,7 @@ pub(crate) struct Objects {
 }
 
 impl Objects {
-    /// Creates or replaces an object, as somebody with every right.
+    /// Creates or replaces an object, as a user with every right.
     pub(crate) fn put(&mut self, mut object: Value) {
         let kind = object["kind"].as_str().unwrap().to_owned();
         let mut known = NAMESPACED.iter().chain(&CLUSTER_WIDE);
@@ -111,7 +111,7 @@ impl Objects {
         metadata.entry("creationTimestamp").or_insert(json!("2026-01-01T00:00:00Z"));
     }
 
-    /// Takes an object away, as somebody with every right.
+    /// Takes an object away, as a user with every right.
     pub(crate) fn remove(&mut self, resource: &str, namespace: &str, name: &str) {
         let key = (resource.to_owned(), namespace.to_owned(), name.to_owned());
         assert!(self.kept.remove(&key).is_some(), "no {resource} {namespace}/{name}");

@@ -53,7 +53,7 @@ struct Named {
 struct Rule {
     api_groups: Vec<String>,
     resources: Vec<String>,
-    /// The objects that it is about; all where there are none.
+    /// The objects that it is about; all if there are none.
     #[serde(default)]
     resource_names: Vec<String>,
     verbs: Vec<String>,
@@ -150,7 +150,7 @@ impl Rbac {
         }
     }
 
-    /// Whether `user` has `right` in a namespace, to the object of that name where there is one.
+    /// Whether `user` has `right` in a namespace, to the object of that name if there is one.
     pub(crate) fn allows(
         &self,
         user: &User,

@@ -1,5 +1,6 @@
 //! The server's certificate: a chain and its key, which may change while it serves.
 
+use crate::conf_file::{self, ConfFileError};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -8,8 +9,6 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, ServerConfig};
-
-use cni::netconf::{self, NetconfError};
 
 /// The files of a Secret of the type `kubernetes.io/tls`, as cert-manager fills it.
 const CHAIN: &str = "tls.crt";
@@ -20,7 +19,7 @@ const KEY: &str = "tls.key";
 pub(in crate::operator) enum CertificateError {
     /// A file cannot be read.
     #[error("the certificate cannot be read: {0}")]
-    File(#[from] NetconfError),
+    File(#[from] ConfFileError),
     /// It is not what it must be.
     #[error("{origin} is not a certificate chain with its key: {problem}")]
     Pair {
@@ -55,7 +54,7 @@ impl Pair {
     /// # Errors
     /// [`CertificateError::File`].
     pub(super) fn read(directory: &Path) -> Result<Self, CertificateError> {
-        let read = |name| netconf::read_file(&directory.join(name));
+        let read = |name| conf_file::read(&directory.join(name));
         Ok(Self { chain: read(CHAIN)?, key: read(KEY)? })
     }
 
@@ -126,7 +125,7 @@ pub(super) fn server_config(
 }
 
 fn roots(path: &Path) -> Result<RootCertStore, CertificateError> {
-    let text = netconf::read_file(path)?;
+    let text = conf_file::read(path)?;
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(text.as_bytes()) {
         let failed =

@@ -6,6 +6,7 @@ use std::path::Path;
 use chrono::{TimeDelta, Utc};
 
 use super::{Finding, fail, ok, warn};
+use crate::conf_file;
 use crate::config::{Config, StatusPolicy};
 use crate::kube::Cluster;
 use crate::operator::credential;
@@ -58,10 +59,11 @@ fn everywhere(cluster: &mut Cluster, config: &Config) -> Option<Finding> {
 /// A token that ends soon, and that nothing renews.
 fn token(kubeconfig: &Path) -> Option<Finding> {
     use secrecy::ExposeSecret;
-    let read = kube::config::Kubeconfig::read_from(kubeconfig).ok()?;
+    let read = crate::kube::parse_kubeconfig(&conf_file::read(kubeconfig).ok()?).ok()?;
+    let directory = kubeconfig.parent()?;
     let users = read.auth_infos.into_iter().filter_map(|user| user.auth_info);
     let text = users.into_iter().find_map(|user| match (user.token_file, user.token) {
-        (Some(file), _) => std::fs::read_to_string(file).ok(),
+        (Some(file), _) => conf_file::read(&directory.join(file)).ok(),
         (None, token) => token.map(|token| token.expose_secret().to_owned()),
     })?;
     let end = crate::kube::token_end(&text)?;

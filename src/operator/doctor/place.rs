@@ -4,12 +4,12 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use super::{Finding, fail, ok, warn};
+use crate::conf_file::{self, ConfFileError};
 use crate::multus::cache;
 use crate::operator::fault::Fault;
 use crate::operator::install::{self, MULTUS};
-use crate::operator::installation::{EXTENSIONS, InstallMode, Installation};
+use crate::operator::installation::{InstallMode, Installation};
 use crate::operator::runtime::Runtime;
-use cni::netconf::{self, NetconfError};
 
 /// Braid is not installed: it never was, or it was removed.
 pub(super) fn nowhere(runtime: &Runtime) -> Finding {
@@ -51,19 +51,19 @@ pub(super) fn nowhere(runtime: &Runtime) -> Finding {
     )
 }
 
-fn is_ours((file, _): &(PathBuf, NetconfError)) -> bool {
+fn is_ours((file, _): &(PathBuf, ConfFileError)) -> bool {
     file.file_name() == Some(OsStr::new(install::FILE))
 }
 
 /// Braid's file under the name that Cilium gives to those of others.
 fn renamed(runtime: &Runtime) -> Option<PathBuf> {
-    let files = netconf::list(&runtime.conf_dir, &["cilium_bak"]).ok()?;
+    let files = conf_file::list(&runtime.conf_dir, &["cilium_bak"]).ok()?;
     files.into_iter().find(|file| !Installation::in_file(file, &["braid"]).is_empty())
 }
 
 /// The file that Braid was chained in, and that has lost its entry.
 fn lost_entry(runtime: &Runtime) -> Option<PathBuf> {
-    let backups = netconf::list(&runtime.conf_dir, &[install::BACKUP]).ok()?;
+    let backups = conf_file::list(&runtime.conf_dir, &[install::BACKUP]).ok()?;
     let files = backups.into_iter().map(|backup| backup.with_extension(""));
     files.into_iter().find(|file| Installation::in_file(file, &["braid"]).is_empty())
 }
@@ -71,7 +71,7 @@ fn lost_entry(runtime: &Runtime) -> Option<PathBuf> {
 /// A runtime that attaches more than the first file attaches the primary a second time where Braid
 /// delegates, and a network that no pod has asked for if it is chained.
 pub(super) fn beside(runtime: &Runtime) -> Option<Finding> {
-    let files = netconf::list(&runtime.conf_dir, &EXTENSIONS).ok()?;
+    let files = conf_file::list(&runtime.conf_dir, &conf_file::EXTENSIONS).ok()?;
     let beside = runtime.attached_beside_first(&files);
     if beside.is_empty() {
         return None;
@@ -118,7 +118,7 @@ pub(super) fn order(
 pub(super) fn unreadable(runtime: &Runtime) -> Vec<Finding> {
     let problems =
         Installation::unreadable(&runtime.conf_dir).into_iter().filter(|it| !is_ours(it));
-    let finding = |(_, error): (PathBuf, NetconfError)| {
+    let finding = |(_, error): (PathBuf, ConfFileError)| {
         let message = format!("cannot be read: {error}");
         warn("files", message, "repair or remove it: whether braid stands in it is not known")
     };

@@ -48,9 +48,9 @@ pub(super) fn state(config: &Config) -> Vec<Finding> {
 /// What the kernel shows otherwise than the records of living pods.
 fn of_live_records(records: &Records) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let opened = records.live.iter().filter_map(|listed| records.open(listed).ok().flatten());
-    let entries: Vec<Entry> =
-        opened.map(|record| Entry::of(&record).without_configurations()).collect();
+    let opened =
+        records.live.iter().filter_map(|listed| records.open_outline(listed).ok().flatten());
+    let entries: Vec<Entry> = opened.map(|record| Entry::of(&record).without_results()).collect();
     let of_kernel = |kernel: Kernel| entries.iter().filter(move |entry| entry.kernel == kernel);
     if let Some(first) = of_kernel(Kernel::Drifted).next() {
         let pods = of_kernel(Kernel::Drifted).count();

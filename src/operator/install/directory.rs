@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::{Flock, FlockArg};
 
 use super::InstallError;
-use crate::operator::installation::{EXTENSIONS, Installation};
-use cni::netconf::{self, Missing, NetworkConfig};
+use crate::conf_file;
+use crate::operator::installation::Installation;
+use cni::netconf::{Missing, NetworkConfig};
 use plugins::facts::{self, Property};
 
 /// The name of Braid's own file: it sorts first.
@@ -57,7 +58,7 @@ pub(super) fn existing(directory: &Path) -> Result<Option<Installation>, Install
 
 pub(super) fn first_place(directory: &Path) -> Result<PathBuf, InstallError> {
     let ours = directory.join(FILE);
-    let files = netconf::list(directory, &EXTENSIONS).unwrap_or_default();
+    let files = conf_file::list(directory, &conf_file::EXTENSIONS).unwrap_or_default();
     match files.into_iter().next().filter(|first| *first < ours) {
         Some(first) => Err(InstallError::NotFirst(first)),
         None => Ok(ours),
@@ -70,17 +71,17 @@ pub(super) fn primary(directory: &Path) -> Option<Primary> {
 
 /// What can be the primary, in the order in which a runtime looks.
 pub(in crate::operator) fn primaries(directory: &Path) -> impl Iterator<Item = Primary> {
-    let files = netconf::list(directory, &EXTENSIONS).unwrap_or_default();
+    let files = conf_file::list(directory, &conf_file::EXTENSIONS).unwrap_or_default();
     files.into_iter().filter_map(|file| {
-        let network = netconf::load(&file, &Missing::default()).ok()?;
+        let network = conf_file::load(&file, &Missing::default()).ok()?;
         (!facts::has_meta_plugin(&network)).then_some(Primary { file, network })
     })
 }
 
 /// The types of the plugins that the networks of a directory name, IPAM included.
 pub(in crate::operator) fn named_plugins(directory: &Path) -> BTreeSet<String> {
-    let files = netconf::list(directory, &EXTENSIONS).unwrap_or_default();
-    let networks = files.iter().filter_map(|file| netconf::load(file, &Missing::default()).ok());
+    let files = conf_file::list(directory, &conf_file::EXTENSIONS).unwrap_or_default();
+    let networks = files.iter().filter_map(|file| conf_file::load(file, &Missing::default()).ok());
     let kinds = networks.flat_map(|network| network.plugins).flat_map(|plugin| {
         let ipam = plugin.ipam().map(str::to_owned);
         std::iter::once(plugin.kind.to_string()).chain(ipam)
@@ -91,7 +92,7 @@ pub(in crate::operator) fn named_plugins(directory: &Path) -> BTreeSet<String> {
 /// Cilium, unless its `cni.exclusive` is off, renames every other file of the directory.
 pub(super) fn removes_others(directory: &Path) -> bool {
     let has_removed =
-        netconf::list(directory, &["cilium_bak"]).is_ok_and(|files| !files.is_empty());
+        conf_file::list(directory, &["cilium_bak"]).is_ok_and(|files| !files.is_empty());
     let removes =
         |primary: Primary| facts::chain_has(&primary.network, Property::RemovesOtherConfs);
     has_removed || primaries(directory).any(removes)

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use super::FILE;
 use super::migration::TurnError;
+use crate::conf_file::ConfFileError;
 use crate::operator::account::AccountError;
 use crate::operator::change::ChangeError;
 use crate::operator::credential::CredentialError;
 use crate::operator::settings::SettingsError;
-use cni::netconf::NetconfError;
 
 /// Why Braid is not installed.
 #[derive(Debug, thiserror::Error)]
@@ -74,12 +74,12 @@ pub(in crate::operator) enum InstallError {
     Change(#[from] ChangeError),
     /// The directory cannot be listed.
     #[error(transparent)]
-    Directory(#[from] NetconfError),
+    Directory(#[from] ConfFileError),
     /// Braid's own file is there and says nothing.
     #[error(
         "braid's own file cannot be read: {0}: repair it, or remove it to have it written anew"
     )]
-    Unreadable(#[source] NetconfError),
+    Unreadable(#[source] ConfFileError),
 }
 
 impl InstallError {

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::InstallError;
+use crate::conf_file;
 use crate::operator::change::Change;
 use crate::operator::installation::Installation;
 use crate::operator::runtime::Runtime;
-use cni::netconf;
 
 /// Makes a runtime read the file of a chain that Braid has, or had, of its own.
 pub(in crate::operator) fn renewal(root: &Path, place: &Installation) -> Option<Change> {
@@ -18,7 +18,7 @@ pub(in crate::operator) fn renewal(root: &Path, place: &Installation) -> Option<
 
 /// Why no runtime appends files to the chain of a primary's file.
 pub(super) fn not_appending(file: &Path) -> InstallError {
-    let text = netconf::read_file(file).unwrap_or_default();
+    let text = conf_file::read(file).unwrap_or_default();
     let document: Value = serde_json::from_str(&text).unwrap_or_default();
     let is_list = document.get("plugins").is_some_and(Value::is_array);
     let file = file.to_owned();

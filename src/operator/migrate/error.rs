@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 
 use super::DAEMON_FILE;
+use crate::conf_file::ConfFileError;
 use crate::delegate::DelegateError;
 use crate::operator::credential::CredentialError;
 use crate::operator::install;
 use crate::operator::settings::SettingsError;
-use cni::netconf::NetconfError;
 
 /// Why a node does not change hands.
 #[derive(Debug, thiserror::Error)]
@@ -41,7 +41,7 @@ pub(in crate::operator) enum MigrateError {
     NotFirst(PathBuf),
     /// The daemon's configuration cannot be used.
     #[error("the configuration of multus's daemon cannot be used: {0}")]
-    Daemon(#[source] NetconfError),
+    Daemon(#[source] ConfFileError),
     /// The daemon's configuration is not on this node.
     #[error(
         "multus is the thick plugin, whose settings are in a ConfigMap and not on this node: get them with \

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::{RENAMED_BY_CILIUM, RETIRED};
+use crate::conf_file;
 use crate::operator::install::MULTUS;
 use crate::operator::installation::Installation;
 use cni::keys;
-use cni::netconf;
 
 /// Who stands where in the runtime's directory.
 pub(super) struct Found {
@@ -24,8 +24,8 @@ pub(super) struct Found {
 impl Found {
     /// Reads the runtime's directory.
     pub(super) fn in_directory(directory: &Path) -> Self {
-        let retired = netconf::list(directory, &[RETIRED]).unwrap_or_default();
-        let mut renamed = netconf::list(directory, &[RENAMED_BY_CILIUM]).unwrap_or_default();
+        let retired = conf_file::list(directory, &[RETIRED]).unwrap_or_default();
+        let mut renamed = conf_file::list(directory, &[RENAMED_BY_CILIUM]).unwrap_or_default();
         renamed.retain(|file| {
             !Installation::in_file(file, &["braid", "multus", "multus-shim"]).is_empty()
         });

@@ -36,7 +36,7 @@ pub(super) struct Site<'a> {
     pub(super) runtime: &'a Runtime,
     /// What can be the primary, in the runtime's order; files below the root.
     pub(super) primaries: &'a [Primary],
-    /// Braid's own kubeconfig, where one was named.
+    /// Braid's own kubeconfig, if one was named.
     pub(super) kubeconfig: Option<&'a Path>,
 }
 
@@ -246,7 +246,7 @@ fn keep_isolation(entry: &mut Map<String, Value>, notes: &mut Vec<String>) {
     }
 }
 
-/// Multus's directory of definitions is read after Braid's, but only where neither is named.
+/// Multus's directory of definitions is read after Braid's, but only if neither is named.
 fn keep_definitions(entry: &mut Map<String, Value>, site: &Site<'_>) {
     let directory = below(site.root, Path::new(MULTUS_CONF_DIR));
     let has_files = std::fs::read_dir(directory).is_ok_and(|mut files| files.next().is_some());

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::ledger::{Depth, Ledger, LedgerError, Listed, Record, Sweep};
+use crate::ledger::{Configuration, Depth, Ledger, LedgerError, Listed, Record, Sweep};
 use crate::plan::Role;
 use crate::verb::leftovers::StaleSandboxDetector;
 use cni::deadline::Deadline;
@@ -63,6 +63,28 @@ impl Records {
     /// [`LedgerError`] if it cannot be read any more.
     pub(in crate::operator) fn open(&self, listed: &Listed) -> Result<Option<Record>, LedgerError> {
         self.ledger.open(listed)
+    }
+
+    /// The same without what is only for its plugins.
+    ///
+    /// # Errors
+    /// As [`Records::open`].
+    pub(in crate::operator) fn open_outline(
+        &self,
+        listed: &Listed,
+    ) -> Result<Option<Record>, LedgerError> {
+        self.ledger.open_outline(listed)
+    }
+
+    /// What a record or orphan holds for its plugins.
+    ///
+    /// # Errors
+    /// As [`Records::open`].
+    pub(in crate::operator) fn configurations(
+        &self,
+        listed: &Listed,
+    ) -> Result<Option<Vec<Configuration>>, LedgerError> {
+        self.ledger.configurations(listed)
     }
 
     /// The records that still hold an extra network.

@@ -61,7 +61,7 @@ impl Kind {
         }
     }
 
-    /// The directories where the configuration does not name them.
+    /// The directories if the configuration does not name them.
     pub(super) fn defaults(self) -> (&'static str, &'static str) {
         match self {
             Self::K3s => (

@@ -56,7 +56,7 @@ fn every_runtime_is_known_by_its_file() {
     }
 }
 
-/// The file of kind's node image, where no directory is named.
+/// The file of kind's node image, if no directory is named.
 #[test]
 fn a_node_of_kind_is_containerd_with_the_usual_directories() {
     let kind = r#"

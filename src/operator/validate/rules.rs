@@ -10,6 +10,7 @@ use super::catalogue::Catalogue;
 use super::networks::{self, Asking};
 use super::pools::Pool;
 use super::{Node, Report, Spot};
+use crate::conf_file::ConfFileError;
 use crate::config::Config;
 use crate::definition::{Annotations, Definition, DefinitionKind, Source};
 use crate::operator::CommandError;
@@ -21,7 +22,7 @@ use crate::pod::{DEFAULT_NETWORK_ANNOTATION, GENIE_ANNOTATION, NETWORKS_ANNOTATI
 use crate::policy::{self, Tenancy};
 use crate::prepare::PodRequest;
 use crate::selection::Limits;
-use cni::netconf::{Missing, NetconfError, NetworkConfig};
+use cni::netconf::{Missing, NetworkConfig};
 
 /// A node that takes all that some node takes.
 const ANY_NODE: &[u8] =
@@ -47,7 +48,7 @@ pub(super) struct Subject<'a> {
 }
 
 impl Rules {
-    /// Those of the configuration in `file`; those of every node where there is none.
+    /// Those of the configuration in `file`; those of every node if there is none.
     ///
     /// # Errors
     /// [`NodeError`].
@@ -148,8 +149,8 @@ impl Rules {
     /// The definition as one of the cluster's API.
     ///
     /// # Errors
-    /// [`NetconfError`] for a configuration that is not valid.
-    pub(super) fn definition(&self, subject: &Subject<'_>) -> Result<Definition, NetconfError> {
+    /// [`ConfFileError`] for a configuration that is not valid.
+    pub(super) fn definition(&self, subject: &Subject<'_>) -> Result<Definition, ConfFileError> {
         let missing = Missing { name: Some(subject.name.as_str()), version: self.config.version };
         let config = subject.config.filter(|config| !config.trim().is_empty());
         // What a file of the node says that has the name is the administrator's word.
@@ -171,7 +172,7 @@ impl Rules {
 
     /// What ADD would say of all annotations of a pod together, at the place of the one that it
     /// names; then of its networks, if the cluster's definitions are at hand. Whether the node
-    /// heeds CNI-Genie's is known only where the node is.
+    /// heeds CNI-Genie's is known only if the node is.
     pub(super) fn check_together(
         &self,
         (namespace, account): (&Namespace, &str),

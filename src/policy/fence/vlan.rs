@@ -25,7 +25,7 @@ impl Fence<'_> {
 
     /// The VLAN that a plugin puts an interface on beside those that it names: the vlan plugin
     /// takes a `vlanId` that is missing for 0, and a port of a bridge with a trunk keeps VLAN 1
-    /// where no other is the native one.
+    /// if no other is the native one.
     pub(super) fn check_native_vlan(
         &self,
         plugin: Plugin<'_>,

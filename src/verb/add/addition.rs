@@ -9,7 +9,6 @@ use crate::attach::routes::{Moved, OriginalDefaultRoutes};
 use crate::attach::snapshot::Snapshot;
 use crate::attach::{AttachError, Attacher, Place, reject_foreign_interfaces, verify};
 use crate::config::Config;
-use crate::kernel::kernel_error;
 use crate::kube::PodReference;
 use crate::ledger::{Event, Journal, Mode, Record, RecordPlan, RecordedNetns};
 use crate::plan::{Attachment, Plan, Role};
@@ -22,6 +21,7 @@ use cni::request::Sandbox;
 use cni::result::AttachmentResult;
 use cni::version::Version;
 use linux::netlink::Inside;
+use plugins::kernel::kernel_error;
 
 /// A running pod that gets networks, as it was before.
 #[derive(Clone, Copy, Debug)]
@@ -58,7 +58,7 @@ pub(in crate::verb) struct Addition<'s, 'a> {
     pub(super) first: usize,
     /// The running pod as it is without the addition; none for an ADD.
     pub(super) former: Option<Former<'s>>,
-    /// The primary's result where Braid stands behind it.
+    /// The primary's result if Braid stands behind it.
     pub(super) chained: Option<AttachmentResult>,
     /// The record; none if the pod runs unrecorded.
     pub(super) journal: Option<Journal>,
@@ -373,7 +373,7 @@ fn record_of(
 }
 
 /// What identifies the sandbox's namespace. The socket that is asked for the cookie is needed later
-/// in any case; where it cannot be opened, that is said then.
+/// in any case; if it cannot be opened, that is said then.
 fn recorded_netns(inside: &mut Inside<'_>, sandbox: &Sandbox) -> RecordedNetns {
     let cookie = inside.netlink().ok().and_then(|netlink| netlink.netns_cookie());
     RecordedNetns { boot: boot_id(), id: inside.netns().id(), cookie, path: sandbox.netns.clone() }

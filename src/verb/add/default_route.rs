@@ -8,14 +8,14 @@ use super::{Addition, read_snapshot};
 use crate::attach::default_route::{self, RouteChange};
 use crate::attach::routes::{Move, OriginalDefaultRoutes};
 use crate::attach::snapshot::{RemovedRoute, SeenRoute, Snapshot};
-use crate::kernel::kernel_error;
-use crate::kernel::kernel_family;
 use crate::plan::{Attachment, Role};
 use crate::pod::Pod;
 use cni::error::Error;
 use cni::family::Family;
 use cni::result::{AttachmentResult, MOST_ROUTES};
 use linux::netlink::{DefaultRoute, Link, Netlink, NetlinkError, Route, RouteKey};
+use plugins::kernel::kernel_error;
+use plugins::kernel::kernel_family;
 
 impl<'s> Addition<'s, '_> {
     /// Looks where the default routes lead before an extra network can take them.
@@ -152,7 +152,7 @@ impl<'s> Addition<'s, '_> {
         {
             log::warn!("{}", unasked_default_route(self.pod, extra));
         }
-        // A route that was there before may be back even where none was taken.
+        // A route that was there before may be back even if none was taken.
         read_snapshot(netlink).map_err(kernel_error)
     }
 }

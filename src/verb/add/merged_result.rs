@@ -42,7 +42,7 @@ impl Addition<'_, '_> {
     }
 }
 
-/// A default route that an extra network brought where there was none: the kernel has it, so the
+/// A default route that an extra network brought if there was none: the kernel has it, so the
 /// result shows it.
 fn add_default_routes(
     merged: &mut AttachmentResult,

@@ -6,7 +6,6 @@ use super::held::Held;
 use super::{Changed, Target, detach, primary};
 use crate::attach::snapshot::Snapshot;
 use crate::definition::{Api, NodeDefinitions, OnOutage};
-use crate::kernel::kernel_error;
 use crate::ledger::Record;
 use crate::plan::{self, Attachment, Origin, Plan};
 use crate::prepare::{self, AddedNetworks};
@@ -17,6 +16,7 @@ use crate::verb::{Session, limit, publish};
 use cni::deadline::Deadline;
 use cni::error::{Code, Error};
 use linux::netlink::Inside;
+use plugins::kernel::kernel_error;
 
 /// Attaches what an administrator names.
 pub(super) fn by_administrator(

@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 
 use crate::attach::snapshot::SeenRoute;
-use crate::kernel::kernel_family;
 use crate::ledger::{Record, State};
 use crate::plan::Role;
 use cni::family::Family;
 use cni::result::AttachmentResult;
 use cni::version::Version;
 use linux::netlink::{Netlink, NetlinkError};
+use plugins::kernel::kernel_family;
 
 /// Gives back the default routes that had to make way, in each family that has none any more.
 /// Returns whether there were any.

@@ -4,7 +4,6 @@ use super::attach::label;
 use super::held::{Held, check_detachable, gone};
 use super::{Changed, Target, Trigger, default_route, primary};
 use crate::attach::snapshot::Snapshot;
-use crate::kernel::kernel_error;
 use crate::ledger::{Declined, Event, Record, State};
 use crate::plan::{Attachment, Source};
 use crate::verb::add::read_snapshot;
@@ -13,6 +12,7 @@ use cni::deadline::Deadline;
 use cni::error::{Code, Error};
 use cni::result::AttachmentResult;
 use linux::netlink::Inside;
+use plugins::kernel::kernel_error;
 
 /// Detaches what an administrator names by its interface.
 pub(super) fn by_administrator(

@@ -5,7 +5,6 @@ use serde_json::Value;
 
 use super::{Target, names, unrecorded};
 use crate::attach::snapshot::Snapshot;
-use crate::kernel::kernel_error;
 use crate::ledger::{Journal, Key, Lock, Record, RecordPlan, State};
 use crate::plan::Attachment;
 use crate::pod::Pod;
@@ -15,6 +14,7 @@ use cni::deadline::Deadline;
 use cni::error::{Code, Error};
 use cni::request::Sandbox;
 use linux::netns::Netns;
+use plugins::kernel::kernel_error;
 
 /// A running pod that no other call changes.
 pub(super) struct Held {

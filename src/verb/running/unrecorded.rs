@@ -13,7 +13,6 @@ use super::Target;
 use super::held::gone;
 use crate::attach::snapshot::Snapshot;
 use crate::config::Config;
-use crate::kernel::kernel_error;
 use crate::ledger::{Key, LAYOUT, Mode, Record, RecordPlan, RecordedNetns};
 use crate::pod::Pod;
 use crate::verb::add::read_snapshot;
@@ -25,6 +24,7 @@ use cni::result::AttachmentResult;
 use cni::version::Version;
 use linux::directory;
 use linux::netlink::Inside;
+use plugins::kernel::kernel_error;
 
 /// The largest file of the cache that is read: libcni keeps the configuration and the result in it.
 const MAX_FILE_BYTES: u64 = 1 << 20;

@@ -1,8 +1,5 @@
 //! What is wrong with a network configuration.
 
-use std::io;
-use std::path::PathBuf;
-
 use super::MAX_PLUGINS;
 use crate::keys::KeyError;
 use crate::version::UnknownVersion;
@@ -10,23 +7,6 @@ use crate::version::UnknownVersion;
 /// What is wrong with a network configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum NetconfError {
-    /// The file could not be read.
-    #[error("{}: {}", path.display(), source)]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        #[source]
-        source: io::Error,
-    },
-    /// The file is larger than [`super::MAX_FILE_BYTES`], or not a regular file.
-    #[error("{}: {problem}", path.display())]
-    NotAFile {
-        /// The file.
-        path: PathBuf,
-        /// Which of the two.
-        problem: &'static str,
-    },
     /// The text is not JSON.
     #[error("not valid JSON: {0}")]
     Json(#[source] serde_json::Error),

@@ -14,7 +14,11 @@ pub struct PluginConfig {
 }
 
 impl PluginConfig {
-    pub(super) fn read(value: &Value) -> Result<Self, NetconfError> {
+    /// Reads one entry of `plugins`, or a conf file.
+    ///
+    /// # Errors
+    /// [`NetconfError`] if it is no object, or names no plugin.
+    pub fn read(value: &Value) -> Result<Self, NetconfError> {
         let object = value
             .as_object()
             .ok_or_else(|| NetconfError::NotAnObject("a plugin's configuration".to_owned()))?;

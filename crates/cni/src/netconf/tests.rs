@@ -1,5 +1,3 @@
-use std::path::Path;
-
 use super::*;
 
 fn parse(value: Value) -> Result<NetworkConfig, NetconfError> {
@@ -155,35 +153,4 @@ fn a_chain_reads_back_from_the_ledger() {
     let text = serde_json::to_string(&network).unwrap();
     let again: NetworkConfig = serde_json::from_str(&text).unwrap();
     assert_eq!(again.to_value(), network.to_value());
-}
-
-#[test]
-fn files_of_the_sub_directory_are_appended() {
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("10-n.conflist");
-    std::fs::write(&file, r#"{"name": "n", "plugins": [{"type": "a"}]}"#).unwrap();
-    std::fs::create_dir_all(dir.path().join("n/15-directory.conf")).unwrap();
-    for (name, kind) in [("20-c.conf", "c"), ("10-b.conf", "b"), ("00-ignored.json", "z")] {
-        std::fs::write(dir.path().join("n").join(name), json!({"type": kind}).to_string()).unwrap();
-    }
-    let kinds = |file: &Path| {
-        let network = load(file, &Missing::default()).unwrap();
-        network.plugins.iter().map(|plugin| plugin.kind.to_string()).collect::<Vec<_>>()
-    };
-    assert_eq!(kinds(&file), ["a", "b", "c"]);
-    std::fs::write(
-        &file,
-        r#"{"name": "n", "loadOnlyInlinedPlugins": true, "plugins": [{"type": "a"}]}"#,
-    )
-    .unwrap();
-    assert_eq!(kinds(&file), ["a"]);
-}
-
-#[test]
-fn files_that_are_none_are_refused() {
-    let dir = tempfile::tempdir().unwrap();
-    assert!(matches!(read_file(dir.path()), Err(NetconfError::NotAFile { .. })));
-    let large = dir.path().join("large.conf");
-    std::fs::write(&large, vec![b' '; usize::try_from(MAX_FILE_BYTES).unwrap() + 1]).unwrap();
-    assert!(matches!(read_file(&large), Err(NetconfError::NotAFile { .. })));
 }

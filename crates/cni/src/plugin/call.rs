@@ -9,7 +9,7 @@ use crate::error::{Code, Error, one_line};
 use crate::keys;
 use crate::name::InterfaceName;
 use crate::netconf::{NetworkName, PluginType};
-use crate::request::{Command, ContainerId, Request, Sandbox};
+use crate::request::{Command, ContainerId, Environment, Request, Sandbox};
 use crate::result::AttachmentResult;
 use crate::version::Version;
 
@@ -27,12 +27,8 @@ pub struct Call {
     pub sandbox: Option<Sandbox>,
     /// Where executables of plugins are (`CNI_PATH`).
     pub path: Vec<PathBuf>,
-    /// Where programs of the system are (`PATH`), absolute directories in order.
-    pub programs: Vec<PathBuf>,
-    /// The socket of the system's message bus (`DBUS_SYSTEM_BUS_ADDRESS`).
-    pub system_bus: PathBuf,
-    /// Whether a Braid has called, and not a runtime or a plugin on its own.
-    pub nested: bool,
+    /// The environment that the call came with.
+    pub environment: Environment,
     /// The configuration, as it was written.
     object: Map<String, Value>,
 }
@@ -94,9 +90,7 @@ impl Call {
             version,
             sandbox,
             path,
-            programs: request.environment.programs(),
-            system_bus: request.environment.system_bus(),
-            nested: request.nested,
+            environment: request.environment.clone(),
             object,
         })
     }

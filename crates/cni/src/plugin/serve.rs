@@ -76,16 +76,24 @@ pub fn serve(plugin: &dyn Plugin, context: &mut Context<'_>) -> ExitCode {
         Some(Err(error)) => Answer::unread(error.into()),
         Some(Ok(request)) => match read_input(&request) {
             Ok(input) => answer(plugin, &request, &input, context),
-            Err(error) => {
-                let problem = format!("cannot read the configuration on standard input: {error}");
-                Answer::unread(Error::new(Code::IO, problem))
-            }
+            Err(error) => Answer::unread(error),
         },
     };
     answer.print(&mut io::stdout().lock()).unwrap_or(ExitCode::FAILURE)
 }
 
-fn read_input(request: &Request) -> io::Result<Vec<u8>> {
+/// The configuration on standard input, at most [`MAX_INPUT_BYTES`] of it.
+///
+/// # Errors
+/// Code 5 if it cannot be read, or is larger.
+pub fn read_input(request: &Request) -> Result<Vec<u8>, Error> {
+    read_bounded(request).map_err(|error| {
+        let problem = format!("cannot read the configuration on standard input: {error}");
+        Error::new(Code::IO, problem)
+    })
+}
+
+fn read_bounded(request: &Request) -> io::Result<Vec<u8>> {
     let mut input = Vec::new();
     // A person who asks for the versions types no configuration.
     let is_asked_by_hand = request.verb.command() == Command::Version && io::stdin().is_terminal();
@@ -100,7 +108,7 @@ fn read_input(request: &Request) -> io::Result<Vec<u8>> {
 
 impl Answer {
     /// An error of a request that was not read far enough to know its version.
-    const fn unread(error: Error) -> Self {
+    pub const fn unread(error: Error) -> Self {
         Self { version: Version::NEWEST, outcome: Err(error) }
     }
 
@@ -123,7 +131,7 @@ impl Answer {
 
 /// The version of a configuration that may be wrong otherwise, so that an error comes in its
 /// layout.
-fn version_of(input: &[u8]) -> Version {
+pub fn version_of(input: &[u8]) -> Version {
     let value: Value = serde_json::from_slice(input).unwrap_or_default();
     let version = value
         .as_object()

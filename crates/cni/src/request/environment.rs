@@ -7,9 +7,6 @@ use std::path::PathBuf;
 /// Where programs of the system are if the environment does not say.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// The socket of the system's message bus if the environment does not say.
-const DEFAULT_BUS: &str = "/run/dbus/system_bus_socket";
-
 /// The process's environment as a value.
 #[derive(Clone, Debug, Default)]
 pub struct Environment(pub(super) BTreeMap<OsString, OsString>);
@@ -24,7 +21,7 @@ impl Environment {
         })
     }
 
-    /// The value of a variable that is set, even where it is empty.
+    /// The value of a variable that is set, even if it is empty.
     pub fn get(&self, name: &str) -> Option<&OsStr> {
         self.0.get(OsStr::new(name)).map(OsString::as_os_str)
     }
@@ -41,17 +38,8 @@ impl Environment {
         std::env::split_paths(path).filter(|directory| directory.is_absolute()).collect()
     }
 
-    /// The socket of the system's message bus: that of `DBUS_SYSTEM_BUS_ADDRESS`, or the usual one
-    /// if that names no path.
-    pub fn system_bus(&self) -> PathBuf {
-        let addresses = self.text("DBUS_SYSTEM_BUS_ADDRESS").unwrap_or_default();
-        let mut paths = addresses.split(';').filter_map(|it| it.strip_prefix("unix:path="));
-        let path = paths.next().and_then(|path| path.split(',').next());
-        PathBuf::from(path.unwrap_or(DEFAULT_BUS))
-    }
-
-    /// The value where it is text; `None` if it is missing or not UTF-8.
-    pub(super) fn text(&self, name: &str) -> Option<&str> {
+    /// The value of a variable that is text; `None` if it is missing or not UTF-8.
+    pub fn text(&self, name: &str) -> Option<&str> {
         self.get(name).and_then(OsStr::to_str)
     }
 }
@@ -59,5 +47,11 @@ impl Environment {
 impl<const N: usize> From<[(&str, &str); N]> for Environment {
     fn from(pairs: [(&str, &str); N]) -> Self {
         Self(pairs.into_iter().map(|(name, value)| (name.into(), value.into())).collect())
+    }
+}
+
+impl FromIterator<(OsString, OsString)> for Environment {
+    fn from_iter<I: IntoIterator<Item = (OsString, OsString)>>(variables: I) -> Self {
+        Self(variables.into_iter().collect())
     }
 }

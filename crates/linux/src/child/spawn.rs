@@ -118,7 +118,7 @@ struct Execution<'a> {
     variables: Vec<*const libc::c_char>,
     streams: [RawFd; 3],
     parent: libc::pid_t,
-    /// Set by the child where it could not execute.
+    /// Set by the child if it could not execute.
     errno: Cell<i32>,
 }
 
@@ -190,7 +190,7 @@ fn block_signals() -> nix::Result<SigSet> {
     Ok(before)
 }
 
-/// Runs in the child: returns the error number where it could not execute.
+/// Runs in the child: returns the error number if it could not execute.
 #[allow(
     unsafe_code,
     reason = "system calls between clone and exec, for which nothing may allocate"

@@ -144,7 +144,7 @@ pub(super) fn read_address(reply: Message) -> Option<(u32, IpNetwork)> {
     Some((message.header.index, IpNetwork::new(ip, message.header.prefix_len).ok()?))
 }
 
-/// `IFA_ADDRESS` is the peer's where there is one; then `IFA_LOCAL` is ours.
+/// `IFA_ADDRESS` is the peer's if there is one; then `IFA_LOCAL` is ours.
 pub(super) fn local_address(message: &AddressMessage) -> Option<IpAddr> {
     let find = |choose: fn(&AddressAttribute) -> Option<IpAddr>| {
         message.attributes.iter().find_map(choose)

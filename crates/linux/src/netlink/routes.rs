@@ -21,7 +21,7 @@ use crate::family::Family;
 pub struct AddedRoute(RouteMessage);
 
 impl Netlink {
-    /// The default routes of a family that someone configured: unicast, in the main table, of any
+    /// The default routes of a family that were configured: unicast, in the main table, of any
     /// metric. A multipath route appears once per next hop.
     ///
     /// Those that a router advertised are left out: they expire, the next advertisement brings

@@ -193,7 +193,7 @@ mod tests {
         sleeper.wait().unwrap();
         assert!(
             may_hold(Some(NetnsCookie::for_test(u64::MAX))),
-            "nobody has the inode, and not all is seen"
+            "no namespace has the inode, and not all is seen"
         );
     }
 

@@ -80,7 +80,7 @@ impl Plugin for HostLocal {
         let dns = config.resolv_conf.as_deref().map_or(Ok(Dns::default()), resolv_conf::read)?;
         let mut reserving = Reserving {
             owner: Owner::of(call)?,
-            store: Store::create(&config.directory, context, call.nested)?,
+            store: Store::create(&config.directory, context, call)?,
             made: Vec::new(),
         };
         match reserving.reserve_each(&config.sets, &requested, context) {

@@ -6,9 +6,11 @@ use std::path::Path;
 
 use cni::error::{Code, Error};
 use cni::plugin::{Attachment, Call};
-use linux::netlink::{Change, InsideError, LinkId, LinkState, Netlink};
+use linux::netlink::{Change, LinkId, LinkState, Netlink};
 use linux::netns::{Netns, NetnsError};
 use linux::sysctl::SysctlError;
+
+pub(crate) use crate::kernel::kernel_error;
 
 /// The places of one attachment.
 #[derive(Debug)]
@@ -129,18 +131,6 @@ pub(crate) fn enter_if_there(call: &Call) -> Result<Option<(Netns, Netlink)>, Er
     }
     let netlink = Netlink::open_in(&netns).map_err(kernel_error)?;
     Ok(Some((netns, netlink)))
-}
-
-/// The protocol's error for one of the kernel's side.
-pub(crate) fn kernel_error(error: impl Into<InsideError>) -> Error {
-    let error = error.into();
-    let code = match &error {
-        InsideError::Netns(NetnsError::Missing(_) | NetnsError::NotANamespace(_)) => {
-            Code::ENVIRONMENT
-        }
-        InsideError::Netns(_) | InsideError::Netlink(_) => Code::IO,
-    };
-    Error::new(code, error)
 }
 
 /// The protocol's error for a setting that cannot be read or written.

@@ -3,11 +3,15 @@
 
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use cni::deadline::Deadline;
 use cni::error::one_line;
+use cni::request::Environment;
+
+/// The bus if the environment does not say.
+const DEFAULT_SOCKET: &str = "/run/dbus/system_bus_socket";
 
 /// The most bytes of a message that is read.
 const MAX_MESSAGE: usize = 1 << 20;
@@ -38,6 +42,15 @@ const ERROR_NAME: u8 = 4;
 const REPLY_SERIAL: u8 = 5;
 const DESTINATION: u8 = 6;
 const SIGNATURE: u8 = 8;
+
+/// The socket of the system's bus: that of `DBUS_SYSTEM_BUS_ADDRESS`, or the usual one if that names
+/// no path.
+pub(crate) fn socket(environment: &Environment) -> PathBuf {
+    let addresses = environment.text("DBUS_SYSTEM_BUS_ADDRESS").unwrap_or_default();
+    let mut paths = addresses.split(';').filter_map(|it| it.strip_prefix("unix:path="));
+    let path = paths.next().and_then(|path| path.split(',').next());
+    PathBuf::from(path.unwrap_or(DEFAULT_SOCKET))
+}
 
 /// Why a call has no reply that counts.
 #[derive(Debug, thiserror::Error)]
@@ -369,5 +382,18 @@ mod tests {
         }
         let fields = [5, 1, b'u', 0, 9, 0, 0, 0, 4, 1, b's', 0, 1, 0, 0, 0, b'E', 0];
         assert_eq!(read_fields(&fields, true), (Some(9), "E".to_owned()));
+    }
+
+    #[test]
+    fn the_bus_is_at_the_path_that_the_environment_names() {
+        for (address, path) in [
+            ("unix:path=/x/bus,guid=1", "/x/bus"),
+            ("tcp:host=a;unix:path=/y", "/y"),
+            ("unix:abstract=/z", DEFAULT_SOCKET),
+            ("", DEFAULT_SOCKET),
+        ] {
+            let environment = [("DBUS_SYSTEM_BUS_ADDRESS", address)];
+            assert_eq!(socket(&environment.into()), Path::new(path), "{address}");
+        }
     }
 }

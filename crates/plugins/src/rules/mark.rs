@@ -26,6 +26,7 @@ use serde::{Deserialize, Serialize};
 
 use super::backend::Backend;
 use super::owner::Owner;
+use crate::caller::is_braid;
 use crate::mark::listed_at;
 
 const DIRECTORY: &str = "/run/cni/rules";
@@ -70,7 +71,7 @@ impl Marks {
         let cookie = NetnsCookie::of_thread().map_or(0, NetnsCookie::number);
         let network = call.network.as_str().to_owned();
         let place = Path::new(DIRECTORY).join(cookie.to_string()).join(plugin);
-        Self { directory: place.join(&network), network, nested: call.nested }
+        Self { directory: place.join(&network), network, nested: is_braid(&call.environment) }
     }
 
     /// Those of every network on the host, for a plugin's rules that name no network.
@@ -197,7 +198,7 @@ impl Marks {
             valid.iter().any(is_it)
         };
         let stale = self.all().into_iter().filter(|(owner, mark, made)| {
-            mark.nested == call.nested && *made < listed_at && !is_valid(owner)
+            mark.nested == is_braid(&call.environment) && *made < listed_at && !is_valid(owner)
         });
         Ok(stale.map(|(owner, mark, _)| (owner, mark)).collect())
     }

@@ -105,7 +105,7 @@ impl From<ProgramError> for Error {
 
 /// Where programs are found, and how long they may take.
 pub(crate) struct Programs<'c> {
-    directories: &'c [PathBuf],
+    directories: Vec<PathBuf>,
     deadline: Deadline,
     stop: &'c dyn Stop,
 }
@@ -118,23 +118,23 @@ impl std::fmt::Debug for Programs<'_> {
 
 impl<'c> Programs<'c> {
     /// Those of a call. Only ADD and CHECK end early if the call is asked to stop.
-    pub(crate) fn of<'x: 'c>(call: &'c Call, context: &Context<'x>) -> Self {
+    pub(crate) fn of<'x: 'c>(call: &Call, context: &Context<'x>) -> Self {
         let stop = match call.command {
             Command::Add | Command::Check => context.stop,
             _ => &NeverStop,
         };
-        Self { directories: &call.programs, deadline: context.deadline, stop }
+        Self { directories: call.environment.programs(), deadline: context.deadline, stop }
     }
 
     /// Those in these directories, of no call.
-    pub(crate) fn at(directories: &'c [PathBuf], deadline: Deadline) -> Self {
-        Self { directories, deadline, stop: &NeverStop }
+    pub(crate) fn at(directories: &[PathBuf], deadline: Deadline) -> Self {
+        Self { directories: directories.to_vec(), deadline, stop: &NeverStop }
     }
 
     /// For undoing what an ADD that failed has made.
-    pub(crate) fn for_undo(call: &'c Call) -> Self {
+    pub(crate) fn for_undo(call: &Call) -> Self {
         let deadline = Deadline::after(UNDO);
-        Self { directories: &call.programs, deadline, stop: &NeverStop }
+        Self { directories: call.environment.programs(), deadline, stop: &NeverStop }
     }
 
     /// Where the program is; none if it is not installed.
@@ -155,7 +155,7 @@ impl<'c> Programs<'c> {
     ) -> Result<Vec<u8>, ProgramError> {
         let executable = self.find(name).ok_or_else(|| missing(name))?;
         let arguments: Vec<&OsStr> = arguments.iter().map(OsStr::new).collect();
-        let path = std::env::join_paths(self.directories).unwrap_or_default();
+        let path = std::env::join_paths(&self.directories).unwrap_or_default();
         let environment: [(OsString, OsString); 2] =
             [("PATH".into(), path), ("LC_ALL".into(), "C".into())];
         let program = Program {

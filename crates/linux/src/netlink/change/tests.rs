@@ -10,21 +10,8 @@ fn open() -> (Netns, Netlink) {
     (netns, netlink)
 }
 
-fn new_link<'a>(name: &'a str, kind: NewLinkKind<'a>) -> NewLink<'a> {
-    NewLink {
-        name,
-        kind,
-        mtu: None,
-        mac: None,
-        tx_queue_len: None,
-        master: None,
-        up: false,
-        netns: None,
-    }
-}
-
 fn bridge(name: &str) -> NewLink<'_> {
-    new_link(name, NewLinkKind::Bridge { vlan_filtering: false })
+    NewLink::new(name, NewLinkKind::Bridge { vlan_filtering: false })
 }
 
 fn found(netlink: &mut Netlink, name: &str) -> LinkState {
@@ -52,7 +39,7 @@ fn one_message_makes_a_veth_pair_whose_other_end_is_elsewhere() {
         up: true,
         tx_queue_len: Some(0),
         mtu: Some(1400),
-        ..new_link("vethx", NewLinkKind::Veth { peer })
+        ..NewLink::new("vethx", NewLinkKind::Veth { peer })
     };
     let port = PortSettings { hairpin: Some(true), isolated: Some(true) };
     let changes = [Change::create_link(&pair), Change::set_port(LinkId::Name("vethx"), port)];
@@ -313,7 +300,7 @@ fn a_macvlan_link_appears_in_another_namespace() {
         [(MacVlan::Bridge, "bridge"), (MacVlan::Private, "private"), (MacVlan::Vepa, "vepa")]
     {
         let kind = NewLinkKind::MacVlan { parent, mode, broadcast_queue_len: Some(1234) };
-        let link = NewLink { netns: Some(&container), ..new_link("tmp0", kind) };
+        let link = NewLink { netns: Some(&container), ..NewLink::new("tmp0", kind) };
         netlink.apply(&[Change::create_link(&link)]).unwrap();
         assert_eq!(found(&mut inside, "tmp0").kind, LinkKind::MacVlan(Some(mode)));
         let shown = ip(&container, &["-d link show tmp0"]);
@@ -327,13 +314,13 @@ fn a_macvlan_link_appears_in_another_namespace() {
 fn vlans_of_a_port_are_what_bridge_shows() {
     let (host, mut netlink) = open();
     let bridge =
-        NewLink { up: true, ..new_link("br0", NewLinkKind::Bridge { vlan_filtering: true }) };
+        NewLink { up: true, ..NewLink::new("br0", NewLinkKind::Bridge { vlan_filtering: true }) };
     netlink.apply(&[Change::create_link(&bridge)]).unwrap();
     let bridge = found(&mut netlink, "br0");
     assert_eq!(bridge.kind, LinkKind::Bridge { vlan_filtering: true, default_vlan: 1 });
     let peer = NewLinkEnd { name: "peer", mtu: None, mac: None, netns: None };
     let pair =
-        NewLink { master: Some(bridge.index), ..new_link("vethx", NewLinkKind::Veth { peer }) };
+        NewLink { master: Some(bridge.index), ..NewLink::new("vethx", NewLinkKind::Veth { peer }) };
     netlink.apply(&[Change::create_link(&pair)]).unwrap();
     let port = found(&mut netlink, "vethx");
     netlink
@@ -356,16 +343,16 @@ fn vlans_of_a_port_are_what_bridge_shows() {
 #[ignore = "needs a kernel with vlan, ipvlan and dummy: run it by scripts/vm"]
 fn links_on_top_of_others_are_what_ip_shows() {
     let (netns, mut netlink) = open();
-    netlink.apply(&[Change::create_link(&new_link("dummy0", NewLinkKind::Dummy))]).unwrap();
+    netlink.apply(&[Change::create_link(&NewLink::new("dummy0", NewLinkKind::Dummy))]).unwrap();
     let dummy = found(&mut netlink, "dummy0");
     assert_eq!(dummy.kind, LinkKind::Dummy);
     let parent = dummy.index;
-    let vlan = new_link("vlan5", NewLinkKind::Vlan { parent, id: 5 });
+    let vlan = NewLink::new("vlan5", NewLinkKind::Vlan { parent, id: 5 });
     netlink.apply(&[Change::create_link(&vlan)]).unwrap();
     assert_eq!(found(&mut netlink, "vlan5").kind, LinkKind::Vlan(5));
     assert!(ip(&netns, &["-d link show vlan5"]).contains("vlan protocol 802.1Q id 5"));
     for (mode, word) in [(IpVlan::L2, "l2"), (IpVlan::L3, "l3"), (IpVlan::L3s, "l3s")] {
-        let link = new_link("ipvl0", NewLinkKind::IpVlan { parent, mode });
+        let link = NewLink::new("ipvl0", NewLinkKind::IpVlan { parent, mode });
         netlink.apply(&[Change::create_link(&link)]).unwrap();
         assert_eq!(found(&mut netlink, "ipvl0").kind, LinkKind::IpVlan(Some(mode)));
         let shown = ip(&netns, &["-d link show ipvl0"]);

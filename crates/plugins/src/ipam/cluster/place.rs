@@ -51,7 +51,7 @@ pub(crate) fn header(call: &Call, config: &Config, owner: &Owner, opened: &Opene
         kubeconfig: config.access.kubeconfig.clone().unwrap_or_default(),
         api_root: config.access.server.clone(),
         network: call.network.to_string(),
-        caller: mark::caller(call.nested).to_owned(),
+        caller: mark::caller(call).to_owned(),
         container: owner.container.clone(),
         interface: owner.interface.clone(),
         podref: owner.podref.clone(),

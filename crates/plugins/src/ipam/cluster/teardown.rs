@@ -132,7 +132,7 @@ pub(super) fn gc(
     let is_stale = |recorded: &Recorded| {
         let Header { network, caller, container, interface, made, .. } = &recorded.header;
         network == call.network.as_str()
-            && caller == mark::caller(call.nested)
+            && caller == mark::caller(call)
             && *made < listed_at
             && !valid.iter().any(|it| it.container == *container && it.interface == *interface)
     };

@@ -49,12 +49,8 @@ impl Node {
             interface: "net1".parse().unwrap(),
             args: format!("IgnoreUnknown=1;K8S_POD_NAMESPACE=a;K8S_POD_NAME={pod}").as_str().into(),
         };
-        let request = Request {
-            verb: verb(sandbox),
-            path: Vec::new(),
-            nested: false,
-            environment: Environment::default(),
-        };
+        let request =
+            Request { verb: verb(sandbox), path: Vec::new(), environment: Environment::default() };
         let mut ipam = json!({"type": "whereabouts", "kubernetes": {"kubeconfig": "/k"},
             "dataDir": self.dir.path().join("addresses")});
         ipam.as_object_mut().unwrap().extend(self.ipam.as_object().unwrap().clone());

@@ -109,7 +109,7 @@ impl fmt::Display for Owner {
 impl Reservation {
     /// Whether a call from where this one comes from has made it: from a Braid, or from a runtime.
     pub(crate) fn is_marked_by(&self, call: &Call) -> bool {
-        self.mark.as_deref() == Some(mark::caller(call.nested))
+        self.mark.as_deref() == Some(mark::caller(call))
     }
 
     fn read(path: PathBuf) -> Option<Self> {
@@ -151,14 +151,14 @@ impl Store {
     pub(crate) fn create(
         directory: &Path,
         context: &Context<'_>,
-        nested: bool,
+        call: &Call,
     ) -> Result<Self, Error> {
         loop {
             let made = DirBuilder::new().recursive(true).mode(0o755).create(directory);
             made.map_err(FileError::of("create", directory)).map_err(refused)?;
             // Another call may have removed it meanwhile.
             if let Some(mut store) = Self::open(directory, context)? {
-                store.mark = mark::caller(nested);
+                store.mark = mark::caller(call);
                 return Ok(store);
             }
         }
@@ -178,11 +178,8 @@ impl Store {
             })?;
             match try_lock(&path) {
                 Ok(Some(lock)) => {
-                    let store = Self {
-                        directory: directory.to_owned(),
-                        mark: mark::caller(false),
-                        _lock: lock,
-                    };
+                    let store =
+                        Self { directory: directory.to_owned(), mark: mark::RUNTIME, _lock: lock };
                     store.remove_begun()?;
                     return Ok(Some(store));
                 }

@@ -135,7 +135,7 @@ struct Mark {
 impl Mark {
     fn of(call: &Call) -> Self {
         Self {
-            caller: mark::caller(call.nested).to_owned(),
+            caller: mark::caller(call).to_owned(),
             network: short_hash(call.network.as_str(), 32),
             made: SystemTime::now(),
         }

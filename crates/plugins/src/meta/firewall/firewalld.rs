@@ -9,7 +9,7 @@ use cni::error::{Code, Error};
 use cni::plugin::Call;
 use cni::request::Environment;
 
-use crate::rules::bus::{Address, Bus, BusError, Reply};
+use crate::rules::bus::{self, Address, Bus, BusError, Reply};
 use crate::rules::owner::host;
 
 const SERVICE: &str = "org.fedoraproject.FirewallD1";
@@ -28,13 +28,13 @@ pub(super) struct FirewallD(Bus);
 
 /// Whether firewalld runs. Without a bus it does not.
 pub(super) fn is_running(call: &Call, deadline: Deadline) -> bool {
-    let bus = Bus::open(&call.system_bus, deadline.within(LIMIT));
+    let bus = Bus::open(&bus::socket(&call.environment), deadline.within(LIMIT));
     bus.and_then(|mut bus| bus.has_owner(SERVICE)).unwrap_or(false)
 }
 
 /// Whether firewalld runs, or the bus of this process does not tell.
 pub(super) fn may_run() -> bool {
-    let socket = Environment::of_process().system_bus();
+    let socket = bus::socket(&Environment::of_process());
     match Bus::open(&socket, Deadline::after(LIMIT)) {
         Ok(mut bus) => bus.has_owner(SERVICE).unwrap_or(true),
         Err(BusError::Unreachable(error)) => {
@@ -46,7 +46,7 @@ pub(super) fn may_run() -> bool {
 
 impl FirewallD {
     pub(super) fn open(call: &Call, deadline: Deadline) -> Result<Self, Error> {
-        Bus::open(&call.system_bus, deadline.within(LIMIT)).map(Self).map_err(about)
+        Bus::open(&bus::socket(&call.environment), deadline.within(LIMIT)).map(Self).map_err(about)
     }
 
     /// Fails if firewalld does not run.

@@ -12,12 +12,8 @@ fn call(ipam: Value, more: Value, args: &str) -> Call {
     };
     let mut value = json!({"cniVersion": "1.0.0", "name": "lan", "type": "bridge", "ipam": ipam});
     value.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    let request = Request {
-        verb: Verb::Add(sandbox),
-        path: Vec::new(),
-        nested: false,
-        environment: Environment::default(),
-    };
+    let request =
+        Request { verb: Verb::Add(sandbox), path: Vec::new(), environment: Environment::default() };
     Call::from_value(&request, value, Version::V0_1_0).unwrap()
 }
 

@@ -6,7 +6,7 @@ use linux::netlink::InsideError;
 use linux::netns::NetnsError;
 
 /// The protocol's error for one of the kernel's side.
-pub(crate) fn kernel_error(error: impl Into<InsideError>) -> Error {
+pub fn kernel_error(error: impl Into<InsideError>) -> Error {
     let error = error.into();
     let code = match &error {
         InsideError::Netns(NetnsError::Missing(_) | NetnsError::NotANamespace(_)) => {
@@ -18,7 +18,7 @@ pub(crate) fn kernel_error(error: impl Into<InsideError>) -> Error {
 }
 
 /// The family as the kernel's side has it.
-pub(crate) const fn kernel_family(family: Family) -> linux::family::Family {
+pub const fn kernel_family(family: Family) -> linux::family::Family {
     match family {
         Family::V4 => linux::family::Family::V4,
         Family::V6 => linux::family::Family::V6,

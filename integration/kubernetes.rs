@@ -27,6 +27,7 @@ mod relay;
 mod removal;
 mod server;
 mod status;
+mod watch;
 
 use crate::call::Call;
 use cluster::Cluster;

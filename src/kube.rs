@@ -41,6 +41,7 @@ mod shared;
 mod tls;
 mod tls_alert;
 mod transport_error;
+mod watch;
 mod webhook_secret;
 
 use std::path::PathBuf;
@@ -63,6 +64,7 @@ pub(crate) use lasting_client::lasting_client;
 pub(crate) use pod_list::PodState;
 pub use pods::{ClusterPod, PodReference};
 pub(crate) use refusals::Refusals;
+pub use watch::{PodNetworks, PodWatch, Seen};
 pub(crate) use webhook_secret::{SecretContents, WebhookSecret};
 
 use access::{Access, Source};

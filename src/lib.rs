@@ -81,7 +81,7 @@ pub mod internals {
     pub mod kube {
         pub use crate::kube::{
             Cluster, ClusterConfig, ClusterDefinition, ClusterError, ClusterPod, Expiry,
-            PodReference, answer,
+            PodNetworks, PodReference, PodWatch, Seen, answer,
         };
     }
     pub mod ledger {

@@ -100,6 +100,9 @@ enum CommandError {
     /// The records are root's.
     #[error("only root can read the records of a node: run braid {0} as root")]
     NotRoot(&'static str),
+    /// No thread can be started.
+    #[error("cannot start a thread: {0}")]
+    Threads(#[source] std::io::Error),
     /// The node's file system cannot be entered.
     #[error("cannot enter {}: {}", .0.display(), .1)]
     Root(std::path::PathBuf, #[source] std::io::Error),

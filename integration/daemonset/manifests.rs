@@ -94,3 +94,42 @@ fn must_be_modest(spec: &Value, objects: &[Value]) {
         );
     }
 }
+
+/// The overlay that watches pods adds the one right, and what the plugins need that it starts, to
+/// the one container; without it nothing of that is there.
+#[test]
+fn watching_pods_is_an_overlay_of_its_own() {
+    let with = render(&kubernetes().join("optional/watch-pods"));
+    let without = render(&kubernetes().join("overlays/containerd"));
+    let names = |objects: &[Value]| -> Vec<String> {
+        objects.iter().map(|it| format!("{} {}", it["kind"], it["metadata"]["name"])).collect()
+    };
+    let mut added = names(&with);
+    added.retain(|name| !names(&without).contains(name));
+    assert_eq!(
+        added,
+        ["\"ClusterRole\" \"braid-watch-pods\"", "\"ClusterRoleBinding\" \"braid-watch-pods\""]
+    );
+    let role = object(&with, "ClusterRole", "braid-watch-pods");
+    let rule = json!([{"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]}]);
+    assert_eq!(role["rules"], rule);
+    let set = |objects: &[Value]| {
+        object(objects, "DaemonSet", "braid")["spec"]["template"]["spec"].clone()
+    };
+    let (spec, plain) = (set(&with), set(&without));
+    let binding = object(&with, "ClusterRoleBinding", "braid-watch-pods");
+    assert_eq!(binding["subjects"][0]["name"], spec["serviceAccountName"]);
+    assert_eq!(spec["hostPID"], true);
+    assert_eq!(spec["initContainers"], plain["initContainers"], "the installation is as it was");
+    let (keep, before) = (&spec["containers"][0], &plain["containers"][0]);
+    let mut arguments = before["args"].as_array().unwrap().clone();
+    arguments.push(json!("--watch-pods"));
+    assert_eq!(keep["args"], json!(arguments));
+    assert_eq!(keep["securityContext"]["privileged"], true);
+    let mount =
+        json!({"name": "node", "mountPath": "/host", "mountPropagation": "HostToContainer"});
+    assert!(items(&keep["volumeMounts"]).any(|it| *it == mount));
+    let node = json!({"name": "node", "hostPath": {"path": "/", "type": "Directory"}});
+    assert!(items(&spec["volumes"]).any(|volume| *volume == node));
+    assert!(items(&keep["env"]).any(|it| it["name"] == "NODE_NAME"));
+}

@@ -176,6 +176,7 @@ impl Server {
                     self.rename(&mut document["metadata"]["name"]);
                     self.rename(&mut document["roleRef"]["name"]);
                     document["subjects"][0]["namespace"] = json!(self.namespace);
+                    document["subjects"][0]["name"] = json!("braid");
                 }
                 "Role" => document["metadata"]["namespace"] = json!(self.namespace),
                 "RoleBinding" => {

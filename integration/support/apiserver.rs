@@ -6,6 +6,7 @@
 mod connection;
 mod identity;
 mod objects;
+mod pod_watch;
 mod rbac;
 mod watch;
 
@@ -28,6 +29,7 @@ pub(crate) use identity::User;
 use identity::{Authority, Pair, Users};
 use objects::Objects;
 pub(crate) use objects::status;
+use pod_watch::Watches;
 pub(crate) use rbac::{Right, path_of};
 
 use crate::apiserver::connection::serve;
@@ -144,6 +146,7 @@ struct Shared {
     is_mute: AtomicBool,
     prefix: String,
     latency: Mutex<Latency>,
+    watches: Watches,
 }
 
 /// A running server. It stops when it goes.
@@ -198,6 +201,7 @@ impl ApiServer {
             is_mute: AtomicBool::new(false),
             prefix: setup.prefix.to_owned(),
             latency: Mutex::new(setup.latency),
+            watches: Watches::default(),
         };
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();

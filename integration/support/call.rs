@@ -1,7 +1,7 @@
 //! One call of braid, or of any plugin, as a runtime makes it; and what came of it.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -161,6 +161,11 @@ impl<'a> Call<'a> {
         self
     }
 
+    /// The configuration, as it will be sent.
+    pub(crate) fn config(&self) -> Value {
+        self.config.clone()
+    }
+
     pub(crate) fn version(&self) -> String {
         text(&self.config["cniVersion"]).to_owned()
     }
@@ -209,6 +214,16 @@ impl<'a> Call<'a> {
 
 fn path() -> String {
     std::env::var("PATH").unwrap_or_else(|_| "/usr/sbin:/usr/bin:/sbin:/bin".to_owned())
+}
+
+/// A command of braid for people, started on the node.
+pub(crate) fn start_tool<'a>(node: &Node, program: &Path, arguments: &[&str]) -> Running<'a> {
+    let mut command = node.host().command(program);
+    command.args(arguments).env_clear().env("PATH", path());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = command.spawn().unwrap();
+    let writer = std::thread::spawn(|| ());
+    Running { child, writer, started: Instant::now(), remembers: None }
 }
 
 /// A call that is under way.

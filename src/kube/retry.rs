@@ -73,7 +73,7 @@ impl Backoff {
 }
 
 /// Between half of `full` and all of it.
-fn jittered(full: Duration) -> Duration {
+pub(super) fn jittered(full: Duration) -> Duration {
     // The standard library's hasher is keyed at random; no more than that is needed here.
     let random = RandomState::new().build_hasher().finish() % 1024;
     let share = u32::try_from(random).unwrap_or_default();

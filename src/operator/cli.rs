@@ -86,7 +86,9 @@ pub(super) enum Command {
                       half of the token's life is over. A drain goes on. On the node itself (without --root), it also tries \
                       networks that DEL had to give up, every ten minutes, with their definitions as they are now. Told to stop, it asks the API whether the \
                       DaemonSet is still there: if it is deleted, Braid leaves the node as with braid uninstall --wait, \
-                      and where that cannot be told, Braid stays.",
+                      and where that cannot be told, Braid stays. With --watch-pods, pods that run get and lose networks as \
+                      their annotation changes: it then runs on the node itself, or in a container that has the node's \
+                      root directory at --root, its network and its processes.",
         after_help = "Example:\n  braid keep --root /host --service-account braid/braid \\\n    --settings /etc/braid/settings.json --daemon-set braid/braid"
     )]
     Keep(Keep),

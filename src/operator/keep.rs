@@ -8,6 +8,7 @@
 mod exposition;
 mod metrics;
 mod orphans;
+mod pods;
 mod releases;
 mod turn;
 
@@ -21,6 +22,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use self::exposition::Exposition;
 use self::orphans::Orphans;
+use self::pods::PodFollower;
 use self::releases::Releases;
 use self::turn::Turn;
 use super::CommandError;
@@ -55,6 +57,12 @@ pub(super) struct Keep {
     /// Serve /metrics for Prometheus on this address: loopback or the pod's own
     #[arg(long, value_name = "ADDRESS:PORT", value_parser = metrics::address)]
     metrics: Option<SocketAddr>,
+    /// Watch the pods of this node: those that run get and lose networks as their annotation changes
+    #[arg(long)]
+    watch_pods: bool,
+    /// This node's name in the API [default: NODE_NAME of the environment, or the host's name]
+    #[arg(long, value_name = "NAME", requires = "watch_pods")]
+    node_name: Option<String>,
     #[command(flatten)]
     install: Install,
 }
@@ -73,7 +81,11 @@ impl Keep {
             metrics::serve(address, Exposition::new(&install.root, &install.directories));
         }
         let watch = self.daemon_set.as_ref().map(DaemonSetWatch::start).unwrap_or_default();
-        self.watch(console, &mut signals)?;
+        let follower = self.follow_pods()?;
+        let watched = self.watch(console, &mut signals, follower.as_ref());
+        // Whatever has ended it: what is under way for a pod is ended in order.
+        follower.map_or(Ok(()), |follower| follower.stop(console))?;
+        watched?;
         let Some(daemon_set) = &self.daemon_set else { return Ok(Exit::Done) };
         if self.install.migrates() {
             console
@@ -83,8 +95,25 @@ impl Keep {
         if is_for_good(daemon_set, &watch, console)? { self.leave(console) } else { Ok(Exit::Done) }
     }
 
+    /// Begins to watch this node's pods, if that is wanted.
+    fn follow_pods(&self) -> Result<Option<PodFollower>, CommandError> {
+        if !self.watch_pods {
+            return Ok(None);
+        }
+        let of_environment = std::env::var("NODE_NAME").ok().filter(|name| !name.is_empty());
+        let host = || nix::unistd::gethostname().unwrap_or_default();
+        let name = self.node_name.clone().or(of_environment);
+        let name = name.unwrap_or_else(|| host().to_string_lossy().to_lowercase());
+        PodFollower::start(&self.install.root, &self.install.directories, name).map(Some)
+    }
+
     /// Until a signal comes.
-    fn watch(&self, console: &mut Console<'_>, signals: &mut Signals) -> Result<(), CommandError> {
+    fn watch(
+        &self,
+        console: &mut Console<'_>,
+        signals: &mut Signals,
+        follower: Option<&PodFollower>,
+    ) -> Result<(), CommandError> {
         let mut seen = None;
         let mut failure = String::new();
         let mut again = Instant::now();
@@ -106,6 +135,7 @@ impl Keep {
             }
             orphans.retry(&self.install.directories, &self.install.root, console)?;
             releases.retry(&self.install.directories, &self.install.root, console)?;
+            follower.map_or(Ok(()), |follower| follower.tell(console))?;
             if stops_within(PAUSE, signals)? {
                 return Ok(());
             }

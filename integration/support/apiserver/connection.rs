@@ -24,7 +24,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::identity::User;
 use super::objects::{Call, Target, metadata_only, status};
-use super::{Fault, Latency, Recorded, Shared, watch};
+use super::{Fault, Latency, Recorded, Shared, pod_watch, watch};
 
 /// What an API server takes in one frame and on one stream (`pkg/server/secure_serving.go` of
 /// k8s.io/apiserver).
@@ -135,6 +135,13 @@ async fn answer(
     }
     if let (None, Some(user), Some(target)) = (&fault, &user, watched(shared, &parts)) {
         return watch(shared, user, target, &parts, place);
+    }
+    if done.is_none()
+        && fault.is_none()
+        && let Some(response) = pod_watch::answer(shared, &parts, user.as_ref())
+    {
+        shared.requests.lock().unwrap()[place].status = response.status().as_u16();
+        return response;
     }
     if fault.is_none()
         && let Some(body) = watch::start(shared, &parts, user.as_ref())

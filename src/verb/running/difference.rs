@@ -14,6 +14,12 @@ pub(super) struct Had<'r> {
 }
 
 impl Had<'_> {
+    /// Whether an element is this one, on this interface if it names one.
+    pub(super) fn may_be(&self, selection: &Selection) -> bool {
+        let name = selection.interface.as_ref();
+        name.is_none_or(|name| name.as_str() == self.interface) && self.is_of(selection)
+    }
+
     fn is_of(&self, selection: &Selection) -> bool {
         match self.element {
             Some(element) => element == selection.canonical(),

@@ -152,33 +152,26 @@ struct Steps {
 fn compare(
     session: &Session<'_>,
     held: &mut Held,
-    wanted: Vec<Selection>,
+    mut wanted: Vec<Selection>,
     deadline: Deadline,
 ) -> Result<Steps, Error> {
-    let living: Vec<Had<'_>> = held.living().filter_map(|(_, it, _)| had(it)).collect();
-    let declined = held.record.plan.declined.iter().map(|declined| Had {
-        label: &declined.label,
-        interface: declined.interface.as_str(),
-        element: declined.element.as_deref(),
+    let before = held.record.plan.declined.len();
+    // One element for each that was taken away, wherever it stands.
+    held.record.plan.declined.retain(|declined| {
+        let interface = declined.interface.as_str();
+        let had = Had { label: &declined.label, interface, element: declined.element.as_deref() };
+        let is_it = |selection: &Selection| had.may_be(selection);
+        let found = wanted.iter().position(is_it);
+        found.map(|at| wanted.remove(at)).is_some()
     });
-    let count = living.len();
-    let all: Vec<Had<'_>> = living.into_iter().chain(declined).collect();
-    let Difference { gone, new, reordered } = difference(&all, wanted);
-    let interface = |at: &usize| Some(all.get(*at)?.interface.to_owned());
-    let steps = Steps {
-        gone: gone.iter().filter(|at| **at < count).filter_map(interface).collect(),
-        new,
-        reordered,
-    };
-    let forgotten: Vec<usize> = gone.iter().filter_map(|at| at.checked_sub(count)).collect();
-    if !forgotten.is_empty() {
-        let mut at = 0..;
-        let is_kept = |_: &_| at.next().is_none_or(|at: usize| !forgotten.contains(&at));
-        held.record.plan.declined.retain(is_kept);
+    if held.record.plan.declined.len() < before {
         let snapshot = held.record.complete.clone().unwrap_or_default();
         held.shrink(session, snapshot, deadline)?;
     }
-    Ok(steps)
+    let living: Vec<Had<'_>> = held.living().filter_map(|(_, it, _)| had(it)).collect();
+    let Difference { gone, new, reordered } = difference(&living, wanted);
+    let interface = |at: &usize| Some(living.get(*at)?.interface.to_owned());
+    Ok(Steps { gone: gone.iter().filter_map(interface).collect(), new, reordered })
 }
 
 /// An attachment of the annotation's.

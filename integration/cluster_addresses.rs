@@ -113,7 +113,7 @@ fn del_with_the_api_away_ends_in_time_and_the_next_call_gives_the_address_back()
     let started = Instant::now();
     pod.del().run().assert_success();
     assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
-    assert_eq!(cluster.containers(), [container.clone()]);
+    assert_eq!(cluster.containers(), std::slice::from_ref(&container));
     assert_eq!(cluster.node.state("addresses/due").len(), 1);
     assert_eq!(cluster.node.state("records"), Vec::<String>::new(), "the pod is gone");
     drop(pod);

@@ -173,7 +173,7 @@ enum Worker {
 impl Worker {
     fn new(cluster: &Cluster, number: usize) -> Self {
         let name = format!("node-{number}");
-        if number % STAND_INS == 0 {
+        if number.is_multiple_of(STAND_INS) {
             let kubeconfig = cluster.server.administrators_kubeconfig();
             return Self::StandIn(StandIn::new(&name, &kubeconfig, RANGE.0, RANGE.1));
         }
@@ -181,7 +181,7 @@ impl Worker {
         let kubeconfig = cluster.server.kubeconfig(serde_json::json!({"token": token}));
         let ipam = serde_json::json!({
             "range": format!("{}/{}", RANGE.0, RANGE.1),
-            "allocation": if number % 2 == 0 { "lowest" } else { "spread" },
+            "allocation": if number.is_multiple_of(2) { "lowest" } else { "spread" },
         });
         Self::Braid(AddressNode::new(&name, &kubeconfig, ipam))
     }

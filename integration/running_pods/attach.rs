@@ -40,7 +40,7 @@ fn the_json_form_and_a_container_are_understood() {
     let node = node();
     let web = running(&node, "");
     let asked = json!([{"name": "blue", "interface": "data7", "cni-args": {"x": 1}}]).to_string();
-    let id = &web.container[..10];
+    let id = web.container.get(..10).unwrap();
     braid(&node, &["attach", "--container", id, &asked]).assert_status(0);
     assert_eq!(node.only_call("ADD", "blue").stdin()["args"]["cni"], json!({"x": 1}));
     must_have(&web, &["eth0", "data7"]);

@@ -15,7 +15,7 @@ fn path(pod: &Pod<'_>) -> std::path::PathBuf {
 /// The JSON of each line.
 fn lines(pod: &Pod<'_>) -> Vec<Value> {
     let text = fs::read_to_string(path(pod)).unwrap();
-    text.lines().map(|line| serde_json::from_str(&line[9..]).unwrap()).collect()
+    text.lines().map(|line| serde_json::from_str(line.get(9..).unwrap()).unwrap()).collect()
 }
 
 fn write(pod: &Pod<'_>, lines: &[Value]) {

@@ -1,5 +1,7 @@
 //! The plugin as kubectl starts it, with a double of kubectl that writes down what it is asked.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests may fail by panicking")]
+
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;

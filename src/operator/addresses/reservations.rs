@@ -82,7 +82,7 @@ fn judge(
 ) -> Option<StaleReservation> {
     let Reservation { metadata, podref, .. } = found;
     let state = HolderState::of(index.get(&podref), None, kept.has(&podref, &metadata.name));
-    state.is_stale().then(|| StaleReservation {
+    state.is_stale().then_some(StaleReservation {
         name: metadata.name,
         pod: podref,
         state,

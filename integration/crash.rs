@@ -79,6 +79,18 @@ fn gc_delegating() {
 }
 
 #[test]
+fn attach_to_a_running_pod_with_the_default_route_moved() {
+    let moved =
+        Scenario { moves_default_route: true, ..scenario(Verb::Attach, Mode::Delegating, 2) };
+    visit(moved, &[Recovery::Del]);
+}
+
+#[test]
+fn detach_from_a_running_pod_behind_a_chained_braid() {
+    visit(scenario(Verb::Detach, Mode::Chained, 2), &[Recovery::Gc]);
+}
+
+#[test]
 fn add_with_built_in_plugins() {
     let built_in = Scenario { built_in: true, ..scenario(Verb::Add, Mode::Delegating, 1) };
     visit(built_in, &[Recovery::Del]);
@@ -120,8 +132,9 @@ fn visit_all(verb: Verb, mode: Mode, extras: usize) {
     for (moves_default_route, publishes) in
         [(false, false), (true, false), (false, true), (true, true)]
     {
-        // Routes and status are ADD's alone.
-        if verb == Verb::Add || !(moves_default_route || publishes) {
+        // DEL and GC move no routes and publish no status.
+        let is_change = matches!(verb, Verb::Add | Verb::Attach | Verb::Detach);
+        if is_change || !(moves_default_route || publishes) {
             let scenario =
                 Scenario { moves_default_route, publishes, ..scenario(verb, mode, extras) };
             visit(scenario, &[Recovery::Del, Recovery::Gc]);
@@ -175,6 +188,26 @@ fn all_of_del_delegating() {
 #[ignore = "takes long: scripts/crash"]
 fn all_of_del_chained() {
     (1..=3).for_each(|extras| visit_all(Verb::Del, Mode::Chained, extras));
+}
+
+#[test]
+#[ignore = "takes long: scripts/crash"]
+fn all_of_attach() {
+    for mode in [Mode::Delegating, Mode::Chained] {
+        for extras in [2, 3] {
+            visit_all(Verb::Attach, mode, extras);
+        }
+    }
+}
+
+#[test]
+#[ignore = "takes long: scripts/crash"]
+fn all_of_detach() {
+    for mode in [Mode::Delegating, Mode::Chained] {
+        for extras in [2, 3] {
+            visit_all(Verb::Detach, mode, extras);
+        }
+    }
 }
 
 #[test]

@@ -9,6 +9,7 @@
 //! - [`weather`]: what is broken on the node for a while;
 //! - [`invariant`]: what must be true between two rounds.
 
+mod changes;
 mod invariant;
 mod sandbox;
 mod walk;

@@ -135,7 +135,8 @@ pub(super) fn calls_made(node: &Node) -> BTreeSet<String> {
 }
 
 fn program(node: &Node, name: &str, options: &str) -> PathBuf {
-    let script = format!("#!/bin/sh\nexec strace -qq {options} {}\n", executable().display());
+    let script =
+        format!("#!/bin/sh\nexec strace -qq {options} {} \"$@\"\n", executable().display());
     node.write(name, &script);
     fs::set_permissions(node.path(name), fs::Permissions::from_mode(0o755)).unwrap();
     node.path(name)

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::injection::{Point, Scope, calls_made, executable, killer, observer};
 use crate::apiserver::{ApiServer, Fault, Latency, Setup};
-use crate::call::{Call, Outcome};
+use crate::call::{Call, Outcome, start_tool};
 use crate::kubelet::{Kubelet, pod as allocated};
 use crate::node::{Node, PLUGIN_DIR};
 use crate::pod::Pod;
@@ -28,6 +28,10 @@ pub(super) enum Verb {
     Add,
     Del,
     Gc,
+    /// `braid attach` of the first network to a pod that runs with the others.
+    Attach,
+    /// `braid detach` of the first network.
+    Detach,
 }
 
 /// How Braid stands on the node.
@@ -294,7 +298,53 @@ impl Stage {
         if self.scenario.verb == Verb::Del { self.call("DEL", pod) } else { self.gc() }
     }
 
+    /// A pod that runs, and the command that changes its networks.
+    fn change(&self, pod: &Pod<'_>, program: &Path) -> Outcome {
+        let _ = fs::remove_dir_all(self.node.path("state"));
+        let mut entry = self.config.clone();
+        let own = self.call("ADD", pod).config();
+        entry.as_object_mut().unwrap().extend(own.as_object().cloned().unwrap());
+        for key in ["runtimeConfig", "name", "cniVersion", "capabilities"] {
+            entry.as_object_mut().unwrap().remove(key);
+        }
+        entry["type"] = json!("braid");
+        let mut plugins = vec![entry];
+        if self.scenario.mode == Mode::Chained {
+            plugins.insert(0, json!({"type": "bridge"}));
+        }
+        let conflist = json!({"cniVersion": "1.0.0", "name": "node", "plugins": plugins});
+        self.node.write("tool.d/00-braid.conflist", &conflist.to_string());
+        let all = self.asked();
+        let (first, others) = all.as_array().unwrap().split_first().unwrap();
+        let at_start = if self.scenario.verb == Verb::Attach { json!(others) } else { all.clone() };
+        let primary = self.primary("ADD", pod);
+        self.add(pod, &primary).networks_json(at_start).run().assert_success();
+        let conf_dir = self.node.path_text("tool.d");
+        let bin_dir = self.node.path_text("bin");
+        let asked = json!([first]).to_string();
+        let what = if self.scenario.verb == Verb::Attach {
+            ["attach", "--container", &pod.container, &asked]
+        } else {
+            ["detach", "--container", &pod.container, "net1"]
+        };
+        let at =
+            ["--json", "--conf-dir", &conf_dir, "--bin-dir", &bin_dir, "--bin-dir", PLUGIN_DIR];
+        start_tool(&self.node, program, &[&what[..], &at[..]].concat()).wait()
+    }
+
+    /// What a runtime that looks finds nothing wrong with: portmap's own CHECK looks for rules of
+    /// IPv6 where no IPv6 is.
+    fn check(&self, pod: &Pod<'_>) {
+        if self.scenario.mode == Mode::Delegating {
+            let scope = json!({"checkNetworks": "kernel"});
+            self.call("CHECK", pod).with(scope).run().assert_success();
+        }
+    }
+
     fn run(&self, pod: &Pod<'_>, program: PathBuf) -> Outcome {
+        if matches!(self.scenario.verb, Verb::Attach | Verb::Detach) {
+            return self.change(pod, &program);
+        }
         self.prepared(pod).program(program).run()
     }
 
@@ -322,6 +372,9 @@ impl Stage {
             let killed = outcome.status.signal() == Some(9);
             if !killed {
                 outcome.assert_success();
+            }
+            if matches!(self.scenario.verb, Verb::Attach | Verb::Detach) {
+                self.check(pod);
             }
             self.recover(pod, recovery);
             self.assert_nothing_left(pod, "the kill");

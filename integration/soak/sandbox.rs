@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::weather::Weather;
-use crate::call::{Call, Outcome};
-use crate::node::text;
+use crate::call::{Call, Outcome, Running, start_tool};
+use crate::node::{BRAID, PLUGIN_DIR, text};
 use crate::pod::Pod;
 
 /// What the runtime knows of a sandbox.
@@ -30,6 +30,13 @@ pub(super) struct Sandbox<'n> {
     host_port: u16,
     pub(super) life: Life,
     pub(super) has_netns: bool,
+    /// What was attached since, by interface; what was detached.
+    pub(super) attached: Vec<String>,
+    pub(super) detached: Vec<String>,
+    /// Whether an attach or a detach was cut short or failed: the next change, or DEL, ends it.
+    pub(super) is_uncertain: bool,
+    /// How many networks it was given since its start.
+    pub(super) changes: usize,
     /// Whether a pod that asks for nothing may have started without a record.
     pub(super) may_be_unrecorded: bool,
 }
@@ -46,6 +53,10 @@ impl<'n> Sandbox<'n> {
             host_port: 20_000 + u16::try_from(number % 20_000).unwrap(),
             life: Life::New,
             has_netns: true,
+            attached: Vec::new(),
+            detached: Vec::new(),
+            is_uncertain: false,
+            changes: 0,
             may_be_unrecorded: false,
         }
     }
@@ -113,7 +124,11 @@ impl<'n> Sandbox<'n> {
     /// The interfaces that ADD has made.
     pub(super) fn expected_links(&self) -> Vec<String> {
         let primary = (!self.chained).then(|| "eth0".to_owned());
-        primary.into_iter().chain((1..=self.networks.len()).map(|at| format!("net{at}"))).collect()
+        let at_start = (1..=self.networks.len()).map(|at| format!("net{at}"));
+        let there = primary.into_iter().chain(at_start).chain(self.attached.iter().cloned());
+        let mut there: Vec<String> = there.filter(|it| !self.detached.contains(it)).collect();
+        there.sort();
+        there
     }
 
     /// The addresses that no other pod may have, from ADD's result.
@@ -126,6 +141,58 @@ impl<'n> Sandbox<'n> {
         addresses
             .filter(|address| !address.starts_with("10.14.") && address != "10.1.0.2/24")
             .collect()
+    }
+
+    /// `braid attach` of a network on an interface of its own, or `braid detach` of one that it has.
+    pub(super) fn change(&self, is_attach: bool) -> Running<'_> {
+        let node = self.pod.node;
+        let (conf_dir, bin_dir) = (node.path_text("tool.d"), node.path_text("bin"));
+        let container = self.pod.container.as_str();
+        let network = format!("team-a/lan@{}", self.next_interface());
+        let changed = if is_attach { network } else { self.last_interface() };
+        let verb = if is_attach { "attach" } else { "detach" };
+        let arguments = [
+            verb,
+            "--json",
+            "--container",
+            container,
+            &changed,
+            "--conf-dir",
+            &conf_dir,
+            "--bin-dir",
+            &bin_dir,
+            "--bin-dir",
+            PLUGIN_DIR,
+        ];
+        start_tool(node, BRAID.as_ref(), &arguments)
+    }
+
+    fn next_interface(&self) -> String {
+        format!("hot{}", self.changes)
+    }
+
+    /// The interface that a detach takes: the last that the pod has, beside its primary's.
+    fn last_interface(&self) -> String {
+        let extras = self.expected_links().into_iter().filter(|it| it != "eth0");
+        extras.last().unwrap_or_else(|| "net1".to_owned())
+    }
+
+    /// How an attach or a detach has ended.
+    pub(super) fn after_change(&mut self, is_attach: bool, outcome: &Outcome, must: bool) {
+        assert!(!outcome.stderr.contains("panicked"), "{}", outcome.stderr);
+        let has_any = self.expected_links().iter().any(|it| it != "eth0");
+        let (next, last) = (self.next_interface(), self.last_interface());
+        self.changes += usize::from(is_attach);
+        if outcome.status.success() {
+            match is_attach {
+                true => self.attached.push(next),
+                false => self.detached.push(last),
+            }
+            return;
+        }
+        let excused = self.is_uncertain || (!is_attach && !has_any);
+        assert!(!must || excused, "a change of {} failed: {}", self.title(), outcome.stderr);
+        self.is_uncertain = true;
     }
 
     /// How ADD has ended.

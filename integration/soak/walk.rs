@@ -44,6 +44,7 @@ pub(super) struct Tally {
     rounds: usize,
     adds: usize,
     dels: usize,
+    changes: usize,
     checks: usize,
     collections: usize,
     failures: usize,
@@ -54,11 +55,21 @@ pub(super) struct Tally {
 
 impl fmt::Display for Tally {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { rounds, adds, dels, checks, collections, failures, kills, forgotten, tidyings } =
-            self;
+        let Self {
+            rounds,
+            adds,
+            dels,
+            changes,
+            checks,
+            collections,
+            failures,
+            kills,
+            forgotten,
+            tidyings,
+        } = self;
         write!(
             to,
-            "{rounds} rounds, {adds} ADDs, {dels} DELs, {checks} CHECKs, {collections} GCs; {failures} failed, \
+            "{rounds} rounds, {adds} ADDs, {dels} DELs, {changes} changes, {checks} CHECKs, {collections} GCs; {failures} failed, \
              {kills} killed, {forgotten} sandboxes forgotten, {tidyings} times as before"
         )
     }
@@ -87,6 +98,10 @@ enum Step {
     /// An ADD that is killed, and at once the DEL after it, while the plugins' own children may
     /// still run.
     KilledAddThenDel,
+    /// `braid attach`.
+    Attach,
+    /// `braid detach`.
+    Detach,
 }
 
 /// A step of a sandbox, and the signal that its first call gets meanwhile.
@@ -108,11 +123,11 @@ impl fmt::Display for Move {
 }
 
 pub(super) struct Walk<'n> {
-    node: &'n Node,
-    primary: Value,
+    pub(super) node: &'n Node,
+    pub(super) primary: Value,
     dice: fastrand::Rng,
-    weather: Weather,
-    sandboxes: Vec<Sandbox<'n>>,
+    pub(super) weather: Weather,
+    pub(super) sandboxes: Vec<Sandbox<'n>>,
     made: usize,
     before: BTreeSet<String>,
     history: VecDeque<String>,
@@ -149,6 +164,7 @@ impl<'n> Walk<'n> {
         pod.add(self.primary.clone()).networks_json(all).run().assert_success();
         pod.del().run().assert_success();
         self.before = self.node.dump();
+        self.write_conflist();
     }
 
     /// Walks for so long, and tidies up.
@@ -265,6 +281,8 @@ impl<'n> Walk<'n> {
             (Life::New, 0) => Step::AddAndDel,
             (Life::New, 1 | 2) => Step::KilledAddThenDel,
             (Life::New, _) => Step::Add,
+            (Life::Attached, 0..2) if self.is_changeable(at) => Step::Attach,
+            (Life::Attached, 2) if self.is_changeable(at) => Step::Detach,
             (Life::Attached, 0..5) => Step::Check,
             (Life::Attached, _) => Step::Del,
             (Life::Doubtful, 0..3) if has_netns => Step::Add,
@@ -311,12 +329,17 @@ impl<'n> Walk<'n> {
             Step::Check => vec![sandbox.check(self.weather).start()],
             Step::Del => vec![del()],
             Step::AddAndDel => vec![add(), del()],
+            Step::Attach => vec![sandbox.change(true)],
+            Step::Detach => vec![sandbox.change(false)],
         }
     }
 
     fn judge(&mut self, step: Move, ending: &[Outcome]) {
         let undisturbed = step.interruption.is_none();
-        ending.iter().for_each(|outcome| assert_orderly(outcome, !undisturbed));
+        let is_change = matches!(step.step, Step::Attach | Step::Detach);
+        if !is_change {
+            ending.iter().for_each(|outcome| assert_orderly(outcome, !undisturbed));
+        }
         let killed = |outcome: &&Outcome| outcome.status.code().is_none();
         self.tally.kills += ending.iter().filter(killed).count();
         self.tally.failures +=
@@ -346,11 +369,16 @@ impl<'n> Walk<'n> {
                 drop(ending[0].assert_success())
             }
             Step::Check => {}
+            Step::Attach | Step::Detach => {
+                let must = undisturbed && sandbox.must_succeed(weather);
+                sandbox.after_change(step.step == Step::Attach, &ending[0], must);
+            }
         }
         match step.step {
             Step::Add => self.tally.adds += 1,
             Step::Check => self.tally.checks += 1,
             Step::Del => self.tally.dels += 1,
+            Step::Attach | Step::Detach => self.tally.changes += 1,
             Step::AddAndDel | Step::KilledAddThenDel => {
                 (self.tally.adds, self.tally.dels) = (self.tally.adds + 1, self.tally.dels + 1)
             }
@@ -402,7 +430,9 @@ impl<'n> Walk<'n> {
     /// What must be true now.
     fn look(&mut self) {
         invariant::check(self.node, &self.sandboxes);
-        let attached = |sandbox: &&Sandbox<'_>| sandbox.life == Life::Attached && sandbox.has_netns;
+        let attached = |sandbox: &&Sandbox<'_>| {
+            sandbox.life == Life::Attached && sandbox.has_netns && !sandbox.is_uncertain
+        };
         let attached: Vec<_> = self.sandboxes.iter().filter(attached).collect();
         if let Some(sandbox) = self.dice.choice(attached) {
             invariant::assert_links(sandbox);

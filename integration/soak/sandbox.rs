@@ -173,8 +173,8 @@ impl<'n> Sandbox<'n> {
 
     /// The interface that a detach takes: the last that the pod has, beside its primary's.
     fn last_interface(&self) -> String {
-        let extras = self.expected_links().into_iter().filter(|it| it != "eth0");
-        extras.last().unwrap_or_else(|| "net1".to_owned())
+        let mut extras = self.expected_links().into_iter().filter(|it| it != "eth0");
+        extras.next_back().unwrap_or_else(|| "net1".to_owned())
     }
 
     /// How an attach or a detach has ended.

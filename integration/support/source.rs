@@ -53,6 +53,17 @@ pub(crate) fn test_exists(test: &str) -> bool {
 /// Whether a test of this name is in the file.
 pub(crate) fn has_test(file: &Path, function: &str) -> bool {
     let text = fs::read_to_string(file).unwrap_or_default();
+    has_function(&text, function) || runs_on_both_kinds_of_plugins(&text, function)
+}
+
+/// Whether a macro makes a test of it for each kind of plugins.
+fn runs_on_both_kinds_of_plugins(text: &str, function: &str) -> bool {
+    let lists = text.split("on_both_kinds_of_plugins!(").skip(1);
+    let mut listed = lists.filter_map(|rest| rest.split(");").next()).flat_map(str::lines);
+    listed.any(|line| line.trim().strip_suffix(',') == Some(function))
+}
+
+fn has_function(text: &str, function: &str) -> bool {
     let mut lines = text.lines().map(str::trim_start);
     let mut is_test = false;
     lines.any(|line| {

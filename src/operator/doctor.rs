@@ -135,11 +135,8 @@ impl Examined {
             Ok(config) => fault::below_root(config, &self.root),
             Err(error) => {
                 let message = format!("{}: {error}", place.file.display());
-                return vec![fail(
-                    "configuration",
-                    message,
-                    "correct it; until then no pod starts",
-                )];
+                let fix = "correct it; until then no pod starts";
+                return vec![fail("configuration", message, fix)];
             }
         };
         let runtime = &self.seen;

@@ -88,13 +88,10 @@ fn some(
             opened = Some((access.clone(), stores.open(&access)));
         }
         let Some((_, outcome)) = &mut opened else { break };
-        let given = match outcome {
-            Ok(opened) => {
-                let was_kept = recorded.header.not_before.is_some();
-                release(recorded, opened, None, was_kept, deadline)
-            }
-            Err(error) => Err(error.clone()),
-        };
+        let given = outcome.as_mut().map_err(|error| error.clone()).and_then(|opened| {
+            let was_kept = recorded.header.not_before.is_some();
+            release(recorded, opened, None, was_kept, deadline)
+        });
         match given {
             Ok(()) => {
                 journal::remove(&recorded.path)?;

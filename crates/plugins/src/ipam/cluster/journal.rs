@@ -140,6 +140,15 @@ impl Journal {
         read(&self.held().join(name_of(container, interface)))
     }
 
+    /// Removes what an ADD that was killed had begun to write of an attachment. Another call for
+    /// the same attachment is not under way when the runtime takes it away.
+    pub(crate) fn forget_begun(&self, container: &str, interface: &str) {
+        if directory::is_trusted(&self.root, &self.held()).unwrap_or(false) {
+            let name = name_of(container, interface);
+            let _ = std::fs::remove_file(directory::temporary_path(&self.held(), &name));
+        }
+    }
+
     /// The records of attachments that hold something, as far as they can be read.
     ///
     /// # Errors

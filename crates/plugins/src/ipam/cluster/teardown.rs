@@ -31,6 +31,7 @@ pub(super) fn del(
     };
     let config = Config::read(call);
     let journal = journal_of(call, &config);
+    journal.forget_begun(&owner.0, &owner.1);
     let recorded = journal.find(&owner.0, &owner.1);
     let answers = match recorded {
         Ok(Some(recorded)) => {

@@ -219,6 +219,9 @@ pub(super) enum Command {
     )]
     Schema(Schema),
     /// The cluster-wide addresses of extra networks: who holds them, and what is stale
+    #[command(
+        after_help = "Examples:\n  braid addresses list\n  braid addresses reconcile --dry-run"
+    )]
     Addresses(Addresses),
     /// Print a shell's completions
     #[command(

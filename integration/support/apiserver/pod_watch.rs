@@ -72,15 +72,16 @@ fn version_of(object: &Value) -> u64 {
     object["metadata"]["resourceVersion"].as_str().unwrap().parse().unwrap()
 }
 
-/// The answer to a request about the pods of every namespace; `None` to any other.
+/// The answer to a request about the pods of a node; `None` to any other.
 pub(super) fn answer(
     shared: &Arc<Shared>,
     parts: &http::request::Parts,
     user: Option<&User>,
 ) -> Option<Response<Body>> {
     let path = parts.uri.path().strip_prefix(shared.prefix.as_str())?;
-    let user = user.filter(|_| path == "/api/v1/pods")?;
     let query = Query(parts.uri.query().unwrap_or_default().to_owned());
+    let is_of_a_node = path == "/api/v1/pods" && query.node().is_some();
+    let user = user.filter(|_| is_of_a_node)?;
     let verb = if query.get("watch").is_some() { "watch" } else { "list" };
     let right = Right { verb: verb.to_owned(), group: String::new(), resource: "pods".to_owned() };
     let is_allowed = {
@@ -118,10 +119,9 @@ impl Query {
         pairs.filter(|(name, _)| *name == key).map(|(_, value)| value).next()
     }
 
-    /// The node whose pods are selected.
-    fn node(&self) -> &str {
-        let selector = self.get("fieldSelector").expect("every pod of the cluster is asked for");
-        selector.strip_prefix("spec.nodeName%3D").expect("a node")
+    /// The node whose pods are selected, if they are those of a node.
+    fn node(&self) -> Option<&str> {
+        self.get("fieldSelector")?.strip_prefix("spec.nodeName%3D")
     }
 }
 
@@ -133,7 +133,7 @@ fn selected(shared: &Shared, node: &str) -> Vec<Value> {
 
 fn list(shared: &Shared, query: &Query, is_compressed: bool) -> Response<Body> {
     let all = shared.objects.lock().unwrap().all("pods");
-    let pods = selected(shared, query.node());
+    let pods = selected(shared, query.node().unwrap());
     let from: usize = query.get("continue").and_then(|text| text.parse().ok()).unwrap_or(0);
     let limit: usize = query.get("limit").and_then(|text| text.parse().ok()).unwrap();
     let mut metadata = json!({"resourceVersion": version(&all).to_string()});
@@ -183,7 +183,7 @@ fn watch(shared: &Arc<Shared>, query: &Query, is_compressed: bool) -> Response<B
         return plain(expired());
     }
     shared.watches.begun.fetch_add(1, Ordering::SeqCst);
-    let node = query.node().to_owned();
+    let node = query.node().unwrap().to_owned();
     let known = selected(shared, &node).into_iter().filter(|pod| version_of(pod) <= from);
     let watch = Watch {
         told: known.map(|pod| (uid(&pod), (version_of(&pod), pod))).collect(),

@@ -108,10 +108,13 @@ fn the_runtimes_arguments_go_to_the_primary_only() {
         .run()
         .assert_success();
     pod.del().run().assert_success();
-    let ports = json!({"portMappings": [{"hostPort": 80, "containerPort": 80}]});
+    let declared = json!({
+        "portMappings": [{"hostPort": 80, "containerPort": 80}],
+        ANNOTATIONS: {"k8s.v1.cni.cncf.io/networks": "blue"},
+    });
     for verb in ["ADD", "DEL"] {
         assert_eq!(node.only_call(verb, "blue").stdin()["runtimeConfig"], Value::Null, "{verb}");
-        assert_eq!(node.only_call(verb, "primary").stdin()["runtimeConfig"], ports, "{verb}");
+        assert_eq!(node.only_call(verb, "primary").stdin()["runtimeConfig"], declared, "{verb}");
     }
 }
 

@@ -48,10 +48,11 @@ fn what_a_move_would_refuse_is_found_before_it() {
     let rule = "element 1 (team-a/lan): \"gateway\" is not a known key: Multus ignored it; leave it out, or move the \
                 default route there with \"default-route\"\n";
     let lines: Vec<&str> = said.split_inclusive('\n').collect();
-    assert_eq!(lines.len(), 3, "{said}");
+    assert_eq!(lines.len(), 5, "{said}");
     assert!(lines[0].starts_with("valid: "), "{said}");
     assert!(lines[1].ends_with(&format!(": error: Pod team-a/web: {rule}")), "{said}");
-    assert!(lines[2].ends_with(&format!(": error: Deployment team-a/web: {rule}")), "{said}");
+    assert_eq!((lines[2], lines[4]), ("1 error: 1 checked\n", "1 error: 1 checked\n"));
+    assert!(lines[3].ends_with(&format!(": error: Deployment team-a/web: {rule}")), "{said}");
 }
 
 #[test]

@@ -203,9 +203,9 @@ fn looking_and_repairing() {
 }
 
 /// Commands that are run in other tests: `keep` and `admission` never end (`daemonset`,
-/// `admission`), `attach` and `detach` want pods that run (`running_pods`), and `schema` needs no
-/// node (`operator::schema`).
-const RUN_ELSEWHERE: [&str; 5] = ["keep", "admission", "attach", "detach", "schema"];
+/// `admission`), `attach` and `detach` want pods that run (`running_pods`), `addresses` wants pools
+/// (`operator::addresses`), and `schema` needs no node (`operator::schema`).
+const RUN_ELSEWHERE: [&str; 6] = ["keep", "admission", "attach", "detach", "addresses", "schema"];
 
 /// Every command with examples is in one of the tests.
 #[test]

@@ -158,8 +158,10 @@ fn by_name(value: serde_json::Value) -> serde_json::Value {
     }
 }
 
-/// kubectl and the renderer of the tests agree on what an overlay is.
+/// kubectl and the renderer of the tests agree on what an overlay is. Debian has no kubectl that
+/// knows components, so a machine of the tests alone may lack it.
 #[test]
+#[ignore = "needs kubectl 1.21 or later, as scripts/release does"]
 fn each_overlay_is_one_manifest() {
     let node = Node::new();
     let made = make(&node, "target", "manifests");

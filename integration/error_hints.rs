@@ -28,7 +28,7 @@ fn a_range_that_is_used_up_is_to_be_widened() {
     let full = bridge(&node, json!({"rangeStart": "10.30.0.5", "rangeEnd": "10.30.0.5"}));
     let message = refusal(&node, json!([full]), "lan,lan");
     let expected = "no IP addresses available in range set: 10.30.0.5-10.30.0.5; widen the range in the definition; \
-                    braid gc --dry-run names addresses that are held for nobody";
+                    braid gc --dry-run names addresses that no pod holds any more";
     assert!(message.ends_with(expected), "{message}");
 }
 

@@ -1,7 +1,7 @@
 //! A virtual machine's pod as KubeVirt makes it. The names are those of its published behaviour: an
 //! interface `pod` and eleven digits of a hash of the network's name; the bridge binding renames it
 //! to `<digits>-nic`, makes it a port of `k6t-<digits>`, and leaves a dummy under its name with the
-//! addresses, so that whoever looks finds them.
+//! addresses, so that a program that looks finds them.
 
 use serde_json::json;
 

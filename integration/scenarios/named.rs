@@ -12,7 +12,7 @@ use crate::wire::{Ear, Member, ask, cannot_reach, reaches, serve, shout, tell};
 
 /// What tests put into packets to know them again.
 pub(super) const MARKER: &str = "b1adc0de5eed";
-/// Nobody's Ethernet protocol: IEEE's first for local experiments.
+/// An Ethernet protocol that none has: IEEE's first for local experiments.
 const ETHERTYPE: &str = "88b5";
 
 /// A dual-stack primary on bridge `cni0`.
@@ -20,7 +20,7 @@ pub(super) fn primary(node: &Node) -> Value {
     json!({"delegates": [node.bridge("cni0", "10.1.0.0/24 fd00:1::/64")]})
 }
 
-/// A bridge without a gateway: pods on it reach each other and nobody else.
+/// A bridge without a gateway: pods on it reach each other alone.
 pub(super) fn lan(node: &Node, bridge: &str, subnets: &str) -> Value {
     json!({"type": "bridge", "bridge": bridge, "ipam": node.host_local(subnets)})
 }
@@ -141,7 +141,7 @@ pub(super) fn a_network_of_its_own_per_tenant(node: &Node) {
     for ear in ears {
         assert_eq!(ear.heard_at(), Vec::<String>::new(), "blue hears red");
     }
-    // Blue's own packets go to blue, whoever else has the address.
+    // Blue's own packets go to blue, though red has the address, too.
     let ear = Ear::at(intruder.netns(), MARKER);
     assert!(taken.iter().all(|address| pings(&blue[0], address)));
     assert_eq!(ear.heard_at(), Vec::<String>::new(), "red hears blue");

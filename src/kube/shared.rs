@@ -1,4 +1,4 @@
-//! The connections of this process: one for each server and credential, whoever asks.
+//! The connections of this process: one for each server and credential.
 //!
 //! A call may have several kubeconfigs, Braid's own and that of an IPAM plugin. If both lead to the
 //! same server with the same credential, their requests share a connection; with another credential

@@ -117,7 +117,7 @@ impl<'c> Attached<'c> {
         let Owner { container, interface, .. } = &self.owner;
         let undone = self.journal.find(container, interface).and_then(|found| match found {
             Some(found) => {
-                let found = Recorded { header: kept_for_nobody(&found.header), ..found };
+                let found = Recorded { header: without_sticky(&found.header), ..found };
                 give_back::end(&self.journal, &found, self.stores, Deadline::after(UNDO)).map(drop)
             }
             None => Ok(()),
@@ -228,7 +228,7 @@ impl<'c> Attached<'c> {
 }
 
 /// A failed ADD keeps no address, neither for a pod of the name nor for a claim that was empty.
-fn kept_for_nobody(header: &Header) -> Header {
+fn without_sticky(header: &Header) -> Header {
     Header { sticky: None, ..header.clone() }
 }
 

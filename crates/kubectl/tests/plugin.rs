@@ -249,23 +249,70 @@ fn every_command_of_the_page_is_one() {
     }
 }
 
-/// Krew finds what a release has: `spec.platforms[].uri`, `sha256` and `bin`.
-#[test]
-fn the_manifest_for_krew_is_whole() {
-    let manifest = Path::new(REPOSITORY).join("packaging/krew/braid.yaml");
-    let manifest = fs::read_to_string(manifest).unwrap();
-    for key in [
-        "apiVersion: krew.googlecontainertools.github.com/v1alpha2",
-        "kind: Plugin",
-        "name: braid",
-        "shortDescription: ",
-        "bin: kubectl-braid",
-    ] {
-        assert!(manifest.contains(key), "{key}");
-    }
+/// Two architectures of a release, of the executable that is built here.
+fn release() -> tempfile::TempDir {
+    let target = tempfile::tempdir().unwrap();
+    let built = target.path().join("built");
+    fs::create_dir(&built).unwrap();
+    fs::copy(PLUGIN, built.join("kubectl-braid")).unwrap();
+    let executable = built.join("braid");
+    let mut command = Command::new(Path::new(REPOSITORY).join("scripts/release"));
     for architecture in ["amd64", "arm64"] {
-        assert!(manifest.contains(&format!("arch: {architecture}")), "{architecture}");
-        let uri = format!("{{{{ .TagName }}}}/kubectl-braid-linux-{architecture}.tar.gz");
-        assert!(manifest.contains(&uri), "{uri}");
+        command.arg("--executable").arg(format!("{architecture}={}", executable.display()));
     }
+    command.args(["--parts", "kubectl"]).env("CARGO_TARGET_DIR", target.path());
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    target
+}
+
+fn sum(file: &Path) -> String {
+    let output = Command::new("sha256sum").arg(file).output().unwrap();
+    text(&output.stdout).split_whitespace().next().unwrap().to_owned()
+}
+
+/// Krew finds what a release has: `spec.platforms[].uri`, `sha256` and `bin`, and in the archive the
+/// executable and the licence, without a directory.
+#[test]
+fn a_release_has_the_plugin_and_its_manifest_for_krew() {
+    let target = release();
+    let made = target.path().join("dist/release");
+    let manifest = fs::read_to_string(made.join("kubectl-braid.yaml")).unwrap();
+    assert!(!manifest.contains(['{', '}']), "{manifest}");
+    let manifest: Value = serde_saphyr::from_str(&manifest).unwrap();
+    assert_eq!(manifest["apiVersion"], "krew.googlecontainertools.github.com/v1alpha2");
+    assert_eq!(
+        (&manifest["kind"], &manifest["metadata"]["name"]),
+        (&"Plugin".into(), &"braid".into())
+    );
+    let version = concat!("v", env!("CARGO_PKG_VERSION"));
+    assert_eq!(manifest["spec"]["version"], version);
+    assert_eq!(manifest["spec"]["homepage"], env!("CARGO_PKG_REPOSITORY"));
+    for key in ["shortDescription", "description"] {
+        assert!(manifest["spec"][key].as_str().unwrap().len() > 20, "{key}");
+    }
+    let platforms = manifest["spec"]["platforms"].as_array().unwrap();
+    assert_eq!(platforms.len(), 2);
+    for (platform, architecture) in platforms.iter().zip(["amd64", "arm64"]) {
+        let labels = json!({"os": "linux", "arch": architecture});
+        assert_eq!(platform["selector"]["matchLabels"], labels);
+        let name = format!("kubectl-braid-linux-{architecture}.tar.gz");
+        let download = concat!(env!("CARGO_PKG_REPOSITORY"), "/releases/download");
+        assert_eq!(platform["uri"], format!("{download}/{version}/{name}"));
+        assert_eq!(platform["sha256"], sum(&made.join(&name)));
+        assert_eq!(platform["bin"], "kubectl-braid");
+        let unpacked = target.path().join(architecture);
+        fs::create_dir(&unpacked).unwrap();
+        let mut tar = Command::new("tar");
+        tar.arg("-xzf").arg(made.join(&name)).arg("-C").arg(&unpacked);
+        assert!(tar.status().unwrap().success());
+        assert_eq!(fs::read(unpacked.join("kubectl-braid")).unwrap(), fs::read(PLUGIN).unwrap());
+        assert!(unpacked.join("LICENSE").exists() && fs::read_dir(&unpacked).unwrap().count() == 2);
+    }
+    let sums = Command::new("sha256sum")
+        .args(["--check", "--strict", "SHA256SUMS"])
+        .current_dir(&made)
+        .output()
+        .unwrap();
+    assert_eq!(text(&sums.stdout).matches(": OK").count(), 3, "{}", text(&sums.stderr));
 }

@@ -57,6 +57,7 @@ mod pictures;
 mod power_loss;
 mod primary_network;
 mod protocol;
+mod publisher;
 mod readme;
 mod recipes;
 mod refusals;

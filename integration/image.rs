@@ -1,6 +1,8 @@
 //! The container image, as `scripts/image` makes it if there is no builder: an OCI layout
 //! (image-spec 1.1), unpacked and run here, and by containerd in `containerd`. The Dockerfile says
-//! the same.
+//! the same, and [`builder`] builds it.
+
+mod builder;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -189,7 +191,20 @@ fn an_executable_that_is_missing_leaves_no_layout() {
     assert!(!node.path("image").exists() && !node.path("image.tar").exists());
 }
 
-/// No builder is at hand to build it here, so that it is held against what is tested above.
+/// Where in the repository the files are that the program includes: the first part of each path.
+fn included() -> BTreeSet<String> {
+    let found = succeed(
+        "grep",
+        &["-rhoE", "include_(str|bytes)!\\(\"[^\"]*\"", &format!("{REPOSITORY}/src")],
+    );
+    let paths = found.lines().filter_map(|line| line.split('"').nth(1));
+    let up = |path: &str| path.trim_start_matches("../").split('/').next().unwrap().to_owned();
+    let found: BTreeSet<String> = paths.map(up).collect();
+    assert!(found.contains("docs"), "{found:?}");
+    found
+}
+
+/// Its first stage wants a registry, so that it is held against what is tested above.
 #[test]
 fn the_dockerfile_makes_the_same_image() {
     let node = Node::new();
@@ -241,6 +256,9 @@ fn the_dockerfile_makes_the_same_image() {
     for needed in ["LICENSE", "Cargo.toml", "Cargo.lock", "src", "crates", "integration", "scripts"]
     {
         assert!(!is_ignored(needed), "{needed} is not copied");
+    }
+    for included in included() {
+        assert!(!is_ignored(&included), "{included} is a part of the executable and not copied");
     }
 
     let labels: BTreeMap<String, String> = of("LABEL ")[0]

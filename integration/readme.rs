@@ -17,6 +17,7 @@ mod messages;
 mod multus;
 pub(crate) mod page;
 mod reference;
+mod releases;
 pub(crate) mod reliability;
 mod scripts;
 mod shown;
@@ -27,7 +28,7 @@ use crate::readme::machine::{Machine, Sandbox};
 use crate::readme::page::{BLOCKS, PAGES, block, blocks};
 
 /// Each kind of block, and the language that it is written in.
-const KINDS: [(&str, &str); 23] = [
+const KINDS: [(&str, &str); 24] = [
     ("addresses", "sh"),
     ("address-definition", "yaml"),
     ("address-screen", "text"),
@@ -38,6 +39,7 @@ const KINDS: [(&str, &str); 23] = [
     ("kubectl", "sh"),
     ("admission", "sh"),
     ("schema", "sh"),
+    ("release", "sh"),
     ("flow", "text"),
     ("scripts", "sh"),
     ("node", "sh"),

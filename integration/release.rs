@@ -166,7 +166,9 @@ fn each_overlay_is_one_manifest() {
     let node = Node::new();
     let made = make(&node, "target", "manifests");
     let overlays = Path::new(REPOSITORY).join("conf/kubernetes/overlays");
-    let mut expected = BTreeSet::from(["SHA256SUMS".to_owned()]);
+    let mut expected = BTreeSet::from(["SHA256SUMS".to_owned(), "crd.yaml".to_owned()]);
+    let crd = Path::new(REPOSITORY).join("conf/kubernetes/crd.yaml");
+    assert_eq!(fs::read(made.join("crd.yaml")).unwrap(), fs::read(crd).unwrap());
     for overlay in names(&overlays) {
         let file = format!("install-{overlay}.yaml");
         let sorted = |mut objects: Vec<serde_json::Value>| {

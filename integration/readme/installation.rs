@@ -221,6 +221,12 @@ fn the_daemonset_of_the_page_is_there() {
     for line in blocks("daemonset").into_iter().flat_map(|block| block.text.lines()) {
         let command = line.split(" #").next().unwrap().trim();
         match *command.split_whitespace().collect::<Vec<_>>().as_slice() {
+            // Files of a release: `release` holds them against the overlays and the definition.
+            ["kubectl", "apply", "-f", file] if !file.contains('/') => {
+                let overlay = file.strip_prefix("install-").and_then(|it| it.strip_suffix(".yaml"));
+                let place = overlay.map_or("crd.yaml".into(), |it| format!("overlays/{it}"));
+                assert!(repository.join("conf/kubernetes").join(place).exists(), "{file}");
+            }
             ["kubectl", "apply", "-f", file] => {
                 kustomize::documents(&repository.join(file)).iter().for_each(kustomize::check);
             }
@@ -236,7 +242,7 @@ fn the_daemonset_of_the_page_is_there() {
         }
         seen.push(command);
     }
-    assert_eq!(seen.len(), 3, "{seen:?}");
+    assert_eq!(seen.len(), 5, "{seen:?}");
 }
 
 #[test]

@@ -7,7 +7,7 @@
 //! sandbox. After each of these steps the node and the sandbox must look as before.
 //!
 //! The executable is the one that `scripts/build` makes for nodes. `scripts/test` visits every
-//! point of six scenarios; `scripts/crash` those of all of them, and goes on in both ways.
+//! point of nine scenarios; `scripts/crash` those of all of them, and goes on in both ways.
 
 mod injection;
 mod stage;
@@ -79,8 +79,9 @@ fn gc_delegating() {
 }
 
 #[test]
-fn attach_to_a_running_pod() {
-    visit(scenario(Verb::Attach, Mode::Delegating, 2), &[Recovery::Del]);
+fn attach_to_a_running_pod_with_the_default_route_moved() {
+    let attach = scenario(Verb::Attach, Mode::Delegating, 2);
+    visit(Scenario { moves_default_route: true, ..attach }, &[Recovery::Del]);
 }
 
 #[test]

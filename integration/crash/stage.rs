@@ -332,6 +332,24 @@ impl Stage {
         start_tool(&self.node, program, &[&what[..], &at[..]].concat()).wait()
     }
 
+    /// A default route that was on its way is the one thing that a running pod may miss: CHECK says
+    /// how an administrator has it back at once.
+    fn mend(&self, pod: &Pod<'_>) {
+        if self.scenario.moves_default_route {
+            let scope = json!({"checkNetworks": "kernel"});
+            let looked = self.call("CHECK", pod).with(scope).run();
+            let tells = looked.stdout.contains("was broken off: run braid repair");
+            assert!(looked.status.success() || tells, "{}", looked.stdout);
+            let conf_dir = self.node.path_text("tool.d");
+            let bin_dir = self.node.path_text("bin");
+            let at = ["--conf-dir", &conf_dir, "--bin-dir", &bin_dir, "--bin-dir", PLUGIN_DIR];
+            let what = ["repair", &pod.container];
+            let mended =
+                start_tool(&self.node, &executable(), &[&what[..], &at[..]].concat()).wait();
+            assert!(mended.status.success(), "{}{}", mended.stdout, mended.stderr);
+        }
+    }
+
     /// What a runtime that looks finds nothing wrong with: portmap's own CHECK looks for rules of
     /// IPv6 where no IPv6 is.
     fn check(&self, pod: &Pod<'_>) {
@@ -374,6 +392,7 @@ impl Stage {
                 outcome.assert_success();
             }
             if matches!(self.scenario.verb, Verb::Attach | Verb::Detach) {
+                self.mend(pod);
                 self.check(pod);
             }
             self.recover(pod, recovery);

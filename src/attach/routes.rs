@@ -262,7 +262,7 @@ fn is_as_asked(change: &RouteChange, target: &Link, shown: &[DefaultRoute]) -> b
 
 /// One metric for each next hop, so that the first is taken while it is there. The first one is the
 /// kernel's own default.
-fn metrics(family: Family) -> impl Iterator<Item = Option<u32>> {
+pub(crate) fn metrics(family: Family) -> impl Iterator<Item = Option<u32>> {
     std::iter::once(None).chain((first_metric(family) + 1..).map(Some))
 }
 

@@ -59,7 +59,8 @@ impl Repair {
 }
 
 /// Extra networks whose interface is gone are torn down: what is left of them are addresses that no
-/// other pod gets. Every difference needs a pod that is attached anew, these too.
+/// other pod gets. Every difference needs a pod that is attached anew, these too; but for the default
+/// route that a broken-off attach or detach was moving, which comes back as that is ended.
 fn sort<'r>(
     listed: &'r Listed,
     record: &Record,
@@ -67,7 +68,15 @@ fn sort<'r>(
     stale: &mut Vec<Stale<'r>>,
     beyond: &mut Vec<Step>,
 ) {
+    let moves_route = record.remaining().any(|(at, attachment, _)| {
+        attachment.default_route.is_some() && record.pending.contains(&at)
+    });
+    let comes_back =
+        |drift: &Drift| moves_route && matches!(drift, Drift::RouteGone(_) | Drift::RouteAdded(_));
     for (at, drift) in drift {
+        if comes_back(&drift) {
+            continue;
+        }
         let attachment = record.plan.attachments.get(at);
         let is_extra = attachment.is_some_and(|it| it.role == Role::Extra);
         let networks = Stale::of_network(listed, at, drift.to_string());

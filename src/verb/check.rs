@@ -191,11 +191,23 @@ fn check_kernel(session: &Session<'_>, record: &Record, now: &Snapshot) -> Resul
         return Ok(());
     }
     let drift: Vec<String> = drift.iter().map(ToString::to_string).collect();
-    let problem = format!(
-        "the sandbox is not as it was attached: {}; delete the pod to have it attached anew",
-        drift.join("; ")
-    );
-    Err(Error::new(Code::DRIFT, problem))
+    let (drift, advice) = (drift.join("; "), advice(record));
+    Err(Error::new(
+        Code::DRIFT,
+        format!("the sandbox is not as it was attached: {drift}; {advice}"),
+    ))
+}
+
+/// What an attach or a detach has left that was killed, the default route on its way say, needs no
+/// new pod.
+fn advice(record: &Record) -> String {
+    let mut remaining = record.remaining();
+    match remaining.find(|(at, ..)| record.pending.contains(at)) {
+        None => "delete the pod to have it attached anew".to_owned(),
+        Some((_, Attachment { label, interface, .. }, _)) => format!(
+            "an attach or a detach of network \"{label}\" on {interface} was broken off: run braid repair on the node, which takes back what it has changed"
+        ),
+    }
 }
 
 #[cfg(test)]

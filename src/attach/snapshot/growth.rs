@@ -29,10 +29,9 @@ impl Snapshot {
         grown
     }
 
-    /// This snapshot without an interface. If its default routes were given back (`now`), they are
-    /// those that the kernel shows now.
+    /// This snapshot without an interface.
     #[must_use]
-    pub fn without(&self, interface: &InterfaceName, now: Option<&Self>) -> Self {
+    pub fn without(&self, interface: &InterfaceName) -> Self {
         let name = interface.as_str();
         let mut rest = self.clone();
         rest.links.retain(|link| link.name != name);
@@ -40,11 +39,18 @@ impl Snapshot {
         rest.advertised.retain(|route| !route.is_through(interface));
         rest.closed_to_routers.retain(|closed| closed != name);
         rest.removed_routes.retain(|removed| removed.interface != name);
-        if let Some(now) = now {
-            rest.default_routes = now.default_routes.clone();
-            rest.replaced_routes.clear();
-        }
         rest
+    }
+
+    /// This snapshot with these default routes of a family: those of them that had to make way have
+    /// come back.
+    #[must_use]
+    pub fn with_default_routes(&self, family: Family, routes: Vec<SeenRoute>) -> Self {
+        let mut with = self.clone();
+        with.replaced_routes.retain(|route| !routes.contains(route));
+        with.default_routes.retain(|route| route.family != family);
+        with.default_routes.extend(routes);
+        with
     }
 
     /// The link that had the name `name` then, if it has another one now and something else stands
@@ -126,9 +132,20 @@ mod tests {
         let then = snapshot(&[link(2, "eth0", Some(7))], &["eth0"]);
         let now = snapshot(&[link(3, "net1", Some(9))], &["net1"]);
         let grown = then.grown(&now, &[&name("net1")], &[]);
-        assert_eq!(grown.without(&name("net1"), None), then);
-        let back = grown.without(&name("net1"), Some(&snapshot(&[], &["eth0"])));
-        assert_eq!(back.default_routes, [route("eth0")]);
+        assert_eq!(grown.without(&name("net1")), then);
+    }
+
+    #[test]
+    fn a_default_route_that_has_come_back_has_made_way_no_longer() {
+        let v6 = SeenRoute { family: Family::V6, ..route("eth0") };
+        let moved = Snapshot {
+            default_routes: vec![route("net1"), v6.clone()],
+            replaced_routes: vec![route("eth0"), route("net2")],
+            ..Snapshot::default()
+        };
+        let back = moved.with_default_routes(Family::V4, vec![route("eth0")]);
+        assert_eq!(back.default_routes, [v6, route("eth0")]);
+        assert_eq!(back.replaced_routes, [route("net2")]);
     }
 
     #[test]

@@ -1,51 +1,88 @@
 //! The default routes of a pod that loses the network which has them: they are the primary's again.
 
-use std::collections::BTreeSet;
-
+use crate::attach::routes::metrics;
 use crate::attach::snapshot::SeenRoute;
 use crate::ledger::{Record, State};
 use crate::plan::Role;
+use crate::verb::add::read_snapshot;
 use cni::family::Family;
+use cni::name::InterfaceName;
 use cni::result::AttachmentResult;
 use cni::version::Version;
 use linux::netlink::{Netlink, NetlinkError};
 use plugins::kernel::kernel_family;
 
-/// Gives back the default routes that had to make way, in each family that has none any more.
-/// Returns whether there were any.
-pub(super) fn give_back(record: &Record, netlink: &mut Netlink) -> Result<bool, NetlinkError> {
-    let routes = former_routes(record);
-    let families: BTreeSet<Family> = routes.iter().map(|route| route.family).collect();
-    let links = netlink.links()?;
-    let mut has_given = false;
-    for family in families {
-        if !netlink.default_routes(kernel_family(family))?.is_empty() {
-            continue;
-        }
-        let of_family = routes.iter().filter(|route| route.family == family);
-        let found = of_family.filter_map(|route| {
-            let link = links.iter().find(|link| Some(&link.name) == route.interface.as_ref())?;
-            Some((link.index, route))
-        });
-        for (index, route) in found {
-            add(family, index, route, netlink)?;
-            has_given = true;
-        }
-    }
-    Ok(has_given)
+/// The default routes that a pod is to have, and has.
+#[derive(Debug)]
+pub(super) struct GivenBack {
+    pub(super) family: Family,
+    pub(super) routes: Vec<SeenRoute>,
 }
 
-/// A gateway that no route leads to is on the link: a primary with a /32 has such.
+/// Gives the pod the default routes that it is to have without the attachments on `gone`: those that
+/// are recorded through its other interfaces, else those that had to make way. An attach that was
+/// killed behind the move has left none of them, or some. Where the kernel shows another one, the pod
+/// has made it, and the family is left alone. Returns what the pod has now as it is to have it.
+///
+/// # Errors
+/// [`NetlinkError`] if the kernel refuses.
+pub(super) fn give_back(
+    record: &Record,
+    gone: &[&InterfaceName],
+    netlink: &mut Netlink,
+) -> Result<Vec<GivenBack>, NetlinkError> {
+    let now = read_snapshot(netlink)?;
+    let mut all = Vec::new();
+    for family in Family::ALL {
+        let routes = wanted(record, gone, family);
+        let of_family = |route: &&SeenRoute| route.family == family;
+        let shown: Vec<_> = now.default_routes.iter().filter(of_family).collect();
+        if routes.is_empty() || shown.iter().any(|route| !routes.contains(route)) {
+            continue;
+        }
+        let mut has_all = true;
+        for (place, route) in routes.iter().enumerate() {
+            if shown.contains(&route) {
+                continue;
+            }
+            match now.links.iter().find(|link| Some(&link.name) == route.interface.as_ref()) {
+                Some(link) => add(link.index, route, place, netlink)?,
+                None => has_all = false,
+            }
+        }
+        if has_all {
+            all.push(GivenBack { family, routes });
+        }
+    }
+    Ok(all)
+}
+
+/// The default routes of a family without the interfaces that are `gone`.
+fn wanted(record: &Record, gone: &[&InterfaceName], family: Family) -> Vec<SeenRoute> {
+    let recorded = record.complete.iter().flat_map(|then| &then.default_routes);
+    let stays = |route: &&SeenRoute| {
+        route.family == family && !gone.iter().any(|interface| route.is_through(interface))
+    };
+    let staying: Vec<SeenRoute> = recorded.filter(stays).cloned().collect();
+    if !staying.is_empty() {
+        return staying;
+    }
+    former_routes(record).into_iter().filter(|route| route.family == family).collect()
+}
+
+/// A gateway that no route leads to is on the link: a primary with a /32 has such. The metrics of
+/// several routes are not recorded: they keep their order.
 fn add(
-    family: Family,
     index: u32,
     route: &SeenRoute,
+    place: usize,
     netlink: &mut Netlink,
 ) -> Result<(), NetlinkError> {
-    let family = kernel_family(family);
-    match (netlink.add_default_route(family, index, route.gateway, None), route.gateway) {
+    let family = kernel_family(route.family);
+    let metric = metrics(route.family).nth(place).flatten();
+    match (netlink.add_default_route(family, index, route.gateway, metric), route.gateway) {
         (Err(error), Some(gateway)) if error.is_unreachable() => {
-            netlink.add_onlink_default_route(family, index, gateway, None)
+            netlink.add_onlink_default_route(family, index, gateway, metric)
         }
         (outcome, _) => outcome,
     }

@@ -1,8 +1,9 @@
 //! Detaches networks from a running pod.
 
 use super::attach::label;
+use super::default_route::{self, GivenBack};
 use super::held::{Held, check_detachable, gone};
-use super::{Changed, Target, Trigger, default_route, primary};
+use super::{Changed, Target, Trigger, primary};
 use crate::attach::snapshot::Snapshot;
 use crate::ledger::{Declined, Event, Record, State};
 use crate::plan::{Attachment, Source};
@@ -120,20 +121,23 @@ pub(super) fn finish_pending(
 }
 
 /// What the kernel is expected to show once the pending attachments that are torn down are gone.
-/// Where one had the default route, the primary has it again.
+/// Where one had the default route, or was to have it, the pod has its former one again.
 fn snapshot_without_gone(held: &Held) -> Result<Snapshot, Error> {
     let record = &held.record;
+    let gone: Vec<&Attachment> = gone_attachments(record).collect();
+    let interfaces: Vec<_> = gone.iter().map(|attachment| &attachment.interface).collect();
     let mut snapshot = record.complete.clone().unwrap_or_default();
-    for attachment in gone_attachments(record) {
-        let mut now = None;
-        if attachment.default_route.is_some() {
-            let mut inside = Inside::new(&held.netns);
-            let netlink = inside.netlink().map_err(kernel_error)?;
-            if default_route::give_back(record, netlink).map_err(kernel_error)? {
-                now = Some(read_snapshot(netlink).map_err(kernel_error)?);
-            }
+    for interface in &interfaces {
+        snapshot = snapshot.without(interface);
+    }
+    if gone.iter().any(|attachment| attachment.default_route.is_some()) {
+        let mut inside = Inside::new(&held.netns);
+        let netlink = inside.netlink().map_err(kernel_error)?;
+        let given_back =
+            default_route::give_back(record, &interfaces, netlink).map_err(kernel_error)?;
+        for GivenBack { family, routes } in given_back {
+            snapshot = snapshot.with_default_routes(family, routes);
         }
-        snapshot = snapshot.without(&attachment.interface, now.as_ref());
     }
     Ok(snapshot)
 }

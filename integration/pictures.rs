@@ -1,6 +1,9 @@
 //! `docs/pictures/`: each picture has a dark one that is the same but for its colours, and says no
 //! more than the program does. `UPDATE_PICTURES=1` writes the dark ones anew.
 
+mod costs;
+mod terminal;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};

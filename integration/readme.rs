@@ -90,7 +90,7 @@ fn every_block_has_a_test() {
 }
 
 /// A primary network with a file of its own, as one that Braid delegates to has.
-fn primary(machine: &Machine) {
+pub(crate) fn primary(machine: &Machine) {
     let plugin = json!({
         "type": "bridge", "bridge": "cni0", "isGateway": true,
         "ipam": {"type": "host-local", "subnet": "10.1.0.0/24", "routes": [{"dst": "0.0.0.0/0"}]},
@@ -120,7 +120,7 @@ fn manifest(about: &str) -> Value {
 }
 
 #[track_caller]
-fn start<'m>(machine: &'m Machine, about: &str) -> Sandbox<'m> {
+pub(crate) fn start<'m>(machine: &'m Machine, about: &str) -> Sandbox<'m> {
     machine
         .start_manifest(&manifest(about))
         .unwrap_or_else(|outcome| panic!("{about}: {}", outcome.stdout))

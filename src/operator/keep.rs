@@ -8,6 +8,7 @@
 mod exposition;
 mod metrics;
 mod orphans;
+mod periodic;
 mod pods;
 mod releases;
 mod turn;
@@ -21,9 +22,7 @@ use clap::Args;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use self::exposition::Exposition;
-use self::orphans::Orphans;
 use self::pods::PodFollower;
-use self::releases::Releases;
 use self::turn::Turn;
 use super::CommandError;
 use super::console::{Console, Exit};
@@ -117,7 +116,7 @@ impl Keep {
         let mut seen = None;
         let mut failure = String::new();
         let mut again = Instant::now();
-        let (mut orphans, mut releases) = (Orphans::new(), Releases::new());
+        let mut tasks = [orphans::task(), releases::task()];
         let mut turn = Turn::default();
         loop {
             // Taken before the work: what others change meanwhile is another state.
@@ -133,8 +132,9 @@ impl Keep {
                 }
                 failure = problem;
             }
-            orphans.retry(&self.install.directories, &self.install.root, console)?;
-            releases.retry(&self.install.directories, &self.install.root, console)?;
+            for task in &mut tasks {
+                task.run_if_due(&self.install.directories, &self.install.root, console)?;
+            }
             follower.map_or(Ok(()), |follower| follower.tell(console))?;
             if stops_within(PAUSE, signals)? {
                 return Ok(());

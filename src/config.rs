@@ -17,7 +17,8 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-pub use self::keys::{KNOWN_KEYS, MULTUS_DAEMON_KEYS};
+pub use self::keys::{MULTUS_DAEMON_KEYS, known_keys};
+pub(crate) use self::keys::{OWN_KEYS, PROTOCOL_KEYS};
 pub(crate) use self::node_interfaces::NodeInterfaces;
 pub(crate) use self::value::parse_duration;
 

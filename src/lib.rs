@@ -58,7 +58,7 @@ pub mod internals {
     }
     pub mod config {
         pub use crate::config::{
-            Config, ConfigError, DEFAULT_CONF_DIR, KNOWN_KEYS, MULTUS_CONF_DIR, MULTUS_DAEMON_KEYS,
+            Config, ConfigError, DEFAULT_CONF_DIR, MULTUS_CONF_DIR, MULTUS_DAEMON_KEYS, known_keys,
         };
     }
     pub mod definition {

@@ -4,8 +4,8 @@ use serde_json::{Map, Value};
 
 use cni::error::one_line;
 
-/// Keys that mean something to Braid or to the protocol.
-pub const KNOWN_KEYS: [&str; 53] = [
+/// The protocol's own keys: they stand around Braid's entry, or the runtime puts them in.
+pub(crate) const PROTOCOL_KEYS: [&str; 10] = [
     "cniVersion",
     "cniVersions",
     "name",
@@ -16,6 +16,10 @@ pub const KNOWN_KEYS: [&str; 53] = [
     "args",
     "dns",
     "ipam",
+];
+
+/// Keys that mean something to Braid alone.
+pub(crate) const OWN_KEYS: [&str; 43] = [
     "clusterNetwork",
     "delegates",
     "defaultNetworks",
@@ -73,15 +77,20 @@ pub const MULTUS_DAEMON_KEYS: [&str; 7] = [
     "perNodeCertificate",
 ];
 
+/// Keys that mean something to the protocol or to Braid.
+pub fn known_keys() -> impl Iterator<Item = &'static str> {
+    PROTOCOL_KEYS.into_iter().chain(OWN_KEYS)
+}
+
 /// A warning for each unknown key, with the nearest known one.
 pub(super) fn unknown_keys(object: &Map<String, Value>) -> Vec<String> {
     let known = |key: &str| {
-        KNOWN_KEYS.iter().chain(&MULTUS_DAEMON_KEYS).any(|known| known.eq_ignore_ascii_case(key))
+        known_keys().chain(MULTUS_DAEMON_KEYS).any(|known| known.eq_ignore_ascii_case(key))
     };
     let dotted = |key: &str| key.contains(['.', '/']);
     let unknown = object.keys().filter(|key| !known(key) && !dotted(key));
     unknown
-        .map(|key| match crate::spelling::nearest(key, KNOWN_KEYS) {
+        .map(|key| match crate::spelling::nearest(key, known_keys()) {
             Some(near) => format!(
                 "unknown key \"{}\" in braid's configuration: did you mean \"{near}\"?",
                 one_line(key, 64)

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value, json};
 
 use super::nested;
-use crate::config::{KNOWN_KEYS, MULTUS_CONF_DIR, MULTUS_DAEMON_KEYS};
+use crate::config::{self, MULTUS_CONF_DIR, MULTUS_DAEMON_KEYS};
 use crate::operator::install::{self, MULTUS, Primary, entry};
 use crate::operator::installation::Installation;
 use crate::operator::runtime::{Runtime, below};
@@ -119,7 +119,7 @@ fn known_keys<'v>(
     entry.insert("type".to_owned(), json!("braid"));
     let mut left_out = Vec::new();
     for (key, value) in written.filter(|(key, _)| !is_one_of(key, &NETWORK_KEYS)) {
-        match KNOWN_KEYS.iter().find(|known| known.eq_ignore_ascii_case(key)) {
+        match config::known_keys().find(|known| known.eq_ignore_ascii_case(key)) {
             Some(known) => keys::set(&mut entry, known, value.clone()),
             None if key.contains(['.', '/']) => keys::set(&mut entry, key, value.clone()),
             None if is_one_of(key, &MULTUS_DAEMON_KEYS) => {}

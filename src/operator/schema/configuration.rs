@@ -3,21 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::page::{CONFIGURATION, POLICY, code, plain, rows};
-use crate::config::{KNOWN_KEYS, MULTUS_DAEMON_KEYS};
-
-/// Keys that stand around the entry, or that the runtime puts in.
-const PROTOCOL: [&str; 10] = [
-    "cniVersion",
-    "cniVersions",
-    "name",
-    "type",
-    "capabilities",
-    "runtimeConfig",
-    "prevResult",
-    "args",
-    "dns",
-    "ipam",
-];
+use crate::config::{MULTUS_DAEMON_KEYS, OWN_KEYS, PROTOCOL_KEYS};
 
 /// Braid's entry in a conflist.
 pub(super) fn entry() -> Value {
@@ -28,7 +14,7 @@ pub(super) fn entry() -> Value {
         "type": "object",
         "required": ["type"],
         "properties": properties,
-        "propertyNames": names(PROTOCOL.iter().chain(&MULTUS_DAEMON_KEYS)),
+        "propertyNames": names(PROTOCOL_KEYS.iter().chain(&MULTUS_DAEMON_KEYS)),
     })
 }
 
@@ -47,8 +33,7 @@ pub(super) fn settings() -> Value {
 
 /// Keys are known, or have a period or a slash in them, as comments and other programs' keys have.
 fn names<'k>(beside: impl Iterator<Item = &'k &'static str>) -> Value {
-    let own = KNOWN_KEYS.iter().filter(|key| !PROTOCOL.contains(key));
-    let known: Vec<&str> = own.chain(beside).copied().collect();
+    let known: Vec<&str> = OWN_KEYS.iter().chain(beside).copied().collect();
     json!({"anyOf": [{"enum": known}, {"pattern": "[./]"}]})
 }
 

@@ -5,7 +5,6 @@ mod inside;
 mod text;
 
 use std::collections::HashSet;
-use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
@@ -112,6 +111,40 @@ impl Node {
     }
 }
 
+/// The methods of a [`Visitor`] of any value that make a scalar of a [`Tree`].
+macro_rules! visit_scalars {
+    () => {
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("any value")
+        }
+
+        fn visit_bool<E>(self, value: bool) -> Result<Tree, E> {
+            Ok(Tree::Scalar(value.into()))
+        }
+
+        fn visit_i64<E>(self, value: i64) -> Result<Tree, E> {
+            Ok(Tree::Scalar(value.into()))
+        }
+
+        fn visit_u64<E>(self, value: u64) -> Result<Tree, E> {
+            Ok(Tree::Scalar(value.into()))
+        }
+
+        fn visit_f64<E>(self, value: f64) -> Result<Tree, E> {
+            Ok(Tree::Scalar(value.into()))
+        }
+
+        fn visit_str<E>(self, value: &str) -> Result<Tree, E> {
+            Ok(Tree::Scalar(value.into()))
+        }
+
+        fn visit_unit<E>(self) -> Result<Tree, E> {
+            Ok(Tree::Scalar(Value::Null))
+        }
+    };
+}
+pub(super) use visit_scalars;
+
 fn spot<T>(spanned: &Spanned<T>) -> Spot {
     Spot { line: spanned.referenced.line(), column: spanned.referenced.column() }
 }
@@ -156,33 +189,7 @@ struct TreeVisitor;
 impl<'de> Visitor<'de> for TreeVisitor {
     type Value = Tree;
 
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("any value")
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Tree, E> {
-        Ok(Tree::Scalar(value.into()))
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Tree, E> {
-        Ok(Tree::Scalar(value.into()))
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Tree, E> {
-        Ok(Tree::Scalar(value.into()))
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Tree, E> {
-        Ok(Tree::Scalar(value.into()))
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Tree, E> {
-        Ok(Tree::Scalar(value.into()))
-    }
-
-    fn visit_unit<E>(self) -> Result<Tree, E> {
-        Ok(Tree::Scalar(Value::Null))
-    }
+    visit_scalars!();
 
     fn visit_none<E>(self) -> Result<Tree, E> {
         Ok(Tree::Scalar(Value::Null))

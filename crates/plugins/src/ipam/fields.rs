@@ -12,6 +12,8 @@ use cni::error::{Code, Error};
 use cni::keys;
 use cni::quoted::Quoted;
 
+use crate::facts::Facts;
+
 /// An object of a configuration, with its path in it.
 #[derive(Clone, Debug)]
 pub(crate) struct Fields<'a> {
@@ -119,10 +121,14 @@ impl<'a> Fields<'a> {
         value.as_bool().map(Some).ok_or_else(wrong)
     }
 
-    /// Logs each key that is none of `known`: it is passed over.
-    pub(crate) fn warn_of_unknown(&self, known: &[&str]) {
+    /// Logs each key that is neither one of the plugin's nor of `others`: it is passed over.
+    pub(crate) fn warn_of_unknown(&self, plugin: &Facts, others: &[&str]) {
+        let known = || {
+            let own = plugin.keys.iter().map(|own| own.name);
+            own.chain(others.iter().copied()).chain(["type"])
+        };
         let unknown =
-            self.object.keys().filter(|key| !known.iter().any(|name| keys::is_same(key, name)));
+            self.object.keys().filter(|key| !known().any(|name| keys::is_same(key, name)));
         for key in unknown.take(16) {
             log::warn!("key {} is not known and does nothing", Quoted::text(&self.path_of(key)));
         }

@@ -17,7 +17,6 @@ use crate::facts::{Facts, HostState, Key, Property, Shape};
 #[derive(Clone, Copy, Debug)]
 pub struct Static;
 
-const KEYS: &[&str] = &["type", "addresses", "routes", "dns"];
 const ARGUMENTS: &[&str] = &["IP", "GATEWAY"];
 
 struct Config {
@@ -103,7 +102,7 @@ impl Config {
     fn read(call: &Call) -> Result<Self, Error> {
         let root = Fields::root(call.object());
         let ipam = root.child("ipam")?.ok_or_else(|| invalid("\"ipam\" is missing"))?;
-        ipam.warn_of_unknown(KEYS);
+        ipam.warn_of_unknown(&FACTS, &["dns"]);
         let addresses = read_addresses(call, &root, &ipam)?;
         if addresses.len() > MOST_IPS {
             return Err(invalid(format!("more than {MOST_IPS} addresses are asked for")));

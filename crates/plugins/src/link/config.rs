@@ -6,7 +6,7 @@ use cni::keys;
 use cni::plugin::Call;
 use serde_json::{Map, Value};
 
-use crate::facts::{Key, Shape};
+use crate::facts::{Facts, Key, Shape};
 
 /// The interface that one is made on top of.
 pub(crate) const MASTER: Key = Key::open("master", Shape::HostInterface);
@@ -43,12 +43,13 @@ const MAX_VLAN: u64 = 4094;
 pub(crate) struct Keys<'c>(&'c Map<String, Value>);
 
 impl<'c> Keys<'c> {
-    /// Those of a call. Warns of keys that are neither among `known` nor the protocol's: they are
+    /// Those of a call. Warns of keys that are neither the plugin's nor the protocol's: they are
     /// passed over.
-    pub(crate) fn of(call: &'c Call, known: &[&str]) -> Self {
+    pub(crate) fn of(call: &'c Call, plugin: &Facts) -> Self {
         let is_known = |key: &str| {
+            let own = plugin.keys.iter().map(|own| own.name);
             key.starts_with("cni.dev/")
-                || COMMON.iter().chain(known).any(|known| keys::is_same(key, known))
+                || own.chain(COMMON.iter().copied()).any(|known| keys::is_same(key, known))
         };
         for key in call.object().keys().filter(|key| !is_known(key)) {
             let key = one_line(key, 64);

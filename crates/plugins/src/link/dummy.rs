@@ -37,7 +37,7 @@ impl BuiltIn for Dummy {
 
 impl Plugin for Dummy {
     fn add(&self, call: &Call, context: &mut Context<'_>) -> Result<AttachmentResult, Error> {
-        let keys = Keys::of(call, &[]);
+        let keys = Keys::of(call, &FACTS);
         let (source, dns) = (Source::Ipam(lease::required(call)?), keys.dns()?);
         let mut site = Site::open(call)?;
         let new = NewInterface {

@@ -25,8 +25,6 @@ use crate::facts::{DeviceFact, Facts, HostState, Key, Property, Shape};
 #[derive(Clone, Copy, Debug)]
 pub struct HostDevice;
 
-const KEYS: &[&str] = &["device", "hwaddr", "kernelpath", "pciBusID", "DPDKMode"];
-
 /// What is known of it.
 const FACTS: Facts = Facts {
     properties: &[Property::FailsWithoutDevice],
@@ -54,7 +52,7 @@ impl BuiltIn for HostDevice {
 
 impl Plugin for HostDevice {
     fn add(&self, call: &Call, context: &mut Context<'_>) -> Result<AttachmentResult, Error> {
-        let keys = Keys::of(call, KEYS);
+        let keys = Keys::of(call, &FACTS);
         let (device, dns, ipam) = (Device::read(call, keys)?, keys.dns()?, call.ipam()?);
         let mut site = Site::open(call)?;
         if site.container.find(LinkId::Name(site.interface)).map_err(kernel_error)?.is_some() {
@@ -80,7 +78,7 @@ impl Plugin for HostDevice {
     }
 
     fn check(&self, call: &Call, context: &mut Context<'_>) -> Result<(), Error> {
-        let device = Device::read(call, Keys::of(call, KEYS))?;
+        let device = Device::read(call, Keys::of(call, &FACTS))?;
         let reported = Reported::read(call)?;
         lease::forward(Command::Check, call, context)?;
         if device.is_userspace {
@@ -91,7 +89,7 @@ impl Plugin for HostDevice {
 
     /// A device that a pod has is not missing: that there is none to take is no fault of the node.
     fn status(&self, call: &Call, context: &mut Context<'_>) -> Result<(), Error> {
-        Device::read(call, Keys::of(call, KEYS))
+        Device::read(call, Keys::of(call, &FACTS))
             .map_err(|error| Error { code: Code::NOT_AVAILABLE, ..error })?;
         lease::forward(Command::Status, call, context)
     }

@@ -22,8 +22,6 @@ use crate::facts::{DeviceFact, Facts, GatewayFact, HostState, Key, Property, Sha
 pub struct IpVlan;
 
 const KIND: &str = "ipvlan";
-const KEYS: &[&str] = &["master", "mode", "mtu", "linkInContainer"];
-
 /// The words for its modes. The first is the default.
 const MODES: [(&str, Mode); 3] = [("l2", Mode::L2), ("l3", Mode::L3), ("l3s", Mode::L3s)];
 
@@ -57,7 +55,7 @@ impl BuiltIn for IpVlan {
 
 impl Plugin for IpVlan {
     fn add(&self, call: &Call, context: &mut Context<'_>) -> Result<AttachmentResult, Error> {
-        let keys = Keys::of(call, KEYS);
+        let keys = Keys::of(call, &FACTS);
         let (mode, from_inside) =
             (stacked::read_mode(keys, &MODES)?, keys.switch("linkInContainer")?);
         let (previous, dns) = (call.prev_result()?, keys.dns()?);
@@ -82,7 +80,7 @@ impl Plugin for IpVlan {
     }
 
     fn check(&self, call: &Call, context: &mut Context<'_>) -> Result<(), Error> {
-        let keys = Keys::of(call, KEYS);
+        let keys = Keys::of(call, &FACTS);
         let (mode, reported) = (stacked::read_mode(keys, &MODES)?, Reported::read(call)?);
         lease::forward(Command::Check, call, context)?;
         let mut site = Site::open(call)?;
@@ -94,7 +92,7 @@ impl Plugin for IpVlan {
     }
 
     fn status(&self, call: &Call, context: &mut Context<'_>) -> Result<(), Error> {
-        let keys = Keys::of(call, KEYS);
+        let keys = Keys::of(call, &FACTS);
         stacked::read_mode(keys, &MODES)?;
         stacked::status(call, context, keys, KIND)
     }

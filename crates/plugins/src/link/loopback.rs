@@ -30,7 +30,7 @@ impl BuiltIn for Loopback {
 
 impl Plugin for Loopback {
     fn add(&self, call: &Call, _: &mut Context<'_>) -> Result<AttachmentResult, Error> {
-        Keys::of(call, &[]);
+        Keys::of(call, &FACTS);
         let previous = call.prev_result()?;
         let Attachment { netns: path, .. } = call.attachment()?;
         let mut netlink = open(&Netns::open(path).map_err(kernel_error)?)?;

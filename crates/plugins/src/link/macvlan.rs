@@ -20,8 +20,6 @@ use crate::facts::{DeviceFact, Facts, HostState, Key, Property, Shape};
 pub struct MacVlan;
 
 const KIND: &str = "macvlan";
-const KEYS: &[&str] = &["master", "mode", "mtu", "mac", "linkInContainer", "bcqueuelen"];
-
 /// The words for its modes. The first is the default.
 const MODES: [(&str, Mode); 4] = [
     ("bridge", Mode::Bridge),
@@ -68,7 +66,7 @@ impl BuiltIn for MacVlan {
 
 impl Plugin for MacVlan {
     fn add(&self, call: &Call, context: &mut Context<'_>) -> Result<AttachmentResult, Error> {
-        let keys = Keys::of(call, KEYS);
+        let keys = Keys::of(call, &FACTS);
         let (mode, mac) = (stacked::read_mode(keys, &MODES)?, requested_mac(call, false, true)?);
         let (from_inside, broadcast_queue_len) =
             (keys.switch("linkInContainer")?, keys.size("bcqueuelen")?);
@@ -94,7 +92,7 @@ impl Plugin for MacVlan {
     }
 
     fn check(&self, call: &Call, context: &mut Context<'_>) -> Result<(), Error> {
-        let keys = Keys::of(call, KEYS);
+        let keys = Keys::of(call, &FACTS);
         let (mode, reported) = (stacked::read_mode(keys, &MODES)?, Reported::read(call)?);
         lease::forward(Command::Check, call, context)?;
         let mut site = Site::open(call)?;
@@ -107,7 +105,7 @@ impl Plugin for MacVlan {
     }
 
     fn status(&self, call: &Call, context: &mut Context<'_>) -> Result<(), Error> {
-        let keys = Keys::of(call, KEYS);
+        let keys = Keys::of(call, &FACTS);
         stacked::read_mode(keys, &MODES)?;
         stacked::status(call, context, keys, KIND)
     }

@@ -26,8 +26,6 @@ use crate::rules::Keeper;
 pub struct Ptp;
 
 const KIND: &str = "veth";
-const KEYS: &[&str] = &["mtu", "ipMasq", "ipMasqBackend"];
-
 /// What is known of it.
 const FACTS: Facts = Facts {
     properties: &[Property::OpenToTenants],
@@ -47,7 +45,7 @@ impl BuiltIn for Ptp {
 
 impl Plugin for Ptp {
     fn add(&self, call: &Call, context: &mut Context<'_>) -> Result<AttachmentResult, Error> {
-        let keys = Keys::of(call, KEYS);
+        let keys = Keys::of(call, &FACTS);
         let masquerade = Masquerade::read(keys)?;
         let (mtu, dns, ipam) = (keys.size("mtu")?, keys.dns()?, lease::required(call)?);
         let mut site = Site::open(call)?;
@@ -73,14 +71,14 @@ impl Plugin for Ptp {
     }
 
     fn del(&self, call: &Call, context: &mut Context<'_>) -> Result<(), Error> {
-        let keys = Keys::of(call, KEYS);
+        let keys = Keys::of(call, &FACTS);
         teardown::del_with_rules(call, context, KIND, |context| {
             masquerade::del(keys, call, context)
         })
     }
 
     fn check(&self, call: &Call, context: &mut Context<'_>) -> Result<(), Error> {
-        let masquerade = Masquerade::read(Keys::of(call, KEYS))?;
+        let masquerade = Masquerade::read(Keys::of(call, &FACTS))?;
         let reported = Reported::read(call)?;
         lease::forward(Command::Check, call, context)?;
         reported.compare(&mut Site::open(call)?, KIND)?;
@@ -93,7 +91,7 @@ impl Plugin for Ptp {
     }
 
     fn status(&self, call: &Call, context: &mut Context<'_>) -> Result<(), Error> {
-        let masquerade = Masquerade::read(Keys::of(call, KEYS))?;
+        let masquerade = Masquerade::read(Keys::of(call, &FACTS))?;
         status::check_kind(KIND)?;
         if let Some(masquerade) = masquerade {
             masquerade.status(call, context)?;

@@ -22,8 +22,6 @@ use crate::rules::program::Programs;
 pub struct Tap;
 
 const KIND: &str = "tun";
-const KEYS: &[&str] = &["multiQueue", "mtu", "mac", "owner", "group", "selinuxContext", "bridge"];
-
 /// Where a thread says what label the next program that it starts has.
 const LABEL: &str = "/proc/thread-self/attr/exec";
 
@@ -43,7 +41,7 @@ struct TapConfig<'c> {
 
 impl<'c> TapConfig<'c> {
     fn read(call: &'c Call) -> Result<Self, Error> {
-        let keys = Keys::of(call, KEYS);
+        let keys = Keys::of(call, &FACTS);
         let id = |key| {
             let number = keys.number(key, u32::MAX.into())?;
             Ok::<_, Error>(number.and_then(|number| u32::try_from(number).ok()))

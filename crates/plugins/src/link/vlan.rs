@@ -21,8 +21,6 @@ use crate::facts::{DeviceFact, Facts, HostState, Key, Property, Shape, VlanDefau
 pub struct Vlan;
 
 const KIND: &str = "vlan";
-const KEYS: &[&str] = &["master", "vlanId", "mtu", "linkInContainer"];
-
 /// What is known of it.
 const FACTS: Facts = Facts {
     properties: &[Property::OpenToTenants],
@@ -45,7 +43,7 @@ impl BuiltIn for Vlan {
 
 impl Plugin for Vlan {
     fn add(&self, call: &Call, context: &mut Context<'_>) -> Result<AttachmentResult, Error> {
-        let keys = Keys::of(call, KEYS);
+        let keys = Keys::of(call, &FACTS);
         check_master(keys)?;
         let (id, from_inside) =
             (keys.vlan("vlanId")?.unwrap_or_default(), keys.switch("linkInContainer")?);
@@ -67,7 +65,7 @@ impl Plugin for Vlan {
     }
 
     fn check(&self, call: &Call, context: &mut Context<'_>) -> Result<(), Error> {
-        let keys = Keys::of(call, KEYS);
+        let keys = Keys::of(call, &FACTS);
         check_master(keys)?;
         let (id, mtu) = (keys.vlan("vlanId")?.unwrap_or_default(), keys.size("mtu")?);
         let reported = Reported::read(call)?;
@@ -87,7 +85,7 @@ impl Plugin for Vlan {
     }
 
     fn status(&self, call: &Call, context: &mut Context<'_>) -> Result<(), Error> {
-        let keys = Keys::of(call, KEYS);
+        let keys = Keys::of(call, &FACTS);
         check_master(keys)?;
         keys.vlan("vlanId")?;
         stacked::status(call, context, keys, KIND)

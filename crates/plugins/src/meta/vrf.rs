@@ -26,8 +26,6 @@ use crate::link::status;
 #[derive(Clone, Copy, Debug)]
 pub struct Vrf;
 
-const KEYS: &[&str] = &["vrfname", "table"];
-
 /// How long IPv6 addresses may take until they are checked for duplicates again.
 const SETTLED: Duration = Duration::from_secs(5);
 
@@ -47,7 +45,7 @@ struct VrfConfig<'c> {
 
 impl<'c> VrfConfig<'c> {
     fn read(call: &'c Call) -> Result<Self, Error> {
-        let keys = Keys::of(call, KEYS);
+        let keys = Keys::of(call, &FACTS);
         let name = keys.interface("vrfname")?.filter(|name| name.len() <= 15);
         let missing = "the network has no \"vrfname\": name the VRF, with 15 characters at most";
         let name = name.ok_or_else(|| Error::new(Code::CONFIG, missing))?;

@@ -23,20 +23,12 @@ use crate::ipam::arguments;
 use crate::ipam::fields::{invalid, parse_cidr, parse_ip};
 use crate::ipam::result::{Dns, Lease, check_families, read_routes};
 
-/// The keys of `ipam`, those included that have no meaning for a writer without a lock.
-const KEYS: &[&str] = &[
-    "type",
-    "range",
-    "range_start",
-    "range_end",
-    "exclude",
-    "ipRanges",
-    "gateway",
-    "routes",
+/// Keys of `ipam` that say nothing to the plan and the policy, those included that have no meaning
+/// for a writer without a lock.
+const OTHER_KEYS: &[&str] = &[
     "dns",
     "addresses",
     "network_name",
-    "enable_overlapping_ranges",
     "node_slice_size",
     "kubernetes",
     "configuration_path",
@@ -48,9 +40,6 @@ const KEYS: &[&str] = &[
     "leader_retry_period",
     "sleep_for_race",
     "reconciler_cron_expression",
-    "allocation",
-    "sticky",
-    "dataDir",
 ];
 const ARGUMENTS: &[&str] = &[
     "IP",
@@ -124,7 +113,7 @@ impl Config {
     pub(crate) fn read_for_status(call: &Call) -> Result<Self, Error> {
         let root = Fields::root(call.object());
         let ipam = root.child("ipam")?.ok_or_else(|| invalid("\"ipam\" is missing"))?;
-        ipam.warn_of_unknown(KEYS);
+        ipam.warn_of_unknown(&super::FACTS, OTHER_KEYS);
         let flat = flat_file::read(ipam.text("configuration_path")?)?;
         let node = flat_file::node_name(ipam.text("configuration_path")?);
         Self::merged(call, &flat, node)

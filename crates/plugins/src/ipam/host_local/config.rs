@@ -13,17 +13,6 @@ use crate::ipam::arguments;
 use crate::ipam::fields::{invalid, parse_ip};
 use crate::ipam::result::{check_families, read_routes};
 
-const KEYS: &[&str] = &[
-    "type",
-    "ranges",
-    "subnet",
-    "rangeStart",
-    "rangeEnd",
-    "gateway",
-    "routes",
-    "dataDir",
-    "resolvConf",
-];
 const ARGUMENTS: &[&str] = &["IP"];
 /// Where addresses are reserved unless `dataDir` says otherwise.
 const DATA_DIR: &str = "/var/lib/cni/networks";
@@ -76,7 +65,7 @@ impl Config {
     pub(crate) fn read_for_status(call: &Call) -> Result<Self, Error> {
         let root = Fields::root(call.object());
         let ipam = root.child("ipam")?.ok_or_else(|| invalid("\"ipam\" is missing"))?;
-        ipam.warn_of_unknown(KEYS);
+        ipam.warn_of_unknown(&super::FACTS, &[]);
         let runtime_config = root.child("runtimeConfig")?;
         let sets = read_sets(&ipam, runtime_config.as_ref())?;
         check_families(sets.iter().map(RangeSet::family), call.version)?;

@@ -18,25 +18,6 @@ const DEFAULT_NAME: &str = "cni0";
 /// Most bytes of an interface's name.
 const MAX_NAME: usize = 15;
 
-const KEYS: &[&str] = &[
-    "bridge",
-    "isGateway",
-    "isDefaultGateway",
-    "forceAddress",
-    "ipMasq",
-    "ipMasqBackend",
-    "mtu",
-    "hairpinMode",
-    "promiscMode",
-    "vlan",
-    "vlanTrunk",
-    "preserveDefaultVlan",
-    "macspoofchk",
-    "enabledad",
-    "disableContainerInterface",
-    "portIsolation",
-];
-
 /// The configuration of `bridge`.
 #[derive(Clone, Debug)]
 pub(super) struct BridgeConfig {
@@ -85,7 +66,7 @@ pub(super) struct BridgeConfig {
 impl BridgeConfig {
     /// Reads the configuration of a call.
     pub(super) fn read(call: &Call) -> Result<Self, Error> {
-        let keys = Keys::of(call, KEYS);
+        let keys = Keys::of(call, &super::facts::FACTS);
         let is_default_gateway = keys.switch("isDefaultGateway")?;
         let vlan = keys.vlan("vlan")?.filter(|id| *id != 0);
         let mut trunk = read_trunk(keys)?;

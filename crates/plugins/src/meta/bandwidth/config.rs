@@ -6,8 +6,6 @@ use linux::netlink::{PacketClock, TokenBucket};
 
 use crate::link::config::{Keys, wrong_type};
 
-const KEYS: &[&str] = &["ingressRate", "ingressBurst", "egressRate", "egressBurst"];
-
 /// Bits in a byte.
 const BITS: u64 = 8;
 
@@ -29,9 +27,9 @@ pub(super) struct Limits {
 impl Limits {
     /// If one of the keys is in the configuration, the runtime's word does not count.
     pub(super) fn read(call: &Call) -> Result<Self, Error> {
-        let own = Keys::of(call, KEYS);
+        let own = Keys::of(call, &super::FACTS);
         let keys = match call.runtime_config("bandwidth") {
-            Some(value) if !KEYS.iter().any(|key| own.value(key).is_some()) => {
+            Some(value) if !super::FACTS.keys.iter().any(|key| own.value(key.name).is_some()) => {
                 let object = value.as_object();
                 Keys::inside(
                     object

@@ -10,8 +10,6 @@ use super::ingress::Ingress;
 use crate::link::config::Keys;
 use crate::rules::iptables::check_chain_name;
 
-const KEYS: &[&str] = &["backend", "iptablesAdminChainName", "firewalldZone", "ingressPolicy"];
-
 const ADMIN_CHAIN: &str = "CNI-ADMIN";
 const ZONE: &str = "trusted";
 
@@ -58,7 +56,7 @@ pub(super) struct Config {
 impl Config {
     /// Reads the configuration of a call.
     pub(super) fn read(call: &Call) -> Result<Self, Error> {
-        let keys = Keys::of(call, KEYS);
+        let keys = Keys::of(call, &super::FACTS);
         let choice = match keys.text("backend")? {
             Some("iptables") => Choice::IpTables,
             Some("firewalld") => Choice::FirewallD,

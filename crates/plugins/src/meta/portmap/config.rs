@@ -10,16 +10,6 @@ use crate::link::config::Keys;
 use crate::rules::backend::Backend;
 use crate::rules::iptables::check_chain_name;
 
-const KEYS: &[&str] = &[
-    "backend",
-    "snat",
-    "masqAll",
-    "markMasqBit",
-    "externalSetMarkChain",
-    "conditionsV4",
-    "conditionsV6",
-];
-
 /// The bit of a packet's mark by which it is masqueraded, unless the configuration names one.
 const DEFAULT_BIT: u64 = 13;
 
@@ -44,7 +34,7 @@ pub(super) struct Config {
 impl Config {
     /// Reads the configuration of a call.
     pub(super) fn read(call: &Call) -> Result<Self, Error> {
-        let keys = Keys::of(call, KEYS);
+        let keys = Keys::of(call, &super::FACTS);
         let external_chain = keys.text("externalSetMarkChain")?.map(str::to_owned);
         if let Some(chain) = &external_chain {
             check_chain_name("externalSetMarkChain", chain)?;

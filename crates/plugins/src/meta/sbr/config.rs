@@ -8,8 +8,6 @@ use linux::family::Family;
 
 use crate::link::config::{Keys, invalid, wrong_type};
 
-const KEYS: &[&str] = &["table", "gateways", "addSourceHints"];
-
 /// What a network asks for.
 #[derive(Debug, Default)]
 pub(super) struct SbrConfig {
@@ -23,7 +21,7 @@ pub(super) struct SbrConfig {
 
 impl SbrConfig {
     pub(super) fn read(call: &Call) -> Result<Self, Error> {
-        let keys = Keys::of(call, KEYS);
+        let keys = Keys::of(call, &super::FACTS);
         let table = keys.number("table", u32::MAX.into())?;
         Ok(Self {
             table: table.and_then(|table| u32::try_from(table).ok()),

@@ -12,8 +12,6 @@ use serde_json::{Map, Value};
 
 use crate::link::config::{Keys, read_mac, read_text, wrong_type};
 
-const KEYS: &[&str] = &["sysctl", "mac", "promisc", "mtu", "allmulti", "txQLen", "dataDir"];
-
 /// Where the settings of interfaces are saved.
 const DIRECTORY: &str = "/run/cni/tuning";
 
@@ -66,7 +64,7 @@ pub(super) fn directory(call: &Call) -> Result<PathBuf, Error> {
 
 impl<'c> TuningConfig<'c> {
     pub(super) fn read(call: &'c Call) -> Result<Self, Error> {
-        let own = Keys::of(call, KEYS);
+        let own = Keys::of(call, &super::FACTS);
         let args = args(call)?;
         let mut sysctls = Vec::new();
         let interface =

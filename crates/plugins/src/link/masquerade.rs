@@ -13,7 +13,7 @@ use super::check::drift;
 use super::config::Keys;
 use crate::rules::backend::Backend;
 use crate::rules::mark::{Mark, Marks};
-use crate::rules::owner::{Owner, reported_addresses};
+use crate::rules::owner::{Owner, families, reported_addresses};
 use crate::rules::program::{ProgramError, Programs};
 
 const MARKS: &str = "masquerade";
@@ -151,20 +151,12 @@ fn release(
         _ => Scope { owner, families: Family::ALL.to_vec(), addresses: reported.to_vec() },
     };
     let backend = mark.and_then(|mark| mark.backend);
-    if backend != Some(Backend::NfTables) {
-        let removed = iptables::remove(programs, &scope);
-        Backend::IpTables.forgive(removed, backend.is_some(), programs).map_err(about)?;
-    }
-    if backend != Some(Backend::IpTables) {
-        let removed = nftables::remove(programs, &scope.owner);
-        Backend::NfTables.forgive(removed, backend.is_some(), programs).map_err(about)?;
-    }
+    let remove_from = |backend| match backend {
+        Backend::IpTables => iptables::remove(programs, &scope),
+        Backend::NfTables => nftables::remove(programs, &scope.owner),
+    };
+    Backend::remove_rules(backend, programs, remove_from).map_err(about)?;
     marks.remove(&scope.owner)
-}
-
-fn families(addresses: &[IpNetwork]) -> Vec<Family> {
-    let has = |family| addresses.iter().any(|address| Family::of(address.ip()) == family);
-    Family::ALL.into_iter().filter(|family| has(*family)).collect()
 }
 
 fn about(error: ProgramError) -> Error {

@@ -26,7 +26,7 @@ use crate::link::check::drift;
 use crate::rules::Keeper;
 use crate::rules::iptables::IpTables;
 use crate::rules::mark::{Mark, Marks};
-use crate::rules::owner::{Owner, reported_addresses};
+use crate::rules::owner::{Owner, families, reported_addresses};
 use crate::rules::program::{ProgramError, Programs};
 
 /// The plugin `firewall`.
@@ -150,11 +150,6 @@ fn addresses(result: &AttachmentResult) -> Result<Vec<IpNetwork>, Error> {
         text.parse().map_err(|_| Error::new(Code::DECODE, problem))
     };
     result.ips.iter().map(|entry| read(&entry.address)).collect()
-}
-
-fn families(addresses: &[IpNetwork]) -> Vec<Family> {
-    let has = |family| addresses.iter().any(|address| Family::of(address.ip()) == family);
-    Family::ALL.into_iter().filter(|family| has(*family)).collect()
 }
 
 fn open(call: &Call, context: &Context<'_>, config: &Config, mark: &Mark) -> Result<(), Error> {

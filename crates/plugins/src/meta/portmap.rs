@@ -243,14 +243,11 @@ fn release(
         owner,
     };
     let backend = mark.and_then(|mark| mark.backend);
-    if backend != Some(Backend::NfTables) {
-        let removed = iptables::remove(programs, &scope);
-        Backend::IpTables.forgive(removed, backend.is_some(), programs).map_err(about)?;
-    }
-    if backend != Some(Backend::IpTables) {
-        let removed = nftables::remove(programs, &scope);
-        Backend::NfTables.forgive(removed, backend.is_some(), programs).map_err(about)?;
-    }
+    let remove_from = |backend| match backend {
+        Backend::IpTables => iptables::remove(programs, &scope),
+        Backend::NfTables => nftables::remove(programs, &scope),
+    };
+    Backend::remove_rules(backend, programs, remove_from).map_err(about)?;
     marks.remove(&scope.owner)
 }
 

@@ -65,6 +65,18 @@ impl Backend {
         }
     }
 
+    /// Removes rules of the backend that keeps them, or of both if that is not known.
+    pub(crate) fn remove_rules(
+        known: Option<Self>,
+        programs: &Programs<'_>,
+        remove_from: impl Fn(Self) -> Result<(), ProgramError>,
+    ) -> Result<(), ProgramError> {
+        let meant = |backend: &Self| known.is_none_or(|known| known == *backend);
+        [Self::IpTables, Self::NfTables].into_iter().filter(meant).try_for_each(|backend| {
+            backend.forgive(remove_from(backend), known.is_some(), programs)
+        })
+    }
+
     /// What removing rules has come to, which may not be there. Without a mark that says that they
     /// are, a backend that does not work here has none: no DEL fails for it.
     pub(crate) fn forgive(

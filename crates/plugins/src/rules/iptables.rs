@@ -215,6 +215,17 @@ impl<'p> IpTables<'p> {
         }
     }
 
+    /// [`Self::transact`] in the table of each family.
+    pub(crate) fn transact_in_each(
+        programs: &'p Programs<'p>,
+        families: &[Family],
+        table: &str,
+        plan: impl Fn(Self) -> Result<Vec<String>, ProgramError>,
+    ) -> Result<(), ProgramError> {
+        let mut each = families.iter().map(|family| Self::new(programs, *family));
+        each.try_for_each(|tables| tables.transact(table, &plan))
+    }
+
     /// Carries out the lines that `plan` makes of what it reads, all or none. It plans anew if
     /// another process has changed the table between reading and writing.
     pub(crate) fn transact(

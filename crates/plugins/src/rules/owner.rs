@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use cni::error::Error;
 use cni::plugin::Call;
 use ipnetwork::IpNetwork;
+use linux::family::Family;
 
 /// An attachment that rules belong to.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -35,6 +36,12 @@ pub(crate) fn reported_addresses(call: &Call) -> Vec<IpNetwork> {
     let result = call.prev_result().ok().flatten();
     let ips = result.iter().flat_map(|result| &result.ips);
     ips.filter_map(|entry| entry.address.parse().ok()).collect()
+}
+
+/// The families of addresses.
+pub(crate) fn families(addresses: &[IpNetwork]) -> Vec<Family> {
+    let has = |family| addresses.iter().any(|address| Family::of(address.ip()) == family);
+    Family::ALL.into_iter().filter(|family| has(*family)).collect()
 }
 
 /// An address as a rule names it.

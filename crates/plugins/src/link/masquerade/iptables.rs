@@ -4,10 +4,10 @@
 use ipnetwork::IpNetwork;
 use linux::family::Family;
 
-use super::{Scope, families};
+use super::Scope;
 use crate::rules::iptables::{Chain, IpTables, Rule, create_chain, delete, delete_chain};
 use crate::rules::name;
-use crate::rules::owner::{Owner, host, subnet};
+use crate::rules::owner::{Owner, families, host, subnet};
 use crate::rules::program::{ProgramError, Programs};
 
 const TABLE: &str = "nat";
@@ -112,11 +112,7 @@ pub(super) fn has_rules(programs: &Programs<'_>, owner: &Owner) -> Result<bool, 
 }
 
 pub(super) fn remove(programs: &Programs<'_>, scope: &Scope) -> Result<(), ProgramError> {
-    for family in &scope.families {
-        let tables = IpTables::new(programs, *family);
-        tables.transact(TABLE, |tables| plan_removal(tables, scope))?;
-    }
-    Ok(())
+    IpTables::transact_in_each(programs, &scope.families, TABLE, |it| plan_removal(it, scope))
 }
 
 fn plan_removal(tables: IpTables<'_>, scope: &Scope) -> Result<Vec<String>, ProgramError> {

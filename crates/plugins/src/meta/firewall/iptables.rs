@@ -8,9 +8,8 @@ use ipnetwork::IpNetwork;
 use linux::family::Family;
 
 use super::config::Config;
-use super::families;
 use crate::rules::iptables::{Chain, IpTables, Rule, create_chain, delete};
-use crate::rules::owner::host;
+use crate::rules::owner::{families, host};
 use crate::rules::program::{ProgramError, Programs};
 
 pub(super) const TABLE: &str = "filter";

@@ -209,11 +209,7 @@ pub(super) fn has_rules(programs: &Programs<'_>, owner: &Owner) -> Result<bool, 
 }
 
 pub(super) fn remove(programs: &Programs<'_>, scope: &Scope) -> Result<(), ProgramError> {
-    for family in &scope.families {
-        let tables = IpTables::new(programs, *family);
-        tables.transact(TABLE, |tables| plan_removal(tables, scope))?;
-    }
-    Ok(())
+    IpTables::transact_in_each(programs, &scope.families, TABLE, |it| plan_removal(it, scope))
 }
 
 fn plan_removal(tables: IpTables<'_>, scope: &Scope) -> Result<Vec<String>, ProgramError> {

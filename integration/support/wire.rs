@@ -72,17 +72,21 @@ for _ in range(5):
     time.sleep(0.1)
 "#;
 
-/// Answers every connection to a TCP port with a text, until its standard input ends.
+/// Answers every connection to a port of TCP or SCTP with a text, until its standard input ends.
 const SERVE: &str = r#"
 import select, socket, sys
-door = socket.create_server(("", int(sys.argv[1])))
+protocol, port, text = sys.argv[1:4]
+door = socket.socket(socket.AF_INET, socket.SOCK_STREAM, getattr(socket, "IPPROTO_" + protocol))
+door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+door.bind(("", int(port)))
+door.listen()
 print("ready", flush=True)
 while True:
     ready = select.select([door, sys.stdin], [], [])[0]
     if sys.stdin in ready:
         break
     guest = door.accept()[0]
-    guest.sendall(sys.argv[2].encode())
+    guest.sendall(text.encode())
     guest.close()
 "#;
 
@@ -199,7 +203,7 @@ pub(crate) fn tell(namespace: &Namespace, interface: &str, group: &str, text: &s
 
 /// A TCP server that says `text`; it ends when dropped.
 pub(crate) fn serve(namespace: &Namespace, port: &str, text: &str) -> Script {
-    Script::start(namespace, SERVE, &[port, text])
+    Script::start(namespace, SERVE, &["TCP", port, text])
 }
 
 /// What the server at an IPv4 address says; empty if none does within 3 s.
@@ -208,22 +212,6 @@ pub(crate) fn ask(namespace: &Namespace, address: &str, port: &str) -> String {
     let output = namespace.command("timeout").args(["4", "bash", "-c", &program]).output().unwrap();
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
-
-/// Answers every association to an SCTP port with a text, until its standard input ends.
-const SERVE_BY_SCTP: &str = r#"
-import select, socket, sys
-door = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_SCTP)
-door.bind(("", int(sys.argv[1])))
-door.listen()
-print("ready", flush=True)
-while True:
-    ready = select.select([door, sys.stdin], [], [])[0]
-    if sys.stdin in ready:
-        break
-    guest = door.accept()[0]
-    guest.sendall(sys.argv[2].encode())
-    guest.close()
-"#;
 
 /// Prints what the SCTP server at an address says within 10 s.
 const ASK_BY_SCTP: &str = r#"
@@ -239,7 +227,7 @@ except OSError:
 
 /// A server that says `text` to each guest of this SCTP port.
 pub(crate) fn serve_by_sctp(namespace: &Namespace, port: &str, text: &str) -> Script {
-    Script::start(namespace, SERVE_BY_SCTP, &[port, text])
+    Script::start(namespace, SERVE, &["SCTP", port, text])
 }
 
 /// What the SCTP server at an IPv4 address says; empty if none does.

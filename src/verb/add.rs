@@ -16,7 +16,8 @@ use super::teardown::Teardown;
 use super::{Session, boot_id, key_of, leftovers, open_netns};
 use crate::attach::snapshot::{SeenRoute, Snapshot};
 use crate::config::Config;
-use crate::definition::{Api, NodeDefinitions, OnOutage};
+use crate::definition::{Api, Finder, NodeDefinitions, OnOutage};
+use crate::kube::Cluster;
 use crate::ledger::{LedgerError, Lock};
 use crate::plan::Plan;
 use crate::pod::Pod;
@@ -90,8 +91,21 @@ fn check_not_replaced(sandbox: &Sandbox, netns: &Netns) -> Result<(), Error> {
     Err(Error::new(Code::TRY_AGAIN, problem))
 }
 
-/// The plan, made with the API if there is one. If a status must be published, copies of
-/// definitions are no help while the API cannot be reached: it could not take the status either.
+/// Finds definitions for a sandbox, in the API if there is one. If a status must be published,
+/// copies are no help while the API cannot be reached: it could not take the status either.
+pub(super) fn finder<'c>(
+    config: &Config,
+    cluster: Option<&'c mut Cluster>,
+    sandbox: &Sandbox,
+    must_publish: bool,
+) -> Finder<'c> {
+    let api = cluster.map_or(Api::Absent, Api::Asked);
+    let on_outage = if must_publish { OnOutage::Refuse } else { OnOutage::UseCopies };
+    let mut finder = prepare::finder(config, NodeDefinitions::default(), api, on_outage);
+    finder.copies.writer = Some(sandbox.container.clone());
+    finder
+}
+
 fn make_plan(
     session: &mut Session<'_>,
     sandbox: &Sandbox,
@@ -100,11 +114,7 @@ fn make_plan(
     pod_request: PodRequest,
     must_publish: bool,
 ) -> Result<Plan, Error> {
-    let api = session.cluster.as_mut().map_or(Api::Absent, Api::Asked);
-    let on_outage = if must_publish { OnOutage::Refuse } else { OnOutage::UseCopies };
-    let mut definitions =
-        prepare::finder(session.config, NodeDefinitions::default(), api, on_outage);
-    definitions.copies.writer = Some(sandbox.container.clone());
+    let mut definitions = finder(session.config, session.cluster.as_mut(), sandbox, must_publish);
     prepare::plan(
         session.config,
         &session.path,

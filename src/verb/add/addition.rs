@@ -80,6 +80,36 @@ pub(in crate::verb) struct Addition<'s, 'a> {
 }
 
 impl<'s, 'a> Addition<'s, 'a> {
+    /// One that has attached nothing.
+    fn new(
+        session: &'s mut Session<'a>,
+        sandbox: &'s Sandbox,
+        inside: Inside<'s>,
+        pod: &'s Pod,
+        plan: &'s Plan,
+        status_of: Option<PodReference>,
+    ) -> Self {
+        Self {
+            session,
+            sandbox,
+            inside,
+            pod,
+            plan,
+            first: 0,
+            former: None,
+            chained: None,
+            journal: None,
+            results: Vec::new(),
+            tried: 0,
+            refusal: None,
+            moved: None,
+            original_routes: None,
+            seen: Vec::new(),
+            advertisements: Advertisements::default(),
+            status_of,
+        }
+    }
+
     /// Writes the record before the first side effect.
     pub(super) fn start(
         session: &'s mut Session<'a>,
@@ -92,25 +122,8 @@ impl<'s, 'a> Addition<'s, 'a> {
         let chained = read_chained_result(session.config)?;
         let record = record_of(session, sandbox, &mut inside, pod, plan, chained.as_ref());
         let journal = start_journal(session, record, plan.needs_record())?;
-        Ok(Self {
-            session,
-            sandbox,
-            inside,
-            pod,
-            plan,
-            first: 0,
-            former: None,
-            chained,
-            journal,
-            results: Vec::new(),
-            tried: 0,
-            refusal: None,
-            moved: None,
-            original_routes: None,
-            seen: Vec::new(),
-            advertisements: Advertisements::default(),
-            status_of,
-        })
+        let addition = Self::new(session, sandbox, inside, pod, plan, status_of);
+        Ok(Self { chained, journal, ..addition })
     }
 
     /// The addition of networks to a running pod.
@@ -124,23 +137,13 @@ impl<'s, 'a> Addition<'s, 'a> {
     ) -> Self {
         let Growth { plan, results, chained, former, journal } = growth;
         Self {
-            session,
-            sandbox,
-            inside,
-            pod,
-            plan,
             first: results.len(),
             former: Some(former),
             chained,
             journal: Some(journal),
             tried: results.len(),
             results,
-            refusal: None,
-            moved: None,
-            original_routes: None,
-            seen: Vec::new(),
-            advertisements: Advertisements::default(),
-            status_of,
+            ..Self::new(session, sandbox, inside, pod, plan, status_of)
         }
     }
 

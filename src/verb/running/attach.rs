@@ -5,13 +5,12 @@ use serde_json::Value;
 use super::held::Held;
 use super::{Changed, Target, detach, primary};
 use crate::attach::snapshot::Snapshot;
-use crate::definition::{Api, NodeDefinitions, OnOutage};
 use crate::ledger::Record;
 use crate::plan::{self, Attachment, Origin, Plan};
 use crate::prepare::{self, AddedNetworks};
 use crate::selection::{self, Selection};
 use crate::verb::add::addition::{Addition, Former, Growth};
-use crate::verb::add::read_snapshot;
+use crate::verb::add::{finder, read_snapshot};
 use crate::verb::{Session, limit, publish};
 use cni::deadline::Deadline;
 use cni::error::{Code, Error};
@@ -89,7 +88,7 @@ fn living(held: &Held) -> (Vec<Attachment>, Vec<Value>) {
     held.living().map(|(_, attachment, result)| (attachment.clone(), result.clone())).unzip()
 }
 
-/// The plan, made with the API if there is one, as that of an ADD.
+/// The plan, made as that of an ADD.
 fn plan_of(
     session: &mut Session<'_>,
     held: &Held,
@@ -98,11 +97,8 @@ fn plan_of(
     existing: &[Attachment],
     must_publish: bool,
 ) -> Result<Plan, Error> {
-    let api = session.cluster.as_mut().map_or(Api::Absent, Api::Asked);
-    let on_outage = if must_publish { OnOutage::Refuse } else { OnOutage::UseCopies };
     let mut definitions =
-        prepare::finder(session.config, NodeDefinitions::default(), api, on_outage);
-    definitions.copies.writer = Some(held.sandbox.container.clone());
+        finder(session.config, session.cluster.as_mut(), &held.sandbox, must_publish);
     prepare::plan_addition(
         session.config,
         &session.path,

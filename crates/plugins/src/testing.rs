@@ -1,5 +1,6 @@
 //! What tests of the plugins share: a node with a container, and the reference plugins beside ours.
 
+pub(crate) mod calls;
 pub(crate) mod node;
 pub(crate) mod twins;
 

@@ -1,5 +1,5 @@
 //! Against the kernel, and against the reference plugins: the same call in twin namespaces. They
-//! are those of Debian's containernetworking-plugins, or others: `CNI_REFERENCE_PLUGINS` names
+//! are those of Debian's containernetworking-plugins, or others: `REFERENCE_PLUGINS` names
 //! their directory.
 
 mod bridge;

@@ -1,25 +1,22 @@
 //! A node with one container, each a network namespace of its own, and the calls that a runtime
 //! makes there.
 
-use std::io::Write;
-use std::path::Path;
-use std::process::{Command as Process, Stdio};
+use std::process::Command as Process;
 use std::thread;
-use std::time::Duration;
 
 use cni::deadline::Deadline;
 use cni::error::{Code, Error};
 use cni::netconf::PluginType;
-use cni::plugin::{Call, Context, Delegate, NeverStop, answer};
-use cni::request::{Command, Environment, Request};
+use cni::plugin::{Call, Delegate};
+use cni::request::Command;
 use linux::netns::Netns;
 use nix::sched::{CloneFlags, unshare};
 use serde_json::Value;
 
-/// Where the reference plugins are.
-pub(crate) fn reference_directory() -> String {
-    std::env::var("CNI_REFERENCE_PLUGINS").unwrap_or_else(|_| "/usr/lib/cni".to_owned())
-}
+pub(crate) use super::calls::Who;
+use super::calls::{
+    Variables, call_executable, call_ours, namespace, path_of, reference_directory,
+};
 
 /// Whether the reference plugins are of 1.6 or newer: those know CNI 1.1.0.
 pub(crate) fn reference_is_recent() -> bool {
@@ -31,22 +28,6 @@ pub(crate) fn reference_is_recent() -> bool {
 pub(crate) struct Node {
     pub(crate) host: Netns,
     pub(crate) container: Netns,
-}
-
-/// Who carries calls out.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Who {
-    Ours,
-    Reference,
-}
-
-fn namespace() -> Netns {
-    let make = || {
-        unshare(CloneFlags::CLONE_NEWNET)
-            .expect("these tests make network namespaces: run them as root");
-        Netns::open(Path::new("/proc/thread-self/ns/net")).unwrap()
-    };
-    thread::spawn(make).join().unwrap()
 }
 
 impl Node {
@@ -82,18 +63,18 @@ impl Node {
     }
 
     pub(crate) fn netns_path(&self) -> String {
-        use std::os::fd::{AsFd, AsRawFd};
-        format!("/proc/{}/fd/{}", std::process::id(), self.container.as_fd().as_raw_fd())
+        path_of(&self.container)
     }
 
-    fn environment(&self, command: Command, args: &str) -> Vec<(&'static str, String)> {
-        vec![
+    fn environment(&self, command: Command, args: &str) -> Variables {
+        [
             ("CNI_COMMAND", command.as_str().to_owned()),
             ("CNI_CONTAINERID", "container-1".to_owned()),
             ("CNI_NETNS", self.netns_path()),
             ("CNI_IFNAME", "eth0".to_owned()),
             ("CNI_ARGS", args.to_owned()),
             ("CNI_PATH", reference_directory()),
+            ("PATH", "/usr/sbin:/usr/bin:/sbin:/bin".to_owned()),
         ]
     }
 
@@ -124,41 +105,22 @@ impl Node {
         self.call_with(Who::Ours, config, environment)
     }
 
-    fn call_with(
-        &self,
-        who: Who,
-        config: &Value,
-        environment: Vec<(&'static str, String)>,
-    ) -> Result<Value, Error> {
+    fn call_with(&self, who: Who, config: &Value, environment: Variables) -> Result<Value, Error> {
         let kind = config["type"].as_str().unwrap();
         let work = || match who {
-            Who::Ours => call_ours(kind, config, &environment),
+            Who::Ours => {
+                let mut executables = Executables(environment.clone());
+                call_ours(crate::find(kind).unwrap(), config, &environment, &mut executables)
+            }
             Who::Reference => call_executable(kind, &config.to_string(), &environment),
         };
         self.host.run(work).unwrap()
     }
 }
 
-fn call_ours(
-    kind: &str,
-    config: &Value,
-    environment: &[(&'static str, String)],
-) -> Result<Value, Error> {
-    let pairs: Vec<(&str, &str)> =
-        environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    let pairs: [(&str, &str); 6] = pairs.try_into().unwrap();
-    let request = Request::read(Environment::from(pairs)).unwrap().unwrap();
-    let mut executables = Executables(environment.to_vec());
-    let deadline = Deadline::after(Duration::from_secs(60));
-    let mut context = Context { delegate: &mut executables, deadline, stop: &NeverStop };
-    answer(crate::find(kind).unwrap(), &request, config.to_string().as_bytes(), &mut context)
-        .outcome
-        .map(Option::unwrap_or_default)
-}
-
 /// Delegates to the executables of the reference plugins, to `broken`, an IPAM plugin whose ADD
 /// fails, and to `given`, one that answers with its `result`.
-struct Executables(Vec<(&'static str, String)>);
+struct Executables(Variables);
 
 impl Delegate for Executables {
     fn delegate(
@@ -181,31 +143,6 @@ impl Delegate for Executables {
         let input = Value::Object(call.object().clone()).to_string();
         call_executable(plugin.as_str(), &input, &environment).map(Some)
     }
-}
-
-fn call_executable(
-    kind: &str,
-    input: &str,
-    environment: &[(&'static str, String)],
-) -> Result<Value, Error> {
-    let executable = format!("{}/{kind}", reference_directory());
-    let started = Process::new(&executable)
-        .envs(environment.iter().map(|(name, value)| (*name, value.as_str())))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn();
-    let mut child = started.unwrap_or_else(|error| {
-        panic!("these tests need the reference plugin {executable}, of containernetworking-plugins: {error}")
-    });
-    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-    let output = child.wait_with_output().unwrap();
-    let printed: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
-    if output.status.success() {
-        return Ok(printed);
-    }
-    let code = Code(printed["code"].as_u64().unwrap_or_default());
-    Err(Error::new(code, printed["msg"].as_str().unwrap_or_default()))
 }
 
 /// Runs `work` in the host's namespace with mounts of its own, in which `change` is made first.

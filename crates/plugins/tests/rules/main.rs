@@ -13,6 +13,8 @@
 )]
 
 mod absence;
+#[path = "../../src/testing/calls.rs"]
+mod calls;
 mod firewall;
 mod firewalld;
 mod legacy;

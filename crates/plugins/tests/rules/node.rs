@@ -1,27 +1,18 @@
 //! A node and a container, each a network namespace, and the calls that a runtime makes there.
 
-use std::io::Write;
-use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::thread;
-use std::time::Duration;
+use std::process::Command;
 
 use cni::deadline::Deadline;
-use cni::error::{Code, Error};
+use cni::error::Error;
 use cni::netconf::PluginType;
-use cni::plugin::{Call, Context, Delegate, NeverStop, answer};
-use cni::request::{Command as Verb, Environment, Request};
+use cni::plugin::{Call, Delegate};
+use cni::request::Command as Verb;
 use linux::netns::Netns;
-use nix::sched::{CloneFlags, unshare};
 use serde_json::{Value, json};
 
-/// Who carries a call out.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Who {
-    Ours,
-    Reference,
-}
+use crate::calls::{Variables, call_executable, call_ours, reference_directory};
+pub(crate) use crate::calls::{Who, namespace, path_of};
 
 use Who::{Ours, Reference};
 
@@ -56,19 +47,6 @@ pub(crate) struct About {
     pub(crate) path: String,
     /// The address of the message bus.
     pub(crate) bus: String,
-}
-
-pub(crate) fn namespace() -> Netns {
-    let make = || {
-        unshare(CloneFlags::CLONE_NEWNET)
-            .expect("these tests make network namespaces: run them as root");
-        Netns::open(Path::new("/proc/thread-self/ns/net")).unwrap()
-    };
-    thread::spawn(make).join().unwrap()
-}
-
-fn reference_directory() -> String {
-    std::env::var("REFERENCE_PLUGINS").unwrap_or_else(|_| "/usr/lib/cni".to_owned())
 }
 
 impl Node {
@@ -109,7 +87,10 @@ impl Node {
         let kind = config["type"].as_str().unwrap();
         let environment = about.environment(verb);
         let work = || match who {
-            Ours => call_ours(kind, config, &environment),
+            Ours => {
+                let mut executables = Executables(environment.clone());
+                call_ours(plugins::find(kind).unwrap(), config, &environment, &mut executables)
+            }
             Reference => call_executable(kind, &config.to_string(), &environment),
         };
         self.host.run(work).unwrap()
@@ -155,8 +136,8 @@ impl Node {
 }
 
 impl About {
-    fn environment(&self, verb: Verb) -> Vec<(&'static str, String)> {
-        vec![
+    fn environment(&self, verb: Verb) -> Variables {
+        [
             ("CNI_COMMAND", verb.as_str().to_owned()),
             ("CNI_CONTAINERID", self.container.clone()),
             ("CNI_NETNS", self.netns.clone().unwrap_or_default()),
@@ -170,10 +151,6 @@ impl About {
     pub(crate) fn without_netns(&self) -> Self {
         Self { netns: None, ..self.clone() }
     }
-}
-
-pub(crate) fn path_of(netns: &Netns) -> String {
-    format!("/proc/{}/fd/{}", std::process::id(), netns.as_fd().as_raw_fd())
 }
 
 /// Empty tables come and go by looking at them.
@@ -225,25 +202,8 @@ pub(crate) fn with_valid(config: &Value, valid: &[(&str, &str)]) -> Value {
     merged(config.clone(), &json!({"cniVersion": "1.1.0", "cni.dev/valid-attachments": list}))
 }
 
-fn call_ours(
-    kind: &str,
-    config: &Value,
-    environment: &[(&'static str, String)],
-) -> Result<Value, Error> {
-    let pairs: Vec<(&str, &str)> =
-        environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    let pairs: [(&str, &str); 7] = pairs.try_into().unwrap();
-    let request = Request::read(Environment::from(pairs)).unwrap().unwrap();
-    let mut executables = Executables(environment.to_vec());
-    let deadline = Deadline::after(Duration::from_secs(60));
-    let mut context = Context { delegate: &mut executables, deadline, stop: &NeverStop };
-    let plugin = plugins::find(kind).unwrap();
-    let answer = answer(plugin, &request, config.to_string().as_bytes(), &mut context);
-    answer.outcome.map(Option::unwrap_or_default)
-}
-
 /// Delegates to the executables of the reference plugins, but for what they lack: GC and STATUS.
-struct Executables(Vec<(&'static str, String)>);
+struct Executables(Variables);
 
 impl Delegate for Executables {
     fn delegate(
@@ -261,33 +221,6 @@ impl Delegate for Executables {
         let input = Value::Object(call.object().clone()).to_string();
         call_executable(plugin.as_str(), &input, &environment).map(Some)
     }
-}
-
-fn call_executable(
-    kind: &str,
-    input: &str,
-    environment: &[(&'static str, String)],
-) -> Result<Value, Error> {
-    let executable = Path::new(&reference_directory()).join(kind);
-    let started = Command::new(&executable)
-        .env_clear()
-        .envs(environment.iter().map(|(name, value)| (*name, value.as_str())))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn();
-    let mut child = started.unwrap_or_else(|error| {
-        panic!("{} is missing: install containernetworking-plugins: {error}", executable.display())
-    });
-    // A plugin that fails early does not read its input.
-    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-    let output = child.wait_with_output().unwrap();
-    let printed: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
-    if output.status.success() {
-        return Ok(printed);
-    }
-    let code = Code(printed["code"].as_u64().unwrap_or_default());
-    Err(Error::new(code, printed["msg"].as_str().unwrap_or_default()))
 }
 
 fn shell(netns: &Netns, line: &str) -> String {

@@ -302,6 +302,30 @@ impl Ledger {
         Ok(directory::list(&self.root, &locks)?.iter().map(|path| name_of(path)).collect())
     }
 
+    /// The containers that have a lock: a call is at work for each, or was killed.
+    ///
+    /// # Errors
+    /// [`LedgerError`] if the directory cannot be listed; one that is missing has none.
+    pub fn locked(&self) -> Result<Vec<ContainerId>, LedgerError> {
+        let locks = directory::list(&self.root, &self.locks())?;
+        Ok(locks.iter().filter_map(|path| name_of(path).parse().ok()).collect())
+    }
+
+    /// What the records of a container are found by.
+    ///
+    /// # Errors
+    /// [`LedgerError`] if the directory cannot be listed; one that is missing has none.
+    pub fn keys_of(&self, container: &ContainerId) -> Result<Vec<Key>, LedgerError> {
+        let records = directory::list(&self.root, &self.records())?;
+        let key = |path: &PathBuf| {
+            let name = name_of(path);
+            let (of, interface) = name.split_once('@')?;
+            let interface = interface.parse().ok().filter(|_| of == container.as_str())?;
+            Some(Key { container: container.clone(), interface })
+        };
+        Ok(records.iter().filter_map(key).collect())
+    }
+
     /// Removes the beginnings of files and the locks that killed calls have left.
     pub fn sweep(&self) {
         self.beginnings().for_each(|(path, name)| self.sweep_beginning(&path, &name));

@@ -1,5 +1,9 @@
 //! Attaches and detaches that are killed, and calls that come meanwhile.
 
+use std::io::Read;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use serde_json::json;
@@ -96,4 +100,74 @@ fn a_del_waits_for_an_attach_that_is_under_way() {
     assert_eq!(node.leftovers(&before), crate::node::NOTHING);
     let said = attach(&node, &["red"]).assert_status(1);
     assert!(said.stderr.contains("no record of"), "{}", said.stderr);
+}
+
+/// What the runtime says when it has the pod.
+fn gc(web: &Pod<'_>) -> crate::call::Outcome {
+    let valid = json!([{"containerID": web.container, "ifname": "eth0"}]);
+    let scope = json!({"cniVersion": "1.1.0", "cni.dev/valid-attachments": valid});
+    web.node
+        .call("GC", json!({"delegates": [crate::operator::records::primary()]}))
+        .with(scope)
+        .run()
+}
+
+#[test]
+fn a_killed_attach_is_taken_away_by_gc() {
+    let node = node();
+    let before = node.dump();
+    let web = killed_attach(&node);
+    gc(&web).assert_success();
+    assert_eq!(node.calls_in_order().first().unwrap(), "DEL red net2");
+    must_have(&web, &["eth0", "net1"]);
+    must_end_clean(&web, &before);
+}
+
+#[test]
+fn gc_leaves_an_attach_alone_that_is_at_work() {
+    let node = node();
+    let before = node.dump();
+    let web = running(&node, "blue");
+    node.forget_calls();
+    node.script("red", json!({"ADD": {"sleep_ms": 1500}}));
+    std::thread::scope(|scope| {
+        let attaching = scope.spawn(|| attach(&node, &["red"]));
+        node.wait_for_call("ADD red net2");
+        gc(&web).assert_success();
+        attaching.join().unwrap().assert_status(0);
+    });
+    must_have(&web, &["eth0", "net1", "net2"]);
+    must_end_clean(&web, &before);
+}
+
+#[test]
+fn a_killed_attach_is_taken_away_by_keep() {
+    let node = node();
+    let before = node.dump();
+    let web = killed_attach(&node);
+    let (conf_dir, bin_dir) = (node.path_text("net.d"), node.path_text("bin"));
+    let mut keep = node
+        .host()
+        .command(BRAID)
+        .args(["keep", "--conf-dir", &conf_dir, "--bin-dir", &bin_dir])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let started = Instant::now();
+    while web.links().len() > 2 && started.elapsed() < Duration::from_secs(30) {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let id = Pid::from_raw(i32::try_from(keep.id()).unwrap());
+    nix::sys::signal::kill(id, Signal::SIGTERM).unwrap();
+    assert!(keep.wait().unwrap().success());
+    let mut said = String::new();
+    keep.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert!(
+        said.contains("taken back: team-a/web: an attach or a detach that was killed"),
+        "{said}"
+    );
+    must_have(&web, &["eth0", "net1"]);
+    must_end_clean(&web, &before);
 }

@@ -5,6 +5,7 @@
 //! the API knows which, and without its word nothing is taken off. Where everything is deleted at
 //! once, the right to ask may be gone by then: a watch that was begun before tells.
 
+mod changes;
 mod exposition;
 mod metrics;
 mod orphans;
@@ -116,7 +117,7 @@ impl Keep {
         let mut seen = None;
         let mut failure = String::new();
         let mut again = Instant::now();
-        let mut tasks = [orphans::task(), releases::task()];
+        let mut tasks = [changes::task(), orphans::task(), releases::task()];
         let mut turn = Turn::default();
         loop {
             // Taken before the work: what others change meanwhile is another state.
@@ -133,7 +134,7 @@ impl Keep {
                 failure = problem;
             }
             for task in &mut tasks {
-                task.run_if_due(&self.install.directories, &self.install.root, console)?;
+                task.run_if_due(&self.install.directories, &self.install.root, signals, console)?;
             }
             follower.map_or(Ok(()), |follower| follower.tell(console))?;
             if stops_within(PAUSE, signals)? {

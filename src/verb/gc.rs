@@ -10,7 +10,7 @@ mod orphans;
 use std::collections::HashSet;
 
 use self::networks::GoneNetworks;
-use super::{Session, leftovers, releases, teardown};
+use super::{Session, leftovers, releases, running, teardown};
 use crate::config::ValidAttachment;
 use crate::ledger::{Depth, LedgerError, Listed, RecordHeader, Sweep};
 use cni::deadline::Deadline;
@@ -27,6 +27,11 @@ pub(super) fn gc(session: &mut Session<'_>) -> Result<(), Error> {
     let (records, unreadable) = read_records(session, Vec::new(), deadline.share(4))?;
     failures.extend(unreadable.into_iter().map(Error::from));
     let (gone, failed) = tear_down_stale(session, &records, &valid, deadline);
+    failures.extend(failed);
+    let (ended, failed) = running::end_broken_off(session, deadline.share(4));
+    for pod in ended {
+        log::info!("pod {pod}: what a killed attach or detach had left was taken back");
+    }
     failures.extend(failed);
     leftovers::tear_down_elsewhere(session, &records, deadline);
     failures.extend(orphans::retry(session, deadline));

@@ -160,6 +160,12 @@ impl<'a> Mender<'a> {
         })
     }
 
+    /// Takes back what killed attaches and detaches have left of running pods, until `deadline`.
+    /// Returns the pods, and an [`Error`] for each of which something resists.
+    pub(crate) fn end_broken_off(&mut self, deadline: Deadline) -> (Vec<String>, Vec<Error>) {
+        running::end_broken_off(&mut self.session, deadline)
+    }
+
     /// Tears down an orphan; its file goes with it.
     ///
     /// # Errors

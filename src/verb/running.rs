@@ -8,9 +8,10 @@
 //! ```
 //!
 //! A call that is killed leaves an attachment pending. DEL and GC tear it down as any other, CHECK
-//! does not expect it, and the next change or `braid repair` takes it away.
+//! does not expect it, and the next change takes it away, or GC, `braid repair` or `braid keep`.
 
 mod attach;
+mod broken_off;
 mod default_route;
 mod detach;
 mod difference;
@@ -20,6 +21,7 @@ mod names;
 mod primary;
 mod unrecorded;
 
+pub(super) use broken_off::end as end_broken_off;
 pub(crate) use follow::Followed;
 use held::Held;
 pub(crate) use unrecorded::{CachedSandbox, cached_sandboxes};

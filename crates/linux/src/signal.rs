@@ -95,11 +95,16 @@ impl Signals {
         self.ignores_stop.store(true, Ordering::Relaxed);
     }
 
+    /// Whether a request to stop changes nothing, from now on. Returns what held before.
+    pub fn set_ignoring_stop(&self, ignores: bool) -> bool {
+        self.ignores_stop.swap(ignores, Ordering::Relaxed)
+    }
+
     /// Runs `work`, during which a request to stop changes nothing.
     pub fn while_ignoring_stop<T>(&self, work: impl FnOnce() -> T) -> T {
-        let before = self.ignores_stop.swap(true, Ordering::Relaxed);
+        let before = self.set_ignoring_stop(true);
         let outcome = work();
-        self.ignores_stop.store(before, Ordering::Relaxed);
+        self.set_ignoring_stop(before);
         outcome
     }
 

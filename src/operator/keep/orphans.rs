@@ -21,11 +21,14 @@ pub(super) fn task() -> PeriodicTask {
 }
 
 /// Says which are gone.
-fn retry(node: &Node, console: &mut Console<'_>) -> Result<(), CommandError> {
+fn retry(
+    node: &Node,
+    signals: &mut Signals,
+    console: &mut Console<'_>,
+) -> Result<(), CommandError> {
     let (ledger, until) = (node.ledger(), Deadline::after(LIMIT));
     let request = node.request();
-    let mut signals = Signals::block().map_err(|errno| CommandError::Signals(errno.into()))?;
-    let mut mender = Mender::new(&node.config, &request, &mut signals).trying_definitions();
+    let mut mender = Mender::new(&node.config, &request, signals).trying_definitions();
     for orphan in ledger.scan_orphans(Depth::Survey, until)?.filter_map(Result::ok) {
         ledger.stopped_at(Sweep::Orphans, &orphan.name());
         let Some(record) = ledger.open(&orphan)? else { continue };

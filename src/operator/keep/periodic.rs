@@ -8,13 +8,15 @@ use std::time::{Duration, Instant};
 use crate::operator::CommandError;
 use crate::operator::console::Console;
 use crate::operator::node::{Directories, Node, NodeOptions};
+use linux::signal::Signals;
 
-/// Does the work once, within the limit that it sets itself, and says what it has done.
+/// Does the work once, within the limit that it sets itself, and says what it has done. The signals
+/// are those of `braid keep`: read from a descriptor of its own, one would be lost.
 ///
 /// # Errors
 /// [`CommandError`] ends `braid keep`: only for what cannot be said, or a state directory that
 /// cannot be read.
-pub(super) type Work = fn(&Node, &mut Console<'_>) -> Result<(), CommandError>;
+pub(super) type Work = fn(&Node, &mut Signals, &mut Console<'_>) -> Result<(), CommandError>;
 
 /// Work that is done at intervals, beginning at once.
 #[derive(Debug)]
@@ -38,6 +40,7 @@ impl PeriodicTask {
         &mut self,
         directories: &Directories,
         root: &Path,
+        signals: &mut Signals,
         console: &mut Console<'_>,
     ) -> Result<(), CommandError> {
         if root != Path::new("/") || Instant::now() < self.due {
@@ -46,6 +49,6 @@ impl PeriodicTask {
         self.due = Instant::now() + self.interval;
         let options = NodeOptions { directories: directories.clone(), config: None };
         let Ok(node) = Node::find_for_teardown(&options) else { return Ok(()) };
-        (self.work)(&node, console)
+        (self.work)(&node, signals, console)
     }
 }

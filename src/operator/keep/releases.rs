@@ -8,6 +8,7 @@ use crate::operator::console::Console;
 use crate::operator::node::Node;
 use crate::verb::releases;
 use cni::deadline::Deadline;
+use linux::signal::Signals;
 
 /// How often they are tried.
 const INTERVAL: Duration = Duration::from_secs(30);
@@ -19,7 +20,7 @@ pub(super) fn task() -> PeriodicTask {
 }
 
 /// Says how many addresses were given back.
-fn retry(node: &Node, console: &mut Console<'_>) -> Result<(), CommandError> {
+fn retry(node: &Node, _: &mut Signals, console: &mut Console<'_>) -> Result<(), CommandError> {
     let done = releases::carry_on(&node.config.state_dir, Deadline::after(LIMIT)).done;
     if done > 0 {
         console.progress(&format!("given back: the addresses of {done} attachments"))?;

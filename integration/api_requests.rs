@@ -279,7 +279,7 @@ fn a_clear_no_is_never_overruled_by_a_copy() {
 }
 
 #[test]
-fn the_pod_is_fetched_only_where_the_runtime_is_silent() {
+fn the_pod_is_fetched_only_if_the_runtime_is_silent() {
     let cluster =
         Cluster::with(Setup { manifests: vec!["rbac.yaml", "rbac-pods.yaml"], ..Setup::default() });
     cluster.define("blue", json!({}));
@@ -388,7 +388,7 @@ fn sigterm_ends_a_question() {
 pub(crate) fn wait_until(condition: impl Fn() -> bool) {
     let start = Instant::now();
     while !condition() {
-        assert!(start.elapsed() < Duration::from_secs(30), "it did not come to pass");
+        assert!(start.elapsed() < Duration::from_secs(30), "it did not happen");
         std::thread::sleep(Duration::from_millis(5));
     }
 }

@@ -68,7 +68,7 @@ fn check_networks_says_how_far_check_goes() {
 }
 
 #[test]
-fn check_is_switched_off_where_a_network_says_so() {
+fn check_is_switched_off_if_a_network_says_so() {
     let node = Node::new();
     node.recorder("blue");
     let plugins = json!([{"type": "blue", "link": true}]);

@@ -6,8 +6,8 @@
 //! |---|---|---|
 //! | 1 format | a network's name is unique: pods find a network by the first file that has it | `refusals::definitions_are_found_in_the_order_of_the_standard` |
 //! | 1 format | a name starts with a letter or digit, and is no path | `cni::netconf::tests::names_and_types_never_become_paths` |
-//! | 1 format | no CHECK of a network with `disableCheck` | `check::check_is_switched_off_where_a_network_says_so` |
-//! | 1 format | no GC of a network with `disableGC` | `teardown::gc::gc_is_switched_off_where_a_network_says_so` |
+//! | 1 format | no CHECK of a network with `disableCheck` | `check::check_is_switched_off_if_a_network_says_so` |
+//! | 1 format | no GC of a network with `disableGC` | `teardown::gc::gc_is_switched_off_if_a_network_says_so` |
 //! | 1 format | plugins of other sources are appended to the chain, unless `loadOnlyInlinedPlugins` is set | `conf_file::tests::files_of_the_sub_directory_are_appended` `primary_network::files_of_a_sub_directory_belong_to_the_chain` |
 //! | 1 plugins | a plugin's configuration belongs to one network | `primary_network::files_of_a_sub_directory_belong_to_the_chain` |
 //! | 1 plugins | every configuration is validated before the first plugin runs, and each plugin of a valid one is run | `refusals::a_refused_plan_runs_no_plugin_and_leaves_nothing` `primary_network::the_primary_by_its_file_or_directory` |
@@ -42,7 +42,7 @@
 //! | 2 CHECK | it can follow at once on ADD | `runtime_quirks::check_right_after_add` |
 //! | 2 CHECK | delegates are checked, and their errors returned | `check::check_runs_each_delegates_own_with_its_own_result` |
 //! | 2 CHECK | no CHECK of a container without ADD | `check::check_in_another_namespace_or_without_a_record` |
-//! | 2 CHECK | no CHECK where `disableCheck` is set | `check::check_is_switched_off_where_a_network_says_so` |
+//! | 2 CHECK | no CHECK if `disableCheck` is set | `check::check_is_switched_off_if_a_network_says_so` |
 //! | 2 CHECK | a delegate gets the result of ADD | `check::check_runs_each_delegates_own_with_its_own_result` |
 //! | 2 CHECK | its variables are those of ADD | `protocol::request::missing_variables_are_named_at_once` `protocol::delegate_request::the_environment_of_a_delegate_is_exact` |
 //! | 2 STATUS | the exit status is 0 if ADD can be served | `status::status_is_the_primarys_own` |
@@ -74,7 +74,7 @@
 //! | 3 deleting | plugins run in reverse, each with the final result of ADD | `protocol::delegate_request::requests_are_derived_as_libcni_does` |
 //! | 3 deleting | the first error ends it. Otherwise: the rest of the chain is deleted too, and all errors are returned | `teardown::del::a_plugin_of_a_chain_that_fails_does_not_keep_the_others_from_deleting` |
 //! | 3 checking | attachment parameters and the final result are those of ADD | `check::check_runs_each_delegates_own_with_its_own_result` |
-//! | 3 checking | with `disableCheck` it succeeds | `check::check_is_switched_off_where_a_network_says_so` |
+//! | 3 checking | with `disableCheck` it succeeds | `check::check_is_switched_off_if_a_network_says_so` |
 //! | 3 collecting | every plugin gets GC, past errors | `teardown::gc::gc_of_each_network_has_the_list_that_it_may_trust` |
 //! | 3 deriving | `cniVersion` and `name` are the network's | `protocol::delegate_request::requests_are_derived_as_libcni_does` |
 //! | 3 deriving | `runtimeConfig` has what the plugin declares and the runtime offers | `cni::netconf::tests::a_request_is_the_configuration_with_what_the_runtime_adds` |

@@ -30,7 +30,7 @@ fn lines(record: &str) -> Vec<Value> {
     record.lines().map(json).collect()
 }
 
-/// Texts and numbers that differ where both have the same key, from old to new.
+/// Texts and numbers that differ although both have the same key, from old to new.
 fn differences(old: &Value, new: &Value, found: &mut BTreeMap<String, String>) {
     match (old, new) {
         (Value::Object(old), Value::Object(new)) => {

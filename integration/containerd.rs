@@ -303,7 +303,7 @@ fn containerd_is_killed_in_the_middle_of_an_add() {
     config.metadata.as_mut().unwrap().attempt = 1;
     let id = machine.try_run(config).unwrap_or_else(|status| panic!("{}", status.message()));
     assert_eq!(machine.interfaces(&id).len(), 3);
-    // The first one too, where containerd remembers that it was about to make it.
+    // The first one too, if containerd remembers that it was about to make it.
     machine.list().iter().for_each(|id| machine.remove(id));
     assert_nothing_left(&machine, &before);
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The corpus as a whole is bounded: it is cloned by everybody.
+/// The corpus as a whole is bounded: it is part of every clone.
 const MAX_CORPUS_BYTES: u64 = 1 << 20;
 
 fn corpus() -> PathBuf {
@@ -25,7 +25,7 @@ fn inputs(target: &str) -> Vec<PathBuf> {
 fn replay(target: &str) {
     let (_, check) = properties::TARGETS.iter().find(|(name, _)| *name == target).unwrap();
     for input in inputs(target) {
-        // Captured by the test, and shown where it fails.
+        // Captured by the test, and shown if it fails.
         eprintln!("{}", input.display());
         check(&fs::read(&input).unwrap());
     }

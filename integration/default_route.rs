@@ -334,7 +334,7 @@ fn a_default_route_that_leads_nowhere_is_not_left_in_front() {
     assert!(pod.ip("route get 192.0.2.1").contains("via 10.9.0.1 dev net1"));
     assert!(pod.ip("route get 2001:db8::1").contains("via fd09::1 dev net1"));
     pod.check().run().assert_success();
-    // They are back where the ADD fails.
+    // They are back if the ADD fails.
     let failed = node.pod("team-a", "failed");
     let asked = json!([{"name": "blue", "default-route": ["fd09::1", "192.0.2.77"]}]);
     failed.add(config).networks_json(asked).run().assert_error(104, ["192.0.2.77"]);

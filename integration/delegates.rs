@@ -361,7 +361,7 @@ fn a_plugin_that_deletes_another_networks_interface_undoes_the_add() {
     assert_eq!((node.state("records").len(), pod.links()), (0, vec!["elsewhere".to_owned()]));
 }
 
-/// Routes through the primary are the plugins' affair where no pod has asked for the default route:
+/// Routes through the primary stay as the plugins made them if no pod asks for the default route:
 /// what they have made of them is what CHECK holds the pod to.
 #[test]
 fn routes_that_a_plugin_moves_stay_moved_and_check_watches_them() {
@@ -377,7 +377,7 @@ fn routes_that_a_plugin_moves_stay_moved_and_check_watches_them() {
     assert_eq!(pod.links(), NOTHING);
 }
 
-/// Where a pod has asked for it, Braid moves it after the last plugin, whatever that has left.
+/// If a pod has asked for it, Braid moves it after the last plugin, whatever that has left.
 #[test]
 fn a_default_route_that_was_asked_for_does_not_depend_on_what_plugins_do_to_routes() {
     let node = node();

@@ -140,7 +140,7 @@ fn gc_with_a_full_disk() {
 /// Records that any user may have written are not run as root. DEL fails until the directory is
 /// root's again, says so, and reads as no success; a pod without a record is none of its business.
 #[test]
-fn del_does_not_trust_records_that_became_somebody_elses() {
+fn del_does_not_trust_records_that_another_user_owns() {
     let node = node();
     let plain = node.pod("team-a", "plain");
     plain.add_chained(json!({})).run().assert_success();

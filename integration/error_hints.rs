@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::node::Node;
 
-/// The error of a pod that asks for `networks`, where `lan` is a network with these plugins.
+/// The error of a pod that asks for `networks`, of which `lan` is a network with these plugins.
 #[track_caller]
 fn refusal(node: &Node, plugins: Value, networks: &str) -> String {
     node.define("team-a", "lan", json!({"cniVersion": "1.0.0", "plugins": plugins}));
@@ -131,7 +131,7 @@ fn addresses_without_a_prefix_or_without_an_ipam_plugin() {
     assert!(message.ends_with(cidr), "{message}");
     let message = refusal(&node, bridge(fixed(json!([]))), "lan");
     let expected = "IPAM plugin returned missing IP config; give the \"ipam\" of the definition addresses, or ask for \
-                    \"ips\" where it declares that capability";
+                    \"ips\" if it declares that capability";
     assert!(message.ends_with(expected), "{message}");
     // The capability is declared: that advice would be followed already.
     let message = refusal(&node, bridge(json!({"ipam": {}})), &asked("10.30.0.5/24"));
@@ -158,7 +158,7 @@ fn a_plugin_that_declares_what_it_does_not_do_is_named() {
                     \"ips\" out";
     assert!(message.ends_with(expected), "{message}");
     let message = refusal(&node, json!([blue]), r#"[{"name": "lan", "mac": "02:00:00:00:00:07"}]"#);
-    let expected = "; plugin \"blue\" declares the capability and does not heed it: take another, or leave \"mac\" out";
+    let expected = "; plugin \"blue\" declares the capability and ignores it: use another, or leave \"mac\" out";
     assert!(message.ends_with(expected), "{message}");
 }
 

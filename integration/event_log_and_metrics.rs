@@ -133,7 +133,7 @@ fn calls_at_once_lose_no_count_and_no_line() {
 }
 
 #[test]
-fn nothing_is_left_behind_where_nobody_watches() {
+fn nothing_is_written_if_no_log_is_configured() {
     let node = node();
     let pod = node.pod("team-a", "web");
     pod.add(node.delegating()).networks("blue").run().assert_success();

@@ -188,7 +188,7 @@ fn a_namespace_that_lives_is_left_alone_wherever_its_path_leads() {
 
 /// In a container without the host's processes and mounts, nothing is seen of any sandbox.
 #[test]
-fn where_sandboxes_are_not_seen_none_is_taken_for_gone() {
+fn if_sandboxes_cannot_be_seen_none_is_taken_for_gone() {
     let node = node();
     let live = attached(&node, "live");
     let conf_dir = node.path_text("net.d");

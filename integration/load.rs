@@ -173,7 +173,7 @@ fn start<'n>(node: &'n Node, number: usize, refusals: &Refusals) -> Pod<'n> {
     panic!("pod {number} does not start");
 }
 
-/// Calls until it succeeds; `refused` counts what was in vain.
+/// Calls until it succeeds; `refused` counts the failures.
 fn insist<'p>(call: impl Fn() -> Call<'p>, refused: &AtomicUsize) {
     for _ in 0..20 {
         let outcome = call().run();
@@ -295,7 +295,7 @@ fn two_hundred_and_fifty_pods_by_thirty_two_processes_with_a_plugin_that_fails()
 }
 
 /// A shell command that ends once as many calls of this verb are in it as there are containers; a
-/// file says so where it had to give up.
+/// file says so if it had to give up.
 fn meeting(node: &Node, containers: usize) -> Value {
     let place = node.path_text("meeting");
     let script = format!(

@@ -16,13 +16,13 @@
 //! | 4.1.2.1.3 | at least one element, each an address with or without a prefix length | `selection::json_form::tests::addresses_are_checked_one_by_one` `selection::request::tests::other_addresses_are_refused` |
 //! | 4.1.2.1.3 | an invalid value makes the annotation invalid. Otherwise: it is not ignored, for a pod would run without a network that it asked for; the pod is refused | `refusals::a_refused_plan_runs_no_plugin_and_leaves_nothing` |
 //! | 4.1.2.1.3.2 | `ips` is in `runtimeConfig`, in the form of the conventions | `plan::tests::addresses_travel_as_capability_arguments_and_as_cni_args` |
-//! | 4.1.2.1.3.2 | support for `ips` is looked for in `capabilities` | `plan::tests::addresses_need_the_capability_only_where_the_policy_is_strict` |
+//! | 4.1.2.1.3.2 | support for `ips` is looked for in `capabilities` | `plan::tests::addresses_need_the_capability_only_if_the_policy_is_strict` |
 //! | 4.1.2.1.3.2 | without it the request fails. Otherwise: Multus's users rely on plugins that read `IP=` and declare nothing, so `capabilityPolicy` `verify` tries, holds the result against the request, and undoes; `strict` is the standard's | `requested_values::what_was_asked_and_not_given_is_an_error_with_the_remedy_and_everything_undone` `refusals::a_refused_plan_runs_no_plugin_and_leaves_nothing` |
 //! | 4.1.2.1.4 | the pod has the MAC address asked for | `requested_values::a_mac_is_given_by_tuning` |
 //! | 4.1.2.1.4 | it is a valid one of 6 bytes | `selection::request::tests::other_mac_addresses_are_refused` |
 //! | 4.1.2.1.4 | an invalid value makes the annotation invalid. Otherwise: as for `ips` | `refusals::a_refused_plan_runs_no_plugin_and_leaves_nothing` |
 //! | 4.1.2.1.4.2 | `mac` is in `runtimeConfig` | `plan::tests::addresses_travel_as_capability_arguments_and_as_cni_args` |
-//! | 4.1.2.1.4.2 | support for `mac` is looked for in `capabilities` | `plan::tests::addresses_need_the_capability_only_where_the_policy_is_strict` |
+//! | 4.1.2.1.4.2 | support for `mac` is looked for in `capabilities` | `plan::tests::addresses_need_the_capability_only_if_the_policy_is_strict` |
 //! | 4.1.2.1.4.2 | without it the request fails. Otherwise: as for `ips` | `requested_values::what_was_asked_and_not_given_is_an_error_with_the_remedy_and_everything_undone` |
 //! | 4.1.2.1.5 | the interface has the name asked for | `requested_values::interface_names_count_by_position_and_skip_what_is_taken` |
 //! | 4.1.2.1.5 | it is a name that the kernel takes | `selection::json_form::tests::single_values_are_checked` |
@@ -53,7 +53,7 @@
 //! | 4.1.2.1.8 | `egressBurst` is above 0 | `npwg::each_amount_of_bandwidth_is_above_zero_and_a_burst_has_its_rate` |
 //! | 4.1.2.1.8 | `egressBurst` has an `egressRate` | `npwg::each_amount_of_bandwidth_is_above_zero_and_a_burst_has_its_rate` |
 //! | 4.1.2.1.8 | a network that cannot do it fails | `plan::tests::what_only_a_capability_can_do_is_refused_without_it` |
-//! | 4.1.2.1.8.2 | `bandwidth` is in `runtimeConfig`, in the form of the conventions; a burst is chosen where none is given | `requested_values::capability_arguments_of_a_pods_network_are_there_on_add_and_del` `selection::request::tests::a_rate_alone_gets_the_default_burst` |
+//! | 4.1.2.1.8.2 | `bandwidth` is in `runtimeConfig`, in the form of the conventions; a burst is chosen if none is given | `requested_values::capability_arguments_of_a_pods_network_are_there_on_add_and_del` `selection::request::tests::a_rate_alone_gets_the_default_burst` |
 //! | 4.1.2.1.8.2 | support for `bandwidth` is looked for in `capabilities` | `plan::tests::what_only_a_capability_can_do_is_refused_without_it` |
 //! | 4.1.2.1.8.2 | without it the request fails | `plan::tests::what_only_a_capability_can_do_is_refused_without_it` |
 //! | 4.1.2.1.9 | one element may have it, and its list may be empty | `selection::json_form::tests::an_empty_default_route_is_not_an_absent_one` `default_route::an_empty_list_means_the_networks_own_gateways` |
@@ -73,9 +73,9 @@
 //! | 4.2.2 | `net-a,net-a` is two attachments and two entries | `kubernetes::status::a_network_that_is_attached_twice_has_two_entries` |
 //! | 5 | the annotation is `k8s.v1.cni.cncf.io/network-status`, a JSON list of maps | `npwg::the_annotations_have_their_names` `api_client::status_and_events::a_status_is_one_merge_patch_that_leaves_the_rest_alone` |
 //! | 5 | a map is made of an attachment's result | `kubernetes::status::the_status_has_an_entry_for_every_attachment` |
-//! | 5.1 | what it says is from the result. Otherwise: MTU and gateways are the kernel's where it knows better, since a route may have moved after ADD | `verb::network_status::tests::an_entry_has_what_clients_read` `verb::network_status::tests::gateways_are_the_final_ones` |
+//! | 5.1 | what it says is from the result. Otherwise: MTU and gateways are the kernel's if it knows better, since a route may have moved after ADD | `verb::network_status::tests::an_entry_has_what_clients_read` `verb::network_status::tests::gateways_are_the_final_ones` |
 //! | 5.1.1 | the first sandbox interface has the attachment's status. Otherwise: the others have an entry each, as the NPWG's own library writes them | `kubernetes::status::several_sandbox_interfaces_and_none` |
-//! | 5.1.1 | an ADD without a result has a minimal map: so has an empty result. Otherwise: one that prints nothing has failed, for nobody knows what the pod has | `kubernetes::status::several_sandbox_interfaces_and_none` `protocol::result::output_that_is_no_result_is_an_error_that_quotes_it_or_stderr` |
+//! | 5.1.1 | an ADD without a result has a minimal map: so has an empty result. Otherwise: one that prints nothing has failed, since it is unknown what the pod has | `kubernetes::status::several_sandbox_interfaces_and_none` `protocol::result::output_that_is_no_result_is_an_error_that_quotes_it_or_stderr` |
 //! | 5.1.1 | as much of the result as possible is used | `kubernetes::status::the_status_has_an_entry_for_every_attachment` |
 //! | 5.1.1 | of a result before 0.3.0 as much as can be, and the kernel's word for the rest | `kubernetes::status::a_result_of_the_oldest_versions_is_shown` |
 //! | 5.2 | the cluster-wide default network has an entry | `kubernetes::status::the_status_of_a_chained_braid_has_the_primary_too` |
@@ -86,7 +86,7 @@
 //! | 5.3.2 | `interface` is the name in the pod | `kubernetes::status::the_status_has_an_entry_for_every_attachment` |
 //! | 5.3.2.1 | it is the first interface of the result with a `sandbox`; before 0.3.0 `CNI_IFNAME` | `kubernetes::status::several_sandbox_interfaces_and_none` `kubernetes::status::a_result_of_the_oldest_versions_is_shown` |
 //! | 5.3.3 | `ips` are the pod's addresses of both families. Otherwise: without their prefix lengths, as the NPWG's library writes them and KubeVirt reads them | `kubernetes::status::the_status_has_an_entry_for_every_attachment` |
-//! | 5.3.3.1 | they are in the status where the result says that they are the pod's, and else not | `kubernetes::status::several_sandbox_interfaces_and_none` |
+//! | 5.3.3.1 | they are in the status if the result says that they are the pod's, and else not | `kubernetes::status::several_sandbox_interfaces_and_none` |
 //! | 5.3.3.1 | those whose index is that of the sandbox interface | `kubernetes::status::several_sandbox_interfaces_and_none` |
 //! | 5.3.3.1 | without sandbox interfaces, those without an index | `verb::network_status::tests::a_result_without_interfaces_has_an_entry` |
 //! | 5.3.3.1 | before 0.3.0, those of `ip4` and `ip6` | `kubernetes::status::a_result_of_the_oldest_versions_is_shown` |
@@ -111,7 +111,7 @@
 //! | 7.2 | a network that cannot be attached fails the pod's setup at once | `teardown::interrupted_add::an_add_that_fails_in_the_middle_is_undone_in_reverse_the_failing_one_included` |
 //! | 7.2 | what has not been attached yet is not tried | `teardown::interrupted_add::an_add_that_fails_in_the_middle_is_undone_in_reverse_the_failing_one_included` |
 //! | 7.2 | teardown is of all that was tried, past failures | `teardown::del::del_goes_past_failures_says_what_remains_and_finishes_the_rest_later` `teardown::interrupted_add::del_after_a_killed_add` |
-//! | 7.2 | and ends in one error where one failed | `teardown::del::several_failures_are_one_error` |
+//! | 7.2 | and ends in one error if one failed | `teardown::del::several_failures_are_one_error` |
 //! | 7.3 | calls for one container are not run at once | `load::calls_for_one_container_at_once` |
 //! | 7.3 | attachments are made one after the other | `npwg::attachments_are_made_and_removed_one_after_the_other` |
 //! | 7.4 | a network that a pod may not have fails the pod | `multus_faults::configuration::fault_03_isolation_holds_for_the_default_network_annotation` `tenancy::foreign::another_tenants_network_looks_as_if_it_were_not_there` |
@@ -315,7 +315,7 @@ fn every_operation_of_an_attachment_has_the_same_tuple() {
     assert!(verbs.values().all(|verbs| *verbs == ["ADD", "CHECK", "DEL"]), "{verbs:?}");
 }
 
-/// Section 7.3. Each call of a plugin fails where another one is under way.
+/// Section 7.3. Each call of a plugin fails if another one is under way.
 #[test]
 fn attachments_are_made_and_removed_one_after_the_other() {
     let node = Node::new();

@@ -172,7 +172,7 @@ fn word(text: &str) -> String {
     let is_date = text.len() == 10 && text.starts_with("20") && text.matches('-').count() == 2;
     let is_time = text.len() == 8 && text.matches(':').count() == 2;
     let is_epoch = text.len() == 10 && text.parse::<u64>().is_ok();
-    // As wide as what it stands for, where tables count on it.
+    // As wide as what it stands for, if tables count on it.
     if is_mac {
         "MAC-MAC-MAC-MAC-M".to_owned()
     } else if is_age {

@@ -151,7 +151,7 @@ fn an_api_that_goes_away_and_comes_back_in_the_middle_of_an_add_has_its_status()
     assert_eq!(cluster.status()[1]["name"], "team-a/blue");
 }
 
-/// Teardown and check are the node's own affair.
+/// DEL and CHECK need the node alone.
 #[test]
 fn del_check_and_gc_do_not_notice_an_outage() {
     let cluster = Cluster::usual();

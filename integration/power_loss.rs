@@ -187,7 +187,7 @@ enum Sight {
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 struct Seen {
     created: u64,
-    /// What is left of it, "blue" where ADD may have been tried, "blue!" where it has succeeded.
+    /// What is left of it, "blue" if ADD may have been tried, "blue!" where it has succeeded.
     left: Vec<String>,
     is_complete: bool,
     is_failing: bool,

@@ -89,7 +89,7 @@ fn an_extra_interface_takes_a_router_advertisement_only_if_its_definition_says_s
     assert_eq!(
         set,
         [before.as_str(), "0", "1", before.as_str()],
-        "the pod's own interfaces are its affair"
+        "interfaces that the pod makes keep its settings"
     );
     assert!(follows(&node, &pod, "br-open", "net2", Duration::from_secs(10)), "the router speaks");
     assert!(!follows(&node, &pod, "br-closed", "net1", Duration::from_secs(1)), "net1 follows");

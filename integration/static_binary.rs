@@ -60,7 +60,7 @@ fn the_api_is_found_by_a_name_that_a_name_server_has() {
 }
 
 #[test]
-fn an_api_whose_name_nobody_knows_is_an_outage() {
+fn an_api_whose_name_does_not_resolve_is_an_outage() {
     let node = Node::new();
     let _other = NameServer::start(&node, "other.test");
     let (root, server) = lay_out(&node, &[("/etc/resolv.conf", "nameserver 127.0.0.1\n")]);

@@ -14,9 +14,9 @@
 //! | The default-network annotation as a way around isolation | `can add it to policy.primaryOverride` | `primary::the_default_network_annotation_is_no_way_around` |
 //! | The default-network annotation as a way to learn names in `multusNamespace` | `may not be the primary of pods of namespace` | `primary::a_refused_primary_tells_nothing_of_what_there_is` |
 //! | CNI-Genie's annotation as a way around `primaryOverride`, by name and by type | `may not be the primary of pods of namespace` | `primary::genies_annotation_is_under_the_rule_for_primaries` |
-//! | CNI-Genie's annotation with paths, empty words, a second primary, behind a primary | `must be the name` | `primary::genies_annotation_is_refused_where_it_makes_no_sense` |
-//! | CNI-Genie's annotation where the node does not heed it | none: it is not read | `primary::genies_annotation_chooses_the_primary_and_more` |
-//! | CNI-Genie's annotation where the node heeds it, with real plugins | none: it is served | `primary::genies_networks_carry_packets` |
+//! | CNI-Genie's annotation with paths, empty words, a second primary, behind a primary | `must be the name` | `primary::genies_annotation_is_refused_if_it_makes_no_sense` |
+//! | CNI-Genie's annotation if the node does not read it | none: it is not read | `primary::genies_annotation_chooses_the_primary_and_more` |
+//! | CNI-Genie's annotation if the node reads it, with real plugins | none: it is served | `primary::genies_networks_carry_packets` |
 //! | A full or hostile disk, so that the primary that was chosen is forgotten | `is no directory` | `primary::a_chosen_primary_is_never_without_a_record` |
 //! | `dataDir`, `resolvConf`, log files, kubeconfigs and sockets in a definition, absolute and relative | `may not carry \"dataDir\"` | `definition::files_of_the_host_stay_out_of_reach` |
 //! | `bridge` and `master` left out, of the host, of another tenant; modes that take an interface whole | `may not reach the host's interface` | `definition::interfaces_of_the_host_stay_out_of_reach` |
@@ -43,7 +43,7 @@
 //! | A call that is not UTF-8 | `is not valid JSON` | `request::a_call_that_is_no_text_is_refused` |
 //! | Interface names with `/`, `%`, newline, leading dash, period at either end, reserved ones | `that does not begin with '-' or '.'` | `request::an_interface_name_is_no_path_no_option_and_no_pattern` |
 //! | An address of the node's subnet, of a service, of another bridge, on a shared network with its gateway on the node, by every key and both annotations, of trusted definitions and of the node's files | `no network that is granted holds it` | `address::an_address_that_is_not_granted_is_refused_on_every_path` |
-//! | The same where a careless owner grants it | `it overlaps an address or a route of the node` | `address::an_address_of_the_node_is_refused_whoever_grants_it` |
+//! | The same if a careless owner grants it | `it overlaps an address or a route of the node` | `address::an_address_of_the_node_is_refused_under_every_grant` |
 //! | A granted address, and a second pod beside it | none: they are given | `address::a_granted_address_is_given_with_its_gateway_on_the_node` |
 //! | An address that an IPAMClaim brings | `which is in no network that the pod is granted` | `address::the_address_of_a_claim_is_held_against_the_grant` |
 //! | An address that is not granted, while the policy is only audited | none: it is logged | `address::audit_gives_the_address_and_writes_it_down` |

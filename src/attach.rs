@@ -1,6 +1,6 @@
 //! Carries out what a plan or a record says, one network at a time: its chain's ADD, DEL, CHECK, GC
-//! and STATUS (CNI 1.1.0, section 3). Decides nothing: which networks, and in which order, is the
-//! caller's affair.
+//! and STATUS (CNI 1.1.0, section 3). Decides nothing: the caller says which networks, and in which
+//! order.
 
 pub(crate) mod absence;
 pub(crate) mod advertisements;
@@ -100,7 +100,7 @@ impl Attacher<'_, '_> {
         failures
     }
 
-    /// DEL of an attachment that an ADD of ours was to make, and that has no `result` where the ADD
+    /// DEL of an attachment that an ADD of ours was to make, and that has no `result` if the ADD
     /// did not end. A plugin that does not know the network's version has refused such an ADD too:
     /// nothing of it is there, and an error would keep the pod from going for as long as the plugin
     /// is that old.
@@ -235,7 +235,7 @@ fn invalid(
 }
 
 /// Whether the result of an extra network leaves the interfaces of others alone: `owner` tells
-/// whose an interface is, in words, where it is not this attachment's.
+/// whose an interface is, in words, if it is not this attachment's.
 ///
 /// # Errors
 /// [`AttachError::Result`].

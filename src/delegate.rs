@@ -45,7 +45,7 @@ pub(crate) use linux::child::die_with_us;
 pub(crate) struct Target<'a> {
     /// `CNI_CONTAINERID`.
     pub container: &'a ContainerId,
-    /// `CNI_NETNS`; empty on DEL where the namespace is gone.
+    /// `CNI_NETNS`; empty on DEL if the namespace is gone.
     pub netns: &'a str,
     /// `CNI_IFNAME`.
     pub interface: &'a InterfaceName,

@@ -4,7 +4,7 @@
 //!
 //! How the parts go together on ADD:
 //!
-//! 1. [`Allocation::of_pod`], once for the pod and only where a network names a resource;
+//! 1. [`Allocation::of_pod`], once for the pod and only if a network names a resource;
 //! 2. [`Allocation::take_specific`] for networks whose selection names a device, then
 //!    [`Allocation::take`] for the others in their order;
 //! 3. each attachment's device goes to its plugins as the `deviceID` capability argument and as the

@@ -88,7 +88,7 @@ fn serve(program: &impl Program, request: &Request) -> ExitCode {
     print(&answer).unwrap_or_else(|error| {
         // The runtime has gone away: it will not see this result, so the call has failed.
         if answer.outcome.is_ok() {
-            log::error!("nobody takes the result: {error}");
+            log::error!("the runtime does not read the result: {error}");
             program.withdraw(request, &input, &mut signals);
         }
         ExitCode::FAILURE

@@ -1,4 +1,4 @@
-//! Braid as its own tool: `braid <command>`, where a person starts it and not a runtime.
+//! Braid as its own tool: `braid <command>`, if a person starts it and not a runtime.
 //!
 //! ```text
 //! arguments ──> cli ──> one module for each command ──> view ──> console
@@ -6,7 +6,7 @@
 //! ```
 //!
 //! A command looks at a node, or changes one, and returns what came of it as data; how that is
-//! shown is decided once, by [`console`]. Nothing here runs where `CNI_COMMAND` is set.
+//! shown is decided once, by [`console`]. Nothing here runs if `CNI_COMMAND` is set.
 
 mod account;
 mod addresses;
@@ -139,7 +139,7 @@ impl CommandError {
         }
     }
 
-    /// What ends the sentence where the user is one who may not change a node.
+    /// What ends the sentence if the user is one who may not change a node.
     fn hint(&self) -> &'static str {
         let changes = matches!(self, Self::Install(_) | Self::Migrate(_) | Self::Ledger(_));
         if changes && !is_root() { "; run it as root" } else { "" }
@@ -267,7 +267,7 @@ fn attend<V: View + Send>(
     Ok(console.show(&view)?)
 }
 
-/// The same for work that is not to be broken off halfway: it notices a request to stop where it
+/// The same for work that is not to be broken off halfway: it notices a request to stop when it
 /// can.
 fn undisturbed<V: View + Send>(
     console: &mut Console<'_>,

@@ -208,7 +208,7 @@ fn size(attachment: &Attachment) -> usize {
         }
     }
     let mut count = Count(0);
-    // What is no JSON is refused where it is recorded.
+    // What is no JSON is refused when it is recorded.
     let _ = serde_json::to_writer(&mut count, attachment);
     count.0
 }
@@ -300,7 +300,7 @@ fn device_info_file(
 /// `IP=` and `MAC=`, which Multus's users rely on for plugins that declare no capability.
 fn cni_args(selection: &Selection, network: &NetworkConfig, args: &CniArgs) -> CniArgs {
     let mut pairs = Vec::new();
-    // host-local fails on a list in `IP=`; where a plugin takes the capability, the list travels
+    // host-local fails on a list in `IP=`; if a plugin takes the capability, the list travels
     // there.
     if selection.ips.len() == 1 || (!selection.ips.is_empty() && !network.declares("ips")) {
         let ips: Vec<_> = selection.ips.iter().map(ToString::to_string).collect();

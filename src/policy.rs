@@ -84,7 +84,7 @@ pub struct Verdict {
     pub would_refuse: Vec<Refusal>,
     /// Why the pod gets it: what each rule that had a say has said; empty if it does not.
     pub granted_by: Vec<Grant>,
-    /// The networks that every address of the attachment must lie in, where the policy limits what
+    /// The networks that every address of the attachment must lie in, if the policy limits what
     /// the pod gets without naming it.
     pub granted_networks: Option<Vec<IpNetwork>>,
     /// The name that the network's plugins get instead of the definition's own.
@@ -149,7 +149,7 @@ pub(crate) fn judge_definition(
     weigh(policy, rules, Vec::new()).scope(&case, policy)
 }
 
-/// What comes of the rules: the first that is broken counts where they are enforced.
+/// What comes of the rules: the first that is broken counts if they are enforced.
 fn weigh(
     policy: &Policy,
     rules: impl IntoIterator<Item = Result<Option<Grant>, Refusal>>,
@@ -184,8 +184,8 @@ pub(crate) fn check_name(view: &View<'_>, selection: &Selection) -> Result<(), R
 }
 
 /// Judges a network of the node's conf directory that a pod chooses for its primary, or beside it:
-/// `word` is what it wrote, `found` the network that has this name or this plugin's type. Where
-/// there is none, it hears the same as where it must not have it.
+/// `word` is what it wrote, `found` the network that has this name or this plugin's type. If
+/// there is none, it hears the same as if it must not have it.
 pub(crate) fn judge_choice(
     view: &View<'_>,
     word: &NetworkName,
@@ -216,8 +216,8 @@ fn check_owner(case: &Case<'_>) -> Result<Vec<Grant>, Refusal> {
     Ok(std::iter::once(namespace).chain(account).collect())
 }
 
-/// What each rule of the node's policy says of the case: a grant where it was asked, a refusal
-/// where it is broken.
+/// What each rule of the node's policy says of the case: a grant if it was asked, a refusal
+/// if it is broken.
 fn check_node(case: &Case<'_>, policy: &Policy) -> [Result<Option<Grant>, Refusal>; 4] {
     [
         check_primary(&case.view, case.network(), policy),

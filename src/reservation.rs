@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_of_containers_that_nobody_knows_are_told() {
+    fn addresses_of_unknown_containers_are_reported() {
         let data = tempfile::tempdir().unwrap();
         let stores = store(data.path());
         for (address, content) in [

@@ -56,7 +56,7 @@ impl Default for Limits {
 /// One attachment that a pod asks for: an element of the annotation (NPWG 1.3, section 4.1.2.1).
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Selection {
-    /// Namespace of the network definition; the pod's own where the element names none.
+    /// Namespace of the network definition; the pod's own if the element names none.
     pub namespace: Namespace,
     /// Name of the network definition.
     pub name: DefinitionName,
@@ -74,7 +74,7 @@ pub struct Selection {
     pub port_mappings: Vec<PortMapping>,
     /// Limits on its traffic (4.1.2.1.8).
     pub bandwidth: Option<Bandwidth>,
-    /// Present where this attachment gets the default route, through these gateways (4.1.2.1.9).
+    /// Present if this attachment gets the default route, through these gateways (4.1.2.1.9).
     /// The list may be empty: then the network's own gateways are meant.
     pub default_route: Option<Vec<IpAddr>>,
     /// Name of an IPAMClaim object (4.1.2.1.11), a DNS-1123 subdomain. Never together with `ips`.

@@ -153,7 +153,7 @@ impl<'a> Session<'a> {
         Attacher { delegates: &mut self.delegates, place, device_infos: &self.device_infos }
     }
 
-    /// Holds off other calls for a container. Where the one before was killed, what its plugins
+    /// Holds off other calls for a container. If the one before was killed, what its plugins
     /// have left running has ended on return, and the files that it had begun are gone.
     fn hold(&mut self, container: &ContainerId, deadline: Deadline) -> Result<Lock, LedgerError> {
         let lock = self.ledger.lock(container, deadline, self.delegates.signals())?;

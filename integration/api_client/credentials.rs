@@ -12,7 +12,7 @@ use super::{BLUE, blue, cluster, kubeconfig_error};
 use crate::apiserver::{ApiServer, Setup, User};
 
 #[test]
-fn in_cluster_files_are_used_where_no_kubeconfig_is_configured() {
+fn in_cluster_files_are_used_if_no_kubeconfig_is_configured() {
     let server = ApiServer::start();
     server.define("team-a", "blue", BLUE);
     let config =
@@ -42,7 +42,7 @@ fn a_token_file_is_read_again_for_each_request() {
 }
 
 #[test]
-fn a_token_file_counts_before_a_token_and_a_token_where_the_file_is_gone() {
+fn a_token_file_counts_before_a_token_and_a_token_if_the_file_is_gone() {
     let server = ApiServer::start();
     server.define("team-a", "blue", BLUE);
     let token = server.token(&User::braid(), 3600);

@@ -48,7 +48,7 @@ fn the_name_in_the_certificate_can_be_given() {
 }
 
 #[test]
-fn a_certificate_is_not_checked_where_the_kubeconfig_says_so() {
+fn a_certificate_is_not_checked_if_the_kubeconfig_says_so() {
     let server = ApiServer::with(Setup { names: vec!["api.example"], ..Setup::default() });
     server.define("team-a", "blue", BLUE);
     let entry = json!({"server": server.url(), "insecure-skip-tls-verify": true});
@@ -125,7 +125,7 @@ fn parts_of_a_kubeconfig_that_cannot_be_used_are_named() {
         (
             server.cluster_entry(),
             json!({"token": "s3cret", "as": "root"}),
-            "acting as somebody else",
+            "impersonation",
         ),
         (
             server.cluster_entry(),

@@ -13,7 +13,7 @@ use tonic::{Code, Status};
 use tonic_prost::ProstCodec;
 
 /// The kubelet's own patience is two minutes; a shared machine gets no more.
-const PATIENCE: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// As gRPC reads unless told otherwise.
 const MAX_ANSWER_BYTES: usize = 4 << 20;
@@ -218,7 +218,7 @@ where
 {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let answer = runtime
-        .block_on(async { tokio::time::timeout(PATIENCE, call(socket, method, question)).await });
+        .block_on(async { tokio::time::timeout(TIMEOUT, call(socket, method, question)).await });
     answer
         .unwrap_or_else(|_| Err(Status::deadline_exceeded(format!("{method}: no answer in time"))))
 }

@@ -19,7 +19,7 @@ use super::image;
 use crate::node::{BRAID, Node, PLUGIN_DIR};
 
 /// How long anything may take on a shared machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// containerd and all that it starts.
 pub(super) struct Machine<'n> {
@@ -78,7 +78,7 @@ impl<'n> Machine<'n> {
     pub(super) fn wait_for_network(&self) {
         let mut problem = String::new();
         let started = Instant::now();
-        while started.elapsed() < PATIENCE {
+        while started.elapsed() < TIMEOUT {
             match cri::is_ready(&self.socket()) {
                 Ok(()) => return,
                 Err(reason) => problem = reason,
@@ -229,7 +229,7 @@ impl Drop for Machine<'_> {
         let _ = self.daemon.take().map(|mut daemon| daemon.wait());
         // The kernel empties the control groups a moment after the last process has gone.
         let started = Instant::now();
-        while !remove_cgroups(self.node.host().name()) && started.elapsed() < PATIENCE {
+        while !remove_cgroups(self.node.host().name()) && started.elapsed() < TIMEOUT {
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -316,7 +316,7 @@ pub(super) fn wait_for<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T
         if let Some(value) = found() {
             return value;
         }
-        assert!(started.elapsed() < PATIENCE, "{what} did not come");
+        assert!(started.elapsed() < TIMEOUT, "{what} did not come");
         std::thread::sleep(Duration::from_millis(10));
     }
 }

@@ -1,5 +1,5 @@
-//! Where Braid is killed: strace lets the N-th occurrence of a system call not come to pass, and
-//! sends SIGKILL in its place.
+//! Where Braid is killed: strace suppresses the N-th occurrence of a system call and sends SIGKILL
+//! in its place.
 //!
 //! That is also the point after the call before it, since nothing is changed in between. What the
 //! plugins do meanwhile is not Braid's to count: the points around their start, their input and

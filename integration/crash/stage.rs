@@ -351,7 +351,7 @@ impl Stage {
     }
 
     /// What a runtime that looks finds nothing wrong with: portmap's own CHECK looks for rules of
-    /// IPv6 where no IPv6 is.
+    /// IPv6 if there is no IPv6.
     fn check(&self, pod: &Pod<'_>) {
         if self.scenario.mode == Mode::Delegating {
             let scope = json!({"checkNetworks": "kernel"});

@@ -20,7 +20,7 @@ use crate::kustomize::{object, render};
 use crate::node::{BRAID, Node, text};
 use crate::pod::Pod;
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
@@ -271,7 +271,7 @@ impl Keeper {
     pub(super) fn wait_until(&self, what: &str, mut is_so: impl FnMut() -> bool) {
         let started = Instant::now();
         while !is_so() {
-            assert!(started.elapsed() < PATIENCE, "not {what}: {}", self.log());
+            assert!(started.elapsed() < TIMEOUT, "not {what}: {}", self.log());
             std::thread::sleep(Duration::from_millis(50));
         }
     }
@@ -291,7 +291,7 @@ impl Keeper {
 
     /// The status, and what it said.
     pub(super) fn end(self) -> (Option<i32>, String) {
-        self.end_within(PATIENCE)
+        self.end_within(TIMEOUT)
     }
 
     pub(super) fn end_within(mut self, limit: Duration) -> (Option<i32>, String) {

@@ -60,7 +60,7 @@ fn an_api_that_gives_no_token_leaves_the_node_as_it_is() {
 }
 
 #[test]
-fn a_token_is_shown_to_nobody() {
+fn a_token_is_never_shown() {
     let node = Node::new();
     let cluster = Cluster::new(&node, "containerd");
     let mut all = String::new();

@@ -61,7 +61,7 @@ fn entry(id: &str) -> Value {
 }
 
 #[test]
-fn an_entry_is_added_only_where_none_is() {
+fn an_entry_is_added_only_if_there_is_none() {
     let pools = Pools::with_pool(json!({}));
     let add = |id: &str| {
         json!([

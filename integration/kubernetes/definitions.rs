@@ -160,7 +160,7 @@ fn a_token_that_is_none_is_named_with_its_file() {
 }
 
 #[test]
-fn the_pod_is_fetched_where_the_runtime_is_silent() {
+fn the_pod_is_fetched_if_the_runtime_is_silent() {
     let cluster = Cluster::granted(&["rbac.yaml", "rbac-pods.yaml"]);
     cluster.define("blue", json!({}));
     let uid = cluster.create_pod("web", json!({"k8s.v1.cni.cncf.io/networks": "blue"}));

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::Cluster;
 
 #[test]
-fn an_outage_refuses_the_plan_where_a_status_is_due() {
+fn an_outage_refuses_the_plan_if_a_status_is_due() {
     let cluster = Cluster::usual();
     let first = cluster.sandbox("first");
     first.add(cluster.config(json!({}))).networks("blue").run().assert_success();
@@ -20,7 +20,7 @@ fn an_outage_refuses_the_plan_where_a_status_is_due() {
 }
 
 #[test]
-fn a_copy_stands_in_where_no_status_is_due() {
+fn a_copy_stands_in_if_no_status_is_due() {
     let cluster = Cluster::usual();
     let config =
         cluster.config(json!({"statusPolicy": "never", "logLevel": "warning", "apiTimeout": "2s"}));

@@ -3,7 +3,7 @@
 //! alone.
 //!
 //! A test has a namespace of its own, in which Braid's service account and all of its objects are,
-//! and roles that begin with the namespace's name. The resource definition is applied where it is
+//! and roles that begin with the namespace's name. The resource definition is applied if it is
 //! missing, and goes with the last test that needs it. Everything is removed when the value goes,
 //! on panic too; what a killed test has left, the next one takes away.
 
@@ -31,7 +31,7 @@ const LABEL: &str = "braid-test";
 /// Definitions of resources, of which a test has the first.
 const RESOURCES: [&str; 3] = ["crd.yaml", "crd-addresses.yaml", "crd-ipam-claims.yaml"];
 /// How long a server may take to do what it has accepted.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A connection to the server, and this test's place on it.
 pub(crate) struct Server {
@@ -292,7 +292,7 @@ impl Server {
         }
     }
 
-    /// The status of a GET with this token; 200 where it is answered.
+    /// The status of a GET with this token; 200 if it is answered.
     fn status_for(&self, token: &str, path: &str) -> u16 {
         let kubeconfig = self.kubeconfig(self.address(), json!({"token": token}));
         self.runtime.block_on(async {
@@ -310,7 +310,7 @@ impl Server {
     fn until(&self, what: &str, is_so: impl Fn() -> bool) {
         let started = Instant::now();
         while !is_so() {
-            assert!(started.elapsed() < PATIENCE, "the API server does not come to it that {what}");
+            assert!(started.elapsed() < TIMEOUT, "it does not become true that {what}");
             std::thread::sleep(Duration::from_millis(100));
         }
     }

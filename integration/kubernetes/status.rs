@@ -134,7 +134,7 @@ fn an_entry_has_no_keys_but_those_that_clients_know() {
     let keys: Vec<&str> = status[1].as_object().unwrap().keys().map(String::as_str).collect();
     let known =
         ["name", "interface", "ips", "mac", "mtu", "default", "dns", "gateway", "default-route"];
-    assert_eq!(keys, known, "and device-info, where there is one");
+    assert_eq!(keys, known, "and device-info, if there is one");
 }
 
 /// NPWG 1.3, section 5.2: behind a primary that is not ours, its entry is there all the same.

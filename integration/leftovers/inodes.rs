@@ -131,7 +131,7 @@ fn nothing_is_done_in_a_sandbox_whose_process_del_names_and_that_has_the_inode_o
 
 /// Records of an earlier Braid, or of a kernel before 5.14: the holder of the inode may be the pod.
 #[test]
-fn without_a_cookie_whoever_has_the_inode_may_be_the_pod() {
+fn without_a_cookie_a_namespace_with_the_same_inode_may_be_the_pods() {
     let node = node();
     let (stale, _heir) = with_an_heir(&node);
     rewrite_plan(&node, &stale, |plan| {

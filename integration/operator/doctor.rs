@@ -73,7 +73,7 @@ fn a_primary_that_takes_braids_place_away() {
     fs::rename(renamed.path(file), renamed.path(&format!("{file}.cilium_bak"))).unwrap();
     let said = doctor_of(&renamed, "containerd").assert_status(1);
     let message = "cilium has renamed braid's file to NODE/net.d/00-braid.conflist.cilium_bak";
-    let advice = "set cni.exclusive to false in cilium's chart, or run braid install --mode chained-file where the runtime reads such files";
+    let advice = "set cni.exclusive to false in cilium's chart, or run braid install --mode chained-file if the runtime reads such files";
     assert_finds(&said, "fail", "installation", message, advice);
 
     let rewritten = node(json!({}), json!({}));
@@ -85,7 +85,7 @@ fn a_primary_that_takes_braids_place_away() {
     .unwrap();
     let said = doctor_of(&rewritten, "containerd").assert_status(1);
     let message = "the primary's daemon has rewritten NODE/net.d/10-primary.conflist and dropped braid's entry";
-    let advice = "run braid install --mode chained-file where the runtime reads such files, or --mode delegating";
+    let advice = "run braid install --mode chained-file if the runtime reads such files, or --mode delegating";
     assert_finds(&said, "fail", "installation", message, advice);
 
     let multus = node(json!({}), json!({}));
@@ -190,7 +190,7 @@ fn files_for_those_who_watch_that_cannot_be_written() {
 }
 
 #[test]
-fn a_policy_that_nobody_understands() {
+fn a_policy_that_cannot_be_understood() {
     let node = node(json!({"policy": {"mode": "enforced"}}), json!({}));
     let said = doctor_of(&node, "containerd").assert_status(1);
     assert!(said.stdout.contains("fail  configuration "), "{}", said.stdout);

@@ -333,7 +333,7 @@ fn what_makes_pods_is_explained_by_its_template() {
     assert_eq!(said.stdout.matches("net1").count(), 8, "{}", said.stdout);
 }
 
-/// A pod that asks for its network where it is not read runs without it.
+/// A pod that asks for its network in a place that is not read runs without it.
 #[test]
 fn annotations_that_ask_for_nothing_are_warned_of() {
     let node = node(json!({}));

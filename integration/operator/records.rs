@@ -191,7 +191,7 @@ fn a_sandbox_that_is_gone_is_collected() {
 
 /// What a person looks at and cleans up was attached before the configuration was broken.
 #[test]
-fn an_invalid_configuration_keeps_nobody_from_listing_and_collecting() {
+fn list_and_gc_work_with_an_invalid_configuration() {
     let node = node();
     let web = attached(&node, "web", "blue");
     let file = node.path("net.d/00-braid.conflist");

@@ -141,7 +141,7 @@ const DEFINITIONS: [(&str, &str, &str, [&str; 2]); 13] = [
     ("default", "control", "default/control", ["10.16.0.2/24", "fd00:16::2/64"]),
     ("default", "data", "default/data", ["10.17.0.2/24", "fd00:17::2/64"]),
     ("default", "storage", "default/storage", ["10.18.0.2/24", "fd00:18::2/64"]),
-    // The bandwidth plugin's CHECK panics where nothing was asked of it.
+    // The bandwidth plugin's CHECK panics if nothing was asked of it.
     (
         "default",
         "limited-lan",

@@ -122,7 +122,7 @@ fn every_default_is_the_programs() {
     }
 }
 
-/// Where the type is a choice of words, each of them is accepted, and no other.
+/// If the type is a choice of words, each of them is accepted, and no other.
 #[test]
 fn every_word_of_a_choice_is_accepted() {
     let mut choices = 0;

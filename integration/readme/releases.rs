@@ -112,7 +112,7 @@ fn a_release_is_signed_and_verified_as_the_page_says() {
     let verified = verify();
     assert!(verified.status.success(), "{}", said(&verified));
     assert_eq!(said(&verified).matches(": OK").count(), 2, "{}", said(&verified));
-    // Whoever changes a file would have to change the list, and whoever changes that the signature.
+    // A changed file needs a changed list, and that another signature.
     let archive = publisher.release.join(format!("braid-{VERSION}-image.tar"));
     let whole = fs::read(&archive).unwrap();
     fs::write(&archive, &whole[1..]).unwrap();

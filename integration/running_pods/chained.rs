@@ -86,7 +86,7 @@ fn a_pod_that_has_asked_for_nothing_is_found_in_the_runtimes_cache() {
 }
 
 #[test]
-fn an_attach_that_fails_leaves_no_record_where_there_was_none() {
+fn an_attach_that_fails_leaves_no_record_if_there_was_none() {
     let node = node();
     let web = running(&node, "");
     cache(&web, &json!({}));

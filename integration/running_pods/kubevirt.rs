@@ -40,7 +40,7 @@ fn asked() -> String {
 }
 
 /// What virt-launcher's bridge binding does in the pod. The link that stands under the interface's
-/// name is a dummy; where the kernel has none, another `kind` stands for it.
+/// name is a dummy; if the kernel has none, another `kind` stands for it.
 fn bind(pod: &Pod<'_>, kind: &str) {
     for command in [
         "link set pod16477688c0e down",

@@ -17,7 +17,7 @@ use crate::pod::Pod;
 
 const NETWORKS: &str = "k8s.v1.cni.cncf.io/networks";
 const STATUS: &str = "k8s.v1.cni.cncf.io/network-status";
-const PATIENCE: Duration = Duration::from_secs(40);
+const TIMEOUT: Duration = Duration::from_secs(40);
 
 /// A node that belongs to an API server.
 struct Cluster {
@@ -130,7 +130,7 @@ impl Drop for Keeper {
 fn wait_until(what: &str, condition: impl Fn() -> bool) {
     let started = Instant::now();
     while !condition() {
-        assert!(started.elapsed() < PATIENCE, "it does not come that {what}");
+        assert!(started.elapsed() < TIMEOUT, "it does not come that {what}");
         std::thread::sleep(Duration::from_millis(20));
     }
 }

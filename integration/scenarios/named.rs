@@ -277,7 +277,7 @@ pub(super) fn host_port() -> Value {
     json!([{"hostPort": HOST_PORT, "containerPort": 80, "protocol": "tcp"}])
 }
 
-/// What both chains must come to: three plugins' work on eth0, an extra network beside it.
+/// What both chains must show: three plugins' work on eth0, an extra network beside it.
 fn assert_chained(node: &Node, pod: &Pod<'_>, result: &Value) {
     assert_eq!(pod.links(), ["eth0", "net1"]);
     assert_eq!(pod.link("eth0")["address"], "02:00:00:00:01:07");

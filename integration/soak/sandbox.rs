@@ -1,4 +1,4 @@
-//! A pod as its runtime knows it, and what its calls may come to.
+//! A pod as its runtime knows it, and how its calls may end.
 
 use serde_json::{Value, json};
 

@@ -22,7 +22,7 @@ pub(super) enum Weather {
 }
 
 impl Weather {
-    /// The next one: calm half of the time, so that things can come to an end.
+    /// The next one: calm half of the time, so that calls can succeed.
     pub(super) fn next(dice: &mut fastrand::Rng) -> Self {
         match dice.u8(0..12) {
             0 | 1 => Self::Refusing,

@@ -5,7 +5,7 @@
 //! as a cluster's API server: a millisecond for each GET and two for each change, and RSA keys as
 //! kubeadm makes them, `ca.key` and `apiserver.key` in the directory. It prints the path of an
 //! administrator's kubeconfig, and after that, for each line on standard input, how many requests
-//! and connections there were since the line before, or what it holds where the line is `objects`.
+//! and connections there were since the line before, or what it holds if the line is `objects`.
 //! It ends with its input.
 
 #![allow(

@@ -168,7 +168,7 @@ async fn answer(request: Request<RecvStream>, mut respond: SendResponse<Bytes>, 
     let answers = if method.name() == "Get" { &state.get } else { &state.list };
     state.requests.lock().unwrap().push(show(&method, &asked));
     let answer = next(&mut answers.lock().unwrap());
-    // A client that has given up is not the double's affair.
+    // A client may have given up.
     let _ = send(answer, &method, &mut respond).await;
 }
 

@@ -70,7 +70,7 @@ impl<'n> Pod<'n> {
         self.again("DEL")
     }
 
-    /// Any verb with the configuration of ADD, and its result where the version has it.
+    /// Any verb with the configuration of ADD, and its result if the version has it.
     pub(crate) fn again(&self, verb: &str) -> Call<'_> {
         let Memory { config, result } = self.memory.borrow().clone();
         assert!(!config.is_null(), "no ADD of {} was tried", self.name);

@@ -165,7 +165,7 @@ pub(crate) fn reaches(namespace: &Namespace, address: &str, marker: &str) -> boo
     ping(namespace, address, marker, ["1", "8"])
 }
 
-/// Whether three echo requests that carry `marker` stay without an answer. Ask it only where
+/// Whether three echo requests that carry `marker` stay without an answer. Ask it only if
 /// addresses have been usable for a while.
 pub(crate) fn cannot_reach(namespace: &Namespace, address: &str, marker: &str) -> bool {
     !ping(namespace, address, marker, ["3", "2"])

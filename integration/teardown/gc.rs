@@ -148,7 +148,7 @@ fn a_record_that_was_set_aside_keeps_gc_off_the_extra_networks() {
 }
 
 #[test]
-fn gc_is_switched_off_where_a_network_says_so() {
+fn gc_is_switched_off_if_a_network_says_so() {
     let node = Node::new();
     node.recorder("blue");
     let plugins = json!([{"type": "blue"}]);

@@ -85,7 +85,7 @@ fn an_extra_network_of_a_pod_that_multus_started_is_given_up_as_any_other() {
     assert_eq!(node.state("orphans"), NOTHING);
 }
 
-/// Where no record can be written, Multus's own is gone by, and stays as long as something is left.
+/// If no record can be written, Multus's own is gone by, and stays as long as something is left.
 #[test]
 fn del_of_a_pod_that_multus_started_with_no_place_for_a_record() {
     let node = node();

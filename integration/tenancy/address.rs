@@ -81,7 +81,7 @@ fn an_address_that_is_not_granted_is_refused_on_every_path() {
 }
 
 #[test]
-fn an_address_of_the_node_is_refused_whoever_grants_it() {
+fn an_address_of_the_node_is_refused_under_every_grant() {
     let cluster = cluster(json!({"braid.io/allowed-ips": "0.0.0.0/0 ::/0"}), json!({}));
     let before = host(&cluster, "192.0.2.20");
     let (node, services) =

@@ -49,7 +49,7 @@ fn a_refused_primary_tells_nothing_of_what_there_is() {
     }
 }
 
-/// A cluster with networks of the node in its conf directory, and the configuration that heeds
+/// A cluster with networks of the node in its conf directory, and the configuration that reads
 /// `cni`.
 fn genie() -> Cluster {
     let cluster = Cluster::new();
@@ -97,7 +97,7 @@ fn genies_annotation_chooses_the_primary_and_more() {
         ]
     );
     assert_eq!(cluster.decisions()[1]["network"], "calico");
-    // Beside networks of the other annotation, and without `cni` being heeded.
+    // Beside networks of the other annotation, and without `cni` being read.
     cluster.node.forget_calls();
     cluster.node.define("team-a", "lan", json!({"type": "blue"}));
     let both = cluster.node.pod("team-a", "both");
@@ -172,7 +172,7 @@ fn genies_annotation_is_under_the_rule_for_primaries() {
 }
 
 #[test]
-fn genies_annotation_is_refused_where_it_makes_no_sense() {
+fn genies_annotation_is_refused_if_it_makes_no_sense() {
     let cluster = genie();
     let pod = cluster.node.pod("team-a", "web");
     let ask = |words: &str| pod.add(cluster.heeding_genie(Value::Null)).annotation("cni", words);

@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn each_family_with_addresses_loses_its_way_out_where_nothing_has_a_gateway() {
+    fn each_family_with_addresses_loses_its_default_route_if_nothing_has_a_gateway() {
         let result = json!({"ips": [{"address": "10.0.0.5/24"}, {"address": "fd00::5/64"}]});
         assert_eq!(decide(&[], result), [(Family::V4, vec![]), (Family::V6, vec![])]);
     }
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_route_is_taken_where_there_was_one_and_nobody_asked() {
+    fn a_default_route_is_removed_if_there_was_one_and_the_pod_did_not_ask() {
         let seen = |family, interface: &str| SeenRoute {
             family,
             interface: Some(interface.to_owned()),

@@ -150,7 +150,7 @@ impl Move<'_> {
     }
 
     /// Removes the default routes that lead nowhere (`unreachable default`, say) and that the
-    /// kernel would heed before one of this metric. Those behind it stay: they close the way where
+    /// kernel would use before one of this metric. Those behind it stay: they close the way if
     /// the new route is gone.
     fn remove_rejecting_routes(
         &self,
@@ -298,8 +298,8 @@ impl OriginalDefaultRoutes {
         self.routes.iter().any(|route| route.family() == kernel_family(family))
     }
 
-    /// Removes the family's default routes through the links of these numbers that the kernel heeds
-    /// before those of before, or with them, and has those of before back. Says through which links
+    /// Removes the family's default routes through the links of these numbers that the kernel uses
+    /// before the original ones, or with them, and restores the original ones. Says through which links
     /// they were. IPv6 makes one route with several next hops of routes that differ by nothing
     /// else.
     ///

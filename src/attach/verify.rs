@@ -28,8 +28,7 @@ pub(crate) fn verify(
     check_asked_mac(attachment, result, link)
 }
 
-/// Whether the network gave every address that was asked for. Its prefix length is the network's
-/// affair.
+/// Whether the network gave every address that was asked for, with a prefix length of its own.
 fn check_asked_ips(
     attachment: &Attachment,
     result: &AttachmentResult,
@@ -121,7 +120,7 @@ fn advice(network: &NetworkConfig, key: &str, has_addresses: bool) -> String {
         }
         (_, _, Some(plugin)) => {
             format!(
-                "plugin \"{}\" declares the capability and does not heed it: take another",
+                "plugin \"{}\" declares the capability and ignores it: use another",
                 plugin.kind
             )
         }

@@ -60,7 +60,7 @@ impl Keys<'_> {
 }
 
 impl Config {
-    /// What holds where a configuration has nothing but the three keys that cannot be left out, or
+    /// What holds if a configuration has nothing but the three keys that cannot be left out, or
     /// whose default has to be read.
     fn new(network: NetworkName, version: Version, multus_namespace: Namespace) -> Self {
         Self {

@@ -41,7 +41,7 @@ pub(crate) struct Finder<'a> {
     pub copies: Copies,
     /// What to do while the API cannot be reached.
     pub on_outage: OnOutage,
-    /// Fills in where a configuration has no version.
+    /// The version of a configuration that has none.
     pub version: Version,
     /// What an administrator should know.
     pub warnings: Vec<String>,
@@ -129,7 +129,7 @@ impl Finder<'_> {
             .collect()
     }
 
-    /// The manifest of the node, where it has a configuration.
+    /// The manifest of the node, if it has a configuration.
     fn on_node(&self, wanted: &Wanted<'_>) -> Option<Result<Definition, DefinitionError>> {
         let Wanted { namespace, name, viewer } = wanted;
         let found = self.node.find_manifest(namespace, name.as_str(), self.version)?;

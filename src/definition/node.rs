@@ -137,7 +137,7 @@ impl NodeDefinitions {
             .unwrap_or_else(|| Err(self.unknown(namespace, name)))
     }
 
-    /// The file that `namespace/name` stands for. Where a manifest stands for it, the way to the
+    /// The file that `namespace/name` stands for. If a manifest stands for it, the way to the
     /// file leads through the manifest's namespace, and not past it.
     ///
     /// # Errors

@@ -159,9 +159,9 @@ fn a_plugin_that_hangs_is_killed_with_its_children() {
     assert!(started.elapsed() < Duration::from_secs(15));
     let pid = std::fs::read_to_string(pid).unwrap();
     // It is init's to reap, and on a loaded machine the signal takes its time: wait for its end.
-    let patience = Instant::now() + Duration::from_secs(15);
+    let until = Instant::now() + Duration::from_secs(15);
     let mut state = state_of(pid.trim());
-    while !has_ended(&state) && Instant::now() < patience {
+    while !has_ended(&state) && Instant::now() < until {
         std::thread::sleep(Duration::from_millis(20));
         state = state_of(pid.trim());
     }

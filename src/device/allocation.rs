@@ -268,7 +268,7 @@ impl Allocation {
         self.devices.iter_mut().filter(move |device| device.is_of(resource))
     }
 
-    /// How many devices of a resource the pod has; an error where it has none.
+    /// How many devices of a resource the pod has; an error if it has none.
     fn count(&mut self, resource: &str) -> Result<usize, DeviceError> {
         check_resource(resource)?;
         let count = self.devices_of(resource).count();

@@ -172,7 +172,7 @@ impl Kubelet {
         Ok(Self { grpc })
     }
 
-    /// `Get`, and `List` where the kubelet does not answer that: before Kubernetes 1.34 it is
+    /// `Get`, and `List` if the kubelet does not answer that: before Kubernetes 1.34 it is
     /// disabled by default, which the kubelet says with the code of an unknown error, as it does
     /// for a pod that it does not find.
     async fn ask(

@@ -48,7 +48,7 @@ pub enum DeviceInfoError {
         problem: &'static str,
     },
     /// The content is wrong.
-    #[error("{} {source}; whoever wrote the file has to correct it", path.display())]
+    #[error("{} {source}; the program that wrote the file has to correct it", path.display())]
     Content {
         /// The file.
         path: PathBuf,

@@ -295,7 +295,7 @@ fn reject_unsupported_keys(cluster: &Cluster, identity: &AuthInfo) -> Result<(),
         return Err("\"proxy-url\" is not supported".to_owned());
     }
     if identity.impersonate.is_some() || identity.impersonate_groups.is_some() {
-        return Err("acting as somebody else (\"as\", \"as-groups\") is not supported".to_owned());
+        return Err("impersonation (\"as\", \"as-groups\") is not supported".to_owned());
     }
     if identity.auth_provider.is_some() {
         return Err(

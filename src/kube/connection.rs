@@ -41,7 +41,7 @@ enum Sender {
 
 impl Connection {
     /// Connects within `limit`. `begun` is told when the server has accepted the connection and is
-    /// to answer in TLS, and dropped if it does not come to that.
+    /// to answer in TLS, and dropped if it never accepts.
     pub(super) async fn open(
         access: &Access,
         limit: Duration,

@@ -18,7 +18,7 @@ pub(super) const MAX_BYTES: u64 = 2 << 20;
 const STACK_BYTES: usize = 64 << 10;
 
 /// Reads a file within `limit`, on a thread of its own: a file system that does not answer (NFS,
-/// FUSE) holds up that thread alone, and SIGTERM is heeded meanwhile.
+/// FUSE) holds up that thread alone, and SIGTERM is answered meanwhile.
 ///
 /// # Errors
 /// The system's error; `TimedOut` after `limit`.

@@ -126,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_authority_is_set_where_it_is_another_one() {
+    fn the_authority_is_set_if_it_is_another_one() {
         let mut webhooks = json!([
             {"name": "a", "clientConfig": {"service": {"name": "x"}}, "later": 1},
             {"name": "b", "clientConfig": {"caBundle": "b2xk"}},

@@ -21,7 +21,7 @@ pub struct Census {
     pub set_aside: u64,
 }
 
-/// What earlier counts have read, by the names of the records' files. One is read again where its
+/// What earlier counts have read, by the names of the records' files. One is read again if its
 /// file has changed since; so whatever a call has done that was killed before it could count, the
 /// next count is right.
 ///

@@ -42,7 +42,7 @@ pub enum Mode {
     Chained,
 }
 
-/// The sandbox's namespace. It is the same one only where boot, identity and cookie are.
+/// The sandbox's namespace. It is the same one only if boot, identity and cookie are.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct RecordedNetns {
     /// The kernel's boot ID.

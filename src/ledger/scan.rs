@@ -26,8 +26,8 @@ pub enum Depth {
     Survey,
 }
 
-/// Who goes through the records. Each remembers where it stopped, since what it tried there may be
-/// tried in vain.
+/// Which sweep of the records. Each remembers where it stopped, since what it tried there may fail
+/// every time.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Sweep {
     /// An ADD, which tries a few.
@@ -230,7 +230,7 @@ impl Ledger {
         })
     }
 
-    /// Has the next sweep of this kind begin behind the record of this name. Where that cannot be
+    /// Has the next sweep of this kind begin behind the record of this name. If that cannot be
     /// written down, it begins where this one did.
     pub fn stopped_at(&self, sweep: Sweep, name: &str) {
         look::note_tried(&self.root, sweep.file_name(), name);

@@ -1,5 +1,5 @@
 //! What Multus remembers of the pods it started: read once, when such a pod is deleted under Braid,
-//! and written where a node goes back to Multus.
+//! and written when a node goes back to Multus.
 //!
 //! ```text
 //! <cniDir>/<container>                                  a JSON list of delegates, the primary first; each
@@ -45,12 +45,12 @@ pub struct MultusCache {
 pub struct Remembered {
     /// The attachment.
     pub attachment: Attachment,
-    /// Its result in its network's version, where libcni has kept it.
+    /// Its result in its network's version, if libcni has kept it.
     pub result: Option<Value>,
 }
 
 /// Multus's record of `container`, in the directory that a migrated configuration names or in
-/// Multus's own. What is in it is run as root, so it counts only where root alone can have written
+/// Multus's own. What is in it is run as root, so it counts only if root alone can have written
 /// it.
 pub fn find(state_dir: &Path, container: &ContainerId) -> Option<MultusCache> {
     let directories = [state_dir, Path::new(MULTUS_STATE_DIR)];

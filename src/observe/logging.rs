@@ -117,7 +117,7 @@ const fn word(level: log::Level) -> &'static str {
     }
 }
 
-/// Opens a log to append to it, and sets it aside before where it is full. Others are not followed
+/// Opens a log to append to it, and sets it aside before if it is full. Others are not followed
 /// into it: neither a link nor anything that is no file is opened.
 ///
 /// # Errors

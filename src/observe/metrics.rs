@@ -7,7 +7,7 @@
 //!                          is kept in it, so that the next count reads those alone that have changed
 //! ```
 //!
-//! A call never fails for it, and waits for no lock longer than `PATIENCE`. A file that is not
+//! A call never fails for it, and waits for no lock longer than `LOCK_LIMIT`. A file that is not
 //! ours, a link among them, is left as it is; one of ours that cannot be read any more begins again
 //! at nothing, which readers of counters know as a restart.
 
@@ -31,7 +31,7 @@ use linux::directory;
 use linux::file::FileError;
 
 /// How long a call waits for others that count.
-const PATIENCE: Duration = Duration::from_secs(2);
+const LOCK_LIMIT: Duration = Duration::from_secs(2);
 /// The largest file that is read: ours has some 10 KiB.
 const MAX_BYTES: u64 = 256 << 10;
 /// The same for the lock: thousands of records have room.
@@ -115,7 +115,7 @@ fn lock(path: &Path) -> Result<Flock<File>, MetricsError> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(flags());
     let mut file = options.open(path).map_err(FileError::of("open", path))?;
-    let deadline = Deadline::after(PATIENCE);
+    let deadline = Deadline::after(LOCK_LIMIT);
     let mut pause = Duration::from_micros(500);
     loop {
         file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {

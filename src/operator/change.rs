@@ -169,7 +169,7 @@ impl Change {
     }
 }
 
-/// Makes those of `changes` that are due, in order, or only shows them where it is a rehearsal.
+/// Makes those of `changes` that are due, in order, or only shows them if it is a rehearsal.
 ///
 /// # Errors
 /// [`ChangeError`] for the first that cannot be made; those before it stay made.

@@ -81,12 +81,12 @@ pub(super) enum Command {
     Install(Install),
     /// Keep Braid on a node as it should be, until its DaemonSet is deleted
     #[command(
-        long_about = "What the container of a DaemonSet runs after braid install: installs again where the files that it \
-                      was installed from have changed, where another program has changed what it installed, and where \
+        long_about = "What the container of a DaemonSet runs after braid install: installs again if the files that it \
+                      was installed from have changed, if another program has changed what it installed, and where \
                       half of the token's life is over. A drain goes on. On the node itself (without --root), it also tries \
                       networks that DEL had to give up, every ten minutes, with their definitions as they are now. Told to stop, it asks the API whether the \
                       DaemonSet is still there: if it is deleted, Braid leaves the node as with braid uninstall --wait, \
-                      and where that cannot be told, Braid stays. With --watch-pods, pods that run get and lose networks as \
+                      and if that cannot be told, Braid stays. With --watch-pods, pods that run get and lose networks as \
                       their annotation changes: it then runs on the node itself, or in a container that has the node's \
                       root directory at --root, its network and its processes.",
         after_help = "Example:\n  braid keep --root /host --service-account braid/braid \\\n    --settings /etc/braid/settings.json --daemon-set braid/braid"
@@ -125,7 +125,7 @@ pub(super) enum Command {
     #[command(
         long_about = "Looks at the runtime, Braid's place and configuration, the primary network, plugins, capabilities, \
                       kernel, state, records and API, and changes nothing. Each line is ok, warn or fail, with what was \
-                      found, and below it what to do. Ends with 1 where something fails.",
+                      found, and below it what to do. Ends with 1 if something fails.",
         after_help = "Examples:\n  braid doctor\n  braid doctor --strict --json"
     )]
     Doctor(Doctor),
@@ -133,7 +133,7 @@ pub(super) enum Command {
     #[command(
         long_about = "Makes the plan that ADD would carry out for a pod on this node, and shows it: networks in order, \
                       interfaces, where each definition is, the rule that allows it, plugins, capabilities, default \
-                      routes, and requests to the API. Ends with 1 where a pod would be refused, with all reasons. \
+                      routes, and requests to the API. Ends with 1 if a pod would be refused, with all reasons. \
                       Nothing is changed.",
         after_help = "Examples:\n  braid explain pod.yaml\n  kubectl get pod web -o yaml | braid explain -\n  braid explain --pod team-a/web"
     )]
@@ -155,7 +155,7 @@ pub(super) enum Command {
     /// Tear down what is left of sandboxes that are gone
     #[command(
         long_about = "Tears down what is recorded of sandboxes that are gone, and what DEL had to give up, as DEL would: \
-                      with the recorded configurations and results. A sandbox is gone where no process and no mount \
+                      with the recorded configurations and results. A sandbox is gone if no process and no mount \
                       of this machine holds its network namespace, so run it on the node itself and not in a container. Addresses \
                       that host-local holds for containers without a record are named, and stay.\n\n\
                       What DEL gave up is an orphan: GC tries it again, and an orphan that resists again stays one. \
@@ -170,7 +170,7 @@ pub(super) enum Command {
     #[command(
         long_about = "Compares the sandbox of a container, or of a pod, with its record. A sandbox that is gone is torn \
                       down, and so are extra networks whose interface is gone, and those that DEL had to give up: their \
-                      addresses are free again. Where DEL has failed before and fails again, the definition as it is now is \
+                      addresses are free again. If DEL has failed before and fails again, the definition as it is now is \
                       tried too, under the name that its plugins know, if the policy admits the pod to it. What else \
                       differs needs a new pod, and is said.\n\n\
                       Ends with 1 if something failed or needs a new pod, and with 3 if nothing is left but networks \
@@ -190,7 +190,7 @@ pub(super) enum Command {
     /// Detach a network from a pod that runs
     #[command(
         long_about = "Detaches the network on an interface from a running pod on this node: one of braid attach, of the \
-                      pod's annotation or of the node's configuration, and not the primary. Where it had the default \
+                      pod's annotation or of the node's configuration, and not the primary. If it had the default \
                       route, the primary has it again. What an annotation asks for does not come back while it asks \
                       for the same.",
         after_help = "Examples:\n  braid detach team-a/web net1\n  braid detach --container 3f1c9a data0"

@@ -76,7 +76,7 @@ pub(crate) trait View: Serialize {
     }
 }
 
-/// What the place can show where text goes.
+/// What the place that text goes to can show.
 #[derive(Clone, Copy, Debug)]
 pub struct OutputStyle {
     /// Whether colours mean something there.

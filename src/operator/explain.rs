@@ -125,7 +125,7 @@ struct Subject {
     object: ClusterPod,
     /// The kind of what makes the pod, with the path to the template if it has more than one.
     made_by: Option<String>,
-    /// What its manifest says where it is not read.
+    /// What its manifest says if it is not read.
     warnings: Vec<String>,
 }
 

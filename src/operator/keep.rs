@@ -2,7 +2,7 @@
 //!
 //! Pods never depend on it: it changes files, and the runtime starts the plugin as ever while it is
 //! away. SIGTERM comes for a restart, for an update, for a node that shuts down, and for good. Only
-//! the API knows which, and without its word nothing is taken off. Where everything is deleted at
+//! the API knows which, and without its word nothing is taken off. If everything is deleted at
 //! once, the right to ask may be gone by then: a watch that was begun before tells.
 
 mod changes;
@@ -46,12 +46,12 @@ const AFTER_FAILURE: Duration = Duration::from_secs(10);
 
 /// How long the watch of the DaemonSet is waited for, if the API refuses to answer: what is deleted
 /// at once is gone within seconds.
-const HEARSAY: Duration = Duration::from_secs(30);
+const WATCH_LIMIT: Duration = Duration::from_secs(30);
 
 /// What `braid keep` is told.
 #[derive(Args, Debug)]
 pub(super) struct Keep {
-    /// The DaemonSet of this pod: where it is deleted, Braid leaves the node
+    /// The DaemonSet of this pod: if it is deleted, Braid leaves the node
     #[arg(long, value_name = "NAMESPACE/NAME")]
     daemon_set: Option<NamespacedName>,
     /// Serve /metrics for Prometheus on this address: loopback or the pod's own
@@ -226,7 +226,7 @@ fn is_for_good(
             Some(Ok(false)) => break Err("it is still there".to_owned()),
             _ if watch.is_leaving() => break Ok(()),
             // The rights may have gone first: the watch hears of the rest.
-            Some(Err(_)) if watch.is_open() && asked.elapsed() < HEARSAY => {}
+            Some(Err(_)) if watch.is_open() && asked.elapsed() < WATCH_LIMIT => {}
             Some(Err(error)) => break Err(format!("that cannot be told: {error}")),
             None => break Err("there is no API to ask".to_owned()),
         }

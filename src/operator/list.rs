@@ -185,7 +185,7 @@ fn rows_of_orphan(entry: &Entry) -> Vec<Row> {
     rows(entry, |_| "orphan")
 }
 
-/// The attachments of each pod below its name, where a line has no room for both.
+/// The attachments of each pod below its name, if a line has no room for both.
 fn grouped(rows: &[Row], style: &OutputStyle) -> String {
     let mut text = String::new();
     for of_pod in rows.chunk_by(|one, other| one.first() == other.first()) {

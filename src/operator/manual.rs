@@ -124,11 +124,11 @@ const HEAD: &str = "\
 
 Generated from the program by `braid man >docs/cli.md`; a test compares the two.
 
-Where `CNI_COMMAND` is set, Braid is the plugin that a runtime has started, and reads no arguments.
+If `CNI_COMMAND` is set, Braid is the plugin that a runtime has started, and reads no arguments.
 Everywhere else it is this tool. What was asked for goes to standard output, everything else to standard error.
 
 `--output json` prints one JSON document. Its keys stay as they are within a major version; new ones may come.
-Tables are for people and may change. Colour is used on a terminal alone, and not where `NO_COLOR` is set.
+Tables are for people and may change. Colour is used on a terminal alone, and not if `NO_COLOR` is set.
 
 ## Exit status
 

@@ -175,7 +175,7 @@ fn config_of(place: &Installation, read: Read) -> Result<Config, NodeError> {
 
 /// The runtime of the node below `root`; what was said on the command line counts first.
 pub(super) fn runtime(options: &Directories, root: &Path) -> Result<Runtime, RuntimeError> {
-    // A configuration that cannot be read matters only where it is needed.
+    // A configuration that cannot be read matters only if it is needed.
     let all_said = options.conf_dir.is_some() && !options.bin_dir.is_empty();
     let found = match Runtime::detect(root, options.runtime) {
         Err(_) if all_said => Runtime::unknown(options.runtime),
@@ -215,7 +215,7 @@ pub(super) fn leaked_addresses(config: &Config, records: &Records) -> Vec<Reserv
     found
 }
 
-/// The primary network of a delegating Braid, where it is there.
+/// The primary network of a delegating Braid, if it is there.
 fn primary(config: &Config) -> Option<NetworkConfig> {
     fault::primary(config)?.ok()
 }

@@ -175,7 +175,7 @@ impl Report {
         }));
     }
 
-    /// Keys that are given twice where ADD takes the last one.
+    /// Keys that are given twice, of which ADD takes the last one.
     fn warn_of_repeated_keys(&mut self, document: &Node) {
         for (spot, key) in document.repeated_keys() {
             let key = cni::quoted::Quoted::text(key);

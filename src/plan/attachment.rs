@@ -26,7 +26,7 @@ pub enum Role {
 /// One network on one interface, with all that its plugins will be told. The ledger keeps it whole.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Attachment {
-    /// `namespace/name` of the definition, or the network's name where the node's configuration
+    /// `namespace/name` of the definition, or the network's name if the node's configuration
     /// names it.
     pub label: String,
     /// Whose network it is.

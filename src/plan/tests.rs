@@ -203,7 +203,7 @@ fn what_only_a_capability_can_do_is_refused_without_it() {
 }
 
 #[test]
-fn addresses_need_the_capability_only_where_the_policy_is_strict() {
+fn addresses_need_the_capability_only_if_the_policy_is_strict() {
     for (key, element) in
         [("ips", json!({"ips": ["10.0.0.5/24"]})), ("mac", json!({"mac": "02:00:00:00:00:01"}))]
     {
@@ -248,7 +248,7 @@ fn a_list_of_addresses_is_in_the_arguments_only_without_the_capability() {
 }
 
 #[test]
-fn arguments_stay_as_they_came_where_nothing_is_asked() {
+fn arguments_stay_as_they_came_if_nothing_is_asked() {
     assert_eq!(
         Case::pod(json!({}), &plain()).only().args.as_str(),
         "IgnoreUnknown=1;K8S_POD_NAME=web"

@@ -241,7 +241,7 @@ impl Fence<'_> {
         self.check_networks(plugin, value.as_str().unwrap_or_default(), &networks)
     }
 
-    /// Any other text: where it is an address after all, it must be an allowed one.
+    /// Any other text: if it is an address after all, it must be an allowed one.
     fn check_text(&self, plugin: Plugin<'_>, text: &str) -> Result<(), FenceError> {
         networks(text.trim())
             .map_or(Ok(()), |networks| self.check_networks(plugin, text, &networks))

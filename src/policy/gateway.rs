@@ -38,7 +38,7 @@ impl NodeGateway {
         Some(Self { interfaces: routed.into_iter().flat_map(interfaces).collect(), addresses })
     }
 
-    /// What the node routes to a pod with this address: its subnet where the gateway is on a
+    /// What the node routes to a pod with this address: its subnet if the gateway is on a
     /// bridge, else it alone.
     pub(super) fn routed(&self, address: IpNetwork) -> IpNetwork {
         if self.interfaces.is_empty() { IpNetwork::from(address.ip()) } else { address }

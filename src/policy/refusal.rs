@@ -248,8 +248,8 @@ impl Refusal {
     }
 }
 
-/// Where the owner has spoken its word counts; what only that allows is not the administrator's to
-/// grant for everybody.
+/// If the owner has a rule, it counts; what only an owner's rule allows cannot be granted by the
+/// administrator for all.
 fn who_allows(request: Request, is_owners_word: bool) -> &'static str {
     if is_owners_word || request.needs_owners_word() {
         "its owner can add it to braid.io/allowed-requests"

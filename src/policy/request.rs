@@ -258,7 +258,7 @@ fn is_allowed_mac(word: &str, value: &str) -> bool {
         .is_some_and(|more| !rest.is_empty() && (more.is_empty() || more.starts_with(':')))
 }
 
-/// The network that an address with a prefix length is in; the address alone where it has none.
+/// The network that an address with a prefix length is in; the address alone if it has none.
 pub(super) fn network_of(value: &str) -> Option<IpNetwork> {
     let address: RequestedAddress = value.parse().ok()?;
     let whole = |ip: IpAddr| if ip.is_ipv4() { 32 } else { 128 };

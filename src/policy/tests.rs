@@ -32,7 +32,7 @@ impl Scene {
             annotations: json!({}),
             kind: DefinitionKind::Object,
             path: Path::Networks,
-            account: Account::Unknown("nobody asked".to_owned()),
+            account: Account::Unknown("not asked".to_owned()),
             host: Vec::new(),
         }
     }

@@ -62,7 +62,7 @@ pub(super) fn admit(
         if account.is_none() && policy::names_accounts(&definition.annotations) {
             account = Some(service_account(pod, pod_request.object.as_ref(), &mut definitions.api));
         }
-        let known = account.clone().unwrap_or_else(|| Account::Unknown("nobody asked".to_owned()));
+        let known = account.clone().unwrap_or_else(|| Account::Unknown("not asked".to_owned()));
         review.judge(definition, &known, &mut admitted)?;
     }
     Ok(admitted)
@@ -154,7 +154,7 @@ impl SelectionReview<'_> {
         refusal.clone().into()
     }
 
-    /// A definition that is not to be had. If the pod may not know whether there is one, the
+    /// A definition that cannot be had. If the pod may not know whether there is one, the
     /// words are the same in both cases.
     fn refuse_lookup(&self, error: DefinitionError) -> Error {
         let network = self.network();

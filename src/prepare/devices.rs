@@ -24,7 +24,7 @@ struct Claim<'n> {
 /// only if there is such a network. Those in `taken` are in use. Returns what an administrator should know.
 ///
 /// # Errors
-/// [`Error`] with the network's name if a device is owed and is not to be had.
+/// [`Error`] with the network's name if a device is required and there is none.
 pub(super) fn assign<'n>(
     selected: &'n mut [SelectedNetwork],
     of_node: impl Iterator<Item = &'n mut NodeNetwork>,

@@ -20,7 +20,7 @@ pub(crate) struct PodRequest {
     pub choices: Vec<NetworkName>,
     /// Whether the pod is a static one, which the API knows by another UID, or not yet.
     pub is_static: bool,
-    /// The pod as the API has it, where it had to be asked.
+    /// The pod as the API has it, if it had to be asked.
     pub object: Option<ClusterPod>,
     /// What an administrator should know.
     pub warnings: Vec<String>,
@@ -30,7 +30,7 @@ impl PodRequest {
     /// Reads what the pod asks for: from the runtime, else from the API if there is one.
     ///
     /// # Errors
-    /// [`Error`] if an annotation is not valid, or not to be had from the runtime.
+    /// [`Error`] if an annotation is not valid, or the runtime does not hand it over.
     pub(crate) fn read(
         config: &Config,
         pod: &Pod,
@@ -104,7 +104,7 @@ fn fetch_pod(
     }
 }
 
-/// What CNI-Genie's annotation chooses, where the configuration heeds it.
+/// What CNI-Genie's annotation chooses, if the configuration says to read it.
 fn choices(
     annotation: Option<&str>,
     has_default: bool,

@@ -217,7 +217,7 @@ fn on_node(
         found => return found,
     };
     let primaries = NodeDefinitions::read(std::slice::from_ref(&config.primary_conf_dir));
-    // The administrator's word needs no manifest: where one stands for the file, it is for the
+    // The administrator's word needs no manifest: if one stands for the file, it is for the
     // pods.
     let file = node.find_file(name, config.version);
     file.or_else(|| primaries.find_file(name, config.version)).unwrap_or(Err(unknown))

@@ -13,7 +13,7 @@ use cni::netconf::NetworkConfig;
 /// it; none if no definition made it, or it is as recorded.
 ///
 /// # Errors
-/// [`Error`] if the definition is not to be had, or the policy does not admit the pod to it.
+/// [`Error`] if the definition cannot be read, or the policy does not admit the pod to it.
 pub(crate) fn network_now(
     config: &Config,
     pod: &Pod,

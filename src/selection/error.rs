@@ -79,7 +79,7 @@ impl From<ElementError> for SelectionError {
 pub struct Element {
     /// Number of the element, from 0; shown from 1.
     pub position: usize,
-    /// What it selects, where that much could be read.
+    /// What it selects, if that much could be read.
     pub network: Option<(Namespace, DefinitionName)>,
 }
 
@@ -145,7 +145,7 @@ pub enum Rule {
     /// A key that cannot be left out.
     #[error("must be given")]
     Required,
-    /// A key without anything in it, where leaving it out says the same.
+    /// A key without anything in it, if leaving it out says the same.
     #[error("must not be empty: leave it out")]
     Empty,
     /// A list or object of the wrong size.

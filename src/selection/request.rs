@@ -251,7 +251,7 @@ pub struct PortMapping {
     pub container_port: u16,
     /// Protocol of the traffic.
     pub protocol: Protocol,
-    /// Address of the host to listen on (Multus); all of them where `None`.
+    /// Address of the host to listen on (Multus); all of them if `None`.
     pub host_ip: Option<IpAddr>,
 }
 

@@ -61,7 +61,7 @@ fn plan(session: &Session<'_>, sandbox: &Sandbox, remembered: &[Remembered]) -> 
     }
 }
 
-/// The namespace that the runtime names. No namespace has the inode 0: where it is gone, it is
+/// The namespace that the runtime names. No namespace has the inode 0: if it is gone, it is
 /// nowhere.
 fn recorded_netns(sandbox: &Sandbox) -> RecordedNetns {
     let netns = netns_at(&sandbox.netns).ok().flatten();

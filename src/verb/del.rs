@@ -47,14 +47,14 @@ pub(super) fn del(session: &mut Session<'_>, sandbox: &Sandbox) -> Result<(), Er
         }
         Ok(None) => without_record(session, sandbox, cache, deadline).map_err(about),
         Err(error @ (LedgerError::Unreadable { .. } | LedgerError::Stuck { .. })) => {
-            log::error!("{error}; what it held is left to GC, and to whoever reads it");
+            log::error!("{error}; what it held is left to GC and to the administrator");
             without_record(session, sandbox, cache, deadline).map_err(about)
         }
         Err(error) => Err(about(error.into())),
     }
 }
 
-/// Teardown goes on without a lock where the disk is full or read-only.
+/// Teardown goes on without a lock if the disk is full or read-only.
 fn lock(
     session: &mut Session<'_>,
     sandbox: &Sandbox,

@@ -30,7 +30,7 @@ const MAX_SENTENCES: usize = 8;
 
 /// Tells records whose sandbox is gone from those whose sandbox may be alive: by the ID of the
 /// boot, and by device, inode and cookie of the namespace. What is alive on the node is looked up
-/// once, where it has to be.
+/// once, if it has to be.
 #[derive(Debug, Default)]
 pub(crate) struct StaleSandboxDetector {
     living: Option<Living>,
@@ -212,7 +212,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nobody_is_sent_to_collect_what_goes_by_itself_after_a_start() {
+    fn braid_gc_is_advised_only_some_time_after_a_start() {
         for minutes in [0, 1, 14] {
             let (level, sentence) = said_of_more(26, Duration::from_mins(minutes));
             assert!(level == Level::Info && !sentence.contains("braid gc"), "{level} {sentence}");

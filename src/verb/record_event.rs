@@ -1,4 +1,4 @@
-//! What a call leaves behind for those who watch a node, where the configuration wants it: a line
+//! What a call leaves behind for those who watch a node, if the configuration wants it: a line
 //! in the event log, and counts. It comes after the call's work, and never changes what came of it.
 
 use std::time::Duration;

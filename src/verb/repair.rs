@@ -24,7 +24,7 @@ use linux::signal::Signals;
 use plugins::kernel::kernel_error;
 
 /// How long a person waits for a call that holds the container.
-const PATIENCE: Duration = Duration::from_secs(5);
+const LOCK_LIMIT: Duration = Duration::from_secs(5);
 
 /// What is left of a record's sandbox.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -204,7 +204,7 @@ impl<'a> Mender<'a> {
     /// [`Error`] if the file cannot be removed, or a call for the container is at work.
     pub(crate) fn forget(&mut self, record: &Record) -> Result<(), Error> {
         let key = &record.plan.key;
-        let _lock = self.session.hold(&key.container, Deadline::after(PATIENCE))?;
+        let _lock = self.session.hold(&key.container, Deadline::after(LOCK_LIMIT))?;
         Ok(self.session.ledger.remove(key)?)
     }
 
@@ -225,8 +225,8 @@ impl<'a> Mender<'a> {
     ) -> Result<(), Error> {
         let key: &Key = &record.plan.key;
         let session = &mut self.session;
-        let patience = Deadline::after(PATIENCE);
-        let _lock = session.hold(&key.container, patience)?;
+        let deadline = Deadline::after(LOCK_LIMIT);
+        let _lock = session.hold(&key.container, deadline)?;
         match session.ledger.read(key)? {
             Some(current) if current == *record => {
                 work(session, record, Deadline::after(super::limit::OTHER))

@@ -22,7 +22,7 @@ impl Deadline {
         self.0.saturating_duration_since(Instant::now())
     }
 
-    /// `limit` from now, or this deadline where that is sooner.
+    /// `limit` from now, or this deadline if that is sooner.
     #[must_use]
     pub fn within(self, limit: Duration) -> Self {
         Self(self.0.min(Instant::now() + limit))

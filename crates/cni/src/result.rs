@@ -66,7 +66,7 @@ pub struct AttachmentResult {
 
 impl AttachmentResult {
     /// Reads a plugin's result in the layout of its own `cniVersion`, or of `network`, the version
-    /// of the network's configuration, where it has none (libcni's rule).
+    /// of the network's configuration, if it has none (libcni's rule).
     ///
     /// # Errors
     /// [`ResultError`] for wrong types, an unknown version, addresses, gateways and destinations
@@ -153,7 +153,7 @@ impl AttachmentResult {
     /// of `extra` go.
     ///
     /// Every appended address gets an index, because a runtime takes one without for the pod's:
-    /// where it has none, that of the sandbox interface called `interface`, else of the first one
+    /// if it has none, that of the sandbox interface called `interface`, else of the first one
     /// of `extra`, or of one made for the purpose. Default routes of `extra` are left out: the
     /// mover of the default route writes it, with [`Self::replace_default_routes`].
     pub fn append(&mut self, mut extra: Self, interface: &str, sandbox: &str) {

@@ -306,7 +306,7 @@ impl<'a> Conversation<'a> {
         Ok(())
     }
 
-    /// A plugin that does not read its input closes the pipe; that is its affair.
+    /// A plugin that does not read its input closes the pipe, which is no error.
     fn write_input(&mut self) {
         while let Some(pipe) = self.stdin.as_mut() {
             match pipe.write(self.input) {

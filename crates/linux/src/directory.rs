@@ -60,7 +60,7 @@ fn sync(directory: &Path) -> Result<(), FileError> {
     File::open(directory).and_then(|open| open.sync_all()).map_err(FileError::of("sync", directory))
 }
 
-/// Whether `directory` in `root` is there; an error where one of the two is there and not to be
+/// Whether `directory` in `root` is there; an error if one of the two is there and not to be
 /// trusted. What is read is run as root, so reading needs it no less than writing.
 pub fn is_trusted(root: &Path, directory: &Path) -> Result<bool, DirectoryError> {
     Ok(trusted(root)? && trusted(directory)?)

@@ -63,7 +63,7 @@ impl Signals {
     /// Blocks the signals in this thread and those it starts, and opens the descriptor.
     ///
     /// # Errors
-    /// The system's error if no descriptor is to be had.
+    /// The system's error if there is no free descriptor.
     pub fn block() -> nix::Result<Self> {
         let mut set = SigSet::empty();
         for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGCHLD] {

@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn forwarding_is_switched_on_where_it_is_off() {
+    fn forwarding_is_switched_on_if_it_is_off() {
         let netns = sandbox();
         for family in Family::ALL {
             let setting = Sysctl::forwarding(family);

@@ -135,7 +135,7 @@ fn copy(from: &Path, to: &Path) {
 }
 
 /// One step: the container that comes or goes, the address that it asks for, and which side does it
-/// where both take turns.
+/// when both take turns.
 type Step = (usize, Option<(usize, u8)>, bool);
 
 /// Runs the steps by the reference alone, by us alone and by both in turn, and compares after each.

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::{assert_file_name, assert_told_well};
 
 /// A selection is made of valid names and bounded lists, and says the same once it is written out
-/// again, in the JSON form and, where that can say it, in the short one.
+/// again, in the JSON form and, if that can say it, in the short one.
 pub fn annotation(bytes: &[u8]) {
     let Ok(text) = str::from_utf8(bytes) else { return };
     let pod: Namespace = "team-a".parse().unwrap();

@@ -1,5 +1,5 @@
 //! What decoders of foreign bytes are held to: for each a function from bytes to nothing, which
-//! panics where a property does not hold.
+//! panics if a property does not hold.
 //!
 //! libFuzzer runs them (`fuzz/targets`, by `scripts/fuzz`), and `integration/corpus.rs` runs them
 //! over the corpus.

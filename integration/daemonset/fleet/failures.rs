@@ -22,7 +22,7 @@ fn assert_pods_start(cluster: &Cluster<'_>) {
     assert_eq!(fs::read(plugin).unwrap(), fs::read(original).unwrap(), "{first}");
 }
 
-/// Kills the init container after ever longer, until it comes to its end.
+/// Kills the init container after ever longer, until it ends by itself.
 fn killed_until_done(cluster: &Cluster<'_>) -> usize {
     for kills in 0..500 {
         let mut child = cluster.command("install").spawn().unwrap();

@@ -29,7 +29,7 @@ fn a_conflist_with_several_mistakes() {
 
 /// What no pod starts with is an error, wherever the file will stand.
 #[test]
-fn a_braid_that_cannot_work_where_it_stands() {
+fn a_braid_that_cannot_work_in_its_place() {
     let said = |entries: Value, name: &str| {
         let conflist = json!({"cniVersion": "1.0.0", "name": name, "plugins": entries});
         validate("x.conflist", &conflist.to_string())

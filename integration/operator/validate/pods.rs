@@ -162,7 +162,7 @@ fn a_field_that_is_no_text_is_said_to_be_quoted() {
 }
 
 #[test]
-fn annotations_where_nobody_reads_them() {
+fn annotations_in_places_that_are_not_read() {
     let text = r#"kind: Deployment
 metadata: {name: a, annotations: {k8s.v1.cni.cncf.io/networks: lan}}
 spec: {template: {metadata: {labels: {k8s.v1.cni.cncf.io/networks: lan}}, spec: {containers: []}}}

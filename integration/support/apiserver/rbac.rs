@@ -31,7 +31,7 @@ pub(crate) fn path_of(manifest: &str) -> PathBuf {
 pub(crate) struct Rbac {
     roles: Vec<Role>,
     bindings: Vec<Binding>,
-    /// Whether everybody may do everything.
+    /// Whether every user may do everything.
     pub(crate) is_off: bool,
 }
 

@@ -61,7 +61,7 @@ fn every_address_of_a_claim_must_be_granted() {
 }
 
 #[test]
-fn the_mac_asked_for_must_be_on_the_link_or_where_there_is_none_in_the_result() {
+fn the_mac_asked_for_must_be_on_the_link_or_without_one_in_the_result() {
     let mut attachment = attachment("1.0.0");
     let reported = |name: &str, mac: &str| json!({"interfaces": [{"name": name, "mac": mac, "sandbox": "/n"}]});
     assert_eq!(verified(&attachment, json!({}), None), Ok(()), "nothing was asked for");

@@ -176,7 +176,7 @@ impl fmt::Display for Counts {
             f,
             SET_ASIDE,
             "gauge",
-            "Records that could not be read and wait for somebody to look at them.",
+            "Records that could not be read and wait for an administrator.",
         )?;
         writeln!(f, "{SET_ASIDE} {}", self.gauges.set_aside)?;
         head(f, "braid_build_info", "gauge", "The version of braid that wrote this last.")?;

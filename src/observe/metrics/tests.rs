@@ -160,7 +160,7 @@ proptest! {
 }
 
 #[test]
-fn no_count_is_lost_where_many_count_at_once() {
+fn no_count_is_lost_if_many_count_at_once() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("braid.prom");
     std::thread::scope(|scope| {
@@ -225,7 +225,7 @@ fn a_broken_file_of_ours_begins_again() {
 }
 
 #[test]
-fn nobody_waits_for_a_lock_without_end() {
+fn a_lock_is_waited_for_with_a_limit() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("braid.prom");
     success(&path).unwrap();
@@ -233,5 +233,5 @@ fn nobody_waits_for_a_lock_without_end() {
     let _held = Flock::lock(held, FlockArg::LockExclusive).unwrap();
     let started = std::time::Instant::now();
     assert!(matches!(success(&path).unwrap_err(), MetricsError::Busy(_)));
-    assert!(started.elapsed() >= PATIENCE);
+    assert!(started.elapsed() >= LOCK_LIMIT);
 }

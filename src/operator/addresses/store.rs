@@ -1,4 +1,4 @@
-//! The pools of a cluster, as an administrator reads and changes them: in pages, and again where the
+//! The pools of a cluster, as an administrator reads and changes them: in pages, and again if the
 //! server cannot answer now.
 
 use std::path::PathBuf;

@@ -75,7 +75,7 @@ fn token(kubeconfig: &Path) -> Option<Finding> {
             "renew it: braid install, or the DaemonSet, writes a new one",
         )
     } else if end < Utc::now() + TOKEN_MARGIN {
-        warn("token", format!("it ends at {shown}"), "see that somebody renews it")
+        warn("token", format!("it ends at {shown}"), "make sure that it is renewed")
     } else {
         ok("token", format!("good until {shown}"))
     })

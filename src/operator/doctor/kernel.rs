@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{Finding, ok, warn};
 
-/// A kind of link, the module that has it, and a function that the kernel has where the module is
+/// A kind of link, the module that has it, and a function that the kernel has if the module is
 /// built in and listed nowhere.
 struct Kind {
     name: &'static str,
@@ -45,7 +45,7 @@ pub(super) fn check() -> Finding {
         return ok("kernel", format!("{release} has {}", names(&mut KINDS.iter())));
     }
     let message = format!("{release} has not {}", names(&mut missing.into_iter()));
-    warn("kernel", message, "harmless where no network needs them")
+    warn("kernel", message, "harmless if no network needs them")
 }
 
 /// Lines are an address, a type, a name, and perhaps the module.

@@ -23,7 +23,7 @@ pub(super) fn nowhere(runtime: &Runtime) -> Finding {
         return fail(
             "installation",
             format!("cilium has renamed braid's file to {}", file.display()),
-            "set cni.exclusive to false in cilium's chart, or run braid install --mode chained-file where the runtime \
+            "set cni.exclusive to false in cilium's chart, or run braid install --mode chained-file if the runtime \
              reads such files",
         );
     }
@@ -34,7 +34,7 @@ pub(super) fn nowhere(runtime: &Runtime) -> Finding {
                 "the primary's daemon has rewritten {} and dropped braid's entry",
                 file.display()
             ),
-            "run braid install --mode chained-file where the runtime reads such files, or --mode delegating",
+            "run braid install --mode chained-file if the runtime reads such files, or --mode delegating",
         );
     }
     if let Some(multus) = Installation::all(&runtime.conf_dir, &MULTUS).first() {
@@ -68,7 +68,7 @@ fn lost_entry(runtime: &Runtime) -> Option<PathBuf> {
     files.into_iter().find(|file| Installation::in_file(file, &["braid"]).is_empty())
 }
 
-/// A runtime that attaches more than the first file attaches the primary a second time where Braid
+/// A runtime that attaches more than the first file attaches the primary a second time if Braid
 /// delegates, and a network that no pod has asked for if it is chained.
 pub(super) fn beside(runtime: &Runtime) -> Option<Finding> {
     let files = conf_file::list(&runtime.conf_dir, &conf_file::EXTENSIONS).ok()?;

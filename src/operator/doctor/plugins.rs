@@ -146,7 +146,7 @@ impl Plugins<'_> {
 }
 
 /// The version of a plugin: a reference plugin says it if it is started without a command. Others
-/// are not tried, for what they do then is their own affair.
+/// are not started: what they do without a command is unknown.
 fn version(kind: &PluginType, origin: &Origin) -> Option<String> {
     let Origin::Foreign(file) = origin else { return Some(env!("CARGO_PKG_VERSION").to_owned()) };
     ::plugins::find(kind.as_str())?;

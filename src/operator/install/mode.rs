@@ -8,7 +8,7 @@ use crate::operator::installation::InstallMode;
 /// How Braid is to stand on the node.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
 pub(super) enum Mode {
-    /// As it stands already; else delegating, or chained-file where the primary is Cilium
+    /// As it stands already; else delegating, or chained-file if the primary is Cilium
     #[default]
     Auto,
     /// In a file of its own, running the primary, whose file stays untouched

@@ -20,7 +20,7 @@ use cni::keys;
 use linux::signal::Signals;
 
 /// How long a call that holds a container is waited for.
-const PATIENCE: Duration = Duration::from_secs(5);
+const LOCK_LIMIT: Duration = Duration::from_secs(5);
 
 impl Migrate {
     /// Multus's file first, then Braid's goes. Records are handed over before, so that Multus finds
@@ -167,7 +167,7 @@ fn hand_over_one(
     signals: &mut Signals,
 ) -> Result<(), LedgerError> {
     let key = &listed.header().key;
-    let _lock = ledger.lock(&key.container, Deadline::after(PATIENCE), signals)?;
+    let _lock = ledger.lock(&key.container, Deadline::after(LOCK_LIMIT), signals)?;
     // It may have gone meanwhile.
     let Some(current) = ledger.read(key)? else { return Ok(()) };
     if cache::write(cache, &current)? { ledger.remove(key) } else { Ok(()) }

@@ -173,7 +173,7 @@ fn find_primary(entry: &mut Map<String, Value>, site: &Site<'_>, notes: &mut Vec
             keys::set(entry, "clusterNetwork", source);
         }
         _ => notes.push(
-            "the primary network stays written out in \"delegates\", and nobody brings it up to date any more: set \
+            "the primary network stays written out in \"delegates\", and is no longer kept up to date: set \
              \"clusterNetwork\" once the primary has a file of its own"
                 .to_owned(),
         ),

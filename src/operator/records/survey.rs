@@ -1,5 +1,5 @@
 //! The whole ledger, looked at and left as it is: headers alone are in memory, and one record at a
-//! time where all of it is needed.
+//! time if all of it is needed.
 
 use std::path::PathBuf;
 use std::time::Duration;

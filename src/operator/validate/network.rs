@@ -26,7 +26,7 @@ pub(super) fn is_one(document: &Node) -> bool {
     has_version || is_known || plugins.iter().any(|plugin| plugin.get("type").is_some())
 }
 
-/// A conf or conflist; `name` stands in where it has none.
+/// A conf or conflist; `name` stands in if it has none.
 pub(super) fn check(document: &Node, name: Option<&str>, report: &mut Report) {
     let before = report.problems.len();
     check_key(document, "cniVersion", report);
@@ -83,7 +83,7 @@ fn check_plugin(plugin: &Node, report: &mut Report) {
     }
 }
 
-/// Whether Braid can work where it stands. An entry alone, without a name, says nothing of its
+/// Whether Braid can work in its place. An entry alone, without a name, says nothing of its
 /// place.
 fn check_place(document: &Node, at: usize, plugin: &Node, report: &mut Report) {
     if plugin.get("type").and_then(Node::text) != Some("braid") {

@@ -1,5 +1,5 @@
 //! What a node's configuration says of definitions and pods: its policy, its limits, the
-//! annotations that it heeds. Without one, what holds on every node.
+//! annotations that it reads. Without one, what holds on every node.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -171,8 +171,8 @@ impl Rules {
     }
 
     /// What ADD would say of all annotations of a pod together, at the place of the one that it
-    /// names; then of its networks, if the cluster's definitions are at hand. Whether the node
-    /// heeds CNI-Genie's is known only if the node is.
+    /// names; then of its networks, if the cluster's definitions are at hand. Whether CNI-Genie's
+    /// annotation is read depends on the node, and is known only with one.
     pub(super) fn check_together(
         &self,
         (namespace, account): (&Namespace, &str),

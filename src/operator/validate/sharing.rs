@@ -59,7 +59,7 @@ pub(super) fn all(metadata: Option<&Node>) -> Annotations {
 fn problem_with(key: &str, word: &str) -> Option<String> {
     match key {
         NAMESPACES_ANNOTATION if word != "*" && !is_namespace(word) => {
-            Some("is neither a namespace nor *, so that it shares with nobody".to_owned())
+            Some("is neither a namespace nor *, so that it shares with no namespace".to_owned())
         }
         ACCOUNTS_ANNOTATION if !is_account(word) => {
             Some("must be namespace/name, namespace/*, or a name in this namespace".to_owned())

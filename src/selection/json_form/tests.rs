@@ -95,7 +95,7 @@ fn gateway_is_told_what_it_was_good_for() {
 }
 
 #[test]
-fn unknown_keys_pass_only_where_the_limits_say_so() {
+fn unknown_keys_pass_only_if_the_limits_say_so() {
     let limits = Limits { unknown_keys: UnknownKeys::Ignore, ..Limits::default() };
     let parse = |text: &str| {
         parse(text, &"pods".parse().unwrap(), limits).map_err(|error| error.to_string())

@@ -231,7 +231,7 @@ impl<'s, 'a> Addition<'s, 'a> {
             && self.has_link(attachment.interface.as_str()).unwrap_or(true)
     }
 
-    /// Whose `interface` is, in words, where it is another attachment's than `attachment`.
+    /// Whose `interface` is, in words, if it is another attachment's than `attachment`.
     fn owner(&self, attachment: &Attachment, interface: &str) -> Option<String> {
         if interface == self.sandbox.interface.as_str() {
             return Some("the pod's primary interface".to_owned());
@@ -311,7 +311,7 @@ impl<'s, 'a> Addition<'s, 'a> {
         Ok(results.collect::<Result<_, _>>()?)
     }
 
-    /// Publishes the network status where it is due. A status that is not taken undoes the ADD:
+    /// Publishes the network status if it is due. A status that is not taken undoes the ADD:
     /// clients that wait for it would wait for ever. A pod that asks for nothing is not held up.
     fn publish_status(
         &mut self,

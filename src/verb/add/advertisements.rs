@@ -51,7 +51,7 @@ impl Addition<'_, '_> {
         }
     }
 
-    /// After the last extra network: what the pod makes itself is its own affair.
+    /// After the last extra network: interfaces that the pod makes itself keep the pod's settings.
     pub(super) fn open_to_routers(&mut self) {
         let Some(before) = self.advertisements.before.take() else { return };
         if let Err(error) = set_accept_ra(self.inside.netns(), &before) {

@@ -12,7 +12,7 @@ use linux::netns::Netns;
 const ASIDE: &str = "braid-aside";
 
 /// Gives the interface of the attachment at `at` its name back, if it has another one. A dummy that
-/// stands under the name goes: it only stood in for it. Where that fails, the plugins have to find
+/// stands under the name goes: it only stood in for it. If that fails, the plugins have to find
 /// what they can, as at a DEL.
 pub(super) fn give_back(record: &Record, at: usize, netns: &Netns) {
     let (Some(attachment), Some(then)) = (record.plan.attachments.get(at), &record.complete) else {

@@ -12,7 +12,7 @@ const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 pub struct Environment(pub(super) BTreeMap<OsString, OsString>);
 
 impl Environment {
-    /// The environment of this process. Where a variable stands twice, the first counts, as in
+    /// The environment of this process. If a variable stands twice, the first counts, as in
     /// libc.
     pub fn of_process() -> Self {
         std::env::vars_os().fold(Self::default(), |mut environment, (name, value)| {

@@ -177,7 +177,7 @@ fn is_integer(number: &Number) -> bool {
     number.to_string().bytes().all(|byte| byte == b'-' || byte.is_ascii_digit())
 }
 
-/// The number where it is not negative and fits. "-0" is 0.
+/// The number if it is not negative and fits. "-0" is 0.
 fn unsigned(number: &Number) -> Option<u64> {
     number.as_u64().or_else(|| number.as_i64().and_then(|number| u64::try_from(number).ok()))
 }

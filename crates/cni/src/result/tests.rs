@@ -141,7 +141,7 @@ fn the_newest_layout_is_understood() {
 }
 
 #[test]
-fn the_network_names_the_version_where_the_result_does_not() {
+fn the_network_names_the_version_if_the_result_does_not() {
     let families = json!({"ip4": {"ip": "10.1.0.5/16"}});
     for version in [json!(null), json!(""), json!("0.2.0")] {
         let mut value = families.clone();
@@ -241,7 +241,7 @@ fn unknown_keys_never_stand_in_for_known_ones() {
 }
 
 #[test]
-fn the_habits_of_go_are_read() {
+fn results_are_read_as_go_reads_them() {
     let result = read(json!({
         "Interfaces": [{"NAME": "eth0", "Mac": "", "mtu": 0, "sandbox": "", "pciId": "0000:01:02.3"}, null],
         "ips": [

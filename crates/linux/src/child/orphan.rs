@@ -20,7 +20,7 @@ use rustix::io::Errno;
 use rustix::process::{PidfdFlags, pidfd_open, pidfd_send_signal};
 
 /// How long they may finish what they have begun, which is better than to cut it short.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 /// How long they are waited for in all: one that is stuck in the kernel ends when that lets it.
 const LIMIT: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(10);
@@ -44,7 +44,7 @@ pub fn reap_orphaned_processes(variables: &[String]) {
             );
             return;
         }
-        if started.elapsed() >= PATIENCE {
+        if started.elapsed() >= TIMEOUT {
             survivors.into_iter().for_each(|process| end(process, variables));
         }
         sleep(PAUSE);
@@ -162,7 +162,7 @@ mod tests {
     fn what_does_not_end_is_killed() {
         let mut child = left("60", |command| command);
         let took = outlasted();
-        assert!(took >= PATIENCE && took < LIMIT, "{took:?}");
+        assert!(took >= TIMEOUT && took < LIMIT, "{took:?}");
         assert!(!child.wait().unwrap().success());
     }
 

@@ -164,7 +164,7 @@ fn start(
     let mut stack = [0_u8; STACK_BYTES];
     let flags = CloneFlags::CLONE_VM | CloneFlags::CLONE_VFORK;
     let before = block_signals()?;
-    // SAFETY: CLONE_VFORK suspends this thread until the child has executed or ended, also where
+    // SAFETY: CLONE_VFORK suspends this thread until the child has executed or ended, also if
     // that ends by a signal, so that the stack and all that `child` borrows outlive its use, and
     // nothing reads them meanwhile. The child runs on `stack` alone, which is aligned by clone's
     // wrapper and ten times as large as its frames, and never returns from `child`. We have no
@@ -246,7 +246,7 @@ fn reset_signals() -> bool {
 }
 
 impl Child {
-    /// How it ended, where it has; reaps it then.
+    /// How it ended, if it has; reaps it then.
     pub(super) fn try_wait(&mut self) -> io::Result<Option<Ended>> {
         if self.ended.is_none() {
             self.ended = wait(self.pid, libc::WNOHANG)?;
@@ -254,7 +254,7 @@ impl Child {
         Ok(self.ended)
     }
 
-    /// Kills the process group, which lives on where the child has left others in it.
+    /// Kills the process group, which lives on if the child has left others in it.
     pub(super) fn kill_group(&self) {
         let _ = killpg(self.pid, Signal::SIGKILL);
     }

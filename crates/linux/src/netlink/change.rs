@@ -190,7 +190,7 @@ impl<'a> Change<'a> {
             .unless_present()
     }
 
-    /// Adds a route. An identical one is an error; IPv4 heeds the newer of two that differ by their
+    /// Adds a route. An identical one is an error; IPv4 uses the newer of two that differ by their
     /// gateway alone.
     pub fn add_route(route: &NewRoute) -> Self {
         let change = Self::new(Message::NewRoute(route.message()), Operation::Add, route.object());

@@ -203,7 +203,7 @@ fn quoted(name: &str) -> String {
     format!("{:?}", name.chars().take(QUOTED).collect::<String>())
 }
 
-/// Why, in the user's words where the errno is one that people meet.
+/// Why, in the user's words if the errno is one that people meet.
 fn reason(object: &Object, error: &io::Error) -> String {
     let Some(errno) = error.raw_os_error().map(Errno::from_raw) else { return error.to_string() };
     match advice(object, errno) {
@@ -227,7 +227,7 @@ fn advice(object: &Object, errno: Errno) -> Option<String> {
     .or_else(|| general_advice(errno))
 }
 
-/// The kernel calls a gateway unreachable also where its link is down or gone.
+/// The kernel calls a gateway unreachable also if its link is down or gone.
 fn gateway_advice(
     gateway: Option<IpAddr>,
     link: Option<&RouteLink>,

@@ -26,7 +26,7 @@ pub struct DefaultRoute {
     pub link_index: Option<u32>,
     /// Address of the next router, if any; an IPv4 route may have one of IPv6.
     pub gateway: Option<IpAddr>,
-    /// Metric as listed: where the kernel lists none, it is 0.
+    /// Metric as listed: if the kernel lists none, it is 0.
     pub metric: Option<u32>,
     message: RouteMessage,
 }

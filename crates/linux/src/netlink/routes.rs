@@ -34,7 +34,7 @@ impl Netlink {
     }
 
     /// The default routes of the main table that lead nowhere: blackhole, unreachable, prohibit and
-    /// throw. The kernel heeds them by their metric, as it does the others.
+    /// throw. The kernel orders them by their metric, as it does the others.
     ///
     /// # Errors
     /// As [`Netlink::default_routes`].
@@ -77,7 +77,7 @@ impl Netlink {
         }
     }
 
-    /// Deletes a route, all next hops of it; done also where it is gone already.
+    /// Deletes a route, all next hops of it; done also if it is gone already.
     ///
     /// # Errors
     /// [`NetlinkError`] if the kernel refuses.
@@ -85,7 +85,7 @@ impl Netlink {
         self.delete_listed(route.message())
     }
 
-    /// Deletes a route of any destination, all next hops of it; done also where it is gone already.
+    /// Deletes a route of any destination, all next hops of it; done also if it is gone already.
     ///
     /// # Errors
     /// [`NetlinkError`] if the kernel refuses.
@@ -99,7 +99,7 @@ impl Netlink {
         outcome.map_err(|errno| self.route_fault(Operation::Delete, listed, errno))
     }
 
-    /// Puts a deleted route back as it was; done also where it is there already.
+    /// Puts a deleted route back as it was; done also if it is there already.
     ///
     /// Several routes keep their order if they are put back in the order in which they were listed.
     ///
@@ -155,7 +155,7 @@ impl Netlink {
     }
 
     /// Adds a route to `destination` that leaves through a link as the default route `like` does:
-    /// by the same next hops, on the link or not, with the same MTU and source; done also where
+    /// by the same next hops, on the link or not, with the same MTU and source; done also if
     /// there is one already: then none is returned.
     ///
     /// # Errors
@@ -172,7 +172,7 @@ impl Netlink {
         outcome.map_err(|errno| self.route_fault(Operation::Add, &message, errno))
     }
 
-    /// Deletes a route that [`Netlink::add_route`] has added; done also where it is gone already.
+    /// Deletes a route that [`Netlink::add_route`] has added; done also if it is gone already.
     ///
     /// # Errors
     /// [`NetlinkError`] if the kernel refuses.
@@ -222,7 +222,7 @@ impl Netlink {
         self.sockets().connection.act(Message::NewRoute(message.clone()), NLM_F_CREATE | NLM_F_EXCL)
     }
 
-    /// An error about a route, with the name of its link where the kernel still knows it.
+    /// An error about a route, with the name of its link if the kernel still knows it.
     pub(super) fn route_fault(
         &mut self,
         operation: Operation,

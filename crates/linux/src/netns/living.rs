@@ -45,7 +45,7 @@ impl Living {
                 // The oldest is the likeliest to be there still when it is asked.
                 self.inhabited.entry(inode).or_insert(file);
             }
-            // Where root is denied, the process has more rights than root here: no pod's has.
+            // If root is denied, the process has more rights than root here: no pod's has.
             Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
                 self.is_partial |= !nix::unistd::geteuid().is_root();
             }
@@ -68,8 +68,8 @@ impl Living {
         }
     }
 
-    /// Whether the namespace may be in use that was mounted at `path` once. Its cookie tells, where
-    /// it is known and the inode is in use. Where sandboxes are not seen at all, in a container
+    /// Whether the namespace may be in use that was mounted at `path` once. Its cookie tells, if
+    /// it is known and the inode is in use. If sandboxes are not seen at all, in a container
     /// without the host's directories, every other one may be alive.
     pub fn may_hold(&self, id: NetnsId, cookie: Option<NetnsCookie>, path: &Path) -> bool {
         let is_the_one = cookie.and_then(|then| Some(self.cookie(id)? == then));
@@ -94,7 +94,7 @@ impl Living {
     }
 }
 
-/// Whether the place of a namespace looks as it does where namespaces are mounted: the directory is
+/// Whether the place of a namespace looks as it does when namespaces are mounted: the directory is
 /// there, and at the path is a namespace or nothing. An empty file is what a mount covers
 /// elsewhere.
 fn shows_sandboxes(path: &Path) -> bool {

@@ -77,7 +77,7 @@ impl Backend {
         })
     }
 
-    /// What removing rules has come to, which may not be there. Without a mark that says that they
+    /// The outcome of removing rules, which may not be there. Without a mark that says that they
     /// are, a backend that does not work here has none: no DEL fails for it.
     pub(crate) fn forgive(
         self,

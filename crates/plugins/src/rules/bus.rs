@@ -174,7 +174,7 @@ impl Bus {
     }
 
     /// What is left of the time, for one exchange with the system.
-    fn patience(&self) -> Result<Option<Duration>, BusError> {
+    fn time_left(&self) -> Result<Option<Duration>, BusError> {
         let left = self.deadline.remaining();
         if left.is_zero() {
             return Err(io::Error::from(io::ErrorKind::TimedOut).into());
@@ -183,7 +183,7 @@ impl Bus {
     }
 
     fn send(&mut self, bytes: &[u8]) -> Result<(), BusError> {
-        self.stream.set_write_timeout(self.patience()?)?;
+        self.stream.set_write_timeout(self.time_left()?)?;
         Ok(self.stream.write_all(bytes)?)
     }
 
@@ -191,7 +191,7 @@ impl Bus {
         let mut bytes = vec![0; length];
         let mut filled = 0;
         while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-            self.stream.set_read_timeout(self.patience()?)?;
+            self.stream.set_read_timeout(self.time_left()?)?;
             match self.stream.read(rest)? {
                 0 => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
                 count => filled += count,

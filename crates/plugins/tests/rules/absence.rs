@@ -37,7 +37,7 @@ fn network(kind: &str, keys: &Value) -> Value {
 }
 
 #[test]
-fn rules_are_found_whoever_has_made_them_and_by_whatever() {
+fn rules_of_either_plugin_and_either_backend_are_found() {
     for (who, kind, keys, keeper) in [
         (Ours, "bridge", json!({"ipMasq": true}), Keeper::Masquerade),
         (Reference, "bridge", json!({"ipMasq": true}), Keeper::Masquerade),

@@ -31,7 +31,7 @@ pub(super) fn apply(content_type: &str, old: &Value, body: &[u8]) -> Result<Valu
     }
 }
 
-/// One operation. A `test` with the value null passes where nothing is, unlike in RFC 6902; what
+/// One operation. A `test` with the value null passes if nothing is there, unlike in RFC 6902; what
 /// the path stands in must be there.
 fn carry_out(object: &mut Value, operation: &PatchOperation) -> Result<(), Answer> {
     if let PatchOperation::Test(test) = operation

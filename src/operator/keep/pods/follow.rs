@@ -86,7 +86,7 @@ impl Starter {
     }
 }
 
-/// Waits for the end, and brings it about where it takes too long or is told to.
+/// Waits for the end, and brings it about if it takes too long or is told to.
 fn wait(child: &mut Child, is_stopping: impl Fn() -> bool) -> std::io::Result<ExitStatus> {
     let mut until = Instant::now() + LIMIT;
     let mut is_told = false;

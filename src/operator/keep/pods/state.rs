@@ -18,7 +18,7 @@ const FIRST_WAIT: Duration = Duration::from_secs(5);
 const LONGEST_WAIT: Duration = Duration::from_mins(5);
 /// The longest wait for a sandbox: a pod's own events come before.
 const LONGEST_ABSENCE: Duration = Duration::from_secs(30);
-/// How long a worker sleeps where nothing is due.
+/// How long a worker sleeps if nothing is due.
 const IDLE: Duration = Duration::from_secs(1);
 
 /// The pods of the node.

@@ -93,7 +93,8 @@ fn args(call: &Call) -> Result<Option<&Map<String, Value>>, Error> {
     cni.as_object().map(Some).ok_or_else(|| wrong_type("args.cni", "an object", cni))
 }
 
-/// Reads each key where `source` says. The key `mac` is read by [`read_hardware_address`].
+/// Reads each key from the place that `source` names. The key `mac` is read by
+/// [`read_hardware_address`].
 fn read_settings<'k>(source: impl Fn(&str) -> Keys<'k>) -> Result<Settings, Error> {
     let all_multicast = source("allmulti");
     let all_multicast = match all_multicast.value("allmulti") {

@@ -125,7 +125,8 @@ fn networks_cost_a_request_for_each_definition_and_one_for_the_status() {
 
 fn no_right_yet(verb: &str, resource: &str) -> Fault {
     let words = format!(
-        "x is forbidden: User \"system:serviceaccount:braid:braid\" cannot {verb} resource \"{resource}\""
+        "x is forbidden: User \"system:serviceaccount:braid:braid\" cannot {verb} resource \
+         \"{resource}\""
     );
     Fault::status(403, "Forbidden", &words)
 }

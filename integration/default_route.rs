@@ -105,9 +105,9 @@ fn a_networks_own_default_route_stays_as_its_plugin_made_it() {
             "routes": [{"dst": "0.0.0.0/0", "gw": "192.0.2.9"}, {"dst": "::/0"}],
         }),
     );
-    let lines = "ip link add net1 type bridge; ip link set net1 up; ip addr add 10.9.0.2/32 dev net1; \
-                 ip addr add fd09::2/128 dev net1; ip -6 route add default dev net1 metric 7; \
-                 ip route add default via 192.0.2.9 dev net1 onlink mtu 1400 metric 7";
+    let lines = "ip link add net1 type bridge; ip link set net1 up; ip addr add 10.9.0.2/32 dev \
+                 net1; ip addr add fd09::2/128 dev net1; ip -6 route add default dev net1 metric \
+                 7; ip route add default via 192.0.2.9 dev net1 onlink mtu 1400 metric 7";
     node.script(
         "blue",
         json!({"ADD": {"shell": format!("nsenter --net=$CNI_NETNS sh -ec '{lines}'")}}),
@@ -156,7 +156,8 @@ fn a_default_route_stays_with_the_primary_unless_it_is_asked_for() {
     let routes = || (pod.default_routes(4), pod.default_routes(6));
     assert_eq!(routes(), (vec![OLD[0].to_owned()], vec![OLD[1].to_owned()]));
     assert_eq!(result["routes"], json!([{"dst": "0.0.0.0/0"}, {"dst": "::/0"}]));
-    let said = "pod team-a/web: network \"team-a/blue\" has made a default route on net1 that the pod has not asked for";
+    let said = "pod team-a/web: network \"team-a/blue\" has made a default route on net1 that the \
+                pod has not asked for";
     assert_eq!(add.stderr.matches(said).count(), 1, "{}", add.stderr);
     // The bridge plugin's CHECK looks for each route of the result that it gets.
     pod.check().run().assert_success();
@@ -245,8 +246,8 @@ fn a_default_route_that_a_plugin_has_replaced_is_given_back() {
     let node = Node::new();
     let routes = json!([{"dst": "0.0.0.0/0", "gw": "10.9.0.1"}]);
     node.network("blue", json!({"addresses": ["10.9.0.2/24"], "routes": routes}));
-    let lines = "ip link add net1 type bridge; ip link set net1 up; ip addr add 10.9.0.2/24 dev net1; \
-                 ip route replace default via 10.9.0.1 dev net1";
+    let lines = "ip link add net1 type bridge; ip link set net1 up; ip addr add 10.9.0.2/24 dev \
+                 net1; ip route replace default via 10.9.0.1 dev net1";
     node.script(
         "blue",
         json!({"ADD": {"shell": format!("nsenter --net=$CNI_NETNS sh -ec '{lines}'")}}),
@@ -272,8 +273,8 @@ fn a_default_route_that_a_plugin_has_replaced_is_given_back() {
 fn a_default_route_that_was_replaced_by_one_behind_it_is_back() {
     let node = Node::new();
     node.network("blue", json!({"addresses": ["10.9.0.2/24"]}));
-    let lines = "ip link add net1 type bridge; ip link set net1 up; ip addr add 10.9.0.2/24 dev net1; \
-                 ip route del default; ip route add default via 10.9.0.1 dev net1 metric 500";
+    let lines = "ip link add net1 type bridge; ip link set net1 up; ip addr add 10.9.0.2/24 dev \
+                 net1; ip route del default; ip route add default via 10.9.0.1 dev net1 metric 500";
     node.script(
         "blue",
         json!({"ADD": {"shell": format!("nsenter --net=$CNI_NETNS sh -ec '{lines}'")}}),
@@ -292,8 +293,8 @@ fn a_default_route_behind_the_primary_s_stays() {
     let node = Node::new();
     let routes = json!([{"dst": "0.0.0.0/0", "gw": "10.9.0.1", "priority": 500}]);
     node.network("blue", json!({"addresses": ["10.9.0.2/24"], "routes": routes}));
-    let lines = "ip link add net1 type bridge; ip link set net1 up; ip addr add 10.9.0.2/24 dev net1; \
-                 ip route add default via 10.9.0.1 dev net1 metric 500";
+    let lines = "ip link add net1 type bridge; ip link set net1 up; ip addr add 10.9.0.2/24 dev \
+                 net1; ip route add default via 10.9.0.1 dev net1 metric 500";
     node.script(
         "blue",
         json!({"ADD": {"shell": format!("nsenter --net=$CNI_NETNS sh -ec '{lines}'")}}),
@@ -312,8 +313,9 @@ fn a_default_route_that_leads_nowhere_is_not_left_in_front() {
     let node = Node::new();
     dual_stack(&node, json!({}));
     let config = routed(&node);
-    let lines = "ip route add throw default metric 1; ip route add blackhole default metric 7; \
-                 ip -6 route add unreachable default metric 10; ip -6 route add prohibit default metric 2000";
+    let lines = "ip route add throw default metric 1; ip route add blackhole default metric 7; ip \
+                 -6 route add unreachable default metric 10; ip -6 route add prohibit default \
+                 metric 2000";
     node.script(
         "primary",
         json!({"ADD": {"shell": format!("nsenter --net=$CNI_NETNS sh -ec '{lines}'")}}),

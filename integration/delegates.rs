@@ -86,7 +86,8 @@ fn a_hundred_megabytes_on_stderr_are_read_and_dropped() {
     // One that fails is quoted with its first line, whatever came after it.
     node.script("red", json!({"DEL": {"shell": flood, "stdout": "", "exit": 1}}));
     let del = || node.call("DEL", config()).of_pod(&pod).program(&confined).run();
-    let said = "plugin \"red\" exited with status 1 without an error in the protocol's form: \"first words\"";
+    let said = "plugin \"red\" exited with status 1 without an error in the protocol's form: \
+                \"first words\"";
     del().assert_error(100, [said]);
     node.script("red", json!({}));
     del().assert_success();
@@ -104,8 +105,9 @@ fn a_result_with_status_1_is_a_failure_that_quotes_it_and_is_undone() {
     let error = pod.add(config()).networks("blue,red").run().assert_error(100, []);
     assert_eq!(
         error["msg"],
-        "pod team-a/web: network \"team-a/red\" on net2: plugin \"red\" exited with status 1 without an error in the \
-         protocol's form: \"{\"cniVersion\":\"1.0.0\",\"ips\":[{\"address\":\"10.9.0.2/24\"}]}\""
+        "pod team-a/web: network \"team-a/red\" on net2: plugin \"red\" exited with status 1 \
+         without an error in the protocol's form: \
+         \"{\"cniVersion\":\"1.0.0\",\"ips\":[{\"address\":\"10.9.0.2/24\"}]}\""
     );
     assert_undone(&node, &pod);
 }
@@ -137,10 +139,16 @@ fn an_error_with_status_0_is_a_failure_of_every_verb() {
 fn a_plugin_that_is_killed_is_a_failure_that_says_so_and_is_undone() {
     let node = node();
     for (signal, number) in [("KILL", 9), ("ABRT", 6), ("TERM", 15)] {
-        node.script("red", json!({"ADD": {"shell": format!("ip -n $(basename $CNI_NETNS) link add $CNI_IFNAME type bridge; kill -{signal} $PPID")}}));
+        node.script(
+            "red",
+            json!({"ADD": {"shell": format!("ip -n $(basename $CNI_NETNS) link add \
+                                                            $CNI_IFNAME type bridge; kill \
+                                                            -{signal} $PPID")}}),
+        );
         let pod = node.pod("team-a", "web");
         let said = format!(
-            "network \"team-a/red\" on net2: plugin \"red\" was killed by signal {number} without an error in the protocol's form"
+            "network \"team-a/red\" on net2: plugin \"red\" was killed by signal {number} without \
+             an error in the protocol's form"
         );
         pod.add(config()).networks("blue,red").run().assert_error(100, [&said]);
         assert_undone(&node, &pod);
@@ -268,8 +276,9 @@ fn two_networks_that_give_each_other_s_interface_are_refused_and_undone() {
     node.script("blue", on("net2", "10.7.0.2/24"));
     node.script("red", on("net1", "10.8.0.2/24"));
     let pod = node.pod("team-a", "web");
-    let said = "network \"team-a/blue\" on net1: plugin \"blue\" printed a result that is not valid: ips[0] puts \
-                10.7.0.2/24 on \"net2\", the interface of network \"team-a/red\"";
+    let said = "network \"team-a/blue\" on net1: plugin \"blue\" printed a result that is not \
+                valid: ips[0] puts 10.7.0.2/24 on \"net2\", the interface of network \
+                \"team-a/red\"";
     pod.add(config()).networks("blue,red").run().assert_error(100, [said]);
     assert_undone(&node, &pod);
 }
@@ -339,8 +348,8 @@ fn a_plugin_that_deletes_the_primarys_interface_undoes_the_add() {
     let node = node();
     blue_does(&node, "ip link del eth0");
     let pod = node.pod("team-a", "web");
-    let said = "network \"cluster\" on eth0: its interface was there and is gone: the plugins of a network that was \
-                attached after it have removed or renamed it";
+    let said = "network \"cluster\" on eth0: its interface was there and is gone: the plugins of a \
+                network that was attached after it have removed or renamed it";
     pod.add(config()).networks("blue,red").run().assert_error(100, [said]);
     assert_undone(&node, &pod);
     // The same behind a primary that is the runtime's.

@@ -27,8 +27,9 @@ fn a_range_that_is_used_up_is_to_be_widened() {
     let node = Node::new();
     let full = bridge(&node, json!({"rangeStart": "10.30.0.5", "rangeEnd": "10.30.0.5"}));
     let message = refusal(&node, json!([full]), "lan,lan");
-    let expected = "no IP addresses available in range set: 10.30.0.5-10.30.0.5; widen the range in the definition; \
-                    braid gc --dry-run names addresses that no pod holds any more";
+    let expected = "no IP addresses available in range set: 10.30.0.5-10.30.0.5; widen the range \
+                    in the definition; braid gc --dry-run names addresses that no pod holds any \
+                    more";
     assert!(message.ends_with(expected), "{message}");
 }
 
@@ -110,7 +111,8 @@ fn a_plugin_that_is_too_old_is_to_be_replaced_or_asked_otherwise() {
     );
     let pod = node.pod("team-a", "web");
     let outcome = pod.add(node.delegating()).networks("lan").run();
-    let expected = "incompatible CNI versions; lower \"cniVersion\" in the definition, or have a newer plugin installed";
+    let expected = "incompatible CNI versions; lower \"cniVersion\" in the definition, or have a \
+                    newer plugin installed";
     outcome.assert_error(1, [expected]);
 }
 
@@ -124,24 +126,26 @@ fn addresses_without_a_prefix_or_without_an_ipam_plugin() {
         json!([plugin])
     };
     let asked = |address: &str| format!("[{{\"name\": \"lan\", \"ips\": [\"{address}\"]}}]");
-    let cidr = "; write the address with its prefix length, as in \"10.0.0.5/24\", in \"ips\" of the annotation or in \
-                the definition";
+    let cidr = "; write the address with its prefix length, as in \"10.0.0.5/24\", in \"ips\" of \
+                the annotation or in the definition";
     let fixed = |addresses: Value| json!({"ipam": {"type": "static", "addresses": addresses}});
     let message = refusal(&node, bridge(fixed(json!([]))), &asked("10.30.0.5"));
     assert!(message.ends_with(cidr), "{message}");
     let message = refusal(&node, bridge(fixed(json!([]))), "lan");
-    let expected = "IPAM plugin returned missing IP config; give the \"ipam\" of the definition addresses, or ask for \
-                    \"ips\" if it declares that capability";
+    let expected = "IPAM plugin returned missing IP config; give the \"ipam\" of the definition \
+                    addresses, or ask for \"ips\" if it declares that capability";
     assert!(message.ends_with(expected), "{message}");
     // The capability is declared: that advice would be followed already.
     let message = refusal(&node, bridge(json!({"ipam": {}})), &asked("10.30.0.5/24"));
-    let expected = "ips 10.30.0.5 was asked for, and the network gave none; add the missing IPAM plugin to plugin \
-                    \"bridge\", as in \"ipam\": {\"type\": \"static\"}, or leave \"ips\" out";
+    let expected = "ips 10.30.0.5 was asked for, and the network gave none; add the missing IPAM \
+                    plugin to plugin \"bridge\", as in \"ipam\": {\"type\": \"static\"}, or leave \
+                    \"ips\" out";
     assert!(message.ends_with(expected), "{message}");
     let message =
         refusal(&node, bridge(json!({"ipam": {}, "capabilities": {}})), &asked("10.30.0.5/24"));
-    let expected = "the network gave none; add \"capabilities\": {\"ips\": true} and an IPAM plugin, as in \"ipam\": \
-                    {\"type\": \"static\"}, to the plugin that can set it, or leave \"ips\" out";
+    let expected = "the network gave none; add \"capabilities\": {\"ips\": true} and an IPAM \
+                    plugin, as in \"ipam\": {\"type\": \"static\"}, to the plugin that can set it, \
+                    or leave \"ips\" out";
     assert!(message.ends_with(expected), "{message}");
 }
 
@@ -154,11 +158,12 @@ fn a_plugin_that_declares_what_it_does_not_do_is_named() {
     let blue = json!({"type": "blue", "link": true, "addresses": ["10.30.0.9/24"], "capabilities": {"ips": true, "mac": true}, "ipam": ipam});
     node.recorder("host-local");
     let message = refusal(&node, json!([blue]), r#"[{"name": "lan", "ips": ["10.30.0.5"]}]"#);
-    let expected = "the network gave 10.30.0.9/24; ask for an address that IPAM plugin \"host-local\" gives, or leave \
-                    \"ips\" out";
+    let expected = "the network gave 10.30.0.9/24; ask for an address that IPAM plugin \
+                    \"host-local\" gives, or leave \"ips\" out";
     assert!(message.ends_with(expected), "{message}");
     let message = refusal(&node, json!([blue]), r#"[{"name": "lan", "mac": "02:00:00:00:00:07"}]"#);
-    let expected = "; plugin \"blue\" declares the capability and ignores it: use another, or leave \"mac\" out";
+    let expected = "; plugin \"blue\" declares the capability and ignores it: use another, or \
+                    leave \"mac\" out";
     assert!(message.ends_with(expected), "{message}");
 }
 
@@ -177,8 +182,9 @@ fn a_definition_without_a_configuration_lacks_that() {
             .1
             .replace(&node.path_text(""), "NODE/")
     };
-    let expected = "pod team-a/web: network \"team-a/lan\" is defined without \"spec.config\", and this node has no \
-                    network file of that name: add spec.config to the definition, or put a conflist of that name in NODE/braid.d";
+    let expected = "pod team-a/web: network \"team-a/lan\" is defined without \"spec.config\", and \
+                    this node has no network file of that name: add spec.config to the definition, \
+                    or put a conflist of that name in NODE/braid.d";
     assert_eq!(refused("lan"), expected);
     assert!(refused("lann").ends_with("is not defined on this node: did you mean \"lan\"?"));
     node.recorder("blue");
@@ -197,8 +203,8 @@ fn a_primary_of_the_pods_own_namespace_is_to_be_named_with_it() {
         pod.add(node.delegating()).default_network(name).run()
     };
     let (_, message) = add("own").error();
-    let expected = "; a name without a namespace is looked for in kube-system here: for one of the pod's own namespace \
-                    write \"team-a/own\"";
+    let expected = "; a name without a namespace is looked for in kube-system here: for one of the \
+                    pod's own namespace write \"team-a/own\"";
     assert!(message.ends_with(expected) && message.contains("kube-system/own"), "{message}");
     add("team-a/own").assert_success();
     // It is no advice for a network that is named with another namespace, or for an extra one.
@@ -213,8 +219,8 @@ fn keys_that_are_misspelt_are_in_the_log() {
     let node = Node::new();
     node.recorder("blue");
     node.define("team-a", "lan", json!({"type": "blue"}));
-    let warned = "pod team-a/web: annotation \"k8s.v1.cni.cncf.io/network\" asks for nothing: did you mean \
-                  \"k8s.v1.cni.cncf.io/networks\"?";
+    let warned = "pod team-a/web: annotation \"k8s.v1.cni.cncf.io/network\" asks for nothing: did \
+                  you mean \"k8s.v1.cni.cncf.io/networks\"?";
     let pod = node.pod("team-a", "web");
     for call in [pod.add(node.delegating()), pod.add_chained(json!({}))] {
         let outcome = call.annotation("k8s.v1.cni.cncf.io/network", "lan").run();
@@ -235,8 +241,9 @@ fn a_lenient_node_passes_over_unknown_keys_and_says_so() {
     node.define("team-a", "lan", json!({"type": "blue"}));
     let networks = r#"[{"name": "lan", "gateway": ["10.30.0.1"]}]"#;
     let pod = node.pod("team-a", "web");
-    let rule = "annotation k8s.v1.cni.cncf.io/networks: element 1 (team-a/lan): \"gateway\" is not a known key: Multus \
-                ignored it; leave it out, or move the default route there with \"default-route\"";
+    let rule = "annotation k8s.v1.cni.cncf.io/networks: element 1 (team-a/lan): \"gateway\" is not \
+                a known key: Multus ignored it; leave it out, or move the default route there with \
+                \"default-route\"";
     pod.add(node.delegating()).networks(networks).run().assert_error(7, [rule]);
     let outcome = pod
         .add(node.delegating())
@@ -261,7 +268,7 @@ fn a_plugin_that_logs_on_standard_output_is_quoted() {
         json!({"ADD": {"stdout": "level=info msg=\"link is up\"\n{\"cniVersion\": \"1.0.0\"}\n"}}),
     );
     let message = refusal(&node, json!([{"type": "blue"}]), "lan");
-    let expected = "printed a result that is not valid JSON, and standard output takes nothing else: \"level=info \
-                    msg=\"link is up\"\"";
+    let expected = "printed a result that is not valid JSON, and standard output takes nothing \
+                    else: \"level=info msg=\"link is up\"\"";
     assert!(message.ends_with(expected), "{message}");
 }

@@ -167,8 +167,10 @@ macro_rules! on_both_kinds_of_plugins {
 }
 
 on_both_kinds_of_plugins!(
-    vlans_on_a_bond_reach_their_own_side_of_the_switch: "needs a kernel with vlan and bonding: run it by scripts/vm",
-    ipvlan_pods_of_one_node_reach_each_other: "needs a kernel with ipvlan and dummy: run it by scripts/vm",
+    vlans_on_a_bond_reach_their_own_side_of_the_switch: "needs a kernel with vlan and bonding: run \
+                                                         it by scripts/vm",
+    ipvlan_pods_of_one_node_reach_each_other: "needs a kernel with ipvlan and dummy: run it by \
+                                               scripts/vm",
     two_networks_with_the_same_addresses_live_in_a_vrf_each: "needs a kernel with vrf: run it by scripts/vm",
     sctp_passes_between_pods_and_through_a_port_of_the_node: "needs a kernel with SCTP: run it by scripts/vm",
 );

@@ -387,7 +387,8 @@ fn addresses_of_containers_without_a_record_are_told_of_and_stay() {
     reserve(&node, "10.9.0.78", "lost");
     reserve(&node, "10.9.0.79", "of-multus");
     node.write("state/of-multus", "[]");
-    let told = "network \"lan\": 10.9.0.77, 10.9.0.78 reserved for container lost, which braid has no record of";
+    let told = "network \"lan\": 10.9.0.77, 10.9.0.78 reserved for container lost, which braid has \
+                no record of";
     let only_told = |text: &str| {
         assert!(text.contains(told), "{text}");
         assert!(!text.contains("of-multus") && !text.contains(&live.container), "{text}");

@@ -289,8 +289,8 @@ fn two_hundred_and_fifty_pods_by_thirty_two_processes_with_a_plugin_that_fails()
         .map(|count| count.load(Ordering::Relaxed));
     assert!(counts.iter().all(|count| *count > 1), "the plugin was too kind: {counts:?}");
     eprintln!(
-        "{PODS} pods: started after {added:?}, checked after {checked:?}, deleted after {deleted:?}; \
-         {counts:?} ADDs, CHECKs, DELs were refused"
+        "{PODS} pods: started after {added:?}, checked after {checked:?}, deleted after \
+         {deleted:?}; {counts:?} ADDs, CHECKs, DELs were refused"
     );
 }
 

@@ -83,7 +83,8 @@ fn gc_forget_tries_once_more_and_drops_what_resists() {
     let node = node();
     given_up(&node, "blue");
     let dry = braid(&node, &["gc", "--dry-run", "--forget", "team-a/web"]).assert_status(0);
-    let expected = "would be forgotten if it cannot be torn down; may be left: what plugin \"blue\" leaves is not known";
+    let expected = "would be forgotten if it cannot be torn down; may be left: what plugin \
+                    \"blue\" leaves is not known";
     assert!(dry.stdout.contains(expected), "{}", dry.stdout);
     assert_eq!((node.state("orphans").len(), node.calls_in_order()), (1, vec![]));
     let said = braid(&node, &["gc", "--forget", "team-a/web"]).assert_status(0);

@@ -52,7 +52,8 @@ fn a_refused_plan_runs_no_plugin_and_leaves_nothing() {
         (7, "[{\"name\": \"bad-args\", \"cni-args\": {\"a\": 1}}]", "args"),
         (
             7,
-            "[{\"name\": \"blue\", \"default-route\": []}, {\"name\": \"red\", \"default-route\": []}]",
+            "[{\"name\": \"blue\", \"default-route\": []}, {\"name\": \"red\", \"default-route\": \
+             []}]",
             "default-route",
         ),
         (7, "[{\"name\": \"blue\", \"mac\": \"01:00:00:00:00:00\"}]", "mac"),

@@ -103,7 +103,8 @@ fn an_extra_interface_takes_a_router_advertisement_only_if_its_definition_says_s
         follows(&node, &pod, "br-closed", "net1", Duration::from_secs(10)),
         "net1 takes it now"
     );
-    let said = "on net1 comes from a router advertisement, which the network's definition does not ask for";
+    let said = "on net1 comes from a router advertisement, which the network's definition does not \
+                ask for";
     pod.check().run().assert_error(101, [said]);
 }
 
@@ -143,7 +144,8 @@ fn routes_that_together_take_the_default_route_are_given_back() {
     let add = pod.add(config.clone()).networks("blue").run();
     let result = add.assert_success();
     assert_eq!(ways(&pod), ["eth0", "eth0", "eth0", "net1", "net1"]);
-    let said = "pod team-a/web: network \"team-a/blue\" has made routes on net1 that together take the default route";
+    let said = "pod team-a/web: network \"team-a/blue\" has made routes on net1 that together take \
+                the default route";
     assert_eq!(add.stderr.matches(said).count(), 2, "once for each family: {}", add.stderr);
     assert!(add.stderr.contains("(0.0.0.0/1, 128.0.0.0/1)"), "{}", add.stderr);
     let kept: Vec<&str> =

@@ -276,7 +276,8 @@ impl Config {
         config.require(&["cniDir"])?;
         let missing = config.unread.iter().map(|UnreadKey { error, .. }| {
             format!(
-                "{error}; this call goes on as if the key were missing, but no pod starts until it is mended"
+                "{error}; this call goes on as if the key were missing, but no pod starts until it \
+                 is mended"
             )
         });
         config.warnings.extend(missing.collect::<Vec<_>>());

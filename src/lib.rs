@@ -16,7 +16,8 @@
 #![forbid(unsafe_code)]
 #![allow(
     rustdoc::private_intra_doc_links,
-    reason = "the library is the executable's: `cargo doc --document-private-items` is its documentation"
+    reason = "the library is the executable's: `cargo doc --document-private-items` is its \
+              documentation"
 )]
 
 mod attach;

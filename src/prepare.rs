@@ -186,8 +186,8 @@ fn refuse_while_draining(
     if !config.drain || (!pod_request.has_extras() && !has_node_networks(config, pod)) {
         return Ok(());
     }
-    let problem = "braid is leaving this node (drain), and attaches no extra network any more; start the pod on \
-                   another node, or run braid install to stay";
+    let problem = "braid is leaving this node (drain), and attaches no extra network any more; \
+                   start the pod on another node, or run braid install to stay";
     Err(Error::new(Code::TRY_AGAIN, problem))
 }
 

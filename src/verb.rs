@@ -194,7 +194,8 @@ impl<'a> Session<'a> {
         if !is_braid(&self.request.environment) {
             return Ok(());
         }
-        let problem = "braid was started by a braid: a network that it delegates to has braid in its chain; take it out there";
+        let problem = "braid was started by a braid: a network that it delegates to has braid in \
+                       its chain; take it out there";
         Err(Error::new(Code::CONFIG, problem))
     }
 }

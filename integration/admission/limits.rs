@@ -55,7 +55,8 @@ fn told_to_stop_it_is_not_ready_and_ends_what_it_has_begun() {
     let (first, rest) = body.split_at(body.len() / 2);
     let mut begun = client.connect().unwrap();
     let head = format!(
-        "POST /validate HTTP/1.1\r\nHost: {NAME}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{first}",
+        "POST /validate HTTP/1.1\r\nHost: {NAME}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n\
+         {first}",
         body.len()
     );
     begun.write_all(head.as_bytes()).unwrap();

@@ -165,8 +165,8 @@ impl Client {
     pub(super) fn request(&self, line: &str, body: &[u8]) -> (u16, String) {
         let mut stream = self.connect().unwrap();
         let head = format!(
-            "{line} HTTP/1.1\r\nHost: {NAME}\r\nConnection: close\r\nContent-Type: application/json\r\n\
-             Content-Length: {}\r\n\r\n",
+            "{line} HTTP/1.1\r\nHost: {NAME}\r\nConnection: close\r\nContent-Type: \
+             application/json\r\nContent-Length: {}\r\n\r\n",
             body.len()
         );
         stream.write_all(head.as_bytes()).unwrap();

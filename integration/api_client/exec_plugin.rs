@@ -16,10 +16,9 @@ fn an_exec_plugin_gives_a_token() {
     let token = server.token(&User::braid(), 3600);
     let info = server.directory().join("info");
     let program = server.program(&format!(
-        "test \"$EXTRA:$1:$2\" = 'more:get:token' || exit 9\n\
-         printf '%s' \"$KUBERNETES_EXEC_INFO\" > {}\n\
-         echo '{{\"apiVersion\": \"client.authentication.k8s.io/v1\", \"kind\": \"ExecCredential\", \
-         \"status\": {{\"token\": \"{token}\"}}}}'",
+        "test \"$EXTRA:$1:$2\" = 'more:get:token' || exit 9\nprintf '%s' \"$KUBERNETES_EXEC_INFO\" \
+         > {}\necho '{{\"apiVersion\": \"client.authentication.k8s.io/v1\", \"kind\": \
+         \"ExecCredential\", \"status\": {{\"token\": \"{token}\"}}}}'",
         info.display()
     ));
     let exec = json!({
@@ -102,7 +101,8 @@ fn an_exec_plugin_that_fails_is_named_with_its_last_words() {
     );
     assert_eq!(
         error("echo s3cret"),
-        "\"PLUGIN\" gave no credential: its output is not an ExecCredential of client.authentication.k8s.io"
+        "\"PLUGIN\" gave no credential: its output is not an ExecCredential of \
+         client.authentication.k8s.io"
     );
     assert_eq!(error("head -c 2000000 /dev/zero"), "\"PLUGIN\": prints more than 1 MiB");
     assert_eq!(server.connections(), 0);

@@ -122,11 +122,7 @@ fn parts_of_a_kubeconfig_that_cannot_be_used_are_named() {
             "holds no certificate in PEM",
         ),
         (entry("proxy-url", json!("http://p:1")), token, "\"proxy-url\" is not supported"),
-        (
-            server.cluster_entry(),
-            json!({"token": "s3cret", "as": "root"}),
-            "impersonation",
-        ),
+        (server.cluster_entry(), json!({"token": "s3cret", "as": "root"}), "impersonation"),
         (
             server.cluster_entry(),
             json!({"auth-provider": {"name": "gcp"}}),

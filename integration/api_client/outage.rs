@@ -20,7 +20,8 @@ fn a_wait_beyond_the_limit_is_not_begun() {
     server.next("", Fault::busy(429, 60));
     let error = timed(ms(0), ms(3000), || blue(&mut cluster)).unwrap_err();
     let expected = format!(
-        "the API server at {} is overloaded: 429: Too many requests, please try again later. (it asks to wait 60 s)",
+        "the API server at {} is overloaded: 429: Too many requests, please try again later. (it \
+         asks to wait 60 s)",
         server.name()
     );
     assert_eq!(error.to_string(), expected);

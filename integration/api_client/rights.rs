@@ -16,10 +16,11 @@ fn a_missing_right_comes_with_the_command_that_grants_it() {
     let error = blue(&mut cluster).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "user \"system:serviceaccount:braid:braid\" may not get network-attachment-definitions.k8s.cni.cncf.io in \
-         namespace \"team-a\": grant it with: kubectl create clusterrole braid-get-network-attachment-definitions \
-         --verb=get --resource=network-attachment-definitions.k8s.cni.cncf.io && \
-         kubectl create clusterrolebinding braid-get-network-attachment-definitions \
+        "user \"system:serviceaccount:braid:braid\" may not get \
+         network-attachment-definitions.k8s.cni.cncf.io in namespace \"team-a\": grant it with: \
+         kubectl create clusterrole braid-get-network-attachment-definitions --verb=get \
+         --resource=network-attachment-definitions.k8s.cni.cncf.io && kubectl create \
+         clusterrolebinding braid-get-network-attachment-definitions \
          --clusterrole=braid-get-network-attachment-definitions --serviceaccount=braid:braid"
     );
     assert!(!error.is_outage());

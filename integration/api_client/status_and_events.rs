@@ -87,7 +87,8 @@ fn another_pod_of_the_name_is_a_conflict_in_every_way_a_server_says_so() {
 fn a_race_for_the_object_is_run_again() {
     let (server, mut cluster) = server_and_cluster();
     server.add_pod("team-a", "web", "u-1", json!({}));
-    let words = "Operation cannot be fulfilled on pods \"web\": the object has been modified; please apply your changes";
+    let words = "Operation cannot be fulfilled on pods \"web\": the object has been modified; \
+                 please apply your changes";
     server.next("PATCH", Fault::status(409, "Conflict", words));
     cluster.publish_status(&web(Some("u-1")), "[]").unwrap();
     assert_eq!(server.requests().len(), 2);
@@ -99,7 +100,8 @@ fn a_race_for_the_object_is_run_again() {
 fn a_race_that_is_never_won_is_no_outage() {
     let (server, _) = server_and_cluster();
     server.add_pod("team-a", "web", "u-1", json!({}));
-    let words = "Operation cannot be fulfilled on pods \"web\": the object has been modified; please apply your changes";
+    let words = "Operation cannot be fulfilled on pods \"web\": the object has been modified; \
+                 please apply your changes";
     server.times(100, &Fault::status(409, "Conflict", words));
     let mut cluster = cluster_within(&server.usual_kubeconfig(), ms(1500));
     let error = cluster.publish_status(&web(Some("u-1")), "[]").unwrap_err();

@@ -113,7 +113,8 @@ fn on_node(machine: &Machine, name: &str) -> bool {
 /// Switches forwarding in a pod off (0) or on (1).
 fn forward(pod: &Pod<'_>, on: u8) {
     let script = format!(
-        "echo {on} > /proc/sys/net/ipv4/ip_forward; echo {on} > /proc/sys/net/ipv6/conf/all/forwarding"
+        "echo {on} > /proc/sys/net/ipv4/ip_forward; echo {on} > \
+         /proc/sys/net/ipv6/conf/all/forwarding"
     );
     assert!(pod.command("sh").args(["-c", &script]).status().unwrap().success());
 }

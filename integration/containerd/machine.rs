@@ -299,7 +299,8 @@ fn keep(node: &Node) -> Child {
     command.args(["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]);
     // Shims have their sockets there, whatever the configuration says. A shell that waits for one
     // child after the other reaps strangers too.
-    let script = "mkdir -p /run/containerd && mount -t tmpfs none /run/containerd && while sleep 1; do :; done";
+    let script = "mkdir -p /run/containerd && mount -t tmpfs none /run/containerd && while sleep \
+                  1; do :; done";
     command.args(["sh", "-c", script]);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
 }

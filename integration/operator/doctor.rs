@@ -73,7 +73,8 @@ fn a_primary_that_takes_braids_place_away() {
     fs::rename(renamed.path(file), renamed.path(&format!("{file}.cilium_bak"))).unwrap();
     let said = doctor_of(&renamed, "containerd").assert_status(1);
     let message = "cilium has renamed braid's file to NODE/net.d/00-braid.conflist.cilium_bak";
-    let advice = "set cni.exclusive to false in cilium's chart, or run braid install --mode chained-file if the runtime reads such files";
+    let advice = "set cni.exclusive to false in cilium's chart, or run braid install --mode \
+                  chained-file if the runtime reads such files";
     assert_finds(&said, "fail", "installation", message, advice);
 
     let rewritten = node(json!({}), json!({}));
@@ -84,8 +85,10 @@ fn a_primary_that_takes_braids_place_away() {
     )
     .unwrap();
     let said = doctor_of(&rewritten, "containerd").assert_status(1);
-    let message = "the primary's daemon has rewritten NODE/net.d/10-primary.conflist and dropped braid's entry";
-    let advice = "run braid install --mode chained-file if the runtime reads such files, or --mode delegating";
+    let message = "the primary's daemon has rewritten NODE/net.d/10-primary.conflist and dropped \
+                   braid's entry";
+    let advice = "run braid install --mode chained-file if the runtime reads such files, or --mode \
+                  delegating";
     assert_finds(&said, "fail", "installation", message, advice);
 
     let multus = node(json!({}), json!({}));
@@ -128,7 +131,8 @@ fn a_chained_file_that_the_runtime_ignores() {
     node.write("net.d/cluster/braid.conf", &entry.to_string());
     let said = doctor_of(&node, "containerd").assert_status(1);
     let message = "the entry is a file of its own, and this runtime is too old to read it";
-    let advice = "use containerd 2.1 or CRI-O 1.33, or newer, or run braid uninstall, then braid install with another --mode";
+    let advice = "use containerd 2.1 or CRI-O 1.33, or newer, or run braid uninstall, then braid \
+                  install with another --mode";
     assert_finds(&said, "fail", "order", message, advice);
 }
 
@@ -223,14 +227,16 @@ fn files_that_cannot_be_read_are_named() {
     std::os::unix::fs::symlink("/nowhere", node.path("net.d/30-away.conf")).unwrap();
     let said = doctor_of(&node, "containerd").assert_status(0);
     let advice = "repair or remove it: whether braid stands in it is not known";
-    let torn = "cannot be read: NODE/net.d/20-torn.conflist: not valid JSON: EOF while parsing an object at line 1 column 1";
+    let torn = "cannot be read: NODE/net.d/20-torn.conflist: not valid JSON: EOF while parsing an \
+                object at line 1 column 1";
     assert_finds(&said, "warn", "files", torn, advice);
     let away = "cannot be read: NODE/net.d/30-away.conf: No such file or directory (os error 2)";
     assert_finds(&said, "warn", "files", away, advice);
 
     node.write("net.d/00-braid.conflist", "{");
     let said = doctor_of(&node, "containerd").assert_status(1);
-    let own = "braid's own file cannot be read: NODE/net.d/00-braid.conflist: not valid JSON: EOF while parsing an object at line 1 column 1";
+    let own = "braid's own file cannot be read: NODE/net.d/00-braid.conflist: not valid JSON: EOF \
+               while parsing an object at line 1 column 1";
     assert_finds(
         &said,
         "fail",
@@ -246,6 +252,7 @@ fn files_that_cannot_be_read_are_named() {
         said.stderr
     );
     let said = Tool::new(&node, &["doctor", "--config", &away]).run().assert_status(1);
-    let missing = "braid's configuration cannot be read: NODE/away.conflist: No such file or directory (os error 2)";
+    let missing = "braid's configuration cannot be read: NODE/away.conflist: No such file or \
+                   directory (os error 2)";
     assert_eq!(said.stderr, format!("braid: {missing}\n"));
 }

@@ -140,7 +140,9 @@ fn a_plan_knows_the_pods_service_account() {
 fn a_plan_on_a_node_that_cannot_work_is_refused() {
     let misspelt = node(json!({"clusterNetwork": null, "clusterNetwrk": "auto"}));
     let said = explain(&misspelt, "blue").assert_status(1);
-    let expected = "pod team-a/web: refused: NODE/net.d/00-braid.conflist: braid is the first plugin and has no primary network, so that no pod starts: set \"clusterNetwork\" or \"delegates\"; unknown key";
+    let expected = "pod team-a/web: refused: NODE/net.d/00-braid.conflist: braid is the first \
+                    plugin and has no primary network, so that no pod starts: set \
+                    \"clusterNetwork\" or \"delegates\"; unknown key";
     assert!(said.stdout.starts_with(expected), "{}", said.stdout);
 
     let behind = node(json!({}));
@@ -223,9 +225,9 @@ fn a_plan_says_what_the_status_step_will_get() {
     let narrow = node(json!({"kubeconfig": kubeconfig}));
     let said = explain_pod(&narrow, "team-a/web");
     let expected = format!(
-        "status 1\npod team-a/web: refused: its network status cannot be published: the credential of {} may not \
-         patch pods/status in namespace \"team-a\": grant it the rights of conf/kubernetes/base/rbac.yaml, or set \
-         \"statusPolicy\": \"never\"\n",
+        "status 1\npod team-a/web: refused: its network status cannot be published: the credential \
+         of {} may not patch pods/status in namespace \"team-a\": grant it the rights of \
+         conf/kubernetes/base/rbac.yaml, or set \"statusPolicy\": \"never\"\n",
         kubeconfig.display()
     );
     assert!(said.starts_with(&expected) && said.contains("net1 "), "{said}");
@@ -343,8 +345,8 @@ fn annotations_that_ask_for_nothing_are_warned_of() {
         "kind": "Pod",
         "metadata": {"name": "web", "namespace": "team-a", "annotations": {"k8s.cni.cncf.io/networks": "blue"}},
     }));
-    let expected = "warning: annotation \"k8s.cni.cncf.io/networks\" asks for nothing: did you mean \
-                    \"k8s.v1.cni.cncf.io/networks\"?\n";
+    let expected = "warning: annotation \"k8s.cni.cncf.io/networks\" asks for nothing: did you \
+                    mean \"k8s.v1.cni.cncf.io/networks\"?\n";
     assert_eq!(misspelt.matches(expected).count(), 1, "{misspelt}");
     let refused = said(json!({
         "kind": "Pod", "metadata": {"name": "web", "namespace": "team-a", "annotations": {
@@ -391,14 +393,16 @@ fn what_add_would_take_away_or_miss_is_foreseen() {
     let said = explain(&node, "gw,wide,inner,bond").assert_status(0).stdout;
     let route = |network: &str, interface: &str, routes: &str| {
         format!(
-            "network \"team-a/{network}\" makes a default route on {interface} ({routes}) that the pod does not ask"
+            "network \"team-a/{network}\" makes a default route on {interface} ({routes}) that the \
+             pod does not ask"
         )
     };
     assert!(said.contains(&route("gw", "net1", "isDefaultGateway, ::/0")), "{said}");
     assert!(said.contains(&route("wide", "net2", "0.0.0.0/1, 128.0.0.0/1")), "{said}");
     let missing = |network: &str, interface: &str, link: &str| {
         format!(
-            "network \"team-a/{network}\" builds {interface} on the pod's interface \"{link}\", which nothing"
+            "network \"team-a/{network}\" builds {interface} on the pod's interface \"{link}\", \
+             which nothing"
         )
     };
     assert!(said.contains(&missing("inner", "net3", "net5")), "{said}");

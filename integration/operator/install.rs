@@ -11,7 +11,9 @@ use serde_json::{Value, json};
 use crate::node::{BRAID, Node};
 use crate::operator::{Said, Tool};
 
-pub(super) const PRIMARY: &str = "{\"cniVersion\": \"1.0.0\", \"name\": \"primary\",\n \"plugins\": [{\"type\": \"ptp\", \"capabilities\": {\"ips\": true}}]}\n";
+pub(super) const PRIMARY: &str = "{\"cniVersion\": \"1.0.0\", \"name\": \"primary\",\n \
+                                  \"plugins\": [{\"type\": \"ptp\", \"capabilities\": {\"ips\": \
+                                  true}}]}\n";
 
 /// One that has all that can be looked at without the API.
 pub(super) const KUBECONFIG: &str = "clusters: [{name: c, cluster: {server: https://10.0.0.1}}]\n";
@@ -129,7 +131,8 @@ fn each_runtime_gets_what_it_needs() {
     assert!(crio.path("root/usr/libexec/cni/braid").exists());
 
     // As Debian's package of containerd has it.
-    let cni = "[plugins.\"io.containerd.grpc.v1.cri\".cni]\nbin_dir = \"/usr/lib/cni\"\nconf_dir = \"/etc/cni/net.d\"\n";
+    let cni = "[plugins.\"io.containerd.grpc.v1.cri\".cni]\nbin_dir = \"/usr/lib/cni\"\nconf_dir = \
+               \"/etc/cni/net.d\"\n";
     let debian = root("/etc/containerd/config.toml", &format!("version = 2\n{cni}"));
     let said = run(&debian, &["install"]).assert_status(0).stdout;
     assert!(

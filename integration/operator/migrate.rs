@@ -12,7 +12,8 @@ use crate::apiserver::ApiServer;
 use crate::node::Node;
 use crate::operator::{Said, Tool, kubeconfig_of_multus};
 
-const PRIMARY: &str = "{\"cniVersion\": \"1.0.0\", \"name\": \"primary\",\n \"plugins\": [{\"type\": \"ptp\", \"capabilities\": {\"ips\": true}}]}\n";
+const PRIMARY: &str = "{\"cniVersion\": \"1.0.0\", \"name\": \"primary\",\n \"plugins\": \
+                       [{\"type\": \"ptp\", \"capabilities\": {\"ips\": true}}]}\n";
 
 /// One that has all that can be looked at without the API.
 const KUBECONFIG: &str = "clusters: [{name: c, cluster: {server: https://10.0.0.1}}]\n";
@@ -192,11 +193,12 @@ fn another_runtimes_directories_are_written_down() {
 fn a_thick_plugin_without_its_daemons_settings_stops() {
     let node = root(&thick());
     let said = run(&node, &[]).assert_status(1);
-    let command = "kubectl get configmap multus-daemon-config --namespace kube-system -o jsonpath='{.data.daemon-config\\.json}' >daemon-config.json";
+    let command = "kubectl get configmap multus-daemon-config --namespace kube-system -o \
+                   jsonpath='{.data.daemon-config\\.json}' >daemon-config.json";
     let expected = format!(
-        "braid: multus is the thick plugin, whose settings are in a ConfigMap and not on this node: get them with \
-         {command}, then run braid migrate multus --daemon-config daemon-config.json (if there is none, with {{}} \
-         in that file)\n"
+        "braid: multus is the thick plugin, whose settings are in a ConfigMap and not on this \
+         node: get them with {command}, then run braid migrate multus --daemon-config \
+         daemon-config.json (if there is none, with {{}} in that file)\n"
     );
     assert_eq!(said.stderr, expected);
     assert_eq!(names(&node), ["00-multus.conf", "10-primary.conflist"]);
@@ -213,8 +215,10 @@ fn a_node_does_not_move_without_a_credential() {
     let node = root(&thin());
     fs::remove_file(node.path("root/etc/cni/net.d/multus.d/multus.kubeconfig")).unwrap();
     let said = run(&node, &[]).assert_status(1);
-    let first = "braid: the kubeconfig cannot be used: NODE/root/etc/cni/net.d/multus.d/multus.kubeconfig: No such file or directory";
-    let last = "give braid its own with --kubeconfig before pods depend on it, or no new pod gets its networks\n";
+    let first = "braid: the kubeconfig cannot be used: \
+                 NODE/root/etc/cni/net.d/multus.d/multus.kubeconfig: No such file or directory";
+    let last = "give braid its own with --kubeconfig before pods depend on it, or no new pod gets \
+                its networks\n";
     assert!(said.stderr.starts_with(first) && said.stderr.ends_with(last), "{}", said.stderr);
     run(&node, &["--kubeconfig", "/etc/braid.kubeconfig"]).assert_status(1);
     assert_eq!(names(&node), ["00-multus.conf", "10-primary.conflist"]);
@@ -355,7 +359,8 @@ fn what_would_start_no_pod_is_not_written() {
         let before = names(&node);
         for arguments in [&["--dry-run"][..], &[]] {
             let said = run(&node, arguments).assert_status(1);
-            let start = "00-multus.conf cannot be translated as it is, since braid would start no pod with it: ";
+            let start = "00-multus.conf cannot be translated as it is, since braid would start no \
+                         pod with it: ";
             assert!(
                 said.stderr.contains(start) && said.stderr.contains(expected),
                 "{more}: {}",

@@ -272,9 +272,10 @@ fn a_shell_offers_the_pods_and_namespaces_that_have_records() {
     node.write("completions.bash", &Tool::new(&node, &["completions", "bash"]).run().raw);
     let offered = |words: &str| {
         let script = format!(
-            "braid() {{ {} \"$@\" --conf-dir {}; }}\n. {}\nCOMP_WORDS=({words})\nCOMP_CWORD=$((${{#COMP_WORDS[@]}}-1))\n\
-             _braid_with_names braid \"${{COMP_WORDS[COMP_CWORD]}}\" \"${{COMP_WORDS[COMP_CWORD-1]}}\"\n\
-             printf '%s ' \"${{COMPREPLY[@]}}\"",
+            "braid() {{ {} \"$@\" --conf-dir {}; }}\n. {}\nCOMP_WORDS=({words})\n\
+             COMP_CWORD=$((${{#COMP_WORDS[@]}}-1))\n_braid_with_names braid \
+             \"${{COMP_WORDS[COMP_CWORD]}}\" \"${{COMP_WORDS[COMP_CWORD-1]}}\"\nprintf '%s ' \
+             \"${{COMPREPLY[@]}}\"",
             crate::node::BRAID,
             node.path_text("net.d"),
             node.path_text("completions.bash"),

@@ -174,7 +174,8 @@ fn it_leaves_once_no_pod_has_an_extra_network() {
     // Whether the DEL itself is seen at work is chance.
     assert!(
         waiting.stderr.starts_with(
-            "new extra networks are refused on this node from now on\nwaiting for 1 pod with extra networks: team-a/web"
+            "new extra networks are refused on this node from now on\nwaiting for 1 pod with extra \
+             networks: team-a/web"
         ),
         "{}",
         waiting.stderr

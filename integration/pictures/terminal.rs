@@ -107,11 +107,12 @@ fn draw(command: &str, output: &str) -> String {
     let width = (columns * CHARACTER).div_ceil(10) + 2 * MARGIN;
     let height = BAR + all.len() * LINE + MARGIN;
     let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" \
-         height=\"{height}\" role=\"img\" aria-labelledby=\"title desc\" font-family=\"ui-monospace, \
-         SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mono', monospace\" font-size=\"13\">\n\
-         <title id=\"title\">{}</title>\n<desc id=\"desc\">What the command prints on a terminal.</desc>\n\
-         <rect x=\"0.5\" y=\"0.5\" width=\"{}\" height=\"{}\" rx=\"8\" fill=\"#f6f8fa\" stroke=\"#d1d9e0\"/>\n",
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" \
+         width=\"{width}\" height=\"{height}\" role=\"img\" aria-labelledby=\"title desc\" \
+         font-family=\"ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mono', \
+         monospace\" font-size=\"13\">\n<title id=\"title\">{}</title>\n<desc id=\"desc\">What the \
+         command prints on a terminal.</desc>\n<rect x=\"0.5\" y=\"0.5\" width=\"{}\" \
+         height=\"{}\" rx=\"8\" fill=\"#f6f8fa\" stroke=\"#d1d9e0\"/>\n",
         escaped(command),
         width - 1,
         height - 1

@@ -5,9 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// The system calls by which a program can change a directory tree, or bring it to the disk. Those
 /// that this module does not know stop the test if they meet the state directory.
-pub(super) const CALLS: &str = "open,openat,openat2,creat,mkdir,mkdirat,rename,renameat,renameat2,unlink,unlinkat,\
-    rmdir,link,linkat,symlink,symlinkat,write,writev,pwrite64,pwritev,pwritev2,fsync,fdatasync,sync_file_range,\
-    ftruncate,truncate,fallocate,sync,syncfs,sendfile,copy_file_range,chmod,fchmod,fchmodat";
+pub(super) const CALLS: &str = "open,openat,openat2,creat,mkdir,mkdirat,rename,renameat,renameat2,unlink,unlinkat,rmdir,link,linkat,symlink,symlinkat,write,writev,pwrite64,pwritev,pwritev2,fsync,fdatasync,sync_file_range,ftruncate,truncate,fallocate,sync,syncfs,sendfile,copy_file_range,chmod,fchmod,fchmodat";
 
 /// One step. Paths are as they were then.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -195,8 +195,8 @@ fn output_that_is_no_result_is_an_error_that_quotes_it_or_stderr() {
                 "cniVersion": "1.0.0", "interfaces": [{"name": "eth0", "sandbox": "/run/netns/x"}],
                 "ips": [{"address": "2001:db8::2/64", "interface": 0}]
             }}),
-            "plugin \"blue\" printed a result that is not valid: ips[0] puts 2001:db8::2/64 on \"eth0\", \
-             the pod's primary interface",
+            "plugin \"blue\" printed a result that is not valid: ips[0] puts 2001:db8::2/64 on \
+             \"eth0\", the pod's primary interface",
         ),
         (
             json!({"result": {

@@ -35,13 +35,12 @@ fn kubectl(machine: &Machine, server: &ApiServer) {
     machine.shim(
         "kubectl",
         &format!(
-            "case \"$*\" in\n\
-             \"apply -f \"*) for word; do case \"$word\" in apply|-f) ;; *) cat \"$word\"; echo; echo ---; esac; done >>{applied};;\n\
-             \"create token braid --namespace braid --duration 8760h\") cat {token};;\n\
-             \"--namespace team-a get network-attachment-definitions\") grep -q lan {applied} && echo lan;;\n\
-             \"--namespace team-a get pod web -o {jsonpath}\") cat {status};;\n\
-             *) echo \"kubectl $*: not known here\" >&2; exit 1;;\n\
-             esac"
+            "case \"$*\" in\n\"apply -f \"*) for word; do case \"$word\" in apply|-f) ;; *) cat \
+             \"$word\"; echo; echo ---; esac; done >>{applied};;\n\"create token braid --namespace \
+             braid --duration 8760h\") cat {token};;\n\"--namespace team-a get \
+             network-attachment-definitions\") grep -q lan {applied} && echo lan;;\n\"--namespace \
+             team-a get pod web -o {jsonpath}\") cat {status};;\n*) echo \"kubectl $*: not known \
+             here\" >&2; exit 1;;\nesac"
         ),
     );
 }

@@ -88,7 +88,8 @@ impl Place {
         let line = example.replace("3f1c9a", container).replace("/usr/", &node.path_text("usr/"));
         let line = line.replace("--root /host", &format!("--root {}", node.path_text("host")));
         let said = self.machine.sh(&format!(
-            "PATH=/opt/cni/bin:$PATH:$(dirname {BRAID}); status=0; {{ {line}; }} 2>&1 || status=$?; wait; echo; echo $status"
+            "PATH=/opt/cni/bin:$PATH:$(dirname {BRAID}); status=0; {{ {line}; }} 2>&1 || \
+             status=$?; wait; echo; echo $status"
         ));
         let (text, status) = said.trim_end().rsplit_once('\n').unwrap();
         (status.parse().unwrap(), text.to_owned())

@@ -87,9 +87,9 @@ impl Machine {
         self.executable(
             "door",
             &format!(
-                "cd {root} && mount --bind etc /etc && mount --bind net.d /etc/cni/net.d && \
-                 mount --bind opt /opt && mount --bind bin /opt/cni/bin && \
-                 mount --bind var/lib /var/lib && mount --bind var/log /var/log && cd {root}/repo || exit 97\n\
+                "cd {root} && mount --bind etc /etc && mount --bind net.d /etc/cni/net.d && mount \
+                 --bind opt /opt && mount --bind bin /opt/cni/bin && mount --bind var/lib /var/lib \
+                 && mount --bind var/log /var/log && cd {root}/repo || exit 97\n\
                  program=${PROGRAM}; unset {PROGRAM} PWD OLDPWD; exec \"$program\" \"$@\""
             ),
         );

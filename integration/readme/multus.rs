@@ -45,8 +45,8 @@ fn what_a_move_would_refuse_is_found_before_it() {
     machine.shim("braid", &format!("exec {} \"$@\"", crate::node::BRAID));
     let said = machine
         .sh(&block("node", "before-multus").text.replace("validate -\n", "validate - || true\n"));
-    let rule = "element 1 (team-a/lan): \"gateway\" is not a known key: Multus ignored it; leave it out, or move the \
-                default route there with \"default-route\"\n";
+    let rule = "element 1 (team-a/lan): \"gateway\" is not a known key: Multus ignored it; leave \
+                it out, or move the default route there with \"default-route\"\n";
     let lines: Vec<&str> = said.split_inclusive('\n').collect();
     assert_eq!(lines.len(), 5, "{said}");
     assert!(lines[0].starts_with("valid: "), "{said}");
@@ -109,7 +109,8 @@ fn by_command(machine: &Machine) {
 #[test]
 fn the_settings_of_the_thick_plugin_are_got_as_the_page_says() {
     let machine = Machine::new();
-    let arguments = "get configmap multus-daemon-config --namespace kube-system -o jsonpath={.data.daemon-config\\\\.json}";
+    let arguments = "get configmap multus-daemon-config --namespace kube-system -o \
+                     jsonpath={.data.daemon-config\\\\.json}";
     machine.stand_in("kubectl", arguments, "echo '{\"logLevel\": \"debug\"}'");
     let command = &block("node", "thick").text;
     machine.sh(command);

@@ -64,9 +64,8 @@ fn what_an_add_would_refuse_is_refused_in_the_same_words() {
         (&["red", "[{\"name\": \"red\"}]"], "the JSON form is one list"),
         (&["ops/storage"], "namespace"),
         (
-            &[
-                "[{\"name\": \"red\", \"mac\": \"02:00:00:00:00:01\"}, {\"name\": \"blue\", \"bandwidth\": {\"ingressRate\": 1}}]",
-            ],
+            &["[{\"name\": \"red\", \"mac\": \"02:00:00:00:00:01\"}, {\"name\": \"blue\", \
+                 \"bandwidth\": {\"ingressRate\": 1}}]"],
             "cannot do \"bandwidth\"",
         ),
     ];

@@ -43,7 +43,10 @@ fn the_default_route_moves_with_an_attach_and_back_with_its_detach() {
     web.check().run().assert_success();
     let said = braid(&node, &["attach", "team-a/web", &LAN.replace("lan", "wan")]).assert_status(1);
     assert!(
-        said.stderr.contains("network \"team-a/wan\" cannot have the default route: network \"team-a/lan\" on net1 has it"),
+        said.stderr.contains(
+            "network \"team-a/wan\" cannot have the default route: network \
+                              \"team-a/lan\" on net1 has it"
+        ),
         "{}",
         said.stderr
     );

@@ -35,7 +35,14 @@ fn the_primary_cannot_be_detached_nor_what_is_not_there() {
         said.stderr
     );
     let said = detach(&node, "net7").assert_status(1);
-    assert!(said.stderr.contains("no network is attached on \"net7\"; braid has attached cluster on eth0, team-a/blue on net1"), "{}", said.stderr);
+    assert!(
+        said.stderr.contains(
+            "no network is attached on \"net7\"; braid has attached cluster \
+                                  on eth0, team-a/blue on net1"
+        ),
+        "{}",
+        said.stderr
+    );
     assert_eq!(node.calls_in_order(), NOTHING);
     must_have(&web, &["eth0", "net1"]);
 }

@@ -69,8 +69,9 @@ impl fmt::Display for Tally {
         } = self;
         write!(
             to,
-            "{rounds} rounds, {adds} ADDs, {dels} DELs, {changes} changes, {checks} CHECKs, {collections} GCs; {failures} failed, \
-             {kills} killed, {forgotten} sandboxes forgotten, {tidyings} times as before"
+            "{rounds} rounds, {adds} ADDs, {dels} DELs, {changes} changes, {checks} CHECKs, \
+             {collections} GCs; {failures} failed, {kills} killed, {forgotten} sandboxes \
+             forgotten, {tidyings} times as before"
         )
     }
 }

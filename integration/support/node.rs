@@ -324,7 +324,8 @@ pub(crate) fn text(value: &Value) -> &str {
 pub(crate) fn succeed(program: &str, arguments: &[&str]) -> String {
     let output: Output = Command::new(program).args(arguments).output().unwrap_or_else(|error| {
         panic!(
-            "{program} cannot be started ({error}): install iproute2, iptables, iputils-ping and util-linux"
+            "{program} cannot be started ({error}): install iproute2, iptables, iputils-ping and \
+             util-linux"
         )
     });
     let errors = String::from_utf8_lossy(&output.stderr);
@@ -352,14 +353,22 @@ fn require_tools() {
             "integration tests make network namespaces: run them as root"
         );
         for tool in ["ip", "ping", "iptables-save", "nsenter", "bash", "umount"] {
-            let found = Command::new("which").arg(tool).output().is_ok_and(|output| output.status.success());
+            let found = Command::new("which")
+                .arg(tool)
+                .output()
+                .is_ok_and(|output| output.status.success());
             assert!(
                 found,
-                "{tool} is missing: install iproute2, iputils-ping, iptables, util-linux, bash and mount"
+                "{tool} is missing: install iproute2, iputils-ping, iptables, util-linux, bash and \
+                 mount"
             );
         }
         let plugin = Path::new(PLUGIN_DIR).join("bridge");
-        assert!(plugin.exists(), "{} is missing: install containernetworking-plugins", plugin.display());
+        assert!(
+            plugin.exists(),
+            "{} is missing: install containernetworking-plugins",
+            plugin.display()
+        );
         sweep();
     });
 }

@@ -75,8 +75,8 @@ fn an_address_that_is_not_granted_is_refused_on_every_path() {
     let mut rules = policy();
     rules["sharedNodeNetworks"] = json!({"uplink": "*"});
     let refusal = cluster.refusal(rules, r#"[{"name": "uplink", "ips": ["192.0.2.20/26"]}]"#);
-    let who = "no network that is granted holds it with its prefix: the node's administrator can add one to \
-               policy.allowedSubnets for namespace team-a";
+    let who = "no network that is granted holds it with its prefix: the node's administrator can \
+               add one to policy.allowedSubnets for namespace team-a";
     assert!(refusal.ends_with(who), "{refusal}");
 }
 

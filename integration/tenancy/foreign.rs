@@ -46,8 +46,8 @@ fn another_tenants_network_looks_as_if_it_were_not_there() {
             assert_eq!(
                 cluster.refusal(policy.clone(), &format!("team-b/{name}")),
                 format!(
-                    "pod team-a/web: network \"team-b/{name}\" is not shared with namespace team-a: its owner can \
-                     add braid.io/allowed-namespaces: team-a"
+                    "pod team-a/web: network \"team-b/{name}\" is not shared with namespace \
+                     team-a: its owner can add braid.io/allowed-namespaces: team-a"
                 )
             );
         }
@@ -80,7 +80,8 @@ fn an_empty_definition_opens_no_network_of_the_node() {
     cluster.publish("team-a", "absent", json!({}), None);
     let (through, to_none) = (said("uplink"), said("absent"));
     assert_eq!(through, to_none);
-    let expected = "network \"team-a/NAME\" is defined without \"spec.config\"; and the node shares no network";
+    let expected = "network \"team-a/NAME\" is defined without \"spec.config\"; and the node \
+                    shares no network";
     assert!(
         through.contains(expected) && through.contains("policy.sharedNodeNetworks"),
         "{through}"

@@ -40,10 +40,10 @@ fn a_refused_primary_tells_nothing_of_what_there_is() {
         let outcome = pod.add(cluster.config(policy())).default_network(name).run();
         text(&outcome.json()["msg"]).replace(&format!("/{name}\""), "/NAME\"")
     };
-    let expected = "pod team-a/web: network \"kube-system/NAME\" may not be the primary of pods of namespace \
-                    team-a: the node's administrator can add it to policy.primaryOverride; a name without a \
-                    namespace is looked for in kube-system here: for one of the pod's own namespace write \
-                    \"team-a/NAME\"";
+    let expected = "pod team-a/web: network \"kube-system/NAME\" may not be the primary of pods of \
+                    namespace team-a: the node's administrator can add it to \
+                    policy.primaryOverride; a name without a namespace is looked for in \
+                    kube-system here: for one of the pod's own namespace write \"team-a/NAME\"";
     for name in ["fast", "broken", "empty", "fats"] {
         assert_eq!(said(name), expected, "{name}");
     }
@@ -153,8 +153,8 @@ fn genies_annotation_is_under_the_rule_for_primaries() {
     };
     let refused = |word: &str| {
         format!(
-            "pod team-a/web: network \"{word}\" may not be the primary of pods of namespace team-a: the node's \
-             administrator can add it to policy.primaryOverride"
+            "pod team-a/web: network \"{word}\" may not be the primary of pods of namespace \
+             team-a: the node's administrator can add it to policy.primaryOverride"
         )
     };
     for word in ["calico", "k8s-pod-network", "absent", "genie"] {

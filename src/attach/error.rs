@@ -33,8 +33,8 @@ pub enum AttachError {
     },
     /// The addresses that pods have under the network's other name cannot be held.
     #[error(
-        "network \"{label}\" on {interface}: addresses that host-local has given out under its other name \
-         cannot be kept for the pods that have them: {source}"
+        "network \"{label}\" on {interface}: addresses that host-local has given out under its \
+         other name cannot be kept for the pods that have them: {source}"
     )]
     NotHeld {
         /// The network.
@@ -47,8 +47,8 @@ pub enum AttachError {
     },
     /// The interface was there after the network's plugins had run, and is not there any more.
     #[error(
-        "network \"{label}\" on {interface}: its interface was there and is gone: the plugins of a network that was \
-         attached after it have removed or renamed it"
+        "network \"{label}\" on {interface}: its interface was there and is gone: the plugins of a \
+         network that was attached after it have removed or renamed it"
     )]
     Vanished {
         /// The network.
@@ -58,7 +58,8 @@ pub enum AttachError {
     },
     /// A plugin's result is none.
     #[error(
-        "network \"{label}\" on {interface}: plugin \"{plugin}\" printed a result that is not valid: {source}"
+        "network \"{label}\" on {interface}: plugin \"{plugin}\" printed a result that is not \
+         valid: {source}"
     )]
     Result {
         /// The network.
@@ -73,8 +74,9 @@ pub enum AttachError {
     },
     /// The network gave an address that the pod has not been granted.
     #[error(
-        "network \"{label}\" on {interface}: its claim (\"ipam-claim-reference\") gave {address}, which is in no network \
-         that the pod is granted: braid.io/allowed-ips, or policy.allowedSubnets, can have it"
+        "network \"{label}\" on {interface}: its claim (\"ipam-claim-reference\") gave {address}, \
+         which is in no network that the pod is granted: braid.io/allowed-ips, or \
+         policy.allowedSubnets, can have it"
     )]
     NotGranted {
         /// The network.
@@ -86,8 +88,8 @@ pub enum AttachError {
     },
     /// What was asked for is not what is there.
     #[error(
-        "network \"{label}\" on {interface}: {key} {asked} was asked for, and the network gave {got}; {advice}, or leave \
-         \"{key}\" out"
+        "network \"{label}\" on {interface}: {key} {asked} was asked for, and the network gave \
+         {got}; {advice}, or leave \"{key}\" out"
     )]
     NotAsAsked {
         /// The network.

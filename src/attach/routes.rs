@@ -15,7 +15,8 @@ use plugins::kernel::kernel_family;
 pub enum RouteError {
     /// The attachment has no interface that could carry a route.
     #[error(
-        "network \"{network}\" on {interface}: the default route cannot move there: the sandbox has no such interface"
+        "network \"{network}\" on {interface}: the default route cannot move there: the sandbox \
+         has no such interface"
     )]
     NoInterface {
         /// The network.
@@ -25,7 +26,8 @@ pub enum RouteError {
     },
     /// The kernel refused.
     #[error(
-        "network \"{network}\" on {interface}: the {family} default route cannot move there: {source}"
+        "network \"{network}\" on {interface}: the {family} default route cannot move there: \
+         {source}"
     )]
     Netlink {
         /// The network.
@@ -40,7 +42,8 @@ pub enum RouteError {
     },
     /// The kernel does not say where the default routes lead, or does not take one back.
     #[error(
-        "the {family} default route, which an extra network has taken, cannot be given back: {source}"
+        "the {family} default route, which an extra network has taken, cannot be given back: \
+         {source}"
     )]
     NotGivenBack {
         /// The family.
@@ -51,7 +54,8 @@ pub enum RouteError {
     },
     /// The kernel accepted everything and shows something else.
     #[error(
-        "network \"{network}\" on {interface}: the {family} default route was moved there, but the kernel shows {shown}"
+        "network \"{network}\" on {interface}: the {family} default route was moved there, but the \
+         kernel shows {shown}"
     )]
     NotThere {
         /// The network.

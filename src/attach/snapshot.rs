@@ -308,7 +308,8 @@ mod tests {
                 "interface net1 is down",
                 "interface net1 has lost address fd00::2/64",
                 "the IPv4 default route via 10.0.0.1 on net1 is gone",
-                "the IPv4 default route via 10.1.0.1 on eth0 was not there when the pod was attached",
+                "the IPv4 default route via 10.1.0.1 on eth0 was not there when the pod was \
+                 attached",
             ]
         );
     }
@@ -338,10 +339,8 @@ mod tests {
         let names = names(&["eth0", "net1", "net2"]);
         assert_eq!(
             sentences(&then.drift(&now, &names.iter().collect::<Vec<_>>())),
-            [
-                "the IPv4 default route via 10.0.0.1 on net1 comes from a router advertisement, which the network's \
-              definition does not ask for"
-            ]
+            ["the IPv4 default route via 10.0.0.1 on net1 comes from a router advertisement, \
+                 which the network's definition does not ask for"]
         );
     }
 

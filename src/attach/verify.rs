@@ -106,13 +106,15 @@ fn advice(network: &NetworkConfig, key: &str, has_addresses: bool) -> String {
     match (key, ipam, declared) {
         ("ips", None, Some(plugin)) if !has_addresses => {
             format!(
-                "add the missing IPAM plugin to plugin \"{}\", as in \"ipam\": {{\"type\": \"static\"}}",
+                "add the missing IPAM plugin to plugin \"{}\", as in \"ipam\": {{\"type\": \
+                 \"static\"}}",
                 plugin.kind
             )
         }
         ("ips", None, None) if !has_addresses => {
             format!(
-                "add {capability} and an IPAM plugin, as in \"ipam\": {{\"type\": \"static\"}}, to the plugin that can set it"
+                "add {capability} and an IPAM plugin, as in \"ipam\": {{\"type\": \"static\"}}, to \
+                 the plugin that can set it"
             )
         }
         ("ips", Some(ipam), Some(_)) => {

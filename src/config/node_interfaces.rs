@@ -65,7 +65,8 @@ fn read_name(key: &'static str, name: &str) -> Result<String, ConfigError> {
     if starts_well && name.len() <= MAX_NAME && name.chars().all(is_plain) {
         return Ok(name.to_owned());
     }
-    const RULE: &str = "must be a name of at most 63 letters, digits, \"-\", \"_\" and \".\", the first a letter or digit";
+    const RULE: &str = "must be a name of at most 63 letters, digits, \"-\", \"_\" and \".\", the \
+                        first a letter or digit";
     Err(wrong(key, name, RULE))
 }
 

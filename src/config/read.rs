@@ -291,7 +291,8 @@ fn source(name: &str, key: &'static str) -> Result<PrimarySource, ConfigError> {
 }
 
 fn network_name(object: &Object, key: &'static str) -> Result<Option<NetworkName>, ConfigError> {
-    const RULE: &str = "must be a network's name: 1 to 200 letters, digits, \"_\", \".\" or \"-\", the first a letter or digit";
+    const RULE: &str = "must be a network's name: 1 to 200 letters, digits, \"_\", \".\" or \"-\", \
+                        the first a letter or digit";
     let parse = |name: String| name.parse().map_err(|_| wrong(key, &name, RULE));
     text(object, key)?.map(parse).transpose()
 }

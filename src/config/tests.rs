@@ -62,9 +62,8 @@ fn unknown_keys_are_warnings_with_a_hint() {
             .unwrap();
     assert_eq!(
         config.warnings,
-        [
-            "unknown key \"clusterNetwrk\" in braid's configuration: did you mean \"clusterNetwork\"?"
-        ]
+        ["unknown key \"clusterNetwrk\" in braid's configuration: did you mean \
+             \"clusterNetwork\"?"]
     );
 }
 

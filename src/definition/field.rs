@@ -118,7 +118,8 @@ mod tests {
                 .map(|name| name.map(str::to_owned))
                 .map_err(|wrong| wrong.to_string())
         };
-        let boolean = "metadata.name is a boolean, as y, n, yes, no, on and off are in YAML: put it in quotes";
+        let boolean = "metadata.name is a boolean, as y, n, yes, no, on and off are in YAML: put \
+                       it in quotes";
         for word in ["y", "n", "yes", "No", "on", "off", "true", "False"] {
             assert_eq!(
                 said(&format!("metadata: {{name: {word}}}")).unwrap_err(),

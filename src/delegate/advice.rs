@@ -16,7 +16,8 @@ mod tests {
 
     #[test]
     fn a_known_sentence_gets_its_advice_and_no_other_does() {
-        let full = "failed to allocate for range 0: no IP addresses available in range set: 10.0.0.5-10.0.0.5";
+        let full = "failed to allocate for range 0: no IP addresses available in range set: \
+                    10.0.0.5-10.0.0.5";
         assert!(behind(full).starts_with("; widen the range"));
         assert!(behind("Required prevResult missing").contains("\"plugins\""));
         assert_eq!(behind("the switch is away"), "");

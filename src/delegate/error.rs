@@ -24,8 +24,8 @@ pub enum DelegateError {
     },
     /// What the plugin's type resolves to is Braid, and no plugin that Braid has built in.
     #[error(
-        "plugin \"{plugin}\" is braid itself ({}): a network that braid delegates to cannot have braid in its \
-         chain; take it out there",
+        "plugin \"{plugin}\" is braid itself ({}): a network that braid delegates to cannot have \
+         braid in its chain; take it out there",
         file.display()
     )]
     IsBraid {

@@ -114,7 +114,8 @@ fn not_ipam(kind: &PluginType) -> DelegateError {
     DelegateError::Failed {
         plugin: kind.clone(),
         code: Code::CONFIG.0,
-        msg: "gives no addresses: name an IPAM plugin in the \"type\" of \"ipam\", such as \"host-local\""
+        msg: "gives no addresses: name an IPAM plugin in the \"type\" of \"ipam\", such as \
+              \"host-local\""
             .to_owned(),
         details: String::new(),
     }

@@ -75,7 +75,8 @@ fn a_plugin_that_never_reads_its_input_is_no_problem() {
 
 #[test]
 fn the_environment_is_built_anew() {
-    let names = "cat >/dev/null; env | grep -v -e ^PWD= -e ^_= -e ^SHLVL= -e ^OLDPWD= | cut -d= -f1 | sort | paste -sd, | sed 's/.*/{\"x\":\"&\"}/'";
+    let names = "cat >/dev/null; env | grep -v -e ^PWD= -e ^_= -e ^SHLVL= -e ^OLDPWD= | cut -d= \
+                 -f1 | sort | paste -sd, | sed 's/.*/{\"x\":\"&\"}/'";
     assert_eq!(
         result_of(names).unwrap(),
         json!({"x": "BRAID_DEPTH,CNI_COMMAND,CNI_PATH,KEPT,PATH"})
@@ -109,7 +110,8 @@ fn a_result_with_a_failing_exit_code_is_an_error() {
     );
 }
 
-const NOT_JSON: &str = "plugin \"fake\" printed a result that is not valid JSON, and standard output takes nothing else";
+const NOT_JSON: &str = "plugin \"fake\" printed a result that is not valid JSON, and standard \
+                        output takes nothing else";
 
 #[test]
 fn what_is_no_result_is_quoted() {

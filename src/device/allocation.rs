@@ -27,8 +27,9 @@ pub enum DeviceError {
     Name(#[from] InvalidName),
     /// The pod has no such devices.
     #[error(
-        "the pod has no device of resource {resource}, it has {has}; add the resource to \"limits\" of one of \
-         its containers, or correct \"k8s.v1.cni.cncf.io/resourceName\" in the definition"
+        "the pod has no device of resource {resource}, it has {has}; add the resource to \
+         \"limits\" of one of its containers, or correct \"k8s.v1.cni.cncf.io/resourceName\" in \
+         the definition"
     )]
     NotAllocated {
         /// The resource.
@@ -38,8 +39,8 @@ pub enum DeviceError {
     },
     /// Every device is given.
     #[error(
-        "the pod has {allocated} of resource {resource}, and its networks ask for {asked} or more; raise the \
-         resource in \"limits\" of its containers, or leave a network out"
+        "the pod has {allocated} of resource {resource}, and its networks ask for {asked} or more; \
+         raise the resource in \"limits\" of its containers, or leave a network out"
     )]
     Exhausted {
         /// The resource.
@@ -51,8 +52,8 @@ pub enum DeviceError {
     },
     /// A selection names a device that the pod does not have.
     #[error(
-        "the pod asks for device {device} of resource {resource}, and the kubelet has given it {has}; leave \
-         \"deviceID\" out, and the pod gets one of them"
+        "the pod asks for device {device} of resource {resource}, and the kubelet has given it \
+         {has}; leave \"deviceID\" out, and the pod gets one of them"
     )]
     NotOfPod {
         /// The resource.
@@ -64,8 +65,8 @@ pub enum DeviceError {
     },
     /// A selection names a device that another network has.
     #[error(
-        "the pod asks for device {device} of resource {resource} twice; leave \"deviceID\" out of one of the \
-         networks"
+        "the pod asks for device {device} of resource {resource} twice; leave \"deviceID\" out of \
+         one of the networks"
     )]
     Given {
         /// The resource.
@@ -197,7 +198,8 @@ impl Allocation {
                         );
                     }
                     _ => log::warn!(
-                        "pod {}: the kubelet names a CDI device {}, which is not of the form kind=device",
+                        "pod {}: the kubelet names a CDI device {}, which is not of the form \
+                         kind=device",
                         self.pod,
                         Quoted::text(&device.name)
                     ),

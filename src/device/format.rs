@@ -255,7 +255,8 @@ mod tests {
             (pci(json!({})), "\"pci.pci-address\" is missing".to_owned()),
             (
                 pci(json!({"pci-address": "../../etc"})),
-                "\"pci.pci-address\" is \"../../etc\", and must be a PCI address such as 0000:01:02.3"
+                "\"pci.pci-address\" is \"../../etc\", and must be a PCI address such as \
+                 0000:01:02.3"
                     .to_owned(),
             ),
             (
@@ -270,8 +271,14 @@ mod tests {
                 vdpa("vfio", "/dev/x"),
                 "\"vdpa.driver\" is \"vfio\", and must be one of vhost, virtio".to_owned(),
             ),
-            (vdpa("vhost", "dev/x"), "\"vdpa.path\" is \"dev/x\", and must be an absolute path".to_owned()),
-            (memif("boss", "ip"), "\"memif.role\" is \"boss\", and must be one of master, slave".to_owned()),
+            (
+                vdpa("vhost", "dev/x"),
+                "\"vdpa.path\" is \"dev/x\", and must be an absolute path".to_owned(),
+            ),
+            (
+                memif("boss", "ip"),
+                "\"memif.role\" is \"boss\", and must be one of master, slave".to_owned(),
+            ),
             (
                 memif("master", "x"),
                 "\"memif.mode\" is \"x\", and must be one of ethernet, ip, inject-punt".to_owned(),

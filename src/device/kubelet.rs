@@ -35,7 +35,8 @@ const LIST: &str = "/v1.PodResourcesLister/List";
 pub enum KubeletError {
     /// There is no socket.
     #[error(
-        "its socket {} is missing; see that the kubelet runs, and with the root directory that the path names",
+        "its socket {} is missing; see that the kubelet runs, and with the root directory that the \
+         path names",
         .0.display()
     )]
     NoSocket(PathBuf),
@@ -61,7 +62,8 @@ pub enum KubeletError {
     },
     /// The connection breaks before the answer is complete.
     #[error(
-        "the connection breaks before {method} is answered: {problem}; see whether the kubelet restarts"
+        "the connection breaks before {method} is answered: {problem}; see whether the kubelet \
+         restarts"
     )]
     Broken {
         /// What it was asked.

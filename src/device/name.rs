@@ -13,9 +13,9 @@ pub(super) const MAX_FILE_NAME: usize = 255;
 pub enum InvalidName {
     /// Not a resource's name.
     #[error(
-        "resource {0}: must be a name such as \"vendor.com/pool\": a DNS-1123 subdomain, \"/\", and at most 63 \
-         letters, digits, '-', '_' and '.' with a letter or digit at both ends; correct \
-         \"k8s.v1.cni.cncf.io/resourceName\" in the definition"
+        "resource {0}: must be a name such as \"vendor.com/pool\": a DNS-1123 subdomain, \"/\", \
+         and at most 63 letters, digits, '-', '_' and '.' with a letter or digit at both ends; \
+         correct \"k8s.v1.cni.cncf.io/resourceName\" in the definition"
     )]
     Resource(Quoted),
     /// Not a device's ID that a file name can hold.

@@ -202,7 +202,8 @@ impl Draft {
         let authorities = if self.insecure { Trust::Anything } else { authorities };
         if self.insecure {
             log::warn!(
-                "the certificate of the API server at {server} is not checked (insecure-skip-tls-verify)"
+                "the certificate of the API server at {server} is not checked \
+                 (insecure-skip-tls-verify)"
             );
         }
         let tls = Arc::new(tls::client_config(authorities, &self.identity)?);

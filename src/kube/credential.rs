@@ -266,7 +266,8 @@ mod tests {
         assert!(!format!("{error:?} {credential:?}").contains(&secret));
         let earlier = DateTime::from_timestamp(1_767_225_599, 0).unwrap();
         assert!(credential.refused("h:6443", earlier).to_string().ends_with(
-            "it would be valid until 2026-01-01T00:00:00Z, so it was revoked or belongs to another cluster"
+            "it would be valid until 2026-01-01T00:00:00Z, so it was revoked or belongs to another \
+             cluster"
         ));
     }
 

@@ -88,8 +88,8 @@ pub enum ClusterError {
     },
     /// 403 for a few seconds so far: a right is missing, or the server has yet to read it.
     #[error(
-        "{user} may not {verb} {resource} in namespace \"{namespace}\" so far: an API server that has just started \
-         may have to read the rights first, and is asked again at the next try"
+        "{user} may not {verb} {resource} in namespace \"{namespace}\" so far: an API server that \
+         has just started may have to read the rights first, and is asked again at the next try"
     )]
     NotYetAllowed {
         /// The user as the server knows us.

@@ -63,7 +63,8 @@ impl Journal {
         if bytes > FEW_BYTES && self.file.metadata()?.len().saturating_add(bytes) > MAX_RECORD_BYTES
         {
             let problem = format!(
-                "the results of the pod's networks are too large: a record of them may have {MAX_RECORD_BYTES} bytes"
+                "the results of the pod's networks are too large: a record of them may have \
+                 {MAX_RECORD_BYTES} bytes"
             );
             return Err(io::Error::other(problem));
         }

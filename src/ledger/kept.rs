@@ -68,7 +68,8 @@ impl Ledger {
             }
             let oldest = largest.remove(0);
             log::error!(
-                "{} is forgotten: too many networks could not be torn down, and what is left of this one stays",
+                "{} is forgotten: too many networks could not be torn down, and what is left of \
+                 this one stays",
                 oldest.path.display()
             );
             let _ = std::fs::remove_file(&oldest.path);

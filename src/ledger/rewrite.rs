@@ -43,7 +43,8 @@ impl Ledger {
         let bytes = u64::try_from(line.len() + events.len()).unwrap_or(u64::MAX);
         if bytes > MAX_RECORD_BYTES {
             let problem = format!(
-                "the results of the pod's networks are too large: a record of them may have {MAX_RECORD_BYTES} bytes"
+                "the results of the pod's networks are too large: a record of them may have \
+                 {MAX_RECORD_BYTES} bytes"
             );
             return Err(self.failure("write", key)(io::Error::other(problem)).into());
         }

@@ -19,6 +19,7 @@ mod store;
 use clap::{Args, Subcommand};
 
 use super::CommandError;
+use super::cli::examples;
 use super::console::{Console, Exit};
 use super::node::NodeError;
 use crate::kube::ClusterError;
@@ -39,22 +40,31 @@ pub(super) struct Addresses {
 enum AddressCommand {
     /// List the pools of cluster-wide addresses, or who holds those of one
     #[command(
-        long_about = "Lists the pools with their ranges, how many addresses are used and free, how many are stale (their \
-                      pod is gone or has ended), and how large the object is: etcd takes 1536 KiB. With --pool, \
-                      lists who holds each address. The range is the whole of it: what a network's configuration \
-                      leaves out (range_start, range_end, exclude) is counted as free.",
-        after_help = "Examples:\n  braid addresses list\n  braid addresses list --pool 10.9.0.0-20\n  braid addresses list --kubeconfig ~/.kube/config -o json"
+        long_about = "Lists the pools with their ranges, how many addresses are used and free, how \
+                      many are stale (their pod is gone or has ended), and how large the object \
+                      is: etcd takes 1536 KiB. With --pool, lists who holds each address. The \
+                      range is the whole of it: what a network's configuration leaves out \
+                      (range_start, range_end, exclude) is counted as free.",
+        after_help = examples!(
+            "braid addresses list",
+            "braid addresses list --pool 10.9.0.0-20",
+            "braid addresses list --kubeconfig ~/.kube/config -o json",
+        )
     )]
     List(List),
     /// Release the addresses of pods that are gone or have ended
     #[command(
-        long_about = "Releases addresses whose pod does not exist or has ended, in the pools of the cluster, and their \
-                      reservations. Each is looked at twice, with a time of grace between (--grace), and its pod is \
-                      asked for by name before. What a running pod's network status does not name is said and \
-                      stays, as does what is kept for a name or by a claim. Needs the rights of \
-                      conf/kubernetes/optional/reconcile-addresses.yaml, where it runs as a CronJob.\n\n\
-                      Ends with 1 if an address could not be released.",
-        after_help = "Examples:\n  braid addresses reconcile --dry-run\n  braid addresses reconcile --grace 1m"
+        long_about = "Releases addresses whose pod does not exist or has ended, in the pools of \
+                      the cluster, and their reservations. Each is looked at twice, with a time of \
+                      grace between (--grace), and its pod is asked for by name before. What a \
+                      running pod's network status does not name is said and stays, as does what \
+                      is kept for a name or by a claim. Needs the rights of \
+                      conf/kubernetes/optional/reconcile-addresses.yaml, where it runs as a \
+                      CronJob.\n\nEnds with 1 if an address could not be released.",
+        after_help = examples!(
+            "braid addresses reconcile --dry-run",
+            "braid addresses reconcile --grace 1m",
+        )
     )]
     Reconcile(Reconcile),
 }
@@ -64,7 +74,8 @@ enum AddressCommand {
 pub(super) enum AddressesError {
     /// Nothing says where the API is.
     #[error(
-        "no API is configured: name a kubeconfig with --kubeconfig, or set \"kubeconfig\" in braid's configuration"
+        "no API is configured: name a kubeconfig with --kubeconfig, or set \"kubeconfig\" in \
+         braid's configuration"
     )]
     NoApi,
     /// The configuration of this node cannot be read.
@@ -86,7 +97,8 @@ pub(super) enum AddressesError {
     },
     /// There is no such pool.
     #[error(
-        "namespace {namespace} has no pool \"{name}\": braid addresses list shows those that there are"
+        "namespace {namespace} has no pool \"{name}\": braid addresses list shows those that there \
+         are"
     )]
     NoPool {
         /// Where pools are.

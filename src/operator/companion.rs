@@ -14,8 +14,8 @@ const NAME: &str = "braid-cluster";
 pub(super) enum CompanionError {
     /// It is not where it belongs.
     #[error(
-        "{command} is a command of {NAME}, and {} is missing: the image, the archive and the Debian package of braid {} \
-         have it, and scripts/build makes it",
+        "{command} is a command of {NAME}, and {} is missing: the image, the archive and the \
+         Debian package of braid {} have it, and scripts/build makes it",
         path.display(),
         env!("CARGO_PKG_VERSION")
     )]

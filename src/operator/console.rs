@@ -352,10 +352,12 @@ mod tests {
             ]]
         };
         let table = |width| look(width).table(["POD", "ADDRESSES"], rows());
-        let whole = "POD                             ADDRESSES\nteam-alpha/web-7d4b9c6f5-x2x9z  10.30.0.2/24, fd00:30::2/64\n";
+        let whole = "POD                             ADDRESSES\nteam-alpha/web-7d4b9c6f5-x2x9z  \
+                     10.30.0.2/24, fd00:30::2/64\n";
         assert_eq!(table(None), whole);
         assert_eq!(table(Some(120)), whole);
-        let broken = "POD                             ADDRESSES\nteam-alpha/web-7d4b9c6f5-x2x9z  10.30.0.2/24,\n                                fd00:30::2/64\n";
+        let broken = "POD                             ADDRESSES\nteam-alpha/web-7d4b9c6f5-x2x9z  \
+                      10.30.0.2/24,\n                                fd00:30::2/64\n";
         assert_eq!(table(Some(50)), broken);
         let stacked =
             "POD        team-alpha/web-7d4b9c6f5-x2x9z\nADDRESSES  10.30.0.2/24, fd00:30::2/64\n";

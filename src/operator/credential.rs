@@ -38,8 +38,9 @@ pub(super) enum CredentialError {
     },
     /// It has what Braid needs in one namespace only.
     #[error(
-        "the kubeconfig {} may {right} in namespace \"{namespace}\", but not in every namespace, and pods of the \
-         others would not start: grant it by a ClusterRoleBinding, as conf/kubernetes/base/rbac.yaml does",
+        "the kubeconfig {} may {right} in namespace \"{namespace}\", but not in every namespace, \
+         and pods of the others would not start: grant it by a ClusterRoleBinding, as \
+         conf/kubernetes/base/rbac.yaml does",
         path.display()
     )]
     NotEverywhere {

@@ -333,7 +333,8 @@ fn details(planned: &Planned) -> String {
     }
     if let Some(name) = &planned.scoped_name {
         text.push_str(&format!(
-            "{interface}: the plugins know the network as {name}; its own name may be another namespace's too\n"
+            "{interface}: the plugins know the network as {name}; its own name may be another \
+             namespace's too\n"
         ));
     }
     if let Some(gateways) = &planned.default_route {

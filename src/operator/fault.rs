@@ -27,8 +27,8 @@ pub(super) enum EntryFault {
     },
     /// Braid stands behind the primary's plugins, and runs a primary of its own.
     #[error(
-        "braid stands behind other plugins and has a primary network of its own, so that no pod starts: \
-         put it first, or remove \"clusterNetwork\" and \"delegates\""
+        "braid stands behind other plugins and has a primary network of its own, so that no pod \
+         starts: put it first, or remove \"clusterNetwork\" and \"delegates\""
     )]
     TwoPrimaries,
 }
@@ -90,8 +90,8 @@ pub(super) enum Fault {
     },
     /// The primary's file takes no file of a chain.
     #[error(
-        "{} is a single plugin, or has \"loadOnlyInlinedPlugins\": true, so that no runtime reads {}: run braid \
-         uninstall, then braid install with another --mode",
+        "{} is a single plugin, or has \"loadOnlyInlinedPlugins\": true, so that no runtime reads \
+         {}: run braid uninstall, then braid install with another --mode",
         network.display(),
         file.display()
     )]

@@ -30,8 +30,8 @@ pub(super) struct Gc {
 /// Why there is nothing to forget.
 #[derive(Debug, Error)]
 #[error(
-    "nothing of \"{0}\" is stale: braid gc --forget drops networks that DEL gave up (orphans), and records of \
-     sandboxes that are gone"
+    "nothing of \"{0}\" is stale: braid gc --forget drops networks that DEL gave up (orphans), and \
+     records of sandboxes that are gone"
 )]
 pub(super) struct NotStale(String);
 

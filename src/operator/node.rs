@@ -57,7 +57,8 @@ pub(super) enum NodeError {
     Runtime(#[from] RuntimeError),
     /// Braid stands nowhere.
     #[error(
-        "no configuration in {} has braid in it: install it, or name its file with --config{unreadable}",
+        "no configuration in {} has braid in it: install it, or name its file with \
+         --config{unreadable}",
         directory.display()
     )]
     NotInstalled {
@@ -70,7 +71,8 @@ pub(super) enum NodeError {
     #[error("braid's configuration cannot be read: {0}")]
     Unreadable(#[from] ConfFileError),
     /// The file that was named has no entry of Braid's.
-    #[error("{} has no entry of type \"braid\" in it: name the file that has braid's configuration", .0.display())]
+    #[error("{} has no entry of type \"braid\" in it: name the file that has braid's \
+             configuration", .0.display())]
     NotInFile(PathBuf),
     /// Braid's configuration is not valid.
     #[error("{}: {source}", file.display())]

@@ -56,11 +56,13 @@ pub(super) struct Runtime {
 pub(super) enum RuntimeError {
     /// A file of it cannot be read.
     #[error(
-        "the runtime's configuration cannot be read: {0}; name its directories with --conf-dir and --bin-dir"
+        "the runtime's configuration cannot be read: {0}; name its directories with --conf-dir and \
+         --bin-dir"
     )]
     File(#[from] ConfFileError),
     /// A file of it is no TOML.
-    #[error("the runtime's configuration {} is not valid TOML: {problem}; name its directories with --conf-dir and --bin-dir", path.display())]
+    #[error("the runtime's configuration {} is not valid TOML: {problem}; name its directories \
+             with --conf-dir and --bin-dir", path.display())]
     Toml {
         /// The file.
         path: PathBuf,

@@ -299,7 +299,8 @@ impl Uninstall {
         if runtime.kind == Some(Kind::Crio) {
             let binary = binary.display();
             notes.push(format!(
-                "{binary} stays: CRI-O tears down the pods of before with it; restart them, then remove it"
+                "{binary} stays: CRI-O tears down the pods of before with it; restart them, then \
+                 remove it"
             ));
             return Ok(());
         }
@@ -368,8 +369,9 @@ fn kept_state(directory: &Path) -> Result<Option<String>, CommandError> {
     Ok(if held > 0 || due > 0 {
         let attachments = held + due;
         Some(format!(
-            "{attachments} attachments of this node have cluster-wide addresses, or had some that are to be given back; \
-             when the pods are gone and the API answers, braid gc gives them back"
+            "{attachments} attachments of this node have cluster-wide addresses, or had some that \
+             are to be given back; when the pods are gone and the API answers, braid gc gives them \
+             back"
         ))
     } else if !records.orphans.is_empty() || !records.unreadable.is_empty() {
         Some(

@@ -349,13 +349,14 @@ mod tests {
             said(&[inline.clone(), ("20-a.conf", primary.clone())], inline.0),
             Vec::<String>::new()
         );
-        let not_first = "the runtime reads 05-a.conf first, and not 10-braid.conflist, so that pods get nothing \
-                         from braid: rename one of the two, so that braid's sorts first";
+        let not_first = "the runtime reads 05-a.conf first, and not 10-braid.conflist, so that \
+                         pods get nothing from braid: rename one of the two, so that braid's sorts \
+                         first";
         assert_eq!(said(&[inline.clone(), ("05-a.conf", primary)], inline.0), [not_first]);
         let auto = braid(json!({"clusterNetwork": "auto"}));
         let none = said(std::slice::from_ref(&auto), auto.0);
-        let expected = "no primary network in /nowhere yet: no configuration there without braid or multus in it: \
-                        until then no pod starts";
+        let expected = "no primary network in /nowhere yet: no configuration there without braid \
+                        or multus in it: until then no pod starts";
         assert_eq!(none, [expected]);
     }
 }

@@ -86,8 +86,8 @@ pub(super) fn undeclared_capabilities(config: &Config, primary: &PrimaryNetwork)
     let list: Vec<_> = missing.into_iter().collect();
     (!list.is_empty()).then(|| {
         format!(
-            "network \"{}\" takes capabilities that braid's configuration does not declare: add them to its \
-             \"capabilities\", or the runtime will not send them: {}",
+            "network \"{}\" takes capabilities that braid's configuration does not declare: add \
+             them to its \"capabilities\", or the runtime will not send them: {}",
             network.name,
             list.join(", ")
         )

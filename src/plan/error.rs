@@ -24,7 +24,8 @@ pub enum PlanError {
     /// The network cannot do what was asked.
     #[error(
         "network \"{label}\" cannot do \"{key}\": no plugin of it declares the capability; add \
-         \"capabilities\": {{\"{capability}\": true}} to the plugin that does it, or leave \"{key}\" out"
+         \"capabilities\": {{\"{capability}\": true}} to the plugin that does it, or leave \
+         \"{key}\" out"
     )]
     NoCapability {
         /// The network.
@@ -45,13 +46,14 @@ pub enum PlanError {
     },
     /// Both annotations want the default route.
     #[error(
-        "the default-network annotation and network \"{0}\" both have \"default-route\": only one attachment may"
+        "the default-network annotation and network \"{0}\" both have \"default-route\": only one \
+         attachment may"
     )]
     TwoDefaultRoutes(String),
     /// A network of the running pod has the default route.
     #[error(
-        "network \"{label}\" cannot have the default route: network \"{other}\" on {interface} has it; leave \
-         \"default-route\" out, or detach {interface} first"
+        "network \"{label}\" cannot have the default route: network \"{other}\" on {interface} has \
+         it; leave \"default-route\" out, or detach {interface} first"
     )]
     DefaultRouteTaken {
         /// The network that asks for it.
@@ -72,8 +74,9 @@ pub enum PlanError {
     },
     /// The host interface that a network builds on is not there.
     #[error(
-        "network \"{label}\": plugin \"{plugin}\" builds on interface \"{master}\", which this node does not have; \
-         correct \"master\" in the definition, or give it an interface of this node in \"nodeInterfaces\""
+        "network \"{label}\": plugin \"{plugin}\" builds on interface \"{master}\", which this \
+         node does not have; correct \"master\" in the definition, or give it an interface of this \
+         node in \"nodeInterfaces\""
     )]
     NoMaster {
         /// The network.
@@ -85,8 +88,8 @@ pub enum PlanError {
     },
     /// The dhcp plugin has no daemon.
     #[error(
-        "network \"{label}\": the daemon of plugin \"dhcp\" is not running on this node: {socket} is missing; start it \
-         (dhcp daemon)"
+        "network \"{label}\": the daemon of plugin \"dhcp\" is not running on this node: {socket} \
+         is missing; start it (dhcp daemon)"
     )]
     NoDaemon {
         /// The network.
@@ -96,8 +99,8 @@ pub enum PlanError {
     },
     /// The record of the pod would be too large.
     #[error(
-        "the pod's networks have more than {} MiB of configuration together: ask for fewer networks, or have the \
-         definition of \"{largest}\" shortened", MAX_BYTES >> 20
+        "the pod's networks have more than {} MiB of configuration together: ask for fewer \
+         networks, or have the definition of \"{largest}\" shortened", MAX_BYTES >> 20
     )]
     TooLarge {
         /// The network that has most of it.
@@ -114,8 +117,8 @@ pub enum PlanError {
     },
     /// An MTU exceeds that of the interface that the network builds on.
     #[error(
-        "network \"{label}\": plugin \"{plugin}\" cannot have {mtu} for \"mtu\", since interface \"{master}\" has \
-         {most}: write {most} or less, or leave it out"
+        "network \"{label}\": plugin \"{plugin}\" cannot have {mtu} for \"mtu\", since interface \
+         \"{master}\" has {most}: write {most} or less, or leave it out"
     )]
     MtuAboveMaster {
         /// The network.
@@ -131,8 +134,9 @@ pub enum PlanError {
     },
     /// The interface that a network moves into the pod is not there.
     #[error(
-        "network \"{label}\": plugin \"{plugin}\" moves interface \"{device}\" into the pod, which this node does not \
-         have, or another pod has: correct \"{key}\" in the definition, or wait for the other pod to go"
+        "network \"{label}\": plugin \"{plugin}\" moves interface \"{device}\" into the pod, which \
+         this node does not have, or another pod has: correct \"{key}\" in the definition, or wait \
+         for the other pod to go"
     )]
     NoDevice {
         /// The network.

@@ -137,13 +137,13 @@ fn a_name_that_is_taken_is_refused() {
     };
     assert_eq!(
         refused("eth0"),
-        "network \"team-a/blue\" cannot have interface \"eth0\": it is the pod's primary interface; choose \
-         another name"
+        "network \"team-a/blue\" cannot have interface \"eth0\": it is the pod's primary \
+         interface; choose another name"
     );
     assert_eq!(
         refused("data0"),
-        "network \"team-a/blue\" cannot have interface \"data0\": the sandbox already has an interface of \
-         that name; choose another name"
+        "network \"team-a/blue\" cannot have interface \"data0\": the sandbox already has an \
+         interface of that name; choose another name"
     );
 }
 
@@ -342,8 +342,8 @@ fn only_one_attachment_may_have_the_default_route() {
     case.primary = Some(PrimaryNetwork::OfPod(Box::new(with_route())));
     assert_eq!(
         case.make().unwrap_err(),
-        "the default-network annotation and network \"team-a/blue\" both have \"default-route\": only one \
-         attachment may"
+        "the default-network annotation and network \"team-a/blue\" both have \"default-route\": \
+         only one attachment may"
     );
 }
 
@@ -459,7 +459,8 @@ fn a_missing_plugin_is_refused() {
     let error = check(&chain, &["bridge", "host-local"], &[]).unwrap_err();
     assert_eq!(
         error,
-        "network \"blue\": plugin \"tuning\" is not installed: no executable of that name in /opt/cni/bin"
+        "network \"blue\": plugin \"tuning\" is not installed: no executable of that name in \
+         /opt/cni/bin"
     );
     let error = check(&chain, &["bridge", "tuning"], &[]).unwrap_err();
     assert!(error.contains("plugin \"host-local\" is not installed"), "{error}");
@@ -478,9 +479,9 @@ fn a_missing_master_is_refused() {
         assert_eq!(
             check(&network, &all, &["eth0"]).unwrap_err(),
             format!(
-                "network \"blue\": plugin \"{kind}\" builds on interface \"ens9\", which this node does not \
-                 have; correct \"master\" in the definition, or give it an interface of this node in \
-                 \"nodeInterfaces\""
+                "network \"blue\": plugin \"{kind}\" builds on interface \"ens9\", which this node \
+                 does not have; correct \"master\" in the definition, or give it an interface of \
+                 this node in \"nodeInterfaces\""
             )
         );
     }
@@ -501,8 +502,8 @@ fn an_mtu_above_the_masters_is_refused() {
         assert_eq!(
             check(&network(json!(9000)), &all, &["ens9"]).unwrap_err(),
             format!(
-                "network \"blue\": plugin \"{kind}\" cannot have 9000 for \"mtu\", since interface \"ens9\" has 1500: \
-                 write 1500 or less, or leave it out"
+                "network \"blue\": plugin \"{kind}\" cannot have 9000 for \"mtu\", since interface \
+                 \"ens9\" has 1500: write 1500 or less, or leave it out"
             )
         );
     }
@@ -531,8 +532,8 @@ fn a_configuration_that_its_plugin_cannot_read_is_refused() {
     let mistake = json!({"type": "vlan", "master": "ens9", "vlanId": "1000"});
     assert_eq!(
         Case::pod(json!({}), &mistake).make().unwrap_err(),
-        "network \"team-a/blue\": plugin \"vlan\" cannot have \"1000\" for \"vlanId\": write a whole number from 0 to \
-         4094, without quotes"
+        "network \"team-a/blue\": plugin \"vlan\" cannot have \"1000\" for \"vlanId\": write a \
+         whole number from 0 to 4094, without quotes"
     );
     let local = json!({"type": "bridge", "ipam": {"type": "host-local", "subnet": "10.0.0.0/24"}});
     let both = json!({"ips": ["10.0.0.5", "fd00::5"]});
@@ -557,8 +558,8 @@ fn a_missing_dhcp_daemon_is_refused() {
     assert_eq!(check(&usual, &all, &["/run/cni/dhcp.sock"]), Ok(()));
     assert_eq!(
         check(&usual, &all, &[]).unwrap_err(),
-        "network \"blue\": the daemon of plugin \"dhcp\" is not running on this node: /run/cni/dhcp.sock is missing; \
-         start it (dhcp daemon)"
+        "network \"blue\": the daemon of plugin \"dhcp\" is not running on this node: \
+         /run/cni/dhcp.sock is missing; start it (dhcp daemon)"
     );
     // The plugin's to look at.
     let elsewhere = network(json!({"Type": "dhcp", "DaemonSocketPath": "/run/other.sock"}));

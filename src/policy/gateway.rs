@@ -60,8 +60,8 @@ pub(crate) fn open_addresses(network: &NetworkConfig, annotations: &Annotations)
     let is_open = may_ask && !annotations.contains_key(IPS_ANNOTATION);
     is_open.then(|| {
         format!(
-            "pods may take any address on it, those of the node and of services too: its gateway is on the \
-             node, and \"{ipam}\" gives what a pod asks for"
+            "pods may take any address on it, those of the node and of services too: its gateway \
+             is on the node, and \"{ipam}\" gives what a pod asks for"
         )
     })
 }

@@ -106,8 +106,8 @@ fn has_table(kind: &str) -> bool {
 /// # Errors
 /// [`PolicyError::Value`].
 pub(super) fn read(value: &Value) -> Result<Plugins, PolicyError> {
-    const RULE: &str = "must be an object of plugin types, each with a list of keys, true for its built-in \
-                        table, or false";
+    const RULE: &str = "must be an object of plugin types, each with a list of keys, true for its \
+                        built-in table, or false";
     let entries = || value.as_object()?.iter().map(read_entry).collect::<Option<BTreeMap<_, _>>>();
     entries().map(Plugins).ok_or_else(|| wrong("allowedPlugins", value, RULE))
 }

@@ -26,8 +26,8 @@ pub enum Refusal {
     },
     /// The definition is for other service accounts.
     #[error(
-        "network \"{network}\" is not shared with service account {account}: its owner can add it to \
-         {ACCOUNTS_ANNOTATION}"
+        "network \"{network}\" is not shared with service account {account}: its owner can add it \
+         to {ACCOUNTS_ANNOTATION}"
     )]
     OtherAccount {
         /// `namespace/name`.
@@ -37,8 +37,8 @@ pub enum Refusal {
     },
     /// The definition is for some service accounts, and the pod's is not known.
     #[error(
-        "network \"{network}\" is for some service accounts only ({ACCOUNTS_ANNOTATION}), and the pod's cannot \
-         be learnt: {problem}"
+        "network \"{network}\" is for some service accounts only ({ACCOUNTS_ANNOTATION}), and the \
+         pod's cannot be learnt: {problem}"
     )]
     UnknownAccount {
         /// `namespace/name`.
@@ -60,7 +60,8 @@ pub enum Refusal {
     },
     /// The owner of the definition limits the value.
     #[error(
-        "network \"{network}\" takes no \"{request}\" {value} from pods: its owner can add it to {annotation}"
+        "network \"{network}\" takes no \"{request}\" {value} from pods: its owner can add it to \
+         {annotation}"
     )]
     Value {
         /// `namespace/name`.
@@ -74,8 +75,8 @@ pub enum Refusal {
     },
     /// An address that a tenant's network must not give.
     #[error(
-        "network \"{network}\" cannot have address {value}, which is in no subnet of namespace {owner}: the \
-         node's administrator can add it to policy.allowedSubnets"
+        "network \"{network}\" cannot have address {value}, which is in no subnet of namespace \
+         {owner}: the node's administrator can add it to policy.allowedSubnets"
     )]
     Address {
         /// `namespace/name`.
@@ -87,7 +88,8 @@ pub enum Refusal {
     },
     /// An address that neither the owner nor the administrator has granted.
     #[error(
-        "network \"{network}\" cannot have address {value}: no network that is granted holds it with its prefix: {}",
+        "network \"{network}\" cannot have address {value}: no network that is granted holds it \
+         with its prefix: {}",
         who_grants(owner, *has_say)
     )]
     Ungranted {
@@ -102,8 +104,8 @@ pub enum Refusal {
     },
     /// An address that is the node's, or a service's.
     #[error(
-        "network \"{network}\" cannot have address {value}: the network's gateway is on the node, and {by}: the pod \
-         can ask for another"
+        "network \"{network}\" cannot have address {value}: the network's gateway is on the node, \
+         and {by}: the pod can ask for another"
     )]
     AddressTaken {
         /// `namespace/name`.
@@ -115,8 +117,8 @@ pub enum Refusal {
     },
     /// The routes of the node cannot be read, so that it is not known whose an address is.
     #[error(
-        "network \"{network}\" has its gateway on the node, and the node's routes cannot be read, which must not lead \
-         to the addresses asked for: {problem}"
+        "network \"{network}\" has its gateway on the node, and the node's routes cannot be read, \
+         which must not lead to the addresses asked for: {problem}"
     )]
     HostRoutes {
         /// `namespace/name`.
@@ -126,8 +128,8 @@ pub enum Refusal {
     },
     /// A claim of addresses, if none are granted.
     #[error(
-        "network \"{network}\" takes no \"ipam-claim-reference\" from pods: no addresses are granted that the \
-         claim's could lie in: {}",
+        "network \"{network}\" takes no \"ipam-claim-reference\" from pods: no addresses are \
+         granted that the claim's could lie in: {}",
         who_grants(owner, *has_say)
     )]
     Claim {
@@ -140,8 +142,8 @@ pub enum Refusal {
     },
     /// The pod must not choose this primary.
     #[error(
-        "network \"{network}\" may not be the primary of pods of namespace {namespace}: the node's administrator \
-         can add it to policy.primaryOverride"
+        "network \"{network}\" may not be the primary of pods of namespace {namespace}: the node's \
+         administrator can add it to policy.primaryOverride"
     )]
     Primary {
         /// `namespace/name`, or the name of a network of the node.
@@ -152,8 +154,8 @@ pub enum Refusal {
     /// A network of the node that is not for this namespace, or there is none: the pod is not to
     /// know which.
     #[error(
-        "network \"{network}\" {}{hint}; and the node shares no network of that name with namespace {namespace}: its \
-         administrator can add it to policy.sharedNodeNetworks",
+        "network \"{network}\" {}{hint}; and the node shares no network of that name with \
+         namespace {namespace}: its administrator can add it to policy.sharedNodeNetworks",
         if *is_defined { "is defined without \"spec.config\"" } else { "is not defined" }
     )]
     NodeNetwork {
@@ -176,8 +178,8 @@ pub enum Refusal {
     },
     /// A device of the node that was not allocated to the pod.
     #[error(
-        "network \"{network}\" is a tenant's definition, which gives pods no device but those that the kubelet has \
-         given them: its owner can name the resource with {RESOURCE_ANNOTATION}"
+        "network \"{network}\" is a tenant's definition, which gives pods no device but those that \
+         the kubelet has given them: its owner can name the resource with {RESOURCE_ANNOTATION}"
     )]
     Device {
         /// `namespace/name`.
@@ -185,7 +187,8 @@ pub enum Refusal {
     },
     /// Arguments of a pod that would make a tenant's network reach for more than its fence allows.
     #[error(
-        "network \"{network}\" takes no such \"cni-args\" from pods: it is a tenant's definition, {problem}"
+        "network \"{network}\" takes no such \"cni-args\" from pods: it is a tenant's definition, \
+         {problem}"
     )]
     Arguments {
         /// `namespace/name`.
@@ -254,7 +257,8 @@ fn who_allows(request: Request, is_owners_word: bool) -> &'static str {
     if is_owners_word || request.needs_owners_word() {
         "its owner can add it to braid.io/allowed-requests"
     } else {
-        "its owner can add it to braid.io/allowed-requests, or the node's administrator to policy.allowedRequests"
+        "its owner can add it to braid.io/allowed-requests, or the node's administrator to \
+         policy.allowedRequests"
     }
 }
 

@@ -81,8 +81,8 @@ struct Allowed<'a> {
 
 fn would_scope(network: &str, own: &NetworkName, scoped: &NetworkName) -> String {
     format!(
-        "policy.mode is \"audit\", or the plugins of network \"{network}\" would know it as \"{scoped}\" and not as \
-         \"{own}\", which a network of another namespace may be called too"
+        "policy.mode is \"audit\", or the plugins of network \"{network}\" would know it as \
+         \"{scoped}\" and not as \"{own}\", which a network of another namespace may be called too"
     )
 }
 
@@ -196,8 +196,8 @@ impl SelectionReview<'_> {
             return error;
         }
         let advice = format!(
-            "a name without a namespace is looked for in {namespace} here: for one of the pod's own namespace write \
-             \"{own}/{name}\""
+            "a name without a namespace is looked for in {namespace} here: for one of the pod's \
+             own namespace write \"{own}/{name}\""
         );
         let msg = format!("{}; {advice}", error.msg);
         Error { details: error.details, ..Error::new(error.code, msg) }

@@ -84,8 +84,9 @@ impl Claim<'_> {
                 if self.device_use == DeviceUse::IfGiven =>
             {
                 Ok(Some(format!(
-                    "network \"{}\": the pod has no device of resource {resource}, and is attached without one: if \
-                     the plugin needs a device, declare \"capabilities\": {{\"deviceID\": true}} in its definition",
+                    "network \"{}\": the pod has no device of resource {resource}, and is attached \
+                     without one: if the plugin needs a device, declare \"capabilities\": \
+                     {{\"deviceID\": true}} in its definition",
                     self.label
                 )))
             }

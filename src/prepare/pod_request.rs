@@ -120,7 +120,8 @@ fn choices(
         false if has_default => Err(Error::new(
             Code::CONFIG,
             format!(
-                "chooses the pod's primary, and so does {DEFAULT_NETWORK_ANNOTATION}; remove one of them"
+                "chooses the pod's primary, and so does {DEFAULT_NETWORK_ANNOTATION}; remove one \
+                 of them"
             ),
         )),
         _ => Ok(choices),

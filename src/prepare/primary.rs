@@ -28,7 +28,8 @@ pub enum PrimaryError {
         source: ConfFileError,
     },
     /// A directory has no configuration that could be the primary.
-    #[error("no primary network in {} yet: no configuration there without braid or multus in it{problems}", directory.display())]
+    #[error("no primary network in {} yet: no configuration there without braid or multus in \
+             it{problems}", directory.display())]
     None {
         /// The directory.
         directory: PathBuf,

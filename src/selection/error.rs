@@ -20,7 +20,8 @@ pub enum SelectionError {
     },
     /// More elements than [`super::Limits::networks`].
     #[error(
-        "the annotation asks for more than {limit} networks: ask for fewer, or have maxNetworks raised"
+        "the annotation asks for more than {limit} networks: ask for fewer, or have maxNetworks \
+         raised"
     )]
     TooMany {
         /// The limit that applied.
@@ -136,7 +137,8 @@ pub enum Rule {
     ShortForm,
     /// CNI-Genie's annotation.
     #[error(
-        "must be the name of a network of the node, or a plugin's type: letters, digits, '_', '.' and '-'"
+        "must be the name of a network of the node, or a plugin's type: letters, digits, '_', '.' \
+         and '-'"
     )]
     NodeNetwork,
     /// The type that the key has.
@@ -164,7 +166,8 @@ pub enum Rule {
     },
     /// A key of Multus's own examples, which it reads nowhere.
     #[error(
-        "is not a known key: Multus ignored it; leave it out, or move the default route there with \"default-route\""
+        "is not a known key: Multus ignored it; leave it out, or move the default route there with \
+         \"default-route\""
     )]
     Gateway,
     /// Two spellings of one key.
@@ -259,7 +262,8 @@ pub enum Rule {
     NoRate,
     /// Multus's `deviceID`, which becomes part of a path and of `CNI_ARGS`.
     #[error(
-        "must be 1 to 128 visible ASCII characters without '/', ';' and '=', and not \".\" or \"..\""
+        "must be 1 to 128 visible ASCII characters without '/', ';' and '=', and not \".\" or \
+         \"..\""
     )]
     DeviceId,
 }

@@ -127,11 +127,13 @@ mod tests {
             ("../a", "element 1: \"namespace\" is \"..\": must be a DNS-1123 label"),
             (
                 "x/a@",
-                "element 1 (x/a): \"interface\" is \"\": must be an interface name of 1 to 15 bytes",
+                "element 1 (x/a): \"interface\" is \"\": must be an interface name of 1 to 15 \
+                 bytes",
             ),
             (
                 "a@b/c",
-                "element 1 (pods/a): \"interface\" is \"b/c\": must be an interface name: visible ASCII",
+                "element 1 (pods/a): \"interface\" is \"b/c\": must be an interface name: visible \
+                 ASCII",
             ),
             ("a@lo", "element 1 (pods/a): \"interface\" is \"lo\": must not be"),
             ("\"a\"", "element 1: \"name\" is \"\\\"a\\\"\": must be a DNS-1123 subdomain"),

@@ -38,7 +38,8 @@ fn the_first_character_tells_the_form() {
 
 #[test]
 fn two_elements_cannot_have_one_interface() {
-    let message = "element 3 (ops/c): \"interface\" is \"net1\": must differ from the interface of element 1 (pods/a)";
+    let message = "element 3 (ops/c): \"interface\" is \"net1\": must differ from the interface of \
+                   element 1 (pods/a)";
     assert_eq!(read("a@net1,b,ops/c@net1").unwrap_err(), message);
     let json = json!([{"name": "a", "interface": "net1"}, {"name": "b"},
                       {"name": "c", "namespace": "ops", "interfaceRequest": "net1"}]);

@@ -130,12 +130,12 @@ fn make_plan(
 fn check_mode(config: &Config) -> Result<(), Error> {
     let problem = match (config.is_delegating(), config.from_runtime.prev_result.is_some()) {
         (false, false) => {
-            "braid has no prevResult and no primary network: put it behind the primary in its conflist, or configure \
-             \"clusterNetwork\" or \"delegates\""
+            "braid has no prevResult and no primary network: put it behind the primary in its \
+             conflist, or configure \"clusterNetwork\" or \"delegates\""
         }
         (true, true) => {
-            "braid got a prevResult and has a primary network of its own: put it first in its conflist, or remove \
-             \"clusterNetwork\" and \"delegates\""
+            "braid got a prevResult and has a primary network of its own: put it first in its \
+             conflist, or remove \"clusterNetwork\" and \"delegates\""
         }
         _ => return Ok(()),
     };

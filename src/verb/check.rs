@@ -205,7 +205,8 @@ fn advice(record: &Record) -> String {
     match remaining.find(|(at, ..)| record.pending.contains(at)) {
         None => "delete the pod to have it attached anew".to_owned(),
         Some((_, Attachment { label, interface, .. }, _)) => format!(
-            "an attach or a detach of network \"{label}\" on {interface} was broken off: run braid repair on the node, which takes back what it has changed"
+            "an attach or a detach of network \"{label}\" on {interface} was broken off: run braid \
+             repair on the node, which takes back what it has changed"
         ),
     }
 }

@@ -19,7 +19,8 @@ use cni::error::{Code, Error};
 pub(super) fn gc(session: &mut Session<'_>) -> Result<(), Error> {
     session.config.require(&["cni.dev/valid-attachments"])?;
     let Some(valid) = session.config.from_runtime.valid_attachments.clone() else {
-        let problem = "GC without \"cni.dev/valid-attachments\" would take every attachment for a stale one; nothing was done";
+        let problem = "GC without \"cni.dev/valid-attachments\" would take every attachment for a \
+                       stale one; nothing was done";
         return Err(Error::new(Code::CONFIG, problem));
     };
     let deadline = Deadline::after(super::limit::OTHER);

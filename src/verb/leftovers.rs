@@ -190,8 +190,8 @@ pub(crate) fn sentence(found: &Reservations) -> String {
     let directory =
         found.files.values().next().and_then(|file| file.parent()).unwrap_or(Path::new("/"));
     format!(
-        "network \"{}\": {} reserved for container {}, which braid has no record of; if it is gone, remove {} \
-         from {}",
+        "network \"{}\": {} reserved for container {}, which braid has no record of; if it is \
+         gone, remove {} from {}",
         found.network,
         found.addresses(),
         found.container,

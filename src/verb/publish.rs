@@ -65,8 +65,9 @@ pub(super) fn unnamed_addresses(plan: &Plan, is_due: bool) -> Option<String> {
     };
     let network = plan.attachments.iter().filter(|_| !is_due).find(by_whereabouts)?;
     Some(format!(
-        "network \"{}\" has its addresses from whereabouts, which takes back those that no pod's status names, and \
-         no status is published: configure \"kubeconfig\", and \"statusPolicy\" other than \"never\"",
+        "network \"{}\" has its addresses from whereabouts, which takes back those that no pod's \
+         status names, and no status is published: configure \"kubeconfig\", and \"statusPolicy\" \
+         other than \"never\"",
         network.label
     ))
 }

@@ -118,14 +118,15 @@ impl<'t, 's> Teardown<'t, 's> {
         match failures.iter().try_for_each(prove) {
             Ok(()) => {
                 log::warn!(
-                    "{error}; its sandbox is of an earlier start of the node, and nothing of it is left: it is no \
-                     orphan any more"
+                    "{error}; its sandbox is of an earlier start of the node, and nothing of it is \
+                     left: it is no orphan any more"
                 );
                 Ok(())
             }
             Err(trace) => {
                 let msg = format!(
-                    "{}; its sandbox is of an earlier start of the node, but something may be left: {trace}",
+                    "{}; its sandbox is of an earlier start of the node, but something may be \
+                     left: {trace}",
                     error.msg
                 );
                 Err(Error { details: error.details, ..Error::new(error.code, msg) })
@@ -226,7 +227,8 @@ fn never_was(attachment: &Attachment, place: Place<'_>, failed: &[AttachError]) 
     match proven {
         Ok(()) => {
             log::warn!(
-                "{first}; its ADD was refused as well, and nothing of it is there: it counts as torn down"
+                "{first}; its ADD was refused as well, and nothing of it is there: it counts as \
+                 torn down"
             );
             true
         }

@@ -21,7 +21,8 @@ pub enum NameRule {
     Ends,
     /// Names that mean something else: the loopback, or a directory in /proc/sys/net/ipv4/conf.
     #[error(
-        "must not be \".\", \"..\", \"lo\", \"all\" or \"default\", which have a meaning of their own"
+        "must not be \".\", \"..\", \"lo\", \"all\" or \"default\", which have a meaning of their \
+         own"
     )]
     Reserved,
 }

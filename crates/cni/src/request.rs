@@ -75,7 +75,8 @@ pub struct ContainerId(String);
 /// A text that cannot be a container ID.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error(
-    "container id \"{0}\" must be 1 to 200 letters, digits, \"_\", \".\" or \"-\", the first a letter or digit"
+    "container id \"{0}\" must be 1 to 200 letters, digits, \"_\", \".\" or \"-\", the first a \
+     letter or digit"
 )]
 pub struct ContainerIdError(String);
 

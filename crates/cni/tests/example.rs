@@ -33,8 +33,7 @@ fn resolver() -> PathBuf {
 /// The exit status and what is on standard output; `null` if that is empty.
 fn call(verb: &str, input: &Value) -> (i32, Value) {
     let of_sandbox = |value| if ["ADD", "DEL", "CHECK"].contains(&verb) { value } else { "" };
-    let args = "IgnoreUnknown=1;K8S_POD_NAMESPACE=team-a;K8S_POD_NAME=web-5c9d;\
-                K8S_POD_INFRA_CONTAINER_ID=4f1c0a7d2b93;K8S_POD_UID=0f7c8d1e-0000-4000-8000-000000000002";
+    let args = "IgnoreUnknown=1;K8S_POD_NAMESPACE=team-a;K8S_POD_NAME=web-5c9d;K8S_POD_INFRA_CONTAINER_ID=4f1c0a7d2b93;K8S_POD_UID=0f7c8d1e-0000-4000-8000-000000000002";
     let mut child = Command::new(resolver())
         .env_clear()
         .env("CNI_COMMAND", verb)

@@ -22,14 +22,10 @@ impl Cluster {
         let cluster = Self(tempfile::tempdir().unwrap());
         let directory = cluster.0.path().display();
         let script = format!(
-            "#!/bin/sh\n\
-             echo \"$*\" >>'{directory}/calls'\n\
-             [ \"$1\" = --context ] && shift 2\n\
-             case \"$1 $2\" in\n\
-             'run '*) cat >'{directory}/input'; echo 'ok  runtime'; exit 3;;\n\
-             'get '*) cat \"{directory}/$2\" 2>/dev/null || {{ echo \"Error from server (NotFound): $2\" >&2; exit 1; }};;\n\
-             *) exit 9;;\n\
-             esac\n"
+            "#!/bin/sh\necho \"$*\" >>'{directory}/calls'\n[ \"$1\" = --context ] && shift 2\ncase \
+             \"$1 $2\" in\n'run '*) cat >'{directory}/input'; echo 'ok  runtime'; exit 3;;\n'get \
+             '*) cat \"{directory}/$2\" 2>/dev/null || {{ echo \"Error from server (NotFound): \
+             $2\" >&2; exit 1; }};;\n*) exit 9;;\nesac\n"
         );
         cluster.write("kubectl", &script);
         let path = cluster.0.path().join("kubectl");
@@ -111,7 +107,8 @@ team-a/db: NetworkRefused: pod team-a/db: network \"team-a/red\" is not defined
 ";
     assert_eq!(cluster.says(&["pods"]), expected);
     let wide = cluster.says(&["pods", "-A", "-o", "wide"]);
-    let head = "NAMESPACE   POD   NETWORK       INTERFACE   ADDRESSES           MAC                 DEVICE   NODE";
+    let head = "NAMESPACE   POD   NETWORK       INTERFACE   ADDRESSES           \
+                MAC                 DEVICE   NODE";
     assert!(wide.starts_with(head) && wide.contains("02:00:00:00:00:02"), "{wide}");
     let read: Value = serde_json::from_str(&cluster.says(&["pods", "-o", "json"])).unwrap();
     assert_eq!(read[0]["networks"][1]["addresses"], json!(["10.20.0.2", "fd00::2"]));

@@ -20,7 +20,8 @@ pub enum DirectoryError {
     #[error(transparent)]
     File(#[from] FileError),
     /// A directory is a symbolic link, another user's, or writable by others.
-    #[error("state directory {} {problem}: braid keeps its records only where root alone can write", path.display())]
+    #[error("state directory {} {problem}: braid keeps its records only where root alone can \
+             write", path.display())]
     Untrusted {
         /// The directory.
         path: PathBuf,

@@ -325,7 +325,8 @@ pub fn has_switch(plugin: &PluginConfig, key: &str) -> bool {
 const COMMON_FAILURES: &[(&str, &str)] = &[
     (
         "ipam plugin returned missing ip config",
-        "give the \"ipam\" of the definition addresses, or ask for \"ips\" if it declares that capability",
+        "give the \"ipam\" of the definition addresses, or ask for \"ips\" if it declares that \
+         capability",
     ),
     (
         "incompatible cni versions",

@@ -57,13 +57,15 @@ fn a_node_is_examined_before_braid_is_installed() {
     fs::remove_file(node.path("root/etc/cni/net.d/10-primary.conflist")).unwrap();
     let said = doctor_below(&node, &[]).assert_status(1);
     let none = format!(
-        "no primary network in {directory} yet: no configuration there without braid or multus in it"
+        "no primary network in {directory} yet: no configuration there without braid or multus in \
+         it"
     );
     assert_finds(&said, "fail", "primary", &none, "see why the primary has written no file");
     node.write("root/etc/cni/net.d/00-a.conf", r#"{"name": "a", "type": "ptp"}"#);
     let said = doctor_below(&node, &[]).assert_status(1);
     let refused = format!(
-        "{directory}/00-a.conf sorts before 00-braid.conflist, so that the runtime would not read braid's: rename it, or use --mode chained"
+        "{directory}/00-a.conf sorts before 00-braid.conflist, so that the runtime would not read \
+         braid's: rename it, or use --mode chained"
     );
     assert_finds(&said, "fail", "installation", &refused, "braid install refuses until then");
 }
@@ -89,7 +91,9 @@ fn a_braid_without_a_primary() {
     let conflist = json!({"cniVersion": "1.0.0", "name": "node", "plugins": [entry]});
     node.write("net.d/00-braid.conflist", &conflist.to_string());
     let said = doctor_of(&node, "containerd").assert_status(1);
-    let message = "braid is the first plugin and has no primary network, so that no pod starts: set \"clusterNetwork\" or \"delegates\"; unknown key \"clusterNetwrk\" in braid's configuration: did you mean \"clusterNetwork\"?";
+    let message = "braid is the first plugin and has no primary network, so that no pod starts: \
+                   set \"clusterNetwork\" or \"delegates\"; unknown key \"clusterNetwrk\" in \
+                   braid's configuration: did you mean \"clusterNetwork\"?";
     assert_finds(&said, "fail", "primary", message, "correct it; until then no pod starts");
     // ADD agrees.
     let pod = node.pod("team-a", "web");

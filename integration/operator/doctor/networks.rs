@@ -10,7 +10,8 @@ fn a_plugin_that_is_too_old_for_its_network() {
     let plugin = json!({"type": "bridge", "ipam": {"type": "host-local"}});
     let node = node(json!({}), json!({"cniVersion": "1.1.0", "plugins": [plugin]}));
     let said = doctor_of(&node, "containerd").assert_status(1);
-    let message = "plugin \"bridge\" does not know CNI 1.1.0, which its network is in: it knows 0.1.0, 0.2.0, 0.3.0, 0.3.1, 0.4.0, 1.0.0";
+    let message = "plugin \"bridge\" does not know CNI 1.1.0, which its network is in: it knows \
+                   0.1.0, 0.2.0, 0.3.0, 0.3.1, 0.4.0, 1.0.0";
     let line = said.stdout.lines().find(|line| line.contains("fail  plugins ")).unwrap();
     assert!(
         line.contains(message) && line.contains("plugin \"host-local\" does not know"),
@@ -29,13 +30,15 @@ fn networks_that_no_pod_could_have_here() {
     let said = doctor_of(&node, "containerd").assert_status(0);
     let advice = "pods that ask for it are refused here until then";
     let absent = format!(
-        "network \"blue\": plugin \"absent\" is not installed: no executable of that name in NODE/bin, {}",
+        "network \"blue\": plugin \"absent\" is not installed: no executable of that name in \
+         NODE/bin, {}",
         crate::node::PLUGIN_DIR
     );
     assert_finds(&said, "warn", "networks", &absent, advice);
     let master = "network \"lan\": this node has no interface \"up0\", its \"master\"";
     assert_finds(&said, "warn", "networks", master, advice);
-    let daemon = "network \"lan\": the daemon of the dhcp plugin is not running: /run/cni/dhcp.sock is missing";
+    let daemon = "network \"lan\": the daemon of the dhcp plugin is not running: \
+                  /run/cni/dhcp.sock is missing";
     assert_finds(&said, "warn", "networks", daemon, advice);
     node.host().ip("link add up0 type bridge");
     assert!(!doctor_of(&node, "containerd").stdout.contains("up0"));
@@ -61,8 +64,9 @@ fn a_network_on_which_pods_may_take_any_address() {
     let definition = json!({
         "cniVersion": "1.0.0", "name": "open", "type": "bridge", "isGateway": true, "ipam": {"type": "static"},
     });
-    let message = "network \"open\": pods may take any address on it, those of the node and of services too: its \
-                   gateway is on the node, and \"static\" gives what a pod asks for";
+    let message = "network \"open\": pods may take any address on it, those of the node and of \
+                   services too: its gateway is on the node, and \"static\" gives what a pod asks \
+                   for";
     let advice = "add braid.io/allowed-ips to its definition, or enforce a policy (allowedSubnets)";
     for more in [json!({}), json!({"policy": {"mode": "audit"}})] {
         let node = node(more, json!({}));

@@ -31,10 +31,14 @@ fn a_node_that_cannot_work_is_an_error() {
         node
     };
     let file = "error: NODE/root/etc/cni/net.d/00-braid.conflist";
-    let first = "braid is the first plugin and has no primary network, so that no pod starts: set \"clusterNetwork\" or \"delegates\"";
-    let behind = "braid stands behind other plugins and has a primary network of its own, so that no pod starts: put it first, or remove \"clusterNetwork\" and \"delegates\"";
-    let typo = "; unknown key \"clusterNetwrk\" in braid's configuration: did you mean \"clusterNetwork\"?";
-    let policy = "braid's configuration, key \"policy\": must be an object: until then pods get no network that they ask for";
+    let first = "braid is the first plugin and has no primary network, so that no pod starts: set \
+                 \"clusterNetwork\" or \"delegates\"";
+    let behind = "braid stands behind other plugins and has a primary network of its own, so that \
+                  no pod starts: put it first, or remove \"clusterNetwork\" and \"delegates\"";
+    let typo = "; unknown key \"clusterNetwrk\" in braid's configuration: did you mean \
+                \"clusterNetwork\"?";
+    let policy = "braid's configuration, key \"policy\": must be an object: until then pods get no \
+                  network that they ask for";
     for (more, is_behind, expected) in [
         (json!({}), false, format!("{file}: {first}")),
         (json!({"clusterNetwrk": "auto"}), false, format!("{file}: {first}{typo}")),
@@ -93,9 +97,9 @@ fn another_file_that_sorts_first_is_an_error() {
     let said = run(&node, &["install"]).assert_status(1);
     assert_eq!(
         said.stdout,
-        "nothing to change\nerror: the runtime reads NODE/root/etc/cni/net.d/00-a.conf first, and not \
-         NODE/root/etc/cni/net.d/00-braid.conflist, so that pods get nothing from braid: rename one of the \
-         two, so that braid's sorts first\n"
+        "nothing to change\nerror: the runtime reads NODE/root/etc/cni/net.d/00-a.conf first, and \
+         not NODE/root/etc/cni/net.d/00-braid.conflist, so that pods get nothing from braid: \
+         rename one of the two, so that braid's sorts first\n"
     );
     fs::remove_file(node.path("root/etc/cni/net.d/00-a.conf")).unwrap();
     run(&node, &["install"]).assert_status(0);
@@ -139,7 +143,8 @@ fn a_kubeconfig_that_braid_could_not_work_with_is_refused() {
     assert_eq!(
         refused("/etc/braid.kubeconfig"),
         format!(
-            "braid: the kubeconfig cannot be used: NODE/root/etc/braid.kubeconfig: No such file or directory (os error 2); {page}\n"
+            "braid: the kubeconfig cannot be used: NODE/root/etc/braid.kubeconfig: No such file or \
+             directory (os error 2); {page}\n"
         )
     );
     assert_eq!(
@@ -184,7 +189,8 @@ fn a_kubeconfig_without_the_rights_is_refused() {
     let stranger = User::service_account("team-a", "stranger");
     let without = server.kubeconfig(json!({"token": server.token(&stranger, 3600)}));
     let (status, said) = install(&without);
-    let user = "user \"system:serviceaccount:team-a:stranger\" may not get network-attachment-definitions.k8s.cni.cncf.io";
+    let user = "user \"system:serviceaccount:team-a:stranger\" may not get \
+                network-attachment-definitions.k8s.cni.cncf.io";
     let expected = format!("braid: the kubeconfig {}: {user}", without.display());
     assert!(
         status == 1 && said.starts_with(&expected) && said.contains("kubectl create clusterrole"),
@@ -221,7 +227,8 @@ fn a_kubeconfig_with_rights_in_one_namespace_alone_is_refused() {
     command.arg("--bin-dir").arg(node.path("bin")).arg("--kubeconfig").arg(&kubeconfig);
     let output = command.env_clear().output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
-    let expected = "may get network-attachment-definitions.k8s.cni.cncf.io in namespace \"kube-system\", but not in every namespace";
+    let expected = "may get network-attachment-definitions.k8s.cni.cncf.io in namespace \
+                    \"kube-system\", but not in every namespace";
     assert!(output.status.code() == Some(1) && said.contains(expected), "{said}");
     assert_eq!(fs::read_dir(&directory).unwrap().count(), 1, "nothing is changed");
 }
@@ -233,7 +240,8 @@ fn without_a_primary_the_node_is_not_yet_fit() {
     let node = containerd();
     fs::remove_file(node.path("root/etc/cni/net.d/10-primary.conflist")).unwrap();
     let said = run(&node, &["install"]).assert_status(3);
-    let problem = "error: no primary network in NODE/root/etc/cni/net.d yet: no configuration there without braid or multus in it: until then no pod starts\n";
+    let problem = "error: no primary network in NODE/root/etc/cni/net.d yet: no configuration \
+                   there without braid or multus in it: until then no pod starts\n";
     assert!(said.stdout.ends_with(problem), "{}", said.stdout);
     assert!(node.path("root/etc/cni/net.d/00-braid.conflist").exists());
     let said = run(&node, &["install"]).assert_status(3);
@@ -252,7 +260,9 @@ fn braids_own_file_that_cannot_be_read_is_left_as_it_is() {
     node.write(&format!("root/{file}"), "{\"name\": ");
     let before = files(&node);
     let said = run(&node, &["install"]).assert_status(1);
-    let expected = "braid: braid's own file cannot be read: NODE/root/etc/cni/net.d/00-braid.conflist: not valid JSON: EOF while parsing a value at line 1 column 9: repair it, or remove it to have it written anew\n";
+    let expected = "braid: braid's own file cannot be read: \
+                    NODE/root/etc/cni/net.d/00-braid.conflist: not valid JSON: EOF while parsing a \
+                    value at line 1 column 9: repair it, or remove it to have it written anew\n";
     assert_eq!(said.stderr, expected);
     assert_eq!(files(&node), before);
 }

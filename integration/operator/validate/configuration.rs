@@ -100,8 +100,8 @@ fn a_configuration_that_is_none_says_so() {
 #[test]
 fn yaml_that_is_none_has_its_place_once() {
     assert_snapshot!(validate("x.yaml", "kind: Pod\nmetadata: [\n"));
-    let bomb = "a: &a [x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b]\n\
-                d: [*c,*c,*c,*c,*c,*c,*c,*c]\n";
+    let bomb = "a: &a [x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c \
+                [*b,*b,*b,*b,*b,*b,*b,*b]\nd: [*c,*c,*c,*c,*c,*c,*c,*c]\n";
     assert_snapshot!(validate("x.yaml", bomb));
 }
 
@@ -147,7 +147,8 @@ fn files_with_nothing_to_check_are_told_apart() {
 
 #[test]
 fn files_of_others_are_nothing_to_check() {
-    let nothing = "status 1\n--- stdout\nnothing to check: no network configuration, no definition and no pod\n";
+    let nothing = "status 1\n--- stdout\nnothing to check: no network configuration, no definition \
+                   and no pod\n";
     let files = [
         ("values.yaml", "image: {tag: 1}\nplugins: [a, b]\n"),
         ("package.json", r#"{"name": "x", "version": "1.0.0", "type": "module"}"#),

@@ -119,9 +119,10 @@ fn a_network_on_which_pods_may_take_any_address() {
         json!({"kind": kind, "metadata": metadata, "spec": {"config": config.to_string()}})
             .to_string()
     };
-    let said = "warning: network \"team-a.open\": pods may take any address on it, those of the node and of services \
-                too: its gateway is on the node, and \"static\" gives what a pod asks for; add braid.io/allowed-ips to \
-                its definition, or enforce a policy (allowedSubnets)";
+    let said = "warning: network \"team-a.open\": pods may take any address on it, those of the \
+                node and of services too: its gateway is on the node, and \"static\" gives what a \
+                pod asks for; add braid.io/allowed-ips to its definition, or enforce a policy \
+                (allowedSubnets)";
     let open = validate("x.json", &definition(json!({}), true));
     assert!(open.contains(said) && open.contains("x.json:1:"), "{open}");
     let limited = json!({"braid.io/allowed-ips": "10.20.0.0/24"});

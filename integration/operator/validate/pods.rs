@@ -127,7 +127,8 @@ metadata:
 fn a_field_that_is_no_text_is_said_to_be_quoted() {
     let definition = |metadata: &str| {
         format!(
-            "kind: NetworkAttachmentDefinition\nmetadata:\n  {metadata}\nspec:\n  config: '{{\"type\": \"bridge\"}}'\n"
+            "kind: NetworkAttachmentDefinition\nmetadata:\n  {metadata}\nspec:\n  config: \
+             '{{\"type\": \"bridge\"}}'\n"
         )
     };
     let pod = |metadata: &str| format!("kind: Pod\nmetadata:\n  {metadata}\n");
@@ -193,13 +194,14 @@ fn a_large_cluster_is_read_to_its_end() {
     for number in 0..2000 {
         let networks = if number == 1999 { "lan@eth0%" } else { "lan" };
         text.push_str(&format!(
-            "- apiVersion: v1\n  kind: Pod\n  metadata:\n    annotations:\n      k8s.v1.cni.cncf.io/networks: \
-             {networks}\n    name: web-{number}\n    namespace: team-a\n  spec:\n    containers:\n"
+            "- apiVersion: v1\n  kind: Pod\n  metadata:\n    annotations:\n      \
+             k8s.v1.cni.cncf.io/networks: {networks}\n    name: web-{number}\n    namespace: \
+             team-a\n  spec:\n    containers:\n"
         ));
         for container in 0..10 {
             text.push_str(&format!(
-                "    - image: registry.example/images/of/some/length:{container}\n      name: c{container}\n      \
-                 resources: {{}}\n"
+                "    - image: registry.example/images/of/some/length:{container}\n      name: \
+                 c{container}\n      resources: {{}}\n"
             ));
         }
     }

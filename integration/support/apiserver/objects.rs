@@ -252,7 +252,8 @@ impl Objects {
             .is_some_and(|namespace| namespace != target.namespace)
         {
             return bad_request(
-                "the namespace of the provided object does not match the namespace sent on the request",
+                "the namespace of the provided object does not match the namespace sent on the \
+                 request",
             );
         }
         let named = Target { name: Some(name), ..target.clone() };
@@ -404,8 +405,8 @@ impl Objects {
         }
         let name = target.name.as_deref().unwrap_or_default();
         let message = format!(
-            "Operation cannot be fulfilled on {} \"{name}\": Precondition failed: UID in precondition: {theirs}, \
-             UID in object meta: {ours}",
+            "Operation cannot be fulfilled on {} \"{name}\": Precondition failed: UID in \
+             precondition: {theirs}, UID in object meta: {ours}",
             target.qualified()
         );
         status(409, "Conflict", &message, Some(json!({"name": name, "kind": target.resource})))
@@ -429,8 +430,8 @@ fn unmet_precondition(target: &Target, wanted: &Value, object: &Value) -> Option
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let name = target.name.as_deref().unwrap_or_default();
     let message = format!(
-        "Operation cannot be fulfilled on {} \"{name}\": the {word} in the precondition ({}) does not match the \
-         {word} in record ({}). {guess}",
+        "Operation cannot be fulfilled on {} \"{name}\": the {word} in the precondition ({}) does \
+         not match the {word} in record ({}). {guess}",
         target.qualified(),
         text(&wanted[field]),
         text(&object["metadata"][field]),

@@ -92,7 +92,8 @@ pub(super) fn answer(
     };
     if !is_allowed {
         let message = format!(
-            "pods is forbidden: User \"{}\" cannot {verb} resource \"pods\" in API group \"\" at the cluster scope",
+            "pods is forbidden: User \"{}\" cannot {verb} resource \"pods\" in API group \"\" at \
+             the cluster scope",
             user.name
         );
         return Some(plain(status(403, "Forbidden", &message, Some(json!({"kind": "pods"})))));

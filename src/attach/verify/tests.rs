@@ -33,9 +33,9 @@ fn every_address_asked_for_must_be_in_the_result() {
     );
     assert_eq!(
         verified(&attachment, ips(&["10.0.0.5/24", "10.0.0.6/24"]), None).unwrap_err(),
-        "network \"team-a/blue\" on net1: ips fd00::5 was asked for, and the network gave 10.0.0.5/24, \
-         10.0.0.6/24; add \"capabilities\": {\"ips\": true} to the plugin that can set it, or leave \
-         \"ips\" out"
+        "network \"team-a/blue\" on net1: ips fd00::5 was asked for, and the network gave \
+         10.0.0.5/24, 10.0.0.6/24; add \"capabilities\": {\"ips\": true} to the plugin that can \
+         set it, or leave \"ips\" out"
     );
     assert!(verified(&attachment, ips(&[]), None).unwrap_err().contains("the network gave none"));
     let error = verify(&attachment, &AttachmentResult::default(), None).unwrap_err();
@@ -54,8 +54,9 @@ fn every_address_of_a_claim_must_be_granted() {
     assert_eq!(given(&["10.0.0.5/24", "fd00::9/64"]), Ok(()));
     assert_eq!(
         given(&["10.0.0.5/24", "10.96.0.10/12"]).unwrap_err(),
-        "network \"team-a/blue\" on net1: its claim (\"ipam-claim-reference\") gave 10.96.0.10/12, which is in no \
-         network that the pod is granted: braid.io/allowed-ips, or policy.allowedSubnets, can have it"
+        "network \"team-a/blue\" on net1: its claim (\"ipam-claim-reference\") gave 10.96.0.10/12, \
+         which is in no network that the pod is granted: braid.io/allowed-ips, or \
+         policy.allowedSubnets, can have it"
     );
     assert!(given(&["10.0.0.5/23"]).is_err() && given(&["fd00::8/64"]).is_err());
 }

@@ -46,8 +46,8 @@ fn an_exhausted_resource_says_how_many_there_were() {
     let error = allocation.take("a.b/x").unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the pod has 1 of resource \"a.b/x\", and its networks ask for 2 or more; raise the resource in \
-         \"limits\" of its containers, or leave a network out"
+        "the pod has 1 of resource \"a.b/x\", and its networks ask for 2 or more; raise the \
+         resource in \"limits\" of its containers, or leave a network out"
     );
     assert_eq!(error.to_protocol().code, Code::CONFIG);
 }
@@ -60,9 +60,9 @@ fn a_resource_that_the_pod_does_not_have_is_no_exhausted_one() {
     )]);
     assert_eq!(
         some.take("a.b/z").unwrap_err().to_string(),
-        "the pod has no device of resource \"a.b/z\", it has 2 of \"a.b/x\", 1 of \"a.b/y\"; add the \
-         resource to \"limits\" of one of its containers, or correct \"k8s.v1.cni.cncf.io/resourceName\" in the \
-         definition"
+        "the pod has no device of resource \"a.b/z\", it has 2 of \"a.b/x\", 1 of \"a.b/y\"; add \
+         the resource to \"limits\" of one of its containers, or correct \
+         \"k8s.v1.cni.cncf.io/resourceName\" in the definition"
     );
     let error = allocation(&[]).take("a.b/z").unwrap_err();
     assert!(error.to_string().contains("it has none at all;"), "{error}");

@@ -156,8 +156,7 @@ async fn open(
     let request = ApiRequest::about("watch", DAEMON_SETS, "DaemonSet", daemon_set);
     // Names of Kubernetes' need no escape.
     let path = format!(
-        "/apis/apps/v1/namespaces/{}/daemonsets?watch=true&fieldSelector=metadata.name%3D{}&resourceVersion={}\
-         &timeoutSeconds={}",
+        "/apis/apps/v1/namespaces/{}/daemonsets?watch=true&fieldSelector=metadata.name%3D{}&resourceVersion={}&timeoutSeconds={}",
         daemon_set.namespace,
         daemon_set.name,
         seen.version,

@@ -67,7 +67,8 @@ mod tests {
     fn changes_are_shown_with_three_lines_around_them() {
         let before = "1\n2\n3\n4\n5\n6\n7\n8\n9\n";
         let after = "1\n2\n3\n4\n5x\n6\n7\n8\n9";
-        let expected = "@@ -2,8 +2,8 @@\n 2\n 3\n 4\n-5\n+5x\n 6\n 7\n 8\n-9\n+9\n\\ No newline at end of file\n";
+        let expected = "@@ -2,8 +2,8 @@\n 2\n 3\n 4\n-5\n+5x\n 6\n 7\n 8\n-9\n+9\n\\ No newline at \
+                        end of file\n";
         assert_eq!(unified(before, after), expected);
         assert_eq!(unified("", "a\n"), "@@ -0,0 +1 @@\n+a\n");
         assert_eq!(unified("a\n", ""), "@@ -1 +0,0 @@\n-a\n");

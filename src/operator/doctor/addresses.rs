@@ -39,8 +39,10 @@ pub(super) fn check(config: &Config, root: &Path) -> Vec<Finding> {
     let mut findings: Vec<Finding> = distinct.values().filter_map(pool).collect();
     let is_here = root == Path::new("/");
     if is_here && distinct.values().any(|pool| pool.is_kept) && reconciler_runs() {
-        let message = "whereabouts' reconciler runs here, and releases addresses that are kept for a name or by a claim";
-        let advice = "scale whereabouts' DaemonSet down, and apply conf/kubernetes/optional/reconcile-addresses.yaml";
+        let message = "whereabouts' reconciler runs here, and releases addresses that are kept for \
+                       a name or by a claim";
+        let advice = "scale whereabouts' DaemonSet down, and apply \
+                      conf/kubernetes/optional/reconcile-addresses.yaml";
         findings.push(fail("addresses", message, advice));
     }
     findings
@@ -50,7 +52,8 @@ fn pool(held: &HeldPool) -> Option<Finding> {
     let found = Pools::of_held(held).and_then(|mut pools| pools.pool(&held.pool));
     match found {
         Ok(pool) => nearly_full(&pool).map(|problem| {
-            let advice = "see braid addresses list --pool; give nodes slices (node_slice_size), or networks ranges of their own";
+            let advice = "see braid addresses list --pool; give nodes slices (node_slice_size), or \
+                          networks ranges of their own";
             warn("addresses", problem, advice)
         }),
         Err(error) => {

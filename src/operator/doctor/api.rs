@@ -47,7 +47,8 @@ fn everywhere(cluster: &mut Cluster, config: &Config) -> Option<Finding> {
         Ok(None) => return None,
         Ok(Some(right)) => (
             format!("it does not let braid {right} in every namespace"),
-            "pods of other namespaces do not start with networks of the cluster: grant it by a ClusterRoleBinding",
+            "pods of other namespaces do not start with networks of the cluster: grant it by a \
+             ClusterRoleBinding",
         ),
         Err(error) => {
             (error.to_string(), "whether braid has its rights in every namespace is not known")

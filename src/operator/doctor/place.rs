@@ -23,8 +23,8 @@ pub(super) fn nowhere(runtime: &Runtime) -> Finding {
         return fail(
             "installation",
             format!("cilium has renamed braid's file to {}", file.display()),
-            "set cni.exclusive to false in cilium's chart, or run braid install --mode chained-file if the runtime \
-             reads such files",
+            "set cni.exclusive to false in cilium's chart, or run braid install --mode \
+             chained-file if the runtime reads such files",
         );
     }
     if let Some(file) = lost_entry(runtime) {
@@ -34,7 +34,8 @@ pub(super) fn nowhere(runtime: &Runtime) -> Finding {
                 "the primary's daemon has rewritten {} and dropped braid's entry",
                 file.display()
             ),
-            "run braid install --mode chained-file if the runtime reads such files, or --mode delegating",
+            "run braid install --mode chained-file if the runtime reads such files, or --mode \
+             delegating",
         );
     }
     if let Some(multus) = Installation::all(&runtime.conf_dir, &MULTUS).first() {
@@ -126,7 +127,8 @@ pub(super) fn unreadable(runtime: &Runtime) -> Vec<Finding> {
 }
 
 fn sub_directory(runtime: &Runtime, root: &Path) -> Finding {
-    const ADVICE: &str = "use containerd 2.1 or CRI-O 1.33, or newer, or run braid uninstall, then braid install with another --mode";
+    const ADVICE: &str = "use containerd 2.1 or CRI-O 1.33, or newer, or run braid uninstall, then \
+                          braid install with another --mode";
     match runtime.reads_sub_directories(root) {
         Some(true) => {
             ok("order", "the entry is a file of its own, and the runtime reads such files")

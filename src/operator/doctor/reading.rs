@@ -40,7 +40,8 @@ fn loaded(runtime: &Runtime, root: &Path, place: &Installation) -> Option<Findin
         Ok(false) if place.stance == InstallMode::ChainedFile => Some(fail(
             "loaded",
             format!(
-                "the runtime has not read {file}: pods start without the networks that they ask for, silently"
+                "the runtime has not read {file}: pods start without the networks that they ask \
+                 for, silently"
             ),
             "run braid install, which makes the runtime read its directory, or restart the runtime",
         )),
@@ -86,10 +87,16 @@ fn pods_without_braid(
     (!without.is_empty()).then(|| {
         let named = without.get(..NAMED).unwrap_or(&without).join(", ");
         let message = format!(
-            "{} running pods ask for networks and have started without braid since it was installed: {named}",
+            "{} running pods ask for networks and have started without braid since it was \
+             installed: {named}",
             without.len()
         );
-        fail("pods", message, "see \"loaded\" and \"order\" above, then delete these pods, which start anew")
+        fail(
+            "pods",
+            message,
+            "see \"loaded\" and \"order\" above, then delete these pods, which \
+                               start anew",
+        )
     })
 }
 

@@ -140,9 +140,9 @@ fn may_not_publish(config: &Config, pod: &Pod) -> String {
     let credential =
         kubeconfig.map_or("of this pod".to_owned(), |path| format!("of {}", path.display()));
     format!(
-        "its network status cannot be published: the credential {credential} may not patch pods/status in \
-         namespace \"{}\": grant it the rights of conf/kubernetes/base/rbac.yaml, or set \"statusPolicy\": \
-         \"never\"",
+        "its network status cannot be published: the credential {credential} may not patch \
+         pods/status in namespace \"{}\": grant it the rights of conf/kubernetes/base/rbac.yaml, \
+         or set \"statusPolicy\": \"never\"",
         pod.namespace
     )
 }

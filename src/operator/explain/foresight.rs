@@ -32,8 +32,8 @@ pub(super) fn warnings(plan: &Plan, primary: &str) -> Vec<String> {
 
 fn not_made(attachment: &Attachment, link: &str) -> String {
     format!(
-        "network \"{}\" builds {} on the pod's interface \"{}\", which nothing before it makes: ask first for a \
-         network on that interface, or correct the name in the definition",
+        "network \"{}\" builds {} on the pod's interface \"{}\", which nothing before it makes: \
+         ask first for a network on that interface, or correct the name in the definition",
         attachment.label,
         attachment.interface,
         cni::error::one_line(link, 64)
@@ -62,9 +62,10 @@ fn unasked_route(attachment: &Attachment, plan: &Plan) -> Option<String> {
     let routes: Vec<String> = families.flat_map(|family| routes_of(attachment, family)).collect();
     (!routes.is_empty()).then(|| {
         format!(
-            "network \"{}\" makes a default route on {} ({}) that the pod does not ask for: it will be removed if the \
-             primary network has one of that family; add \"default-route\": [] to the pod's annotation to have it, or \
-             take the route out of the network's definition",
+            "network \"{}\" makes a default route on {} ({}) that the pod does not ask for: it \
+             will be removed if the primary network has one of that family; add \"default-route\": \
+             [] to the pod's annotation to have it, or take the route out of the network's \
+             definition",
             attachment.label,
             attachment.interface,
             routes.join(", ")

@@ -29,7 +29,8 @@ pub(in crate::operator) enum InstallError {
     #[error("braid stands in several files, {0}: keep one of them, and remove it from the others")]
     Several(String),
     /// Braid stands otherwise already.
-    #[error("braid stands in {} already, in another way than --mode asks for: run braid uninstall first", .0.display())]
+    #[error("braid stands in {} already, in another way than --mode asks for: run braid uninstall \
+             first", .0.display())]
     Otherwise(PathBuf),
     /// Multus is there.
     #[error("multus stands in {}: run braid migrate multus, which translates its configuration", .0.display())]
@@ -38,21 +39,27 @@ pub(in crate::operator) enum InstallError {
     #[error("no primary network in {} to stand behind: install it first, or use --mode delegating", .0.display())]
     NoPrimary(PathBuf),
     /// The primary's file has no room for Braid.
-    #[error("{} is a single plugin and no conflist, so that braid cannot be chained: use --mode delegating", .0.display())]
+    #[error("{} is a single plugin and no conflist, so that braid cannot be chained: use --mode \
+             delegating", .0.display())]
     NotAList(PathBuf),
     /// The primary's file excludes those of its sub-directory.
-    #[error("{} has \"loadOnlyInlinedPlugins\": true, so that no runtime reads a file of its chain: remove that key, or use --mode chained", .0.display())]
+    #[error("{} has \"loadOnlyInlinedPlugins\": true, so that no runtime reads a file of its \
+             chain: remove that key, or use --mode chained", .0.display())]
     OnlyInlined(PathBuf),
     /// Another file would be read before ours.
-    #[error("{} sorts before {FILE}, so that the runtime would not read braid's: rename it, or use --mode chained", .0.display())]
+    #[error("{} sorts before {FILE}, so that the runtime would not read braid's: rename it, or use \
+             --mode chained", .0.display())]
     NotFirst(PathBuf),
     /// The runtime would not read the file.
     #[error(
-        "this runtime does not read files of sub-directories (containerd 2.1, CRI-O 1.33 and later do): use another --mode"
+        "this runtime does not read files of sub-directories (containerd 2.1, CRI-O 1.33 and later \
+         do): use another --mode"
     )]
     TooOld,
     /// Another file would not stay.
-    #[error("cilium removes the files of others from {}, and this runtime is not known to read those of sub-directories: set cni.exclusive to false in cilium's chart, then use --mode delegating", .0.display())]
+    #[error("cilium removes the files of others from {}, and this runtime is not known to read \
+             those of sub-directories: set cni.exclusive to false in cilium's chart, then use \
+             --mode delegating", .0.display())]
     Exclusive(PathBuf),
     /// Our own executable cannot be read.
     #[error("cannot read this program: {0}")]

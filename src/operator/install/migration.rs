@@ -70,14 +70,15 @@ pub(in crate::operator) enum TurnError {
     },
     /// Multus has not reached the node yet.
     #[error(
-        "no configuration in {} has multus in it yet: waiting for multus; for nodes that are never to have it, \
-         install braid with another --mode",
+        "no configuration in {} has multus in it yet: waiting for multus; for nodes that are never \
+         to have it, install braid with another --mode",
         .0.display()
     )]
     Awaited(PathBuf),
     /// There is no API to ask.
     #[error(
-        "--node-label works in a pod that has a service account of its own: KUBERNETES_SERVICE_HOST is not set"
+        "--node-label works in a pod that has a service account of its own: \
+         KUBERNETES_SERVICE_HOST is not set"
     )]
     NotInPod,
     /// The API does not say.
@@ -233,8 +234,8 @@ impl Install {
     fn migrated(&self, runtime: &Runtime, migrated: Migrated) -> Installed {
         let waiting = migrated.waiting_for.iter().map(|pod| {
             format!(
-                "multus could not tear down {pod}, which braid attached in chained mode: move it to another node \
-                 (kubectl drain)"
+                "multus could not tear down {pod}, which braid attached in chained mode: move it \
+                 to another node (kubectl drain)"
             )
         });
         Installed {

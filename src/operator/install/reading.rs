@@ -42,14 +42,14 @@ pub(super) fn of_chained_file(
             Ok(true) => return Ok(Reading::Done),
             Err(error) => {
                 return Ok(Reading::Unknown(format!(
-                    "whether the runtime has read {file} is not known ({error}): start a pod with an extra \
-                     network, then run braid doctor"
+                    "whether the runtime has read {file} is not known ({error}): start a pod with \
+                     an extra network, then run braid doctor"
                 )));
             }
             Ok(false) if started.elapsed() > LIMIT => {
                 return Ok(Reading::NotRead(format!(
-                    "the runtime has not read {file}, and pods start without the networks that they ask for: \
-                     restart the runtime, or use another --mode"
+                    "the runtime has not read {file}, and pods start without the networks that \
+                     they ask for: restart the runtime, or use another --mode"
                 )));
             }
             Ok(false) => {}

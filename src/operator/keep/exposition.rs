@@ -125,8 +125,8 @@ fn gauge(f: &mut impl Write, name: &str, help: &str) -> fmt::Result {
 fn build_info() -> String {
     let version = env!("CARGO_PKG_VERSION");
     format!(
-        "# HELP braid_build_info The version of braid that wrote this last.\n# TYPE braid_build_info gauge\n\
-         braid_build_info{{version=\"{version}\"}} 1\n"
+        "# HELP braid_build_info The version of braid that wrote this last.\n# TYPE \
+         braid_build_info gauge\nbraid_build_info{{version=\"{version}\"}} 1\n"
     )
 }
 

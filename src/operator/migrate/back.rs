@@ -94,7 +94,8 @@ impl Migrate {
         let binary = binary.display();
         match runtime.kind {
             Some(Kind::Crio) => format!(
-                "{daemon}{binary} and braid's records stay: CRI-O tears down the pods of before with them"
+                "{daemon}{binary} and braid's records stay: CRI-O tears down the pods of before \
+                 with them"
             ),
             _ => format!("{daemon}{binary} stays; nothing calls it any more"),
         }
@@ -153,7 +154,8 @@ fn hand_over(ledger: &Ledger, cache: &Path) -> Result<Vec<String>, CommandError>
         .collect();
     if !records.orphans.is_empty() || !records.unreadable.is_empty() {
         notes.push(
-            "networks that could not be torn down, or records that cannot be read, stay in braid's state directory"
+            "networks that could not be torn down, or records that cannot be read, stay in braid's \
+             state directory"
                 .to_owned(),
         );
     }

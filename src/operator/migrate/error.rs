@@ -13,14 +13,17 @@ use crate::operator::settings::SettingsError;
 #[derive(Debug, thiserror::Error)]
 pub(in crate::operator) enum MigrateError {
     /// Multus is not there.
-    #[error("no configuration in {} has multus in it, and none was retired there: there is nothing to migrate", .0.display())]
+    #[error("no configuration in {} has multus in it, and none was retired there: there is nothing \
+             to migrate", .0.display())]
     NoMultus(PathBuf),
     /// Multus is not the first plugin.
-    #[error("{} has multus behind other plugins, which no translation fits: put it first, or write braid's configuration by hand", .0.display())]
+    #[error("{} has multus behind other plugins, which no translation fits: put it first, or write \
+             braid's configuration by hand", .0.display())]
     Behind(PathBuf),
     /// What would be written starts no pod.
     #[error(
-        "{} cannot be translated as it is, since braid would start no pod with it: {problem}; nothing was changed",
+        "{} cannot be translated as it is, since braid would start no pod with it: {problem}; \
+         nothing was changed",
         file.display()
     )]
     Untranslated {
@@ -31,8 +34,9 @@ pub(in crate::operator) enum MigrateError {
     },
     /// Cilium has taken the file out of the runtime's sight.
     #[error(
-        "cilium has renamed {} (its cni.exclusive), and would do so with braid's file: set cni.exclusive to false in \
-         cilium's configuration, rename that file back, and run this again",
+        "cilium has renamed {} (its cni.exclusive), and would do so with braid's file: set \
+         cni.exclusive to false in cilium's configuration, rename that file back, and run this \
+         again",
         .0.display()
     )]
     Renamed(PathBuf),
@@ -44,16 +48,16 @@ pub(in crate::operator) enum MigrateError {
     Daemon(#[source] ConfFileError),
     /// The daemon's configuration is not on this node.
     #[error(
-        "multus is the thick plugin, whose settings are in a ConfigMap and not on this node: get them with \
-         kubectl get configmap multus-daemon-config --namespace kube-system \
-         -o jsonpath='{{.data.daemon-config\\.json}}' >{DAEMON_FILE}, \
-         then run braid migrate multus --daemon-config {DAEMON_FILE} (if there is none, with {{}} in that file)"
+        "multus is the thick plugin, whose settings are in a ConfigMap and not on this node: get \
+         them with kubectl get configmap multus-daemon-config --namespace kube-system -o \
+         jsonpath='{{.data.daemon-config\\.json}}' >{DAEMON_FILE}, then run braid migrate multus \
+         --daemon-config {DAEMON_FILE} (if there is none, with {{}} in that file)"
     )]
     NoDaemonConfig,
     /// Only a file of Multus's is left that runs Braid.
     #[error(
-        "{} names braid's file as multus's primary network, and no file of before is kept beside it: name the \
-         primary's own file there, then run this again",
+        "{} names braid's file as multus's primary network, and no file of before is kept beside \
+         it: name the primary's own file there, then run this again",
         .0.display()
     )]
     RunsBraid(PathBuf),
@@ -62,7 +66,8 @@ pub(in crate::operator) enum MigrateError {
     Settings(#[from] SettingsError),
     /// Braid could not work with the kubeconfig.
     #[error(
-        "{0}: give braid its own with --kubeconfig before pods depend on it, or no new pod gets its networks"
+        "{0}: give braid its own with --kubeconfig before pods depend on it, or no new pod gets \
+         its networks"
     )]
     Credential(#[from] CredentialError),
     /// The daemon's configuration is no object.

@@ -9,9 +9,10 @@ use crate::operator::runtime::{Kind, Runtime, below};
 use cni::keys;
 
 /// How the annotations are found that Braid reads otherwise.
-const FIND_BEFOREHAND: &str = "braid refuses some annotations that multus passes over: find them before pods start \
-                               anew, with kubectl get pods -A -o yaml | braid validate - (on any machine; it changes \
-                               nothing), and correct them, or set \"lenientAnnotations\": true";
+const FIND_BEFOREHAND: &str = "braid refuses some annotations that multus passes over: find them \
+                               before pods start anew, with kubectl get pods -A -o yaml | braid \
+                               validate - (on any machine; it changes nothing), and correct them, \
+                               or set \"lenientAnnotations\": true";
 
 impl Migrate {
     pub(super) fn note_what_follows(
@@ -25,20 +26,22 @@ impl Migrate {
         if count > 0 {
             let cache = self.on_node(&cache);
             notes.push(format!(
-                "{count} containers are remembered in {}: braid tears them down by what multus wrote there",
+                "{count} containers are remembered in {}: braid tears them down by what multus \
+                 wrote there",
                 cache.display()
             ));
         }
         if runtime.kind == Some(Kind::Crio) {
             notes.push(
-                "CRI-O tears a pod down with the configuration that it was started with: leave multus's plugin, and \
-                 the thick plugin's daemon, until the pods of before are gone"
+                "CRI-O tears a pod down with the configuration that it was started with: leave \
+                 multus's plugin, and the thick plugin's daemon, until the pods of before are gone"
                     .to_owned(),
             );
         }
         if let Some(file) = found.renamed.first() {
             notes.push(format!(
-                "cilium has renamed {}: see that its cni.exclusive is false, or it does so with braid's file",
+                "cilium has renamed {}: see that its cni.exclusive is false, or it does so with \
+                 braid's file",
                 self.on_node(file).display()
             ));
         }
@@ -54,10 +57,11 @@ impl Migrate {
         let place = runtime.conf_dir.join("whereabouts.d");
         place.is_dir().then(|| {
             format!(
-                "whereabouts gives addresses here ({}): definitions stay as they are, and braid gives addresses from \
-                 the same pools once its executable stands for that plugin (braid install --plugins); leave \
-                 whereabouts' DaemonSet, which renews the kubeconfig, until another one is named, and then let \
-                 braid addresses reconcile take the place of its reconciler",
+                "whereabouts gives addresses here ({}): definitions stay as they are, and braid \
+                 gives addresses from the same pools once its executable stands for that plugin \
+                 (braid install --plugins); leave whereabouts' DaemonSet, which renews the \
+                 kubeconfig, until another one is named, and then let braid addresses reconcile \
+                 take the place of its reconciler",
                 self.on_node(&place).display()
             )
         })

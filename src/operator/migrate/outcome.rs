@@ -32,7 +32,8 @@ impl View for Migrated {
         }
         if !self.waiting_for.is_empty() {
             text.push_str(
-                "multus could not tear these pods down: move them to other nodes (kubectl drain), then run this again\n",
+                "multus could not tear these pods down: move them to other nodes (kubectl drain), \
+                 then run this again\n",
             );
         }
         let note = |note: &String| {

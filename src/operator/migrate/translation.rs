@@ -66,8 +66,8 @@ pub(super) fn translate(
     let layers = nested::unwrap(&mut multus);
     if layers > 0 {
         notes.push(format!(
-            "multus has taken its own file for the primary network's, {layers} deep: the innermost one's primary network \
-             is kept"
+            "multus has taken its own file for the primary network's, {layers} deep: the innermost \
+             one's primary network is kept"
         ));
     }
     let entry = entry(&multus, daemon, site, &mut notes);
@@ -173,8 +173,8 @@ fn find_primary(entry: &mut Map<String, Value>, site: &Site<'_>, notes: &mut Vec
             keys::set(entry, "clusterNetwork", source);
         }
         _ => notes.push(
-            "the primary network stays written out in \"delegates\", and is no longer kept up to date: set \
-             \"clusterNetwork\" once the primary has a file of its own"
+            "the primary network stays written out in \"delegates\", and is no longer kept up to \
+             date: set \"clusterNetwork\" once the primary has a file of its own"
                 .to_owned(),
         ),
     }
@@ -192,7 +192,8 @@ fn find_primary_of_file(
     let is_of_multus = !Installation::in_file(&file, &MULTUS).is_empty();
     if is_of_multus {
         notes.push(format!(
-            "\"clusterNetwork\" named multus's own file, {}: braid takes the first configuration without multus",
+            "\"clusterNetwork\" named multus's own file, {}: braid takes the first configuration \
+             without multus",
             path.display()
         ));
     }
@@ -215,7 +216,8 @@ fn name_default_networks(entry: &mut Map<String, Value>, notes: &mut Vec<String>
         names.iter().map(|name| own(name).unwrap_or_else(|| name.clone())).collect();
     if named != *names {
         notes.push(format!(
-            "networks of \"defaultNetworks\" are written without {prefix}, where they are looked for"
+            "networks of \"defaultNetworks\" are written without {prefix}, where they are looked \
+             for"
         ));
         keys::set(entry, "defaultNetworks", Value::Array(named));
     }
@@ -239,8 +241,8 @@ fn keep_isolation(entry: &mut Map<String, Value>, notes: &mut Vec<String>) {
     if !isolated {
         keys::set(entry, "namespaceIsolation", json!(false));
         notes.push(
-            "\"namespaceIsolation\" was off and stays off, so that pods keep the networks of other namespaces: set it to \
-             true when none needs them"
+            "\"namespaceIsolation\" was off and stays off, so that pods keep the networks of other \
+             namespaces: set it to true when none needs them"
                 .to_owned(),
         );
     }
@@ -263,12 +265,13 @@ fn note_kubeconfig(entry: &Map<String, Value>, site: &Site<'_>, notes: &mut Vec<
     match kept {
         _ if site.kubeconfig.is_some() => {}
         Some(path) => notes.push(format!(
-            "{path} is multus's: its token ends with multus's pods, and its account may not patch pods/status; give braid \
-             its own with --kubeconfig (docs/cluster.md, \"Node by node\") before multus's DaemonSet goes"
+            "{path} is multus's: its token ends with multus's pods, and its account may not patch \
+             pods/status; give braid its own with --kubeconfig (docs/cluster.md, \"Node by node\") \
+             before multus's DaemonSet goes"
         )),
         None => notes.push(
-            "no kubeconfig is configured, so definitions come from this node's directory alone: give braid one with \
-             --kubeconfig (docs/cluster.md, \"Node by node\")"
+            "no kubeconfig is configured, so definitions come from this node's directory alone: \
+             give braid one with --kubeconfig (docs/cluster.md, \"Node by node\")"
                 .to_owned(),
         ),
     }

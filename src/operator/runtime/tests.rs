@@ -15,10 +15,13 @@ fn detect(files: &[(&str, &str)]) -> Result<Runtime, RuntimeError> {
 #[test]
 fn every_runtime_is_known_by_its_file() {
     let v1 = "[plugins.cri.cni]\nconf_dir = '/v1'\nbin_dir = '/v1/bin'";
-    let v2 = "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".cni]\nconf_dir = '/v2/'\nbin_dir = '/v2/bin'";
-    let v3 = "version = 3\n[plugins.'io.containerd.cri.v1.runtime'.cni]\nconf_dir = '/v3'\nbin_dirs = ['/a', '/b']";
+    let v2 = "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".cni]\nconf_dir = '/v2/'\nbin_dir \
+              = '/v2/bin'";
+    let v3 = "version = 3\n[plugins.'io.containerd.cri.v1.runtime'.cni]\nconf_dir = '/v3'\n\
+              bin_dirs = ['/a', '/b']";
     let crio = "[crio.network]\nnetwork_dir = '/crio/'\nplugin_dirs = ['/c', '']";
-    let snap = "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".cni]\nconf_dir = '${SNAP_DATA}/args/x'";
+    let snap = "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".cni]\nconf_dir = \
+                '${SNAP_DATA}/args/x'";
     let table = [
         ("/etc/containerd/config.toml", v1, Kind::Containerd, "/v1", vec!["/v1/bin"]),
         ("/etc/containerd/config.toml", v2, Kind::Containerd, "/v2", vec!["/v2/bin"]),
@@ -107,7 +110,8 @@ fn a_node_without_a_known_runtime_has_the_usual_directories() {
 
 #[test]
 fn imports_and_drop_ins_count_later() {
-    let main = "imports = ['/etc/containerd/conf.d/*.toml']\n[plugins.cri.cni]\nconf_dir = '/a'\nbin_dir = '/b'";
+    let main = "imports = ['/etc/containerd/conf.d/*.toml']\n[plugins.cri.cni]\nconf_dir = '/a'\n\
+                bin_dir = '/b'";
     let drop_in = "[plugins.cri.cni]\nconf_dir = '/later'";
     let files = [("/etc/containerd/config.toml", main), ("/etc/containerd/conf.d/x.toml", drop_in)];
     let runtime = detect(&files).unwrap();

@@ -60,8 +60,8 @@ mod tests {
         assert_eq!(held(1, &[]), "waiting for 1 pod with extra networks: a/p1");
         assert_eq!(
             held(7, &["c1"]),
-            "waiting for 7 pods with extra networks: a/p1, a/p2, a/p3, a/p4, a/p5 and 2 more; and for 1 call at \
-             work for c1"
+            "waiting for 7 pods with extra networks: a/p1, a/p2, a/p3, a/p4, a/p5 and 2 more; and \
+             for 1 call at work for c1"
         );
         assert_eq!(held(0, &["c1", "c2"]), "waiting for 2 calls at work for c1, c2");
     }

@@ -63,10 +63,11 @@ impl View for Left {
         text.push_str(&self.waiting(style));
         if !self.waiting_for.is_empty() {
             text.push_str(if self.is_repeated {
-                "move these pods to other nodes (kubectl drain): braid leaves by itself when they are gone\n"
+                "move these pods to other nodes (kubectl drain): braid leaves by itself when they \
+                 are gone\n"
             } else {
-                "move these pods to other nodes (kubectl drain), then run this again, or with --wait; braid \
-                 install takes it back\n"
+                "move these pods to other nodes (kubectl drain), then run this again, or with \
+                 --wait; braid install takes it back\n"
             });
         }
         text.extend(self.notes.iter().map(|note| format!("{note}\n")));

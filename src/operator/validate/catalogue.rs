@@ -39,8 +39,8 @@ pub(in crate::operator) struct Held {
 /// More definitions than are held.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error(
-    "the cluster has more than {MAX_DEFINITIONS} definitions, or more than {} MiB of them: pods are not held against \
-     them",
+    "the cluster has more than {MAX_DEFINITIONS} definitions, or more than {} MiB of them: pods \
+     are not held against them",
     MAX_BYTES >> 20
 )]
 pub(in crate::operator) struct TooMany;

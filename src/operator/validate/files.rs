@@ -21,7 +21,8 @@ pub(in crate::operator) enum FilesError {
         source: std::io::Error,
     },
     /// It holds more than is read.
-    #[error("{} holds more than {MAX_FILES} files, or is deeper than {MAX_DEPTH}: name parts of it", .0.display())]
+    #[error("{} holds more than {MAX_FILES} files, or is deeper than {MAX_DEPTH}: name parts of \
+             it", .0.display())]
     TooMany(PathBuf),
 }
 

@@ -81,7 +81,8 @@ fn find(
         Entry::Unknown => return Ok(None),
         Entry::Absent if view.sees_owner(&selection.namespace) => {
             warn(format!(
-                "network \"{network}\" is not defined in the cluster: until it is, the pod does not start"
+                "network \"{network}\" is not defined in the cluster: until it is, the pod does \
+                 not start"
             ));
             return Ok(None);
         }

@@ -79,9 +79,10 @@ pub(super) fn parted(pools: &[(PathBuf, Pool)]) -> Vec<Problem> {
 fn problem(file: &Path, pool: &Pool, scoped: &NetworkName, others: BTreeSet<&str>) -> Problem {
     let others: Vec<&str> = others.into_iter().collect();
     let message = format!(
-        "\"name\": \"{}\" is the name of {} too, and host-local gives both their addresses from one pool; under the policy \
-         each namespace has a pool of its own, here \"{scoped}\", so that both may give out the same address: give them \
-         ranges that do not overlap, or share one definition (braid.io/allowed-namespaces)",
+        "\"name\": \"{}\" is the name of {} too, and host-local gives both their addresses from \
+         one pool; under the policy each namespace has a pool of its own, here \"{scoped}\", so \
+         that both may give out the same address: give them ranges that do not overlap, or share \
+         one definition (braid.io/allowed-namespaces)",
         pool.own_name,
         others.join(", "),
     );

@@ -4,8 +4,8 @@ use super::*;
 use crate::policy::tests::Scene;
 use crate::policy::{Account, Path};
 
-const WHO: &str = "its owner can add one to braid.io/allowed-ips, or the node's administrator can add one to \
-                   policy.allowedSubnets for namespace kube-system";
+const WHO: &str = "its owner can add one to braid.io/allowed-ips, or the node's administrator can \
+                   add one to policy.allowedSubnets for namespace kube-system";
 
 fn policy() -> Value {
     json!({"policy": {
@@ -94,8 +94,8 @@ fn an_address_is_granted_by_the_owner_or_the_administrator() {
     assert_eq!(
         refusal,
         format!(
-            "network \"kube-system/blue\" cannot have address \"192.0.2.20/26\": no network that is granted holds it \
-             with its prefix: {WHO}"
+            "network \"kube-system/blue\" cannot have address \"192.0.2.20/26\": no network that \
+             is granted holds it with its prefix: {WHO}"
         )
     );
 }
@@ -265,8 +265,8 @@ fn a_claim_is_bound_to_what_is_granted() {
     assert_eq!(
         none.refusal(),
         format!(
-            "network \"kube-system/blue\" takes no \"ipam-claim-reference\" from pods: no addresses are granted that \
-             the claim's could lie in: {WHO}"
+            "network \"kube-system/blue\" takes no \"ipam-claim-reference\" from pods: no \
+             addresses are granted that the claim's could lie in: {WHO}"
         )
     );
     let hidden = none.asks(json!({"cni-args": {"ipam-claim-reference": "vm1"}}));

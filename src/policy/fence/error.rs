@@ -14,8 +14,8 @@ pub enum FenceError {
     /// Its name has a meaning outside the node, for all namespaces together, or is too long to be
     /// scoped.
     #[error(
-        "and its \"name\" is {name}, which a network of another namespace may have too: its owner can write \
-         \"name\": \"{namespace}.{example}\""
+        "and its \"name\" is {name}, which a network of another namespace may have too: its owner \
+         can write \"name\": \"{namespace}.{example}\""
     )]
     Name {
         /// The network's name.
@@ -32,7 +32,8 @@ pub enum FenceError {
     Plugin(Quoted),
     /// The type is never allowed.
     #[error(
-        "and may not use plugin {0}, which delegates to others: its owner can name the plugin itself"
+        "and may not use plugin {0}, which delegates to others: its owner can name the plugin \
+         itself"
     )]
     Delegating(Quoted),
     /// A nested object has a type that is no text, or is spelt so that only some would see it.
@@ -40,8 +41,8 @@ pub enum FenceError {
     Type(Quoted),
     /// The plugin may not carry the key.
     #[error(
-        "and its plugin {plugin} may not carry {key}: its owner can leave it out, or the node's administrator \
-         add it to policy.allowedPlugins"
+        "and its plugin {plugin} may not carry {key}: its owner can leave it out, or the node's \
+         administrator add it to policy.allowedPlugins"
     )]
     Key {
         /// The plugin.
@@ -51,13 +52,14 @@ pub enum FenceError {
     },
     /// What a pod would hand to the plugins, and none of them may carry.
     #[error(
-        "and none of its plugins may carry {0}: the pod can leave it out, or the node's administrator add it to \
-         policy.allowedPlugins"
+        "and none of its plugins may carry {0}: the pod can leave it out, or the node's \
+         administrator add it to policy.allowedPlugins"
     )]
     Argument(Quoted),
     /// A key is missing whose default would reach the host.
     #[error(
-        "and its plugin {plugin} must carry \"{key}\", whose default reaches the host: its owner can add it"
+        "and its plugin {plugin} must carry \"{key}\", whose default reaches the host: its owner \
+         can add it"
     )]
     Missing {
         /// The plugin.
@@ -67,8 +69,8 @@ pub enum FenceError {
     },
     /// The interface of the host is not allowed.
     #[error(
-        "and its plugin {plugin} may not reach the host's interface {value} (\"{key}\"): the node's \
-         administrator can add it to policy.allowedHostInterfaces"
+        "and its plugin {plugin} may not reach the host's interface {value} (\"{key}\"): the \
+         node's administrator can add it to policy.allowedHostInterfaces"
     )]
     HostInterface {
         /// The plugin.
@@ -80,8 +82,8 @@ pub enum FenceError {
     },
     /// The address, network or route is not allowed.
     #[error(
-        "and {value} in its plugin {plugin} is in no subnet of namespace {namespace}: the node's administrator \
-         can add it to policy.allowedSubnets"
+        "and {value} in its plugin {plugin} is in no subnet of namespace {namespace}: the node's \
+         administrator can add it to policy.allowedSubnets"
     )]
     Subnet {
         /// The plugin.
@@ -93,8 +95,8 @@ pub enum FenceError {
     },
     /// The VLAN is not allowed.
     #[error(
-        "and {value} (\"{key}\") in its plugin {plugin} is no VLAN of namespace {namespace}: the node's \
-         administrator can add it to policy.allowedVlans"
+        "and {value} (\"{key}\") in its plugin {plugin} is no VLAN of namespace {namespace}: the \
+         node's administrator can add it to policy.allowedVlans"
     )]
     Vlan {
         /// The plugin.
@@ -108,7 +110,8 @@ pub enum FenceError {
     },
     /// The value is not what the key must have.
     #[error(
-        "and its plugin {plugin} may not have {value} for {key}, which must be {rule}: its owner can correct it"
+        "and its plugin {plugin} may not have {value} for {key}, which must be {rule}: its owner \
+         can correct it"
     )]
     Value {
         /// The plugin.

@@ -110,10 +110,12 @@ pub(super) fn scoped<T>(
     };
     let rule = match key {
         "allowedSubnets" => {
-            "must be a list of networks in CIDR form, or an object of them with the namespaces of each"
+            "must be a list of networks in CIDR form, or an object of them with the namespaces of \
+             each"
         }
         "allowedVlans" => {
-            "must be a list of VLANs, \"7\" or \"100-199\", or an object of them with the namespaces of each"
+            "must be a list of VLANs, \"7\" or \"100-199\", or an object of them with the \
+             namespaces of each"
         }
         _ => "must be a list of patterns, or an object of them with the namespaces of each",
     };
@@ -136,8 +138,8 @@ pub(super) fn primaries(object: &Map<String, Value>) -> Result<Vec<PrimaryOverri
         wrong(
             KEY,
             value,
-            "must be a list of objects with \"podNamespaces\" and \"definitions\" (\"namespace/name\", or the \
-             name of a network of the node)",
+            "must be a list of objects with \"podNamespaces\" and \"definitions\" \
+             (\"namespace/name\", or the name of a network of the node)",
         )
     })
 }
@@ -182,16 +184,20 @@ pub(super) fn warnings(requests: &BTreeSet<Request>, plugins: &Plugins) -> Vec<S
     let of_owners = requests.iter().filter(|request| request.needs_owners_word());
     let of_owners = of_owners.map(|request| {
         format!(
-            "\"{request}\" in policy.allowedRequests has no effect: only a network's owner can allow it, with \
-             braid.io/allowed-requests"
+            "\"{request}\" in policy.allowedRequests has no effect: only a network's owner can \
+             allow it, with braid.io/allowed-requests"
         )
     });
     let delegating = plugins.delegating_types().map(|kind| {
-        format!("\"{kind}\" in policy.allowedPlugins has no effect: a plugin that delegates is never allowed")
+        format!(
+            "\"{kind}\" in policy.allowedPlugins has no effect: a plugin that delegates is \
+                 never allowed"
+        )
     });
     let patterns = plugins.patterns().map(|kind| {
         format!(
-            "\"{kind}\" in policy.allowedPlugins has no effect: it is no pattern there, name each plugin's type"
+            "\"{kind}\" in policy.allowedPlugins has no effect: it is no pattern there, name each \
+             plugin's type"
         )
     });
     of_owners.chain(delegating).chain(patterns).collect()

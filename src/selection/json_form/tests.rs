@@ -79,7 +79,8 @@ fn every_key_arrives() {
 #[test]
 fn gateway_is_told_what_it_was_good_for() {
     for key in ["gateway", "Gateway"] {
-        let rule = "is not a known key: Multus ignored it; leave it out, or move the default route there with \"default-route\"";
+        let rule = "is not a known key: Multus ignored it; leave it out, or move the default route \
+                    there with \"default-route\"";
         refused(&format!("\"{key}\": [\"10.0.0.1\"]"), &format!("\"{key}\" {rule}"));
     }
     refused(
@@ -105,8 +106,8 @@ fn unknown_keys_pass_only_if_the_limits_say_so() {
     let read = parse(text).unwrap();
     let said: Vec<String> = read[0].ignored.iter().map(ToString::to_string).collect();
     let expected = [
-        "element 1 (pods/blue): \"gateway\" is not a known key: Multus ignored it; leave it out, or move the default \
-         route there with \"default-route\"",
+        "element 1 (pods/blue): \"gateway\" is not a known key: Multus ignored it; leave it out, \
+         or move the default route there with \"default-route\"",
         "element 1 (pods/blue): \"portMappings[0].x\" is not a known key",
         "element 1 (pods/blue): \"bandwidth.rate\" is not a known key",
     ];
@@ -247,7 +248,8 @@ fn addresses_are_checked_one_by_one() {
     refused(r#""ips": {}"#, "\"ips\" is an object: must be a list");
     refused(
         r#""ips": ["10.0.0.300/24"]"#,
-        "\"ips[0]\" is \"10.0.0.300/24\": must be an IPv4 or IPv6 address with an optional prefix length",
+        "\"ips[0]\" is \"10.0.0.300/24\": must be an IPv4 or IPv6 address with an optional prefix \
+         length",
     );
     refused(r#""ips": ["10.0.0.1", null]"#, "\"ips[1]\" is null: must be a string");
     refused(

@@ -189,9 +189,9 @@ fn take_away_wide_routes(
 
 fn unasked_default_route(pod: &Pod, attachment: &Attachment) -> String {
     format!(
-        "pod {pod}: network \"{}\" has made a default route on {} that the pod has not asked for; it was removed, and \
-         the primary network's is the way out: add \"default-route\": [] to the pod's annotation to have it, or take \
-         the route out of the network's definition",
+        "pod {pod}: network \"{}\" has made a default route on {} that the pod has not asked for; \
+         it was removed, and the primary network's is the way out: add \"default-route\": [] to \
+         the pod's annotation to have it, or take the route out of the network's definition",
         attachment.label, attachment.interface
     )
 }
@@ -201,9 +201,9 @@ fn unasked_wide_routes(pod: &Pod, attachment: &Attachment, routes: &[IpNetwork])
     let shown: Vec<_> = routes.iter().take(4).map(ToString::to_string).collect();
     let more = if routes.len() > shown.len() { ", ..." } else { "" };
     format!(
-        "pod {pod}: network \"{}\" has made routes on {} that together take the default route, which the pod has not \
-         asked for ({}{more}); they were removed: add \"default-route\": [] to the pod's annotation to have them, or \
-         take the routes out of the network's definition",
+        "pod {pod}: network \"{}\" has made routes on {} that together take the default route, \
+         which the pod has not asked for ({}{more}); they were removed: add \"default-route\": [] \
+         to the pod's annotation to have them, or take the routes out of the network's definition",
         attachment.label,
         attachment.interface,
         shown.join(", ")

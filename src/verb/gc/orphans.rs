@@ -36,7 +36,8 @@ pub(super) fn retry(session: &mut Session<'_>, deadline: Deadline) -> Vec<Error>
         // Also behind those that are another network's.
         last.iter().for_each(|name| ledger.stopped_at(Sweep::Orphans, name));
         log::warn!(
-            "there was no time for {} networks that could not be torn down: the next GC goes on with them",
+            "there was no time for {} networks that could not be torn down: the next GC goes on \
+             with them",
             orphans.unread()
         );
     }

@@ -21,7 +21,7 @@ pub(super) struct GivenBack {
 
 /// Gives the pod the default routes that it is to have without the attachments on `gone`: those that
 /// are recorded through its other interfaces, else those that had to make way. An attach that was
-/// killed behind the move has left none of them, or some. Where the kernel shows another one, the pod
+/// killed behind the move has left none of them, or some. If the kernel shows another one, the pod
 /// has made it, and the family is left alone. Returns what the pod has now as it is to have it.
 ///
 /// # Errors

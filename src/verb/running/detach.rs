@@ -121,7 +121,7 @@ pub(super) fn finish_pending(
 }
 
 /// What the kernel is expected to show once the pending attachments that are torn down are gone.
-/// Where one had the default route, or was to have it, the pod has its former one again.
+/// If one had the default route, or was to have it, the pod has its former one again.
 fn snapshot_without_gone(held: &Held) -> Result<Snapshot, Error> {
     let record = &held.record;
     let gone: Vec<&Attachment> = gone_attachments(record).collect();

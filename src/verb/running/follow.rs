@@ -66,7 +66,8 @@ impl Followed {
         let mut must_publish = publish;
         for element in steps.reordered {
             let sentence = format!(
-                "{element} has no \"interface\", and the order has changed: it is attached anew, on another interface"
+                "{element} has no \"interface\", and the order has changed: it is attached anew, \
+                 on another interface"
             );
             log::warn!("pod {}: {sentence}", held.pod);
             self.changed.warnings.push(sentence);

@@ -213,7 +213,8 @@ pub(super) fn check_detachable(attachment: &Attachment) -> Result<(), Error> {
         return Ok(());
     }
     let problem = format!(
-        "network \"{}\" on {} is the pod's primary network, which cannot be detached: delete the pod instead",
+        "network \"{}\" on {} is the pod's primary network, which cannot be detached: delete the \
+         pod instead",
         attachment.label, attachment.interface
     );
     Err(Error::new(Code::CONFIG, problem))

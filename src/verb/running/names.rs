@@ -26,7 +26,8 @@ pub(super) fn give_back(record: &Record, at: usize, netns: &Netns) {
         ),
         Ok(None) => {}
         Err(error) => log::warn!(
-            "network \"{}\": its interface has another name than {name}, and cannot be renamed: {error}",
+            "network \"{}\": its interface has another name than {name}, and cannot be renamed: \
+             {error}",
             attachment.label
         ),
     }

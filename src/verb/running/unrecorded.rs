@@ -132,8 +132,8 @@ fn sandbox_of(result: &Value, interface: &str) -> Option<String> {
 pub(super) fn record(session: &Session<'_>, target: &Target) -> Result<Record, Error> {
     if session.config.is_delegating() {
         let problem = format!(
-            "container {} has no record: braid could not write it when the pod was started, or the pod is older \
-             than braid's installation; delete the pod to have it attached anew",
+            "container {} has no record: braid could not write it when the pod was started, or the \
+             pod is older than braid's installation; delete the pod to have it attached anew",
             target.key.container
         );
         return Err(Error::new(Code::UNKNOWN_CONTAINER, problem));

@@ -24,7 +24,8 @@ pub enum NetconfError {
     NoName,
     /// The name breaks the rule.
     #[error(
-        "network name \"{0}\" must be 1 to 200 letters, digits, \"_\", \".\" or \"-\", the first a letter or digit"
+        "network name \"{0}\" must be 1 to 200 letters, digits, \"_\", \".\" or \"-\", the first a \
+         letter or digit"
     )]
     Name(String),
     /// The type is missing.
@@ -32,7 +33,8 @@ pub enum NetconfError {
     NoType,
     /// The type would be a path.
     #[error(
-        "plugin type \"{0}\" must be a file name: no \"/\", no leading \".\", at most 128 characters"
+        "plugin type \"{0}\" must be a file name: no \"/\", no leading \".\", at most 128 \
+         characters"
     )]
     Type(String),
     /// The chain is empty.

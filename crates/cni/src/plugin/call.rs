@@ -182,7 +182,8 @@ impl Call {
             return Ok(None);
         };
         let list = list.as_array().and_then(|list| list.iter().map(valid_attachment).collect());
-        let problem = "\"cni.dev/valid-attachments\" must be a list of objects with \"containerID\" and \"ifname\"";
+        let problem = "\"cni.dev/valid-attachments\" must be a list of objects with \
+                       \"containerID\" and \"ifname\"";
         list.map(Some).ok_or_else(|| config(problem))
     }
 }

@@ -41,7 +41,8 @@ pub enum ResultError {
     },
     /// An index past the end of `interfaces`.
     #[error(
-        "{path} is {index}, but the result lists {interfaces} interfaces: count from 0, or leave it out"
+        "{path} is {index}, but the result lists {interfaces} interfaces: count from 0, or leave \
+         it out"
     )]
     Index {
         /// Where it is.

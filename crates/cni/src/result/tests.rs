@@ -295,7 +295,8 @@ fn refusals_name_the_place_and_the_value() {
         ),
         (
             json!({"interfaces": two, "ips": [good, good, {"address": "::1/8", "interface": 2}]}),
-            "ips[2].interface is 2, but the result lists 2 interfaces: count from 0, or leave it out",
+            "ips[2].interface is 2, but the result lists 2 interfaces: count from 0, or leave it \
+             out",
         ),
         (
             json!({"ips": [{"address": "::1/8", "interface": -2}]}),

@@ -255,7 +255,10 @@ fn family_advice(family: Family, link: Option<&RouteLink>, errno: Errno) -> Opti
     let refused = matches!(errno, Errno::EACCES | Errno::EOPNOTSUPP | Errno::EAFNOSUPPORT);
     (family == Family::V6 && refused).then(|| {
         let conf = sysctl_name(link);
-        format!("is IPv6 enabled in the kernel and not disabled by sysctl net.ipv6.conf.{conf}.disable_ipv6?")
+        format!(
+            "is IPv6 enabled in the kernel and not disabled by sysctl \
+                 net.ipv6.conf.{conf}.disable_ipv6?"
+        )
     })
 }
 

@@ -58,13 +58,14 @@ pub enum ConfigError {
     },
     /// A range has no subnet.
     #[error(
-        "plugin \"{0}\" cannot give addresses of a range without \"subnet\": write one, such as \"10.0.0.0/24\""
+        "plugin \"{0}\" cannot give addresses of a range without \"subnet\": write one, such as \
+         \"10.0.0.0/24\""
     )]
     NoSubnet(&'static str),
     /// The plugin has no device to work on.
     #[error(
-        "plugin \"{plugin}\" has no device: name one under \"{key}\", or annotate the definition with the resource \
-         whose devices pods ask for (k8s.v1.cni.cncf.io/resourceName)"
+        "plugin \"{plugin}\" has no device: name one under \"{key}\", or annotate the definition \
+         with the resource whose devices pods ask for (k8s.v1.cni.cncf.io/resourceName)"
     )]
     NoDevice {
         /// The plugin.
@@ -304,7 +305,8 @@ fn with_prefix(text: &str) -> Option<IpNetwork> {
 /// them out.
 fn destination_rule(text: Option<&str>) -> Option<String> {
     let Some(network) = text.and_then(with_prefix) else {
-        let rule = "a network with its prefix length, such as \"10.1.0.0/16\", or \"0.0.0.0/0\" for the default route";
+        let rule = "a network with its prefix length, such as \"10.1.0.0/16\", or \"0.0.0.0/0\" \
+                    for the default route";
         return Some(rule.to_owned());
     };
     (network.is_ipv4() && network.ip() != network.network()).then(|| {

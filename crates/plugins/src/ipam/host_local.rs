@@ -53,7 +53,8 @@ const FACTS: Facts = Facts {
     failures: &[
         (
             "no ip addresses available in range set",
-            "widen the range in the definition; braid gc --dry-run names addresses that no pod holds any more",
+            "widen the range in the definition; braid gc --dry-run names addresses that no pod \
+             holds any more",
         ),
         (
             "requested ip address",

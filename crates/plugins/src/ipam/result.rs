@@ -57,8 +57,8 @@ pub(crate) fn check_families(
         .find(|family| families.clone().into_iter().filter(|it| it == family).count() > 1);
     match several {
         Some(family) if !version.has_interfaces() => Err(invalid(format!(
-            "cniVersion {version} has room for one {family} address, and the configuration asks for more: \
-             use 0.3.0 or newer"
+            "cniVersion {version} has room for one {family} address, and the configuration asks \
+             for more: use 0.3.0 or newer"
         ))),
         _ => Ok(()),
     }

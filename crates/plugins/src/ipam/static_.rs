@@ -32,8 +32,8 @@ const FACTS: Facts = Facts {
     host_state: HostState::None,
     failures: &[(
         "in cidr notation",
-        "write the address with its prefix length, as in \"10.0.0.5/24\", in \"ips\" of the annotation or in the \
-         definition",
+        "write the address with its prefix length, as in \"10.0.0.5/24\", in \"ips\" of the \
+         annotation or in the definition",
     )],
     ..Facts::ipam("static")
 };

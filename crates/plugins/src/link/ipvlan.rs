@@ -121,8 +121,8 @@ fn parent(
             )
         }
         _ => {
-            let problem = "there is no \"master\", and the plugin before has not made exactly one interface to take \
-                           it from: set \"master\"";
+            let problem = "there is no \"master\", and the plugin before has not made exactly one \
+                           interface to take it from: set \"master\"";
             Err(Error::new(Code::CONFIG, problem))
         }
     }

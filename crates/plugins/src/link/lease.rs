@@ -15,7 +15,8 @@ const UNDO: Duration = Duration::from_secs(10);
 /// The IPAM plugin of a network that cannot do without one.
 pub(crate) fn required(call: &Call) -> Result<PluginType, Error> {
     let missing = || {
-        let problem = "the network has no \"ipam\": name an IPAM plugin in its \"type\", such as \"host-local\"";
+        let problem = "the network has no \"ipam\": name an IPAM plugin in its \"type\", such as \
+                       \"host-local\"";
         Error::new(Code::CONFIG, problem)
     };
     call.ipam()?.ok_or_else(missing)

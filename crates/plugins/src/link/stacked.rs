@@ -137,7 +137,8 @@ fn of_default_route(netlink: &mut Netlink, place: &str) -> Result<LinkState, Err
     let index = netlink.default_link().map_err(kernel_error)?;
     let none = || {
         let problem = format!(
-            "there is no \"master\", and {place} has no default route to take it from: set \"master\""
+            "there is no \"master\", and {place} has no default route to take it from: set \
+             \"master\""
         );
         Error::new(Code::CONFIG, problem)
     };

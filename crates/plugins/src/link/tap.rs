@@ -48,7 +48,8 @@ impl<'c> TapConfig<'c> {
         };
         let label = keys.text("selinuxContext")?;
         if label.is_some_and(|label| label.len() > 4096 || label.contains(char::is_control)) {
-            let problem = "\"selinuxContext\" must be a label of one line, such as \"system_u:system_r:container_t:s0\"";
+            let problem = "\"selinuxContext\" must be a label of one line, such as \
+                           \"system_u:system_r:container_t:s0\"";
             return Err(Error::new(Code::CONFIG, problem));
         }
         Ok(Self {

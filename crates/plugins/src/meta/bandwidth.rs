@@ -124,7 +124,8 @@ fn host_end(site: &mut Site<'_>) -> Result<LinkState, Error> {
     if container.kind != LinkKind::Veth {
         let kind = container.kind.name();
         return Err(refuse(format!(
-            "interface {name:?} is a {kind}: only that of a veth pair, as bridge and ptp make, can be limited"
+            "interface {name:?} is a {kind}: only that of a veth pair, as bridge and ptp make, can \
+             be limited"
         )));
     }
     let index = container.parent.unwrap_or_default();

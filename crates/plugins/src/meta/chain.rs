@@ -18,8 +18,8 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 /// The result of the plugin before, which there must be.
 pub(super) fn previous(call: &Call) -> Result<AttachmentResult, Error> {
     let missing = || {
-        let problem = "the plugin has no \"prevResult\": put it behind the plugin that makes the interface, in \
-                       \"plugins\" of the network";
+        let problem = "the plugin has no \"prevResult\": put it behind the plugin that makes the \
+                       interface, in \"plugins\" of the network";
         Error::new(Code::CONFIG, problem)
     };
     let value = keys::get(call.object(), "prevResult").ok_or_else(missing)?;

@@ -135,8 +135,8 @@ pub(crate) fn check_chain_name(key: &str, name: &str) -> Result<(), Error> {
         return Ok(());
     }
     let problem = format!(
-        "\"{key}\" must be a chain's name of 1 to {LONGEST_NAME} letters, digits, \"-\", \"_\", \".\", \
-         \":\" and \"+\", not {}",
+        "\"{key}\" must be a chain's name of 1 to {LONGEST_NAME} letters, digits, \"-\", \"_\", \
+         \".\", \":\" and \"+\", not {}",
         Quoted::text(name)
     );
     Err(Error::new(Code::CONFIG, problem))

@@ -35,8 +35,9 @@ impl Node {
     pub(crate) fn new() -> Self {
         let node = Self { host: namespace(), container: namespace() };
         node.on_host(
-            "link set lo up; link add eth0 address 02:00:00:00:00:aa type veth peer name up0 address 02:00:00:00:00:bb; \
-             link set up0 up; link set eth0 up; addr add 192.0.2.2/24 dev eth0; route add default via 192.0.2.1",
+            "link set lo up; link add eth0 address 02:00:00:00:00:aa type veth peer name up0 \
+             address 02:00:00:00:00:bb; link set up0 up; link set eth0 up; addr add 192.0.2.2/24 \
+             dev eth0; route add default via 192.0.2.1",
         );
         node
     }

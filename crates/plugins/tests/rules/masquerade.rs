@@ -93,9 +93,12 @@ fn nftables_rules_are_those_of_release_1_9() {
         "table inet cni_plugins_masquerade {",
         "comment \"Masquerading for plugins from github.com/containernetworking/plugins\"",
         "chain masq_checks {",
-        "comment \"Masquerade traffic from certain IPs to any (non-multicast) IP outside their subnet\"",
-        "ip saddr 10.1.0.5 ip daddr != 10.1.0.0/24 masquerade comment \"d6077a19f538d533-2e45f3e974e6a117, net: blue, if: eth0, id: container-1\"",
-        "ip6 saddr fd01::5 ip6 daddr != fd01::/64 masquerade comment \"d6077a19f538d533-2e45f3e974e6a117, net: blue, if: eth0, id: container-1\"",
+        "comment \"Masquerade traffic from certain IPs to any (non-multicast) IP outside their \
+         subnet\"",
+        "ip saddr 10.1.0.5 ip daddr != 10.1.0.0/24 masquerade comment \
+         \"d6077a19f538d533-2e45f3e974e6a117, net: blue, if: eth0, id: container-1\"",
+        "ip6 saddr fd01::5 ip6 daddr != fd01::/64 masquerade comment \
+         \"d6077a19f538d533-2e45f3e974e6a117, net: blue, if: eth0, id: container-1\"",
         "}",
         "",
         "chain postrouting {",

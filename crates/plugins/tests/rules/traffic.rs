@@ -33,8 +33,8 @@ impl Place {
         let neighbour = namespace();
         let path = path_of(&neighbour);
         node.on_host(&format!(
-            "ip link add out0 type veth peer name eth0; ip link set eth0 netns {path}; ip link set out0 up; \
-             ip addr add 192.0.2.1/24 dev out0; ip addr add 2001:db8::1/64 dev out0 nodad"
+            "ip link add out0 type veth peer name eth0; ip link set eth0 netns {path}; ip link set \
+             out0 up; ip addr add 192.0.2.1/24 dev out0; ip addr add 2001:db8::1/64 dev out0 nodad"
         ));
         let setup = "ip link set lo up; ip link set eth0 up; ip addr add 192.0.2.2/24 dev eth0; \
                      ip addr add 2001:db8::2/64 dev eth0 nodad";

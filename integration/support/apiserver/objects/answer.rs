@@ -64,7 +64,8 @@ pub(super) fn invalid(target: &Target, field: &str, problem: &str) -> Answer {
 pub(super) fn forbidden(user: &User, target: &Target, right: &Right) -> Answer {
     let name = target.name.as_ref().map(|name| format!(" \"{name}\"")).unwrap_or_default();
     let message = format!(
-        "{}{name} is forbidden: User \"{}\" cannot {} resource \"{}\" in API group \"{}\" in the namespace \"{}\"",
+        "{}{name} is forbidden: User \"{}\" cannot {} resource \"{}\" in API group \"{}\" in the \
+         namespace \"{}\"",
         target.qualified(),
         user.name,
         right.verb,

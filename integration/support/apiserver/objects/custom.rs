@@ -57,8 +57,9 @@ pub(super) fn admit(
     let definition = definition(&target.resource).expect("a custom resource");
     if let Some(name) = target.name.as_deref().filter(|name| !is_subdomain(name)) {
         let problem = format!(
-            "Invalid value: \"{name}\": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric \
-             characters, '-' or '.', and must start and end with an alphanumeric character"
+            "Invalid value: \"{name}\": a lowercase RFC 1123 subdomain must consist of lower case \
+             alphanumeric characters, '-' or '.', and must start and end with an alphanumeric \
+             character"
         );
         return Err(invalid(target, "metadata.name", &problem));
     }
@@ -192,8 +193,8 @@ pub(super) fn forget_managed_fields(object: &mut Value) {
 pub(super) fn modified(target: &Target) -> Answer {
     let name = target.name.as_deref().unwrap_or_default();
     let message = format!(
-        "Operation cannot be fulfilled on {} \"{name}\": the object has been modified; please apply your \
-         changes to the latest version and try again",
+        "Operation cannot be fulfilled on {} \"{name}\": the object has been modified; please \
+         apply your changes to the latest version and try again",
         target.qualified(),
     );
     status(409, "Conflict", &message, Some(json!({"name": name, "kind": target.resource})))

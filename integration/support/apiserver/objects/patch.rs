@@ -24,8 +24,8 @@ pub(super) fn apply(content_type: &str, old: &Value, body: &[u8]) -> Result<Valu
             Ok(new)
         }
         _ => {
-            let message = "the body of the request was in an unknown format - accepted media types include: \
-                           application/json-patch+json, application/merge-patch+json";
+            let message = "the body of the request was in an unknown format - accepted media types \
+                           include: application/json-patch+json, application/merge-patch+json";
             Err(status(415, "UnsupportedMediaType", message, None))
         }
     }

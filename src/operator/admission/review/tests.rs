@@ -141,7 +141,8 @@ fn a_network_that_is_not_there_yet_is_a_warning() {
     let (allowed, _, warnings) = create(&rules, &pod("blue"));
     assert!(allowed);
     let expected = format!(
-        "{ANNOTATION}: network \"team-a/blue\" is not defined in the cluster: until it is, the pod does not start"
+        "{ANNOTATION}: network \"team-a/blue\" is not defined in the cluster: until it is, the pod \
+         does not start"
     );
     assert_eq!(warnings, [expected]);
 }

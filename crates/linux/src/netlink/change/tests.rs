@@ -67,7 +67,8 @@ fn a_refused_change_is_the_first_one_that_is_told_and_what_is_done_is_none() {
     ];
     assert_eq!(
         netlink.apply(&twice).unwrap_err().to_string(),
-        "cannot create bridge interface \"br0\": there is an interface of this name already (EEXIST)"
+        "cannot create bridge interface \"br0\": there is an interface of this name already \
+         (EEXIST)"
     );
     netlink.apply(&[Change::ensure_link(&link), Change::delete_link(LinkId::Name("br0"))]).unwrap();
     assert_eq!(netlink.find(LinkId::Name("br0")).unwrap(), None);

@@ -13,20 +13,22 @@ fn sentence(operation: Operation, object: Object, errno: Errno) -> String {
 fn the_refusals_that_people_meet_are_translated() {
     let v4 = || default_route(Family::V4, "10.9.0.1");
     let v6 = || default_route(Family::V6, "fd00::1");
-    let disabled = "cannot add the IPv6 default route via fd00::1 on interface \"net1\": is IPv6 enabled in the \
-                    kernel and not disabled by sysctl net.ipv6.conf.net1.disable_ipv6?";
+    let disabled = "cannot add the IPv6 default route via fd00::1 on interface \"net1\": is IPv6 \
+                    enabled in the kernel and not disabled by sysctl \
+                    net.ipv6.conf.net1.disable_ipv6?";
     let cases = [
         (
             sentence(Operation::Add, v4(), Errno::ENETUNREACH),
-            "cannot add the IPv4 default route via 10.9.0.1 on interface \"net1\": gateway 10.9.0.1 is in no \
-             subnet of the interface (ENETUNREACH)"
+            "cannot add the IPv4 default route via 10.9.0.1 on interface \"net1\": gateway \
+             10.9.0.1 is in no subnet of the interface (ENETUNREACH)"
                 .to_owned(),
         ),
         (sentence(Operation::Add, v6(), Errno::EACCES), format!("{disabled} (EACCES)")),
         (sentence(Operation::Add, v6(), Errno::EOPNOTSUPP), format!("{disabled} (EOPNOTSUPP)")),
         (
             sentence(Operation::Delete, v4(), Errno::EPERM),
-            "cannot delete the IPv4 default route via 10.9.0.1 on interface \"net1\": needs CAP_NET_ADMIN (EPERM)"
+            "cannot delete the IPv4 default route via 10.9.0.1 on interface \"net1\": needs \
+             CAP_NET_ADMIN (EPERM)"
                 .to_owned(),
         ),
         (

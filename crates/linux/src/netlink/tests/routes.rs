@@ -49,7 +49,8 @@ fn deleted_routes_are_restored_exactly() {
         &["route add default via 10.0.0.1"],
         &[
             "route add default via 10.0.0.1 src 10.0.0.2 mtu 1300 advmss 1200 proto dhcp metric 5",
-            "-6 route add default via fd00:0::1 src fd00:0::2 mtu 1300 hoplimit 7 proto bird metric 5 pref high",
+            "-6 route add default via fd00:0::1 src fd00:0::2 mtu 1300 hoplimit 7 proto bird \
+             metric 5 pref high",
         ],
         &["route add default dev eth0", "-6 route add default dev eth0"],
         &[
@@ -66,8 +67,10 @@ fn deleted_routes_are_restored_exactly() {
             "-6 route append default dev eth0",
         ],
         &[
-            "route add default nexthop via 10.0.0.1 dev eth0 weight 3 nexthop via 10.1.0.1 dev net1",
-            "-6 route add default nexthop via fd00:0::1 dev eth0 nexthop via fd00:1::1 dev net1 weight 2",
+            "route add default nexthop via 10.0.0.1 dev eth0 weight 3 nexthop via 10.1.0.1 dev \
+             net1",
+            "-6 route add default nexthop via fd00:0::1 dev eth0 nexthop via fd00:1::1 dev net1 \
+             weight 2",
         ],
         &[
             "nexthop add id 7 via 10.0.0.1 dev eth0",
@@ -230,8 +233,8 @@ fn a_gateway_in_no_subnet_is_named() {
         let gateway = address(gateway);
         let error = netlink.add_default_route(family, net1, Some(gateway), None).unwrap_err();
         let expected = format!(
-            "cannot add the {family} default route via {gateway} on interface \"net1\": gateway {gateway} is in no \
-             subnet of the interface ({errno})"
+            "cannot add the {family} default route via {gateway} on interface \"net1\": gateway \
+             {gateway} is in no subnet of the interface ({errno})"
         );
         assert_eq!(error.to_string(), expected);
     }
@@ -318,17 +321,21 @@ fn a_route_leaves_as_the_default_route_that_it_is_like() {
         (
             &[
                 "route add default nexthop via 10.0.0.1 dev eth0 nexthop via 10.0.0.9 dev eth0",
-                "-6 route add default nexthop via fd00:0::1 dev eth0 nexthop via fd00:0::9 dev eth0",
+                "-6 route add default nexthop via fd00:0::1 dev eth0 nexthop via fd00:0::9 dev \
+                 eth0",
             ],
             &[
-                "172.16.0.0/12 proto static \n\tnexthop via 10.0.0.1 dev eth0 weight 1 \n\tnexthop via 10.0.0.9 dev eth0",
-                "fd99::/48 proto static metric 1024 pref medium\n\tnexthop via fd00::1 dev eth0 weight 1 \n\tnexthop via fd00::9 dev eth0",
+                "172.16.0.0/12 proto static \n\tnexthop via 10.0.0.1 dev eth0 weight 1 \n\tnexthop \
+                 via 10.0.0.9 dev eth0",
+                "fd99::/48 proto static metric 1024 pref medium\n\tnexthop via fd00::1 dev eth0 \
+                 weight 1 \n\tnexthop via fd00::9 dev eth0",
             ],
         ),
         (
             &[
                 "route add default nexthop via 10.1.0.1 dev net1 nexthop via 10.0.0.1 dev eth0",
-                "-6 route add default nexthop via fd00:1::1 dev net1 nexthop via fd00:0::1 dev eth0",
+                "-6 route add default nexthop via fd00:1::1 dev net1 nexthop via fd00:0::1 dev \
+                 eth0",
             ],
             &[
                 "172.16.0.0/12 via 10.0.0.1 dev eth0 proto static",

@@ -84,8 +84,8 @@ pub(crate) fn pools(
     let node = config.node.as_str();
     let slice = found.slices.get(node).ok_or_else(|| {
         StoreError::Refused(format!(
-            "node slice pool \"{namespace}/{slices}\" has no slice for node \"{node}\": whereabouts' \
-             controller makes it; is the node's name right?"
+            "node slice pool \"{namespace}/{slices}\" has no slice for node \"{node}\": \
+             whereabouts' controller makes it; is the node's name right?"
         ))
     })?;
     let in_slice = |whole: &Range| {

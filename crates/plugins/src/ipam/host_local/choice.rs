@@ -72,7 +72,8 @@ pub(crate) fn assign(
     match left.first() {
         None => Ok(assigned),
         Some(ip) if sets.iter().any(|set| set.contains(*ip)) => Err(invalid(format!(
-            "requested address {ip} is one too many: a range set gives one address, and another of it is requested"
+            "requested address {ip} is one too many: a range set gives one address, and another of \
+             it is requested"
         ))),
         Some(ip) => Err(invalid(format!("requested address {ip} lies in no range of the network"))),
     }

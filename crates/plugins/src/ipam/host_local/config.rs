@@ -51,8 +51,8 @@ impl Config {
         let config = Self::read_for_status(call)?;
         if config.sets.is_empty() {
             return Err(invalid(
-                "no range is configured: host-local needs \"ipam.ranges\", \"ipam.subnet\", or the capability \
-                 \"ipRanges\"",
+                "no range is configured: host-local needs \"ipam.ranges\", \"ipam.subnet\", or the \
+                 capability \"ipRanges\"",
             ));
         }
         Ok(config)

@@ -104,13 +104,15 @@ impl BridgeConfig {
         let problem = if self.hairpin && self.promiscuous {
             "\"hairpinMode\" and \"promiscMode\" exclude each other: leave one out".to_owned()
         } else if self.stays_down && self.ipam.is_some() {
-            "an interface that stays down (\"disableContainerInterface\") has no addresses: leave out \"ipam\""
+            "an interface that stays down (\"disableContainerInterface\") has no addresses: leave \
+             out \"ipam\""
                 .to_owned()
         } else if let Some(name) =
             self.gateway_vlan_interface().filter(|name| name.len() > MAX_NAME)
         {
             format!(
-                "the gateway's interface {name:?} has more than 15 bytes: give the bridge a shorter name"
+                "the gateway's interface {name:?} has more than 15 bytes: give the bridge a \
+                 shorter name"
             )
         } else {
             return Ok(());

@@ -132,8 +132,8 @@ fn conflicts(other: IpNetwork, gateway: IpNetwork) -> bool {
 
 fn conflict(link: &LinkState, other: IpNetwork, gateway: IpNetwork) -> Error {
     let problem = format!(
-        "interface {:?} has the address {other} already, which stands against the gateway's {gateway}: set \
-         \"forceAddress\" to replace it, or name another bridge",
+        "interface {:?} has the address {other} already, which stands against the gateway's \
+         {gateway}: set \"forceAddress\" to replace it, or name another bridge",
         link.name
     );
     Error::new(Code::CONFIG, problem)

@@ -68,7 +68,8 @@ impl Device {
             .or(auxiliary.map(Selector::Path))
             .or(Some(Selector::Nothing).filter(|_| is_userspace));
         let none = || {
-            let problem = "the network says no device: set \"device\", \"hwaddr\", \"kernelpath\" or \"pciBusID\"";
+            let problem = "the network says no device: set \"device\", \"hwaddr\", \"kernelpath\" \
+                           or \"pciBusID\"";
             Error::new(Code::CONFIG, problem)
         };
         Ok(Self { selector: selector.ok_or_else(none)?, is_userspace })
@@ -89,7 +90,8 @@ impl Device {
         if !is_named && host.default_link().map_err(kernel_error)? == Some(link.index) {
             let name = &link.name;
             return Err(missing(format!(
-                "interface {name:?} has the host's default route: a pod gets it only if \"device\" names it"
+                "interface {name:?} has the host's default route: a pod gets it only if \"device\" \
+                 names it"
             )));
         }
         Ok(link)

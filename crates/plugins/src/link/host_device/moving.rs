@@ -80,7 +80,8 @@ pub(super) fn move_out(call: &Call, container: &mut Netlink) -> Result<(), Error
     let Some(name) = name_on_host(call, &mut host, &link)? else { return Ok(()) };
     if host.link_exists(&name).map_err(kernel_error)? {
         let problem = format!(
-            "interface {interface:?} cannot go back to the host, which has another interface {name:?}: rename that"
+            "interface {interface:?} cannot go back to the host, which has another interface \
+             {name:?}: rename that"
         );
         return Err(Error::new(Code::TEARDOWN, problem));
     }
@@ -108,8 +109,8 @@ fn name_on_host(
     let name = &link.name;
     if link.kind == LinkKind::Device {
         let problem = format!(
-            "interface {name:?} has no alias that says its name on the host: set it, `ip link set {name} alias NAME` \
-             in the container"
+            "interface {name:?} has no alias that says its name on the host: set it, `ip link set \
+             {name} alias NAME` in the container"
         );
         return Err(Error::new(Code::TEARDOWN, problem));
     }

@@ -40,8 +40,8 @@ fn a_gateway_that_ipam_leaves_out_is_the_first_address() {
 
 #[test]
 fn an_address_that_stands_against_the_gateway_s_goes_if_it_is_forced() {
-    let before = "link add br0 type bridge; addr add 10.7.0.1/24 dev br0; addr add 10.8.0.1/24 dev br0; \
-                  addr add fd01::9/64 dev br0; addr add fd07::1/64 dev br0; link set br0 up";
+    let before = "link add br0 type bridge; addr add 10.7.0.1/24 dev br0; addr add 10.8.0.1/24 dev \
+                  br0; addr add fd01::9/64 dev br0; addr add fd07::1/64 dev br0; link set br0 up";
     let keys = json!({"isGateway": true, "forceAddress": true});
     compare(&network(bridge(keys), BOTH, json!([])), Twist { before, ..Twist::default() });
 }

@@ -15,7 +15,8 @@ const BOTH: &[(&str, Option<&str>)] =
     &[("10.1.0.5/24", Some("10.1.0.1")), ("fd01::5/64", Some("fd01::1"))];
 
 /// An interface of the host that is up.
-const DEVICE: &str = "link add ens5 address 02:00:00:00:00:05 type veth peer name far5; link set far5 up; link set ens5 up";
+const DEVICE: &str = "link add ens5 address 02:00:00:00:00:05 type veth peer name far5; link set \
+                      far5 up; link set ens5 up";
 
 fn node() -> Node {
     let node = Node::new();

@@ -56,8 +56,8 @@ fn limit_sent(
     if host.link_exists(&name).map_err(kernel_error)? {
         let network = call.network.as_str();
         let problem = format!(
-            "interface {name:?} is there already: only one interface of a container in network {network} can have an \
-             egress limit"
+            "interface {name:?} is there already: only one interface of a container in network \
+             {network} can have an egress limit"
         );
         return Err(Error::new(Code::CONFIG, problem));
     }

@@ -51,7 +51,8 @@ pub(super) fn bridge(ingress: Ingress, result: &AttachmentResult) -> Result<Opti
     }
     let name = result.interfaces.first().map(|interface| interface.name.as_str());
     let Some(name) = name.filter(|name| !name.is_empty()) else {
-        let problem = "\"ingressPolicy\" needs an interface in \"prevResult\": put the plugin behind \"bridge\"";
+        let problem = "\"ingressPolicy\" needs an interface in \"prevResult\": put the plugin \
+                       behind \"bridge\"";
         return Err(Error::new(Code::CONFIG, problem));
     };
     // iptables takes "+" at the end for any name that begins so.

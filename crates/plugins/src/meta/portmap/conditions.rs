@@ -76,7 +76,8 @@ fn check(key: &str, word: &str) -> Result<(), Error> {
     let shown = Quoted::text(word);
     let problem = if word.is_empty() || word.len() > MAX_BYTES || !word.bytes().all(is_fit) {
         format!(
-            "\"{key}\" has {shown}: a word has 1 to {MAX_BYTES} letters, digits and characters of {}",
+            "\"{key}\" has {shown}: a word has 1 to {MAX_BYTES} letters, digits and characters of \
+             {}",
             String::from_utf8_lossy(PUNCTUATION)
         )
     } else if is_command(word) {

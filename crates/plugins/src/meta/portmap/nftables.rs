@@ -131,7 +131,8 @@ fn masquerading_rules(target: &Target<'_>) -> String {
     let rule = |source: &String| {
         let chain = chain(family, MASQUERADING);
         format!(
-            "add rule {chain} {word} saddr {source} {word} daddr {ip} masquerade comment {comment}\n"
+            "add rule {chain} {word} saddr {source} {word} daddr {ip} masquerade comment \
+             {comment}\n"
         )
     };
     sources.iter().map(rule).collect()

@@ -50,8 +50,10 @@ const LINES: [&str; 5] = [
     "",
     "rule add from 192.0.2.9 lookup 100; rule add from 192.0.2.9 lookup 102",
     "addr add 10.1.0.6/24 dev eth0; route add 10.9.0.0/16 via 10.1.0.9 dev eth0 src 10.1.0.6",
-    "route add 10.8.0.0/16 dev eth0 scope link; -6 route add fd08::/32 via fd01::9 dev eth0 metric 7",
-    "link add net9 type bridge; link set net9 up; addr add 10.7.0.1/24 dev net9; route add 10.6.0.0/16 via 10.7.0.9",
+    "route add 10.8.0.0/16 dev eth0 scope link; -6 route add fd08::/32 via fd01::9 dev eth0 metric \
+     7",
+    "link add net9 type bridge; link set net9 up; addr add 10.7.0.1/24 dev net9; route add \
+     10.6.0.0/16 via 10.7.0.9",
 ];
 
 proptest! {

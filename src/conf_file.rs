@@ -154,6 +154,11 @@ mod tests {
         let alone = r#"{"name": "n", "loadOnlyInlinedPlugins": true, "plugins": [{"type": "a"}]}"#;
         std::fs::write(&file, alone).unwrap();
         assert_eq!(kinds(&file), ["a"]);
+        // Without plugins of its own the network has those of the files, unless it excludes them.
+        std::fs::write(&file, r#"{"name": "n"}"#).unwrap();
+        assert_eq!(kinds(&file), ["b", "c"]);
+        std::fs::write(&file, r#"{"name": "n", "loadOnlyInlinedPlugins": true}"#).unwrap();
+        assert!(load(&file, &Missing::default()).is_err());
     }
 
     #[test]

@@ -53,6 +53,10 @@ fn requests_are_derived_as_libcni_does() {
     expected =
         json!({"cniVersion": "1.1.0", "name": "lan", "type": "second", "prevResult": result});
     assert_eq!(*node.only_call("ADD", "second").stdin(), expected);
+    let order = ["primary eth0", "first net1", "second net1"];
+    let forth = ["ADD", "CHECK"].map(|verb| order.map(|of| format!("{verb} {of}"))).concat();
+    let back = order.iter().rev().map(|of| format!("DEL {of}"));
+    assert_eq!(node.calls_in_order(), forth.into_iter().chain(back).collect::<Vec<_>>());
     // CHECK and DEL: the chain's final result, for every plugin of it.
     for verb in ["CHECK", "DEL"] {
         for kind in ["first", "second"] {
@@ -156,8 +160,9 @@ fn the_environment_of_a_delegate_is_exact() {
         .env("HTTP_PROXY", "http://192.0.2.1")
         .run()
         .assert_success();
+    pod.check().run().assert_success();
     pod.del().run().assert_success();
-    for verb in ["ADD", "DEL"] {
+    for verb in ["ADD", "CHECK", "DEL"] {
         let environment = sorted(node.only_call(verb, "primary").environment());
         assert_eq!(environment, expected_environment(&node, &pod, verb));
     }

@@ -104,8 +104,9 @@ impl ServerMessage {
 
 /// Seconds; the other form, a date, is not one that an API server uses.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds))
+    let seconds: u64 = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    // No clock reaches what a server could name; a time that is added to one must not overflow.
+    Some(Duration::from_secs(seconds.min(u32::MAX.into())))
 }
 
 #[cfg(test)]
@@ -125,6 +126,18 @@ mod tests {
         let hostile = "User \"x; rm -rf /\" cannot get resource";
         assert_eq!(said(hostile).user_without_right("get"), None);
         assert_eq!(said("admission webhook denied the request").user_without_right("get"), None);
+    }
+
+    #[test]
+    fn a_time_that_no_clock_reaches_is_bounded() {
+        let said = |seconds: &str| {
+            let response = Response::builder().header(RETRY_AFTER, seconds);
+            ServerMessage::read(&response.body(Bytes::new()).unwrap()).retry_after
+        };
+        assert_eq!(said("3"), Some(Duration::from_secs(3)));
+        let longest = said(&u64::MAX.to_string()).unwrap();
+        assert!(std::time::Instant::now().checked_add(longest).is_some(), "{longest:?}");
+        assert_eq!(said("Wed, 21 Oct 2026 07:28:00 GMT"), None);
     }
 
     #[test]

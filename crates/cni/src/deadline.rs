@@ -2,14 +2,17 @@
 
 use std::time::{Duration, Instant};
 
+const CENTURY: Duration = Duration::from_hours(24 * 365 * 100);
+
 /// A point in time by which work must have ended.
 #[derive(Clone, Copy, Debug)]
 pub struct Deadline(Instant);
 
 impl Deadline {
-    /// `limit` from now.
+    /// `limit` from now; a century from now for one that the clock cannot reach.
     pub fn after(limit: Duration) -> Self {
-        Self(Instant::now() + limit)
+        let now = Instant::now();
+        Self(now.checked_add(limit).or_else(|| now.checked_add(CENTURY)).unwrap_or(now))
     }
 
     /// The point in time.
@@ -25,7 +28,7 @@ impl Deadline {
     /// `limit` from now, or this deadline if that is sooner.
     #[must_use]
     pub fn within(self, limit: Duration) -> Self {
-        Self(self.0.min(Instant::now() + limit))
+        Self(Instant::now().checked_add(limit).map_or(self.0, |at| at.min(self.0)))
     }
 
     /// An equal share for one of `steps` that are left, so that a step that hangs leaves time for
@@ -47,5 +50,13 @@ mod tests {
         assert!(share <= Duration::from_secs(10) && share > Duration::from_secs(9), "{share:?}");
         assert!(deadline.within(Duration::from_secs(100)).remaining() <= Duration::from_secs(40));
         assert_eq!(Deadline::after(Duration::ZERO).share(0).remaining(), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_limit_that_no_clock_reaches_is_no_panic() {
+        let deadline = Deadline::after(Duration::MAX);
+        assert!(deadline.remaining() > Duration::from_hours(24 * 365));
+        let soon = Deadline::after(Duration::from_secs(5)).within(Duration::MAX);
+        assert!(soon.remaining() <= Duration::from_secs(5));
     }
 }

@@ -73,6 +73,9 @@ fn names_and_types_never_become_paths() {
     for kind in ["../sh", "/bin/sh", ".x", "", "a b", "-x", "a\\b", "x\n"] {
         assert!(parse(json!({"name": "n", "type": kind})).is_err(), "{kind}");
     }
+    for typeless in [json!({"name": "n"}), json!({"name": "n", "plugins": [{"x": 1}]})] {
+        assert!(parse(typeless.clone()).is_err(), "{typeless}");
+    }
     for ipam in ["ipam", "IPAM"] {
         for key in ["type", "Type"] {
             let value = |kind: &str| json!({"name": "n", "type": "x", ipam: {key: kind}});
@@ -86,7 +89,8 @@ fn names_and_types_never_become_paths() {
 fn a_request_is_the_configuration_with_what_the_runtime_adds() {
     let plugin = json!({
         "type": "x", "Name": "other", "number": 12345678901234567890123u128.to_string(), "float": 1.10,
-        "capabilities": {"mac": true, "ips": false}, "prevResult": {"stale": 1}, "cni.dev/x": 1, "nested": {"a": [null]}
+        "capabilities": {"mac": true, "ips": false}, "prevResult": {"stale": 1}, "cni.dev/x": 1,
+        "runtimeConfig": {"stale": 1}, "nested": {"a": [null]}
     });
     let inputs = Inputs {
         prev_result: Some(&json!({"ips": []})),

@@ -7,8 +7,6 @@ use std::fmt;
 
 use serde_json::{Value, json};
 
-use crate::request::RequestError;
-use crate::result::ResultError;
 use crate::version::Version;
 
 /// Error codes of the specification (CNI 1.1.0, section 5), and Braid's own from 100 on.
@@ -105,18 +103,6 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
-
-impl From<RequestError> for Error {
-    fn from(error: RequestError) -> Self {
-        Self::new(Code::ENVIRONMENT, error)
-    }
-}
-
-impl From<ResultError> for Error {
-    fn from(error: ResultError) -> Self {
-        Self::new(Code::DECODE, error)
-    }
-}
 
 /// Long enough for every name and a reason, short enough for an event.
 const MESSAGE_CHARS: usize = 1000;

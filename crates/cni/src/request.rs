@@ -12,7 +12,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::error::one_line;
+use crate::error::{Code, Error, one_line};
 use crate::name::{InterfaceName, InvalidInterfaceName};
 
 pub use environment::Environment;
@@ -241,6 +241,12 @@ pub enum RequestError {
         /// One entry for each variable, naming it.
         problems: Vec<String>,
     },
+}
+
+impl From<RequestError> for Error {
+    fn from(error: RequestError) -> Self {
+        Self::new(Code::ENVIRONMENT, error)
+    }
 }
 
 impl Request {

@@ -82,7 +82,7 @@ impl Version {
     }
 
     /// Whether a result's `ips` name their family in `version` (0.3.0 to 0.4.0).
-    pub fn has_ip_family(self) -> bool {
+    pub(crate) fn has_ip_family(self) -> bool {
         self >= Self::V0_3_0 && self < Self::V1_0_0
     }
 }

@@ -317,7 +317,7 @@ pub fn keepers(plugin: &PluginConfig) -> impl Iterator<Item = Keeper> {
 }
 
 /// Whether any spelling of the key is true: which of several a plugin reads depends on their order.
-pub fn has_switch(plugin: &PluginConfig, key: &str) -> bool {
+pub(crate) fn has_switch(plugin: &PluginConfig, key: &str) -> bool {
     plugin.object().iter().any(|(name, value)| keys::is_same(name, key) && *value == true)
 }
 

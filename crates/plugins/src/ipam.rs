@@ -3,8 +3,8 @@
 mod arguments;
 pub mod cluster;
 mod fields;
-pub mod host_local;
+pub(crate) mod host_local;
 mod result;
-pub mod static_;
+pub(crate) mod static_;
 
 pub(crate) use self::fields::Fields;

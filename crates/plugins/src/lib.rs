@@ -6,9 +6,9 @@ pub mod facts;
 pub mod ipam;
 pub mod kernel;
 mod known;
-pub mod link;
+mod link;
 mod mark;
-pub mod meta;
+mod meta;
 pub mod rules;
 #[cfg(test)]
 mod testing;

@@ -26,15 +26,15 @@ mod teardown;
 mod veth;
 mod vlan;
 
-pub use bridge::Bridge;
-pub use dummy::Dummy;
-pub use host_device::HostDevice;
-pub use ipvlan::IpVlan;
-pub use loopback::Loopback;
-pub use macvlan::MacVlan;
-pub use ptp::Ptp;
-pub use tap::Tap;
-pub use vlan::Vlan;
+pub(crate) use bridge::Bridge;
+pub(crate) use dummy::Dummy;
+pub(crate) use host_device::HostDevice;
+pub(crate) use ipvlan::IpVlan;
+pub(crate) use loopback::Loopback;
+pub(crate) use macvlan::MacVlan;
+pub(crate) use ptp::Ptp;
+pub(crate) use tap::Tap;
+pub(crate) use vlan::Vlan;
 
 #[cfg(test)]
 mod tests;

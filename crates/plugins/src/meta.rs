@@ -10,12 +10,12 @@ mod sbr;
 mod tuning;
 mod vrf;
 
-pub use bandwidth::{Bandwidth, device_name};
-pub use firewall::Firewall;
-pub use portmap::PortMap;
-pub use sbr::Sbr;
-pub use tuning::Tuning;
-pub use vrf::Vrf;
+pub(crate) use bandwidth::{Bandwidth, device_name};
+pub(crate) use firewall::Firewall;
+pub(crate) use portmap::PortMap;
+pub(crate) use sbr::Sbr;
+pub(crate) use tuning::Tuning;
+pub(crate) use vrf::Vrf;
 
 #[cfg(test)]
 mod tests;

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::error::{Code, Error};
 use crate::version::UnknownVersion;
 
 /// The most characters of foreign text that an error quotes.
@@ -78,6 +79,12 @@ pub enum ResultError {
     /// A `cniVersion` that no specification has.
     #[error("cniVersion: {0}")]
     Version(#[source] UnknownVersion),
+}
+
+impl From<ResultError> for Error {
+    fn from(error: ResultError) -> Self {
+        Self::new(Code::DECODE, error)
+    }
 }
 
 pub(super) fn wrong_type(path: String, expected: &'static str, value: &Value) -> ResultError {

@@ -18,7 +18,7 @@ pub struct NetnsCookie(u64);
 impl NetnsCookie {
     /// That of the namespace in which `socket` was opened; none if the kernel has no cookies.
     #[allow(unsafe_code, reason = "nix has no word for this option")]
-    pub fn of_socket(socket: &impl AsRawFd) -> Option<Self> {
+    pub(crate) fn of_socket(socket: &impl AsRawFd) -> Option<Self> {
         let mut cookie = 0_u64;
         let mut length = libc::socklen_t::try_from(size_of::<u64>()).ok()?;
         // SAFETY: the descriptor is open for the whole call. The kernel writes `length` bytes at

@@ -27,7 +27,7 @@ use crate::mark;
 
 /// The IPAM plugin `host-local`.
 #[derive(Clone, Copy, Debug)]
-pub struct HostLocal;
+pub(crate) struct HostLocal;
 
 const RANGE: &[Key] = &[
     Key::open("subnet", Shape::Subnet),

@@ -15,7 +15,7 @@ use crate::facts::{Facts, HostState, Key, Property, Shape};
 
 /// The IPAM plugin `static`.
 #[derive(Clone, Copy, Debug)]
-pub struct Static;
+pub(crate) struct Static;
 
 const ARGUMENTS: &[&str] = &["IP", "GATEWAY"];
 

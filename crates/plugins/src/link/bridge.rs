@@ -29,7 +29,7 @@ use crate::facts::Facts;
 
 /// The plugin `bridge`.
 #[derive(Clone, Copy, Debug)]
-pub struct Bridge;
+pub(crate) struct Bridge;
 
 const KIND: &str = "veth";
 

@@ -17,7 +17,7 @@ use crate::facts::{DeviceFact, Facts, HostState};
 
 /// The plugin `dummy`.
 #[derive(Clone, Copy, Debug)]
-pub struct Dummy;
+pub(crate) struct Dummy;
 
 const KIND: &str = "dummy";
 

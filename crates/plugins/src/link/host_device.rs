@@ -23,7 +23,7 @@ use crate::facts::{DeviceFact, Facts, HostState, Key, Property, Shape};
 
 /// The plugin `host-device`.
 #[derive(Clone, Copy, Debug)]
-pub struct HostDevice;
+pub(crate) struct HostDevice;
 
 /// What is known of it.
 const FACTS: Facts = Facts {

@@ -19,7 +19,7 @@ use crate::facts::{DeviceFact, Facts, GatewayFact, HostState, Key, Property, Sha
 /// The plugin `ipvlan`. In a chain, without a `master` of its own, it is on top of the one
 /// interface that the plugin before has made.
 #[derive(Clone, Copy, Debug)]
-pub struct IpVlan;
+pub(crate) struct IpVlan;
 
 const KIND: &str = "ipvlan";
 /// The words for its modes. The first is the default.

@@ -14,7 +14,7 @@ use crate::facts::{DeviceFact, Facts, HostState};
 
 /// The plugin `loopback`.
 #[derive(Clone, Copy, Debug)]
-pub struct Loopback;
+pub(crate) struct Loopback;
 
 const NAME: &str = "lo";
 

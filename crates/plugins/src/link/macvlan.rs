@@ -17,7 +17,7 @@ use crate::facts::{DeviceFact, Facts, HostState, Key, Property, Shape};
 
 /// The plugin `macvlan`.
 #[derive(Clone, Copy, Debug)]
-pub struct MacVlan;
+pub(crate) struct MacVlan;
 
 const KIND: &str = "macvlan";
 /// The words for its modes. The first is the default.

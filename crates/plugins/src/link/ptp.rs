@@ -23,7 +23,7 @@ use crate::rules::Keeper;
 
 /// The plugin `ptp`.
 #[derive(Clone, Copy, Debug)]
-pub struct Ptp;
+pub(crate) struct Ptp;
 
 const KIND: &str = "veth";
 /// What is known of it.

@@ -19,7 +19,7 @@ use crate::rules::program::Programs;
 
 /// The plugin `tap`.
 #[derive(Clone, Copy, Debug)]
-pub struct Tap;
+pub(crate) struct Tap;
 
 const KIND: &str = "tun";
 /// Where a thread says what label the next program that it starts has.

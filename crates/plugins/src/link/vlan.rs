@@ -18,7 +18,7 @@ use crate::facts::{DeviceFact, Facts, HostState, Key, Property, Shape, VlanDefau
 
 /// The plugin `vlan`.
 #[derive(Clone, Copy, Debug)]
-pub struct Vlan;
+pub(crate) struct Vlan;
 
 const KIND: &str = "vlan";
 /// What is known of it.

@@ -20,11 +20,11 @@ use crate::link::check::drift;
 use crate::link::site::{Site, kernel_error};
 use crate::link::status;
 
-pub use shaping::device_name;
+pub(crate) use shaping::device_name;
 
 /// The plugin `bandwidth`.
 #[derive(Clone, Copy, Debug)]
-pub struct Bandwidth;
+pub(crate) struct Bandwidth;
 
 /// What is known of it.
 const FACTS: Facts = Facts {

@@ -31,7 +31,7 @@ use crate::rules::program::{ProgramError, Programs};
 
 /// The plugin `firewall`.
 #[derive(Clone, Copy, Debug)]
-pub struct Firewall;
+pub(crate) struct Firewall;
 
 const MARKS: &str = "firewall";
 
@@ -109,7 +109,7 @@ impl Plugin for Firewall {
             }
             None => {
                 let programs = Programs::of(call, context);
-                iptables::missing(&programs, &config, &addresses).map_err(about)?
+                iptables::missing(&programs, &config.admin_chain, &addresses).map_err(about)?
             }
         };
         match missing {
@@ -161,7 +161,7 @@ fn open(call: &Call, context: &Context<'_>, config: &Config, mark: &Mark) -> Res
         }
         None => {
             let programs = Programs::of(call, context);
-            iptables::add(&programs, config, &mark.addresses).map_err(about)
+            iptables::add(&programs, &config.admin_chain, &mark.addresses).map_err(about)
         }
     }
 }

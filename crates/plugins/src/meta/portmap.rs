@@ -32,7 +32,7 @@ use crate::rules::program::{ProgramError, Programs};
 
 /// The plugin `portmap`.
 #[derive(Clone, Copy, Debug)]
-pub struct PortMap;
+pub(crate) struct PortMap;
 
 const MARKS: &str = "portmap";
 

@@ -24,7 +24,7 @@ use crate::link::site::{Site, enter_if_there, kernel_error};
 
 /// The plugin `sbr`.
 #[derive(Clone, Copy, Debug)]
-pub struct Sbr;
+pub(crate) struct Sbr;
 
 /// What is known of it.
 const FACTS: Facts = Facts {

@@ -20,7 +20,7 @@ use crate::link::site::{Site, container_if_there, kernel_error};
 
 /// The plugin `tuning`.
 #[derive(Clone, Copy, Debug)]
-pub struct Tuning;
+pub(crate) struct Tuning;
 
 /// What is known of it.
 const FACTS: Facts = Facts {

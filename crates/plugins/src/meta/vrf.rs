@@ -24,7 +24,7 @@ use crate::link::status;
 
 /// The plugin `vrf`.
 #[derive(Clone, Copy, Debug)]
-pub struct Vrf;
+pub(crate) struct Vrf;
 
 /// How long IPv6 addresses may take until they are checked for duplicates again.
 const SETTLED: Duration = Duration::from_secs(5);

@@ -21,7 +21,7 @@ const HASH_CHARS: usize = 12;
 
 /// The name of the intermediate device of a container in a network, as the reference plugin makes
 /// it.
-pub fn device_name(network: &str, container: &str) -> String {
+pub(crate) fn device_name(network: &str, container: &str) -> String {
     format!("{PREFIX}{}", short_hash(&format!("{network}{container}"), HASH_CHARS))
 }
 

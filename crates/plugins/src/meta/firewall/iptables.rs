@@ -7,7 +7,6 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 use linux::family::Family;
 
-use super::config::Config;
 use crate::rules::iptables::{Chain, IpTables, Rule, create_chain, delete};
 use crate::rules::owner::{families, host};
 use crate::rules::program::{ProgramError, Programs};
@@ -69,9 +68,9 @@ fn to_own() -> Rule {
     Rule::new(FORWARD, ["-m", "comment", "--comment", about, "-j", OWN])
 }
 
-fn to_admin(config: &Config) -> Rule {
+fn to_admin(admin_chain: &str) -> Rule {
     let about = "CNI firewall plugin admin overrides";
-    Rule::new(OWN, ["-m", "comment", "--comment", about, "-j", &config.admin_chain])
+    Rule::new(OWN, ["-m", "comment", "--comment", about, "-j", admin_chain])
 }
 
 /// The rules of an address: answers to it, and what it sends.
@@ -91,27 +90,27 @@ fn of_family(addresses: &[IpNetwork], family: Family) -> impl Iterator<Item = Ip
 
 pub(super) fn add(
     programs: &Programs<'_>,
-    config: &Config,
+    admin_chain: &str,
     addresses: &[IpNetwork],
 ) -> Result<(), ProgramError> {
     for family in families(addresses) {
         let tables = IpTables::new(programs, family);
         let ips: Vec<IpAddr> = of_family(addresses, family).collect();
-        tables.transact(TABLE, |tables| plan(tables, config, &ips))?;
+        tables.transact(TABLE, |tables| plan(tables, admin_chain, &ips))?;
     }
     Ok(())
 }
 
 fn plan(
     tables: IpTables<'_>,
-    config: &Config,
+    admin_chain: &str,
     ips: &[IpAddr],
 ) -> Result<Vec<String>, ProgramError> {
     let mut plan = Plan::new(tables);
     plan.ensure_chain(OWN)?;
-    plan.ensure_chain(&config.admin_chain)?;
+    plan.ensure_chain(admin_chain)?;
     plan.ensure_first(&to_own())?;
-    plan.ensure_first(&to_admin(config))?;
+    plan.ensure_first(&to_admin(admin_chain))?;
     let own = plan.read(OWN)?;
     for ip in ips {
         for rule in rules(*ip) {
@@ -129,14 +128,14 @@ fn plan(
 /// The first address without its rules, or without the way to them.
 pub(super) fn missing(
     programs: &Programs<'_>,
-    config: &Config,
+    admin_chain: &str,
     addresses: &[IpNetwork],
 ) -> Result<Option<IpAddr>, ProgramError> {
     for family in families(addresses) {
         let tables = IpTables::new(programs, family);
         let (forward, own) = (tables.chain(TABLE, FORWARD)?, tables.chain(TABLE, OWN)?);
         let is_led = tables.has(TABLE, &forward, &to_own())?
-            && tables.has(TABLE, &own, &to_admin(config))?;
+            && tables.has(TABLE, &own, &to_admin(admin_chain))?;
         for ip in of_family(addresses, family) {
             for rule in rules(ip) {
                 if !is_led || !tables.has(TABLE, &own, &rule)? {

@@ -6,7 +6,7 @@
 //!         /aside/…                           records that could not be read
 //!         /locks/<container>                 held during a call, gone after it
 //!         /looks/last                        the time of the last sweep for records of sandboxes that are gone
-//!         /looks/add, /looks/gc, /looks/orphans              the record that such a look tried last: the next one begins behind it
+//!         /looks/add, /looks/gc, /looks/orphans              the record that such a sweep tried last: the next one begins behind it
 //!         /definitions/…                     copies of definitions: see [`crate::definition::Copies`]
 //!         /<directory>/.<container>@…        the beginning of a file; its writer holds the container's lock
 //!
@@ -31,12 +31,12 @@ mod header;
 mod journal;
 mod kept;
 mod lock;
-mod look;
 mod outline;
 mod reading;
 mod record;
 mod rewrite;
 mod scan;
+mod sweep_state;
 
 use std::collections::HashSet;
 use std::io;
@@ -255,8 +255,8 @@ impl Ledger {
 
     /// Whether it is time to look for what is left of sandboxes that are gone, `boot` being the
     /// kernel's boot ID. The sweep is the caller's then, and for a while no other call's.
-    pub fn claim_look(&self, boot: &str) -> bool {
-        look::claim(&self.root, boot)
+    pub fn claim_sweep(&self, boot: &str) -> bool {
+        sweep_state::claim(&self.root, boot)
     }
 
     /// Every container of which there is a file: a record, an orphan, what was set aside, or the

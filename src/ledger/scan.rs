@@ -10,7 +10,7 @@ use super::kept::record_name;
 use super::outline::{self, Configuration};
 use super::reading::{self, Summary, Unread, Version};
 use super::record::Record;
-use super::{Ledger, LedgerError, directory, look, name_of};
+use super::{Ledger, LedgerError, directory, name_of, sweep_state};
 use crate::plan::Attachment;
 use cni::deadline::Deadline;
 use linux::file::FileError;
@@ -171,7 +171,7 @@ impl Ledger {
     /// The files of a directory, beginning behind the one at which the last sweep has stopped.
     fn files_behind(&self, directory: &Path, sweep: Sweep) -> Result<Vec<PathBuf>, LedgerError> {
         let mut files = directory::list(&self.root, directory)?;
-        let last = look::last_tried(&self.root, sweep.file_name());
+        let last = sweep_state::last_tried(&self.root, sweep.file_name());
         let behind = files.partition_point(|path| name_of(path) <= last);
         files.rotate_left(behind);
         Ok(files)
@@ -233,7 +233,7 @@ impl Ledger {
     /// Has the next sweep of this kind begin behind the record of this name. If that cannot be
     /// written down, it begins where this one did.
     pub fn stopped_at(&self, sweep: Sweep, name: &str) {
-        look::note_tried(&self.root, sweep.file_name(), name);
+        sweep_state::note_tried(&self.root, sweep.file_name(), name);
     }
 
     /// Whether a record is still what a scan has shown: no call has changed, replaced or removed

@@ -80,7 +80,7 @@ pub(crate) fn count(
     let mut lock = lock(&parent.join(format!(".{name}.lock")))?;
     let mut counts = read(path)?;
     counts.add(observation);
-    counts.gauges = look(&mut lock, gauges).unwrap_or(counts.gauges);
+    counts.gauges = read_gauges(&mut lock, gauges).unwrap_or(counts.gauges);
     Ok(replace(parent, name, &counts.to_string()).map_err(FileError::of("write", path))?)
 }
 
@@ -92,9 +92,12 @@ pub(crate) fn exposed(path: &Path) -> Result<String, MetricsError> {
     Ok(read(path)?.to_string())
 }
 
-/// Has the gauges looked at with what is known from earlier, and keeps what is known then. That can
-/// be read anew at any time, so a file that cannot be read or written costs nothing but that.
-fn look(file: &mut File, gauges: impl FnOnce(&mut Tally) -> Option<Census>) -> Option<Census> {
+/// Reads the gauges with what is known from earlier reads, and stores what is known then. It can be
+/// read anew at any time, so a file that cannot be read or written costs no more than that.
+fn read_gauges(
+    file: &mut File,
+    gauges: impl FnOnce(&mut Tally) -> Option<Census>,
+) -> Option<Census> {
     let mut before = Vec::new();
     let _ = file.take(MAX_TALLY_BYTES).read_to_end(&mut before);
     let mut tally = Tally::decode(&before);

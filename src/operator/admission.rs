@@ -27,7 +27,7 @@ use tokio::time::sleep;
 use super::CommandError;
 use super::console::{Console, Exit};
 use super::keep::block;
-use super::validate::{Catalogue, Held, Rules};
+use super::validate::{Catalogue, Definitions, Rules};
 use crate::config::{Level, LogConfig};
 use crate::kube::{DefinitionChange, WebhookSecret, lasting_client, watch_definitions};
 use crate::observe::logging;
@@ -228,7 +228,7 @@ async fn keep_catalogue(kubeconfig: Option<PathBuf>, catalogue: Arc<Catalogue>) 
         sleep(AFTER_FAILURE).await;
     };
     let mut changes = std::pin::pin!(watch_definitions(client));
-    let mut listed = Some(Held::default());
+    let mut listed = Some(Definitions::default());
     while let Some(change) = changes.next().await {
         match change {
             Ok(change) => apply(change, &catalogue, &mut listed),
@@ -239,10 +239,10 @@ async fn keep_catalogue(kubeconfig: Option<PathBuf>, catalogue: Arc<Catalogue>) 
 
 /// Takes one change over. A list is complete before any of it counts; one that is too long does not
 /// count at all.
-fn apply(change: DefinitionChange, catalogue: &Catalogue, listed: &mut Option<Held>) {
+fn apply(change: DefinitionChange, catalogue: &Catalogue, listed: &mut Option<Definitions>) {
     let outcome = match change {
         DefinitionChange::ListBegins => {
-            *listed = Some(Held::default());
+            *listed = Some(Definitions::default());
             Ok(())
         }
         DefinitionChange::Listed(definition) => {

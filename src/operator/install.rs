@@ -30,7 +30,7 @@ use directory::{existing, first_place, primary, removes_others};
 use entry::Settle;
 pub(super) use error::InstallError;
 pub(super) use migration::Migration;
-use migration::Turn;
+use migration::MigrationOptions;
 use mode::Mode;
 pub(super) use outcome::Installed;
 use paths::not_appending;
@@ -75,7 +75,7 @@ pub(super) struct Install {
     )]
     plugins: Option<Plugins>,
     #[command(flatten)]
-    turn: Turn,
+    migration_options: MigrationOptions,
     /// Show what would change, and change nothing
     #[arg(long)]
     dry_run: bool,
@@ -183,7 +183,7 @@ impl Install {
             account: Account::default(),
             settings: None,
             plugins: None,
-            turn: Turn::default(),
+            migration_options: MigrationOptions::default(),
             dry_run: true,
             root: root.to_owned(),
             directories: directories.clone(),
@@ -266,7 +266,7 @@ impl Install {
 
     /// The files of the installer's own surroundings that it reads.
     pub(super) fn sources(&self) -> Vec<PathBuf> {
-        let daemon = self.turn.daemon_config.clone();
+        let daemon = self.migration_options.daemon_config.clone();
         self.account.sources().into_iter().chain(self.settings.clone()).chain(daemon).collect()
     }
 

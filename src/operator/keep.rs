@@ -9,10 +9,10 @@ mod changes;
 mod exposition;
 mod metrics;
 mod orphans;
+mod pending_migration;
 mod periodic;
 mod pods;
 mod releases;
-mod turn;
 
 use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
@@ -23,8 +23,8 @@ use clap::Args;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use self::exposition::Exposition;
+use self::pending_migration::PendingMigration;
 use self::pods::PodFollower;
-use self::turn::Turn;
 use super::CommandError;
 use super::console::{Console, Exit};
 use super::install::{self, Install, RunMode};
@@ -118,16 +118,16 @@ impl Keep {
         let mut failure = String::new();
         let mut again = Instant::now();
         let mut tasks = [changes::task(), orphans::task(), releases::task()];
-        let mut turn = Turn::default();
+        let mut pending = PendingMigration::default();
         loop {
             // Taken before the work: what others change meanwhile is another state.
-            turn.ask(&self.install);
-            let now = Some((self.marks(), turn.migration, turn.problem.clone()));
+            pending.ask(&self.install);
+            let now = Some((self.marks(), pending.migration, pending.problem.clone()));
             let is_due = !failure.is_empty() || self.install.token_is_due();
             if seen != now || (is_due && Instant::now() >= again) {
                 seen = now;
                 again = Instant::now() + AFTER_FAILURE;
-                let problem = self.repeat(&turn, console)?.unwrap_or_default();
+                let problem = self.repeat(&pending, console)?.unwrap_or_default();
                 if !problem.is_empty() && problem != failure {
                     console.progress(&format!("braid: {problem}"))?;
                 }
@@ -147,16 +147,16 @@ impl Keep {
     /// follow.
     fn repeat(
         &self,
-        turn: &Turn,
+        pending: &PendingMigration,
         console: &mut Console<'_>,
     ) -> Result<Option<String>, CommandError> {
-        let Some(migration) = turn.migration else { return Ok(turn.problem.clone()) };
+        let Some(migration) = pending.migration else { return Ok(pending.problem.clone()) };
         match self.install.carry_out(migration, RunMode::Reconcile) {
             Ok(installed) if installed.is_unchanged() => {
-                Ok(turn.problem.clone().or(installed.problem()))
+                Ok(pending.problem.clone().or(installed.problem()))
             }
             Ok(installed) => {
-                let problem = turn.problem.clone().or(installed.problem());
+                let problem = pending.problem.clone().or(installed.problem());
                 console.show(&installed.without_problems())?;
                 Ok(problem)
             }

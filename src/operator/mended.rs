@@ -9,7 +9,7 @@ use super::records::Records;
 use crate::ledger::{Listed, Record};
 use crate::reservation::Reservations;
 use crate::verb::leftovers;
-use crate::verb::repair::Mender;
+use crate::verb::repair::ManualTeardown;
 use cni::error::Error;
 use linux::signal::Signals;
 
@@ -141,18 +141,18 @@ impl<'r> Stale<'r> {
         })
     }
 
-    fn tear_down(&self, record: &Record, mender: &mut Mender<'_>) -> Result<(), Error> {
+    fn tear_down(&self, record: &Record, teardown: &mut ManualTeardown<'_>) -> Result<(), Error> {
         match &self.part {
-            Part::Whole => mender.tear_down(record),
-            Part::Networks(positions) => mender.tear_down_networks(record, positions),
-            Part::Orphan => mender.tear_down_orphan(self.listed.as_ref(), record),
+            Part::Whole => teardown.tear_down(record),
+            Part::Networks(positions) => teardown.tear_down_networks(record, positions),
+            Part::Orphan => teardown.tear_down_orphan(self.listed.as_ref(), record),
         }
     }
 
-    fn forget(&self, record: &Record, mender: &mut Mender<'_>) -> Result<(), Error> {
+    fn forget(&self, record: &Record, teardown: &mut ManualTeardown<'_>) -> Result<(), Error> {
         match &self.part {
-            Part::Whole => mender.forget(record),
-            Part::Orphan => mender.forget_orphan(self.listed.as_ref()),
+            Part::Whole => teardown.forget(record),
+            Part::Orphan => teardown.forget_orphan(self.listed.as_ref()),
             Part::Networks(_) => Ok(()),
         }
     }
@@ -184,14 +184,14 @@ impl<'r> Stale<'r> {
         }
     }
 
-    fn mend(&self, record: &Record, mender: &mut Mender<'_>, forget: bool) -> Step {
+    fn mend(&self, record: &Record, teardown: &mut ManualTeardown<'_>, forget: bool) -> Step {
         // Said before: a part that was torn down is no longer in the record.
         let planned = self.step(record, Outcome::TornDown);
-        let Err(error) = self.tear_down(record, mender) else { return planned };
+        let Err(error) = self.tear_down(record, teardown) else { return planned };
         let failed = Step { error: Some(error.to_string()), ..planned };
         if forget {
-            let may_be_left = Some(Mender::may_be_left(record));
-            return match self.forget(record, mender) {
+            let may_be_left = Some(ManualTeardown::may_be_left(record));
+            return match self.forget(record, teardown) {
                 Ok(()) => Step { outcome: Outcome::Forgotten, may_be_left, ..failed },
                 Err(error) => {
                     Step { outcome: Outcome::Failed, error: Some(error.to_string()), ..failed }
@@ -214,9 +214,9 @@ pub(super) fn mend(
     let mut steps = Vec::new();
     let request = node.request();
     let mut signals = Signals::block().map_err(|errno| CommandError::Signals(errno.into()))?;
-    let mut mender = Mender::new(&node.config, &request, &mut signals);
+    let mut teardown = ManualTeardown::new(&node.config, &request, &mut signals);
     if treatment.redefine {
-        mender = mender.trying_definitions();
+        teardown = teardown.trying_definitions();
     }
     for stale in stale {
         // What is only shown needs no configuration.
@@ -227,10 +227,10 @@ pub(super) fn mend(
         };
         let Some(record) = opened else { continue };
         steps.push(if treatment.dry_run {
-            let may_be_left = treatment.forget.then(|| Mender::may_be_left(&record));
+            let may_be_left = treatment.forget.then(|| ManualTeardown::may_be_left(&record));
             Step { may_be_left, ..stale.step(&record, Outcome::Stale) }
         } else {
-            stale.mend(&record, &mut mender, treatment.forget)
+            stale.mend(&record, &mut teardown, treatment.forget)
         });
     }
     steps.extend(beyond);

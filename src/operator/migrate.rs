@@ -208,7 +208,7 @@ impl Migrate {
         notes: &mut Vec<String>,
     ) -> Result<Value, MigrateError> {
         let primaries: Vec<_> = install::primaries(directory).collect();
-        let site = translation::Site {
+        let site = translation::TargetNode {
             root: &self.root,
             runtime,
             primaries: &primaries,

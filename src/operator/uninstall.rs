@@ -3,8 +3,8 @@
 //! A runtime tears pods down with the configuration that is loaded then, so Braid's stays until no
 //! record holds an extra network. CRI-O keeps each pod's configuration, so the binary stays there.
 
-mod held;
 mod left;
+mod users;
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
@@ -29,8 +29,8 @@ use crate::conf_file;
 use crate::config;
 use crate::ledger::Ledger;
 use cni::keys;
-use held::Held;
 pub(super) use left::Left;
+use users::ConfigurationUsers;
 
 /// How often the ledger is read while waiting.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -186,8 +186,8 @@ impl Uninstall {
         std::iter::once(file).chain(install::renewal(&self.root, place)).collect()
     }
 
-    fn held(&self, places: &[Installation]) -> Result<Held, CommandError> {
-        let mut held = Held::default();
+    fn held(&self, places: &[Installation]) -> Result<ConfigurationUsers, CommandError> {
+        let mut held = ConfigurationUsers::default();
         for directory in self.state_dirs(places) {
             let ledger = Ledger::new(&directory);
             // Looked at first: a call that ends in between has left its record.
@@ -217,7 +217,7 @@ impl Uninstall {
         &self,
         places: &[Installation],
         console: &mut Console<'_>,
-    ) -> Result<(Held, Waited), CommandError> {
+    ) -> Result<(ConfigurationUsers, Waited), CommandError> {
         let mut held = self.held(places)?;
         if !self.wait || self.dry_run || held.is_empty() {
             return Ok((held, Waited::Enough));
@@ -225,7 +225,7 @@ impl Uninstall {
         let mut signals = keep::block()?;
         let started = Instant::now();
         console.progress(DRAINS)?;
-        let mut said = Held::default();
+        let mut said = ConfigurationUsers::default();
         while !held.is_empty() {
             if said != held {
                 console.progress(&held.to_string())?;

@@ -15,7 +15,7 @@ mod rules;
 mod sharing;
 mod verdict;
 
-pub(super) use catalogue::{Catalogue, Held};
+pub(super) use catalogue::{Catalogue, Definitions};
 pub(super) use files::FilesError;
 pub(super) use placement::problems as misplaced_annotations;
 pub(super) use pod::templates;

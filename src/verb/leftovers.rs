@@ -57,7 +57,7 @@ impl StaleSandboxDetector {
 
 /// ADD's part: nothing if a sweep ran lately.
 pub(super) fn tear_down_a_few(session: &mut Session<'_>) {
-    if session.delegates.signals().stop_requested() || !session.ledger.claim_look(&boot_id()) {
+    if session.delegates.signals().stop_requested() || !session.ledger.claim_sweep(&boot_id()) {
         return;
     }
     let deadline = Deadline::after(LIMIT);

@@ -97,13 +97,13 @@ pub(crate) fn request(plugin_path: Vec<PathBuf>, environment: Environment) -> Re
 
 /// Tears down by hand.
 #[derive(Debug)]
-pub(crate) struct Mender<'a> {
+pub(crate) struct ManualTeardown<'a> {
     session: Session<'a>,
     /// Whether definitions are tried as they are now.
     tries_definitions: bool,
 }
 
-impl<'a> Mender<'a> {
+impl<'a> ManualTeardown<'a> {
     /// One with the plugins and the state directory of `config`.
     pub(crate) fn new(config: &'a Config, request: &'a Request, signals: &'a mut Signals) -> Self {
         Self { session: Session::new(config, request, signals), tries_definitions: false }
@@ -146,7 +146,7 @@ impl<'a> Mender<'a> {
     /// Tears down some attachments of a record, by their positions, and leaves the others.
     ///
     /// # Errors
-    /// As [`Mender::tear_down`].
+    /// As [`ManualTeardown::tear_down`].
     pub(crate) fn tear_down_networks(
         &mut self,
         record: &Record,
@@ -169,7 +169,7 @@ impl<'a> Mender<'a> {
     /// Tears down an orphan; its file goes with it.
     ///
     /// # Errors
-    /// As [`Mender::tear_down`].
+    /// As [`ManualTeardown::tear_down`].
     pub(crate) fn tear_down_orphan(&mut self, file: &Path, record: &Record) -> Result<(), Error> {
         let deadline = Deadline::after(super::limit::OTHER);
         let session = &mut self.session;
@@ -211,7 +211,7 @@ impl<'a> Mender<'a> {
     /// Drops an orphan.
     ///
     /// # Errors
-    /// As [`Mender::forget`].
+    /// As [`ManualTeardown::forget`].
     pub(crate) fn forget_orphan(&mut self, file: &Path) -> Result<(), Error> {
         Ok(self.session.ledger.remove_orphan(file)?)
     }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::FILE;
-use super::migration::TurnError;
+use super::migration::MigrationError;
 use crate::conf_file::ConfFileError;
 use crate::operator::account::AccountError;
 use crate::operator::change::ChangeError;
@@ -75,7 +75,7 @@ pub(in crate::operator) enum InstallError {
     Credential(#[from] CredentialError),
     /// It is unknown whether it is the node's turn.
     #[error(transparent)]
-    Turn(#[from] TurnError),
+    Migration(#[from] MigrationError),
     /// A file cannot be changed.
     #[error(transparent)]
     Change(#[from] ChangeError),
@@ -96,7 +96,7 @@ impl InstallError {
             Self::Busy(_) => true,
             Self::Credential(error) => error.may_pass(),
             Self::Account(AccountError::Cluster(error)) => error.is_outage(),
-            Self::Turn(error) => error.may_pass(),
+            Self::Migration(error) => error.may_pass(),
             _ => false,
         }
     }

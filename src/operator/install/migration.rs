@@ -37,7 +37,7 @@ pub(in crate::operator) enum Migration {
 
 /// How a node is told that it is its turn.
 #[derive(Args, Clone, Debug, Default)]
-pub(in crate::operator) struct Turn {
+pub(in crate::operator) struct MigrationOptions {
     /// In a migration: the name of this node
     #[arg(long, value_name = "NAME", requires = "node_label")]
     node: Option<String>,
@@ -55,7 +55,7 @@ pub(in crate::operator) struct Turn {
 
 /// Why it is unknown whether it is a node's turn.
 #[derive(Debug, thiserror::Error)]
-pub(in crate::operator) enum TurnError {
+pub(in crate::operator) enum MigrationError {
     /// The label says something else.
     #[error(
         "label {key} of node \"{node}\" is \"{value}\": set it to braid or multus, or remove it"
@@ -95,7 +95,7 @@ pub(in crate::operator) enum TurnError {
     },
 }
 
-impl TurnError {
+impl MigrationError {
     /// Whether it may be otherwise later.
     pub(super) fn may_pass(&self) -> bool {
         match self {
@@ -106,17 +106,17 @@ impl TurnError {
     }
 }
 
-impl Turn {
+impl MigrationOptions {
     /// What the node's label says; `None` if it says nothing.
-    fn labelled(&self) -> Result<Option<Migration>, TurnError> {
+    fn labelled(&self) -> Result<Option<Migration>, MigrationError> {
         let (Some(node), Some(key)) = (&self.node, &self.node_label) else { return Ok(None) };
         let cluster = Cluster::configured(&ClusterConfig::default(), &Environment::of_process());
-        let label = cluster.ok_or(TurnError::NotInPod)?.node_label(node, key)?;
+        let label = cluster.ok_or(MigrationError::NotInPod)?.node_label(node, key)?;
         match label.as_deref() {
             None => Ok(None),
             Some("braid") => Ok(Some(Migration::Forth)),
             Some("multus") => Ok(Some(Migration::Back)),
-            Some(value) => Err(TurnError::Value {
+            Some(value) => Err(MigrationError::Value {
                 key: key.clone(),
                 node: node.clone(),
                 value: value.to_owned(),
@@ -125,10 +125,10 @@ impl Turn {
     }
 
     /// Leaves a line for the status of the container, which needs no right.
-    fn report(&self, line: &str) -> Result<(), TurnError> {
+    fn report(&self, line: &str) -> Result<(), MigrationError> {
         let Some(path) = &self.report else { return Ok(()) };
         std::fs::write(path, format!("{line}\n"))
-            .map_err(|source| TurnError::Report { path: path.clone(), source })
+            .map_err(|source| MigrationError::Report { path: path.clone(), source })
     }
 }
 
@@ -136,10 +136,10 @@ impl Install {
     /// What is due on this node in a migration; `None` if Braid is installed as ever.
     ///
     /// # Errors
-    /// [`InstallError::Turn`].
+    /// [`InstallError::Migration`].
     pub(in crate::operator) fn migration(&self) -> Result<Option<Migration>, InstallError> {
         let Some(mode) = self.mode.migration() else { return Ok(None) };
-        Ok(Some(self.turn.labelled()?.unwrap_or(mode)))
+        Ok(Some(self.migration_options.labelled()?.unwrap_or(mode)))
     }
 
     /// Whether the node is one of a cluster that is migrated.
@@ -149,7 +149,7 @@ impl Install {
 
     /// Whether the node's label may change what is due.
     pub(in crate::operator) fn follows_label(&self) -> bool {
-        self.mode.migration().is_some() && self.turn.node_label.is_some()
+        self.mode.migration().is_some() && self.migration_options.node_label.is_some()
     }
 
     pub(super) fn migrate(
@@ -165,7 +165,9 @@ impl Install {
             _ => self.forth(&runtime, occasion)?,
         };
         if occasion != RunMode::DryRun {
-            self.turn.report(&self.state(&runtime, &installed)).map_err(InstallError::from)?;
+            self.migration_options
+                .report(&self.state(&runtime, &installed))
+                .map_err(InstallError::from)?;
         }
         Ok(installed)
     }
@@ -177,7 +179,7 @@ impl Install {
         let mut changes = Vec::new();
         let mut notes = Vec::new();
         if !has_braid && Installation::all(&directory, &MULTUS).is_empty() {
-            return Err(InstallError::from(TurnError::Awaited(directory)).into());
+            return Err(InstallError::from(MigrationError::Awaited(directory)).into());
         }
         if !has_braid || !Installation::all(&directory, &MULTUS).is_empty() {
             let definitions = definitions(runtime);
@@ -228,7 +230,9 @@ impl Install {
         )
         .with_settings(self.settings.clone())
         // Thin Multus has none, and the ConfigMap of the thick one is optional.
-        .with_daemon_config(self.turn.daemon_config.clone().filter(|file| file.exists()))
+        .with_daemon_config(
+            self.migration_options.daemon_config.clone().filter(|file| file.exists()),
+        )
     }
 
     fn migrated(&self, runtime: &Runtime, migrated: Migrated) -> Installed {

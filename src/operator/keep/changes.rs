@@ -6,7 +6,7 @@ use super::periodic::PeriodicTask;
 use crate::operator::CommandError;
 use crate::operator::console::Console;
 use crate::operator::node::Node;
-use crate::verb::repair::Mender;
+use crate::verb::repair::ManualTeardown;
 use cni::deadline::Deadline;
 use linux::signal::Signals;
 
@@ -22,8 +22,8 @@ pub(super) fn task() -> PeriodicTask {
 /// Says of which pods something was taken back.
 fn end(node: &Node, signals: &mut Signals, console: &mut Console<'_>) -> Result<(), CommandError> {
     let request = node.request();
-    let mut mender = Mender::new(&node.config, &request, signals);
-    let (ended, failures) = mender.end_broken_off(Deadline::after(LIMIT));
+    let mut teardown = ManualTeardown::new(&node.config, &request, signals);
+    let (ended, failures) = teardown.end_broken_off(Deadline::after(LIMIT));
     for pod in ended {
         console.progress(&format!("taken back: {pod}: an attach or a detach that was killed"))?;
     }

@@ -7,7 +7,7 @@ use crate::ledger::{Depth, Sweep};
 use crate::operator::CommandError;
 use crate::operator::console::Console;
 use crate::operator::node::Node;
-use crate::verb::repair::Mender;
+use crate::verb::repair::ManualTeardown;
 use cni::deadline::Deadline;
 use linux::signal::Signals;
 
@@ -28,11 +28,11 @@ fn retry(
 ) -> Result<(), CommandError> {
     let (ledger, until) = (node.ledger(), Deadline::after(LIMIT));
     let request = node.request();
-    let mut mender = Mender::new(&node.config, &request, signals).trying_definitions();
+    let mut teardown = ManualTeardown::new(&node.config, &request, signals).trying_definitions();
     for orphan in ledger.scan_orphans(Depth::Survey, until)?.filter_map(Result::ok) {
         ledger.stopped_at(Sweep::Orphans, &orphan.name());
         let Some(record) = ledger.open(&orphan)? else { continue };
-        match mender.tear_down_orphan(orphan.as_ref(), &record) {
+        match teardown.tear_down_orphan(orphan.as_ref(), &record) {
             Ok(()) => console.progress(&format!("torn down: {}: an orphan", record.plan.pod))?,
             Err(error) => log::info!("{}: {error}", record.plan.pod),
         }

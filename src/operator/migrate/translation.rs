@@ -31,7 +31,7 @@ pub(super) const NETWORK_KEYS: [&str; 6] =
     ["cniVersion", "cniVersions", "name", "type", "prevResult", "runtimeConfig"];
 
 /// The node that the configuration is for.
-pub(super) struct Site<'a> {
+pub(super) struct TargetNode<'a> {
     pub(super) root: &'a Path,
     pub(super) runtime: &'a Runtime,
     /// What can be the primary, in the runtime's order; files below the root.
@@ -54,7 +54,7 @@ pub(super) struct Translation {
 pub(super) fn translate(
     document: &Value,
     daemon: &Map<String, Value>,
-    site: &Site<'_>,
+    site: &TargetNode<'_>,
 ) -> Translation {
     let mut list = document.as_object().cloned().unwrap_or_default();
     let mut plugins = match keys::take(&mut list, "plugins") {
@@ -88,7 +88,7 @@ fn is_one_of(key: &str, keys: &[&str]) -> bool {
 fn entry(
     multus: &Map<String, Value>,
     daemon: &Map<String, Value>,
-    site: &Site<'_>,
+    site: &TargetNode<'_>,
     notes: &mut Vec<String>,
 ) -> Map<String, Value> {
     let mut entry = known_keys(multus.iter().chain(daemon), notes);
@@ -151,7 +151,7 @@ fn on_host(path: &str, pod_roots: &[String], root: &Path) -> String {
 
 /// Multus keeps a copy of the primary's configuration, which its pod renews; Braid reads the
 /// primary's file.
-fn find_primary(entry: &mut Map<String, Value>, site: &Site<'_>, notes: &mut Vec<String>) {
+fn find_primary(entry: &mut Map<String, Value>, site: &TargetNode<'_>, notes: &mut Vec<String>) {
     let named = keys::get(entry, "clusterNetwork").and_then(Value::as_str).map(PathBuf::from);
     if let Some(path) = named.filter(|path| path.is_absolute()) {
         return find_primary_of_file(&path, entry, site, notes);
@@ -185,7 +185,7 @@ fn find_primary(entry: &mut Map<String, Value>, site: &Site<'_>, notes: &mut Vec
 fn find_primary_of_file(
     path: &Path,
     entry: &mut Map<String, Value>,
-    site: &Site<'_>,
+    site: &TargetNode<'_>,
     notes: &mut Vec<String>,
 ) {
     let file = below(site.root, path);
@@ -224,7 +224,10 @@ fn name_default_networks(entry: &mut Map<String, Value>, notes: &mut Vec<String>
 }
 
 /// The primary whose capabilities are declared.
-fn current_primary<'p>(entry: &Map<String, Value>, site: &'p Site<'_>) -> Option<&'p Primary> {
+fn current_primary<'p>(
+    entry: &Map<String, Value>,
+    site: &'p TargetNode<'_>,
+) -> Option<&'p Primary> {
     match keys::get(entry, "clusterNetwork").and_then(Value::as_str) {
         Some(path) if path.starts_with('/') => {
             site.primaries.iter().find(|primary| primary.file == below(site.root, Path::new(path)))
@@ -249,7 +252,7 @@ fn keep_isolation(entry: &mut Map<String, Value>, notes: &mut Vec<String>) {
 }
 
 /// Multus's directory of definitions is read after Braid's, but only if neither is named.
-fn keep_definitions(entry: &mut Map<String, Value>, site: &Site<'_>) {
+fn keep_definitions(entry: &mut Map<String, Value>, site: &TargetNode<'_>) {
     let directory = below(site.root, Path::new(MULTUS_CONF_DIR));
     let has_files = std::fs::read_dir(directory).is_ok_and(|mut files| files.next().is_some());
     let elsewhere =
@@ -259,7 +262,7 @@ fn keep_definitions(entry: &mut Map<String, Value>, site: &Site<'_>) {
     }
 }
 
-fn note_kubeconfig(entry: &Map<String, Value>, site: &Site<'_>, notes: &mut Vec<String>) {
+fn note_kubeconfig(entry: &Map<String, Value>, site: &TargetNode<'_>, notes: &mut Vec<String>) {
     let kept =
         keys::get(entry, "kubeconfig").and_then(Value::as_str).filter(|path| !path.is_empty());
     match kept {

@@ -26,12 +26,12 @@ pub(super) enum Entry {
 #[derive(Debug, Default)]
 pub(in crate::operator) struct Catalogue {
     /// Those that are read; `None` as long as they are not known to be all.
-    known: RwLock<Option<Held>>,
+    known: RwLock<Option<Definitions>>,
 }
 
 /// Definitions by their names.
 #[derive(Debug, Default)]
-pub(in crate::operator) struct Held {
+pub(in crate::operator) struct Definitions {
     definitions: HashMap<(Namespace, DefinitionName), Arc<ClusterDefinition>>,
     bytes: usize,
 }
@@ -45,7 +45,7 @@ pub(in crate::operator) struct Held {
 )]
 pub(in crate::operator) struct TooMany;
 
-impl Held {
+impl Definitions {
     /// Adds a definition, or replaces the one of its name.
     ///
     /// # Errors
@@ -71,7 +71,7 @@ impl Held {
 
 impl Catalogue {
     /// Takes these for all that there are.
-    pub(in crate::operator) fn replace(&self, held: Held) {
+    pub(in crate::operator) fn replace(&self, held: Definitions) {
         *self.known.write().unwrap_or_else(PoisonError::into_inner) = Some(held);
     }
 
@@ -143,7 +143,7 @@ mod tests {
         let catalogue = Catalogue::default();
         catalogue.put(definition(1, 0)).unwrap();
         assert!(matches!(find(&catalogue, 1), Entry::Unknown));
-        let mut held = Held::default();
+        let mut held = Definitions::default();
         held.put(definition(1, 0)).unwrap();
         catalogue.replace(held);
         assert!(matches!(find(&catalogue, 1), Entry::Defined(_)));
@@ -158,14 +158,14 @@ mod tests {
     #[test]
     fn more_than_is_held_is_unknown_and_what_is_replaced_does_not_count() {
         let catalogue = Catalogue::default();
-        catalogue.replace(Held::default());
+        catalogue.replace(Definitions::default());
         for _ in 0..20 {
             catalogue.put(definition(1, 1 << 20)).unwrap();
         }
         let full = (2..20).find(|number| catalogue.put(definition(*number, 1 << 20)).is_err());
         assert_eq!(full, Some(8));
         assert!(matches!(find(&catalogue, 1), Entry::Unknown));
-        let mut held = Held::default();
+        let mut held = Definitions::default();
         let full = (0..20_000).find(|number| held.put(definition(*number, 0)).is_err());
         assert_eq!(full, Some(MAX_DEFINITIONS));
     }

@@ -20,7 +20,7 @@ use linux::sysctl::Sysctl;
 
 use self::config::BridgeConfig;
 use super::check::{Reported, compare_mac, drift};
-use super::container::{self, Around, Manners};
+use super::container::{self, AnnouncementSettings, PluginRoutes};
 use super::site::{Site, kernel_error};
 use super::veth::{self, Pair, Port};
 use super::{lease, status, teardown};
@@ -226,7 +226,7 @@ impl Attachment<'_, '_> {
         if self.config.is_gateway {
             gateway::complete(self.config, &mut result)?;
         }
-        let manners = Manners {
+        let announcement = AnnouncementSettings {
             arp_notify: true,
             ndisc_notify: false,
             detects_duplicates: Some(self.config.detects_duplicates),
@@ -237,8 +237,8 @@ impl Attachment<'_, '_> {
             self.site,
             &self.pair.container,
             &result,
-            manners,
-            &Around::default(),
+            announcement,
+            &PluginRoutes::default(),
             deadline,
         )?;
         context.proceed()?;

@@ -28,7 +28,7 @@ const ON_LINK: u32 = 253;
 
 /// How the interface announces and checks its addresses.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Manners {
+pub(crate) struct AnnouncementSettings {
     /// IPv4 neighbours are told when it goes up.
     pub(crate) arp_notify: bool,
     /// IPv6 neighbours are told when it goes up.
@@ -62,14 +62,14 @@ impl Granted {
     }
 }
 
-/// Sets what `manners` say, gives the interface its addresses, sets it up, and adds the routes of
-/// `result`, with those `around` them.
+/// Sets what `announcement` say, gives the interface its addresses, sets it up, and adds the routes of
+/// `result`, with those `own_routes` around them.
 pub(crate) fn configure(
     site: &mut Site<'_>,
     link: &LinkState,
     result: &AttachmentResult,
-    manners: Manners,
-    around: &Around,
+    announcement: AnnouncementSettings,
+    own_routes: &PluginRoutes,
     deadline: Deadline,
 ) -> Result<(), Error> {
     let granted: Vec<Granted> = result.ips.iter().map(Granted::read).collect::<Result<_, _>>()?;
@@ -77,7 +77,7 @@ pub(crate) fn configure(
     let has_ipv6 = granted.iter().any(|granted| granted.address.is_ipv6());
     let interface = site.interface;
     let name = interface.to_owned();
-    let prepared = site.container.run_inside(move || prepare(&name, manners, has_ipv6));
+    let prepared = site.container.run_inside(move || prepare(&name, announcement, has_ipv6));
     prepared.map_err(kernel_error)?.map_err(sysctl_error)?;
     let up = LinkSettings { up: Some(true), ..LinkSettings::default() };
     let mut changes: Vec<Change<'_>> =
@@ -86,21 +86,21 @@ pub(crate) fn configure(
     let about = |error| kernel_error(error).about(format!("interface {interface:?}"));
     let is_checked =
         granted.iter().any(|granted| granted.address.is_ipv6() && granted.gateway.is_some());
-    if is_checked && manners.detects_duplicates != Some(false) && !manners.never_settles {
+    if is_checked && announcement.detects_duplicates != Some(false) && !announcement.never_settles {
         // A route cannot have a source that is still being checked.
         site.container.apply(&changes).map_err(about)?;
         changes.clear();
         wait_for_detection(site, link, deadline)?;
     }
-    changes.extend(around.before_routes.iter().chain(&routes).map(Change::add_route));
-    changes.extend(around.deleted_routes.iter().map(Change::delete_route));
-    changes.extend(around.after_routes.iter().map(Change::add_route));
+    changes.extend(own_routes.before_routes.iter().chain(&routes).map(Change::add_route));
+    changes.extend(own_routes.deleted_routes.iter().map(Change::delete_route));
+    changes.extend(own_routes.after_routes.iter().map(Change::add_route));
     site.container.apply(&changes).map_err(about)
 }
 
 /// Routes of the plugin's own around those of the result.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Around {
+pub(crate) struct PluginRoutes {
     /// Added before the result's.
     pub(crate) before_routes: Vec<NewRoute>,
     /// Deleted after the result's are there.
@@ -116,18 +116,22 @@ pub(crate) fn set_up(site: &mut Site<'_>, link: &LinkState) -> Result<(), Error>
 }
 
 /// Runs in the container's namespace.
-fn prepare(interface: &str, manners: Manners, has_ipv6: bool) -> Result<(), SysctlError> {
+fn prepare(
+    interface: &str,
+    announcement: AnnouncementSettings,
+    has_ipv6: bool,
+) -> Result<(), SysctlError> {
     let set = |family, key: &str, value: &str| {
         // A kernel without the setting announces and checks as it does.
         let _ = Sysctl::of_interface(family, interface, key).write(value);
     };
-    if manners.arp_notify {
+    if announcement.arp_notify {
         set(Family::V4, "arp_notify", "1");
     }
-    if manners.ndisc_notify {
+    if announcement.ndisc_notify {
         set(Family::V6, "ndisc_notify", "1");
     }
-    match manners.detects_duplicates {
+    match announcement.detects_duplicates {
         Some(true) => {
             set(Family::V6, "enhanced_dad", "1");
             set(Family::V6, "accept_dad", "1");

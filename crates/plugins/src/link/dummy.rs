@@ -8,7 +8,7 @@ use linux::netlink::NewLinkKind;
 
 use super::check::{Reported, drift};
 use super::config::Keys;
-use super::container::Manners;
+use super::container::AnnouncementSettings;
 use super::site::Site;
 use super::stacked::{self, NewInterface, Source};
 use super::{lease, status, teardown};
@@ -45,7 +45,7 @@ impl Plugin for Dummy {
             mtu: None,
             mac: None,
             from_inside: true,
-            manners: Manners::default(),
+            announcement: AnnouncementSettings::default(),
         };
         stacked::add(call, context, &mut site, new, source, dns)
     }

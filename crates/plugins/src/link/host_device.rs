@@ -15,7 +15,7 @@ use self::device::Device;
 use self::moving::Moved;
 use super::check::Reported;
 use super::config::Keys;
-use super::container::{self, Around, Manners};
+use super::container::{self, AnnouncementSettings, PluginRoutes};
 use super::lease;
 use super::site::{Site, container_if_there, kernel_error};
 use crate::BuiltIn;
@@ -137,10 +137,10 @@ fn configure(
     granted: &AttachmentResult,
 ) -> Result<Option<String>, Error> {
     let moved = Moved::into_container(site, link)?;
-    let manners = Manners::default();
-    let around = Around::default();
+    let announcement = AnnouncementSettings::default();
+    let around = PluginRoutes::default();
     let outcome =
-        container::configure(site, &moved.link, granted, manners, &around, context.deadline);
+        container::configure(site, &moved.link, granted, announcement, &around, context.deadline);
     match outcome.and_then(|()| context.proceed()) {
         Ok(()) => Ok(moved.link.mac),
         Err(error) => {

@@ -66,7 +66,7 @@ impl Plugin for IpVlan {
             mtu: stacked::mtu(keys, &parent)?,
             mac: None,
             from_inside,
-            manners: stacked::ANNOUNCED,
+            announcement: stacked::ANNOUNCED,
         };
         let source = match (call.ipam()?, previous.filter(|previous| !previous.ips.is_empty())) {
             (None, Some(previous)) => Source::Given(Box::new(previous)),

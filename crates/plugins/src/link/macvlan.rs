@@ -82,7 +82,7 @@ impl Plugin for MacVlan {
             mtu: stacked::mtu(keys, &parent)?,
             mac: mac.as_deref(),
             from_inside,
-            manners: stacked::ANNOUNCED,
+            announcement: stacked::ANNOUNCED,
         };
         stacked::add(call, context, &mut site, new, source, dns)
     }

@@ -12,7 +12,7 @@ use linux::sysctl::Sysctl;
 use super::check::Reported;
 use super::config::Keys;
 use super::config::MTU;
-use super::container::{self, Around, Granted, Manners};
+use super::container::{self, AnnouncementSettings, Granted, PluginRoutes};
 use super::masquerade::{self, Masquerade};
 use super::site::{Site, kernel_error, sysctl_error};
 use super::veth::{self, Pair};
@@ -114,9 +114,9 @@ fn connect(
 ) -> Result<AttachmentResult, Error> {
     context.proceed()?;
     let addresses = granted.ips.iter().map(Granted::read).collect::<Result<Vec<_>, _>>()?;
-    let mut around = Around::default();
+    let mut own_routes = PluginRoutes::default();
     for address in &addresses {
-        route_by_gateway(&pair.container, *address, &mut around)?;
+        route_by_gateway(&pair.container, *address, &mut own_routes)?;
     }
     for family in Family::ALL {
         if addresses.iter().any(|granted| Family::of(granted.address.ip()) == family) {
@@ -129,8 +129,8 @@ fn connect(
         site,
         &pair.container,
         &granted,
-        Manners::default(),
-        &around,
+        AnnouncementSettings::default(),
+        &own_routes,
         context.deadline,
     )?;
     context.proceed()?;
@@ -140,14 +140,18 @@ fn connect(
 
 /// In the container even neighbours of the subnet are reached by the gateway, which is all that is
 /// on the link.
-fn route_by_gateway(link: &LinkState, granted: Granted, around: &mut Around) -> Result<(), Error> {
+fn route_by_gateway(
+    link: &LinkState,
+    granted: Granted,
+    own_routes: &mut PluginRoutes,
+) -> Result<(), Error> {
     let Granted { address, .. } = granted;
     let gateway = gateway_of(granted)?;
     let subnet = IpNetwork::new(address.network(), address.prefix())
         .map_err(|error| Error::new(Code::DECODE, error))?;
     let source = Some(address.ip());
-    if !around.before_routes.iter().any(|route| route.destination == gateway) {
-        around.before_routes.push(NewRoute {
+    if !own_routes.before_routes.iter().any(|route| route.destination == gateway) {
+        own_routes.before_routes.push(NewRoute {
             scope: Scope::Link,
             source,
             ..NewRoute::new(gateway, link.index)
@@ -155,12 +159,12 @@ fn route_by_gateway(link: &LinkState, granted: Granted, around: &mut Around) -> 
     }
     // A subnet of one address has no neighbours.
     if address.prefix() < gateway.prefix() {
-        around
+        own_routes
             .deleted_routes
             .push(NewRoute { scope: Scope::Any, ..NewRoute::new(subnet, link.index) });
         let by_gateway =
             NewRoute { gateway: Some(gateway.ip()), source, ..NewRoute::new(subnet, link.index) };
-        around.after_routes.push(by_gateway);
+        own_routes.after_routes.push(by_gateway);
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::check::drift;
 use super::config::{Keys, invalid};
-use super::container::{self, Around, Manners};
+use super::container::{self, AnnouncementSettings, PluginRoutes};
 use super::lease::{self, with_lease};
 use super::site::{Site, kernel_error, random_name};
 use super::status;
@@ -28,7 +28,7 @@ pub(crate) struct NewInterface<'a> {
     /// Whether it is made from inside the container, where the link below is.
     pub(crate) from_inside: bool,
     /// How it announces and checks its addresses.
-    pub(crate) manners: Manners,
+    pub(crate) announcement: AnnouncementSettings,
 }
 
 /// Where an interface's addresses come from.
@@ -43,7 +43,7 @@ pub(crate) enum Source {
 }
 
 /// How macvlan and ipvlan announce their addresses: neighbours may know the host's for them.
-pub(crate) const ANNOUNCED: Manners = Manners {
+pub(crate) const ANNOUNCED: AnnouncementSettings = AnnouncementSettings {
     arp_notify: true,
     ndisc_notify: true,
     detects_duplicates: None,
@@ -174,9 +174,9 @@ pub(crate) fn add<'a>(
     let link = make(site, new)?;
     let outcome = match source {
         Source::None => container::set_up(site, &link).map(|()| AttachmentResult::default()),
-        Source::Given(result) => configure(context, site, &link, new.manners, *result),
+        Source::Given(result) => configure(context, site, &link, new.announcement, *result),
         Source::Ipam(ipam) => with_lease(&ipam, call, context, |context, granted| {
-            configure(context, site, &link, new.manners, granted)
+            configure(context, site, &link, new.announcement, granted)
         }),
     };
     match outcome {
@@ -198,12 +198,19 @@ fn configure(
     context: &Context<'_>,
     site: &mut Site<'_>,
     link: &LinkState,
-    manners: Manners,
+    announcement: AnnouncementSettings,
     mut result: AttachmentResult,
 ) -> Result<AttachmentResult, Error> {
     context.proceed()?;
     result.ips.iter_mut().for_each(|address| address.interface = Some(0));
-    container::configure(site, link, &result, manners, &Around::default(), context.deadline)?;
+    container::configure(
+        site,
+        link,
+        &result,
+        announcement,
+        &PluginRoutes::default(),
+        context.deadline,
+    )?;
     context.proceed()?;
     Ok(result)
 }

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::check::Reported;
 use super::config::{Keys, requested_mac};
-use super::container::{self, Around, Manners};
+use super::container::{self, AnnouncementSettings, PluginRoutes};
 use super::site::{Site, kernel_error};
 use super::{lease, status, teardown};
 use crate::BuiltIn;
@@ -225,8 +225,19 @@ fn assign(
     context.proceed()?;
     granted.ips.iter_mut().for_each(|address| address.interface = Some(0));
     // No address is checked before a program holds the device's other end.
-    let manners = Manners { arp_notify: true, never_settles: true, ..Manners::default() };
-    container::configure(site, link, &granted, manners, &Around::default(), context.deadline)?;
+    let announcement = AnnouncementSettings {
+        arp_notify: true,
+        never_settles: true,
+        ..AnnouncementSettings::default()
+    };
+    container::configure(
+        site,
+        link,
+        &granted,
+        announcement,
+        &PluginRoutes::default(),
+        context.deadline,
+    )?;
     context.proceed()?;
     Ok(granted)
 }

@@ -9,7 +9,7 @@ use linux::netlink::{LinkKind, NewLinkKind};
 use super::check::{Reported, drift};
 use super::config::Keys;
 use super::config::{LINK_IN_CONTAINER, MASTER, MTU};
-use super::container::Manners;
+use super::container::AnnouncementSettings;
 use super::site::Site;
 use super::stacked::{self, NewInterface, Source};
 use super::{lease, teardown};
@@ -55,7 +55,7 @@ impl Plugin for Vlan {
             mtu: stacked::mtu(keys, &parent)?,
             mac: None,
             from_inside,
-            manners: Manners::default(),
+            announcement: AnnouncementSettings::default(),
         };
         stacked::add(call, context, &mut site, new, source, dns)
     }

@@ -4,11 +4,11 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::kube::ClusterDefinition;
-use crate::operator::validate::{Catalogue, Held};
+use crate::operator::validate::{Catalogue, Definitions};
 
 /// Rules with these definitions (namespace, name, annotations, configuration) and settings.
 fn rules(definitions: &[(&str, &str, Value, Value)], settings: Value) -> Rules {
-    let mut held = Held::default();
+    let mut held = Definitions::default();
     for (namespace, name, annotations, config) in definitions {
         let definition = ClusterDefinition {
             namespace: namespace.parse().unwrap(),

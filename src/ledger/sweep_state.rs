@@ -1,5 +1,6 @@
-//! The time of the last sweep for records of sandboxes that are gone: `looks/last`, which holds the
-//! ID of the boot. Looking costs a call for each record; to see that no look is due costs four.
+//! What is remembered of sweeps for records of sandboxes that are gone: `looks/last`, which holds the
+//! ID of the boot and whose time is that of the last sweep, and where each kind of sweep stopped. A
+//! sweep costs a call for each record; to see that none is due costs four.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, Write};
@@ -11,7 +12,7 @@ use nix::fcntl::{Flock, FlockArg, OFlag};
 
 use super::directory;
 
-/// How often the node is looked at. The first ADD after a start looks in any case.
+/// How often a sweep is made. The first ADD after a start makes one in any case.
 const INTERVAL: Duration = Duration::from_secs(600);
 /// As many as a file's name has.
 const MAX_NAME_BYTES: u64 = 255;

@@ -9,7 +9,7 @@ const PAUSE: Duration = Duration::from_secs(30);
 
 /// What is due on the node.
 #[derive(Debug, Default)]
-pub(super) struct Turn {
+pub(super) struct PendingMigration {
     asked: Option<Instant>,
     /// What was said last: the step of a migration, or that Braid is installed as ever. `None`
     /// until it is known.
@@ -18,7 +18,7 @@ pub(super) struct Turn {
     pub(super) problem: Option<String>,
 }
 
-impl Turn {
+impl PendingMigration {
     /// Asks what is due, if it is time.
     pub(super) fn ask(&mut self, install: &Install) {
         let is_due = self.asked.is_none_or(|at| install.follows_label() && at.elapsed() >= PAUSE);

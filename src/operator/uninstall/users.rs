@@ -7,20 +7,20 @@ const NAMED: usize = 5;
 
 /// Pods and calls that need the configuration.
 #[derive(Debug, Default, Eq, PartialEq)]
-pub(super) struct Held {
+pub(super) struct ConfigurationUsers {
     /// The pods whose records hold an extra network.
     pub(super) pods: Vec<String>,
     /// The containers for which a call is at work.
     pub(super) calls: Vec<String>,
 }
 
-impl Held {
+impl ConfigurationUsers {
     pub(super) fn is_empty(&self) -> bool {
         self.pods.is_empty() && self.calls.is_empty()
     }
 }
 
-impl fmt::Display for Held {
+impl fmt::Display for ConfigurationUsers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let pods =
             format!("{} with extra networks: {}", count(&self.pods, "pod"), names(&self.pods));
@@ -55,7 +55,7 @@ mod tests {
         let pods = |count: usize| (1..=count).map(|number| format!("a/p{number}")).collect();
         let held = |count, calls: &[&str]| {
             let calls = calls.iter().map(|&call| call.to_owned()).collect();
-            Held { pods: pods(count), calls }.to_string()
+            ConfigurationUsers { pods: pods(count), calls }.to_string()
         };
         assert_eq!(held(1, &[]), "waiting for 1 pod with extra networks: a/p1");
         assert_eq!(

@@ -292,8 +292,8 @@ fn the_pod_is_fetched_only_if_the_runtime_is_silent() {
     assert_eq!(cluster.server.lines(), lines);
 }
 
-/// A real server would keep the pod, and the test's namespace with it, until an administrator takes a
-/// finalizer off.
+/// A real server would keep the pod, and the test's namespace with it, until an administrator takes
+/// a finalizer off.
 #[test]
 fn a_pod_that_is_being_deleted_gets_nothing() {
     let cluster =

@@ -1,6 +1,6 @@
-//! State between versions: `fixtures` holds records as released versions have written them, byte for
-//! byte. They are read by every verb and command of today's program, and today's records have what
-//! an older program reads.
+//! State between versions: `fixtures` holds records as released versions have written them, byte
+//! for byte. They are read by every verb and command of today's program, and today's records have
+//! what an older program reads.
 //!
 //! A fixture is of a sandbox that is long gone. A test attaches a pod as the fixture's was, and
 //! plants the old record in the place of today's, with the sandbox, the names and the addresses of

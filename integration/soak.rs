@@ -49,8 +49,8 @@ fn a_random_walk_with_built_in_plugins_loses_nothing_and_leaks_nothing() {
     walk(&node);
 }
 
-/// Nodes that share a range of addresses: 2,000 ADDs and DELs of theirs or what they do in a minute,
-/// or for as long as is said.
+/// Nodes that share a range of addresses: 2,000 ADDs and DELs of theirs or what they do in a
+/// minute, or for as long as is said.
 #[test]
 fn a_random_walk_of_many_nodes_gives_no_address_twice_and_loses_none() {
     let seed = number("BRAID_SOAK_SEED", SEED);

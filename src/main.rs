@@ -31,9 +31,9 @@ fn main() -> ExitCode {
     }
 }
 
-/// What the executable is: Braid, or a plugin that is built in. Braid is no [`cni::plugin::Plugin`]:
-/// its DEL and GC work with configurations that have become invalid, which no plugin is called
-/// with.
+/// What the executable is: Braid, or a plugin that is built in. Braid is no
+/// [`cni::plugin::Plugin`]: its DEL and GC work with configurations that have become invalid, which
+/// no plugin is called with.
 trait Program {
     fn answer(&self, request: &Request, input: &[u8], signals: &mut Signals) -> Answer;
 

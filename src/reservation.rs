@@ -5,8 +5,8 @@
 //! <dataDir>/<network>/<address>     the container's ID, and on the next line its interface
 //! ```
 //!
-//! A definition names the directory, so what lies there may be another program's: nothing is followed or
-//! waited for, and what does not look like a reservation is passed over.
+//! A definition names the directory, so what lies there may be another program's: nothing is
+//! followed or waited for, and what does not look like a reservation is passed over.
 
 pub(crate) mod former;
 

@@ -1,5 +1,5 @@
-//! YAML texts as JSON values, and what is wrong with one in words for people: the library's own words
-//! name options of its interface.
+//! YAML texts as JSON values, and what is wrong with one in words for people: the library's own
+//! words name options of its interface.
 //!
 //! Only values are read with the library, and types from values: each type would be as large again
 //! in the executable.

@@ -1,5 +1,5 @@
-//! Many nodes give out addresses of one range at the same time, some with whereabouts, while the API
-//! server fails in every way and calls are killed: no address is given twice, none is lost.
+//! Many nodes give out addresses of one range at the same time, some with whereabouts, while the
+//! API server fails in every way and calls are killed: no address is given twice, none is lost.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;

@@ -1,4 +1,5 @@
-//! A node that has the plugin `whereabouts` of Braid, started as runtimes and other plugins start it.
+//! A node that has the plugin `whereabouts` of Braid, started as runtimes and other plugins start
+//! it.
 
 use std::io::Write;
 use std::net::Ipv4Addr;

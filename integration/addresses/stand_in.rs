@@ -1,6 +1,6 @@
 //! A writer that does as whereabouts 0.9 does: every ADD and DEL of the cluster one after the other
-//! under a lease, the pool read and patched under its `resourceVersion`, the reservation written behind
-//! it, and the errors of DEL dropped.
+//! under a lease, the pool read and patched under its `resourceVersion`, the reservation written
+//! behind it, and the errors of DEL dropped.
 
 use std::net::Ipv4Addr;
 use std::path::Path;

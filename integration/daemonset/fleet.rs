@@ -1,8 +1,8 @@
 //! A cluster that moves from Multus to Braid and back, node by node, by the DaemonSet of
 //! `conf/kubernetes/migration`: three nodes with root directories of their own, and one API server.
 //!
-//! `fixtures` holds what Multus's own manifests leave on a node, per version and kind: the runtime's
-//! directory, and for the thick plugin what its daemon is told.
+//! `fixtures` holds what Multus's own manifests leave on a node, per version and kind: the
+//! runtime's directory, and for the thick plugin what its daemon is told.
 
 mod failures;
 mod fixtures;

@@ -1,4 +1,5 @@
-//! The page of addresses: its rights are enough, its network is valid, its commands do what is said.
+//! The page of addresses: its rights are enough, its network is valid, its commands do what is
+//! said.
 
 use std::process::{Command, Output};
 

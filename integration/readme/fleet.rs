@@ -1,5 +1,5 @@
-//! The commands of docs/fleet.md and docs/upgrading.md: each names what there is. What they do on nodes is tested in
-//! `daemonset::fleet`.
+//! The commands of docs/fleet.md and docs/upgrading.md: each names what there is. What they do on
+//! nodes is tested in `daemonset::fleet`.
 
 use std::path::Path;
 

@@ -8,8 +8,8 @@ use std::process::Command;
 use super::REPOSITORY;
 use crate::readme::page::blocks;
 
-/// The scripts themselves are run by `.ci/run` and by people who measure; here they are programs that
-/// their interpreter can read.
+/// The scripts themselves are run by `.ci/run` and by people who measure; here they are programs
+/// that their interpreter can read.
 #[test]
 fn the_scripts_are_there() {
     for block in blocks("scripts") {

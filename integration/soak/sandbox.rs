@@ -143,7 +143,8 @@ impl<'n> Sandbox<'n> {
             .collect()
     }
 
-    /// `braid attach` of a network on an interface of its own, or `braid detach` of one that it has.
+    /// `braid attach` of a network on an interface of its own, or `braid detach` of one that it
+    /// has.
     pub(super) fn change(&self, is_attach: bool) -> Running<'_> {
         let node = self.pod.node;
         let (conf_dir, bin_dir) = (node.path_text("tool.d"), node.path_text("bin"));

@@ -303,9 +303,9 @@ impl OriginalDefaultRoutes {
     }
 
     /// Removes the family's default routes through the links of these numbers that the kernel uses
-    /// before the original ones, or with them, and restores the original ones. Says through which links
-    /// they were. IPv6 makes one route with several next hops of routes that differ by nothing
-    /// else.
+    /// before the original ones, or with them, and restores the original ones. Says through which
+    /// links they were. IPv6 makes one route with several next hops of routes that differ by
+    /// nothing else.
     ///
     /// # Errors
     /// [`RouteError::NotGivenBack`].

@@ -81,7 +81,8 @@ enum End {
 }
 
 impl PodWatch {
-    /// Watches until `is_stopping`; `see` hears of everything, and says whether a new list is wanted.
+    /// Watches until `is_stopping`; `see` hears of everything, and says whether a new list is
+    /// wanted.
     ///
     /// # Errors
     /// [`ClusterError`] if the configuration of the API cannot be used.

@@ -1,6 +1,6 @@
-//! What is remembered of sweeps for records of sandboxes that are gone: `looks/last`, which holds the
-//! ID of the boot and whose time is that of the last sweep, and where each kind of sweep stopped. A
-//! sweep costs a call for each record; to see that none is due costs four.
+//! What is remembered of sweeps for records of sandboxes that are gone: `looks/last`, which holds
+//! the ID of the boot and whose time is that of the last sweep, and where each kind of sweep
+//! stopped. A sweep costs a call for each record; to see that none is due costs four.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, Write};

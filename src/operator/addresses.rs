@@ -1,5 +1,5 @@
-//! `braid addresses`: the cluster-wide addresses of extra networks (the IPAM type `whereabouts`): the
-//! pools, who holds what, and what nothing holds any more.
+//! `braid addresses`: the cluster-wide addresses of extra networks (the IPAM type `whereabouts`):
+//! the pools, who holds what, and what nothing holds any more.
 //!
 //! ```text
 //! store ──> pools, page by page ─┐

@@ -57,7 +57,8 @@ pub(super) struct Keep {
     /// Serve /metrics for Prometheus on this address: loopback or the pod's own
     #[arg(long, value_name = "ADDRESS:PORT", value_parser = metrics::address)]
     metrics: Option<SocketAddr>,
-    /// Watch the pods of this node: those that run get and lose networks as their annotation changes
+    /// Watch the pods of this node: those that run get and lose networks as their annotation
+    /// changes
     #[arg(long)]
     watch_pods: bool,
     /// This node's name in the API [default: NODE_NAME of the environment, or the host's name]

@@ -59,8 +59,8 @@ impl Repair {
 }
 
 /// Extra networks whose interface is gone are torn down: what is left of them are addresses that no
-/// other pod gets. Every difference needs a pod that is attached anew, these too; but for the default
-/// route that a broken-off attach or detach was moving, which comes back as that is ended.
+/// other pod gets. Every difference needs a pod that is attached anew, these too; but for the
+/// default route that a broken-off attach or detach was moving, which comes back as that is ended.
 fn sort<'r>(
     listed: &'r Listed,
     record: &Record,

@@ -21,7 +21,8 @@ struct Claim<'n> {
 
 /// Gives each network whose definition names a resource one of the pod's devices: those that a
 /// selection names first, so that they are not given to another. The kubelet is asked once, and
-/// only if there is such a network. Those in `taken` are in use. Returns what an administrator should know.
+/// only if there is such a network. Those in `taken` are in use. Returns what an administrator
+/// should know.
 ///
 /// # Errors
 /// [`Error`] with the network's name if a device is required and there is none.

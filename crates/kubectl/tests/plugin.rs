@@ -268,8 +268,8 @@ fn sum(file: &Path) -> String {
     text(&output.stdout).split_whitespace().next().unwrap().to_owned()
 }
 
-/// Krew finds what a release has: `spec.platforms[].uri`, `sha256` and `bin`, and in the archive the
-/// executable and the licence, without a directory.
+/// Krew finds what a release has: `spec.platforms[].uri`, `sha256` and `bin`, and in the archive
+/// the executable and the licence, without a directory.
 #[test]
 fn a_release_has_the_plugin_and_its_manifest_for_krew() {
     let target = release();

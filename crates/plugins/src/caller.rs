@@ -1,5 +1,5 @@
-//! Who calls a built-in plugin: Braid, or a runtime or another plugin on its own. GC for one of them
-//! leaves alone what was made for the other.
+//! Who calls a built-in plugin: Braid, or a runtime or another plugin on its own. GC for one of
+//! them leaves alone what was made for the other.
 
 use cni::request::Environment;
 

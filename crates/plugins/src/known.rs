@@ -1,5 +1,5 @@
-//! What is known of plugins that are not built in. The sources are their own documentation and code;
-//! the behaviour is that of their current releases.
+//! What is known of plugins that are not built in. The sources are their own documentation and
+//! code; the behaviour is that of their current releases.
 
 mod foreign;
 mod ipam;

@@ -117,7 +117,8 @@ fn a_full_disk_leaves_multus_and_a_later_try_helps() {
 }
 
 /// Multus's pod starts anew on a node of Braid's: it writes its file again, with the first file
-/// that is not its own for the primary network. Braid's stays first, and the file of before is kept.
+/// that is not its own for the primary network. Braid's stays first, and the file of before is
+/// kept.
 #[test]
 fn multus_that_writes_its_file_again_changes_nothing() {
     let node = Node::new();

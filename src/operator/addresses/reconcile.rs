@@ -1,5 +1,5 @@
-//! `braid addresses reconcile`: the addresses of pods that are gone or have ended, seen so twice, are
-//! released.
+//! `braid addresses reconcile`: the addresses of pods that are gone or have ended, seen so twice,
+//! are released.
 
 use std::time::Duration;
 

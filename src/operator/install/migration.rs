@@ -197,7 +197,8 @@ impl Install {
         Ok(installed)
     }
 
-    /// A node that Multus has not reached yet is as it is to be. Multus has a credential of its own.
+    /// A node that Multus has not reached yet is as it is to be. Multus has a credential of its
+    /// own.
     fn back(&self, runtime: &Runtime, is_dry_run: bool) -> Result<Installed, CommandError> {
         let migrated = match self.step(true, is_dry_run).run() {
             Err(CommandError::Migrate(MigrateError::NoMultus(_))) => Migrated::default(),

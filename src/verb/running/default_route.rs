@@ -19,10 +19,10 @@ pub(super) struct GivenBack {
     pub(super) routes: Vec<SeenRoute>,
 }
 
-/// Gives the pod the default routes that it is to have without the attachments on `gone`: those that
-/// are recorded through its other interfaces, else those that had to make way. An attach that was
-/// killed behind the move has left none of them, or some. If the kernel shows another one, the pod
-/// has made it, and the family is left alone. Returns what the pod has now as it is to have it.
+/// Gives the pod the default routes that it is to have without the attachments on `gone`: those
+/// that are recorded through its other interfaces, else those that had to make way. An attach that
+/// was killed behind the move has left none of them, or some. If the kernel shows another one, the
+/// pod has made it, and the family is left alone. Returns what the pod has now as it is to have it.
 ///
 /// # Errors
 /// [`NetlinkError`] if the kernel refuses.

@@ -62,8 +62,8 @@ impl Granted {
     }
 }
 
-/// Sets what `announcement` say, gives the interface its addresses, sets it up, and adds the routes of
-/// `result`, with those `own_routes` around them.
+/// Sets what `announcement` say, gives the interface its addresses, sets it up, and adds the routes
+/// of `result`, with those `own_routes` around them.
 pub(crate) fn configure(
     site: &mut Site<'_>,
     link: &LinkState,

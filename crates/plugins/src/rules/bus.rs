@@ -43,8 +43,8 @@ const REPLY_SERIAL: u8 = 5;
 const DESTINATION: u8 = 6;
 const SIGNATURE: u8 = 8;
 
-/// The socket of the system's bus: that of `DBUS_SYSTEM_BUS_ADDRESS`, or the usual one if that names
-/// no path.
+/// The socket of the system's bus: that of `DBUS_SYSTEM_BUS_ADDRESS`, or the usual one if that
+/// names no path.
 pub(crate) fn socket(environment: &Environment) -> PathBuf {
     let addresses = environment.text("DBUS_SYSTEM_BUS_ADDRESS").unwrap_or_default();
     let mut paths = addresses.split(';').filter_map(|it| it.strip_prefix("unix:path="));

@@ -1,5 +1,5 @@
-//! Changes of an object: merge patches (RFC 7396), JSON patches (RFC 6902) as kube-apiserver applies
-//! them, and whole objects.
+//! Changes of an object: merge patches (RFC 7396), JSON patches (RFC 6902) as kube-apiserver
+//! applies them, and whole objects.
 
 use json_patch::PatchOperation;
 use serde_json::{Map, Value, json};

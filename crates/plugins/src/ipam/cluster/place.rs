@@ -141,7 +141,8 @@ pub(crate) fn wishes(
     pools: &[(String, Range)],
     claimed: &[IpAddr],
 ) -> Result<Vec<Wish>, Error> {
-    // A claim's addresses are of all networks of the claim; those of other ranges are not asked for.
+    // A claim's addresses are of all networks of the claim; those of other ranges are not asked
+    // for.
     let ours = claimed.iter().filter(|ip| pools.iter().any(|(_, range)| range.contains(**ip)));
     let mut left: Vec<IpAddr> = ours.copied().collect();
     if left.is_empty() {

@@ -77,7 +77,8 @@ impl Allocation {
                 (false, false) => Step::Write,
             });
         }
-        // It was reserved for a write that was not done: others were faster, or there was no answer.
+        // It was reserved for a write that was not done: others were faster, or there was no
+        // answer.
         if let Some(number) = before.filter(|_| self.reservation.is_some()) {
             self.chosen = Some(number);
             self.count_refusals(before);

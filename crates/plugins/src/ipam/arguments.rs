@@ -1,11 +1,13 @@
 //! `CNI_ARGS` as plugins read it: pairs of which every key is known, unless `IgnoreUnknown` is
 //! true.
 
+use std::net::IpAddr;
+
+use cni::error::Error;
 use cni::plugin::Call;
 use cni::quoted::Quoted;
 
-use super::fields::invalid;
-use cni::error::Error;
+use super::fields::{self, Fields, invalid};
 
 /// Makes sure that the keys of `CNI_ARGS` are among `known`, or may be passed over.
 ///
@@ -52,4 +54,27 @@ fn truth(value: &str) -> Result<bool, Error> {
 /// The value of `key`, which may be empty.
 pub(crate) fn get<'c>(call: &'c Call, key: &str) -> Option<&'c str> {
     call.sandbox.as_ref()?.args.get(key)
+}
+
+/// The addresses that a pod asks for in `args.cni.ips` and in the capability `ips`.
+pub(crate) fn read_ips(
+    root: &Fields<'_>,
+    runtime_config: Option<&Fields<'_>>,
+) -> Result<Vec<IpAddr>, Error> {
+    let cni_args = root.child("args")?.map(|args| args.child("cni")).transpose()?.flatten();
+    let mut ips = Vec::new();
+    for source in cni_args.as_ref().into_iter().chain(runtime_config) {
+        for (path, text) in source.texts("ips")? {
+            ips.push(parse_ip(text, &path)?);
+        }
+    }
+    Ok(ips)
+}
+
+/// An address that a pod asks for. A prefix length may stand behind it; that of the range is used.
+pub(crate) fn parse_ip(text: &str, path: &str) -> Result<IpAddr, Error> {
+    if text.contains('/') {
+        return fields::parse_cidr(text, path).map(|network| network.ip());
+    }
+    fields::parse_ip(text, path)
 }

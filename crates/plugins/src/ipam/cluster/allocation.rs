@@ -196,15 +196,8 @@ impl Allocation {
             }
             Step::Write => of(Kind::Pool, Action::Patch(pool(), self.entry())),
             Step::GiveUp => {
-                let metadata = self.reservation.as_ref().map(|it| it.metadata.clone())?;
-                of(
-                    Kind::Reservation,
-                    Action::Delete {
-                        name: metadata.name,
-                        uid: Some(metadata.uid),
-                        resource_version: Some(metadata.resource_version),
-                    },
-                )
+                let reservation = self.reservation.as_ref()?;
+                of(Kind::Reservation, Action::delete_unchanged(&reservation.metadata))
             }
             Step::Done => None,
         }

@@ -20,7 +20,7 @@ use super::range::{Range, parse_address};
 use super::store::ApiAccess;
 use crate::ipam::Fields;
 use crate::ipam::arguments;
-use crate::ipam::fields::{invalid, parse_cidr, parse_ip};
+use crate::ipam::fields::{invalid, parse_ip};
 use crate::ipam::result::{Dns, Lease, check_families, read_routes};
 
 /// Keys of `ipam` that say nothing to the plan and the policy, those included that have no meaning
@@ -227,14 +227,9 @@ fn read_requested(
     arguments::check(call, ARGUMENTS)?;
     let mut ips = Vec::new();
     for item in items(call, "IP") {
-        ips.push(requested(item, "CNI_ARGS: IP")?);
+        ips.push(arguments::parse_ip(item, "CNI_ARGS: IP")?);
     }
-    let cni_args = root.child("args")?.map(|args| args.child("cni")).transpose()?.flatten();
-    for source in cni_args.as_ref().into_iter().chain(runtime_config) {
-        for (path, text) in source.texts("ips")? {
-            ips.push(requested(text, &path)?);
-        }
-    }
+    ips.extend(arguments::read_ips(root, runtime_config)?);
     let mut distinct = Vec::with_capacity(ips.len());
     for ip in ips {
         if !distinct.contains(&ip) {
@@ -242,14 +237,6 @@ fn read_requested(
         }
     }
     Ok(distinct)
-}
-
-/// A requested address. A prefix length may stand behind it; that of the range is used.
-fn requested(text: &str, path: &str) -> Result<IpAddr, Error> {
-    if text.contains('/') {
-        return parse_cidr(text, path).map(|network| network.ip());
-    }
-    parse_ip(text, path)
 }
 
 fn read_gateways(call: &Call) -> Result<Vec<IpAddr>, Error> {

@@ -84,15 +84,7 @@ impl Release {
             }
             Step::ReadReservation => of(Kind::Reservation, Action::Get(self.reservation_name()?)),
             Step::RemoveReservation(found) => {
-                let metadata = found.metadata.clone();
-                of(
-                    Kind::Reservation,
-                    Action::Delete {
-                        name: metadata.name,
-                        uid: Some(metadata.uid),
-                        resource_version: Some(metadata.resource_version),
-                    },
-                )
+                of(Kind::Reservation, Action::delete_unchanged(&found.metadata))
             }
             Step::Done => None,
         }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use cni::deadline::Deadline;
 use serde_json::Value;
 
+use super::object::Metadata;
 use super::patch::Patch;
 
 /// The kinds of objects.
@@ -101,6 +102,15 @@ pub enum Action {
 }
 
 impl Action {
+    /// The object of this metadata gone, if nothing has changed it since it was read.
+    pub fn delete_unchanged(metadata: &Metadata) -> Self {
+        Self::Delete {
+            name: metadata.name.clone(),
+            uid: Some(metadata.uid.clone()),
+            resource_version: Some(metadata.resource_version.clone()),
+        }
+    }
+
     /// The object's name; empty for a list.
     pub fn name(&self) -> &str {
         match self {

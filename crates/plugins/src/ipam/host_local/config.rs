@@ -10,7 +10,7 @@ use cni::result::{MOST_IPS, Route};
 use super::range::{Range, RangeSet};
 use crate::ipam::Fields;
 use crate::ipam::arguments;
-use crate::ipam::fields::{invalid, parse_ip};
+use crate::ipam::fields::invalid;
 use crate::ipam::result::{check_families, read_routes};
 
 const ARGUMENTS: &[&str] = &["IP"];
@@ -115,21 +115,8 @@ fn read_requested(
     runtime_config: Option<&Fields<'_>>,
 ) -> Result<Vec<IpAddr>, Error> {
     arguments::check(call, ARGUMENTS)?;
-    let argument = arguments::get(call, "IP").map(|text| requested(text, "CNI_ARGS: IP"));
+    let argument = arguments::get(call, "IP").map(|text| arguments::parse_ip(text, "CNI_ARGS: IP"));
     let mut ips: Vec<IpAddr> = argument.transpose()?.into_iter().collect();
-    let cni_args = root.child("args")?.map(|args| args.child("cni")).transpose()?.flatten();
-    for source in cni_args.as_ref().into_iter().chain(runtime_config) {
-        for (path, text) in source.texts("ips")? {
-            ips.push(requested(text, &path)?);
-        }
-    }
+    ips.extend(arguments::read_ips(root, runtime_config)?);
     Ok(ips)
-}
-
-/// A requested address. A prefix length may stand behind it; that of the subnet is used.
-fn requested(text: &str, path: &str) -> Result<IpAddr, Error> {
-    if text.contains('/') {
-        return crate::ipam::fields::parse_cidr(text, path).map(|network| network.ip());
-    }
-    parse_ip(text, path)
 }

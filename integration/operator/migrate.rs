@@ -84,6 +84,38 @@ fn lines(said: &Said) -> String {
     all.lines().filter(|line| !line.contains("bytes become")).collect::<Vec<_>>().join("\n")
 }
 
+/// Definitions and pools stay: only who writes them changes, node by node.
+#[test]
+fn whereabouts_networks_stay_as_they_are_and_its_daemon_set_is_spoken_of() {
+    let node = root(&thin());
+    let without = run(&node, &["--dry-run"]);
+    assert!(!without.stdout.contains("whereabouts"), "{}", without.stdout);
+    let files = [
+        ("root/etc/cni/net.d/whereabouts.d/whereabouts.conf", r#"{"log_level": "debug"}"#),
+        ("root/etc/cni/net.d/whereabouts.d/whereabouts.kubeconfig", KUBECONFIG),
+        (
+            "root/etc/cni/multus/net.d/lan.conf",
+            r#"{"cniVersion": "1.0.0", "name": "lan", "type": "macvlan", "master": "eth1",
+                "ipam": {"type": "whereabouts", "range": "10.9.0.0/20"}}"#,
+        ),
+    ];
+    for (file, text) in files {
+        node.write(file, text);
+    }
+    let said = run(&node, &[]).assert_status(0);
+    let words = said.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    for expected in [
+        "whereabouts gives addresses here (/etc/cni/net.d/whereabouts.d): definitions stay as they are",
+        "leave whereabouts' DaemonSet, which renews the kubeconfig, until another one is named",
+        "braid addresses reconcile take the place of its reconciler",
+    ] {
+        assert!(words.contains(expected), "{words}");
+    }
+    for (file, text) in files {
+        assert_eq!(fs::read_to_string(node.path(file)).unwrap(), text, "{file}");
+    }
+}
+
 #[test]
 fn a_dry_run_shows_a_diff_and_changes_nothing() {
     let node = root(&thin());

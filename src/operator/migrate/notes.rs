@@ -54,7 +54,7 @@ impl Migrate {
 
     /// What becomes of whereabouts, if it gives addresses on the node.
     fn whereabouts(&self, runtime: &Runtime) -> Option<String> {
-        let place = runtime.conf_dir.join("whereabouts.d");
+        let place = below(&self.root, &runtime.conf_dir).join("whereabouts.d");
         place.is_dir().then(|| {
             format!(
                 "whereabouts gives addresses here ({}): definitions stay as they are, and braid \

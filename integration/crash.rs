@@ -9,7 +9,7 @@
 //! The executable is the one that `scripts/build` makes for nodes. `scripts/test` visits every
 //! point of nine scenarios; `scripts/crash` those of all of them, and goes on in both ways.
 
-mod injection;
+pub(crate) mod injection;
 mod stage;
 
 use std::fs;
@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use serde_json::json;
 
+use crate::addresses::many_nodes::{End, Storm, storm};
 use crate::node::{Node, PLUGIN_DIR};
 use injection::Point;
 use stage::{Api, Mode, Recovery, Scenario, Stage, Verb};
@@ -115,6 +116,17 @@ fn all_of_add_and_del_with_cluster_wide_addresses() {
             visit(with_addresses(verb, api), &[Recovery::Del, Recovery::Gc]);
         }
     }
+}
+
+/// 32 nodes share a range, some of them with whereabouts, on an API server that fails; one call in
+/// four is killed at one of the system calls that change something, until each was met.
+#[test]
+#[ignore = "takes long: scripts/crash"]
+fn all_of_two_thousand_calls_of_nodes_that_share_a_range() {
+    let seed = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs();
+    eprintln!("seed {seed}");
+    let end = End { operations: 2000, time: Duration::from_hours(1) };
+    storm(&Storm { seed, end, program: injection::executable(), kills_at_each_step: true });
 }
 
 /// Plugins in the process are killed in the middle of their own work.

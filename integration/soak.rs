@@ -17,8 +17,8 @@ mod weather;
 
 use std::time::Duration;
 
-use crate::addresses::many_nodes::{End, storm};
-use crate::node::Node;
+use crate::addresses::many_nodes::{End, Storm, storm};
+use crate::node::{BRAID, Node};
 use walk::Walk;
 
 /// The seed of the short walk.
@@ -60,7 +60,7 @@ fn a_random_walk_of_many_nodes_gives_no_address_twice_and_loses_none() {
         0 => End { operations: OPERATIONS, time: MINUTE },
         seconds => End { operations: usize::MAX, time: Duration::from_secs(seconds) },
     };
-    storm(seed, end);
+    storm(&Storm { seed, end, program: BRAID.into(), kills_at_each_step: false });
 }
 
 fn walk(node: &Node) {

@@ -1,17 +1,19 @@
 //! Many nodes give out addresses of one range at the same time, some with whereabouts, while the
 //! API server fails in every way and calls are killed: no address is given twice, none is lost.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::node::{AddressNode, Call};
+use super::node::{AddressNode, Call, Kill};
 use super::stand_in::{Owner, StandIn};
 use crate::apiserver::{ApiServer, Fault, Setup, User};
+use crate::crash::injection::Point;
 
 /// The nodes, each a process at a time.
 const NODES: usize = 32;
@@ -75,8 +77,57 @@ pub(crate) struct End {
     pub(crate) time: Duration,
 }
 
+/// What is done.
+pub(crate) struct Storm {
+    /// Decides what the nodes do; what a kill meets is up to the machine.
+    pub(crate) seed: u64,
+    pub(crate) end: End,
+    /// Braid's executable.
+    pub(crate) program: PathBuf,
+    /// Whether calls are also killed at each system call that changes something.
+    pub(crate) kills_at_each_step: bool,
+}
+
+/// Where calls are still to be killed: the points of ADD and of DEL, each with how often it was not
+/// met, since a call that meets a fault goes another way.
+#[derive(Default)]
+struct Steps(BTreeMap<&'static str, VecDeque<(Point, u32)>>);
+
+impl Steps {
+    /// How often a point is tried.
+    const TRIES: u32 = 12;
+
+    /// Learns them from calls that succeed.
+    fn learn(node: &AddressNode) -> Self {
+        let owner = Owner {
+            container: "observed".to_owned(),
+            podref: "braid/observed".to_owned(),
+            ifname: "net1".to_owned(),
+        };
+        // The pool and the directories are made by the first one.
+        for verb in ["ADD", "DEL"] {
+            assert!(matches!(node.call(verb, &owner, &Kill::Never), Call::Done(_)), "{verb}");
+        }
+        let adds = node.points("ADD", &owner);
+        assert!(matches!(node.call("ADD", &owner, &Kill::Never), Call::Done(_)));
+        let dels = node.points("DEL", &owner);
+        node.call("DEL", &owner, &Kill::Never);
+        let queue = |points: Vec<Point>| points.into_iter().map(|point| (point, 0)).collect();
+        Self(BTreeMap::from([("ADD", queue(adds)), ("DEL", queue(dels))]))
+    }
+
+    fn left(&self) -> Vec<String> {
+        let of = |(verb, queue): (&&str, &VecDeque<(Point, u32)>)| {
+            queue.iter().map(|(point, _)| format!("{verb}: {point}")).collect::<Vec<_>>()
+        };
+        self.0.iter().flat_map(of).collect()
+    }
+}
+
 /// What the nodes share.
 struct Cluster {
+    steps: Mutex<Steps>,
+    missed: Mutex<Vec<String>>,
     server: ApiServer,
     started: Instant,
     end: End,
@@ -87,7 +138,8 @@ struct Cluster {
 }
 
 impl Cluster {
-    fn new(seed: u64, end: End) -> Self {
+    fn new(storm: &Storm) -> Self {
+        let (seed, end) = (storm.seed, storm.end);
         let manifests = vec!["rbac.yaml", "rbac-addresses.yaml"];
         let server = ApiServer::with(Setup { manifests, ..Setup::default() });
         let model: Arc<Mutex<Model>> = Arc::default();
@@ -97,10 +149,54 @@ impl Cluster {
                 judge.lock().unwrap().judge(old, new);
             }
         });
+        let mut steps = Steps::default();
+        if storm.kills_at_each_step {
+            let ipam = json!({"range": format!("{}/{}", RANGE.0, RANGE.1)});
+            let kubeconfig = server.usual_kubeconfig();
+            steps = Steps::learn(&AddressNode::new("first", &storm.program, &kubeconfig, ipam));
+            eprintln!("{} points of ADD and DEL", steps.left().len());
+        }
+        let (steps, missed) = (Mutex::new(steps), Mutex::default());
         let (mut dice, started) = (fastrand::Rng::with_seed(seed), Instant::now());
         server.weather(move |_| bad_weather(&mut dice, started.elapsed()));
         let [begun, given, killed] = [(); 3].map(|()| AtomicUsize::new(0));
-        Self { server, started, end, model, begun, given, killed }
+        Self { steps, missed, server, started, end, model, begun, given, killed }
+    }
+
+    /// When a call is killed: at a point that is still to be met, or at any time, or not.
+    fn kill(&self, verb: &str, dice: &mut fastrand::Rng) -> (Kill, u32) {
+        let mut steps = self.steps.lock().unwrap();
+        let queue = steps.0.get_mut(verb).filter(|queue| !queue.is_empty() && dice.u32(0..4) == 0);
+        if let Some((point, tries)) = queue.and_then(VecDeque::pop_front) {
+            return (Kill::At(point), tries);
+        }
+        match dice.u32(0..12) {
+            0 => (Kill::After(Duration::from_millis(dice.u64(0..60))), 0),
+            _ => (Kill::Never, 0),
+        }
+    }
+
+    /// A call of a node that has Braid.
+    fn call(
+        &self,
+        node: &AddressNode,
+        verb: &'static str,
+        owner: &Owner,
+        dice: &mut fastrand::Rng,
+    ) -> Call {
+        let (kill, tries) = self.kill(verb, dice);
+        let outcome = node.call(verb, owner, &kill);
+        if outcome == Call::Killed {
+            self.killed.fetch_add(1, Ordering::SeqCst);
+        } else if let Kill::At(point) = kill {
+            if tries < Steps::TRIES {
+                let mut steps = self.steps.lock().unwrap();
+                steps.0.entry(verb).or_default().push_back((point, tries + 1));
+            } else {
+                self.missed.lock().unwrap().push(format!("{verb}: {point}"));
+            }
+        }
+        outcome
     }
 
     /// Whether another operation is due.
@@ -171,30 +267,26 @@ enum Worker {
 }
 
 impl Worker {
-    fn new(cluster: &Cluster, number: usize) -> Self {
+    fn new(cluster: &Cluster, program: &Path, number: usize) -> Self {
         let name = format!("node-{number}");
         if number.is_multiple_of(STAND_INS) {
             let kubeconfig = cluster.server.administrators_kubeconfig();
             return Self::StandIn(StandIn::new(&name, &kubeconfig, RANGE.0, RANGE.1));
         }
         let token = cluster.server.token(&User::braid(), 3600);
-        let kubeconfig = cluster.server.kubeconfig(serde_json::json!({"token": token}));
-        let ipam = serde_json::json!({
+        let kubeconfig = cluster.server.kubeconfig(json!({"token": token}));
+        let ipam = json!({
             "range": format!("{}/{}", RANGE.0, RANGE.1),
             "allocation": if number.is_multiple_of(2) { "lowest" } else { "spread" },
         });
-        Self::Braid(AddressNode::new(&name, &kubeconfig, ipam))
+        Self::Braid(AddressNode::new(&name, program, &kubeconfig, ipam))
     }
 
     /// The address; `None` after an error, or if the call was killed.
     fn add(&self, owner: &Owner, dice: &mut fastrand::Rng, cluster: &Cluster) -> Option<Ipv4Addr> {
         match self {
             Self::StandIn(stand_in) => stand_in.add(owner),
-            Self::Braid(node) => {
-                let outcome = node.call("ADD", owner, lifetime(dice));
-                cluster.killed.fetch_add(usize::from(outcome == Call::Killed), Ordering::SeqCst);
-                outcome.address()
-            }
+            Self::Braid(node) => cluster.call(node, "ADD", owner, dice).address(),
         }
     }
 
@@ -202,18 +294,9 @@ impl Worker {
     fn del(&self, owner: &Owner, dice: &mut fastrand::Rng, cluster: &Cluster) {
         match self {
             Self::StandIn(stand_in) => stand_in.del(owner),
-            Self::Braid(node) => {
-                while node.call("DEL", owner, lifetime(dice)) == Call::Killed {
-                    cluster.killed.fetch_add(1, Ordering::SeqCst);
-                }
-            }
+            Self::Braid(node) => while cluster.call(node, "DEL", owner, dice) == Call::Killed {},
         }
     }
-}
-
-/// After how long a call is killed; one in twelve is.
-fn lifetime(dice: &mut fastrand::Rng) -> Option<Duration> {
-    (dice.u32(0..12) == 0).then(|| Duration::from_millis(dice.u64(0..60)))
 }
 
 /// Starts and ends pods, until all operations are done; then ends those that are left.
@@ -253,9 +336,11 @@ fn owner(worker: &Worker, number: usize, made: usize) -> Owner {
 }
 
 /// Lets the nodes work until `end`, and then holds what is left against the model.
-pub(crate) fn storm(seed: u64, end: End) {
-    let cluster = Cluster::new(seed, end);
-    let workers: Vec<_> = (0..NODES).map(|number| Worker::new(&cluster, number)).collect();
+pub(crate) fn storm(storm: &Storm) {
+    let cluster = Cluster::new(storm);
+    let seed = storm.seed;
+    let new = |number| Worker::new(&cluster, &storm.program, number);
+    let workers: Vec<_> = (0..NODES).map(new).collect();
     std::thread::scope(|scope| {
         for (number, worker) in workers.iter().enumerate() {
             let cluster = &cluster;
@@ -267,6 +352,8 @@ pub(crate) fn storm(seed: u64, end: End) {
     let seconds = cluster.started.elapsed().as_secs();
     eprintln!("{begun} calls, {given} addresses given, {killed} calls killed in {seconds} s");
     assert!(given > begun / 4 && killed > begun / 100, "{begun} {given} {killed}");
+    let left = [cluster.steps.lock().unwrap().left(), cluster.missed.lock().unwrap().clone()];
+    assert_eq!(left.concat(), Vec::<String>::new(), "no call was killed there");
     // The weather has cleared up: what is due is released with the next call of the node.
     cluster.server.forget_faults();
     // GC spares what was begun in the second in which the runtime made its list.

@@ -67,13 +67,13 @@ const OF_OTHER_THREADS: &[&str] = &["fsync", "fdatasync", "setns"];
 
 /// Whose calls are counted.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Scope {
+pub(crate) enum Scope {
     MainThread,
     OtherThreads,
 }
 
 impl Scope {
-    pub(super) const ALL: [Self; 2] = [Self::MainThread, Self::OtherThreads];
+    pub(crate) const ALL: [Self; 2] = [Self::MainThread, Self::OtherThreads];
 
     fn calls(self) -> String {
         let calls = match self {
@@ -94,10 +94,10 @@ impl Scope {
 
 /// One point: Braid dies in place of this occurrence of the call.
 #[derive(Clone, Debug)]
-pub(super) struct Point {
-    pub(super) scope: Scope,
-    pub(super) call: String,
-    pub(super) number: usize,
+pub(crate) struct Point {
+    pub(crate) scope: Scope,
+    pub(crate) call: String,
+    pub(crate) number: usize,
 }
 
 impl fmt::Display for Point {
@@ -108,23 +108,36 @@ impl fmt::Display for Point {
 }
 
 /// A program that runs Braid and kills it at `point`.
-pub(super) fn killer(node: &Node, point: &Point) -> PathBuf {
+pub(crate) fn killer(node: &Node, point: &Point) -> PathBuf {
+    program(node, "killer", &killing(point))
+}
+
+/// The options of strace with which it kills at `point`.
+pub(crate) fn killing(point: &Point) -> String {
     let Point { scope, call, number } = point;
     let inject = format!("-e trace={call} -e inject={call}:signal=SIGKILL:when={number}");
-    program(node, "killer", &format!("{} -o /dev/null {inject}", scope.options()))
+    format!("{} -o /dev/null {inject}", scope.options())
 }
 
 /// A program that runs Braid unharmed and writes down which of the calls it makes: see
 /// [`calls_made`].
-pub(super) fn observer(node: &Node, scope: Scope) -> PathBuf {
-    let options =
-        format!("{} -o {} -e trace={}", scope.options(), node.path_text("trace"), scope.calls());
-    program(node, "observer", &options)
+pub(crate) fn observer(node: &Node, scope: Scope) -> PathBuf {
+    program(node, "observer", &observing(scope, &node.path_text("trace")))
+}
+
+/// The options of strace with which it writes down the calls.
+pub(crate) fn observing(scope: Scope, trace: &str) -> String {
+    format!("{} -o {trace} -e trace={}", scope.options(), scope.calls())
 }
 
 /// The names of the calls that the observer has seen.
-pub(super) fn calls_made(node: &Node) -> BTreeSet<String> {
-    let trace = fs::read_to_string(node.path("trace")).expect("strace is missing: install it");
+pub(crate) fn calls_made(node: &Node) -> BTreeSet<String> {
+    names_in(&node.path("trace")).into_iter().collect()
+}
+
+/// The names of the calls in a trace, one for each time.
+pub(crate) fn names_in(trace: &Path) -> Vec<String> {
+    let trace = fs::read_to_string(trace).expect("strace is missing: install it");
     // With -f, a process ID comes first.
     let name = |line: &str| {
         let call =
@@ -143,7 +156,7 @@ fn program(node: &Node, name: &str, options: &str) -> PathBuf {
 }
 
 /// The executable for nodes, which must be of the sources as they are.
-pub(super) fn executable() -> PathBuf {
+pub(crate) fn executable() -> PathBuf {
     let executable = chroot::executable();
     let built = executable.metadata().unwrap().modified().unwrap();
     let sources = source::directories();

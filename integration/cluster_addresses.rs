@@ -1,6 +1,10 @@
 //! The built-in IPAM plugin `whereabouts` on a node with an API server: in Braid's process and as a
 //! plugin of its own.
 
+mod del_in_time;
+mod due;
+mod refused;
+
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
@@ -10,7 +14,7 @@ use linux::netns::Netns;
 use serde_json::{Value, json};
 
 use crate::api_requests::known;
-use crate::apiserver::{ApiServer, Fault, Setup};
+use crate::apiserver::{ApiServer, Fault, Latency, Setup, User};
 use crate::node::{BRAID, Node};
 use crate::pod::Pod;
 
@@ -62,6 +66,27 @@ impl Cluster {
 
     fn pod(&self) -> Pod<'_> {
         self.node.pod("team-a", "web")
+    }
+
+    /// A kubeconfig of the network's own, with the same credential.
+    fn own_kubeconfig(&self) -> PathBuf {
+        let path = self.node.path("lan.kubeconfig");
+        fs::copy(&self.kubeconfig, &path).unwrap();
+        path
+    }
+
+    fn put_pool(&self, name: &str, range: &str, allocations: Value) {
+        self.server.objects().put(json!({
+            "apiVersion": "whereabouts.cni.cncf.io/v1alpha1", "kind": "IPPool",
+            "metadata": {"namespace": "kube-system", "name": name},
+            "spec": {"range": range, "allocations": allocations},
+        }));
+    }
+
+    /// GC of a node on which nothing runs any more.
+    fn gc(&self, config: &Value) {
+        let request = self.node.call("GC", config.clone()).with(json!({"cniVersion": "1.1.0"}));
+        request.with(json!({"cni.dev/valid-attachments": []})).run().assert_success();
     }
 
     /// The containers in the pool.

@@ -57,7 +57,7 @@ fn an_api_that_gives_no_answer_refuses_an_add_before_the_first_plugin() {
         known(pod.add(cluster.config(json!({}))), &pod).networks("blue").run().assert_success();
     }
     let silent = Cluster::usual();
-    silent.server.be_mute();
+    silent.server.be_mute(true);
     assert_refused(&silent, "silent");
     let mut down = Cluster::usual();
     down.server.stop();
@@ -161,7 +161,7 @@ fn del_check_and_gc_do_not_notice_an_outage() {
         known(pod.add(config.clone()), pod).networks("blue").run().assert_success();
     }
     let asked = cluster.server.connections();
-    cluster.server.be_mute();
+    cluster.server.be_mute(true);
     cluster.node.forget_calls();
     let outcomes = [
         pods[0].check().run(),

@@ -50,6 +50,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::runtime::{Builder, Runtime};
+use tokio::time::timeout;
 
 pub(crate) use access::in_cluster_server;
 pub(crate) use access_review::NeededRight;
@@ -87,6 +88,9 @@ pub struct ClusterConfig {
     /// The limit for one call with all its repetitions (`apiTimeout`); a connection gets half of
     /// it.
     pub timeout: Duration,
+    /// The limit for reading the configuration's files and running its exec plugin together; half as
+    /// much again as `timeout` if it is not said.
+    pub open_limit: Option<Duration>,
     /// Where Kubernetes puts the in-cluster files.
     pub service_account: PathBuf,
     /// Variables of our environment that an exec plugin of the kubeconfig gets beside the default
@@ -102,6 +106,7 @@ impl Default for ClusterConfig {
             kubeconfig: None,
             server: None,
             timeout: Duration::from_secs(10),
+            open_limit: None,
             service_account: "/var/run/secrets/kubernetes.io/serviceaccount".into(),
             pass_environment: Vec::new(),
             refusals: None,
@@ -113,6 +118,7 @@ impl Default for ClusterConfig {
 pub struct Cluster {
     source: Source,
     timeout: Duration,
+    open_limit: Duration,
     /// What an exec plugin of the kubeconfig gets.
     variables: exec::Variables,
     refusals: Option<Refusals>,
@@ -149,6 +155,7 @@ impl Cluster {
         Some(Self {
             source,
             timeout: config.timeout,
+            open_limit: config.open_limit.unwrap_or(config.timeout * 3 / 2),
             variables,
             refusals: config.refusals.clone(),
             open: None,
@@ -271,12 +278,24 @@ impl Cluster {
             .enable_time()
             .build()
             .map_err(|error| self.cannot_start(&error.to_string()))?;
-        let opening = Access::open(&self.source, &self.variables, self.timeout);
         let access = runtime
-            .block_on(unless_stopped(opening))
+            .block_on(unless_stopped(self.read_access()))
             .unwrap_or_else(|| Err(ClusterError::Stopped { what: "a credential".to_owned() }))?;
         let Shared { runtime, access, link } = shared(Background::new(runtime), access);
         Ok(Open { runtime, session: Arc::new(Session::new(access, link, self.timeout)) })
+    }
+
+    /// Each file and program has a limit, and all together half as much again: the error of one that
+    /// takes too long names it.
+    async fn read_access(&self) -> Result<Access, ClusterError> {
+        let all = self.open_limit;
+        let reading = Access::open(&self.source, &self.variables, all * 2 / 3);
+        timeout(all, reading).await.unwrap_or_else(|_| {
+            Err(ClusterError::Kubeconfig {
+                path: self.source.path().to_owned(),
+                problem: format!("was not read in {:.1} s, with all it names", all.as_secs_f64()),
+            })
+        })
     }
 
     fn cannot_start(&self, problem: &str) -> ClusterError {

@@ -54,7 +54,7 @@ impl BuiltIn {
     /// Answers one call; `input` is standard input.
     pub fn answer(&self, request: &Request, input: &[u8], signals: &Signals) -> Answer {
         logging::start(&LogConfig { to_stderr: true, ..LogConfig::default() });
-        ApiStores::provide();
+        ApiStores::provide(Path::new(plugins::ipam::cluster::JOURNAL));
         let installed = Installed::new(request.path.clone(), BuiltInPlugins::Linked);
         let inherited = Inherited::of(&request.environment);
         let limit = if matches!(request.verb, Verb::Add(_)) { ADD } else { OTHER };

@@ -117,7 +117,7 @@ struct Session<'a> {
 
 impl<'a> Session<'a> {
     fn new(config: &'a Config, request: &'a Request, signals: &'a mut Signals) -> Self {
-        ApiStores::provide();
+        ApiStores::provide(&releases::own_journal(&config.state_dir));
         let path = config.plugin_path(&request.path);
         let pass = &config.pass_environment;
         let delegates = Delegates::new(

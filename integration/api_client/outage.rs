@@ -155,7 +155,7 @@ fn one_answer_that_does_not_come_leaves_the_others() {
 #[test]
 fn a_server_that_takes_connections_and_says_nothing_is_an_outage_in_time() {
     let (server, _) = server_and_cluster();
-    server.be_mute();
+    server.be_mute(true);
     let mut cluster = cluster_within(&server.usual_kubeconfig(), ms(1000));
     let asked = wanted(&["team-a/blue", "ops/red", "ops/green"]);
     let answers = timed(ms(500), ms(3000), || cluster.definitions(&asked));
@@ -182,7 +182,7 @@ fn connect_ahead_makes_the_connection_of_the_calls_that_follow() {
 #[test]
 fn a_connection_that_fails_ahead_is_the_calls_first_attempt() {
     let (server, _) = server_and_cluster();
-    server.be_mute();
+    server.be_mute(true);
     let mut cluster = cluster_within(&server.usual_kubeconfig(), ms(2000));
     cluster.connect_ahead();
     let error = timed(ms(1000), ms(2900), || blue(&mut cluster)).unwrap_err();

@@ -121,3 +121,26 @@ fn a_pod_that_is_made_anew_has_its_address_again() {
     let pool = cluster.server.get("IPPool", POOL).unwrap();
     assert_eq!(pool["metadata"]["annotations"].get("braid.io/expires-1"), None);
 }
+
+/// NPWG 1.3, section 8: the claim's status says which addresses it has, whichever pod has them.
+#[test]
+fn a_claim_keeps_its_address_and_says_so() {
+    let cluster = cluster(json!({}));
+    cluster.server.apply(&json!({
+        "apiVersion": "k8s.cni.cncf.io/v1alpha1", "kind": "IPAMClaim", "metadata": {"name": "vm.net1"},
+        "spec": {"interface": "net1", "network": "lan"},
+    }));
+    let mut last = Vec::new();
+    for name in ["vm-source", "vm-target"] {
+        let uid = cluster.create_pod(name, json!({}));
+        let pod = cluster.sandbox(name);
+        let asked = json!([{"name": "lan", "ipam-claim-reference": "vm.net1"}]);
+        cluster.add(&pod, &uid, json!({})).networks_json(asked).run().assert_success();
+        last = pod.addresses("net1");
+        let claim = cluster.server.get("IPAMClaim", "vm.net1").unwrap();
+        assert_eq!(claim["status"], json!({"ips": ["10.9.0.1/24"], "ownerPod": name}));
+        pod.del().run().assert_success();
+    }
+    assert_eq!(last, ["10.9.0.1/24"]);
+    assert_eq!(entries(&cluster), [("1".to_owned(), cluster.label("vm-target"))]);
+}

@@ -322,9 +322,9 @@ impl ApiServer {
         *self.shared.latency.lock().unwrap() = latency;
     }
 
-    /// Takes connections and says nothing on them, not even in TLS.
-    pub(crate) fn be_mute(&self) {
-        self.shared.is_mute.store(true, Ordering::SeqCst);
+    /// Takes connections from now on and says nothing on them, not even in TLS; or speaks again.
+    pub(crate) fn be_mute(&self, is_mute: bool) {
+        self.shared.is_mute.store(is_mute, Ordering::SeqCst);
     }
 
     /// A token of `user` that ends so many seconds from now.

@@ -91,6 +91,10 @@ fn http_request(request: &StoreRequest) -> Result<Request<Vec<u8>>, ClusterError
         Action::Patch(name, patch) => {
             (Method::PATCH, format!("{base}/{name}?{FIELD_MANAGER}"), Some(patch.to_value()))
         }
+        Action::PatchStatus(name, patch) => {
+            let path = format!("{base}/{name}/status?{FIELD_MANAGER}");
+            (Method::PATCH, path, Some(patch.to_value()))
+        }
         Action::Delete { name, uid, resource_version } => {
             let options = delete_options(uid.as_deref(), resource_version.as_deref());
             (Method::DELETE, format!("{base}/{name}"), Some(options))

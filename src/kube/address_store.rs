@@ -1,5 +1,8 @@
 //! The store of cluster-wide addresses: the Kubernetes API.
 
+use std::path::Path;
+use std::time::Duration;
+
 use cni::deadline::Deadline;
 use cni::request::Environment;
 use plugins::ipam::cluster::store::{
@@ -12,24 +15,28 @@ use super::{Cluster, ClusterConfig, ClusterError, NeededRight};
 /// Where whereabouts keeps its objects if the kubeconfig names no namespace.
 const NAMESPACE: &str = "kube-system";
 
+/// How long reading a kubeconfig with all it names may take, whatever time the call has left.
+const OPEN: Duration = Duration::from_secs(15);
+
 /// Opens the API by the kubeconfig of an IPAM configuration.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ApiStores;
 
 impl ApiStores {
-    /// Lets the built-in IPAM plugin reach the API.
-    pub(crate) fn provide() {
-        plugins::ipam::cluster::provide(&Self);
+    /// Lets the built-in IPAM plugin reach the API. `home` is the node's own journal of addresses.
+    pub(crate) fn provide(home: &Path) {
+        plugins::ipam::cluster::provide(&Self, home);
     }
 }
 
 impl OpenStore for ApiStores {
-    fn open(&self, access: &ApiAccess) -> Result<Opened, StoreError> {
+    fn open(&self, access: &ApiAccess, deadline: Deadline) -> Result<Opened, StoreError> {
         let missing =
             || StoreError::Refused("no \"kubernetes.kubeconfig\" is configured".to_owned());
         let config = ClusterConfig {
             kubeconfig: Some(access.kubeconfig.clone().ok_or_else(missing)?),
             server: access.server.clone(),
+            open_limit: Some(deadline.remaining().min(OPEN)),
             ..ClusterConfig::default()
         };
         let environment = Environment::of_process();
@@ -89,7 +96,6 @@ impl From<ClusterError> for StoreError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn only_what_may_have_been_done_says_so() {

@@ -9,6 +9,9 @@ use super::list::Selected;
 use super::mended::{Mended, Stale, Treatment, Unknown, mend};
 use super::node::{self, Node, NodeOptions};
 use super::records::Records;
+use super::repair::RELEASES;
+use crate::verb::releases;
+use cni::deadline::Deadline;
 
 /// What `braid gc` is told.
 #[derive(Args, Debug)]
@@ -44,6 +47,9 @@ impl Gc {
         let steps = Stale::whole(&chosen).chain(Stale::orphans(&chosen)).collect();
         let treatment =
             Treatment { dry_run: self.dry_run, forget: self.forgets(), redefine: false };
+        if !self.dry_run {
+            releases::carry_on(&node.config.state_dir, Deadline::after(RELEASES));
+        }
         let mut mended = mend(&node, &records, steps, Vec::new(), treatment)?;
         if !self.dry_run {
             node.ledger().sweep();

@@ -18,7 +18,7 @@ use crate::verb::repair::RecordStatus;
 use cni::deadline::Deadline;
 
 /// How long addresses that are to be given back may take.
-const RELEASES: Duration = Duration::from_secs(10);
+pub(super) const RELEASES: Duration = Duration::from_secs(10);
 
 /// What `braid repair` is told.
 #[derive(Args, Debug)]

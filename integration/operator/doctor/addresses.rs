@@ -56,6 +56,44 @@ fn a_pool_that_is_nearly_full_is_a_warning() {
     }
 }
 
+/// A pool is one object, whatever its range: from 256 KiB on each ADD feels it.
+#[test]
+fn a_pool_that_is_large_is_a_warning() {
+    let server = server(0);
+    let entry = |at: u32| {
+        let podref = format!("shop/{}-{at}", "web".repeat(60));
+        (at.to_string(), json!({"id": format!("{at:064}"), "podref": podref, "ifname": "net1"}))
+    };
+    let entries: serde_json::Map<String, Value> = (1..=1000).map(entry).collect();
+    server.objects().put(json!({
+        "apiVersion": "whereabouts.cni.cncf.io/v1alpha1", "kind": "IPPool",
+        "metadata": {"namespace": NAMESPACE, "name": "10.9.0.0-28"},
+        "spec": {"range": "10.9.0.0/16", "allocations": entries},
+    }));
+    let kubeconfig = server.usual_kubeconfig();
+    let node = node(json!({"kubeconfig": kubeconfig}), json!({}));
+    journal(&node, &server, &kubeconfig, json!({}));
+    let said = doctor(&node);
+    let words = "KiB, which each ADD and DEL reads and writes";
+    let line =
+        said.lines().find(|line| line.starts_with("warn  addresses     pool 10.9.0.0-28 has"));
+    assert!(line.is_some_and(|line| line.contains(words)), "{said}");
+}
+
+/// A definition may have a directory of its own for the journal, which the node's own notes.
+#[test]
+fn a_journal_in_a_directory_of_its_own_is_read() {
+    let server = server(13);
+    let kubeconfig = server.usual_kubeconfig();
+    let node = node(json!({"kubeconfig": kubeconfig}), json!({}));
+    journal(&node, &server, &kubeconfig, json!({}));
+    std::fs::rename(node.path("state/addresses"), node.path("own")).unwrap();
+    assert!(!doctor(&node).contains("pool 10.9.0.0-28"));
+    node.write("state/addresses/elsewhere/1", &node.path_text("own"));
+    let said = doctor(&node);
+    assert!(said.contains("pool 10.9.0.0-28 has 13 of 14 addresses in use"), "{said}");
+}
+
 /// Its process is known by its name: here a `sleep` that has it.
 #[test]
 fn whereabouts_reconciler_beside_addresses_that_are_kept_is_a_failure() {

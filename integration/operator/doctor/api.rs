@@ -66,7 +66,7 @@ fn the_api_with_its_rights_and_its_token() {
 #[test]
 fn an_api_that_hangs_is_waited_for_and_said() {
     let server = ApiServer::start();
-    server.be_mute();
+    server.be_mute(true);
     let node =
         node(json!({"kubeconfig": server.usual_kubeconfig(), "apiTimeout": "3s"}), json!({}));
     let doctor = format!("{BRAID} {}", arguments(&node, "containerd", &[]).join(" "));

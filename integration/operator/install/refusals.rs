@@ -201,7 +201,7 @@ fn a_kubeconfig_without_the_rights_is_refused() {
     assert!(status == 1 && said.contains("does not accept the token"), "{said}");
     let names = || fs::read_dir(&directory).unwrap().count();
     assert_eq!(names(), 1, "nothing is changed");
-    server.be_mute();
+    server.be_mute(true);
     let (status, said) = install(&server.usual_kubeconfig());
     assert!(status == 3 && said.contains("did not "), "not yet: {status} {said}");
     assert_eq!(names(), 1, "nothing is changed");

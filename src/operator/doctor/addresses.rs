@@ -2,22 +2,24 @@
 //! whether whereabouts' reconciler would release what is kept.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{Finding, fail, warn};
 use crate::config::Config;
 use crate::operator::addresses::{Pools, nearly_full};
 use crate::operator::runtime::below;
+use crate::verb::releases::own_journal;
 use ::plugins::ipam::cluster::store::ApiAccess;
-use ::plugins::ipam::cluster::{HeldPool, JOURNAL, held_pools};
+use ::plugins::ipam::cluster::{HeldPool, JOURNAL, held_pools, noted};
 
 /// The names of whereabouts' reconcilers, as `/proc` has them: in its DaemonSet, and as a CronJob.
 const RECONCILERS: [&str; 2] = ["ip-control-loop", "ip-reconciler"];
 
-/// The pools of the node's journal, which is beside Braid's own state.
+/// The pools of the node's journals: beside Braid's own state, and what these have notes of.
 pub(super) fn check(config: &Config, root: &Path) -> Vec<Finding> {
-    let directories =
-        BTreeSet::from([below(root, Path::new(JOURNAL)), config.state_dir.join("addresses")]);
+    let own = [below(root, Path::new(JOURNAL)), own_journal(&config.state_dir)];
+    let others = own.iter().flat_map(|home| noted(home, root));
+    let directories: BTreeSet<PathBuf> = others.chain(own.clone()).collect();
     let mut held = Vec::new();
     for directory in directories {
         match held_pools(&directory) {

@@ -8,10 +8,13 @@
 mod allocation;
 mod attachment;
 mod choice;
+mod claim;
 mod config;
+mod elsewhere;
 mod engine;
 mod entry;
 mod flat_file;
+mod foresight;
 mod give_back;
 mod held;
 mod journal;
@@ -42,7 +45,9 @@ use self::store::{OpenStore, StoreError};
 use crate::BuiltIn;
 use crate::facts::{Facts, Key, Property, Shape};
 
+pub use self::elsewhere::noted;
 pub use self::entry::{claim_annotation, expiry_annotation};
+pub use self::foresight::foresee;
 pub use self::give_back::{CarriedOn, carry_on};
 pub use self::held::{HeldPool, held_pools};
 pub use self::range::Range;
@@ -56,9 +61,11 @@ const STATUS: Duration = Duration::from_secs(2);
 /// What opens the API: the executable's.
 static STORES: OnceLock<&'static dyn OpenStore> = OnceLock::new();
 
-/// Hands in what opens the API. Without it, no address is given.
-pub fn provide(stores: &'static dyn OpenStore) {
+/// Hands in what opens the API, without which no address is given, and the node's own journal, which
+/// notes where others are.
+pub fn provide(stores: &'static dyn OpenStore, home: &Path) {
     STORES.get_or_init(|| stores);
+    elsewhere::provide(home);
 }
 
 /// # Errors
@@ -104,16 +111,13 @@ impl Plugin for Whereabouts {
             return Err(unavailable(&no_kubeconfig().msg));
         }
         let deadline = context.deadline.within(STATUS);
-        let allowed = stores()?.open(&config.access).and_then(|mut opened| {
+        let allowed = stores()?.open(&config.access, deadline).and_then(|mut opened| {
             let namespace = opened.namespace.clone();
             opened.store.may_allocate(&namespace, deadline).map(|may| (may, namespace))
         });
         match allowed {
             Ok((true, _)) => Ok(()),
-            Ok((false, namespace)) => Err(unavailable(&format!(
-                "there is no right to patch ippools.whereabouts.cni.cncf.io in namespace \
-                 \"{namespace}\": apply conf/kubernetes/optional/rbac-addresses.yaml"
-            ))),
+            Ok((false, namespace)) => Err(unavailable(&foresight::no_right(&namespace))),
             Err(error @ StoreError::Refused(_)) => Err(unavailable(&error)),
             Err(error) => {
                 log::warn!("{error}");

@@ -5,7 +5,7 @@
 //! the pool. whereabouts' reconciler may take a reservation without an entry for an orphan, so it
 //! is read again behind the pool's write.
 
-mod answer;
+pub(crate) mod answer;
 #[cfg(test)]
 mod tests;
 
@@ -87,8 +87,10 @@ pub(crate) enum Refusal {
 pub(crate) enum Pause {
     /// Not at all.
     None,
-    /// Others were first, so often by now.
+    /// Others had the address first, so often by now.
     Lost(u32),
+    /// Others have changed the object meanwhile, so often by now.
+    Contended(u32),
     /// The store cannot answer now: what it says, and how long it asks to wait.
     Outage(StoreError, Option<Duration>),
 }
@@ -124,7 +126,10 @@ pub(crate) struct Allocation {
     /// Addresses that others have reserved.
     reserved: BTreeSet<u128>,
     reservation: Option<Reservation>,
+    /// How often another had the address first.
     lost: u32,
+    /// How often the object was changed under a write.
+    contended: u32,
     tries: u32,
     same: u32,
     /// Whether the server refused the last write.
@@ -143,6 +148,7 @@ impl Allocation {
             reserved: BTreeSet::new(),
             reservation: None,
             lost: 0,
+            contended: 0,
             tries: 0,
             same: 0,
             was_refused: false,

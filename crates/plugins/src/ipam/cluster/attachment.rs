@@ -12,6 +12,8 @@ use cni::result::{Address, AttachmentResult};
 use ipnetwork::IpNetwork;
 
 use super::allocation::Allocation;
+use super::allocation::answer::shown;
+use super::claim;
 use super::config::Config;
 use super::engine;
 use super::entry::Owner;
@@ -27,6 +29,8 @@ use crate::ipam::result::Lease;
 const UNDO: Duration = Duration::from_secs(5);
 /// How long ADD waits for a call that gives back what an earlier ADD has left.
 const HELD: Duration = Duration::from_secs(5);
+/// How long saying in a claim's status what was given may take.
+const NOTE: Duration = Duration::from_secs(3);
 /// How long reading what CHECK compares may take.
 const CHECK: Duration = Duration::from_secs(5);
 
@@ -57,70 +61,89 @@ impl<'c> Attached<'c> {
         if self.config.ranges.is_empty() {
             return Ok(self.result(Vec::new()));
         }
-        let mut opened = self.open()?;
+        let mut opened = self.open(context.deadline)?;
         let header = place::header(self.call, &self.config, &self.owner, &opened);
         let namespace = opened.namespace.clone();
         let deadline = context.deadline.within(UNDO);
         let store: &mut dyn AddressStore = &mut *opened.store;
         let pools = place::pools(&self.config, &namespace, store, deadline).map_err(store_error)?;
-        let claimed = place::claimed(&self.config, &self.owner, store, deadline);
-        let claimed = claimed.map_err(store_error)?;
+        let claim = claim::read(&self.config, &self.owner, store, deadline).map_err(store_error)?;
+        let claimed = claim::addresses(claim.as_ref());
         let wishes = place::wishes(&self.config, &self.owner, &namespace, &pools, &claimed)?;
         let mut allocations: Vec<Allocation> = wishes.into_iter().map(Allocation::new).collect();
-        match self.allocate(&mut allocations, &header, store, context) {
-            Ok(()) => {}
-            Err(error) => return Err(self.undo(error)),
+        let (open, outcome) = self.allocate(&mut allocations, &header, store, context);
+        outcome.map_err(|error| self.undo(error, &header, open.as_ref()))?;
+        drop(open);
+        let given = self.given(&allocations)?;
+        if let Some(claim) = &claim {
+            claim::note(claim, &self.owner, &given, store, context.deadline.within(NOTE));
         }
-        give_back::a_few(&self.journal, self.stores, context.deadline);
-        let lease = |allocation: &Allocation| {
-            let number = allocation.address()?;
-            Some(self.lease(&allocation.wish().range, number))
-        };
-        let leases = allocations.iter().filter_map(lease).collect::<Result<Vec<_>, _>>()?;
-        Ok(self.result(leases))
+        give_back::a_few(&self.journal, &header.server, self.stores, context.deadline);
+        Ok(self.result(given.into_iter().map(|(lease, _)| lease).collect()))
     }
 
-    fn open(&self) -> Result<Opened, Error> {
+    /// The addresses, each with its range.
+    fn given(&self, allocations: &[Allocation]) -> Result<Vec<(Lease, Range)>, Error> {
+        let lease = |allocation: &Allocation| {
+            let range = &allocation.wish().range;
+            let number = allocation.address()?;
+            Some(self.lease(range, number).map(|lease| (lease, range.clone())))
+        };
+        allocations.iter().filter_map(lease).collect()
+    }
+
+    fn open(&self, deadline: Deadline) -> Result<Opened, Error> {
         if self.config.access.kubeconfig.is_none() {
             return Err(no_kubeconfig());
         }
-        self.stores.open(&self.config.access).map_err(store_error)
+        self.stores.open(&self.config.access, deadline).map_err(store_error)
     }
 
     /// The journal is brought to the disk while the API answers the first requests, which write
-    /// nothing.
+    /// nothing. The record that was begun holds off other calls for the attachment.
     fn allocate(
         &self,
         allocations: &mut [Allocation],
         header: &Header,
         store: &mut dyn AddressStore,
         context: &Context<'_>,
-    ) -> Result<(), Error> {
+    ) -> (Option<Open>, Result<(), Error>) {
         let until = context.deadline.within(HELD);
         thread::scope(|scope| {
             let begin = thread::Builder::new()
                 .spawn_scoped(scope, || self.journal.begin(header, until))
-                .map_err(|error| Error::new(Code::IO, format!("cannot start a thread: {error}")))?;
-            let mut beginning = Beginning::Begun(begin);
+                .map_err(|error| Error::new(Code::IO, format!("cannot start a thread: {error}")));
+            let mut beginning = match begin {
+                Ok(begin) => Beginning::Begun(begin),
+                Err(error) => return (None, Err(error)),
+            };
             let mut note = |pool: &str, place: (u128, IpAddr)| {
                 beginning.open()?.note(Written::new(pool, Some(place))).map_err(journal_error)
             };
             let outcome = engine::allocate(allocations, store, context, &mut note);
             // What was begun has ended, whatever the outcome.
-            let begun = beginning.open().map(drop);
-            outcome.and(begun)
+            let begun = beginning.open().and_then(|open| still_ours(open));
+            let open = if let Beginning::Open(open) = beginning { Some(open) } else { None };
+            (open, outcome.and(begun))
         })
     }
 
-    /// Takes back what was written for the attachment.
-    fn undo(&self, error: Error) -> Error {
+    /// Takes back what was written for the attachment; `open` is its record.
+    fn undo(&self, error: Error, header: &Header, open: Option<&Open>) -> Error {
         let Owner { container, interface, .. } = &self.owner;
+        let header = without_sticky(header);
         let undone = self.journal.find(container, interface).and_then(|found| match found {
             Some(found) => {
                 let found = Recorded { header: without_sticky(&found.header), ..found };
                 give_back::end(&self.journal, &found, self.stores, Deadline::after(UNDO)).map(drop)
             }
-            None => Ok(()),
+            // Another call has ended the attachment, and knew of nothing that came later.
+            None => match open.map(Open::written) {
+                Some(written) if !written.is_empty() && header.claim.is_none() => {
+                    self.journal.add_due(&header, written)
+                }
+                _ => Ok(()),
+            },
         });
         if let Err(failed) = undone {
             log::warn!("what a failed ADD has written is not given back: {failed}");
@@ -181,7 +204,7 @@ impl<'c> Attached<'c> {
 
     /// Whether each address of our ranges has an entry of ours; the outer error is the store's.
     fn held(&self, addresses: &[IpAddr], deadline: Deadline) -> Result<Result<(), Error>, Error> {
-        let mut opened = self.open()?;
+        let mut opened = self.open(deadline)?;
         let namespace = opened.namespace.clone();
         let store: &mut dyn AddressStore = &mut *opened.store;
         let pools = place::pools(&self.config, &namespace, store, deadline).map_err(store_error)?;
@@ -217,7 +240,7 @@ impl<'c> Attached<'c> {
         let problem = match entry {
             _ if is_static => return Ok(()),
             Some(entry) if entry.id == self.owner.container => return Ok(()),
-            Some(entry) => format!("is taken by pod {}", entry.podref),
+            Some(entry) => format!("is taken by {}", shown(&entry.podref)),
             None => "has no entry, and may be given to another pod".to_owned(),
         };
         Err(Error::new(
@@ -225,6 +248,16 @@ impl<'c> Attached<'c> {
             format!("address {address} of address pool \"{name}\" {problem}"),
         ))
     }
+}
+
+/// # Errors
+/// Code 11 if another call has ended the attachment meanwhile.
+fn still_ours(open: &Open) -> Result<(), Error> {
+    if open.is_in_place() {
+        return Ok(());
+    }
+    let problem = "another call has ended this attachment while its addresses were taken";
+    Err(Error::new(Code::TRY_AGAIN, problem))
 }
 
 /// A failed ADD keeps no address, neither for a pod of the name nor for a claim that was empty.

@@ -40,30 +40,37 @@ fn hash(text: &str) -> u64 {
 }
 
 /// The free address that comes after `skip` other free ones, counted from `start` upwards and round
-/// again; the last one if there are fewer; none if the range is full.
+/// again, as often as it takes; none if the range is full.
 pub(crate) fn next(
     range: &Range,
     start: u128,
     taken: &BTreeSet<u128>,
     skip: usize,
 ) -> Option<u128> {
+    match walk(range, start, taken, skip) {
+        Ok(found) => Some(found),
+        Err(0) => None,
+        Err(free) => walk(range, start, taken, skip % free).ok(),
+    }
+}
+
+/// The free address behind `skip` others in one round; if there are fewer, how many there are.
+fn walk(range: &Range, start: u128, taken: &BTreeSet<u128>, skip: usize) -> Result<u128, usize> {
     let (first, last) = range.limits();
-    let mut left = skip;
-    let mut found = None;
+    let mut seen = 0;
     let before = (start > first).then(|| (first, start.saturating_sub(1)));
     for (from, to) in [Some((start, last)), before].into_iter().flatten() {
         let mut at = from;
         while let Some(free) = free_from(range, at, to, taken) {
-            found = Some(free);
-            if left == 0 {
-                return found;
+            if seen == skip {
+                return Ok(free);
             }
-            left -= 1;
+            seen += 1;
             let Some(behind) = free.checked_add(1) else { break };
             at = behind;
         }
     }
-    found
+    Err(seen)
 }
 
 /// The first free address from `at` to `to`. What is left out is passed over as a whole.
@@ -165,7 +172,7 @@ mod tests {
                 model.usable.iter().filter(|at| !taken.contains(at)).map(|offset| at(*offset)).collect();
             let (before, behind): (Vec<u128>, Vec<u128>) = free.iter().partition(|at| **at < start);
             let walked: Vec<u128> = behind.into_iter().chain(before).collect();
-            let expected = walked.get(skip).or(walked.last()).copied();
+            let expected = walked.iter().cycle().nth(skip).copied();
             let chosen = next(&range, start, &numbers, skip);
             prop_assert_eq!(chosen, expected);
             if let Some(number) = chosen {

@@ -145,7 +145,7 @@ impl Config {
             allocation: allocation(&ipam)?,
             sticky: ipam.text("sticky")?.map(|it| duration(it, "ipam.sticky")).transpose()?,
             claim: claim(call)?,
-            directory: PathBuf::from(ipam.text("dataDir")?.unwrap_or(DATA_DIR)),
+            directory: directory(&ipam)?,
         };
         config.check(call)?;
         Ok(config)
@@ -259,6 +259,15 @@ fn address(entry: &Fields<'_>) -> Result<Lease, Error> {
 fn slices(call: &Call, ipam: &Fields<'_>, network: Option<&str>) -> Result<Option<String>, Error> {
     let size = ipam.text("node_slice_size")?;
     Ok(size.map(|_| network.unwrap_or(call.network.as_str()).to_owned()))
+}
+
+fn directory(ipam: &Fields<'_>) -> Result<PathBuf, Error> {
+    let path = PathBuf::from(ipam.text("dataDir")?.unwrap_or(DATA_DIR));
+    if path.is_absolute() {
+        return Ok(path);
+    }
+    let shown = Quoted::text(&path.to_string_lossy());
+    Err(invalid(format!("\"ipam.dataDir\" must be an absolute path, not {shown}")))
 }
 
 fn access(ipam: &Fields<'_>) -> Result<ApiAccess, Error> {

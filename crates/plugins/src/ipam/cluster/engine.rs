@@ -28,7 +28,7 @@ const LONGEST_WAIT: Duration = Duration::from_millis(250);
 const FIRST_OUTAGE: Duration = Duration::from_millis(100);
 const LONGEST_OUTAGE: Duration = Duration::from_millis(1600);
 /// The most free addresses that those who have lost races spread over.
-const MOST_SKIPPED: u32 = 64;
+const MOST_SPREAD: u64 = 256;
 /// How long is slept without a look at signals.
 const SLICE: Duration = Duration::from_millis(50);
 
@@ -82,7 +82,7 @@ pub(crate) fn allocate(
 fn length(pause: &Pause, rounds: u32) -> Duration {
     match pause {
         Pause::None => Duration::ZERO,
-        Pause::Lost(times) => grown(FIRST_WAIT, LONGEST_WAIT, *times),
+        Pause::Lost(times) | Pause::Contended(times) => grown(FIRST_WAIT, LONGEST_WAIT, *times),
         Pause::Outage(_, retry_after) => {
             let own = grown(FIRST_OUTAGE, LONGEST_OUTAGE, rounds);
             own.saturating_add(retry_after.unwrap_or_default())
@@ -168,10 +168,12 @@ pub(crate) fn code_of(error: &StoreError) -> Code {
     }
 }
 
-/// Between nothing and so many free addresses: after each lost race, over twice as many.
-fn skip(times: u32) -> usize {
-    let most = 2_u32.saturating_pow(times.min(16)).min(MOST_SKIPPED);
-    usize::try_from(random() % u64::from(most)).unwrap_or_default()
+/// How many free addresses are left to others after so many lost races: none after the first, which
+/// may have been lost to one other alone; then any of the lowest 4, 16, and so on. Where 200 begin
+/// at once, the last one has its address after seven or so.
+pub(crate) fn skip(times: u32) -> usize {
+    let spread = 4_u64.saturating_pow(times.saturating_sub(1)).min(MOST_SPREAD);
+    usize::try_from(random() % spread).unwrap_or_default()
 }
 
 /// Between half of the full wait and all of it.
@@ -183,7 +185,7 @@ fn grown(first: Duration, longest: Duration, times: u32) -> Duration {
 }
 
 /// The standard library's hasher is keyed at random; no more than that is needed here.
-fn random() -> u64 {
+pub(crate) fn random() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use cni::deadline::Deadline;
 
+use super::elsewhere;
 use super::engine;
 use super::entry::Owner;
-use super::journal::{self, Header, Journal, JournalError, Recorded, Written};
+use super::journal::{self, Header, Journal, JournalError, Recorded, Wanted, Written};
 use super::release::{Lot, Release};
 use super::store::{AddressStore, ApiAccess, OpenStore, Opened, StoreError};
 
@@ -19,7 +20,9 @@ const BESIDE: usize = 8;
 /// How long that may take.
 const BESIDE_LIMIT: Duration = Duration::from_millis(500);
 /// The most releases that are carried on at once.
-const MOST: usize = 4096;
+const ALL: Wanted<'static> = Wanted { limit: 4096, server: None };
+/// How long opening one of several stores may take.
+const OPEN: Duration = Duration::from_secs(5);
 
 /// What has become of the releases that are due.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -41,16 +44,25 @@ pub fn carry_on(
     stores: &dyn OpenStore,
     deadline: Deadline,
 ) -> Result<CarriedOn, String> {
-    some(&Journal::new(directory), stores, MOST, deadline).map_err(|error| error.to_string())
+    some(&Journal::new(directory), stores, &ALL, deadline).map_err(|error| error.to_string())
 }
 
-/// The same for a few, beside a call's own work, which has just found that the API answers.
-pub(crate) fn a_few(journal: &Journal, stores: &dyn OpenStore, deadline: Deadline) {
-    if journal.count_due() == 0 {
-        return;
-    }
-    if let Err(error) = some(journal, stores, BESIDE, deadline.within(BESIDE_LIMIT)) {
-        log::warn!("{error}");
+/// The same for a few of what is due on this node, beside a call's own work, which has just found that
+/// `server` answers: others could hold it up.
+pub(crate) fn a_few(own: &Journal, server: &str, stores: &dyn OpenStore, deadline: Deadline) {
+    let deadline = deadline.within(BESIDE_LIMIT);
+    let mut left = BESIDE;
+    for journal in elsewhere::journals(own.root()).iter().map(|root| Journal::new(root)) {
+        if journal.count_due() == 0 {
+            continue;
+        }
+        if left == 0 || deadline.remaining().is_zero() {
+            return;
+        }
+        match some(&journal, stores, &Wanted { limit: left, server: Some(server) }, deadline) {
+            Ok(carried) => left = left.saturating_sub(carried.done.max(1)),
+            Err(error) => log::warn!("{error}"),
+        }
     }
 }
 
@@ -63,56 +75,80 @@ pub(crate) fn all(
     stores: &dyn OpenStore,
     deadline: Deadline,
 ) -> Result<(), JournalError> {
-    let carried = some(journal, stores, MOST, deadline)?;
+    let carried = some(journal, stores, &ALL, deadline)?;
     if let Some(problem) = carried.problem {
         log::warn!("{} releases of addresses are due: {problem}", carried.left);
     }
     Ok(())
 }
 
+/// The stores of what is due, each opened once: a kubeconfig may name a program that hangs.
+struct Stores<'s> {
+    stores: &'s dyn OpenStore,
+    opened: Vec<(ApiAccess, Result<Opened, StoreError>)>,
+}
+
+impl Stores<'_> {
+    fn of(
+        &mut self,
+        access: &ApiAccess,
+        deadline: Deadline,
+    ) -> Option<&mut Result<Opened, StoreError>> {
+        if !self.opened.iter().any(|(known, _)| known == access) {
+            let deadline = deadline.within(OPEN);
+            self.opened.push((access.clone(), self.stores.open(access, deadline)));
+        }
+        let mut opened = self.opened.iter_mut();
+        opened.find(|(known, _)| known == access).map(|(_, outcome)| outcome)
+    }
+}
+
 fn some(
     journal: &Journal,
     stores: &dyn OpenStore,
-    limit: usize,
+    wanted: &Wanted<'_>,
     deadline: Deadline,
 ) -> Result<CarriedOn, JournalError> {
     let mut carried = CarriedOn::default();
-    let mut opened: Option<(ApiAccess, Result<Opened, StoreError>)> = None;
-    for claimed in journal.claim_due(journal::now(), limit)? {
+    let mut stores = Stores { stores, opened: Vec::new() };
+    for claimed in journal.claim_due(journal::now(), wanted, deadline)? {
         if deadline.remaining().is_zero() {
             break;
         }
         let recorded = &claimed.recorded;
-        let access = access_of(&recorded.header);
-        if opened.as_ref().is_none_or(|(other, _)| *other != access) {
-            opened = Some((access.clone(), stores.open(&access)));
-        }
-        let Some((_, outcome)) = &mut opened else { break };
+        let Some(outcome) = stores.of(&access_of(&recorded.header), deadline) else { break };
         let given = outcome.as_mut().map_err(|error| error.clone()).and_then(|opened| {
             let was_kept = recorded.header.not_before.is_some();
             release(recorded, opened, None, was_kept, deadline)
         });
-        match given {
-            Ok(()) => {
-                journal::remove(&recorded.path)?;
-                carried.done = carried.done.saturating_add(1);
-            }
+        if let Err(error) = given {
+            carried.problem.get_or_insert(error.to_string());
             // The others of this server would wait for the same.
-            Err(error) if error.is_outage() => {
-                carried.problem.get_or_insert(error.to_string());
-                if let Some((_, outcome)) = &mut opened {
-                    *outcome = Err(error);
-                }
+            if error.is_outage() {
+                *outcome = Err(error);
             }
-            Err(error) => drop(carried.problem.get_or_insert(error.to_string())),
+        } else {
+            journal::remove(&recorded.path)?;
+            carried.done = carried.done.saturating_add(1);
         }
     }
     carried.left = journal.count_due();
     Ok(carried)
 }
 
+/// What has become of the addresses of an attachment that has ended.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Ended {
+    /// The API had not to be asked.
+    Unasked,
+    /// This server has taken them.
+    Answered(String),
+    /// The API has not taken them: they are due.
+    Unanswered,
+}
+
 /// Gives back what is recorded of an attachment that has ended, within [`TRY`]; what the API does
-/// not take is due. Returns whether the API answers.
+/// not take is due.
 ///
 /// # Errors
 /// [`JournalError`] if that cannot be noted: the record stays.
@@ -121,25 +157,28 @@ pub(crate) fn end(
     recorded: &Recorded,
     stores: &dyn OpenStore,
     deadline: Deadline,
-) -> Result<bool, JournalError> {
-    // A claim keeps its addresses for as long as it exists.
-    if recorded.header.claim.is_some() || recorded.written.is_empty() {
+) -> Result<Ended, JournalError> {
+    if recorded.holds_nothing() {
         journal::remove(&recorded.path)?;
-        return Ok(true);
+        return Ok(Ended::Unasked);
     }
-    let keep_until = recorded.header.sticky.map(|kept| journal::now().saturating_add(kept));
-    let outcome = stores.open(&access_of(&recorded.header)).and_then(|mut opened| {
-        release(recorded, &mut opened, keep_until, false, deadline.within(TRY))
+    let deadline = deadline.within(TRY);
+    let keep_until = recorded.header.keep_until();
+    let outcome = stores.open(&access_of(&recorded.header), deadline).and_then(|mut opened| {
+        release(recorded, &mut opened, keep_until, false, deadline).map(|()| opened.server)
     });
     match (&outcome, keep_until) {
-        (Ok(()), None) => journal::remove(&recorded.path)?,
+        (Ok(_), None) => journal::remove(&recorded.path)?,
         _ => journal.make_due(recorded, keep_until)?,
     }
-    if let Err(error) = &outcome {
-        let Header { podref, interface, .. } = &recorded.header;
-        log::warn!("the address of pod {podref} on {interface} is given back later: {error}");
-    }
-    Ok(outcome.is_ok())
+    Ok(match outcome {
+        Ok(server) => Ended::Answered(server),
+        Err(error) => {
+            let Header { podref, interface, .. } = &recorded.header;
+            log::warn!("the address of pod {podref} on {interface} is given back later: {error}");
+            Ended::Unanswered
+        }
+    })
 }
 
 /// Releases each place that was written. A store that is another server by now knows none of them.

@@ -4,12 +4,14 @@
 //! ```text
 //! <dataDir>/held/<container>@<interface>           what an attachment holds
 //! <dataDir>/due/<container>@<interface>@<server>   what is to be given back
+//! <dataDir>/locks/<container>@<interface>          there while an ADD works on it
 //! ```
 //!
 //! A file is one line of JSON for the attachment, and one for each address that was ever written
 //! for it; each is on the disk before the write that it tells of. A line that a power loss has torn
 //! stands for a write that was not made. Whether a write was done, only the pool tells.
 
+mod lock;
 mod record;
 
 use std::fs::{File, OpenOptions};
@@ -25,12 +27,18 @@ use nix::fcntl::{Flock, FlockArg, OFlag};
 
 use self::record::{due_name, line, lines, name_of, parse};
 
+use super::elsewhere;
+use super::engine::random;
+
+use self::lock::Lock;
 pub(crate) use self::record::{Header, Recorded, Written, version};
 
 /// The largest file: the most tries of an ADD, for the most ranges, need less.
 const MAX_BYTES: u64 = 1 << 20;
 /// The most files of a directory that are read.
 const MAX_FILES: usize = 16_384;
+/// How many files are looked at for each that is wanted of one server.
+const LOOKED_AT: usize = 16;
 
 /// Why the journal cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +60,22 @@ pub(crate) enum JournalError {
     Busy(PathBuf),
 }
 
+/// Which releases that are due are wanted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted<'w> {
+    /// The most.
+    pub(crate) limit: usize,
+    /// Those of this server alone.
+    pub(crate) server: Option<&'w str>,
+}
+
+impl Wanted<'_> {
+    fn has(&self, header: &Header, now: u64) -> bool {
+        self.server.is_none_or(|server| server == header.server)
+            && header.not_before.is_none_or(|not_before| not_before <= now)
+    }
+}
+
 /// A record that no other call works on.
 #[derive(Debug)]
 pub(crate) struct Claimed {
@@ -66,6 +90,8 @@ pub(crate) struct Open {
     path: PathBuf,
     written: Vec<Written>,
     bytes: u64,
+    /// The attachment is this call's for as long.
+    _lock: Lock,
 }
 
 /// The journal.
@@ -80,6 +106,11 @@ impl Journal {
         Self { root: root.to_owned() }
     }
 
+    /// The journal's directory.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
     fn held(&self) -> PathBuf {
         self.root.join("held")
     }
@@ -88,19 +119,21 @@ impl Journal {
         self.root.join("due")
     }
 
-    /// Begins the record of an attachment, on the disk with its name. What an earlier ADD of the
-    /// same attachment has written, it takes over.
+    /// Begins the record of an attachment, on the disk with its name, once no other call works on it.
+    /// What an earlier ADD of the same attachment has written, it takes over.
     ///
     /// # Errors
     /// [`JournalError`]: without a record, nothing may be written to the API.
     pub(crate) fn begin(&self, header: &Header, until: Deadline) -> Result<Open, JournalError> {
         directory::prepare(&self.root, &self.held())?;
+        elsewhere::note(&self.root);
+        let lock = self.hold(&header.container, &header.interface, until)?;
         let name = name_of(&header.container, &header.interface);
         let mut written = Vec::new();
         match self.find(&header.container, &header.interface)? {
             Some(known) if is_same_place(&known.header, header) => written = known.written,
             // Of another server or network: it is given back there.
-            Some(known) => self.make_due(&known, None)?,
+            Some(known) => self.postpone(&known)?,
             None => {}
         }
         let due = self.due().join(due_name(header));
@@ -116,7 +149,7 @@ impl Journal {
             OpenOptions::new().append(true).custom_flags(OFlag::O_NOFOLLOW.bits()).open(&path);
         let file = file.map_err(FileError::of("open", &path))?;
         let bytes = file.metadata().map_err(FileError::of("read", &path))?.size();
-        Ok(Open { file, path, written, bytes })
+        Ok(Open { file, path, written, bytes, _lock: lock })
     }
 
     fn write(&self, header: &Header, written: &[Written]) -> Result<(), JournalError> {
@@ -173,31 +206,53 @@ impl Journal {
         remove(&recorded.path)
     }
 
+    /// Ends a record without asking the API: what the attachment holds is due.
+    ///
+    /// # Errors
+    /// [`JournalError`]; the record stays then.
+    pub(crate) fn postpone(&self, recorded: &Recorded) -> Result<(), JournalError> {
+        if recorded.holds_nothing() {
+            return remove(&recorded.path);
+        }
+        self.make_due(recorded, recorded.header.keep_until())
+    }
+
     /// Notes, on the disk, what is to be given back.
     ///
     /// # Errors
     /// [`JournalError`].
     pub(crate) fn add_due(&self, header: &Header, written: &[Written]) -> Result<(), JournalError> {
         directory::prepare(&self.root, &self.due())?;
+        elsewhere::note(&self.root);
         directory::write_and_sync(&self.due(), &due_name(header), &lines(header, written))?;
         Ok(())
     }
 
-    /// What is to be given back and may be by now (`now`: seconds since 1970), at most `limit`
-    /// records that no other call works on.
+    /// What is to be given back and may be by now (`now`: seconds since 1970), of that which no
+    /// other call works on. If only some is wanted, the search begins anywhere: what is refused
+    /// again and again stands before nothing else for long.
     ///
     /// # Errors
     /// [`JournalError`] if the directory cannot be read.
-    pub(crate) fn claim_due(&self, now: u64, limit: usize) -> Result<Vec<Claimed>, JournalError> {
-        let files = directory::list(&self.root, &self.due())?;
+    pub(crate) fn claim_due(
+        &self,
+        now: u64,
+        wanted: &Wanted<'_>,
+        until: Deadline,
+    ) -> Result<Vec<Claimed>, JournalError> {
+        let mut files = directory::list(&self.root, &self.due())?;
+        if wanted.server.is_some() && !files.is_empty() {
+            let start = usize::try_from(random()).unwrap_or_default() % files.len();
+            files.rotate_left(start);
+            files.truncate(wanted.limit.saturating_mul(LOOKED_AT));
+        }
         let mut claimed = Vec::new();
         for path in files.iter().take(MAX_FILES) {
-            if claimed.len() >= limit {
+            if claimed.len() >= wanted.limit || until.remaining().is_zero() {
                 break;
             }
-            let found = readable(claim(path, Deadline::after(Duration::ZERO))).filter(|found| {
-                found.recorded.header.not_before.is_none_or(|not_before| not_before <= now)
-            });
+            let found = readable(claim(path, Deadline::after(Duration::ZERO)))
+                .filter(|found| wanted.has(&found.recorded.header, now));
             claimed.extend(found);
         }
         Ok(claimed)
@@ -223,6 +278,16 @@ impl Journal {
 }
 
 impl Open {
+    /// What was written down.
+    pub(crate) fn written(&self) -> &[Written] {
+        &self.written
+    }
+
+    /// Whether the record is still the attachment's: a DEL may not have waited for its lock.
+    pub(crate) fn is_in_place(&self) -> bool {
+        is_at(&self.file, &self.path)
+    }
+
     /// Notes a place that is about to be written, on the disk.
     ///
     /// # Errors

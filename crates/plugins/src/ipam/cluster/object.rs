@@ -103,6 +103,10 @@ pub struct Claim {
     pub interface: String,
     /// The addresses that it holds (`status.ips`), with their prefix lengths.
     pub ips: Vec<String>,
+    /// The name of the pod that holds them (`status.ownerPod`).
+    pub owner_pod: String,
+    /// Whether the object has a `status`.
+    pub has_status: bool,
 }
 
 /// Objects of one kind, a page at a time.
@@ -260,8 +264,8 @@ pub struct RawClaim {
     metadata: Metadata,
     #[serde(default, deserialize_with = "null_as_default")]
     spec: RawClaimSpec,
-    #[serde(default, deserialize_with = "null_as_default")]
-    status: RawClaimStatus,
+    #[serde(default)]
+    status: Option<RawClaimStatus>,
 }
 
 #[derive(Default, Deserialize)]
@@ -273,9 +277,12 @@ struct RawClaimSpec {
 }
 
 #[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct RawClaimStatus {
     #[serde(default, deserialize_with = "null_as_default")]
     ips: Vec<String>,
+    #[serde(default, deserialize_with = "null_as_default")]
+    owner_pod: String,
 }
 
 impl Object for Pool {
@@ -320,7 +327,10 @@ impl Object for Claim {
     type Raw = RawClaim;
 
     fn from_raw(RawClaim { metadata, spec, status }: RawClaim, _: usize) -> Self {
-        Self { metadata, network: spec.network, interface: spec.interface, ips: status.ips }
+        let has_status = status.is_some();
+        let RawClaimStatus { ips, owner_pod } = status.unwrap_or_default();
+        let RawClaimSpec { network, interface } = spec;
+        Self { metadata, network, interface, ips, owner_pod, has_status }
     }
 }
 

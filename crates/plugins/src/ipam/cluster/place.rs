@@ -2,8 +2,6 @@
 
 use std::net::IpAddr;
 
-use ipnetwork::IpNetwork;
-
 use cni::deadline::Deadline;
 use cni::error::{Code, Error};
 use cni::plugin::Call;
@@ -14,7 +12,7 @@ use super::engine::code_of;
 use super::entry::Owner;
 use super::journal::{self, Header};
 use super::name;
-use super::object::{Claim, NodeSlices, Object};
+use super::object::{NodeSlices, Object};
 use super::range::Range;
 use super::store::{Action, AddressStore, Kind, Opened, Request, StoreError};
 use crate::ipam::arguments;
@@ -97,24 +95,11 @@ pub(crate) fn pools(
     config.ranges.iter().take(1).map(in_slice).collect()
 }
 
-/// The addresses that the pod's claim holds; none without a claim.
+/// An object that must be there.
 ///
 /// # Errors
-/// An error of the store: the claim must be there.
-pub(crate) fn claimed(
-    config: &Config,
-    owner: &Owner,
-    store: &mut dyn AddressStore,
-    deadline: Deadline,
-) -> Result<Vec<IpAddr>, StoreError> {
-    let Some(claim) = &config.claim else { return Ok(Vec::new()) };
-    let namespace = owner.podref.split('/').next().unwrap_or_default();
-    let found: Claim = get(store, Kind::Claim, namespace, claim, deadline)?;
-    let address = |text: &String| text.parse::<IpNetwork>().ok().map(|network| network.ip());
-    Ok(found.ips.iter().filter_map(address).collect())
-}
-
-fn get<T: Object>(
+/// An error of the store.
+pub(super) fn get<T: Object>(
     store: &mut dyn AddressStore,
     kind: Kind,
     namespace: &str,

@@ -90,6 +90,8 @@ pub enum Action {
     Create(Value),
     /// The object of this name, changed.
     Patch(String, Patch),
+    /// The status of the object of this name, changed.
+    PatchStatus(String, Patch),
     /// The object of this name, gone. A UID or version that is given must be the object's.
     Delete {
         /// The name.
@@ -114,7 +116,10 @@ impl Action {
     /// The object's name; empty for a list.
     pub fn name(&self) -> &str {
         match self {
-            Self::Get(name) | Self::Patch(name, _) | Self::Delete { name, .. } => name,
+            Self::Get(name)
+            | Self::Patch(name, _)
+            | Self::PatchStatus(name, _)
+            | Self::Delete { name, .. } => name,
             Self::List { .. } => "",
             Self::Create(object) => {
                 object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default()
@@ -128,7 +133,7 @@ impl Action {
             Self::Get(_) => "get",
             Self::List { .. } => "list",
             Self::Create(_) => "create",
-            Self::Patch(..) => "patch",
+            Self::Patch(..) | Self::PatchStatus(..) => "patch",
             Self::Delete { .. } => "delete",
         }
     }
@@ -225,9 +230,9 @@ pub struct Opened {
 
 /// Opens stores. Those of an equal server and credential share a connection.
 pub trait OpenStore: Sync {
-    /// Reads the kubeconfig. Nothing is connected yet.
+    /// Reads the kubeconfig, and runs its exec plugin, until `deadline`. Nothing is connected yet.
     ///
     /// # Errors
     /// [`StoreError::Refused`] for a kubeconfig that cannot be used.
-    fn open(&self, access: &ApiAccess) -> Result<Opened, StoreError>;
+    fn open(&self, access: &ApiAccess, deadline: Deadline) -> Result<Opened, StoreError>;
 }

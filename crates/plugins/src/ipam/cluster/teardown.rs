@@ -1,7 +1,7 @@
 //! DEL and GC: what the node's journal holds is given back, at once or later.
 
 use std::path::PathBuf;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use cni::deadline::Deadline;
 use cni::error::Error;
@@ -10,11 +10,14 @@ use cni::plugin::{Call, Context};
 use super::attachment::journal_error;
 use super::config::Config;
 use super::entry::Owner;
-use super::give_back;
+use super::give_back::{self, Ended};
 use super::journal::{Header, Journal, JournalError, Recorded, Written};
 use super::place;
 use super::store::{OpenStore, Opened, StoreError};
 use crate::mark;
+
+/// How long DEL waits for an ADD of the same attachment.
+const HELD: Duration = Duration::from_secs(1);
 
 /// DEL: gives back what the journal holds for the attachment.
 ///
@@ -31,21 +34,23 @@ pub(super) fn del(
     };
     let config = Config::read(call);
     let journal = journal_of(call, &config);
+    // An ADD that is still at work hears of it at its end.
+    let _lock = journal.hold_to_end(&owner.0, &owner.1, context.deadline.within(HELD));
     journal.forget_begun(&owner.0, &owner.1);
     let recorded = journal.find(&owner.0, &owner.1);
-    let answers = match recorded {
+    let ended = match recorded {
         Ok(Some(recorded)) => {
             give_back::end(&journal, &recorded, stores, context.deadline).map_err(journal_error)?
         }
         Ok(None) | Err(JournalError::Unreadable { .. }) => match config {
             Ok(config) => without_record(call, &config, &journal, stores, context)?,
             // ADD has refused it, too.
-            Err(_) => false,
+            Err(_) => Ended::Unasked,
         },
         Err(error) => return Err(journal_error(error)),
     };
-    if answers {
-        give_back::a_few(&journal, stores, context.deadline);
+    if let Ended::Answered(server) = ended {
+        give_back::a_few(&journal, &server, stores, context.deadline);
     }
     Ok(())
 }
@@ -63,23 +68,23 @@ fn journal_of(call: &Call, config: &Result<Config, Error>) -> Journal {
 }
 
 /// An attachment that whereabouts may have made, before this plugin took its place: its entry is
-/// looked for in the pools. Returns whether the API answers.
+/// looked for in the pools.
 fn without_record(
     call: &Call,
     config: &Config,
     journal: &Journal,
     stores: &dyn OpenStore,
     context: &Context<'_>,
-) -> Result<bool, Error> {
-    let Ok(owner) = place::owner(call) else { return Ok(false) };
+) -> Result<Ended, Error> {
+    let Ok(owner) = place::owner(call) else { return Ok(Ended::Unasked) };
     if config.ranges.is_empty() || config.access.kubeconfig.is_none() || config.claim.is_some() {
-        return Ok(false);
+        return Ok(Ended::Unasked);
     }
     if journal.is_due(&owner.container, &owner.interface) {
-        return Ok(true);
+        return Ok(Ended::Unasked);
     }
     let deadline = context.deadline.within(give_back::TRY);
-    let found = stores.open(&config.access).and_then(|mut opened| {
+    let found = stores.open(&config.access, deadline).and_then(|mut opened| {
         let recorded = possible(call, config, &owner, &mut opened, deadline)?;
         Ok((opened, recorded))
     });
@@ -87,15 +92,17 @@ fn without_record(
         Ok(found) => found,
         Err(error) => {
             log::warn!("whether an address is to be given back is not known: {error}");
-            return Ok(false);
+            return Ok(Ended::Unanswered);
         }
     };
-    let outcome = give_back::release(&recorded, &mut opened, None, false, deadline);
-    if let Err(error) = &outcome {
-        log::warn!("whether an address is to be given back is not known yet: {error}");
-        journal.add_due(&recorded.header, &recorded.written).map_err(journal_error)?;
+    match give_back::release(&recorded, &mut opened, None, false, deadline) {
+        Ok(()) => Ok(Ended::Answered(opened.server)),
+        Err(error) => {
+            log::warn!("whether an address is to be given back is not known yet: {error}");
+            journal.add_due(&recorded.header, &recorded.written).map_err(journal_error)?;
+            Ok(Ended::Unanswered)
+        }
     }
-    Ok(outcome.is_ok())
 }
 
 /// What the attachment may hold in each of its pools.
@@ -137,16 +144,19 @@ pub(super) fn gc(
             && *made < listed_at
             && !valid.iter().any(|it| it.container == *container && it.interface == *interface)
     };
+    let mut answers = true;
     for recorded in journal.all_held().map_err(journal_error)?.iter().filter(|it| is_stale(it)) {
         let Header { podref, interface, .. } = &recorded.header;
         log::info!(
             "the address of pod {podref} on {interface} is given back: the attachment is gone"
         );
-        if context.deadline.remaining().is_zero() {
-            journal.make_due(recorded, None).map_err(journal_error)?;
+        if answers && !context.deadline.remaining().is_zero() {
+            let ended = give_back::end(&journal, recorded, stores, context.deadline);
+            answers = ended.map_err(journal_error)? != Ended::Unanswered;
         } else {
-            give_back::end(&journal, recorded, stores, context.deadline).map_err(journal_error)?;
+            journal.postpone(recorded).map_err(journal_error)?;
         }
     }
+    journal.sweep_locks();
     give_back::all(&journal, stores, context.deadline).map_err(journal_error)
 }

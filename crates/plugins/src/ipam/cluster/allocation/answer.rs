@@ -3,12 +3,17 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use cni::error::one_line;
+
 use super::{Allocation, LARGE, Pause, Refusal, SAME, Step, TRIES};
 use crate::ipam::cluster::choice;
 use crate::ipam::cluster::entry::{self, Owner};
 use crate::ipam::cluster::object::{Entry, Object, Reservation};
 use crate::ipam::cluster::range::number;
 use crate::ipam::cluster::store::{Kind, StoreError};
+
+/// The most characters of what others wrote that are shown.
+const MOST_SHOWN: usize = 253;
 
 impl Allocation {
     /// Takes the answer to the request.
@@ -113,7 +118,7 @@ impl Allocation {
         if !is_same {
             return Err(Refusal::OtherRange {
                 pool: self.wish.pool.clone(),
-                found: self.pool.range.chars().take(64).collect(),
+                found: one_line(&self.pool.range, 64),
                 expected: expected.to_string(),
             });
         }
@@ -234,7 +239,13 @@ impl Allocation {
             return Err(Refusal::Taken { address, holder: shown(&found.podref) });
         }
         self.reserved.insert(number);
-        self.choose()
+        self.lost = self.lost.saturating_add(1);
+        if self.lost == 1 {
+            return self.choose();
+        }
+        // Others are at work in the same place: what they have by now is in the pool.
+        self.step = Step::Read;
+        self.bounded(Pause::Lost(self.lost))
     }
 
     fn taken_over(&mut self, answer: Result<Vec<u8>, StoreError>) -> Result<Pause, Refusal> {
@@ -259,7 +270,12 @@ impl Allocation {
     fn written(&mut self, answer: Result<Vec<u8>, StoreError>) -> Result<Pause, Refusal> {
         match answer {
             Ok(_) => self.go(if self.wish.overlapping { Step::Confirm } else { Step::Done }),
-            Err(StoreError::Conflict(said) | StoreError::Invalid(said)) => {
+            // Nothing was written: the same is written again.
+            Err(StoreError::Conflict(_)) => {
+                self.contended = self.contended.saturating_add(1);
+                self.bounded(Pause::Contended(self.contended))
+            }
+            Err(StoreError::Invalid(said)) => {
                 if self.same >= SAME {
                     return Err(StoreError::Invalid(said).into());
                 }
@@ -281,7 +297,7 @@ impl Allocation {
     }
 
     fn bounded(&self, pause: Pause) -> Result<Pause, Refusal> {
-        if self.lost > TRIES {
+        if self.lost.max(self.contended) > TRIES {
             return Err(Refusal::Lost { pool: self.wish.pool.clone() });
         }
         Ok(pause)
@@ -339,9 +355,9 @@ fn decode<T: Object>(bytes: &[u8], kind: Kind, name: &str) -> Result<T, Refusal>
 }
 
 /// A pod's name in a message; what others wrote is shortened.
-fn shown(podref: &str) -> String {
+pub(crate) fn shown(podref: &str) -> String {
     if podref.is_empty() {
         return "a pod that it does not name".to_owned();
     }
-    format!("pod {}", podref.chars().take(253).collect::<String>())
+    format!("pod {}", one_line(podref, MOST_SHOWN))
 }

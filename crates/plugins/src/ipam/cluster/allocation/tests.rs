@@ -65,9 +65,23 @@ fn others_may_have_every_address_first() {
         // A different address each time, so that no refusal is the same.
         let skip = usize::try_from(allocation.lost % 3).unwrap();
         allocation.set_skip(skip);
-        if let Err(error) = allocation.answer(Err(StoreError::Conflict("raced".to_owned()))) {
+        if let Err(error) = allocation.answer(Err(StoreError::Invalid("raced".to_owned()))) {
             break error;
         }
     };
     assert!(matches!(error, Refusal::Lost { .. }), "{error}");
+}
+
+#[test]
+fn an_object_that_others_change_is_written_again_with_the_same_address() {
+    let mut allocation = allocation();
+    allocation.answer(pool("10.0.0.0/29")).unwrap();
+    let first = allocation.request();
+    for times in 1..=TRIES {
+        let conflict = StoreError::Conflict("the object has been modified".to_owned());
+        assert_eq!(allocation.answer(Err(conflict)), Ok(Pause::Contended(times)));
+        assert_eq!(allocation.request(), first, "{times}");
+    }
+    let conflict = StoreError::Conflict("the object has been modified".to_owned());
+    assert!(matches!(allocation.answer(Err(conflict)), Err(Refusal::Lost { .. })));
 }

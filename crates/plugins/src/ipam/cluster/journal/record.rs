@@ -1,11 +1,12 @@
 //! A record of the journal: its lines, and how they are read again.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::JournalError;
+use super::{JournalError, now};
 
 /// The form of the file.
 pub(crate) const VERSION: u32 = 1;
@@ -89,6 +90,21 @@ pub(crate) struct Recorded {
     pub(crate) path: PathBuf,
 }
 
+impl Header {
+    /// Until when the addresses of an attachment that ends now are kept for a pod of the same name,
+    /// in seconds since 1970.
+    pub(crate) fn keep_until(&self) -> Option<u64> {
+        self.sticky.map(|kept| now().saturating_add(kept))
+    }
+}
+
+impl Recorded {
+    /// A claim keeps its addresses for as long as it exists.
+    pub(crate) fn holds_nothing(&self) -> bool {
+        self.header.claim.is_some() || self.written.is_empty()
+    }
+}
+
 pub(super) fn name_of(container: &str, interface: &str) -> String {
     format!("{container}@{interface}")
 }
@@ -125,8 +141,23 @@ pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Recorded, JournalError>
     if header.version != VERSION {
         return Err(unreadable(format!("it is of version {}", header.version)));
     }
-    // Behind a torn line stands nothing.
-    let written = lines.map_while(|line| serde_json::from_slice(line).ok()).collect();
+    let (mut written, mut is_damaged) = (Vec::<Written>::new(), false);
+    let mut lines = lines.peekable();
+    while let Some(line) = lines.next() {
+        match serde_json::from_slice(line) {
+            Ok(place) => written.push(place),
+            // The last one, without its end, was torn.
+            Err(_) => is_damaged |= lines.peek().is_some(),
+        }
+    }
+    if is_damaged && written.is_empty() {
+        return Err(unreadable("no line of it can be read".to_owned()));
+    }
+    if is_damaged {
+        // The place of a line that cannot be read is in one of the pools.
+        let pools: BTreeSet<String> = written.iter().map(|it| it.pool.clone()).collect();
+        written.extend(pools.iter().map(|pool| Written::new(pool, None)));
+    }
     Ok(Recorded { header, written, path: path.to_owned() })
 }
 

@@ -48,7 +48,7 @@ pub(super) struct Stores(pub(super) Arc<Mutex<World>>);
 struct Store(Arc<Mutex<World>>);
 
 impl OpenStore for Stores {
-    fn open(&self, _: &ApiAccess) -> Result<Opened, StoreError> {
+    fn open(&self, _: &ApiAccess, _: Deadline) -> Result<Opened, StoreError> {
         Ok(Opened {
             store: Box::new(Store(self.0.clone())),
             server: "h:1".to_owned(),
@@ -141,6 +141,10 @@ impl World {
         self.objects.get(&(kind, "kube-system".to_owned(), name.to_owned()))
     }
 
+    pub(super) fn find(&self, key: &(Kind, String, String)) -> &Value {
+        &self.objects[key]
+    }
+
     pub(super) fn names(&self, kind: Kind) -> Vec<&str> {
         let of_kind = self.objects.keys().filter(|(it, _, _)| *it == kind);
         of_kind.map(|(_, _, name)| name.as_str()).collect()
@@ -168,7 +172,7 @@ impl World {
                 self.put(request.kind, &request.namespace, object.clone());
                 self.objects[&key].clone()
             }
-            Action::Patch(_, patch) => {
+            Action::Patch(_, patch) | Action::PatchStatus(_, patch) => {
                 let mut object = found.ok_or_else(missing)?;
                 for step in patch.to_value().as_array().unwrap() {
                     apply(&mut object, step).map_err(StoreError::Invalid)?;

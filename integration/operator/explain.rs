@@ -3,7 +3,7 @@
 use insta::assert_snapshot;
 use serde_json::{Value, json};
 
-use crate::apiserver::{ApiServer, Fault};
+use crate::apiserver::{ApiServer, Fault, Setup};
 use crate::node::{BRAID, Node};
 use crate::operator::{Said, Tool, kubeconfig_of_multus};
 
@@ -415,4 +415,37 @@ fn what_add_would_take_away_or_miss_is_foreseen() {
     let asked = r#"[{"name": "gw", "default-route": [], "interface": "net5"}, {"name": "inner"}]"#;
     let said = explain(&node, asked).assert_status(0).stdout;
     assert!(!said.contains("warning"), "{said}");
+}
+
+/// The pools that addresses would come from; or what ADD would say, before a pod hears of it.
+#[test]
+fn cluster_wide_addresses_are_foreseen() {
+    let pool = "asks the API: GET and PATCH address pool \"kube-system/10.9.0.0-20\", range \
+                10.9.0.1-10.9.15.254, for net1";
+    for (manifests, has_kubeconfig, expected) in [
+        (vec!["rbac.yaml", "rbac-pods.yaml", "rbac-addresses.yaml"], true, pool),
+        (
+            vec!["rbac.yaml", "rbac-pods.yaml"],
+            true,
+            "no right to patch ippools.whereabouts.cni.cncf.io",
+        ),
+        (vec!["rbac.yaml", "rbac-pods.yaml"], false, "no \"kubernetes.kubeconfig\" is configured"),
+    ] {
+        let server = ApiServer::with(Setup { manifests, ..Setup::default() });
+        let kubeconfig = server.usual_kubeconfig();
+        let node = node(json!({"kubeconfig": kubeconfig, "builtinPlugins": "prefer"}));
+        let mut ipam = json!({"type": "whereabouts", "range": "10.9.0.0/20"});
+        if has_kubeconfig {
+            ipam["kubernetes"] = json!({"kubeconfig": kubeconfig});
+        }
+        node.define("team-a", "lan", json!({"type": "bridge", "bridge": "lan0", "ipam": ipam}));
+        let networks = json!({"k8s.v1.cni.cncf.io/networks": "lan"});
+        server.add_pod("team-a", "web", "u-1", networks);
+        let said = explain_pod(&node, "team-a/web");
+        let words = said.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(words.contains(expected), "{words}");
+        assert_eq!(words.contains("would be attached"), expected == pool, "{words}");
+        let writes = server.lines().into_iter().filter(|line| line.starts_with("PATCH"));
+        assert_eq!(writes.collect::<Vec<_>>(), Vec::<String>::new());
+    }
 }

@@ -1,6 +1,7 @@
 //! `braid explain`: the plan of a pod as ADD would carry it out, without carrying it out. The steps
 //! are ADD's own; the API is asked if one is configured, and told nothing.
 
+mod addresses;
 mod attempt;
 mod foresight;
 mod manifest;
@@ -20,10 +21,11 @@ use super::manifests::read_text;
 use super::node::{Node, NodeOptions};
 use crate::conf_file::ConfFileError;
 use crate::delegate::Installed;
-use crate::kube::{Cluster, ClusterError, ClusterPod};
+use crate::kube::{ApiStores, Cluster, ClusterError, ClusterPod};
 use crate::plan::{Attachment, Plan, Role};
 use crate::pod::Pod;
 use crate::pod::name::Namespace;
+use crate::verb::releases::own_journal;
 use attempt::Attempt;
 use cni::error::Error;
 use cni::netconf::NetworkConfig;
@@ -132,6 +134,7 @@ struct Subject {
 impl Explain {
     pub(super) fn run(&self) -> Result<Explained, CommandError> {
         let node = Node::find(&self.node)?;
+        ApiStores::provide(&own_journal(&node.config.state_dir));
         let mut cluster = credential::cluster(&node.config);
         let subjects = match &self.pod {
             Some(pod) => vec![Ok(of_cluster(pod, cluster.as_mut())?)],

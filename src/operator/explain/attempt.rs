@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, Value, json};
 
-use super::{Explanation, Subject, attachments, foresight};
+use super::{Explanation, Subject, addresses, attachments, foresight};
 use crate::config::{Config, StatusPolicy};
 use crate::definition::{Api, Copies, Finder, NodeDefinitions, OnOutage};
 use crate::delegate::Installed;
@@ -103,6 +103,7 @@ impl Attempt<'_> {
             Ok(plan) => {
                 let installed = Installed::new(path.clone(), config.built_in_plugins);
                 explanation.attachments = attachments(&plan, &installed);
+                addresses::explain(&plan, &installed, self.sandbox, explanation);
                 explanation.warn(foresight::warnings(&plan, self.sandbox.interface.as_str()));
                 explanation.warn(plan.warnings);
                 return Ok(());

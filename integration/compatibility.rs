@@ -4,7 +4,9 @@
 //!
 //! A fixture is of a sandbox that is long gone. A test attaches a pod as the fixture's was, and
 //! plants the old record in the place of today's, with the sandbox, the names and the addresses of
-//! the pod that lives.
+//! the pod that lives. [`previous`] has the executable of another version itself.
+
+mod previous;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -124,7 +126,12 @@ impl Scene {
     }
 
     fn braid(&self, arguments: &[&str]) -> String {
-        let mut command = self.node.host().command(Path::new(BRAID));
+        self.run(Path::new(BRAID), arguments)
+    }
+
+    /// A command of this program or of another version's.
+    fn run(&self, program: &Path, arguments: &[&str]) -> String {
+        let mut command = self.node.host().command(program);
         self.node.write("etc/00-braid.conflist", &self.conflist().to_string());
         let file = self.node.path_text("etc/00-braid.conflist");
         command.args(arguments).args(["--config", &file]);

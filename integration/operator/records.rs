@@ -287,6 +287,9 @@ fn a_shell_offers_the_pods_and_namespaces_that_have_records() {
     assert_eq!(offered("braid show team-a/w"), "team-a/web ");
     assert_eq!(offered("braid repair ''"), "team-a/db team-a/web ");
     assert_eq!(offered("braid gc --forget team-a/d"), "team-a/db ");
+    assert_eq!(offered("braid attach team-a/w"), "team-a/web ");
+    assert_eq!(offered("braid detach ''"), "team-a/db team-a/web ");
+    assert_eq!(offered("braid explain --pod team-a/d"), "team-a/db ");
     assert_eq!(offered("braid doct"), "doctor ");
     assert!(offered("braid show --out").contains("--output"));
 }

@@ -1,7 +1,7 @@
 //! The pages are plain, lead to one another, and name files and modules that are there.
 
 use crate::source::files_of;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -54,6 +54,33 @@ fn every_link_leads_somewhere() {
         }
     }
     assert!(links > 60, "{links}");
+}
+
+/// The pages that people write, of every directory, are reached from the README in three clicks, and
+/// their links lead somewhere, too.
+#[test]
+fn every_page_is_three_clicks_away() {
+    let mut clicks = BTreeMap::from([("README.md".to_owned(), 0)]);
+    let mut next = VecDeque::from(["README.md".to_owned()]);
+    while let Some(file) = next.pop_front() {
+        let page = Page::read(&file);
+        for (line, target) in page.links().filter(|(_, target)| !target.starts_with("https://")) {
+            let to =
+                led_to(&page, target).unwrap_or_else(|why| panic!("{file} line {line}: {why}"));
+            let to = to.strip_prefix(REPOSITORY).unwrap().to_string_lossy().into_owned();
+            if to.ends_with(".md") && !clicks.contains_key(&to) {
+                clicks.insert(to.clone(), clicks[&file] + 1);
+                next.push_back(to);
+            }
+        }
+    }
+    let found = crate::node::succeed("find", &[&format!("{REPOSITORY}/docs"), "-name", "*.md"]);
+    assert!(found.lines().count() > 40, "{found}");
+    for page in found.lines() {
+        let page = page.strip_prefix(&format!("{REPOSITORY}/")).unwrap();
+        let count = clicks.get(page).unwrap_or_else(|| panic!("nothing leads to {page}"));
+        assert!(*count <= 3, "{page} is {count} clicks away");
+    }
 }
 
 /// The file that a link leads to, if it is there and has the heading.

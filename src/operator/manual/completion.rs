@@ -19,7 +19,7 @@ _braid_with_names() {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} names=
     case "${COMP_WORDS[1]} $prev" in
         "list -n" | "list --namespace") names=namespaces ;;
-        "gc --forget") names=pods ;;
+        "gc --forget" | "explain --pod" | "attach attach" | "detach detach") names=pods ;;
         *" -"*) ;;
         "show "* | "repair "*) [[ $cur == -* ]] || names=pods ;;
     esac
@@ -37,6 +37,9 @@ const FISH: &str = r#"
 complete -c braid -n "__fish_braid_using_subcommand list" -s n -l namespace -x -a "(braid complete namespaces 2>/dev/null)"
 complete -c braid -n "__fish_braid_using_subcommand show" -f -a "(braid complete pods 2>/dev/null)"
 complete -c braid -n "__fish_braid_using_subcommand repair" -f -a "(braid complete pods 2>/dev/null)"
+complete -c braid -n "__fish_braid_using_subcommand attach; and test (count (commandline -opc)) -eq 2" -f -a "(braid complete pods 2>/dev/null)"
+complete -c braid -n "__fish_braid_using_subcommand detach; and test (count (commandline -opc)) -eq 2" -f -a "(braid complete pods 2>/dev/null)"
+complete -c braid -n "__fish_braid_using_subcommand explain" -l pod -x -a "(braid complete pods 2>/dev/null)"
 complete -c braid -n "__fish_braid_using_subcommand gc" -l forget -x -a "(braid complete pods 2>/dev/null)"
 "#;
 
@@ -44,13 +47,16 @@ complete -c braid -n "__fish_braid_using_subcommand gc" -l forget -x -a "(braid 
 const ZSH: &str = r#"
 _braid_namespaces() { compadd -- ${(f)"$(braid complete namespaces 2>/dev/null)"} }
 _braid_pods() { compadd -- ${(f)"$(braid complete pods 2>/dev/null)"} }
+_braid_pod_first() { (( CURRENT == 1 )) && _braid_pods || _default }
 "#;
 
 fn zsh(script: &str) -> String {
     let line = |line: &str| {
         let is_container = line.starts_with("':container -- ");
-        let is_forgotten = line.contains("--forget=[");
-        if is_container || is_forgotten {
+        let is_pod = ["--forget=[", "--pod=["].iter().any(|option| line.contains(option));
+        if line.starts_with("'*::words -- The pod") {
+            line.replace(":_default'", ":_braid_pod_first'")
+        } else if is_container || is_pod {
             line.replace(":_default'", ":_braid_pods'")
         } else {
             line.replace(":NAMESPACE:_default'", ":NAMESPACE:_braid_namespaces'")

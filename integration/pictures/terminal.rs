@@ -25,9 +25,10 @@ struct Span {
     is_bold: bool,
 }
 
-/// What `command` prints on a terminal of so many columns, with its control sequences.
+/// What `command` prints on a terminal of so many columns, with its control sequences. On a slow
+/// machine it says on standard error that it is still at work.
 fn printed(machine: &Machine, command: &str, columns: u32) -> String {
-    let command = format!("stty cols {columns}; PATH=/opt/cni/bin:$PATH; {command}");
+    let command = format!("stty cols {columns}; PATH=/opt/cni/bin:$PATH; {command} 2>/dev/null");
     let output = machine.sh(&format!("script -qec '{command}' /dev/null"));
     output.replace("\r\n", "\n")
 }

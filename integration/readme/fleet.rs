@@ -65,7 +65,12 @@ fn check(command: &str) {
             assert!(containers(&migration).iter().all(has_it), "{command}");
             assert!(["migrate-dry-run", "migrate", "migrate-back"].contains(&value), "{command}");
         }
-        ["kubectl", "-n", "braid", "logs", "daemonset/braid", "-c", name, ..] => {
+        // A DaemonSet's name would be that of any of its pods: the node's own is asked for.
+        ["kubectl", "-n", "braid", "logs", "-c", name, pod @ ..] => {
+            let pod = pod.join(" ").replace("--follow ", "");
+            let of_node =
+                "$(kubectl -n braid get pods --field-selector spec.nodeName=worker-1 -o name)";
+            assert_eq!(pod, of_node, "{command}");
             assert!(containers(&migration).iter().any(|it| it["name"] == *name), "{command}");
         }
         ["kubectl", "-n", "braid", "create", "configmap", name, from] => {

@@ -1,7 +1,7 @@
 //! The executable of another version beside today's, on the same node: each goes on with what the
 //! other has left, in every verb. `scripts/compatibility` builds the other one and starts these.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
@@ -27,7 +27,7 @@ fn pairs() -> [(PathBuf, PathBuf); 2] {
 }
 
 /// A pod that `program` has attached, and the result.
-fn attached<'n>(scene: &'n Scene, mode: &str, program: &PathBuf) -> (Pod<'n>, Value) {
+fn attached<'n>(scene: &'n Scene, mode: &str, program: &Path) -> (Pod<'n>, Value) {
     let pod = scene.node.pod("team-a", "web");
     let call = match mode {
         "chained" => pod.add_chained(json!({"cniVersion": "1.0.0", "name": "cluster"})),
@@ -38,11 +38,11 @@ fn attached<'n>(scene: &'n Scene, mode: &str, program: &PathBuf) -> (Pod<'n>, Va
     (pod, result)
 }
 
-fn by<'n>(call: Call<'n>, program: &PathBuf) -> Call<'n> {
+fn by<'n>(call: Call<'n>, program: &Path) -> Call<'n> {
     call.wrapper(program)
 }
 
-fn shown(scene: &Scene, program: &PathBuf) -> Value {
+fn shown(scene: &Scene, program: &Path) -> Value {
     serde_json::from_str(&scene.run(program, &["list", "-o", "json"])).unwrap()
 }
 

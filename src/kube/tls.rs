@@ -64,43 +64,53 @@ fn said(error: &Error) -> String {
     one_line(&error.to_string(), 500)
 }
 
+/// As client-go does, passes over an authority that is not valid beside one that is: bundles are
+/// old, and the others must not be worth less for it.
 fn store(authorities: Vec<CertificateDer<'static>>) -> Result<RootCertStore, String> {
     let mut store = RootCertStore::empty();
+    let mut refused = None;
     for authority in authorities {
-        let added = store.add(authority);
-        added.map_err(|error| format!("a certificate authority is not valid: {}", said(&error)))?;
+        refused = store.add(authority).err().or(refused);
     }
+    let Some(error) = refused else { return Ok(store) };
+    let problem = format!("a certificate authority is not valid: {}", said(&error));
+    if store.is_empty() {
+        return Err(problem);
+    }
+    log::warn!("{problem}; the others are used");
     Ok(store)
 }
 
 type ChainAndKey = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
-/// The client's certificates and its key: either text may hold both, as OpenSSL writes them.
+/// The client's certificates and its key. A file that holds both, as the kubelet writes its own,
+/// may be named for either.
 fn read_identity(identity: &AuthInfo) -> Result<Option<ChainAndKey>, String> {
     let decoded = |data: &str, name: &str| {
         STANDARD.decode(data.trim()).map_err(|_| format!("{name} is not base64"))
     };
     let certificate = identity.client_certificate_data.as_deref();
     let key = identity.client_key_data.as_ref().map(ExposeSecret::expose_secret);
-    let mut pem = match (certificate, key) {
+    let (certificate, key) = match (certificate, key) {
         (None, None) => return Ok(None),
         (Some(_), None) => return Err("its user has a client certificate without a key".to_owned()),
         (None, Some(_)) => return Err("its user has a client key without a certificate".to_owned()),
         (Some(certificate), Some(key)) => {
-            let mut pem = decoded(key, "client-key-data")?;
-            pem.push(b'\n');
-            pem.append(&mut decoded(certificate, "client-certificate-data")?);
-            pem
+            (decoded(certificate, "client-certificate-data")?, decoded(key, "client-key-data")?)
         }
     };
-    pem.push(b'\n');
-    let key = PrivateKeyDer::from_pem_slice(&pem)
-        .map_err(|_| "its client key holds no private key in PEM")?;
-    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-    match chain {
-        Ok(chain) if !chain.is_empty() => Ok(Some((chain, key))),
-        _ => Err("its client certificate holds no certificate in PEM".to_owned()),
+    let found = PrivateKeyDer::from_pem_slice(&key);
+    let found = found.or_else(|_| PrivateKeyDer::from_pem_slice(&certificate));
+    let found = found.map_err(|_| "its client key holds no private key in PEM")?;
+    // Each certificate once, the client's own first.
+    for pem in [&certificate, &key] {
+        let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+        match chain {
+            Ok(chain) if !chain.is_empty() => return Ok(Some((chain, found))),
+            _ => {}
+        }
     }
+    Err("its client certificate holds no certificate in PEM".to_owned())
 }
 
 /// Takes any certificate whose key the server has.
@@ -141,5 +151,51 @@ impl ServerCertVerifier for UncheckedName {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair() -> (String, String) {
+        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        (made.cert.pem(), made.signing_key.serialize_pem())
+    }
+
+    fn identity(certificate: &str, key: &str) -> Result<Option<ChainAndKey>, String> {
+        read_identity(&AuthInfo {
+            client_certificate_data: Some(STANDARD.encode(certificate)),
+            client_key_data: Some(STANDARD.encode(key).into()),
+            ..AuthInfo::default()
+        })
+    }
+
+    /// The kubelet's `kubelet-client-current.pem` is named for both, and a kubeconfig of OpenSSL's
+    /// may have the key in front.
+    #[test]
+    fn a_file_with_certificate_and_key_has_each_certificate_once() {
+        let (certificate, key) = pair();
+        let issuer = pair().0;
+        let both = format!("{certificate}{issuer}{key}");
+        let length = |certificate: &str, key: &str| {
+            identity(certificate, key).map(|it| it.map(|(chain, _)| chain.len()))
+        };
+        assert_eq!(length(&both, &both), Ok(Some(2)));
+        assert_eq!(length(&certificate, &both), Ok(Some(1)));
+        assert_eq!(length(&both, "no key"), Ok(Some(2)));
+        assert_eq!(length("no certificate", &both), Ok(Some(2)));
+        let (leaf, _) = identity(&both, &both).unwrap().unwrap();
+        assert_eq!(leaf[0], CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap());
+        assert!(length(&certificate, &certificate).unwrap_err().contains("no private key"));
+        assert!(length(&key, &key).unwrap_err().contains("no certificate"));
+    }
+
+    #[test]
+    fn an_authority_that_is_not_valid_makes_the_others_worth_no_less() {
+        let authority = || CertificateDer::from_pem_slice(pair().0.as_bytes()).unwrap();
+        let broken = || CertificateDer::from(vec![0x30, 0x03, 0x02, 0x01, 0x01]);
+        assert_eq!(store(vec![broken(), authority(), broken(), authority()]).unwrap().len(), 2);
+        assert!(store(vec![broken()]).unwrap_err().contains("authority is not valid"));
     }
 }

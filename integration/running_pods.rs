@@ -8,6 +8,7 @@ mod default_route;
 mod detach;
 pub(crate) mod kubevirt;
 mod records;
+mod static_pod;
 mod watch;
 
 use std::collections::BTreeSet;

@@ -64,6 +64,13 @@ impl Pod {
             uid: args.get("K8S_POD_UID").filter(|uid| !uid.is_empty()).map(str::to_owned),
         })
     }
+
+    /// Whether the UID is the hash that the kubelet gives a static pod (MD5 in hexadecimal, without
+    /// the dashes that every UID of the API has).
+    pub(crate) fn has_hashed_uid(&self) -> bool {
+        let is_digit = |c: u8| matches!(c, b'0'..=b'9' | b'a'..=b'f');
+        self.uid.as_ref().is_some_and(|uid| uid.len() == 32 && uid.bytes().all(is_digit))
+    }
 }
 
 impl fmt::Display for Pod {

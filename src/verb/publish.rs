@@ -81,6 +81,12 @@ pub(super) fn reference(pod: &Pod, is_static: bool) -> PodReference {
     }
 }
 
+/// A pod that runs as the API knows it. Its annotations are not at hand, which say whether it is a
+/// static one; its UID does.
+pub(super) fn running(pod: &Pod) -> PodReference {
+    reference(pod, pod.has_hashed_uid())
+}
+
 /// Publishes the status of every attachment; `primary` is the chained primary's, which is no
 /// attachment of ours. A pod that has gone meanwhile needs none.
 pub(super) fn status<'p>(

@@ -49,8 +49,7 @@ pub(super) fn attach(
     origin: Option<Origin>,
     deadline: Deadline,
 ) -> Result<Changed, Error> {
-    let status_of =
-        publish::status_is_due(session, false).then(|| publish::reference(&held.pod, false));
+    let status_of = publish::status_is_due(session, false).then(|| publish::running(&held.pod));
     let former = held.compacted();
     let (existing, results) = living(held);
     let count = existing.len();

@@ -178,7 +178,7 @@ pub(super) fn publish_status(session: &mut Session<'_>, held: &Held) -> Result<(
         attachments.push((attachment, result));
     }
     let attachments = attachments.iter().map(|(attachment, result)| (*attachment, result));
-    let pod = publish::reference(&held.pod, false);
+    let pod = publish::running(&held.pod);
     let Some(cluster) = session.cluster.as_mut() else { return Ok(()) };
     publish::status(cluster, &pod, chained, attachments, &now, &session.device_infos)
 }

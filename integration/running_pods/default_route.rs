@@ -72,6 +72,35 @@ fn the_network_that_had_it_from_the_start_gives_it_back() {
     web.del().run().assert_success();
 }
 
+/// The cluster's networks have routes of their own while another network has the default route, and
+/// no longer. Those that were there before stay.
+#[test]
+fn the_routes_of_the_cluster_go_with_the_network_that_made_them_necessary() {
+    let node = node();
+    let path = node.path("net.d/00-braid.conflist");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let keep = "\"type\":\"braid\",\"keepClusterRoutes\":[\"10.96.0.0/12\",\"10.128.0.0/14\",\"fd02::/64\"]";
+    std::fs::write(&path, text.replace("\"type\":\"braid\"", keep)).unwrap();
+    let web = running(&node, json!([]));
+    web.ip("route add 10.128.0.0/14 via 10.1.0.1 dev eth0");
+    let routes = || {
+        [web.ip("-4 route show"), web.ip("-6 route show")].map(|it| it.replace(" proto static", ""))
+    };
+    let before = routes();
+    let both = r#"[{"name": "lan", "default-route": ["10.9.0.1"]}]"#;
+    for _ in 0..2 {
+        braid(&node, &["attach", "team-a/web", both]).assert_status(0);
+        assert!(web.ip("route show").contains("10.96.0.0/12 via 10.1.0.1 dev eth0"));
+        braid(&node, &["attach", "team-a/web", "wan"]).assert_status(0);
+        braid(&node, &["detach", "team-a/web", "net2"]).assert_status(0);
+        assert!(web.ip("route show").contains("10.96.0.0/12"), "still needed");
+        braid(&node, &["detach", "team-a/web", "net1"]).assert_status(0);
+        assert_eq!(routes(), before);
+    }
+    web.check().run().assert_success();
+    web.del().run().assert_success();
+}
+
 #[test]
 fn an_attach_that_fails_behind_the_move_leaves_the_route_where_it_was() {
     let node = node();

@@ -89,8 +89,8 @@ pub(crate) struct Move<'a> {
 pub(crate) struct Moved {
     removed: Vec<DefaultRoute>,
     families: Vec<Family>,
-    /// Routes of the cluster that there were not before.
-    kept: Vec<AddedRoute>,
+    /// Routes of the cluster that there were not before, with their destinations.
+    kept: Vec<(IpNetwork, AddedRoute)>,
 }
 
 impl Move<'_> {
@@ -199,7 +199,8 @@ impl Move<'_> {
             self.keep.iter().filter(|destination| Family::of(destination.ip()) == family)
         {
             let added = netlink.add_route(*destination, primary.index, through);
-            moved.kept.extend(added.map_err(self.failed(family))?);
+            let added = added.map_err(self.failed(family))?;
+            moved.kept.extend(added.map(|route| (*destination, route)));
         }
         Ok(())
     }
@@ -345,10 +346,15 @@ impl Moved {
         &self.removed
     }
 
+    /// The destinations of the cluster's routes that were added.
+    pub(crate) fn kept(&self) -> impl Iterator<Item = IpNetwork> {
+        self.kept.iter().map(|(destination, _)| *destination)
+    }
+
     /// Puts the default routes back, and takes the cluster's away. Best effort: the sandbox is on
     /// its way out.
     pub(crate) fn undo(&self, netlink: &mut Netlink) {
-        for route in &self.kept {
+        for (_, route) in &self.kept {
             let _ = netlink.delete_added_route(route);
         }
         for family in &self.families {

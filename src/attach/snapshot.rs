@@ -32,6 +32,10 @@ pub struct Snapshot {
     /// The default routes that had to make way for those of an attachment that asked for them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub replaced_routes: Vec<SeenRoute>,
+    /// Destinations of the cluster's routes that were added as the default routes moved
+    /// (`keepClusterRoutes`), through the primary's interface.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kept_routes: Vec<IpNetwork>,
 }
 
 /// A route that a network's plugins had made, and that was removed.

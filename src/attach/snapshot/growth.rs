@@ -26,6 +26,7 @@ impl Snapshot {
         grown.removed_routes.extend(now.removed_routes.iter().cloned());
         grown.replaced_routes.retain(|route| !moved.contains(&route.family));
         grown.replaced_routes.extend(now.replaced_routes.iter().cloned());
+        grown.kept_routes.extend(now.kept_routes.iter().copied());
         grown
     }
 
@@ -43,13 +44,14 @@ impl Snapshot {
     }
 
     /// This snapshot with these default routes of a family: those of them that had to make way have
-    /// come back.
+    /// come back, and the cluster's networks need no routes of their own any more.
     #[must_use]
     pub fn with_default_routes(&self, family: Family, routes: Vec<SeenRoute>) -> Self {
         let mut with = self.clone();
         with.replaced_routes.retain(|route| !routes.contains(route));
         with.default_routes.retain(|route| route.family != family);
         with.default_routes.extend(routes);
+        with.kept_routes.retain(|kept| Family::of(kept.ip()) != family);
         with
     }
 
@@ -141,11 +143,13 @@ mod tests {
         let moved = Snapshot {
             default_routes: vec![route("net1"), v6.clone()],
             replaced_routes: vec![route("eth0"), route("net2")],
+            kept_routes: vec!["10.96.0.0/12".parse().unwrap(), "fd00::/64".parse().unwrap()],
             ..Snapshot::default()
         };
         let back = moved.with_default_routes(Family::V4, vec![route("eth0")]);
         assert_eq!(back.default_routes, [v6, route("eth0")]);
         assert_eq!(back.replaced_routes, [route("net2")]);
+        assert_eq!(back.kept_routes, ["fd00::/64".parse().unwrap()]);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use ipnetwork::IpNetwork;
 
 use super::{Addition, read_snapshot};
 use crate::attach::default_route::{self, RouteChange};
-use crate::attach::routes::{Move, OriginalDefaultRoutes};
+use crate::attach::routes::{Move, Moved, OriginalDefaultRoutes};
 use crate::attach::snapshot::{RemovedRoute, SeenRoute, Snapshot};
 use crate::plan::{Attachment, Role};
 use crate::pod::Pod;
@@ -74,6 +74,7 @@ impl<'s> Addition<'s, '_> {
         snapshot.closed_to_routers = self.closed_to_routers();
         snapshot.replaced_routes =
             self.moved.iter().flat_map(|moved| seen(moved.removed(), &snapshot.links)).collect();
+        snapshot.kept_routes = self.moved.iter().flat_map(Moved::kept).collect();
         Ok(snapshot)
     }
 

@@ -9,7 +9,7 @@ use cni::family::Family;
 use cni::name::InterfaceName;
 use cni::result::AttachmentResult;
 use cni::version::Version;
-use linux::netlink::{Netlink, NetlinkError};
+use linux::netlink::{LinkId, Netlink, NetlinkError, RouteKey};
 use plugins::kernel::kernel_family;
 
 /// The default routes that a pod is to have, and has.
@@ -55,6 +55,32 @@ pub(super) fn give_back(
         }
     }
     Ok(all)
+}
+
+/// Takes away the cluster's routes of a family that were added when its default routes moved: the
+/// primary leads there again.
+///
+/// # Errors
+/// [`NetlinkError`] if the kernel refuses.
+pub(super) fn remove_kept(
+    record: &Record,
+    family: Family,
+    netlink: &mut Netlink,
+) -> Result<(), NetlinkError> {
+    let kept = record.complete.iter().flat_map(|then| &then.kept_routes);
+    let kept: Vec<_> = kept.filter(|it| Family::of(it.ip()) == family).collect();
+    let lengths = || kept.iter().map(|destination| destination.prefix());
+    let (Some(shortest), Some(longest)) = (lengths().min(), lengths().max()) else {
+        return Ok(());
+    };
+    let primary = netlink.find(LinkId::Name(record.plan.key.interface.as_str()))?;
+    let Some(primary) = primary else { return Ok(()) };
+    let is_kept = |key: &RouteKey| {
+        key.is_main && kept.iter().any(|destination| **destination == key.destination)
+    };
+    let routes = netlink.routes(kernel_family(family), shortest..=longest, is_kept)?;
+    let mut through_primary = routes.iter().filter(|route| route.is_through(&[primary.index]));
+    through_primary.try_for_each(|route| netlink.delete_any_route(route))
 }
 
 /// The default routes of a family without the interfaces that are `gone`.

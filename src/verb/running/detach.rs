@@ -136,6 +136,7 @@ fn snapshot_without_gone(held: &Held) -> Result<Snapshot, Error> {
         let given_back =
             default_route::give_back(record, &interfaces, netlink).map_err(kernel_error)?;
         for GivenBack { family, routes } in given_back {
+            default_route::remove_kept(record, family, netlink).map_err(kernel_error)?;
             snapshot = snapshot.with_default_routes(family, routes);
         }
     }

@@ -5,6 +5,7 @@
 //! A page of the list and an event are in memory one at a time, within a bound. Whatever ends a
 //! watch, it goes on where it was; a place that the server does not remember (410) is listed anew.
 
+mod backoff;
 mod event;
 mod lines;
 
@@ -19,6 +20,7 @@ use hyper::body::{Bytes, Incoming};
 use tokio::runtime::Builder;
 use tokio::time::{Instant, sleep, timeout};
 
+use backoff::{FIRST_WAIT, next, pause};
 pub use event::PodNetworks;
 use event::{Event, Page};
 use lines::{Lines, Text};
@@ -40,10 +42,6 @@ const PAGE: usize = 50;
 const WATCH: Duration = Duration::from_mins(4);
 /// A watch is taken for dead that says nothing for so long: a server sends a bookmark each minute.
 const SILENCE: Duration = Duration::from_secs(150);
-/// The first wait after a failure; it doubles from there.
-const FIRST_WAIT: Duration = Duration::from_millis(500);
-/// The longest wait after a failure.
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// How often it is looked whether the watch is to end.
 const STOP_LOOK: Duration = Duration::from_millis(500);
 /// A watch that lasted so long was no failure.
@@ -68,6 +66,9 @@ pub enum Seen {
 
 /// Watches the pods of one node.
 pub struct PodWatch {
+    source: Source,
+    variables: exec::Variables,
+    timeout: Duration,
     session: Session,
     node: String,
 }
@@ -108,16 +109,16 @@ impl PodWatch {
             problem: format!("cannot start a client: {error}"),
         })?;
         let variables = exec::variables(environment, &config.pass_environment);
+        let (node, timeout) = (node.to_owned(), config.timeout);
         let watching = async {
             let mut wait = FIRST_WAIT;
-            let access = loop {
-                match Access::open(&source, &variables, config.timeout).await {
-                    Ok(access) => break access,
+            let session = loop {
+                match session(&source, &variables, timeout).await {
+                    Ok(session) => break session,
                     Err(error) => pause(error, &mut wait, see).await,
                 }
             };
-            let session = Session::new(Arc::new(access), Arc::default(), config.timeout);
-            Self { session, node: node.to_owned() }.follow(see).await;
+            Self { source, variables, timeout, session, node }.follow(see).await;
         };
         runtime.block_on(select(pin!(watching), pin!(stopped(is_stopping))));
         // Without waiting: a name lookup that hangs must not hold up the end.
@@ -126,13 +127,14 @@ impl PodWatch {
     }
 
     /// Lists and watches for ever.
-    async fn follow(&self, see: &mut dyn FnMut(Seen) -> bool) {
+    async fn follow(mut self, see: &mut dyn FnMut(Seen) -> bool) {
         let mut wait = FIRST_WAIT;
         loop {
             let mut version = match self.list(see).await {
                 Ok(version) => version,
                 Err(error) => {
                     pause(error, &mut wait, see).await;
+                    self.renew().await;
                     continue;
                 }
             };
@@ -147,10 +149,22 @@ impl PodWatch {
                     // One that ends at once, again and again, is a failure as well.
                     Ok(End::AtRest) if started.elapsed() >= GOOD => {}
                     Ok(End::AtRest) => sleep(next(&mut wait)).await,
-                    Err(error) => pause(error, &mut wait, see).await,
+                    Err(error) => {
+                        pause(error, &mut wait, see).await;
+                        self.renew().await;
+                    }
                 }
             }
             sleep(jittered(FIRST_WAIT)).await;
+        }
+    }
+
+    /// Reads credential and authorities again: they are replaced while the process lives, and what
+    /// has failed may have done so for that. Those that cannot be read are kept.
+    async fn renew(&mut self) {
+        match session(&self.source, &self.variables, self.timeout).await {
+            Ok(session) => self.session = session,
+            Err(error) => log::debug!("{error}"),
         }
     }
 
@@ -343,24 +357,21 @@ impl PodWatch {
     }
 }
 
+/// A session with the credential and the authorities as they are now.
+async fn session(
+    source: &Source,
+    variables: &exec::Variables,
+    timeout: Duration,
+) -> Result<Session, ClusterError> {
+    let access = Access::open(source, variables, timeout).await?;
+    Ok(Session::new(Arc::new(access), Arc::default(), timeout))
+}
+
 /// Ends once the watch is to end. The signal itself is read by another thread.
 async fn stopped(is_stopping: &dyn Fn() -> bool) {
     while !is_stopping() {
         sleep(STOP_LOOK).await;
     }
-}
-
-/// Says what has failed, and waits.
-async fn pause(error: ClusterError, wait: &mut Duration, see: &mut dyn FnMut(Seen) -> bool) {
-    see(Seen::Failing(error));
-    sleep(next(wait)).await;
-}
-
-/// The wait after a failure, and a longer one after the next.
-fn next(wait: &mut Duration) -> Duration {
-    let now = jittered(*wait);
-    *wait = (*wait * 2).min(LONGEST_WAIT);
-    now
 }
 
 fn error_of(failure: Failure) -> ClusterError {

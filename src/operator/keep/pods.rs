@@ -1,7 +1,7 @@
 //! `braid keep --watch-pods`: pods of this node whose annotation changes get and lose networks.
 //!
 //! ```text
-//! watch ──> what each pod wants ──> two workers ──> braid follow, for one pod at a time
+//! watch ──> what each pod wants ──> some workers ──> braid follow, for one pod at a time
 //! ```
 //!
 //! The watch only notes what is wanted. What is done for a pod is a process of its own, on the
@@ -31,7 +31,7 @@ use crate::operator::runtime::below;
 use cni::request::Environment;
 
 /// How many pods are changed at once.
-const WORKERS: usize = 2;
+const WORKERS: usize = 4;
 /// The stack of a thread; no more of it is in memory than is used.
 const STACK: usize = 2 << 20;
 

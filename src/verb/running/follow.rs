@@ -1,5 +1,7 @@
 //! Has a running pod have what its annotation asks for, now that it has changed.
 
+use std::time::Duration;
+
 use super::difference::{Difference, Had, difference};
 use super::held::{Held, check_detachable};
 use super::{Changed, Target, Trigger, attach, detach};
@@ -10,6 +12,9 @@ use crate::verb::publish;
 use crate::verb::{Session, limit};
 use cni::deadline::Deadline;
 use cni::error::Error;
+
+/// How long another call of the container is waited for.
+const LOCK_LIMIT: Duration = Duration::from_secs(5);
 
 /// What came of it.
 #[derive(Debug, Default)]
@@ -29,7 +34,8 @@ pub(super) fn annotation(
     publish: bool,
 ) -> Result<Followed, Error> {
     let deadline = Deadline::after(limit::ADD);
-    let mut held = Held::open(session, target, deadline)?;
+    // Another call of the pod may take as long as an ADD: it is asked for again then.
+    let mut held = Held::open(session, target, deadline.within(LOCK_LIMIT))?;
     let mut followed = Followed::default();
     let wanted = match read(session, &held, networks) {
         Ok(wanted) => wanted,

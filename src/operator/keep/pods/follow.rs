@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
@@ -19,8 +20,12 @@ const LIMIT: Duration = Duration::from_secs(260);
 const STOP_LIMIT: Duration = Duration::from_secs(50);
 /// How often it is looked at.
 const LOOK: Duration = Duration::from_millis(20);
-/// As many bytes of its output as are read.
+/// As many bytes of each of its outputs as are told of.
 const MAX_OUTPUT: u64 = 64 << 10;
+/// How long its outputs are read once it has ended.
+const OUTPUT_LIMIT: Duration = Duration::from_secs(2);
+/// The stack of a thread that reads one.
+const STACK: usize = 64 << 10;
 /// Where the node's programs are: a container has another path.
 const NODE_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -61,14 +66,7 @@ impl Starter {
         job: &Job,
         is_stopping: impl Fn() -> bool,
     ) -> std::io::Result<(Outcome, Vec<String>)> {
-        let mut child = self.command(job).spawn()?;
-        if let Some(mut input) = child.stdin.take() {
-            // One that ends before it reads has said why.
-            let _ = input.write_all(job.networks.as_bytes());
-        }
-        let status = wait(&mut child, is_stopping)?;
-        let mut sentences = lines(child.stdout.take());
-        sentences.extend(lines(child.stderr.take()));
+        let (status, sentences) = run(&mut self.command(job), &job.networks, is_stopping)?;
         Ok((outcome(status), sentences))
     }
 
@@ -81,9 +79,42 @@ impl Starter {
         if self.root != Path::new("/") {
             command.env("PATH", NODE_PATH);
         }
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
+}
+
+/// Runs a process to its end, which gets `input`, and returns what it has printed.
+fn run(
+    command: &mut Command,
+    input: &str,
+    is_stopping: impl Fn() -> bool,
+) -> std::io::Result<(ExitStatus, Vec<String>)> {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn()?;
+    let outputs = [read(child.stdout.take()), read(child.stderr.take())];
+    if let Some(mut stdin) = child.stdin.take() {
+        // One that ends before it reads has said why.
+        let _ = stdin.write_all(input.as_bytes());
+    }
+    let status = wait(&mut child, is_stopping)?;
+    // What it has left running may hold the other ends.
+    let printed = outputs.iter().filter_map(|output| output.recv_timeout(OUTPUT_LIMIT).ok());
+    Ok((status, printed.flat_map(|bytes| lines(&bytes)).collect()))
+}
+
+/// Reads what a process prints, on a thread of its own: one whose pipe is full waits for it.
+fn read(output: Option<impl Read + Send + 'static>) -> Receiver<Vec<u8>> {
+    let (done, read) = channel();
+    let reading = move || {
+        let Some(mut output) = output else { return };
+        let mut bytes = Vec::new();
+        let _ = output.by_ref().take(MAX_OUTPUT).read_to_end(&mut bytes);
+        let _ = std::io::copy(&mut output, &mut std::io::sink());
+        let _ = done.send(bytes);
+    };
+    // Without a thread the process ends as soon as it prints.
+    let _ = std::thread::Builder::new().stack_size(STACK).spawn(reading);
+    read
 }
 
 /// Waits for the end, and brings it about if it takes too long or is told to.
@@ -116,11 +147,45 @@ fn outcome(status: ExitStatus) -> Outcome {
     }
 }
 
-fn lines(output: Option<impl Read>) -> Vec<String> {
-    let mut bytes = Vec::new();
-    if let Some(output) = output {
-        let _ = output.take(MAX_OUTPUT).read_to_end(&mut bytes);
-    }
-    let text = String::from_utf8_lossy(&bytes);
+fn lines(bytes: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(bytes);
     text.lines().filter(|line| !line.trim().is_empty()).map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str, input: &str) -> (ExitStatus, Vec<String>) {
+        run(Command::new("sh").args(["-c", script]), input, || false).unwrap()
+    }
+
+    /// A pipe holds 64 KiB.
+    #[test]
+    fn a_process_that_prints_more_than_a_pipe_holds_ends() {
+        let began = Instant::now();
+        let script = "cat >/dev/null; yes line | head -c 300000; yes line | head -c 300000 >&2";
+        let (status, said) = shell(script, &"x".repeat(200_000));
+        assert!(status.success() && began.elapsed() < LIMIT / 10);
+        let bytes: usize = said.iter().map(|line| line.len() + 1).sum();
+        assert!(bytes <= 2 * usize::try_from(MAX_OUTPUT).unwrap() + 2, "{bytes}");
+        assert_eq!(said[0], "line");
+    }
+
+    #[test]
+    fn what_a_process_leaves_running_holds_up_nothing() {
+        let began = Instant::now();
+        let (status, _) = shell("sleep 20 & echo done", "");
+        assert!(status.success() && began.elapsed() < Duration::from_secs(10));
+    }
+
+    #[test]
+    fn a_process_is_told_to_stop() {
+        let mut command = Command::new("sh");
+        command.args(["-c", "trap 'echo stopped; exit 3' TERM; while :; do sleep 0.1; done"]);
+        let began = Instant::now();
+        let stops = || began.elapsed() > Duration::from_millis(500);
+        let (status, said) = run(&mut command, "", stops).unwrap();
+        assert_eq!((status.code(), said), (Some(3), vec!["stopped".to_owned()]));
+    }
 }

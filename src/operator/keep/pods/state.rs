@@ -14,10 +14,15 @@ const MAX_BYTES: usize = 4 << 20;
 const LIST_AGAIN: Duration = Duration::from_secs(30);
 /// The first wait after a failure; it doubles from there.
 const FIRST_WAIT: Duration = Duration::from_secs(5);
-/// The longest wait after a failure.
+/// The longest wait after a failure, and for a sandbox, which the pod's own events tell of.
 const LONGEST_WAIT: Duration = Duration::from_mins(5);
-/// The longest wait for a sandbox: a pod's own events come before.
-const LONGEST_ABSENCE: Duration = Duration::from_secs(30);
+/// How often one pod is changed for long, and for how long it may be changed more often: a tenant
+/// who writes an annotation a hundred times a second costs the node and the API no more than that.
+const EVERY: Duration = Duration::from_secs(2);
+const BURST: Duration = Duration::from_secs(8);
+/// How many pods of one namespace are changed at once: a tenant whose plugins hang holds up no
+/// other.
+const OF_NAMESPACE: usize = 2;
 /// How long a worker sleeps if nothing is due.
 const IDLE: Duration = Duration::from_secs(1);
 
@@ -46,9 +51,19 @@ struct Pod {
     wanted: Option<String>,
     is_busy: bool,
     failures: u32,
+    /// The digest of the annotation that has failed last.
+    failed: Option<u64>,
     due: Instant,
+    /// When its changes have the pace of [`EVERY`] again.
+    paced: Instant,
     /// The digest of what was said of its last failure.
     said: u64,
+}
+
+impl Pod {
+    fn namespace(&self) -> &str {
+        self.name.split_once('/').map_or("", |(namespace, _)| namespace)
+    }
 }
 
 /// What is to be done for a pod.
@@ -93,24 +108,27 @@ impl Pods {
     }
 
     /// A pod, as it is now.
-    pub(super) fn see(&mut self, seen: PodNetworks, now: Instant) {
+    pub(super) fn see(&mut self, mut seen: PodNetworks, now: Instant) {
+        truncate(&mut seen.networks);
         if let Some(listed) = &mut self.listed {
             listed.insert(seen.uid.clone());
         }
         if seen.is_left_alone {
             return self.remove(&seen.uid);
         }
-        let name = format!("{}/{}", seen.namespace, seen.name);
+        let (name, uid) = (format!("{}/{}", seen.namespace, seen.name), seen.uid);
         let has_nothing = seen.networks.trim().is_empty()
             && self.with_extras.as_ref().is_some_and(|pods| !pods.contains(&name));
         let digest = digest(&seen.networks);
-        let pod = self.pods.entry(seen.uid).or_insert_with(|| Pod {
+        let pod = self.pods.entry(uid.clone()).or_insert_with(|| Pod {
             name,
             settled: has_nothing.then_some(digest),
             wanted: None,
             is_busy: false,
             failures: 0,
+            failed: None,
             due: now,
+            paced: now,
             said: 0,
         });
         let is_known = match &pod.wanted {
@@ -123,15 +141,32 @@ impl Pods {
             return;
         }
         self.bytes -= pod.wanted.take().map_or(0, |text| text.len());
-        let mut text = seen.networks;
-        truncate(&mut text);
-        if self.bytes + text.len() > MAX_BYTES {
-            pod.settled = None;
-            self.list_due.get_or_insert(now + LIST_AGAIN);
-            return;
+        if pod.failed != Some(digest) {
+            let earliest = pod.paced.checked_sub(BURST).unwrap_or(now);
+            (pod.failures, pod.failed, pod.due) = (0, None, earliest.max(now));
         }
-        self.bytes += text.len();
-        (pod.wanted, pod.failures, pod.due) = (Some(text), 0, now);
+        pod.settled = None;
+        self.keep(&uid, seen.networks, now);
+    }
+
+    /// Keeps the annotation that a pod is to get, if there is room. Longer ones make way, so that
+    /// the long annotations of one tenant keep no other's from being followed.
+    fn keep(&mut self, uid: &str, text: String, now: Instant) {
+        let is_longer = |pod: &Pod| {
+            let length = pod.wanted.as_ref().map_or(0, String::len);
+            Some(length).filter(|length| !pod.is_busy && *length > text.len())
+        };
+        while self.bytes + text.len() > MAX_BYTES {
+            self.list_due.get_or_insert(now + LIST_AGAIN);
+            let longest = self.pods.values_mut().filter_map(|pod| Some((is_longer(pod)?, pod)));
+            let Some((length, pod)) = longest.max_by_key(|(length, _)| *length) else { return };
+            pod.wanted = None;
+            self.bytes -= length;
+        }
+        if let Some(pod) = self.pods.get_mut(uid) {
+            self.bytes += text.len();
+            pod.wanted = Some(text);
+        }
     }
 
     /// A pod is gone: the rest is DEL's.
@@ -148,12 +183,19 @@ impl Pods {
 
     /// What is due, the longest waiting first; or how long to wait for something.
     pub(super) fn take(&mut self, now: Instant) -> Result<Job, Duration> {
+        let mut busy: HashMap<String, usize> = HashMap::new();
+        for pod in self.pods.values().filter(|pod| pod.is_busy) {
+            *busy.entry(pod.namespace().to_owned()).or_default() += 1;
+        }
+        let has_turn = |pod: &Pod| busy.get(pod.namespace()).is_none_or(|it| *it < OF_NAMESPACE);
         let waiting = self.pods.iter_mut().filter(|(_, pod)| !pod.is_busy && pod.wanted.is_some());
+        let waiting = waiting.filter(|(_, pod)| has_turn(pod));
         let Some((uid, pod)) = waiting.min_by_key(|(_, pod)| pod.due) else { return Err(IDLE) };
         if pod.due > now {
             return Err((pod.due - now).min(IDLE));
         }
         pod.is_busy = true;
+        pod.paced = pod.paced.max(now) + EVERY;
         Ok(Job {
             uid: uid.clone(),
             pod: pod.name.clone(),
@@ -176,19 +218,18 @@ impl Pods {
         match outcome {
             Outcome::Settled => {
                 pod.settled = Some(digest(&job.networks));
-                (pod.failures, pod.said) = (0, 0);
+                (pod.failures, pod.failed, pod.said) = (0, None, 0);
                 if is_current {
                     self.bytes -= pod.wanted.take().map_or(0, |text| text.len());
                 }
                 true
             }
             Outcome::Absent | Outcome::Failed => {
-                let longest =
-                    if outcome == Outcome::Absent { LONGEST_ABSENCE } else { LONGEST_WAIT };
                 if is_current {
                     let factor = 2_u32.saturating_pow(pod.failures.min(16));
-                    pod.due = now + FIRST_WAIT.saturating_mul(factor).min(longest);
+                    pod.due = now + FIRST_WAIT.saturating_mul(factor).min(LONGEST_WAIT);
                     pod.failures = pod.failures.saturating_add(1);
+                    pod.failed = Some(digest(&job.networks));
                 }
                 let said = digest(&sentences.join("\n"));
                 outcome == Outcome::Failed && std::mem::replace(&mut pod.said, said) != said
@@ -327,5 +368,81 @@ mod tests {
         assert!(!pods.wants_list(now) && pods.wants_list(now + LIST_AGAIN));
         let job = pods.take(now).unwrap();
         assert_eq!(job.networks.len(), MAX_ANNOTATION_BYTES + 1, "enough to be refused");
+    }
+
+    /// The long annotations of one tenant hold up no other, and cost no more for being listed
+    /// again and again.
+    #[test]
+    fn a_long_annotation_that_fails_makes_way_for_a_shorter_one() {
+        let (mut pods, now) = (Pods::default(), Instant::now());
+        let long = |number: u32| pod(&number.to_string(), &"x".repeat(60_000));
+        for number in 0..100 {
+            pods.see(long(number), now);
+        }
+        while let Ok(job) = pods.take(now) {
+            pods.finish(&job, Outcome::Failed, &[], now);
+        }
+        pods.see(pod("other", "blue"), now);
+        assert_eq!(pods.take(now).unwrap().uid, "other");
+        assert!(pods.bytes <= MAX_BYTES && pods.bytes > MAX_BYTES - 2 * 60_000);
+        let failed = pods.pods.values().filter(|pod| pod.failed.is_some()).count();
+        for number in 0..100 {
+            pods.see(long(number), now);
+        }
+        let mut again = 0;
+        while let Ok(job) = pods.take(now) {
+            pods.finish(&job, Outcome::Failed, &[], now);
+            again += 1;
+        }
+        assert!(failed > 50 && again <= 100 - failed, "{again} and {failed}");
+    }
+
+    /// A tenant who changes an annotation all the time.
+    #[test]
+    fn one_pod_is_changed_at_a_pace_and_a_few_changes_at_once() {
+        let (mut pods, begin) = (Pods::default(), Instant::now());
+        let mut done = 0;
+        for tick in 0..1000 {
+            let now = begin + Duration::from_millis(10) * tick;
+            pods.see(pod("a", &tick.to_string()), now);
+            if let Ok(job) = pods.take(now) {
+                pods.finish(&job, Outcome::Settled, &[], now);
+                done += 1;
+            }
+            if tick == 3 {
+                assert_eq!(done, 4, "a few changes do not wait");
+            }
+        }
+        assert!((8..=10).contains(&done), "{done} changes in ten seconds");
+        pods.see(pod("a", "last"), begin + Duration::from_secs(10));
+        let job = pods.take(begin + Duration::from_secs(14)).unwrap();
+        assert_eq!(job.networks, "last");
+    }
+
+    #[test]
+    fn a_namespace_has_no_more_than_its_share_of_the_workers() {
+        let (mut pods, now) = (Pods::default(), Instant::now());
+        for uid in ["a", "b", "c"] {
+            pods.see(pod(uid, "blue"), now);
+        }
+        let first = pods.take(now).unwrap();
+        pods.take(now).unwrap();
+        assert!(pods.take(now).is_err(), "two hang");
+        let other = PodNetworks { namespace: "team-b".to_owned(), ..pod("other", "blue") };
+        pods.see(other, now);
+        assert_eq!(pods.take(now).unwrap().uid, "other");
+        pods.finish(&first, Outcome::Settled, &[], now);
+        assert_eq!(pods.take(now).unwrap().pod.split_once('/').unwrap().0, "team-a");
+    }
+
+    #[test]
+    fn too_long_an_annotation_is_tried_once_for_all_its_events() {
+        let (mut pods, now) = (Pods::default(), Instant::now());
+        let seen = pod("a", &"x".repeat(1 << 20));
+        pods.see(seen.clone(), now);
+        let job = pods.take(now).unwrap();
+        pods.finish(&job, Outcome::Failed, &[], now);
+        pods.see(seen, now);
+        assert!(pods.take(now).is_err());
     }
 }

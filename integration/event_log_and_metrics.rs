@@ -147,7 +147,7 @@ fn nothing_is_written_if_no_log_is_configured() {
 #[test]
 fn a_full_disk_costs_the_counts_and_nothing_else() {
     let node = node();
-    node.mount("small", "size=16k");
+    node.mount("small", "size=24k");
     let mut config = watched(&node);
     config["eventLog"] = json!(node.path("small/events.log"));
     config["metricsFile"] = json!(node.path("small/braid.prom"));

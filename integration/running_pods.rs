@@ -7,6 +7,7 @@ mod chained;
 mod default_route;
 mod detach;
 pub(crate) mod kubevirt;
+mod observed;
 mod records;
 mod static_pod;
 mod watch;

@@ -70,7 +70,8 @@ pub fn answer(request: &Request, input: &[u8], signals: &mut Signals) -> Answer 
     }
     let outcome = session.run(&request.verb);
     if observed {
-        record_event::observe(&session, outcome.as_ref().err(), started.elapsed());
+        let subject = (&request.verb).into();
+        record_event::observe(&session, subject, outcome.as_ref().err(), started.elapsed());
     }
     Answer { version, outcome }
 }

@@ -23,7 +23,18 @@ const MOST_DELEGATES: usize = 256;
 /// Most bytes of a name in a line: more than Kubernetes allows.
 const MAX_NAME_BYTES: usize = 512;
 
-/// One call of the runtime, as it ended.
+/// What a line is about.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Subject<'a> {
+    /// The verb.
+    pub verb: &'static str,
+    /// `namespace/name` of the pod.
+    pub pod: Option<String>,
+    /// The container and the primary's interface.
+    pub sandbox: Option<(&'a str, &'a str)>,
+}
+
+/// One call of the runtime, or one change of a running pod, as it ended.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Event<'a> {
     /// When it ended, in UTC.
@@ -126,20 +137,20 @@ impl Outcome {
 impl<'a> Event<'a> {
     /// The event of a call for `network` that has just ended.
     pub(crate) fn of(
-        verb: &'a Verb,
+        subject: Subject<'a>,
         network: &'a str,
         timings: &'a [Timing],
         error: Option<&'a Error>,
         took: Duration,
     ) -> Self {
-        let sandbox = verb.sandbox();
+        let Subject { verb, pod, sandbox } = subject;
         Self {
             time: chrono::Utc::now().format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string(),
-            verb: verb.command().as_str(),
+            verb,
             network: shortened(network),
-            pod: sandbox.and_then(pod_of),
-            container: sandbox.map(|sandbox| shortened(sandbox.container.as_str())),
-            interface: sandbox.map(|sandbox| sandbox.interface.as_str()),
+            pod: pod.map(|pod| shortened(&pod).to_owned()),
+            container: sandbox.map(|(container, _)| shortened(container)),
+            interface: sandbox.map(|(_, interface)| interface),
             networks: networks(timings.get(..MOST_DELEGATES).unwrap_or(timings)),
             omitted: timings.len().saturating_sub(MOST_DELEGATES),
             outcome: Outcome::of(error),
@@ -163,9 +174,20 @@ impl<'a> Event<'a> {
     }
 }
 
+impl<'a> From<&'a Verb> for Subject<'a> {
+    fn from(verb: &'a Verb) -> Self {
+        let sandbox = verb.sandbox();
+        Self {
+            verb: verb.command().as_str(),
+            pod: sandbox.and_then(pod_of),
+            sandbox: sandbox.map(|it| (it.container.as_str(), it.interface.as_str())),
+        }
+    }
+}
+
 fn pod_of(sandbox: &Sandbox) -> Option<String> {
     let pod = Pod::from_args(&sandbox.args).ok()?;
-    (!pod.name.is_empty()).then(|| shortened(&pod.to_string()).to_owned())
+    (!pod.name.is_empty()).then(|| pod.to_string())
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
@@ -240,7 +262,8 @@ mod tests {
         ];
         let error = Error::new(Code(42), "no");
         let verb = Verb::Add(sandbox);
-        let event = Event::of(&verb, "node", &timings, Some(&error), Duration::from_millis(9));
+        let event =
+            Event::of((&verb).into(), "node", &timings, Some(&error), Duration::from_millis(9));
         let event = Event { time: "T".to_owned(), ..event };
         insta::assert_snapshot!(serde_json::to_string(&event).unwrap(), @r#"{"time":"T","verb":"ADD","network":"node","pod":"team-a/web","container":"c1","interface":"eth0","networks":[{"name":"cluster","interface":"eth0","delegates":[{"plugin":"bridge","verb":"ADD","ms":1.5},{"plugin":"bridge","verb":"DEL","ms":1.5}]},{"name":"team-a/blue","interface":"net1","delegates":[{"plugin":"macvlan","verb":"ADD","ms":1.5,"code":42},{"plugin":"macvlan","verb":"DEL","ms":1.5}]}],"outcome":"failed","code":42,"msg":"no","ms":9.0}"#);
     }
@@ -261,7 +284,7 @@ mod tests {
         };
         let (verb, network) = (Verb::Add(sandbox), name(0));
         let error = Error::new(Code(1), name(0).repeat(100));
-        let event = Event::of(&verb, &network, &timings, Some(&error), Duration::ZERO);
+        let event = Event::of((&verb).into(), &network, &timings, Some(&error), Duration::ZERO);
         let line = serde_json::to_string(&event).unwrap();
         assert!(line.len() < 512 << 10, "{}", line.len());
         assert_eq!((event.networks.len(), event.omitted), (256, 11_744));
@@ -284,7 +307,7 @@ mod tests {
 
     #[test]
     fn a_call_without_a_pod_names_none() {
-        let event = Event::of(&Verb::Status, "node", &[], None, Duration::ZERO);
+        let event = Event::of((&Verb::Status).into(), "node", &[], None, Duration::ZERO);
         assert_eq!((event.pod, event.container, event.verb), (None, None, "STATUS"));
     }
 }

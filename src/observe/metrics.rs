@@ -32,7 +32,7 @@ use linux::file::FileError;
 
 /// How long a call waits for others that count.
 const LOCK_LIMIT: Duration = Duration::from_secs(2);
-/// The largest file that is read: ours has some 10 KiB.
+/// The largest file that is read: ours has some 12 KiB.
 const MAX_BYTES: u64 = 256 << 10;
 /// The same for the lock: thousands of records have room.
 const MAX_TALLY_BYTES: u64 = 4 << 20;

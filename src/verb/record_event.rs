@@ -6,10 +6,10 @@ use std::time::Duration;
 use super::Session;
 use crate::config::Config;
 use crate::ledger::{Census, Tally};
-use crate::observe::event_log::{Event, Outcome};
+use crate::observe::event_log::{Event, Outcome, Subject};
 use crate::observe::metrics::{self, Observation};
 use cni::error::Error;
-use cni::request::{Request, Verb};
+use cni::request::Request;
 use plugins::caller::is_braid;
 
 /// Whether the node is observed. A Braid that was started by a Braid is not the runtime's call.
@@ -17,26 +17,32 @@ pub(super) fn is_wanted(config: &Config, request: &Request) -> bool {
     (config.log.events.is_some() || config.log.metrics.is_some()) && !is_braid(&request.environment)
 }
 
-pub(super) fn observe(session: &Session<'_>, error: Option<&Error>, took: Duration) {
-    let (config, verb) = (session.config, &session.request.verb);
+/// Writes the line and counts the call. `subject` is what the session's timings are of.
+pub(super) fn observe(
+    session: &Session<'_>,
+    subject: Subject<'_>,
+    error: Option<&Error>,
+    took: Duration,
+) {
+    let (config, verb) = (session.config, subject.verb);
     if let Some(path) = &config.log.events {
         let timings = session.delegates.timings();
-        Event::of(verb, config.network.as_str(), timings, error, took)
+        Event::of(subject, config.network.as_str(), timings, error, took)
             .append(path, &config.log.rotation);
     }
     if let Some(path) = &config.log.metrics {
-        let outcome = Outcome::of(error);
-        let observation = Observation { verb: verb.command().as_str(), outcome, took };
-        if let Err(problem) = metrics::count(path, observation, |tally| census(session, tally)) {
+        let observation = Observation { verb, outcome: Outcome::of(error), took };
+        let gauges = |tally: &mut Tally| census(session, verb, tally);
+        if let Err(problem) = metrics::count(path, observation, gauges) {
             log::warn!("the call is not counted: {problem}");
         }
     }
 }
 
 /// What the ledger holds now; nothing new if the verb changes none of it.
-fn census(session: &Session<'_>, tally: &mut Tally) -> Option<Census> {
-    match session.request.verb {
-        Verb::Add(_) | Verb::Del(_) | Verb::Gc => session.ledger.census(tally).ok(),
-        Verb::Check(_) | Verb::Status | Verb::Version => None,
+fn census(session: &Session<'_>, verb: &str, tally: &mut Tally) -> Option<Census> {
+    match verb {
+        "CHECK" | "STATUS" | "VERSION" => None,
+        _ => session.ledger.census(tally).ok(),
     }
 }

@@ -18,12 +18,14 @@ mod difference;
 mod follow;
 mod held;
 mod names;
+mod observed;
 mod primary;
 mod unrecorded;
 
 pub(super) use broken_off::end as end_broken_off;
 pub(crate) use follow::Followed;
 use held::Held;
+use observed::{ATTACH, DETACH, observed};
 pub(crate) use unrecorded::{CachedSandbox, cached_sandboxes};
 
 use crate::config::Config;
@@ -95,7 +97,9 @@ impl<'a> Changer<'a> {
     /// # Errors
     /// [`Error`], as an ADD has it; what was done is undone then.
     pub(crate) fn attach(&mut self, target: &Target, networks: &str) -> Result<Changed, Error> {
-        attach::by_administrator(&mut self.session, target, networks)
+        observed(&mut self.session, ATTACH, &target.key, |session, pod| {
+            attach::by_administrator(session, target, networks, pod)
+        })
     }
 
     /// Detaches the network on `interface` from a running pod.
@@ -103,7 +107,9 @@ impl<'a> Changer<'a> {
     /// # Errors
     /// [`Error`] if it is the primary, or cannot be torn down: it stays recorded for DEL then.
     pub(crate) fn detach(&mut self, target: &Target, interface: &str) -> Result<Changed, Error> {
-        detach::by_administrator(&mut self.session, target, interface)
+        observed(&mut self.session, DETACH, &target.key, |session, pod| {
+            detach::by_administrator(session, target, interface, pod)
+        })
     }
 
     /// Has a running pod have what its annotation asks for.

@@ -16,8 +16,11 @@ use super::Observation;
 /// What a file of ours begins with.
 pub(super) const FIRST_LINE: &str = "# HELP braid_operations_total ";
 
-/// The verbs that are counted.
-const VERBS: [&str; 5] = ["ADD", "DEL", "CHECK", "STATUS", "GC"];
+/// The verbs that are counted, and the changes of running pods.
+const VERBS: [&str; 7] = ["ADD", "DEL", "CHECK", "STATUS", "GC", "ATTACH", "DETACH"];
+
+/// Those that Braid counts since 0.2: a file from before has none of them.
+const NEW_VERBS: [&str; 2] = ["ATTACH", "DETACH"];
 
 /// The upper bounds of the histogram's buckets, in seconds as they are written and in microseconds.
 const BOUNDS: [(&str, u128); 14] = [
@@ -151,13 +154,18 @@ fn head(f: &mut fmt::Formatter<'_>, name: &str, kind: &str, help: &str) -> fmt::
 
 impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        head(f, "braid_operations_total", "counter", "Calls of the runtime, by verb and outcome.")?;
+        head(
+            f,
+            "braid_operations_total",
+            "counter",
+            "Calls of the runtime and changes of running pods, by verb and outcome.",
+        )?;
         for (verb, of_verb) in VERBS.iter().zip(&self.verbs) {
             for (outcome, count) in Outcome::ALL.into_iter().zip(of_verb.operations) {
                 writeln!(f, "{} {count}", operations(verb, outcome))?;
             }
         }
-        let help = "How long calls of the runtime took, delegates included.";
+        let help = "How long calls and changes took, delegates included.";
         head(f, "braid_operation_duration_seconds", "histogram", help)?;
         for (verb, of_verb) in VERBS.iter().zip(&self.verbs) {
             of_verb.write(verb, f)?;
@@ -192,6 +200,10 @@ impl Samples<'_> {
         self.0.get(name).copied().ok_or_else(|| InvalidCounts::Missing(name.to_owned()))
     }
 
+    fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
     fn count(&self, name: &str) -> Result<u64, InvalidCounts> {
         self.get(name)?.parse().map_err(|_| InvalidCounts::Missing(name.to_owned()))
     }
@@ -216,7 +228,10 @@ impl FromStr for Counts {
         let samples = Samples(samples?);
         let mut counts = Self::default();
         for (verb, of_verb) in VERBS.into_iter().zip(&mut counts.verbs) {
-            *of_verb = OfVerb::read(verb, &samples)?;
+            let is_there = samples.has(&operations(verb, Outcome::Success));
+            if is_there || !NEW_VERBS.contains(&verb) {
+                *of_verb = OfVerb::read(verb, &samples)?;
+            }
         }
         let [primary, extra] = ATTACHMENTS;
         counts.gauges = Census {

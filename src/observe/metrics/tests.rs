@@ -235,3 +235,22 @@ fn a_lock_is_waited_for_with_a_limit() {
     assert!(matches!(success(&path).unwrap_err(), MetricsError::Busy(_)));
     assert!(started.elapsed() >= LOCK_LIMIT);
 }
+
+/// Counts of Braid before it counted changes of running pods go on.
+#[test]
+fn a_file_without_attaches_is_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("braid.prom");
+    success(&path).unwrap();
+    let text = std::fs::read_to_string(&path).unwrap();
+    let is_old = |line: &&str| !line.contains("ATTACH") && !line.contains("DETACH");
+    let old: String = text.lines().filter(is_old).map(|line| format!("{line}\n")).collect();
+    assert!(old.len() < text.len());
+    std::fs::write(&path, old).unwrap();
+    count(&path, observation("ATTACH", Outcome::Refused, 3), |_| None).unwrap();
+    let text = std::fs::read_to_string(&path).unwrap();
+    for (verb, outcome) in [("ADD", "success"), ("ATTACH", "refused")] {
+        let name = format!("braid_operations_total{{verb=\"{verb}\",outcome=\"{outcome}\"}}");
+        assert_eq!(sample(&text, &name), "1");
+    }
+}

@@ -22,9 +22,11 @@ pub(super) fn by_administrator(
     session: &mut Session<'_>,
     target: &Target,
     networks: &str,
+    pod: &mut Option<String>,
 ) -> Result<Changed, Error> {
     let deadline = Deadline::after(limit::ADD);
     let mut held = Held::open(session, target, deadline)?;
+    *pod = Some(held.pod.to_string());
     let about = |error: Error, held: &Held| error.about(format!("pod {}", held.pod));
     let limits = session.config.limits();
     let selections = selection::parse(networks, &held.pod.namespace, limits)

@@ -20,10 +20,11 @@ pub(super) fn by_administrator(
     session: &mut Session<'_>,
     target: &Target,
     interface: &str,
+    pod: &mut Option<String>,
 ) -> Result<Changed, Error> {
     let deadline = Deadline::after(limit::OTHER);
     let mut held = Held::open(session, target, deadline)?;
-    let pod = held.pod.to_string();
+    let pod = pod.insert(held.pod.to_string()).clone();
     let detached = detach_interface(session, &mut held, interface, deadline);
     let changed = detached.map_err(|error| error.about(format!("pod {pod}")))?;
     publish_status(session, &held).map_err(|error| error.about(format!("pod {pod}")))?;

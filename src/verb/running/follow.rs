@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::difference::{Difference, Had, difference};
 use super::held::{Held, check_detachable};
+use super::observed::{ATTACH, DETACH, observed};
 use super::{Changed, Target, Trigger, attach, detach};
 use crate::plan::{Attachment, Role, Source};
 use crate::pod::NETWORKS_ANNOTATION;
@@ -41,8 +42,11 @@ pub(super) fn annotation(
         Ok(wanted) => wanted,
         Err(error) => {
             let error = error.about(format!("pod {}", held.pod));
-            warn(session, &held, "NetworkRefused", &error);
-            followed.failed.push(error);
+            let refused = observed_of(session, &mut held, ATTACH, |_, _| Err(error));
+            if let Err(error) = refused {
+                warn(session, &held, "NetworkRefused", &error);
+                followed.failed.push(error);
+            }
             return Ok(followed);
         }
     };
@@ -80,11 +84,15 @@ impl Followed {
         }
         for interface in steps.gone {
             must_publish = true;
-            let outcome = detach_interface(session, held, &interface, deadline);
+            let outcome = observed_of(session, held, DETACH, |session, held| {
+                detach_interface(session, held, &interface, deadline)
+            });
             self.note(session, held, "NetworkDetached", outcome);
         }
         for selection in steps.new {
-            let outcome = attach::attach(session, held, vec![selection], None, deadline);
+            let outcome = observed_of(session, held, ATTACH, |session, held| {
+                attach::attach(session, held, vec![selection], None, deadline)
+            });
             must_publish = must_publish && outcome.is_err();
             self.note(session, held, "NetworkAttached", outcome);
         }
@@ -137,6 +145,20 @@ fn warn(session: &mut Session<'_>, held: &Held, reason: &str, error: &Error) {
     if let Err(problem) = cluster.publish_event(&pod, reason, &error.to_string()) {
         log::debug!("no event was published: {problem}");
     }
+}
+
+/// One change of a pod, noted for those who watch the node.
+fn observed_of<'a>(
+    session: &mut Session<'a>,
+    held: &mut Held,
+    verb: &'static str,
+    change: impl FnOnce(&mut Session<'a>, &mut Held) -> Result<Changed, Error>,
+) -> Result<Changed, Error> {
+    let key = held.record.plan.key.clone();
+    observed(session, verb, &key, |session, pod| {
+        *pod = Some(held.pod.to_string());
+        change(session, held)
+    })
 }
 
 fn read(session: &Session<'_>, held: &Held, networks: &str) -> Result<Vec<Selection>, Error> {

@@ -9,6 +9,7 @@ mod detach;
 pub(crate) mod kubevirt;
 mod observed;
 mod records;
+mod resisting;
 mod static_pod;
 mod watch;
 

@@ -46,7 +46,16 @@ impl Journal {
     /// # Errors
     /// [`LedgerError::File`], on a full disk for example.
     pub fn append(&mut self, event: &Event) -> Result<(), LedgerError> {
-        let mut line = record::event_line(event).map_err(FileError::of("encode", &self.path))?;
+        self.append_all(std::slice::from_ref(event))
+    }
+
+    /// Appends events by one write: a call that is killed has appended all of them or none.
+    ///
+    /// # Errors
+    /// As [`Journal::append`].
+    pub fn append_all(&mut self, events: &[Event]) -> Result<(), LedgerError> {
+        let lines: io::Result<Vec<Vec<u8>>> = events.iter().map(record::event_line).collect();
+        let mut line = lines.map_err(FileError::of("encode", &self.path))?.concat();
         if self.torn {
             line.insert(0, b'\n');
         }

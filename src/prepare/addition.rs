@@ -22,6 +22,8 @@ pub(crate) struct AddedNetworks<'a> {
     pub selections: Vec<Selection>,
     /// What it has.
     pub existing: &'a [Attachment],
+    /// What it has no more and could not be torn down yet.
+    pub resisting: &'a [Attachment],
 }
 
 /// Makes the plan of the networks that are `added`, and holds it against the node and the sandbox.
@@ -37,15 +39,17 @@ pub(crate) fn plan_addition(
     added: AddedNetworks<'_>,
     definitions: &mut Finder<'_>,
 ) -> Result<Plan, Error> {
-    let AddedNetworks { selections, existing } = added;
-    check_count(config, &selections, existing)?;
+    let AddedNetworks { selections, existing, resisting } = added;
+    check_count(config, &selections, existing, resisting)?;
+    check_no_ruins(&selections, resisting)?;
     check_one_default_route(&selections, existing)?;
     let pod_request = PodRequest { networks: selections, ..PodRequest::default() };
     refuse_while_draining(config, pod, &pod_request)?;
     definitions.node = NodeDefinitions::read(&config.conf_dirs);
     fetch(&pod_request, definitions);
     let mut admitted = admission::admit(config, pod, &pod_request, definitions)?;
-    let taken: Vec<_> = existing.iter().filter_map(|it| it.device.as_ref()).collect();
+    let has = || existing.iter().chain(resisting);
+    let taken: Vec<_> = has().filter_map(|it| it.device.as_ref()).collect();
     let (networks, none) = (&mut admitted.networks, std::iter::empty());
     let without_device = devices::assign(networks, none, &taken, config, pod)?;
     let mut plan = plan::make(plan::Inputs {
@@ -54,7 +58,7 @@ pub(crate) fn plan_addition(
         primary: None,
         node_networks: Vec::new(),
         selected: admitted.networks,
-        links: taken_names(inside, existing)?,
+        links: taken_names(inside, has())?,
     })?;
     plan.admissions = admitted.admissions;
     let found = std::mem::take(&mut definitions.warnings);
@@ -74,14 +78,16 @@ fn fetch(pod_request: &PodRequest, definitions: &mut Finder<'_>) {
     }
 }
 
-/// A pod has no more networks by being changed than it may start with.
+/// A pod has no more networks by being changed than it may start with. Those that are not torn down
+/// count, too: each is in the record until then.
 fn check_count(
     config: &Config,
     selections: &[Selection],
     existing: &[Attachment],
+    resisting: &[Attachment],
 ) -> Result<(), Error> {
     let is_of_node = |it: &&Attachment| it.source() == Source::Node;
-    let extras = existing.iter().filter(|it| !is_of_node(it)).count();
+    let extras = existing.iter().chain(resisting).filter(|it| !is_of_node(it)).count();
     let most = config.limits().networks;
     if extras + selections.len() <= most {
         return Ok(());
@@ -109,13 +115,31 @@ fn check_one_default_route(
     }
 }
 
+/// A plugin finds what it tears down by the name of the interface, and would take what is new there
+/// for its own.
+fn check_no_ruins(selections: &[Selection], resisting: &[Attachment]) -> Result<(), Error> {
+    let is_on = |selection: &Selection, other: &Attachment| {
+        selection.interface.as_ref() == Some(&other.interface)
+    };
+    let on_ruins = selections.iter().find_map(|selection| {
+        Some((selection, resisting.iter().find(|other| is_on(selection, other))?))
+    });
+    let Some((selection, other)) = on_ruins else { return Ok(()) };
+    let problem = format!(
+        "network \"{}/{}\": network \"{}\" on {} is not torn down yet, and has to be before another one is \
+         attached there",
+        selection.namespace, selection.name, other.label, other.interface
+    );
+    Err(Error::new(Code::TRY_AGAIN, problem))
+}
+
 /// The names that an interface cannot have: those in the sandbox, and those of attachments without
-/// a link (DPDK).
-fn taken_names(
+/// a link (DPDK, or one whose link alone is torn down).
+fn taken_names<'a>(
     inside: &mut Inside<'_>,
-    existing: &[Attachment],
+    attachments: impl Iterator<Item = &'a Attachment>,
 ) -> Result<BTreeSet<String>, Error> {
     let mut names = link_names(inside)?;
-    names.extend(existing.iter().map(|attachment| attachment.interface.to_string()));
+    names.extend(attachments.map(|attachment| attachment.interface.to_string()));
     Ok(names)
 }

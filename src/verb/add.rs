@@ -3,6 +3,7 @@
 pub(super) mod addition;
 mod advertisements;
 mod default_route;
+pub(super) mod growth;
 mod merged_result;
 mod undo;
 

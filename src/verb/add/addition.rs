@@ -4,13 +4,14 @@ use serde_json::Value;
 
 use super::advertisements::Advertisements;
 use super::chained_result;
+use super::growth::{Former, Growth};
 use crate::attach::default_route::RouteChange;
 use crate::attach::routes::{Moved, OriginalDefaultRoutes};
 use crate::attach::snapshot::Snapshot;
 use crate::attach::{AttachError, Attacher, Place, reject_foreign_interfaces, verify};
 use crate::config::Config;
 use crate::kube::PodReference;
-use crate::ledger::{Event, Journal, Mode, Record, RecordPlan, RecordedNetns};
+use crate::ledger::{Event, Journal, Mode, RecordPlan, RecordedNetns};
 use crate::plan::{Attachment, Plan, Role};
 use crate::pod::Pod;
 use crate::verb::{Session, boot_id, key_of, now, publish};
@@ -22,30 +23,6 @@ use cni::result::AttachmentResult;
 use cni::version::Version;
 use linux::netlink::Inside;
 use plugins::kernel::kernel_error;
-
-/// A running pod that gets networks, as it was before.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::verb) struct Former<'s> {
-    /// Its record without what is added.
-    pub(in crate::verb) record: &'s Record,
-    /// Whether that record was there before.
-    pub(in crate::verb) is_recorded: bool,
-}
-
-/// What a running pod has, and the record that it has grown by.
-#[derive(Debug)]
-pub(in crate::verb) struct Growth<'s> {
-    /// The attachments that are there, then those that are added.
-    pub(in crate::verb) plan: &'s Plan,
-    /// The results of those that are there, in their networks' versions.
-    pub(in crate::verb) results: Vec<Value>,
-    /// The result of the primary that Braid stands behind.
-    pub(in crate::verb) chained: Option<AttachmentResult>,
-    /// The pod before.
-    pub(in crate::verb) former: Former<'s>,
-    /// The record with what is added, in place.
-    pub(in crate::verb) journal: Journal,
-}
 
 /// An ADD under way, or the addition of networks to a pod that runs.
 pub(in crate::verb) struct Addition<'s, 'a> {
@@ -62,6 +39,8 @@ pub(in crate::verb) struct Addition<'s, 'a> {
     pub(super) chained: Option<AttachmentResult>,
     /// The record; none if the pod runs unrecorded.
     pub(super) journal: Option<Journal>,
+    /// Positions in the record of what stays pending.
+    pub(super) resisting: Vec<usize>,
     /// One result for each attachment that succeeded, in its network's version.
     pub(super) results: Vec<Value>,
     /// How many attachments were tried.
@@ -99,6 +78,7 @@ impl<'s, 'a> Addition<'s, 'a> {
             former: None,
             chained: None,
             journal: None,
+            resisting: Vec::new(),
             results: Vec::new(),
             tried: 0,
             refusal: None,
@@ -135,12 +115,13 @@ impl<'s, 'a> Addition<'s, 'a> {
         growth: Growth<'s>,
         status_of: Option<PodReference>,
     ) -> Self {
-        let Growth { plan, results, chained, former, journal } = growth;
+        let Growth { plan, results, chained, former, grown } = growth;
         Self {
             first: results.len(),
             former: Some(former),
             chained,
-            journal: Some(journal),
+            journal: Some(grown.journal),
+            resisting: grown.resisting,
             tried: results.len(),
             results,
             ..Self::new(session, sandbox, inside, pod, plan, status_of)
@@ -172,7 +153,7 @@ impl<'s, 'a> Addition<'s, 'a> {
         }
         self.publish_status(&results, &snapshot)?;
         let merged = self.merge(results, &changes, &snapshot);
-        self.note(&Event::Complete(Box::new(self.expected(snapshot, &changes))))?;
+        self.note_completion(self.expected(snapshot, &changes))?;
         self.finish(deadline)?;
         Ok(merged)
     }
@@ -273,10 +254,21 @@ impl<'s, 'a> Addition<'s, 'a> {
         self.session.attacher(place)
     }
 
+    /// Notes that all is attached. That ends whatever was pending, but for what still resists.
+    fn note_completion(&mut self, snapshot: Snapshot) -> Result<(), Error> {
+        let pending = self.resisting.iter().map(|at| Event::Pending(*at));
+        let complete = Event::Complete(Box::new(snapshot));
+        self.note_all(&[complete].into_iter().chain(pending).collect::<Vec<_>>())
+    }
+
     /// Appends to the record. Without extra networks a full disk delays no pod.
     pub(super) fn note(&mut self, event: &Event) -> Result<(), Error> {
+        self.note_all(std::slice::from_ref(event))
+    }
+
+    fn note_all(&mut self, events: &[Event]) -> Result<(), Error> {
         let Some(journal) = &mut self.journal else { return Ok(()) };
-        match journal.append(event) {
+        match journal.append_all(events) {
             Err(error) if self.plan.needs_record() => Err(error.into()),
             Err(error) => {
                 log::warn!("{error}");

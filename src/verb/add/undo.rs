@@ -1,7 +1,7 @@
 //! Undoes an ADD that failed.
 
 use super::Addition;
-use super::addition::Former;
+use super::growth::Former;
 use crate::attach::{AttachError, Place};
 use crate::ledger::Event;
 use crate::verb::{key_of, limit, teardown};

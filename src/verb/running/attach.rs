@@ -9,7 +9,8 @@ use crate::ledger::Record;
 use crate::plan::{self, Attachment, Origin, Plan};
 use crate::prepare::{self, AddedNetworks};
 use crate::selection::{self, Selection};
-use crate::verb::add::addition::{Addition, Former, Growth};
+use crate::verb::add::addition::Addition;
+use crate::verb::add::growth::{Former, Growth};
 use crate::verb::add::{finder, read_snapshot};
 use crate::verb::{Session, limit, publish};
 use cni::deadline::Deadline;
@@ -69,9 +70,9 @@ pub(super) fn attach(
     plan.attachments = existing.into_iter().chain(added.iter().cloned()).collect();
     plan::check_size(&plan.attachments)?;
     let chained = chained_result(&held.record, &mut inside)?;
-    let journal = Held::grow(session, &former, &added)?;
+    let grown = Held::grow(session, &former, &added)?;
     let former = Former { record: &former, is_recorded: held.is_recorded };
-    let growth = Growth { plan: &plan, results, chained, former, journal };
+    let growth = Growth { plan: &plan, results, chained, former, grown };
     Addition::to_running(session, &held.sandbox, inside, &held.pod, growth, status_of)
         .carry_out(deadline)?;
     held.reread(session)?;
@@ -98,6 +99,7 @@ fn plan_of(
     existing: &[Attachment],
     must_publish: bool,
 ) -> Result<Plan, Error> {
+    let resisting: Vec<Attachment> = held.resisting().cloned().collect();
     let mut definitions =
         finder(session.config, session.cluster.as_mut(), &held.sandbox, must_publish);
     prepare::plan_addition(
@@ -106,7 +108,7 @@ fn plan_of(
         &held.sandbox,
         inside,
         &held.pod,
-        AddedNetworks { selections, existing },
+        AddedNetworks { selections, existing, resisting: &resisting },
         &mut definitions,
     )
 }

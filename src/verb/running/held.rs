@@ -1,13 +1,16 @@
 //! A running pod while its container's lock is held: the record, the sandbox, and what they were
 //! found to be.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use super::{Target, names, unrecorded};
 use crate::attach::snapshot::Snapshot;
-use crate::ledger::{Journal, Key, Lock, Record, RecordPlan, State};
+use crate::ledger::{Key, Lock, Record, RecordPlan, State};
 use crate::plan::Attachment;
 use crate::pod::Pod;
+use crate::verb::add::growth::Grown;
 use crate::verb::teardown::{Teardown, living_netns};
 use crate::verb::{Session, netns_at};
 use cni::deadline::Deadline;
@@ -73,6 +76,13 @@ impl Held {
         })
     }
 
+    /// The attachments that the pod has no more, or has never had, and that are not torn down.
+    pub(super) fn resisting(&self) -> impl Iterator<Item = &Attachment> {
+        let living: BTreeSet<usize> = self.living().map(|(at, ..)| at).collect();
+        let remaining = self.record.remaining();
+        remaining.filter(move |(at, ..)| !living.contains(at)).map(|(_, attachment, _)| attachment)
+    }
+
     /// Ends what an earlier change has left, or this one has marked: tears down what is pending.
     /// What resists stays recorded.
     ///
@@ -127,9 +137,16 @@ impl Held {
         session: &Session<'_>,
         former: &Record,
         added: &[Attachment],
-    ) -> Result<Journal, Error> {
+    ) -> Result<Grown, Error> {
         let snapshot = former.complete.clone().unwrap_or_default();
-        Ok(session.ledger.replace(&compacted(former, added, snapshot))?)
+        let record = compacted(former, added, snapshot);
+        let journal = session.ledger.replace(&record)?;
+        let is_old = |at: &usize| {
+            let interface = record.plan.attachments.get(*at).map(|it| &it.interface);
+            !added.iter().any(|new| Some(&new.interface) == interface)
+        };
+        let resisting = record.pending.iter().copied().filter(is_old).collect();
+        Ok(Grown { journal, resisting })
     }
 
     /// Reads the record again, which a change has written.

@@ -272,6 +272,13 @@ impl Record {
         gone.map(|(at, (attachment, _))| (at, attachment))
     }
 
+    /// The attachments that an attach or a detach is changing, or was when it was killed, with their
+    /// positions: there, half there, or gone already.
+    pub fn changing(&self) -> impl Iterator<Item = (usize, &Attachment)> {
+        let attachments = self.plan.attachments.iter().enumerate();
+        attachments.filter(|(at, _)| self.pending.contains(at))
+    }
+
     /// The record's lines with one attachment alone; `None` if it has no attachment at `at`.
     ///
     /// # Errors

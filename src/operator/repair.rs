@@ -68,9 +68,7 @@ fn sort<'r>(
     stale: &mut Vec<Stale<'r>>,
     beyond: &mut Vec<Step>,
 ) {
-    let moves_route = record.remaining().any(|(at, attachment, _)| {
-        attachment.default_route.is_some() && record.pending.contains(&at)
-    });
+    let moves_route = record.changing().any(|(_, attachment)| attachment.default_route.is_some());
     let comes_back =
         |drift: &Drift| moves_route && matches!(drift, Drift::RouteGone(_) | Drift::RouteAdded(_));
     for (at, drift) in drift {

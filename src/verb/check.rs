@@ -41,8 +41,9 @@ fn check_pod(session: &mut Session<'_>, sandbox: &Sandbox) -> Result<(), Error> 
     }
     let now = add::read_snapshot(Inside::new(&netns).netlink().map_err(kernel_error)?)
         .map_err(kernel_error)?;
-    check_delegates(session, sandbox, &record, &now, deadline)?;
-    check_kernel(session, &record, &now)
+    check_delegates(session, sandbox, &record, &now, deadline)
+        .and_then(|()| check_kernel(session, &record, &now))
+        .map_err(|error| with_advice(&record, error))
 }
 
 /// A pod that asked for nothing has no record behind a chained Braid, nor may one that ran while
@@ -191,24 +192,27 @@ fn check_kernel(session: &Session<'_>, record: &Record, now: &Snapshot) -> Resul
         return Ok(());
     }
     let drift: Vec<String> = drift.iter().map(ToString::to_string).collect();
-    let (drift, advice) = (drift.join("; "), advice(record));
-    Err(Error::new(
-        Code::DRIFT,
-        format!("the sandbox is not as it was attached: {drift}; {advice}"),
-    ))
+    let drift = drift.join("; ");
+    let advice = match record.changing().next() {
+        None => "; delete the pod to have it attached anew",
+        Some(_) => "",
+    };
+    let problem = format!("the sandbox is not as it was attached: {drift}{advice}");
+    Err(Error::new(Code::DRIFT, problem))
 }
 
 /// What an attach or a detach has left that was killed, the default route on its way say, needs no
 /// new pod.
-fn advice(record: &Record) -> String {
-    let mut remaining = record.remaining();
-    match remaining.find(|(at, ..)| record.pending.contains(at)) {
-        None => "delete the pod to have it attached anew".to_owned(),
-        Some((_, Attachment { label, interface, .. }, _)) => format!(
-            "an attach or a detach of network \"{label}\" on {interface} was broken off: run braid \
-             repair on the node, which takes back what it has changed"
-        ),
-    }
+fn with_advice(record: &Record, error: Error) -> Error {
+    let Some((_, Attachment { label, interface, .. })) = record.changing().next() else {
+        return error;
+    };
+    let msg = format!(
+        "{}; an attach or a detach of network \"{label}\" on {interface} was broken off: run braid \
+         repair on the node, which takes back what it has changed",
+        error.msg
+    );
+    Error { msg, ..error }
 }
 
 #[cfg(test)]

@@ -63,15 +63,14 @@ impl RecordStatus {
 
 fn drift(record: &Record, then: &Snapshot, now: &Snapshot) -> Vec<(usize, Drift)> {
     let of_attachment = |(at, attachment): (usize, &Attachment)| {
-        let drift = match record.pending.contains(&at) {
-            true => vec![pending(attachment)],
-            false => then.drift(now, &[&attachment.interface]),
-        };
+        let drift = then.drift(now, &[&attachment.interface]);
         drift.into_iter().map(move |drift| (at, drift)).collect::<Vec<_>>()
     };
     let interfaces = record.remaining().map(|(at, attachment, _)| (at, attachment));
+    let interfaces = interfaces.filter(|(at, _)| !record.pending.contains(at));
+    let changing = record.changing().map(|(at, attachment)| (at, pending(attachment)));
     let torn_down = record.torn_down().map(|(at, attachment)| (at, lacking(attachment)));
-    interfaces.flat_map(of_attachment).chain(torn_down).collect()
+    interfaces.flat_map(of_attachment).chain(changing).chain(torn_down).collect()
 }
 
 /// What the living pod of a record lacks, since this attachment of it is torn down.

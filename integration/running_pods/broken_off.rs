@@ -161,9 +161,10 @@ fn a_killed_attach_is_taken_away_by_keep() {
     }
     let id = Pid::from_raw(i32::try_from(keep.id()).unwrap());
     nix::sys::signal::kill(id, Signal::SIGTERM).unwrap();
-    assert!(keep.wait().unwrap().success());
+    let status = keep.wait().unwrap();
     let mut said = String::new();
     keep.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert!(status.success(), "{status}: {said}");
     assert!(
         said.contains("taken back: team-a/web: an attach or a detach that was killed"),
         "{said}"

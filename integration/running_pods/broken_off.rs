@@ -2,7 +2,6 @@
 
 use std::io::Read;
 use std::process::Stdio;
-use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
@@ -155,10 +154,8 @@ fn a_killed_attach_is_taken_away_by_keep() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let started = Instant::now();
-    while web.links().len() > 2 && started.elapsed() < Duration::from_secs(30) {
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    // What it has begun it ends.
+    node.wait_for_call("DEL red net2");
     let id = Pid::from_raw(i32::try_from(keep.id()).unwrap());
     nix::sys::signal::kill(id, Signal::SIGTERM).unwrap();
     let status = keep.wait().unwrap();

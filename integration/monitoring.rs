@@ -1,6 +1,8 @@
 //! Prometheus and Grafana: what `braid keep` serves, and the rules and the dashboard of
 //! `conf/monitoring` against it. `promtool` is of Debian's package prometheus.
 
+mod addresses;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};
@@ -218,6 +220,11 @@ fn rules_dashboard_and_page_know_the_metrics_that_there_are() {
     let mut served: BTreeSet<String> = types.map(str::to_owned).collect();
     // Seen on the node itself alone, and not below another root.
     served.insert("braid_drifted_records".to_owned());
+    // `addresses` has a node with a range and a pool.
+    for name in ["range", "pool"] {
+        served.insert(format!("braid_{name}_addresses"));
+        served.insert(format!("braid_{name}_addresses_free"));
+    }
     assert_eq!(documented, served);
 }
 

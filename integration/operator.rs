@@ -8,7 +8,7 @@
 
 mod addresses;
 mod built_in_plugins;
-mod doctor;
+pub(crate) mod doctor;
 pub(crate) mod explain;
 mod install;
 mod migrate;

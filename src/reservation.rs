@@ -27,6 +27,7 @@ use cni::name::InterfaceName;
 use cni::netconf::{NetworkConfig, NetworkName};
 use cni::request::ContainerId;
 use plugins::facts::{self, HostState};
+use plugins::ipam::host_local::{self, RangeUsage};
 
 /// Where host-local keeps them unless `dataDir` says otherwise.
 const DATA_DIR: &str = "/var/lib/cni/networks";
@@ -34,6 +35,8 @@ const DATA_DIR: &str = "/var/lib/cni/networks";
 const MAX_FILES: usize = 8192;
 /// And in all networks of one look.
 const MAX_FILES_OF_ALL: usize = 4 * MAX_FILES;
+/// As many names as are read in one network's directory to count them: more than a /16 has.
+const MAX_NAMES: usize = 1 << 17;
 /// The kernel takes no longer path.
 const MAX_PATH: usize = 4096;
 /// A container's ID and an interface's name are shorter.
@@ -82,6 +85,24 @@ pub(crate) fn directories(network: &NetworkConfig) -> Vec<PathBuf> {
     let directories =
         host_local_ipams(network).map(|ipam| data_dir(ipam).join(network.name.as_str()));
     directories.filter(|directory| directory.as_os_str().len() <= MAX_PATH).collect()
+}
+
+/// How much is left of a network's ranges on the node whose files are below `root`. What ADD would
+/// refuse has no ranges.
+pub(crate) fn usage(network: &NetworkConfig, root: &Path) -> Vec<RangeUsage> {
+    let of_ipam = |ipam: &Map<String, Value>| {
+        let directory = data_dir(ipam).join(network.name.as_str());
+        let directory = root.join(directory.strip_prefix("/").unwrap_or(&directory));
+        host_local::usage(ipam, &taken(&directory)).unwrap_or_default()
+    };
+    host_local_ipams(network).flat_map(of_ipam).collect()
+}
+
+/// The addresses that files of `directory` are named by, whoever they are reserved for.
+fn taken(directory: &Path) -> Vec<IpAddr> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let address = |entry: std::fs::DirEntry| entry.file_name().to_str()?.parse().ok();
+    entries.take(MAX_NAMES).filter_map(address).collect()
 }
 
 /// The `ipam` of each plugin that has its addresses from host-local.

@@ -1,6 +1,6 @@
 //! `doctor`, one fault at a time: each is found, said with what to do, and changes nothing.
 
-mod addresses;
+pub(crate) mod addresses;
 mod api;
 mod before_installation;
 mod networks;

@@ -7,6 +7,7 @@
 //! API ────> pods, page by page ──┘
 //! ```
 
+mod held;
 mod holder;
 mod kept;
 mod list;
@@ -27,7 +28,8 @@ use list::List;
 use plugins::ipam::cluster::store::StoreError;
 use reconcile::Reconcile;
 
-pub(super) use store::{Pools, nearly_full};
+pub(super) use held::held_by_node;
+pub(super) use store::{Pools, nearly_full, usage};
 
 /// What `braid addresses` is told.
 #[derive(Args, Debug)]

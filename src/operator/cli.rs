@@ -327,7 +327,7 @@ pub(super) enum Command {
         directory: Option<PathBuf>,
     },
     /// Print the version, and those of the protocol
-    #[command(after_help = "Examples:\n  braid version\n  braid version -o json")]
+    #[command(after_help = examples!("braid version", "braid version -o json"))]
     Version,
 }
 

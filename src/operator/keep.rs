@@ -13,6 +13,7 @@ mod pending_migration;
 mod periodic;
 mod pods;
 mod releases;
+mod shared_pools;
 
 use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;

@@ -3,7 +3,7 @@
 mod arguments;
 pub mod cluster;
 mod fields;
-pub(crate) mod host_local;
+pub mod host_local;
 mod result;
 pub(crate) mod static_;
 

@@ -18,7 +18,7 @@ fn doctor(node: &Node) -> String {
 }
 
 /// A server with a pool in which so many addresses are taken.
-fn server(taken: u32) -> ApiServer {
+pub(crate) fn server(taken: u32) -> ApiServer {
     let manifests = vec!["rbac.yaml", "rbac-addresses.yaml"];
     let server = ApiServer::with(Setup { manifests, ..Setup::default() });
     let entry = |at: u32| (at.to_string(), json!({"id": "c", "podref": "shop/web"}));
@@ -32,7 +32,7 @@ fn server(taken: u32) -> ApiServer {
 }
 
 /// What the plugin has written down of an attachment.
-fn journal(node: &Node, server: &ApiServer, kubeconfig: &Path, more: Value) {
+pub(crate) fn journal(node: &Node, server: &ApiServer, kubeconfig: &Path, more: Value) {
     let mut header = json!({
         "version": 1, "server": server.name(), "namespace": NAMESPACE, "kubeconfig": kubeconfig, "network": "lan",
         "caller": "runtime", "container": "c", "interface": "net1", "podref": "shop/web", "overlapping": true,

@@ -111,6 +111,14 @@ impl Pools {
         Self::open(access.kubeconfig.clone(), access.server.clone(), Some(namespace.clone()))
     }
 
+    /// The pools of `namespace`, read with the service account of the pod that this runs in.
+    ///
+    /// # Errors
+    /// [`AddressesError::NoApi`] if it runs in none.
+    pub(in crate::operator) fn of_pod(namespace: &str) -> Result<Self, AddressesError> {
+        Self::open(None, None, Some(namespace.to_owned()))
+    }
+
     /// Shows each pool to `visit`, a few in memory at a time.
     ///
     /// # Errors
@@ -209,6 +217,13 @@ pub(super) fn size(pool: &Pool) -> Option<u128> {
     let network = pool.network()?;
     let bits = if network.is_ipv4() { 32 } else { 128 } - u32::from(network.prefix());
     Some(1_u128.checked_shl(bits).unwrap_or(u128::MAX).saturating_sub(2))
+}
+
+/// How many addresses of a pool can be given to pods, and how many of them no entry has; `None` if
+/// the range cannot be read.
+pub(in crate::operator) fn usage(pool: &Pool) -> Option<(u128, u128)> {
+    let size = size(pool)?;
+    Some((size, size.saturating_sub(u128::try_from(pool.entries.len()).ok()?)))
 }
 
 /// What is to be said of a pool that is nearly full, or large.

@@ -16,6 +16,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Builder;
 use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 
 use super::exposition::Exposition;
@@ -96,8 +97,8 @@ async fn listen(address: SocketAddr, exposition: &Arc<Mutex<Exposition>>) {
 /// One connection, with one request.
 async fn converse(stream: TcpStream, exposition: Arc<Mutex<Exposition>>) {
     let service = service_fn(move |request: Request<Incoming>| {
-        let response = answer(&request, &exposition);
-        async move { Ok::<_, Infallible>(response) }
+        let exposition = exposition.clone();
+        async move { Ok::<_, Infallible>(answer(&request, exposition).await) }
     });
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -110,7 +111,10 @@ async fn converse(stream: TcpStream, exposition: Arc<Mutex<Exposition>>) {
     }
 }
 
-fn answer<B>(request: &Request<B>, exposition: &Mutex<Exposition>) -> Response<Full<Bytes>> {
+async fn answer<B>(
+    request: &Request<B>,
+    exposition: Arc<Mutex<Exposition>>,
+) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::default());
     if request.uri().path() != "/metrics" {
         *response.status_mut() = StatusCode::NOT_FOUND;
@@ -118,9 +122,18 @@ fn answer<B>(request: &Request<B>, exposition: &Mutex<Exposition>) -> Response<F
         *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
     } else {
-        let text = exposition.lock().unwrap_or_else(PoisonError::into_inner).text();
-        response.headers_mut().insert(CONTENT_TYPE, FORMAT);
-        *response.body_mut() = Full::from(text);
+        // What asks the kernel has a runtime of its own, which none inside this one may have.
+        let read = move || exposition.lock().unwrap_or_else(PoisonError::into_inner).text();
+        match spawn_blocking(read).await {
+            Ok(text) => {
+                response.headers_mut().insert(CONTENT_TYPE, FORMAT);
+                *response.body_mut() = Full::from(text);
+            }
+            Err(error) => {
+                log::error!("what is to be shown cannot be read: {error}");
+                *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+            }
+        }
     }
     response
 }

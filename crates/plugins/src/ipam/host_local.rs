@@ -8,6 +8,7 @@ mod resolv_conf;
 mod store;
 #[cfg(test)]
 mod tests;
+mod usage;
 
 use std::net::IpAddr;
 use std::time::SystemTime;
@@ -24,6 +25,8 @@ use super::result::{Dns, Lease, ROUTES};
 use crate::BuiltIn;
 use crate::facts::{Facts, HostState, Key, Property, Shape};
 use crate::mark;
+
+pub use self::usage::{RangeUsage, usage};
 
 /// The IPAM plugin `host-local`.
 #[derive(Clone, Copy, Debug)]

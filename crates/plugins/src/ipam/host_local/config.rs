@@ -80,7 +80,7 @@ impl Config {
 }
 
 /// The sets of the capability `ipRanges`, then the range beside the other keys, then `ranges`.
-fn read_sets(
+pub(super) fn read_sets(
     ipam: &Fields<'_>,
     runtime_config: Option<&Fields<'_>>,
 ) -> Result<Vec<RangeSet>, Error> {

@@ -193,7 +193,8 @@ fn moving_and_writing() {
 fn looking_and_repairing() {
     let place = Place::new(true);
     let web = start(&place.machine, "short");
-    for command in ["", "validate", "doctor", "explain", "list", "show", "gc", "repair"] {
+    let commands = ["", "validate", "doctor", "explain", "list", "show", "gc", "repair", "version"];
+    for command in commands {
         let examples = examples(command);
         assert!(!examples.is_empty(), "{command} has no example");
         for example in examples {
@@ -225,6 +226,7 @@ fn every_command_is_run() {
         "repair",
         "completions",
         "man",
+        "version",
     ];
     for command in commands() {
         let has_examples = !examples(&command).is_empty();

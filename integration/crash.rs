@@ -7,7 +7,7 @@
 //! sandbox. After each of these steps the node and the sandbox must look as before.
 //!
 //! The executable is the one that `scripts/build` makes for nodes. `scripts/test` visits every
-//! point of nine scenarios; `scripts/crash` those of all of them, and goes on in both ways.
+//! point of eight scenarios; `scripts/crash` those of all of them, and goes on in both ways.
 
 pub(crate) mod injection;
 mod stage;
